@@ -1,0 +1,170 @@
+"""Reed-Solomon encoding by a number-theoretic transform over runs of R entries.
+
+A message is ``uint64[C, R]``: R polynomials side by side, entry ``[c, r]`` the coefficient of x^c of polynomial r. Its
+encoding is ``uint64[n, R]`` with n = C << log_blowup, and position q holds the evaluations at omega_n^bitrev(q), where
+omega_n = 7^((p-1)/n) and bitrev reverses log2(n) bits (decimation in frequency leaves this order, no reordering is
+done). Linear over F, so an array over K is encoded plane by plane.
+
+Positions [j*C, (j+1)*C) are the coset omega_n^bitrev(j) * <omega_C>: coefficient c is scaled by omega_n^(bitrev(j)*c)
+and a transform of size C follows, which replaces butterflies with zeros. A pass does ``stages`` stages of it on tiles of
+2^stages positions at a common distance, copied to a buffer that stays in the first-level cache.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+
+from prover.field import GENERATOR, TWO_ADICITY, U64
+from prover.field import P as P_INT
+from prover.kernels import pool
+from prover.kernels.field import EPS, S32, P, mul
+
+TILE_LOG = 7  # stages per pass
+RUN = 64
+
+
+@njit(inline="always")
+def mul_halves(a, b0, b1):
+    """``a * (b0 + 2^32 * b1)`` from 32-bit products: slower than ``mul`` in scalar code, but LLVM vectorises it."""
+    a0 = a & EPS
+    a1 = a >> S32
+    low = a0 * b0
+    mid = a1 * b0 + (low >> S32)
+    cross = a0 * b1 + (mid & EPS)
+    lo = (cross << S32) | (low & EPS)
+    hi = a1 * b1 + (mid >> S32) + (cross >> S32)
+    hh = hi >> S32
+    t = lo - hh
+    t = t - EPS if lo < hh else t
+    hl = hi & EPS
+    m = (hl << S32) - hl
+    c = t + m
+    c = c + EPS if c < t else c
+    return c - P if c >= P else c
+
+
+@njit(inline="always")
+def add_select(a, b):
+    c = a + b
+    return c - P if (c < a) or (c >= P) else c
+
+
+@njit(nogil=True, cache=True)
+def powers_kernel(root, first, out, lo, hi):
+    """out[i] = first * root^(i - lo) for i in [lo, hi)."""
+    x = first
+    for i in range(lo, hi):
+        out[i] = x
+        x = mul(x, root)
+
+
+@njit(inline="always")
+def _reverse(x, bits):
+    out = 0
+    for _ in range(bits):
+        out = (out << 1) | (x & 1)
+        x >>= 1
+    return out
+
+
+@njit(nogil=True, cache=True)
+def ntt_pass_kernel(source, out, powers, log_cols, log_blowup, done, stages, lo, hi):
+    """Stages [done, done + stages) of the transforms of size C. The first pass (done = 0) reads and scales ``source``.
+
+    source uint64[C, R], out uint64[n, R], powers[i] = omega_n^i for i < n. Work items [lo, hi) are tiles, numbered
+    (position block, residue, strip of the run) with the strip fastest.
+    """
+    rows = out.shape[1]
+    strips = (rows + RUN - 1) // RUN
+    log_distance = log_cols - done - stages
+    distance = 1 << log_distance
+    size = 1 << stages
+    tile = np.empty((size, min(rows, RUN)), np.uint64)
+    for item in range(lo, hi):
+        start = (item % strips) * RUN
+        width = min(RUN, rows - start)
+        residue = (item // strips) & (distance - 1)
+        block = (item // strips) >> log_distance
+        base = (block << (log_cols - done)) + residue
+        if done == 0:
+            exponent = _reverse(block, log_blowup)
+            for m in range(size):
+                c = residue + (m << log_distance)
+                w = powers[exponent * c]
+                w0 = w & EPS
+                w1 = w >> S32
+                for k in range(width):
+                    tile[m, k] = mul_halves(source[c, start + k], w0, w1)
+        else:
+            for m in range(size):
+                for k in range(width):
+                    tile[m, k] = out[base + (m << log_distance), start + k]
+        for s in range(stages):
+            half = size >> (s + 1)
+            for i in range(half):
+                w = powers[(residue + (i << log_distance)) << (done + s + log_blowup)]
+                w0 = w & EPS
+                w1 = w >> S32
+                for first in range(i, size, 2 * half):
+                    second = first + half
+                    for k in range(width):
+                        a = tile[first, k]
+                        b = tile[second, k]
+                        tile[first, k] = add_select(a, b)
+                        d = a - b
+                        d = d + P if a < b else d
+                        tile[second, k] = mul_halves(d, w0, w1)
+        for m in range(size):
+            for k in range(width):
+                out[base + (m << log_distance), start + k] = tile[m, k]
+
+
+def root_of_unity(log_n: int) -> int:
+    """Primitive 2^log_n-th root of unity omega; ``ValueError`` above the two-adicity 32 of F*."""
+    if not 0 <= log_n <= TWO_ADICITY:
+        raise ValueError(f"F has no root of unity of order 2^{log_n}")
+    return pow(GENERATOR, (P_INT - 1) >> log_n, P_INT)
+
+
+@lru_cache(maxsize=4)
+def _powers(log_n: int) -> U64:
+    root = root_of_unity(log_n)
+    out = np.empty(1 << log_n, np.uint64)
+
+    def part(lo: int, hi: int) -> None:
+        powers_kernel(np.uint64(root), np.uint64(pow(root, lo, P_INT)), out, lo, hi)
+
+    pool.for_ranges(part, 1 << log_n)
+    out.flags.writeable = False
+    return out
+
+
+def encode(matrix: U64, log_blowup: int) -> U64:
+    """Encoding ``uint64[C << log_blowup, R]`` of ``uint64[C, R]``, C a power of two, all entries canonical.
+
+    ``ValueError`` for another C or where F has no domain of that size.
+    """
+    cols, rows = matrix.shape
+    log_cols = cols.bit_length() - 1
+    if cols != 1 << log_cols or log_cols + log_blowup > TWO_ADICITY:
+        raise ValueError(f"cannot encode {cols} columns at blow-up 2^{log_blowup}")
+    out = np.empty((cols << log_blowup, rows), np.uint64)
+    powers = _powers(log_cols + log_blowup)
+    source = np.ascontiguousarray(matrix)
+    passes = max(1, -(-log_cols // TILE_LOG))
+    strips = -(-rows // RUN)
+    done = 0
+    for i in range(passes):
+        stages = (log_cols - done) // (passes - i)
+        tiles = (cols << log_blowup >> stages) * strips
+        pool.for_ranges(
+            ntt_pass_kernel, tiles, source, out, powers, log_cols, log_blowup, done, stages, min_chunk=max(1, 64 >> stages)
+        )
+        done += stages
+    return out
+
+
+def encode_ext(vector: U64, log_blowup: int) -> U64:
+    """Encoding ``uint64[2, n]`` of a row over K given as ``uint64[2, C]``."""
+    return np.ascontiguousarray(encode(np.ascontiguousarray(vector.T), log_blowup).T)
