@@ -159,7 +159,16 @@ def encode(matrix: U64, log_blowup: int) -> U64:
         stages = (log_cols - done) // (passes - i)
         tiles = (cols << log_blowup >> stages) * strips
         pool.for_ranges(
-            ntt_pass_kernel, tiles, source, out, powers, log_cols, log_blowup, done, stages, min_chunk=max(1, 64 >> stages)
+            ntt_pass_kernel,
+            tiles,
+            source,
+            out,
+            powers,
+            log_cols,
+            log_blowup,
+            done,
+            stages,
+            min_chunk=max(1, 64 >> stages),
         )
         done += stages
     return out

@@ -1,0 +1,185 @@
+"""Matrix kernels of the commitment: transposition, and weights bound to the rows of a matrix (u^T M for u over K).
+
+Two layouts. The committed matrix is column-major, ``uint64[C, R]``: column c is a contiguous run of R entries. Integer params
+are kept row-major, ``int8|16|32|64[R, C]``, and bound without field arithmetic per weight: an extension weight is four
+signed 32-bit limbs (u = lo + 2^32*hi per plane, -2^31 <= lo, hi < 2^31), and an int64 accumulator takes 2^15 products of a
+limb and an entry below 2^16, since 2^15 * 2^31 * 2^16 = 2^62. Rows with larger entries take the modular kernel.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from prover.field import U64, P, to_field
+from prover.kernels import pool
+from prover.kernels.field import ONE, S32, ZERO, add, from_int, mul, mul_wide, reduce128, sub
+
+BLOCK = 32  # of a transposition
+TILE = 512  # columns whose four accumulators stay in the first-level cache: 16 KiB
+FLUSH = 1 << 15  # rows between reductions
+SMALL = 1 << 16  # entries below it in absolute value take the limb kernel
+
+
+@njit(nogil=True, cache=True)
+def transpose_kernel(rows, out, lo, hi):
+    """out[c, r] = rows[r, c] for the column blocks [lo, hi) of a ``uint64[R, C]``."""
+    height, cols = rows.shape
+    for block in range(lo, hi):
+        c1 = min(cols, (block + 1) * BLOCK)
+        for r0 in range(0, height, BLOCK):
+            r1 = min(height, r0 + BLOCK)
+            for c in range(block * BLOCK, c1):
+                for r in range(r0, r1):
+                    out[c, r] = rows[r, c]
+
+
+@njit(inline="always")
+def _reduce_sum(lo, hi, over):
+    """lo + 2^64*hi + 2^128*over, over < 2^32: 2^128 = -2^32 (mod p)."""
+    return sub(reduce128(hi, lo), reduce128(ZERO, over << S32))
+
+
+@njit(nogil=True, cache=True)
+def bind_columns_kernel(matrix, weights, out, lo, hi):
+    """out[:, c] = sum over r of weights[:, r] * matrix[c, r] for c in [lo, hi); uint64[C, R], uint64[2, R], uint64[2, C]."""
+    rows = matrix.shape[1]
+    for c in range(lo, hi):
+        for plane in range(2):
+            sl, sh, over = ZERO, ZERO, ZERO
+            for r in range(rows):
+                h, l = mul_wide(matrix[c, r], weights[plane, r])
+                sl += l
+                h += ONE if sl < l else ZERO  # h <= 2^64 - 2^33: cannot wrap
+                sh += h
+                over += ONE if sh < h else ZERO
+            out[plane, c] = _reduce_sum(sl, sh, over)
+
+
+@njit(inline="always")
+def _limb_value(lo, hi):
+    return add(from_int(lo), mul(from_int(hi), ONE << S32))
+
+
+@njit(nogil=True, cache=True)
+def bind_limbs_kernel(values, first, limbs, out, lo, hi):
+    """out[:, c] = sum over i of weight i * values[first + i, c] for the column tiles [lo, hi).
+
+    values int[R, C] with |entry| < 2^16 wherever the weight is not zero; limbs int32[n, 4]: lo and hi of plane 0, lo and hi of
+    plane 1; out uint64[2, C].
+    """
+    cols = values.shape[1]
+    acc = np.empty((4, TILE), np.int64)
+    n = limbs.shape[0]
+    for tile in range(lo, hi):
+        c0 = tile * TILE
+        width = min(TILE, cols - c0)
+        for c in range(width):
+            out[0, c0 + c] = ZERO
+            out[1, c0 + c] = ZERO
+        for i0 in range(0, n, FLUSH):
+            acc[:, :] = 0
+            end = min(n, i0 + FLUSH)
+            for i in range(i0, end - 1, 2):
+                a0, a1, a2, a3 = (
+                    np.int64(limbs[i, 0]),
+                    np.int64(limbs[i, 1]),
+                    np.int64(limbs[i, 2]),
+                    np.int64(limbs[i, 3]),
+                )
+                b0, b1 = np.int64(limbs[i + 1, 0]), np.int64(limbs[i + 1, 1])
+                b2, b3 = np.int64(limbs[i + 1, 2]), np.int64(limbs[i + 1, 3])
+                for c in range(width):
+                    v = np.int64(values[first + i, c0 + c])
+                    w = np.int64(values[first + i + 1, c0 + c])
+                    acc[0, c] += a0 * v + b0 * w
+                    acc[1, c] += a1 * v + b1 * w
+                    acc[2, c] += a2 * v + b2 * w
+                    acc[3, c] += a3 * v + b3 * w
+            if (end - i0) & 1:
+                i = end - 1
+                for c in range(width):
+                    v = np.int64(values[first + i, c0 + c])
+                    for k in range(4):
+                        acc[k, c] += np.int64(limbs[i, k]) * v
+            for c in range(width):
+                out[0, c0 + c] = add(out[0, c0 + c], _limb_value(acc[0, c], acc[1, c]))
+                out[1, c0 + c] = add(out[1, c0 + c], _limb_value(acc[2, c], acc[3, c]))
+
+
+@njit(nogil=True, cache=True)
+def bind_modular_kernel(row, weight0, weight1, out, lo, hi):
+    """out[:, c] += weight * row[c] for c in [lo, hi): int64[C] with |entry| < 2^63, uint64[2, C]."""
+    for c in range(lo, hi):
+        v = from_int(row[c])
+        out[0, c] = add(out[0, c], mul(v, weight0))
+        out[1, c] = add(out[1, c], mul(v, weight1))
+
+
+def transpose(rows: U64) -> U64:
+    """``uint64[C, R]`` of ``uint64[R, C]``."""
+    out = np.empty(rows.shape[::-1], np.uint64)
+    pool.for_ranges(transpose_kernel, -(-rows.shape[1] // BLOCK), np.ascontiguousarray(rows), out, min_chunk=8)
+    return out
+
+
+def bind_columns(matrix: U64, weights: U64) -> U64:
+    """weights^T M as ``uint64[2, C]`` for a column-major ``uint64[C, R]`` and ``uint64[2, R]``."""
+    cols, rows = matrix.shape
+    if weights.shape != (2, rows):
+        raise ValueError(f"{weights.shape} weights for {rows} rows")
+    out = np.empty((2, cols), np.uint64)
+    args = np.ascontiguousarray(matrix), np.ascontiguousarray(weights), out
+    pool.for_ranges(bind_columns_kernel, cols, *args, min_chunk=max(1, pool.MIN_CHUNK // max(1, rows)))
+    return out
+
+
+def signed_limbs(weights: U64) -> npt.NDArray[np.int32]:
+    """``int32[n, 4]`` limbs of ``uint64[2, n]`` weights over K."""
+    half = np.uint64((P - 1) // 2)  # from here on negative, so that hi cannot reach 2^31
+    centred = np.where(weights >= half, weights - np.uint64(P), weights).view(np.int64)
+    low = centred.astype(np.int32)
+    high = ((centred - low) >> np.int64(32)).astype(np.int32)
+    return np.ascontiguousarray(np.stack([low[0], high[0], low[1], high[1]], axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerMatrix:
+    """Params as integers, row-major ``int8|16|32|64[R, C]``, entries in (-2^63, 2^63); ``large`` lists the rows that hold an entry
+    of 2^16 or more."""
+
+    values: npt.NDArray[np.signedinteger]
+    large: npt.NDArray[np.int64]
+
+    @staticmethod
+    def of(values: npt.NDArray[np.signedinteger]) -> "IntegerMatrix":
+        if values.ndim != 2 or values.dtype.kind != "i":
+            raise ValueError(f"params are a matrix of signed integers, not {values.dtype}[{values.ndim} axes]")
+        v = np.ascontiguousarray(values)
+        if v.dtype.itemsize <= 2:
+            return IntegerMatrix(v, np.zeros(0, np.int64))
+        if v.dtype.itemsize == 8 and v.size and int(v.min()) == -(2**63):
+            raise ValueError("a param is outside (-2^63, 2^63)")
+        extreme = np.maximum(v.max(axis=1).astype(np.int64), -v.min(axis=1).astype(np.int64))
+        return IntegerMatrix(v, np.flatnonzero(extreme >= SMALL).astype(np.int64))
+
+    def bind(self, first: int, weights: U64) -> U64:
+        """Sum over i of weights[:, i] * row (first + i): ``uint64[2, C]``. ``ValueError`` where the rows do not exist."""
+        count = weights.shape[1]
+        rows, cols = self.values.shape
+        if first < 0 or first + count > rows or weights.shape[0] != 2:
+            raise ValueError(f"rows [{first}, {first + count}) of {rows}")
+        limbs = signed_limbs(weights)
+        large = self.large[(self.large >= first) & (self.large < first + count)]
+        limbs[large - first] = 0
+        out = np.empty((2, cols), np.uint64)
+        pool.for_ranges(bind_limbs_kernel, -(-cols // TILE), self.values, first, limbs, out, min_chunk=1)
+        for r in large:
+            row = self.values[r].astype(np.int64)
+            pool.for_ranges(bind_modular_kernel, cols, row, weights[0, r - first], weights[1, r - first], out)
+        return out
+
+    def columns(self) -> U64:
+        """The matrix over F, column-major ``uint64[C, R]``."""
+        return transpose(to_field(self.values.astype(np.int64)))
