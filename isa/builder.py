@@ -1,0 +1,521 @@
+"""Builds the constraint system of a program: the vocabulary in which instructions state their constraints.
+
+``build(program)`` is run by prover and verifier alike and depends on the program (and its executed path) alone.
+
+What a definition may rely on: shapes broadcast; axes are those of the tensor (the execution axis is added here);
+intervals are those that the proof enforces. What it must do: every column it creates is pinned, by a range or table
+lookup that contains the column itself, or by an equation that defines it. ``finish`` refuses anything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isa import graph as g
+from isa.dataflow import COUNTER, DEFAULT_MAX_STEPS, Dataflow, Source, Types, infer_types, resolve
+from isa.errors import ConstraintError
+from isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
+from isa.instruction import REGISTRY, Call, broadcast_shapes
+from isa.program import I64, Lut, Program
+from isa.types import Interval, TensorType, multiplied, unsigned_bits
+
+LIMB = 16  # bits of the widest range table
+
+
+@dataclass
+class ConstraintSystem:
+    """Columns, lookups and equations of a program. No values. Orders are those of creation, so canonical."""
+
+    program: Program
+    types: Types
+    flow: Dataflow
+    columns: list[Committed] = field(default_factory=list)
+    lookups: list[Lookup] = field(default_factory=list)
+    equations: list[Equation] = field(default_factory=list)
+    nodes: int = 0
+    results: dict[int, Node] = field(default_factory=dict)  # instruction -> node of its result
+    outputs: dict[str, Node] = field(default_factory=dict)
+    reveals: list[tuple[int, Public]] = field(default_factory=list)  # instruction, statement tensor
+    params: dict[str, g.ParamTensor] = field(default_factory=dict)
+    publics: list[Public] = field(default_factory=list)  # the statement's tensors: inputs, outputs, reveals
+
+    @property
+    def tables(self) -> list[Table]:
+        """Tables in use, in order of first use. Table t has tag t + 1."""
+        return list(dict.fromkeys(lk.table for lk in self.lookups))
+
+    def trace_cells(self) -> int:
+        """Number of tensor entries written by the whole execution."""
+        return sum(t.size * e for t, e in zip(self.types.results, self.flow.executions, strict=True) if t is not None)
+
+
+class Builder:
+    """See the module's description. One instance builds one system."""
+
+    def __init__(self, program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> None:
+        types = infer_types(program, max_steps=max_steps)
+        self.system = ConstraintSystem(program, types, resolve(program, types, max_steps))
+        self.origin = -1
+        self._producers: dict[int, Node] = {}
+        self._luts: dict[str, Table] = {}
+        self._pins: dict[Committed, Interval] = {}
+
+    # ---- linear images -------------------------------------------------------------------------------------------
+
+    def combine(self, *terms: tuple[int, Node], const: int = 0) -> Node:
+        """``const + sum(coefficient * node)`` with broadcasting."""
+        shape = broadcast_shapes(*(n.shape[1:] for _, n in terms))
+        e = max(n.executions for _, n in terms)
+        flat: dict[Node, int] = {}
+        for c, n in terms:  # one level of flattening keeps affine expressions of one column recognisable
+            inner = [(c, n)]
+            if isinstance(n, g.Combine):
+                const += c * n.const
+                inner = [(c * k, m) for k, m in zip(n.coefficients, n.inputs, strict=True)]
+            for k, m in inner:
+                m = self.broadcast(m, shape, e)
+                flat[m] = flat.get(m, 0) + k
+        pairs = [(k, m) for m, k in flat.items() if k != 0]
+        if len(pairs) == 1 and pairs[0][0] == 1 and const == 0:
+            return pairs[0][1]
+        coefficients, nodes = tuple(k for k, _ in pairs), tuple(m for _, m in pairs)
+        interval = g.combined_interval(coefficients, nodes, const)
+        return g.Combine(*self._new((e, *shape), interval), nodes, coefficients=coefficients, const=const)
+
+    def broadcast(self, n: Node, shape: Sequence[int], executions: int | None = None) -> Node:
+        """``n`` at a broadcast shape (and number of executions)."""
+        target = (n.executions if executions is None else executions, *shape)
+        if n.shape == target:
+            return n
+        lead = len(target) - len(n.shape)
+        if lead:
+            n = self.reshape(n, (1,) * lead + n.shape[1:])
+        return n if n.shape == target else g.Broadcast(*self._new(target, n.interval), (n,))
+
+    def reshape(self, n: Node, shape: Sequence[int]) -> Node:
+        target = (n.executions, *shape)
+        return n if n.shape == target else g.Reshape(*self._new(target, n.interval), (n,))
+
+    def transpose(self, n: Node, perm: Sequence[int]) -> Node:
+        full = (0, *(p + 1 for p in perm))
+        if full == tuple(range(len(full))):
+            return n
+        return g.Transpose(*self._new([n.shape[p] for p in full], n.interval), (n,), perm=full)
+
+    def sum(self, n: Node, axes: Sequence[int]) -> Node:
+        """Sum over tensor axes, which keep length 1."""
+        full = tuple(sorted(a + 1 for a in axes))
+        count = math.prod(n.shape[a] for a in full)
+        shape = [1 if i in full else d for i, d in enumerate(n.shape)]
+        if count == 1:
+            return n
+        return g.Sum(*self._new(shape, (n.lo * count, n.hi * count)), (n,), axes=full)
+
+    def concat(self, nodes: Sequence[Node], axis: int) -> Node:
+        e = max(n.executions for n in nodes)
+        nodes = [self.broadcast(n, n.shape[1:], e) for n in nodes]
+        return self._concat(nodes, axis + 1)
+
+    def pick(self, n: Node, axis: int, index: Sequence[int] | I64) -> Node:
+        """``out[..., j, ...] = n[..., index[j], ...]`` along a tensor axis; -1 gives zero."""
+        ix = np.asarray(index, dtype=np.int64)
+        if len(ix) == n.shape[axis + 1] and (ix == np.arange(len(ix))).all():
+            return n
+        return self.index_map(n, (axis + 1,), (axis + 1,), ix)
+
+    def index_map(self, n: Node, in_axes: Sequence[int], out_axes: Sequence[int], index: I64) -> Node:
+        """See ``graph.IndexMap``. Axes here count the execution axis as 0."""
+        rest = [d for i, d in enumerate(n.shape) if i not in in_axes]
+        shape: list[int] = [0] * (len(rest) + len(out_axes))
+        for a, d in zip(out_axes, index.shape, strict=True):
+            shape[a] = d
+        it = iter(rest)
+        shape = [next(it) if i not in out_axes else d for i, d in enumerate(shape)]
+        zero = bool((index < 0).any())
+        interval = (min(n.lo, 0), max(n.hi, 0)) if zero else n.interval
+        new = self._new(shape, interval)
+        return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), index=index)
+
+    def constant(self, values: I64) -> Node:
+        """A public tensor with these values (tensor axes only)."""
+        return self._constant(np.asarray(values, dtype=np.int64)[None])
+
+    # ---- products ------------------------------------------------------------------------------------------------
+
+    def product(
+        self,
+        a: Node,
+        b: Node,
+        labels_a: Sequence[int],
+        labels_b: Sequence[int],
+        labels_out: Sequence[int],
+        interval: Interval | None = None,
+    ) -> Node:
+        """An einsum of two operands; labels (>= 0) of the tensor axes. ``interval`` may be tighter than the generic
+        bound if it follows from enforced facts (L1 bounds of a param)."""
+        if a.executions > 1 and b.executions > 1 and a.executions != b.executions:
+            raise ConstraintError("operands run a different number of times")
+        a, b = self.operand(a), self.operand(b)
+        la, lb, lo = (tuple([0, *(x + 1 for x in ls)]) for ls in (labels_a, labels_b, labels_out))
+        dims: dict[int, int] = {}
+        for labels, n in ((la, a), (lb, b)):
+            for x, d in zip(labels, n.shape, strict=True):
+                dims[x] = max(dims.get(x, 1), d)
+        count = math.prod(d for x, d in dims.items() if x not in lo)
+        each = multiplied(a.interval, b.interval)
+        bound = interval or (each[0] * count, each[1] * count)
+        new = self._new([dims[x] for x in lo], bound)
+        return g.Product(*new, (a, b), labels_a=la, labels_b=lb, labels_out=lo)
+
+    def mul(self, a: Node, b: Node) -> Node:
+        """Elementwise product with broadcasting."""
+        shape = broadcast_shapes(a.shape[1:], b.shape[1:])
+        rank = len(shape)
+        a, b = (self.reshape(n, (1,) * (rank + 1 - len(n.shape)) + n.shape[1:]) for n in (a, b))
+        labels = range(rank)
+        return self.product(a, b, labels, labels, labels)
+
+    def operand(self, n: Node) -> Node:
+        """``n`` if it holds no product, else a column defined by it (products have one level)."""
+        return self.define("product", n) if n.has_product else n
+
+    # ---- columns and what pins them ------------------------------------------------------------------------------
+
+    def column(self, label: str, shape: Sequence[int], hint: Hint, interval: Interval, executions: int) -> Committed:
+        """A new column that the caller pins to ``interval`` by a lookup that contains it."""
+        c = Committed(*self._new((executions, *shape), interval), (), label, hint=hint)
+        self.system.columns.append(c)
+        return c
+
+    def ranged(self, label: str, like: Node, hint: Hint, lo: int, bits: int) -> Committed:
+        """A new column of the shape of ``like`` with values in ``[lo, lo + 2^bits)``."""
+        c = self.column(label, like.shape[1:], hint, (lo, lo + 2**bits - 1), like.executions)
+        self.range(c - lo, bits, label)
+        return c
+
+    def boolean(self, label: str, like: Node, hint: Hint) -> Committed:
+        return self.ranged(label, like, hint, 0, 1)
+
+    def define(self, label: str, expression: Node) -> Committed:
+        """A new column equal to ``expression``, pinned by an equation."""
+        c = self.column(
+            label, expression.shape[1:], lambda v: v(expression), expression.interval, expression.executions
+        )
+        c.defined_by = expression
+        self.zero(c - expression, f"{label} definition")
+        return c
+
+    def result(self, interval: Interval) -> Committed:
+        """The column of this instruction's result; the caller pins it to ``interval``.
+
+        Its values are the trace's. In a loop it may already be read by earlier instructions.
+        """
+        t = self.system.types.results[self.origin]
+        assert t is not None
+        forward = self._producers.get(self.origin)
+        if forward is not None:
+            assert isinstance(forward, Committed)
+            return forward
+        c = Committed(*self._new((self.executions, *t.shape), interval), (), "result")
+        self.system.columns.append(c)
+        return c
+
+    def ranged_result(self, lo: int, bits: int) -> Committed:
+        """The result column with values in ``[lo, lo + 2^bits)``."""
+        c = self.result((lo, lo + 2**bits - 1))
+        self.range(c - lo, bits, "result")
+        return c
+
+    @property
+    def executions(self) -> int:
+        """How often the current instruction runs."""
+        return self.system.flow.executions[self.origin]
+
+    @property
+    def counters(self) -> list[dict[str, int]]:
+        """Loop counters at each execution of the current instruction."""
+        return self.system.flow.counters[self.origin]
+
+    # ---- constraints ---------------------------------------------------------------------------------------------
+
+    def zero(self, expression: Node, label: str) -> None:
+        """Every entry of ``expression`` is zero."""
+        self.system.equations.append(Equation(expression, self.origin, label))
+
+    def lookup(self, table: Table, members: Sequence[Node], label: str) -> None:
+        """The members, entry by entry, form rows of ``table``. Members broadcast to one shape."""
+        shape = broadcast_shapes(*(m.shape[1:] for m in members))
+        e = max(m.executions for m in members)
+        wide = tuple(self.broadcast(m, shape, e) for m in members)
+        self.system.lookups.append(Lookup(table, wide, self.origin, label))
+
+    def range(self, x: Node, bits: int, label: str) -> None:
+        """``0 <= x < 2^bits``: one lookup up to 16 bits, 16-bit limbs above (upper limbs are columns, the lowest is
+        the linear rest; the top limb has the exact remaining width)."""
+        if bits == 0:
+            self.zero(x, label)
+            return
+        if bits <= LIMB:
+            self.lookup(range_table(bits), (x,), label)
+            return
+        low = x
+        for i in range(1, -(-bits // LIMB)):
+            width = min(LIMB, bits - LIMB * i)
+            limb = self.column(f"{label} limb {i}", x.shape[1:], _limb(x, i), (0, 2**width - 1), x.executions)
+            self.lookup(range_table(width), (limb,), limb.label)
+            low = low - limb * 2 ** (LIMB * i)
+        self.lookup(range_table(LIMB), (low,), f"{label} limb 0")
+        if (pin := _shifted_column(x)) is not None:
+            self._pin(pin[0], (-pin[1], 2**bits - 1 - pin[1]))
+
+    def interval(self, x: Node, lo: int, hi: int, label: str) -> None:
+        """``lo <= x <= hi``: one range if the width is a power of two, two otherwise."""
+        bits = unsigned_bits(hi - lo) if hi > lo else 0
+        self.range(x - lo, bits, label)
+        if hi - lo + 1 != 2**bits:
+            self.range(hi - x, bits, f"{label} upper")
+            if (pin := _shifted_column(x)) is not None:
+                self._pin(pin[0], (lo - pin[1], hi - pin[1]))
+
+    def less_than(self, a: Node, b: Node, label: str = "less") -> Node:
+        """The 0/1 column ``a < b``: a - b + c*2^k lies in [0, 2^k) with 2^k > |a - b| (protocol section 3)."""
+        d = a - b
+        bits = max(1, unsigned_bits(max(-d.lo, d.hi, 1)))
+        c = self.boolean(label, d, lambda v: (v(d) < 0).astype(np.int64))
+        self.range(d + c * 2**bits, bits, f"{label} difference")
+        return c
+
+    def lut_table(self, lut: Lut) -> Table:
+        if lut.name not in self._luts:
+            x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
+            self._luts[lut.name] = self.table(f"lut {lut.name}", (x, np.array(lut.values, np.int64)))
+        return self._luts[lut.name]
+
+    def table(self, name: str, columns: Sequence[I64]) -> Table:
+        """A table with these columns, padded to a power of two by repeating its last row."""
+        key = f"{name}/{len(columns)}"
+        if key not in self._luts:
+            rows = len(columns[0])
+            log_size = max(0, (rows - 1).bit_length())
+            padded = tuple(np.concatenate([c, np.full(2**log_size - rows, c[-1], np.int64)]) for c in columns)
+            bounds = tuple((int(c.min()), int(c.max())) for c in columns)
+            self._luts[key] = Table(name, log_size, bounds, padded)
+        return self._luts[key]
+
+    def reveal(self, n: Node) -> None:
+        """``n`` becomes part of the statement."""
+        t = Public(*self._new(n.shape, n.interval), (), source="reveal", name=f"reveal@{self.origin}")
+        self.system.reveals.append((self.origin, t))
+        self.system.publics.append(t)
+        self.zero(n - t, "reveal")
+
+    # ---- reading operands ----------------------------------------------------------------------------------------
+
+    def read(self, pc: int, operand: int) -> Node:
+        """What operand ``operand`` of instruction ``pc`` sees: executions of producers, wired by a public index."""
+        return self._wire(self.system.flow.reads[pc][operand])
+
+    def _wire(self, sources: Sequence[Source]) -> Node:
+        if sources[0].producer == COUNTER and sources[0].axis < 0:
+            return self._constant(np.array([s.execution for s in sources], dtype=np.int64))
+        if any(s.axis >= 0 for s in sources):
+            return self._wire_views(sources)
+        producers = sorted({s.producer for s in sources})
+        nodes = [self._producers[p] for p in producers]
+        start = dict(zip(producers, np.cumsum([0] + [n.executions for n in nodes[:-1]]).tolist(), strict=True))
+        once = {p for p, n in zip(producers, nodes, strict=True) if n.executions == 1}
+        index = np.array([start[s.producer] + (0 if s.producer in once else s.execution) for s in sources], np.int64)
+        if (index == index[0]).all():
+            index = index[:1]
+        joined = nodes[0] if len(nodes) == 1 else self._concat(nodes, 0)
+        if len(index) == joined.executions and (index == np.arange(len(index))).all():
+            return joined
+        return self.index_map(joined, (0,), (0,), index)
+
+    def _wire_views(self, sources: Sequence[Source]) -> Node:
+        axis = next(s.axis for s in sources if s.axis >= 0)
+        length = next(len(s.producers) for s in sources if s.axis >= 0)
+        views = [s if s.axis >= 0 else _whole(s, axis, length) for s in sources]
+        if any(s.axis != axis for s in views):
+            raise ConstraintError("a register holds views along different axes at different times")
+        if all(_same_view(v, views[0]) for v in views):
+            views = views[:1]
+        producers = np.stack([v.producers for v in views])
+        executions = np.stack([v.executions for v in views])
+        positions = np.stack([v.positions for v in views])
+        parts = []
+        for p in np.unique(producers).tolist():
+            n = self._producers[p]
+            row = executions if n.executions > 1 else np.zeros_like(executions)
+            index = np.where(producers == p, row * n.shape[axis + 1] + positions, -1)
+            parts.append(self.index_map(n, (0, axis + 1), (0, axis + 1), index))
+        if len(parts) == 1:
+            return parts[0]
+        # every position has exactly one source, so the sum lies in the join of the intervals
+        total = self.combine(*((1, part) for part in parts))
+        total.lo, total.hi = min(p.lo for p in parts), max(p.hi for p in parts)
+        return total
+
+    # ---- building ------------------------------------------------------------------------------------------------
+
+    def build(self) -> ConstraintSystem:
+        """Declarations, forward declarations of loop-carried results, instructions, outputs, checks."""
+        s, program = self.system, self.system.program
+        for k, i in enumerate(program.inputs):
+            self._producers[-(1 + k)] = self._input(i.name, i.type, i.public)
+        for k, prm in enumerate(program.params, len(program.inputs)):
+            if prm.committed:
+                new = self._new((1, *prm.type.shape), prm.type.interval)
+                node: Node = g.ParamTensor(*new, (), prm.name, name=prm.name, l1=prm.l1)
+                s.params[prm.name] = node  # type: ignore[assignment]
+            else:
+                values = np.asarray(program.data[prm.name], dtype=np.int64)[None]
+                node = Public(*self._new(values.shape, prm.type.interval), (), prm.name, "param", prm.name, values)
+            self._producers[-(1 + k)] = node
+        for pc in sorted(s.flow.loop_carried):
+            self.origin = pc
+            t = s.types.results[pc]
+            assert t is not None
+            c = Committed(*self._new((self.executions, *t.shape), t.interval), (), "result")
+            s.columns.append(c)
+            self._producers[pc] = c
+        luts = {t.name: t for t in program.luts}
+        for pc, ins in enumerate(program.code):
+            if REGISTRY[ins.op].control or s.flow.executions[pc] == 0:
+                continue
+            self.origin = pc
+            self._instruction(pc, Call(ins, luts))
+        self.origin = -1
+        for out in program.outputs:
+            node = self._wire([s.flow.final[out.name]])
+            s.outputs[out.name] = node
+            if out.public:
+                t = s.types.final[out.name]
+                public = Public(*self._new(node.shape, t.interval), (), out.name, "output", out.name)
+                s.publics.append(public)
+                self.zero(node - public, f"output {out.name}")
+        self.finish()
+        return s
+
+    def _instruction(self, pc: int, call: Call) -> None:
+        forward = self._producers.get(pc)
+        node = call.op.constrain(self, call, [self.read(pc, j) for j in range(len(call.instruction.src))])
+        t = self.system.types.results[pc]
+        if t is None:
+            return
+        if node.shape[1:] != t.shape:
+            raise ConstraintError(f"{call.op.name}: constraint shape {node.shape[1:]} is not {t.shape}")
+        if isinstance(node, Committed):
+            if node.lo < t.lo or node.hi > t.hi:
+                raise ConstraintError(f"{call.op.name}: [{node.lo}, {node.hi}] is enforced, [{t.lo}, {t.hi}] is typed")
+        elif not isinstance(node, (Public, g.ParamTensor)):
+            # what typing knows and interval arithmetic on the expression does not: in a loop every execution stays
+            # inside its own static type, by induction over the execution order
+            node = self._narrowed(node, t)
+        if forward is not None and node is not forward:
+            forward = self._producers[pc]
+            assert isinstance(forward, Committed)
+            forward.defined_by = self.broadcast(node, t.shape, self.executions)
+            self.zero(forward - forward.defined_by, "loop-carried result")
+            node = forward
+        self._producers[pc] = node
+        self.system.results[pc] = node
+
+    def _narrowed(self, node: Node, t: TensorType) -> Node:
+        lo, hi = max(node.lo, t.lo), min(node.hi, t.hi)
+        if (lo, hi) == node.interval:
+            return node
+        return g.Reshape(*self._new(node.shape, (lo, hi)), (node,))
+
+    def _input(self, name: str, t: TensorType, public: bool) -> Node:
+        if public:
+            node = Public(*self._new((1, *t.shape), t.interval), (), name, "input", name)
+            self.system.publics.append(node)
+            return node
+        c = Committed(*self._new((1, *t.shape), t.interval), (), f"input {name}")
+        self.system.columns.append(c)
+        self.interval(c, t.lo, t.hi, f"input {name}")
+        return c
+
+    def finish(self) -> None:
+        """Drop range lookups that a table lookup implies; refuse columns that nothing pins."""
+        s = self.system
+        by_column: dict[Committed, list[tuple[Lookup, Interval]]] = {}
+        for lk in s.lookups:
+            for member, bounds in zip(lk.members, lk.table.bounds, strict=True):
+                if (pin := _shifted_column(member)) is not None:
+                    by_column.setdefault(pin[0], []).append((lk, (bounds[0] - pin[1], bounds[1] - pin[1])))
+        drop: set[int] = set()
+        for c, pins in by_column.items():
+            tabled = [i for lk, i in pins if not lk.table.is_range]
+            for lk, interval in pins:
+                if lk.table.is_range and any(interval[0] <= i[0] and i[1] <= interval[1] for i in tabled):
+                    drop.add(id(lk))
+                self._pin(c, interval)
+        s.lookups = [lk for lk in s.lookups if id(lk) not in drop]
+        for c in s.columns:
+            if c.defined_by is not None:
+                continue
+            lo, hi = self._pins.get(c, (-(2**64), 2**64))
+            if lo < c.lo or hi > c.hi:
+                raise ConstraintError(f"column '{c.label}' of instruction {c.origin} is not pinned to [{c.lo}, {c.hi}]")
+
+    def _pin(self, c: Committed, interval: Interval) -> None:
+        lo, hi = self._pins.get(c, interval)
+        self._pins[c] = max(lo, interval[0]), min(hi, interval[1])
+
+    def _concat(self, nodes: Sequence[Node], axis: int) -> Node:
+        shape = list(nodes[0].shape)
+        shape[axis] = sum(n.shape[axis] for n in nodes)
+        interval = min(n.lo for n in nodes), max(n.hi for n in nodes)
+        return g.Concat(*self._new(shape, interval), tuple(nodes), axis=axis)
+
+    def _constant(self, values: I64) -> Node:
+        new = self._new(values.shape, (int(values.min()), int(values.max())))
+        return Public(*new, (), source="const", values=values)
+
+    def _new(self, shape: Sequence[int], interval: Interval) -> tuple[Builder, int, tuple[int, ...], int, int, int]:
+        lo, hi = interval
+        if lo < -g.LIMIT or hi > g.LIMIT:
+            span = self.system.program.code[self.origin].span if self.origin >= 0 else None
+            raise ConstraintError(
+                f"an intermediate value could reach {max(-lo, hi)}, where field equations stop being integer equations",
+                span=span,
+                help="narrow an operand first with rescale, clamp or cast",
+            )
+        self.system.nodes += 1
+        return self, self.system.nodes, tuple(shape), lo, hi, self.origin
+
+
+def build(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> ConstraintSystem:
+    """The constraint system of a program. Raises ``TypeRuleError``, ``ConstraintError``."""
+    return Builder(program, max_steps).build()
+
+
+def _limb(x: Node, i: int) -> Hint:
+    def hint(v: Values) -> I64:
+        return (v(x) >> (LIMB * i)) & (2**LIMB - 1)
+
+    return hint
+
+
+def _shifted_column(x: Node) -> tuple[Committed, int] | None:
+    """``(column, constant)`` if ``x = column + constant``."""
+    if isinstance(x, Committed):
+        return x, 0
+    if isinstance(x, g.Combine) and x.coefficients == (1,) and isinstance(x.inputs[0], Committed):
+        return x.inputs[0], x.const
+    return None
+
+
+def _whole(s: Source, axis: int, length: int) -> Source:
+    full = np.full(length, s.producer, np.int64)
+    return Source(0, 0, axis, full, np.full(length, s.execution, np.int64), np.arange(length, dtype=np.int64))
+
+
+def _same_view(a: Source, b: Source) -> bool:
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("producers", "executions", "positions"))

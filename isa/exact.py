@@ -1,0 +1,69 @@
+"""Exact integer tensor products: float64 BLAS where every partial sum stays below 2^53, int64 otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from isa.program import I64
+
+BLAS_LIMIT = 2**53
+
+
+def einsum(
+    labels_a: Sequence[int],
+    labels_b: Sequence[int],
+    labels_out: Sequence[int],
+    a: npt.NDArray[np.integer],
+    b: npt.NDArray[np.integer],
+    shape: Sequence[int],
+    bound: int,
+) -> I64:
+    """``out[o] = sum a * b`` over labels, int64 of ``shape``.
+
+    Axes of length 1 under a longer label are broadcast. ``bound`` bounds the absolute value of every output *and
+    partial sum* (a bound from interval arithmetic does); the caller keeps it below 2^63.
+    """
+    # squeeze broadcast axes, so that each remaining label has one length
+    la = [x for x, d in zip(labels_a, a.shape, strict=True) if d != 1]
+    lb = [x for x, d in zip(labels_b, b.shape, strict=True) if d != 1]
+    present = set(la) | set(lb)
+    lo = [x for x, d in zip(labels_out, shape, strict=True) if x in present]
+    a2 = a.reshape([d for d in a.shape if d != 1])
+    b2 = b.reshape([d for d in b.shape if d != 1])
+    # a label on one side only that does not survive is a plain sum
+    for x in [x for x in la if x not in lo and x not in lb]:
+        a2 = a2.sum(axis=la.index(x), dtype=np.int64)
+        la.remove(x)
+    for x in [x for x in lb if x not in lo and x not in la]:
+        b2 = b2.sum(axis=lb.index(x), dtype=np.int64)
+        lb.remove(x)
+    batch = [x for x in lo if x in la and x in lb]
+    inner = [x for x in la if x in lb and x not in lo]
+    only_a = [x for x in la if x not in lb]
+    only_b = [x for x in lb if x not in la]
+    out_labels = batch + only_a + only_b
+    if not inner and not (only_a and only_b):  # elementwise: no BLAS needed
+        out = _aligned(a2, la, out_labels) * _aligned(b2, lb, out_labels)
+    else:
+        ma = np.transpose(a2, [la.index(x) for x in batch + only_a + inner])
+        mb = np.transpose(b2, [lb.index(x) for x in batch + inner + only_b])
+        nb = len(batch)
+        db, da = ma.shape[:nb], ma.shape[nb : nb + len(only_a)]
+        do = mb.shape[nb + len(inner) :]
+        k = int(np.prod(ma.shape[nb + len(only_a) :], dtype=np.int64))
+        dtype = np.float64 if bound < BLAS_LIMIT else np.int64
+        pa = ma.reshape(*db, -1, k) if k else ma.reshape(*db, int(np.prod(da, dtype=np.int64)), 0)
+        pb = mb.reshape(*db, k, -1) if k else mb.reshape(*db, 0, int(np.prod(do, dtype=np.int64)))
+        out = np.matmul(pa.astype(dtype, copy=False), pb.astype(dtype, copy=False)).astype(np.int64, copy=False)
+        out = out.reshape(*db, *da, *do)
+    return np.transpose(out, [out_labels.index(x) for x in lo]).reshape(shape).astype(np.int64, copy=False)
+
+
+def _aligned(x: npt.NDArray[np.integer], labels: Sequence[int], out: Sequence[int]) -> I64:
+    y = np.transpose(x, sorted(range(len(labels)), key=lambda i: out.index(labels[i])))
+    shape = iter(y.shape)
+    present = set(labels)
+    return y.reshape([next(shape) if o in present else 1 for o in out]).astype(np.int64, copy=False)

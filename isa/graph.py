@@ -1,0 +1,274 @@
+"""The constraint system's tensor graph: committed, public and param tensors, their linear images, and products.
+
+Every node has a shape ``(E, d1, ..., dk)``: axis 0 counts the executions of a static instruction (1 outside loops).
+Nodes are created by ``isa.builder``; ``forward`` is the exact integer definition of each linear image, which the
+witness, the checker and the tests use. Its transpose (the adjoint) lives in ``prover.claims``.
+
+Rule of integers: every node's interval lies strictly inside +-2^63, and p > 2^63 + 2^62. So an expression that is zero
+in the field is zero in the integers, and one that equals a table entry (|t| <= 2^61) in the field equals it in the
+integers (protocol section 1).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from isa.program import I64
+from isa.types import Interval, added, scaled
+
+if TYPE_CHECKING:
+    from isa.builder import Builder
+
+LIMIT = 2**63 - 1
+
+
+class Values(Protocol):
+    """Gives the integer value of a node (prover side only); shape of the node, int64."""
+
+    def __call__(self, node: Node) -> I64: ...
+
+
+Hint = Callable[[Values], I64]
+
+
+@dataclass(eq=False)
+class Node:
+    """A tensor of the graph; ``+ - *`` with nodes (broadcasting) and integers give linear images. ``origin`` is the static instruction it belongs to (-1: a declaration)."""
+
+    builder: Builder
+    id: int
+    shape: tuple[int, ...]
+    lo: int
+    hi: int
+    origin: int
+    inputs: tuple[Node, ...]
+    label: str = ""
+
+    @property
+    def interval(self) -> Interval:
+        return self.lo, self.hi
+
+    @property
+    def executions(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __add__(self, other: Node | int) -> Node:
+        return (
+            self.builder.combine((1, self), (1, other))
+            if isinstance(other, Node)
+            else self.builder.combine((1, self), const=other)
+        )
+
+    def __sub__(self, other: Node | int) -> Node:
+        if isinstance(other, Node):
+            return self.builder.combine((1, self), (-1, other))
+        return self.builder.combine((1, self), const=-other)
+
+    def __rsub__(self, other: int) -> Node:
+        return self.builder.combine((-1, self), const=other)
+
+    def __neg__(self) -> Node:
+        return self.builder.combine((-1, self))
+
+    def __mul__(self, factor: int) -> Node:
+        return self.builder.combine((factor, self))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+    @property
+    def has_product(self) -> bool:
+        return any(i.has_product for i in self.inputs)
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        raise TypeError(f"{type(self).__name__} has no forward map")
+
+
+@dataclass(eq=False)
+class Committed(Node):
+    """A column of the witness matrix. ``hint`` computes it from other nodes; None: it is the trace's value.
+
+    ``defined_by`` is the expression that pins it by an equation, if one does.
+    """
+
+    hint: Hint | None = None
+    defined_by: Node | None = None
+
+
+@dataclass(eq=False)
+class Public(Node):
+    """A tensor both sides know. ``source``: "const", "input", "output", "reveal" or "param", and ``name``."""
+
+    source: str = "const"
+    name: str = ""
+    values: I64 | None = None
+
+
+@dataclass(eq=False)
+class ParamTensor(Node):
+    """A committed param, shape ``(1, *shape)``."""
+
+    name: str = ""
+    l1: tuple[tuple[tuple[int, ...], int], ...] = ()
+
+
+@dataclass(eq=False)
+class Combine(Node):
+    """``const + sum(coefficient * input)``, all of one shape."""
+
+    coefficients: tuple[int, ...] = ()
+    const: int = 0
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        out = np.full(self.shape, self.const, dtype=np.int64)
+        for c, a in zip(self.coefficients, args, strict=True):
+            out += a if c == 1 else c * a
+        return out
+
+
+@dataclass(eq=False)
+class Reshape(Node):
+    """Same entries in C order."""
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        return args[0].reshape(self.shape)
+
+
+@dataclass(eq=False)
+class Transpose(Node):
+    """``out.shape[i] = in.shape[perm[i]]`` (NumPy's convention)."""
+
+    perm: tuple[int, ...] = ()
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        return np.transpose(args[0], self.perm)
+
+
+@dataclass(eq=False)
+class Broadcast(Node):
+    """Axes of length 1 repeated; same rank."""
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        return np.broadcast_to(args[0], self.shape)
+
+
+@dataclass(eq=False)
+class Sum(Node):
+    """Sum over ``axes``, which keep length 1."""
+
+    axes: tuple[int, ...] = ()
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        out: I64 = args[0].sum(axis=self.axes, keepdims=True, dtype=np.int64)
+        return out
+
+
+@dataclass(eq=False)
+class IndexMap(Node):
+    """Axes ``in_axes`` of the input become ``out_axes`` by a public index.
+
+    ``index`` has the lengths of ``out_axes`` and holds C-order positions in the ``in_axes`` of the input, or -1 for
+    zero. The other axes keep their order. Slices, flips, zero padding, im2col, loop wiring and counter-addressed
+    slices are all index maps.
+    """
+
+    in_axes: tuple[int, ...] = ()
+    out_axes: tuple[int, ...] = ()
+    index: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        x = np.moveaxis(args[0], self.in_axes, range(len(self.in_axes)))
+        rest = x.shape[len(self.in_axes) :]
+        flat = self.index.reshape(-1)
+        y = x.reshape(-1, *rest)[np.maximum(flat, 0)]
+        if (flat < 0).any():
+            y[flat < 0] = 0
+        return np.moveaxis(y.reshape(*self.index.shape, *rest), range(len(self.out_axes)), self.out_axes)
+
+
+@dataclass(eq=False)
+class Concat(Node):
+    """Inputs joined along ``axis``."""
+
+    axis: int = 0
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        return np.concatenate(list(args), axis=self.axis)
+
+
+@dataclass(eq=False)
+class Product(Node):
+    """``out[o] = sum A * B`` over labels (an einsum of two operands); see protocol section 4.
+
+    ``labels_a``, ``labels_b``, ``labels_out`` name the axes; an axis of length 1 under a longer label is broadcast.
+    Operands hold no product. ``committed_as`` is set when the product itself became a column.
+    """
+
+    labels_a: tuple[int, ...] = ()
+    labels_b: tuple[int, ...] = ()
+    labels_out: tuple[int, ...] = ()
+    committed_as: Committed | None = None
+
+    @property
+    def has_product(self) -> bool:
+        return self.committed_as is None
+
+    def forward(self, args: Sequence[I64]) -> I64:
+        from isa.exact import einsum
+
+        bound = max(abs(self.lo), abs(self.hi))
+        return einsum(self.labels_a, self.labels_b, self.labels_out, args[0], args[1], self.shape, bound)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A public table with ``len(columns)`` columns of 2^log_size rows; ``range[k]`` has the closed form row i = i."""
+
+    name: str
+    log_size: int
+    bounds: tuple[Interval, ...]  # of the values in each column
+    columns: tuple[I64, ...] = field(default=(), compare=False)  # empty for ranges
+
+    @property
+    def width(self) -> int:
+        return len(self.bounds)
+
+    @property
+    def is_range(self) -> bool:
+        return not self.columns
+
+
+@dataclass(eq=False)
+class Lookup:
+    """Every entry of the members, taken together as a tuple, is a row of the table. Members share one shape."""
+
+    table: Table
+    members: tuple[Node, ...]
+    origin: int
+    label: str
+
+
+@dataclass(eq=False)
+class Equation:
+    """Every entry of ``expression`` is zero."""
+
+    expression: Node
+    origin: int
+    label: str
+
+
+def range_table(bits: int) -> Table:
+    return Table(f"range[{bits}]", bits, ((0, 2**bits - 1),))
+
+
+def combined_interval(coefficients: Sequence[int], nodes: Sequence[Node], const: int) -> Interval:
+    return added((const, const), *(scaled(n.interval, c) for c, n in zip(coefficients, nodes, strict=True)))

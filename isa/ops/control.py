@@ -1,0 +1,115 @@
+"""Control flow and statements: repeat, end, halt, assert, reveal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isa.errors import Trap
+from isa.instruction import AttrSpec, Call, Op, refuse, register
+from isa.program import I64
+from isa.types import TensorType
+
+if TYPE_CHECKING:
+    from isa.builder import Builder
+    from isa.graph import Node
+
+
+@register
+class Repeat(Op):
+    """Run the block up to the matching `end` a fixed number of times; the counter, if named, counts from 0.
+
+    The counter is readable as an i32 scalar, and in affine attributes (`slice`, `put`). Blocks nest. All executions
+    of an instruction inside are stacked and proven together.
+    """
+
+    name = "repeat"
+    family = "control"
+    by = "-"
+    sources = ()
+    has_dst = False
+    control = True
+    attributes = (
+        AttrSpec("count", "int", "number of rounds, at least 1", positional=True),
+        AttrSpec("counter", "name", "name of the counter", optional=True, positional=True),
+    )
+    example = "repeat 10, t"
+
+
+@register
+class End(Op):
+    """Close the innermost `repeat`."""
+
+    name = "end"
+    family = "control"
+    by = "-"
+    sources = ()
+    has_dst = False
+    control = True
+    example = "end"
+
+
+@register
+class Halt(Op):
+    """Stop. Every program ends with `halt`, outside all blocks."""
+
+    name = "halt"
+    family = "control"
+    by = "-"
+    sources = ()
+    has_dst = False
+    control = True
+    example = "halt"
+
+
+@register
+class Assert(Op):
+    """Trap unless every entry is 1. The operand's interval must lie in [0, 1] (made by a comparison, say)."""
+
+    name = "assert"
+    family = "statement"
+    by = "L"
+    has_dst = False
+    example = "assert ok"
+
+    def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
+        if types[0].lo < 0 or types[0].hi > 1:
+            raise refuse(
+                f"assert needs a 0/1 tensor, this one lies in [{types[0].lo}, {types[0].hi}]",
+                "make it with eq, lt or another comparison",
+                "A240",
+            )
+        return types[0]
+
+    def execute(self, call: Call, values: Sequence[I64]) -> I64:
+        bad = np.argwhere(values[0] != 1)
+        if len(bad):
+            raise Trap("assertion is false", element=tuple(bad[0].tolist()), code="T110")
+        return values[0]
+
+    def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
+        b.zero(nodes[0] - 1, "assert")
+        return nodes[0]
+
+
+@register
+class Reveal(Op):
+    """Make a value public: it becomes part of the statement, once per execution."""
+
+    name = "reveal"
+    family = "statement"
+    by = "L"
+    has_dst = False
+    example = "reveal logits"
+
+    def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
+        return types[0]
+
+    def execute(self, call: Call, values: Sequence[I64]) -> I64:
+        return values[0]
+
+    def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
+        b.reveal(b.broadcast(nodes[0], nodes[0].shape[1:], b.executions))
+        return nodes[0]

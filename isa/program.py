@@ -1,0 +1,124 @@
+"""The immutable program: declarations, instructions, and what their identity is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Union
+
+import numpy as np
+import numpy.typing as npt
+
+from isa.errors import Span
+from isa.types import DType, TensorType
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A public integer: ``constant + sum(coefficient * counter)`` over the counters of enclosing ``repeat`` blocks."""
+
+    constant: int
+    terms: tuple[tuple[str, int], ...] = ()  # (counter, coefficient), sorted, no zero coefficient
+
+    def at(self, counters: Mapping[str, int]) -> int:
+        return self.constant + sum(c * counters[name] for name, c in self.terms)
+
+    def __str__(self) -> str:
+        parts = [(name if c == 1 else f"-{name}" if c == -1 else f"{c}*{name}") for name, c in self.terms]
+        if self.constant or not parts:
+            parts.append(str(self.constant))
+        return "+".join(parts).replace("+-", "-")
+
+
+Attr = Union[int, str, tuple[int, ...], Affine, DType, bool]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor given at run time. Private inputs are committed; public ones are part of the statement."""
+
+    name: str
+    type: TensorType
+    public: bool
+
+
+@dataclass(frozen=True)
+class Param:
+    """A tensor fixed with the program. ``type`` holds its true bounds, ``l1`` bounds sum(|w|) over sets of axes.
+
+    Committed params enter the key as a commitment and their bounds are checked by set-up; public ones are part of
+    the program itself. ``l1`` is sorted by axes.
+    """
+
+    name: str
+    type: TensorType
+    committed: bool
+    l1: tuple[tuple[tuple[int, ...], int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Lut:
+    """A public table ``f`` on ``lo .. lo + len(values) - 1``, at most 2^16 rows."""
+
+    name: str
+    source: DType
+    target: DType
+    lo: int
+    values: tuple[int, ...]
+
+    @property
+    def hi(self) -> int:
+        return self.lo + len(self.values) - 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """A register whose value at ``halt`` leaves the program; public ones are part of the statement."""
+
+    name: str
+    public: bool
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One static instruction. ``src`` are names of registers, inputs, params or loop counters; attributes by name."""
+
+    op: str
+    dst: str | None
+    src: tuple[str, ...]
+    attrs: tuple[tuple[str, Attr], ...] = ()  # sorted by name; attributes at their default are absent
+    span: Span | None = field(default=None, compare=False)
+
+    def get(self, name: str, default: Attr | None = None) -> Attr | None:
+        for key, value in self.attrs:
+            if key == name:
+                return value
+        return default
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A program and the values of its params. ``data`` maps every param to an integer array of its shape.
+
+    Two programs are the same if their encodings are (``isa.encoding.encode``): names, declarations, instructions,
+    tables and public params count; the values of committed params and source positions do not.
+    """
+
+    name: str
+    inputs: tuple[Input, ...]
+    params: tuple[Param, ...]
+    luts: tuple[Lut, ...]
+    outputs: tuple[Output, ...]
+    code: tuple[Instruction, ...]
+    data: Mapping[str, npt.NDArray[np.integer]] = field(default_factory=dict)
+
+    def input(self, name: str) -> Input:
+        return next(i for i in self.inputs if i.name == name)
+
+    def param(self, name: str) -> Param:
+        return next(p for p in self.params if p.name == name)
+
+    def lut(self, name: str) -> Lut:
+        return next(t for t in self.luts if t.name == name)

@@ -1,0 +1,27 @@
+"""What one run of a program leaves: debugger, checker and prover consume the same object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isa.program import I64, Program
+
+
+@dataclass
+class Trace:
+    """``writes[i][k]``: what execution k of instruction i wrote (int64, its type's shape). ``path``: instruction
+    indices in order, control instructions included. ``outputs``: the output registers at halt."""
+
+    program: Program
+    inputs: dict[str, I64]
+    path: list[int] = field(default_factory=list)
+    writes: dict[int, list[I64]] = field(default_factory=dict)
+    outputs: dict[str, I64] = field(default_factory=dict)
+
+    def stacked(self, instruction: int) -> I64:
+        """All executions of an instruction, shape ``(E, ...)``."""
+        values: Sequence[I64] = self.writes[instruction]
+        return values[0][None] if len(values) == 1 else np.stack(values)

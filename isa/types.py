@@ -1,0 +1,107 @@
+"""Data types, tensor types and interval arithmetic.
+
+Every tensor carries a static interval ``[lo, hi]`` that holds on every execution and *is enforced by the proof*: the
+typing rule of an instruction never claims an interval that its constraints do not pin.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+class DType(enum.Enum):
+    """Integer types. ``i8 i16 i32`` are range-checked; ``i64`` is an exact accumulator, -2^61 <= v < 2^61."""
+
+    I8 = "i8"
+    I16 = "i16"
+    I32 = "i32"
+    I64 = "i64"
+
+    @property
+    def bits(self) -> int:
+        return int(self.value[1:])
+
+    @property
+    def lo(self) -> int:
+        return -(2**61) if self is DType.I64 else -(2 ** (self.bits - 1))
+
+    @property
+    def hi(self) -> int:
+        return 2**61 - 1 if self is DType.I64 else 2 ** (self.bits - 1) - 1
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+Interval = tuple[int, int]
+
+
+def smallest_dtype(lo: int, hi: int) -> DType | None:
+    """The narrowest dtype that holds ``[lo, hi]``; None beyond i64."""
+    for d in DType:
+        if d.lo <= lo and hi <= d.hi:
+            return d
+    return None
+
+
+def join(a: Interval, b: Interval) -> Interval:
+    return min(a[0], b[0]), max(a[1], b[1])
+
+
+def scaled(a: Interval, c: int) -> Interval:
+    return (a[0] * c, a[1] * c) if c >= 0 else (a[1] * c, a[0] * c)
+
+
+def added(*xs: Interval) -> Interval:
+    return sum(x[0] for x in xs), sum(x[1] for x in xs)
+
+
+def multiplied(a: Interval, b: Interval) -> Interval:
+    c = [x * y for x in a for y in b]
+    return min(c), max(c)
+
+
+def signed_bits(lo: int, hi: int) -> int:
+    """Smallest k with ``[lo, hi]`` inside ``[-2^(k-1), 2^(k-1))`` (k >= 1)."""
+    return max((-lo - 1).bit_length() if lo < 0 else 0, hi.bit_length() if hi > 0 else 0) + 1
+
+
+def unsigned_bits(hi: int) -> int:
+    """Smallest k >= 1 with ``[0, hi]`` inside ``[0, 2^k)``."""
+    return max(1, hi.bit_length())
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """dtype, shape and static interval of a tensor (without the execution axis)."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    lo: int
+    hi: int
+
+    @staticmethod
+    def full(dtype: DType, shape: Iterable[int]) -> TensorType:
+        return TensorType(dtype, tuple(shape), dtype.lo, dtype.hi)
+
+    @property
+    def interval(self) -> Interval:
+        return self.lo, self.hi
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def with_shape(self, shape: Iterable[int]) -> TensorType:
+        return replace(self, shape=tuple(shape))
+
+    def joined(self, other: TensorType) -> TensorType:
+        """The type of a register that holds either; dtype and shape must agree."""
+        lo, hi = join(self.interval, other.interval)
+        return replace(self, lo=lo, hi=hi)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"

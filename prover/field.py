@@ -1,0 +1,134 @@
+"""Goldilocks F = GF(p), p = 2^64 - 2^32 + 1, and K = F[u]/(u^2 - 7) as Python scalars; arrays over K.
+
+Scalars carry the protocol logic (a few thousand operations per proof). Arrays over F are canonical ``uint64[...]``;
+arrays over K are ``uint64[2, ...]``, plane 0 the coefficients of 1 and plane 1 those of u.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+P = 2**64 - 2**32 + 1
+NON_RESIDUE = 7
+GENERATOR = 7  # of F*
+TWO_ADICITY = 32
+FIELD_BITS = 64
+EXT_BITS = 127.99  # log2 |K|, rounded down
+
+U64 = npt.NDArray[np.uint64]
+
+
+class Ext:
+    """Element ``a + b*u`` of K, canonical. Immutable; mixes with Python integers."""
+
+    __slots__ = ("a", "b")
+
+    def __init__(self, a: int, b: int = 0) -> None:
+        self.a = a % P
+        self.b = b % P
+
+    @staticmethod
+    def of(x: Ext | int) -> Ext:
+        return x if isinstance(x, Ext) else Ext(x)
+
+    def __add__(self, o: Ext | int) -> Ext:
+        return Ext(self.a + o.a, self.b + o.b) if isinstance(o, Ext) else Ext(self.a + o, self.b)
+
+    __radd__ = __add__
+
+    def __sub__(self, o: Ext | int) -> Ext:
+        return Ext(self.a - o.a, self.b - o.b) if isinstance(o, Ext) else Ext(self.a - o, self.b)
+
+    def __rsub__(self, o: int) -> Ext:
+        return Ext(o - self.a, -self.b)
+
+    def __neg__(self) -> Ext:
+        return Ext(-self.a, -self.b)
+
+    def __mul__(self, o: Ext | int) -> Ext:
+        if isinstance(o, Ext):
+            return Ext(self.a * o.a + NON_RESIDUE * self.b * o.b, self.a * o.b + self.b * o.a)
+        return Ext(self.a * o, self.b * o)
+
+    __rmul__ = __mul__
+
+    def inverse(self) -> Ext:
+        """Multiplicative inverse; ``ZeroDivisionError`` for zero."""
+        norm = (self.a * self.a - NON_RESIDUE * self.b * self.b) % P
+        if norm == 0:
+            raise ZeroDivisionError("inverse of zero in K")
+        i = pow(norm, P - 2, P)
+        return Ext(self.a * i, -self.b * i)
+
+    def __pow__(self, e: int) -> Ext:
+        r, x = Ext(1), self
+        while e:
+            if e & 1:
+                r = r * x
+            x = x * x
+            e >>= 1
+        return r
+
+    def __eq__(self, o: object) -> bool:
+        if isinstance(o, int):
+            return self.b == 0 and self.a == o % P
+        return isinstance(o, Ext) and self.a == o.a and self.b == o.b
+
+    def __hash__(self) -> int:
+        return hash((self.a, self.b))
+
+    def __bool__(self) -> bool:
+        return self.a != 0 or self.b != 0
+
+    def __repr__(self) -> str:
+        return f"Ext({self.a}, {self.b})"
+
+
+ZERO = Ext(0)
+ONE = Ext(1)
+
+
+def eq_scalar(x: Sequence[Ext], y: Sequence[Ext]) -> Ext:
+    """The equality polynomial: product of x_i*y_i + (1 - x_i)*(1 - y_i)."""
+    out = ONE
+    for a, b in zip(x, y, strict=True):
+        ab = a * b
+        out = out * (ab + ab + 1 - a - b)
+    return out
+
+
+def to_field(values: npt.NDArray[np.int64]) -> U64:
+    """Canonical field image of signed integers |v| < 2^63; same shape, ``uint64``."""
+    v = np.ascontiguousarray(values, dtype=np.int64)
+    out = v.view(np.uint64).copy()
+    out[v < 0] -= np.uint64(2**32 - 1)  # 2^64 - |v|  ->  p - |v|
+    return out
+
+
+def from_field(x: int) -> int:
+    """The signed integer in (-p/2, p/2) with this field image."""
+    return x - P if x > P // 2 else x
+
+
+def ext_array(values: Iterable[Ext | int]) -> U64:
+    """``uint64[2, n]`` from scalars."""
+    vs = [Ext.of(v) for v in values]
+    return np.array([[v.a for v in vs], [v.b for v in vs]], dtype=np.uint64).reshape(2, len(vs))
+
+
+def ext_list(a: U64) -> list[Ext]:
+    """Scalars of a ``uint64[2, n]`` array."""
+    return [Ext(int(x), int(y)) for x, y in zip(a[0], a[1], strict=True)]
+
+
+def lift(a: U64) -> U64:
+    """Base field array ``uint64[...]`` as an array over K, ``uint64[2, ...]``."""
+    return np.stack([a, np.zeros_like(a)])
+
+
+def log2_ceil(n: int) -> int:
+    """Smallest k with 2^k >= n (n >= 1)."""
+    return (n - 1).bit_length()

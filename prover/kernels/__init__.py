@@ -1,0 +1,33 @@
+"""CPU kernels of the prover: Numba functions over contiguous arrays, driven by one thread pool.
+
+Importing this package fixes Numba's cache folder. Numba does not notice a change in a function that a kernel
+calls from another file, so the folder is keyed by a digest of all kernel sources, the Numba version and the CPU:
+a stale kernel can never run.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import llvmlite.binding as _llvm
+import numba
+
+
+def _cache_key() -> str:
+    h = hashlib.blake2b(digest_size=10)
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        h.update(source.name.encode() + b"\0" + source.read_bytes())
+    h.update(numba.__version__.encode())
+    h.update(_llvm.get_host_cpu_name().encode())
+    h.update(_llvm.get_host_cpu_features().flatten().encode())
+    return h.hexdigest()
+
+
+def _cache_root() -> Path:
+    if "SYURMY_CACHE" in os.environ:
+        return Path(os.environ["SYURMY_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "syurmy-vm"
+
+
+CACHE_DIR = _cache_root() / _cache_key()
+numba.config.CACHE_DIR = str(CACHE_DIR)

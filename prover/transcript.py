@@ -1,0 +1,154 @@
+"""The Fiat-Shamir transcript (BLAKE3) and the two ends of the message channel.
+
+Everything that is absorbed is typed, labelled and length-prefixed. *Sending or reading a proof element absorbs it*:
+there is no way to read a message unbound. ``Sender`` (prover) and ``Receiver`` (verifier) offer the same methods, so
+that the protocol is written once per side in the same shape.
+
+Soundness: a challenge depends on everything absorbed before it. The caller must absorb the statement first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from blake3 import blake3
+
+from prover.field import U64, Ext, P
+
+DOMAIN = b"syurmy-vm transcript v1"
+
+
+class Rejected(Exception):
+    """The proof is refused. ``step`` is the protocol step, ``reason`` one sentence."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(f"{step}: {reason}")
+        self.step = step
+        self.reason = reason
+
+
+class Transcript:
+    """Hash chain of labelled messages. ``log`` lists ("absorb" | "challenge", label, bytes) for the inventory test."""
+
+    def __init__(self) -> None:
+        self._state = blake3(DOMAIN).digest()
+        self._buffer = blake3(self._state)
+        self.log: list[tuple[str, str, int]] = []
+
+    def absorb(self, label: str, data: bytes) -> None:
+        name = label.encode()
+        self._buffer.update(b"A" + len(name).to_bytes(2, "little") + name + len(data).to_bytes(8, "little"))
+        self._buffer.update(data)
+        self.log.append(("absorb", label, len(data)))
+
+    def absorb_zeros(self, label: str, count: int) -> None:
+        """``count`` zero bytes, hashed in chunks (protocol section 7)."""
+        name = label.encode()
+        self._buffer.update(b"A" + len(name).to_bytes(2, "little") + name + count.to_bytes(8, "little"))
+        chunk = bytes(1 << 20)
+        left = count
+        while left > 0:
+            self._buffer.update(chunk[: min(left, len(chunk))])
+            left -= len(chunk)
+        self.log.append(("absorb", label, count))
+
+    def _squeeze(self, label: str, kind: bytes, size: int) -> bytes:
+        name = label.encode()
+        self._buffer.update(kind + len(name).to_bytes(2, "little") + name + size.to_bytes(8, "little"))
+        out = self._buffer.digest(length=32 + size)
+        self._state = out[:32]
+        self._buffer = blake3(self._state)
+        self.log.append(("challenge", label, size))
+        return out[32:]
+
+    def challenge(self, label: str) -> Ext:
+        """A uniform element of K (rejection sampling; 2^-128 of all draws would need more than four tries)."""
+        data = self._squeeze(label, b"C", 64)
+        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, 64, 8)]
+        good = [w for w in words if w < P]
+        return Ext(good[0], good[1])
+
+    def challenges(self, label: str, n: int) -> list[Ext]:
+        return [self.challenge(label) for _ in range(n)]
+
+    def positions(self, label: str, count: int, bound: int) -> list[int]:
+        """``count`` distinct positions below ``bound`` (a power of two), sorted. ``count`` must not exceed ``bound``."""
+        if count > bound:
+            raise ValueError("more positions than there are columns")
+        chosen: set[int] = set()
+        while len(chosen) < count:
+            data = self._squeeze(label, b"Q", 8 * count)
+            for i in range(0, len(data), 8):
+                if len(chosen) < count:
+                    chosen.add(int.from_bytes(data[i : i + 8], "little") % bound)
+        return sorted(chosen)
+
+
+class Sender:
+    """Prover's end: what is sent is appended to the proof and absorbed. ``fields`` names every piece of the proof."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self.transcript = transcript
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.fields: list[tuple[str, int, int]] = []  # label, offset, length in bytes
+
+    def raw(self, label: str, data: bytes) -> None:
+        """Send bytes whose length both sides know."""
+        self.transcript.absorb(label, data)
+        self.fields.append((label, self._size, len(data)))
+        self._parts.append(data)
+        self._size += len(data)
+
+    def ext(self, label: str, values: Sequence[Ext]) -> None:
+        self.raw(label, b"".join(v.a.to_bytes(8, "little") + v.b.to_bytes(8, "little") for v in values))
+
+    def ext_array(self, label: str, values: U64) -> None:
+        """``uint64[2, n]``; on the wire element by element, as in ``ext``."""
+        self.raw(label, np.ascontiguousarray(values.T).astype("<u8").tobytes())
+
+    def base_array(self, label: str, values: U64) -> None:
+        self.raw(label, np.ascontiguousarray(values).astype("<u8").tobytes())
+
+    def bytes(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class Receiver:
+    """Verifier's end: reads exactly what ``Sender`` wrote. Any shortage or non-canonical element raises ``Rejected``."""
+
+    def __init__(self, transcript: Transcript, data: bytes) -> None:
+        self.transcript = transcript
+        self._data = data
+        self._at = 0
+
+    def raw(self, label: str, size: int) -> bytes:
+        if size > len(self._data) - self._at:
+            raise Rejected("format", f"the proof ends inside '{label}'")
+        out = self._data[self._at : self._at + size]
+        self._at += size
+        self.transcript.absorb(label, out)
+        return out
+
+    def base_array(self, label: str, count: int) -> U64:
+        """``uint64[count]``, every element below p."""
+        out = np.frombuffer(self.raw(label, 8 * count), dtype="<u8").astype(np.uint64)
+        if count and int(out.max()) >= P:
+            raise Rejected("format", f"'{label}' holds a field element that is not canonical")
+        return out
+
+    def ext_array(self, label: str, count: int) -> U64:
+        """``uint64[2, count]``."""
+        return np.ascontiguousarray(self.base_array(label, 2 * count).reshape(count, 2).T)
+
+    def ext(self, label: str, count: int) -> list[Ext]:
+        data = self.raw(label, 16 * count)
+        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+        if any(w >= P for w in words):
+            raise Rejected("format", f"'{label}' holds a field element that is not canonical")
+        return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
+
+    def done(self) -> None:
+        if self._at != len(self._data):
+            raise Rejected("format", f"{len(self._data) - self._at} bytes after the end of the proof")
