@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from prover.field import P, U64, ZERO, Ext, ext_array
+from prover.field import U64, ZERO, Ext, P, ext_array
 from prover.kernels import mle as kernels
 from prover.kernels.pool import MIN_CHUNK, for_ranges
 

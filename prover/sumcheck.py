@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prover.field import P, U64, ZERO, Ext, ext_array
+from prover.field import U64, ZERO, Ext, P, ext_array
 from prover.kernels import sumcheck as kernels
 from prover.kernels.pool import for_ranges
 from prover.transcript import Sender
@@ -133,7 +133,7 @@ def prove(sender: Sender, label: str, instances: Sequence[Instance], rounds: int
             waiting = waiting - order[at].sum
             at += 1
         constant = waiting * pow(HALF, len(point) + 1, P)
-        sender.ext(f"{label} round", [v + constant for v in values[: degree if degree > 1 else 1]])
+        sender.ext(f"{label} round", [v + constant for v in values[: max(1, degree)]])
         point.append(sender.transcript.challenge(f"{label} challenge"))
     return point, [_finals(x, space.values, point) for x in work]
 

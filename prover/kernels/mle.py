@@ -4,8 +4,8 @@ Inner products delay the reduction: 128-bit products are summed in three words (
 once, with 2^128 = -2^32 (mod p). An inner product over K needs three such sums: a0*b0, a1*b1 and a0*b1 + a1*b0.
 """
 
-from numba import njit
 import numpy as np
+from numba import njit
 
 from prover.kernels.field import EPS, ONE, S32, SEVEN, ZERO, add, kmul, ksub, mul, mul_wide, reduce128, sub
 
@@ -13,7 +13,7 @@ ZERO_SUM = (ZERO, ZERO, ZERO)
 S63 = np.uint64(63)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def mac(s, x, y):
     """Wide sum s + x*y."""
     h, l = mul_wide(x, y)
@@ -23,13 +23,13 @@ def mac(s, x, y):
     return low, high, s[2] + (ONE if high < h else ZERO)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def reduce_sum(s):
     """The wide sum as a canonical element; fewer than 2^32 terms."""
     return sub(reduce128(s[1], s[0]), mul(s[2], ONE << S32))
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def kreduce(s, t, x):
     """Element of K from the wide sums of a0*b0, a1*b1 and the cross terms."""
     return add(reduce_sum(s), mul(SEVEN, reduce_sum(t))), reduce_sum(x)

@@ -4,8 +4,8 @@ A pair (x, y) of a table is the line x + t*(y - x) in the round variable t. Roun
 are summed at t = 0, 1, ..., 3; what a product of fewer than three lines does not need is extrapolated after the sum.
 """
 
-from numba import njit
 import numpy as np
+from numba import njit
 
 from prover.kernels.field import ONE, ZERO, add, kadd, kmul, ksub, mul, sub
 from prover.kernels.mle import ZERO_SUM, kreduce, mac
@@ -13,7 +13,7 @@ from prover.kernels.mle import ZERO_SUM, kreduce, mac
 THREE = np.uint64(3)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def fold(x0, x1, y0, y1, r0, r1):
     """x + r*(y - x)."""
     d0, d1 = ksub(y0, y1, x0, x1)
@@ -21,20 +21,20 @@ def fold(x0, x1, y0, y1, r0, r1):
     return kadd(x0, x1, d0, d1)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def at_two(x, y):
     """2*y - x: the line's value at 2, given its values at 0 and 1."""
     return sub(add(y, y), x)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def kmac(s, a0, a1, b0, b1):
     """Wide sums (a0*b0, a1*b1, cross) plus one product over K."""
     x = mac(s[2], a0, b1)
     return mac(s[0], a0, b0), mac(s[1], a1, b1), mac(x, a1, b0)
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def extrapolate(tables, p0, p1, p2, p3):
     """Values at 2 and 3 that the degree determines (one plane)."""
     if tables == 1:
@@ -147,7 +147,7 @@ def fold_first(t, r0, r1, w, at, lo, hi):
             w[1, at + i] = x1
 
 
-@njit(inline="always")
+@njit(forceinline=True)
 def load_pair(w, at, i, half, folding, r0, r1):
     """The pair (i, i + half) of the table at ``at``; where ``folding``, bind the pending variable first and store."""
     j = at + i
