@@ -1,0 +1,41 @@
+"""LogUp-GKR, verifier's side (equation, messages and soundness error: prover/lookup.py).
+
+Soundness: the root must have Q != 0 (every denominator is then a unit) and P*alpha = padding*Q; every layer's claim must equal
+the gate at the values sent. The caller must settle the two claims at the leaves, extended by 0/1, must have drawn alpha and the
+betas after all members and multiplicities were fixed, and must have bounded the sum of multiplicities below p.
+"""
+
+from __future__ import annotations
+
+from prover.field import Ext
+from prover.transcript import Receiver, Rejected
+
+STEP = "lookup"
+
+
+def verify_tree(receiver: Receiver, log_size: int, alpha: Ext, padding: int) -> tuple[list[Ext], Ext, Ext]:
+    """Reads root and layers; the point and the claims num(point), den(point) on 2^log_size leaves.
+
+    ``padding`` counts the padded leaves, each +1/alpha.
+    """
+    p, q = receiver.ext("lookup root", 2)
+    if not q:
+        raise Rejected(STEP, "the root's denominator is zero")
+    if p * alpha != q * padding:
+        raise Rejected(STEP, "the root is not the sum of the padded leaves: lookups and tables do not balance")
+    point: list[Ext] = []
+    for k in range(log_size):
+        factor = receiver.transcript.challenge("lookup lambda")
+        claim = p + factor * q
+        x: list[Ext] = []
+        for r in point:
+            slope, top = receiver.ext("lookup round", 2)
+            t = receiver.transcript.challenge("lookup challenge")
+            claim = claim - r * slope + t * (slope + (t - 1) * top)
+            x.append(t)
+        p0, p1, q0, q1 = receiver.ext("lookup values", 4)
+        if claim != p0 * q1 + p1 * q0 + factor * q0 * q1:
+            raise Rejected(STEP, f"layer {k} sumcheck: the values sent do not satisfy the last claim")
+        mu = receiver.transcript.challenge("lookup merge")
+        point, p, q = [mu, *x], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
+    return point, p, q
