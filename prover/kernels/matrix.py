@@ -1,9 +1,10 @@
 """Matrix kernels of the commitment: transposition, and weights bound to the rows of a matrix (u^T M for u over K).
 
-Two layouts. The committed matrix is column-major, ``uint64[C, R]``: column c is a contiguous run of R entries. Integer params
-are kept row-major, ``int8|16|32|64[R, C]``, and bound without field arithmetic per weight: an extension weight is four
-signed 32-bit limbs (u = lo + 2^32*hi per plane, -2^31 <= lo, hi < 2^31), and an int64 accumulator takes 2^15 products of a
-limb and an entry below 2^16, since 2^15 * 2^31 * 2^16 = 2^62. Rows with larger entries take the modular kernel.
+Two layouts. The committed matrix is column-major, ``uint64[C, R]``: column c is a contiguous run of R entries. Integer
+params are kept row-major, ``int8|16|32|64[R, C]``, and bound without field arithmetic per weight: an extension weight
+is four signed 32-bit limbs (u = lo + 2^32*hi per plane, -2^31 <= lo, hi < 2^31), and an int64 accumulator takes 2^15
+products of a limb and an entry below 2^16, since 2^15 * 2^31 * 2^16 = 2^62. Rows with larger entries take the modular
+kernel.
 """
 
 from dataclasses import dataclass
@@ -43,15 +44,16 @@ def _reduce_sum(lo, hi, over):
 
 @njit(nogil=True, cache=True)
 def bind_columns_kernel(matrix, weights, out, lo, hi):
-    """out[:, c] = sum over r of weights[:, r] * matrix[c, r] for c in [lo, hi); uint64[C, R], uint64[2, R], uint64[2, C]."""
+    """out[:, c] = sum over r of weights[:, r] * matrix[c, r] for c in [lo, hi); uint64[C, R], uint64[2, R], uint64[2,
+    C]."""
     rows = matrix.shape[1]
     for c in range(lo, hi):
         for plane in range(2):
             sl, sh, over = ZERO, ZERO, ZERO
             for r in range(rows):
-                h, l = mul_wide(matrix[c, r], weights[plane, r])
-                sl += l
-                h += ONE if sl < l else ZERO  # h <= 2^64 - 2^33: cannot wrap
+                h, low = mul_wide(matrix[c, r], weights[plane, r])
+                sl += low
+                h += ONE if sl < low else ZERO  # h <= 2^64 - 2^33: cannot wrap
                 sh += h
                 over += ONE if sh < h else ZERO
             out[plane, c] = _reduce_sum(sl, sh, over)
@@ -66,8 +68,8 @@ def _limb_value(lo, hi):
 def bind_limbs_kernel(values, first, limbs, out, lo, hi):
     """out[:, c] = sum over i of weight i * values[first + i, c] for the column tiles [lo, hi).
 
-    values int[R, C] with |entry| < 2^16 wherever the weight is not zero; limbs int32[n, 4]: lo and hi of plane 0, lo and hi of
-    plane 1; out uint64[2, C].
+    values int[R, C] with |entry| < 2^16 wherever the weight is not zero; limbs int32[n, 4]: lo and hi of plane 0, lo
+    and hi of plane 1; out uint64[2, C].
     """
     cols = values.shape[1]
     acc = np.empty((4, TILE), np.int64)
@@ -146,8 +148,8 @@ def signed_limbs(weights: U64) -> npt.NDArray[np.int32]:
 
 @dataclass(frozen=True, eq=False)
 class IntegerMatrix:
-    """Params as integers, row-major ``int8|16|32|64[R, C]``, entries in (-2^63, 2^63); ``large`` lists the rows that hold an entry
-    of 2^16 or more."""
+    """Params as integers, row-major ``int8|16|32|64[R, C]``, entries in (-2^63, 2^63); ``large`` lists the rows that
+    hold an entry of 2^16 or more."""
 
     values: npt.NDArray[np.signedinteger]
     large: npt.NDArray[np.int64]
@@ -165,7 +167,8 @@ class IntegerMatrix:
         return IntegerMatrix(v, np.flatnonzero(extreme >= SMALL).astype(np.int64))
 
     def bind(self, first: int, weights: U64) -> U64:
-        """Sum over i of weights[:, i] * row (first + i): ``uint64[2, C]``. ``ValueError`` where the rows do not exist."""
+        """Sum over i of weights[:, i] * row (first + i): ``uint64[2, C]``. ``ValueError`` where the rows do not
+        exist."""
         count = weights.shape[1]
         rows, cols = self.values.shape
         if first < 0 or first + count > rows or weights.shape[0] != 2:

@@ -6,8 +6,8 @@ omega_n = 7^((p-1)/n) and bitrev reverses log2(n) bits (decimation in frequency 
 done). Linear over F, so an array over K is encoded plane by plane.
 
 Positions [j*C, (j+1)*C) are the coset omega_n^bitrev(j) * <omega_C>: coefficient c is scaled by omega_n^(bitrev(j)*c)
-and a transform of size C follows, which replaces butterflies with zeros. A pass does ``stages`` stages of it on tiles of
-2^stages positions at a common distance, copied to a buffer that stays in the first-level cache.
+and a transform of size C follows, which replaces butterflies with zeros. A pass does ``stages`` stages of it on tiles
+of 2^stages positions at a common distance, copied to a buffer that stays in the first-level cache.
 """
 
 from functools import lru_cache

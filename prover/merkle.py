@@ -1,0 +1,127 @@
+"""Merkle tree over the columns of a codeword: BLAKE3, keyed by purpose.
+
+A leaf is H_leaf(column), a node H_node(left || right); H_leaf and H_node are BLAKE3 under two different keys, so that
+no node can pass for a leaf. Digests are 32 bytes. A leaf's bytes are its R field elements, little-endian, 8 bytes each;
+R is fixed by the statement, which is why no length is hashed.
+
+Multi-proof of a sorted set of positions: level by level from the leaves, left to right, the siblings that do not follow
+from the set. Its length depends on (log_n, positions) only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from prover.field import U64
+from prover.kernels.blake3 import hash_messages
+
+DIGEST = 32
+LEAF_KEY = blake3(b"syurmy-vm merkle leaf v1").digest()
+NODE_KEY = blake3(b"syurmy-vm merkle node v1").digest()
+
+U8 = npt.NDArray[np.uint8]
+
+
+def hash_columns(columns: U64) -> U8:
+    """Leaf digests ``uint8[n, 32]`` of ``uint64[n, R]``, one per column."""
+    words = np.ascontiguousarray(columns).astype("<u8", copy=False).view(np.uint32)
+    return hash_messages(words, LEAF_KEY).view(np.uint8)
+
+
+def hash_nodes(pairs: U8) -> U8:
+    """Node digests ``uint8[n, 32]`` of ``uint8[2n, 32]`` children."""
+    return hash_messages(np.ascontiguousarray(pairs).reshape(-1, 2 * DIGEST).view(np.uint32), NODE_KEY).view(np.uint8)
+
+
+class MerkleTree:
+    """All digests of a tree over 2^log_n leaves in one ``uint8[2^(log_n+1) - 1, 32]``: leaves, their parents, ..., the
+    root."""
+
+    def __init__(self, digests: U8) -> None:
+        count = digests.shape[0] + 1
+        if (
+            digests.ndim != 2
+            or digests.shape[1] != DIGEST
+            or digests.dtype != np.uint8
+            or count < 2
+            or count & (count - 1)
+        ):
+            raise ValueError("not the digests of a tree over a power of two of leaves")
+        self.digests = digests
+        self.log_n = count.bit_length() - 2
+
+    @staticmethod
+    def of_columns(columns: U64) -> MerkleTree:
+        """Tree over ``uint64[n, R]``; n a power of two, else ``ValueError``."""
+        return MerkleTree.of_leaves(hash_columns(columns))
+
+    @staticmethod
+    def of_leaves(leaves: U8) -> MerkleTree:
+        """Tree over the digests ``uint8[n, 32]``."""
+        levels = [leaves]
+        while len(levels[-1]) > 1:
+            levels.append(hash_nodes(levels[-1]))
+        return MerkleTree(np.concatenate(levels))
+
+    @property
+    def root(self) -> bytes:
+        return bytes(self.digests[-1])
+
+    def multiproof(self, positions: Sequence[int]) -> U8:
+        """``uint8[proof_length, 32]`` for sorted distinct ``positions``, in canonical order."""
+        return self.digests[_siblings(self.log_n, positions)]
+
+
+def _siblings(log_n: int, positions: Sequence[int]) -> list[int]:
+    """Rows of ``MerkleTree.digests`` that a multi-proof holds."""
+    _check_positions(log_n, positions)
+    out: list[int] = []
+    level = list(positions)
+    start = 0
+    for depth in range(log_n):
+        known = set(level)
+        out += [start + (p ^ 1) for p in level if p ^ 1 not in known]
+        start += 1 << (log_n - depth)
+        level = sorted({p >> 1 for p in level})
+    return out
+
+
+def _check_positions(log_n: int, positions: Sequence[int]) -> None:
+    increasing = all(a < b for a, b in pairwise(positions))
+    if not positions or positions[0] < 0 or positions[-1] >= 1 << log_n or not increasing:
+        raise ValueError("positions are distinct, sorted and below the number of leaves")
+
+
+def proof_length(log_n: int, positions: Sequence[int]) -> int:
+    """Number of digests in the multi-proof of ``positions``."""
+    return len(_siblings(log_n, positions))
+
+
+def verify_multiproof(root: bytes, log_n: int, positions: Sequence[int], leaves: U8, proof: U8) -> bool:
+    """Do ``leaves`` (``uint8[t, 32]``) sit at ``positions`` under ``root``? ``proof`` has ``proof_length`` digests."""
+    if leaves.shape != (len(positions), DIGEST) or proof.shape != (proof_length(log_n, positions), DIGEST):
+        raise ValueError("one leaf per position and proof_length digests")
+    level = list(positions)
+    digests = leaves
+    used = 0
+    for _ in range(log_n):
+        place = {p: i for i, p in enumerate(level)}
+        parents = sorted({p >> 1 for p in level})
+        children = np.empty((2 * len(parents), DIGEST), np.uint8)
+        missing = []
+        for i, parent in enumerate(parents):
+            for side in (0, 1):
+                child = place.get(2 * parent + side)
+                if child is None:
+                    missing.append(2 * i + side)
+                else:
+                    children[2 * i + side] = digests[child]
+        children[missing] = proof[used : used + len(missing)]
+        used += len(missing)
+        level, digests = parents, hash_nodes(children)
+    return bytes(digests[0]) == root

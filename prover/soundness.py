@@ -1,0 +1,102 @@
+"""The soundness budget of a proof: errors as exact fractions, added (union bound) and printed as bits.
+
+|K| = p^2. Every function is the error of one protocol term; sizes are those the statement implies. The total must be at
+most 2^-TARGET_BITS, otherwise the verifier refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from prover.code import MatrixShape, queries_within, query_error
+from prover.field import P
+
+K_SIZE = P * P
+TARGET_BITS = 100
+
+
+class InsufficientSoundness(ValueError):
+    """The statement is too large for the target: other terms leave nothing, or a matrix has too few positions."""
+
+
+def bits(error: Fraction) -> float:
+    """-log2 of an error; infinite for zero."""
+    return math.inf if error == 0 else math.log2(error.denominator) - math.log2(error.numerator)
+
+
+def logup(leaves: int, width: int, grinding_bits: int = 0) -> Fraction:
+    """alpha and beta of the lookup identity: N leaves, tuples of up to ``width`` members and a tag: N*(W + 2)/|K|."""
+    return Fraction(leaves * (width + 2), K_SIZE << grinding_bits)
+
+
+def gkr(log_leaves: int) -> Fraction:
+    """Fractional-sum tree: a layer over j variables has j cubic rounds, its batching challenge and its line: (3j +
+    2)/|K|."""
+    return Fraction(sum(3 * j + 2 for j in range(log_leaves)), K_SIZE)
+
+
+def sumcheck(degree: int, rounds: int) -> Fraction:
+    return Fraction(degree * rounds, K_SIZE)
+
+
+def batching(claims: int) -> Fraction:
+    """Claims combined by powers of one challenge."""
+    return Fraction(claims, K_SIZE)
+
+
+def proximity(shape: MatrixShape, claims: int = 1) -> Fraction:
+    """A combination of rows by eq weights, and of ``claims`` such combinations by powers: (claims + ceil(log2
+    R))*n/|K|."""
+    return Fraction((claims + (shape.rows - 1).bit_length()) * shape.n, K_SIZE)
+
+
+def query(shape: MatrixShape, count: int) -> Fraction:
+    """``count`` distinct positions; ``ValueError`` when there are not that many."""
+    if not 0 < count <= shape.n:
+        raise ValueError(f"{count} queries to {shape.n} positions")
+    return query_error(shape.log_blowup, count)
+
+
+class Budget:
+    """Named errors and their sum."""
+
+    def __init__(self) -> None:
+        self.terms: list[tuple[str, Fraction]] = []
+
+    def add(self, name: str, error: Fraction) -> None:
+        if error < 0:
+            raise ValueError(f"error of {name} is negative")
+        self.terms.append((name, error))
+
+    def total(self) -> Fraction:
+        return sum((error for _, error in self.terms), Fraction(0))
+
+    def total_bits(self) -> float:
+        return bits(self.total())
+
+    def holds(self, target: int = TARGET_BITS) -> bool:
+        """Exact: is the sum of the errors at most 2^-target?"""
+        return self.total() * (1 << target) <= 1
+
+    def rows(self) -> list[tuple[str, float]]:
+        """(term, bits), the total last."""
+        return [(name, bits(error)) for name, error in self.terms] + [("total", self.total_bits())]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<32} {value:7.2f}" for name, value in self.rows())
+
+
+def queries_for(budget: Budget, shapes: list[MatrixShape], target: int = TARGET_BITS) -> list[int]:
+    """Queries per matrix, the smallest for which all errors add up to at most 2^-target with equal shares of what
+    ``budget`` leaves. ``InsufficientSoundness`` when it leaves nothing or a matrix has too few positions."""
+    left = Fraction(1, 1 << target) - budget.total()
+    if left <= 0:
+        raise InsufficientSoundness(f"{budget.total_bits():.2f} bits before any query, {target} wanted")
+    counts = []
+    for shape in shapes:
+        count = queries_within(shape.log_blowup, left / len(shapes))
+        if count > shape.n:
+            raise InsufficientSoundness(f"{count} queries to a matrix of {shape.n} positions")
+        counts.append(count)
+    return counts

@@ -1,0 +1,122 @@
+"""Openings of committed matrices, verifier's side (messages and statement: prover/opening.py).
+
+The caller fixes root, shape and number of queries from the statement, the key and the budget, has absorbed the root
+before any point in the weights was drawn, and has settled the claims' values otherwise. Shapes and claims that do not
+fit each other are errors of the caller (``ValueError``); every proof that is not accepted is ``Rejected``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from prover import mle
+from prover.code import MatrixShape
+from prover.field import ONE, U64, ZERO, Ext, eq_scalar
+from prover.kernels.matrix import bind_columns
+from prover.kernels.ntt import encode_ext
+from prover.merkle import DIGEST, hash_columns, proof_length, verify_multiproof
+from prover.transcript import Receiver, Rejected
+from prover.verifier import sumcheck
+
+I64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ParamsClaim:
+    """<u^T M, eq(column_point)> = value; u is ``weights`` (``uint64[2, k]``) on the stored rows from ``first_row``,
+    else zero."""
+
+    first_row: int
+    weights: U64
+    column_point: list[Ext]
+    value: Ext
+
+
+def powers(x: Ext, count: int) -> list[Ext]:
+    """1, x, ..., x^(count - 1)."""
+    out = [ONE]
+    while len(out) < count:
+        out.append(out[-1] * x)
+    return out[:count]
+
+
+def combined_weights(claims: Sequence[ParamsClaim], coefficients: Sequence[Ext], rows: int) -> U64:
+    """Sum of coefficient * u over the claims, ``uint64[2, rows]``. ``ValueError`` for a claim on rows that do not
+    exist."""
+    out = np.zeros((2, rows), np.uint64)
+    for claim, c in zip(claims, coefficients, strict=True):
+        if claim.first_row < 0 or claim.first_row + claim.weights.shape[1] > rows:
+            raise ValueError("a claim on rows that do not exist")
+        part = slice(claim.first_row, claim.first_row + claim.weights.shape[1])
+        out[:, part] = mle.add(out[:, part], mle.scale(claim.weights, c))
+    return out
+
+
+def check_rows(receiver: Receiver, label: str, root: bytes, shape: MatrixShape, queries: int, row_weights: U64) -> U64:
+    """w, ``uint64[2, C]``, of which the queries say that it is row_weights^T M; row_weights ``uint64[2, R]``."""
+    if row_weights.shape != (2, shape.rows) or not 0 < queries <= shape.n:
+        raise ValueError("weights or queries do not fit the shape")
+    row = receiver.ext_array(f"{label} row", shape.cols)
+    positions = receiver.transcript.positions(f"{label} positions", queries, shape.n)
+    columns = receiver.base_array(f"{label} columns", queries * shape.rows).reshape(queries, shape.rows)
+    path = receiver.raw(f"{label} path", DIGEST * proof_length(shape.log_n, positions))
+    digests = np.frombuffer(path, np.uint8).reshape(-1, DIGEST)
+    if not verify_multiproof(root, shape.log_n, positions, hash_columns(columns), digests):
+        raise Rejected("opening", f"an opened column of '{label}' is not under the root")
+    if not np.array_equal(encode_ext(row, shape.log_blowup)[:, positions], bind_columns(columns, row_weights)):
+        raise Rejected("opening", f"the row of '{label}' does not encode to the opened columns")
+    return row
+
+
+def verify_witness(
+    receiver: Receiver,
+    root: bytes,
+    shape: MatrixShape,
+    queries: int,
+    log_rows: int,
+    stored_rows: I64,
+    target: Ext,
+    omega_at: Callable[[list[Ext]], Ext],
+) -> None:
+    """<Omega, W> = target for the W under ``root``; ``omega_at`` evaluates the extension of Omega at log_rows +
+    log_cols elements.
+
+    Error: sumcheck(2, log_rows + log_cols), proximity(shape), the queries.
+    """
+    point, value = sumcheck.verify(receiver, "opening", target, log_rows + shape.log_cols, 2)
+    at_point = receiver.ext("opening value", 1)[0]
+    if omega_at(point) * at_point != value:
+        raise Rejected("opening", "the value of the witness does not fit its sumcheck")
+    weights = np.ascontiguousarray(mle.eq_vector(point[:log_rows])[:, stored_rows])
+    row = check_rows(receiver, "witness", root, shape, queries, weights)
+    if mle.dot(row, mle.eq_vector(point[log_rows:])) != at_point:
+        raise Rejected("opening", "the row of 'witness' does not have the claimed value")
+
+
+def verify_params(
+    receiver: Receiver, root: bytes, shape: MatrixShape, queries: int, claims: Sequence[ParamsClaim]
+) -> None:
+    """All claims on the params under ``root``; at least one.
+
+    Error: batching(claims) twice, sumcheck(2, log_cols), proximity(shape, claims), the queries.
+    """
+    if not claims or any(len(claim.column_point) != shape.log_cols for claim in claims):
+        raise ValueError("claims on the params are at points in log_cols variables, and there is at least one")
+    coefficients = powers(receiver.transcript.challenge("params gamma"), len(claims))
+    target = sum((c * claim.value for c, claim in zip(coefficients, claims, strict=True)), ZERO)
+    point, value = sumcheck.verify(receiver, "params", target, shape.log_cols, 2)
+    values = receiver.ext("params values", len(claims))
+    expected = ZERO
+    for c, claim, v in zip(coefficients, claims, values, strict=True):
+        expected = expected + c * v * eq_scalar(claim.column_point, point)
+    if expected != value:
+        raise Rejected("opening", "the values of the params do not fit their sumcheck")
+    coefficients = powers(receiver.transcript.challenge("params delta"), len(claims))
+    row = check_rows(receiver, "params", root, shape, queries, combined_weights(claims, coefficients, shape.rows))
+    combined = sum((c * v for c, v in zip(coefficients, values, strict=True)), ZERO)
+    if mle.dot(row, mle.eq_vector(point)) != combined:
+        raise Rejected("opening", "the row of 'params' does not have the claimed values")
