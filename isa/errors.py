@@ -65,3 +65,4 @@ class Trap(SyurmyError):
     def __init__(self, message: str, *, element: tuple[int, ...] | None = None, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.element = element
+        self.instruction: int | None = None  # index of the static instruction; the machine sets it and the span

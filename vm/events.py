@@ -1,0 +1,58 @@
+"""What the machine tells its listeners (debugger, profiler, progress), in the order it happens.
+
+Every step is a ``Fetched``, followed by an ``Executed`` unless the instruction is control flow; the last event is
+``Halted`` or ``Trapped``. Arrays in events are the machine's own and must not be written to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from isa.errors import Trap
+from isa.program import I64, Instruction
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Instruction ``index`` is next; ``step`` counts from 0. ``counters`` are those of the enclosing loops."""
+
+    step: int
+    index: int
+    instruction: Instruction
+    counters: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Executed:
+    """Execution ``execution`` of instruction ``index`` read ``operands`` and gave ``result`` (int64)."""
+
+    step: int
+    index: int
+    execution: int
+    operands: tuple[npt.NDArray[np.integer[Any]], ...]
+    result: I64
+
+
+@dataclass(frozen=True)
+class Trapped:
+    """Instruction ``index`` stopped the run; ``trap`` is raised next."""
+
+    step: int
+    index: int
+    trap: Trap
+
+
+@dataclass(frozen=True)
+class Halted:
+    """The run ended after ``steps`` instructions."""
+
+    steps: int
+
+
+Event: TypeAlias = Fetched | Executed | Trapped | Halted
+Listener: TypeAlias = Callable[[Event], None]
