@@ -110,6 +110,8 @@ class _Machine:
     def _trapped(self, step: int, pc: int, trap: Trap) -> Trap:
         trap.instruction = pc
         trap.span = trap.span or self.program.code[pc].span
+        element = "" if trap.element is None else f", element {list(trap.element)}"
+        trap.add_note(f"at instruction {pc}{element}, step {step}")
         for tell in self.listeners:
             tell(Trapped(step, pc, trap))
         return trap

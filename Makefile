@@ -1,0 +1,58 @@
+# Targets for people and for continuous integration. Everything runs in $(VENV), which is made on demand.
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format typecheck bench isa-manual check-manual clean
+
+help: ## Explain the targets.
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: PYTHON (interpreter, 3.11 or newer), VENV (environment), JOBS (parallel tests), ARGS (for test, bench)."
+	@echo "Examples: make test ARGS=tests/vm      make test JOBS=4 ARGS='-k rescale'      make demo PYTHON=python3.12"
+
+venv: $(READY) ## Create the environment with everything that tests and checks need.
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@
+
+demo: $(READY) ## Run a network on real handwritten digits, prove it, verify the proof in a process of its own.
+	$(BIN)/syurmy-vm run programs/digits_mlp.tasm --prove
+	$(BIN)/syurmy-vm verify programs/digits_mlp.vk programs/digits_mlp.proof
+
+test: $(READY) ## Run the tests; ARGS selects some.
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(READY) ## Check style and format without changing anything.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## Rewrite the sources in the project's format.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(READY) ## Check type annotations (strict).
+	$(BIN)/mypy
+
+bench: $(READY) ## Measure kernels and programs; results and their machine go to benchmarks/README.md.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks $(ARGS)
+
+isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.
+	$(BIN)/python -m isa.manual
+
+check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
+	$(BIN)/python -m isa.manual --check
+
+clean: ## Remove caches, keys and proofs; the environment stays.
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -f programs/*.pk programs/*.vk programs/*.keys programs/*.proof
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

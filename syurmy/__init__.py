@@ -1,0 +1,100 @@
+"""Syurmy: prove that a quantised model was run exactly, on data that need not be sent.
+
+>>> program = syurmy.load("programs/digits_mlp.tasm")
+>>> trace = syurmy.run(program, {"x": image})
+>>> proving_key, verifying_key = syurmy.setup(program)
+>>> proof = syurmy.prove(proving_key, trace)
+>>> statement = syurmy.verify(verifying_key, proof.to_bytes())
+
+Proofs are not zero-knowledge yet: private values are not sent, but they are not hidden either. The values of committed
+params are trusted from set-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy.typing as npt
+
+from isa.dataflow import DEFAULT_MAX_STEPS
+from isa.program import Program
+from isa.trace import Trace
+
+if TYPE_CHECKING:
+    from prover.check import Violation
+    from prover.prove import Proof
+    from prover.setup import ProvingKey, VerifyingKey
+    from prover.verifier import Statement
+    from vm.events import Listener
+
+__all__ = ["Progress", "assemble", "check", "load", "prove", "run", "setup", "verify"]
+__version__ = "0.1.0"
+
+Progress = Callable[[str, float], None]
+"""Called with the phase (commit, lookup, contraction, opening) and how much of it is done, 0 to 1."""
+
+# The prover is imported when it is first used: loading its compiled kernels takes longer than assembling a program.
+
+
+def assemble(text: str, *, file: str = "<text>", folder: str | Path = ".") -> Program:
+    """The program written in ``text`` (tensor assembly). ``.include`` and data files are looked up from ``folder``;
+    ``file`` is the name that diagnostics show. Raises ``isa.errors.AssemblyError``."""
+    import assembler
+
+    return assembler.assemble(text, file=file, folder=Path(folder))
+
+
+def load(path: str | Path) -> Program:
+    """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyError`` if it is wrong."""
+    import assembler
+
+    return assembler.assemble_file(Path(path))
+
+
+def run(
+    program: Program,
+    inputs: Mapping[str, npt.ArrayLike],
+    *,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    listeners: Sequence[Listener] = (),
+) -> Trace:
+    """Run ``program`` on integer arrays by input name; the result's ``outputs`` maps names to int64 arrays.
+
+    Raises ``InputError`` for inputs that do not fit and ``Trap`` where execution stops early; see ``vm.machine.run``.
+    """
+    import vm
+
+    return vm.run(program, inputs, max_steps=max_steps, listeners=listeners)
+
+
+def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:
+    """The keys of ``program``: its constraints and the commitment to its params. Once per program and weights.
+
+    Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
+    """
+    from prover.setup import setup as derive
+
+    return derive(program)
+
+
+def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
+    """A proof that ``trace`` is an execution of the key's program. Its ``report`` holds sizes and seconds per phase."""
+    from prover.prove import prove as construct
+
+    return construct(key, trace, progress)
+
+
+def verify(key: VerifyingKey, proof: bytes) -> Statement:
+    """What the proof shows: public inputs, outputs and revealed values. Raises ``prover.transcript.Rejected``."""
+    from prover.verifier import verify as decide
+
+    return decide(key, proof)
+
+
+def check(program: Program, trace: Trace) -> list[Violation]:
+    """Evaluate every constraint on ``trace`` without a proof; the violated ones, empty if it is an execution."""
+    from prover.check import check as evaluate
+
+    return list(evaluate(program, trace))

@@ -1,0 +1,136 @@
+"""What people see: errors, values, tables, and a progress bar for work that takes more than two seconds."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from isa.errors import SyurmyError, Trap
+
+PATIENCE = 2.0  # seconds without a progress bar
+
+
+def error_text(e: SyurmyError) -> str:
+    """``error[CODE]: message (help)`` on one line; with place, source line and caret where there is a source."""
+    from assembler.diagnostics import AssemblyErrors, render
+
+    if e.span is not None or isinstance(e, AssemblyErrors):
+        return render(e)
+    return f"error[{e.code}]: {e.message}" + (f" ({e.help})" if e.help else "")
+
+
+def error_json(e: SyurmyError) -> dict[str, Any]:
+    """The error as JSON data; of several diagnostics the first, and all under ``errors``."""
+    from assembler.diagnostics import AssemblyErrors
+
+    if isinstance(e, AssemblyErrors):
+        return error_json(e.errors[0]) | {"errors": [error_json(x) for x in e.errors]}
+    out: dict[str, Any] = {"code": e.code, "message": e.message}
+    if e.help:
+        out["help"] = e.help
+    if e.span is not None:
+        out |= {"file": e.span.file, "line": e.span.line, "column": e.span.column}
+    if isinstance(e, Trap):
+        out |= {"instruction": e.instruction, "element": None if e.element is None else list(e.element)}
+    return out
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON data: arrays become nested lists of integers."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def tensor_text(value: npt.ArrayLike) -> str:
+    """A tensor on one line if it is short; shape, range and corners if it is long."""
+    array = np.asarray(value)
+    if array.size <= 64:
+        text = np.array2string(array, separator=", ", max_line_width=100, threshold=64)
+        return text if "\n" not in text else "\n" + text
+    shown = np.array2string(array, separator=", ", max_line_width=100, threshold=0, edgeitems=3)
+    return f"{list(array.shape)}, values {array.min()} to {array.max()}\n{shown}"
+
+
+def tensors(console: Console, title: str, values: Mapping[str, npt.ArrayLike]) -> None:
+    for name, value in values.items():
+        console.print(f"{title} {name} = {tensor_text(value)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(console: Console, rows: Mapping[str, str]) -> None:
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table)
+
+
+def seconds_text(s: float) -> str:
+    return f"{1000 * s:.1f} ms" if s < 1 else f"{s:.2f} s"
+
+
+def bytes_text(n: int) -> str:
+    return f"{n} B" if n < 1024 else f"{n / 1024:.1f} KiB" if n < 1 << 20 else f"{n / (1 << 20):.2f} MiB"
+
+
+class Working:
+    """A progress bar on stderr, shown once the work has taken ``PATIENCE`` seconds. Call it with phase and fraction."""
+
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+        self._fraction: float | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(PATIENCE, self._show)
+        self._timer.daemon = True
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Working:
+        if sys.stderr.isatty():
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._bar is not None:
+                self._bar.stop()
+            self._bar = None
+            self._task = None
+            self._phase = ""
+
+    def __call__(self, phase: str, fraction: float) -> None:
+        with self._lock:
+            self._phase, self._fraction = phase, fraction
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, description=phase, completed=fraction, total=1.0)
+
+    def _show(self) -> None:
+        with self._lock:
+            if not self._phase:
+                return  # finished while the timer fired
+            bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = bar.add_task(
+                self._phase, total=None if self._fraction is None else 1.0, completed=self._fraction or 0
+            )
+            bar.start()
+            self._bar = bar

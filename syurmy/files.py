@@ -1,0 +1,162 @@
+"""Files: tensors from disk, and writes that happen whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isa.errors import InputError
+from isa.program import Program
+
+Array = npt.NDArray[Any]
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content; ``InputError`` I110 if there is none to be had."""
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise unreadable(path, e) from e
+
+
+def unreadable(path: Path, e: OSError) -> InputError:
+    return InputError(f"cannot read {path}: {e.strerror or e}", code="I110")
+
+
+@contextmanager
+def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside ``paths``; renamed to them when the block ends well, removed when it does not.
+
+    An ``OSError`` on the way (full disk, no permission) becomes ``InputError`` I120.
+    """
+    temporary: list[Path] = []
+    try:
+        for path in paths:
+            fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+            temporary.append(Path(name))
+            os.fchmod(fd, 0o644)
+            os.close(fd)
+        yield tuple(temporary)
+        for t in temporary:  # a full disk may only show here
+            with t.open("rb+") as f:
+                os.fsync(f.fileno())
+        for t, path in zip(temporary, paths, strict=True):
+            t.replace(path)
+    except OSError as e:
+        raise InputError(f"cannot write {paths[0]}: {e.strerror or e}", code="I120") from e
+    finally:
+        for t in temporary:
+            t.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    with written_whole(path) as (temporary,):
+        temporary.write_bytes(data)
+
+
+def read_inputs(program: Program, options: Sequence[str], beside: Path) -> dict[str, Array]:
+    """The input tensors that ``--input`` names.
+
+    ``NAME=FILE`` gives one input; ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
+    ``FILE`` alone gives the only input, or all inputs if its keys are their names. Without any option the files
+    ``PROG.inputs.npz`` and ``PROG.inputs.json`` beside the program are tried.
+    """
+    names = [i.name for i in program.inputs]
+    if not options and names:
+        for suffix in (".inputs.npz", ".inputs.json"):
+            default = beside.with_suffix(suffix)
+            if default.exists():
+                options = [str(default)]
+                break
+    out: dict[str, Array] = {}
+    for option in options:
+        name, eq, file = option.partition("=")
+        given = {name: _tensor(program, name, file)} if eq and name.isidentifier() else _unnamed(program, option)
+        for key, value in given.items():
+            if key in out:
+                raise InputError(f"input '{key}' is given twice", code="I107")
+            out[key] = value
+    return out
+
+
+def _unnamed(program: Program, file: str) -> dict[str, Array]:
+    names = [i.name for i in program.inputs]
+    if not names:
+        raise InputError("the program has no inputs", code="I101")
+    path, key = _split_key(file)
+    if key is None:
+        content = _read(path)
+        if isinstance(content, Mapping) and set(content) & set(names):
+            return dict(content)
+    if len(names) > 1:
+        raise InputError(
+            f"the program has {len(names)} inputs: {', '.join(names)}", code="I108", help="use --input NAME=FILE"
+        )
+    return {names[0]: _tensor(program, names[0], file)}
+
+
+def _tensor(program: Program, name: str, file: str) -> Array:
+    path, key = _split_key(file)
+    content = _read(path)
+    if isinstance(content, Mapping):
+        if key is None and len(content) == 1:
+            key = next(iter(content))
+        if key is None or key not in content:
+            problem = f"has no entry '{key}'" if key is not None else "has several entries"
+            listed = ", ".join(content) or "none"
+            raise InputError(f"{path} {problem}", code="I112", help=f"name one as {path}:KEY; entries: {listed}")
+        return content[key]
+    if key is not None:
+        raise InputError(f"{path} has no named entries", code="I112", help=f"use {path} without :{key}")
+    shape = next((i.type.shape for i in program.inputs if i.name == name), None)
+    if path.suffix not in (".npy", ".json") and shape is not None and content.size == np.prod(shape, dtype=np.int64):
+        return content.reshape(shape)  # a text file has no shape of its own
+    return content
+
+
+def _split_key(file: str) -> tuple[Path, str | None]:
+    path = Path(file)
+    if not path.exists() and ":" in path.name:
+        front, _, key = file.rpartition(":")
+        return Path(front), key
+    return path, None
+
+
+def _read(path: Path) -> Array | dict[str, Array]:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        if path.suffix == ".npy":
+            array: Array = np.load(path, allow_pickle=False)
+            return array
+        if path.suffix == ".json":
+            value = json.loads(path.read_text())
+            return {str(k): _array(v) for k, v in value.items()} if isinstance(value, dict) else _array(value)
+        return _array([_number(word) for word in path.read_text().replace(",", " ").split()])
+    except OSError as e:
+        raise unreadable(path, e) from e
+    except (ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as e:
+        what = {".npz": "a NumPy archive", ".npy": "a NumPy array", ".json": "JSON numbers"}
+        expected = what.get(path.suffix, "a list of numbers")
+        raise InputError(f"{path} does not hold {expected}", code="I111", help=str(e).partition("\n")[0]) from e
+
+
+def _array(value: object) -> Array:
+    return np.asarray(value)
+
+
+def _number(word: str) -> int | float:
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)
