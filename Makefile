@@ -1,6 +1,6 @@
 # Targets for people and for continuous integration. Everything runs in $(VENV), which is made on demand.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready

@@ -68,11 +68,11 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             sys.stderr.close()  # the reader left: nothing to say, nobody to say it to
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            _fail(InputError("interrupted; nothing was written", code="I130"), json, debug, 130)
+            _fail(InputError("interrupted; nothing was written", code="X130"), json, debug, 130)
         except MemoryError:
-            _fail(InputError("not enough memory", code="I140"), json, debug, 2)
+            _fail(InputError("not enough memory", code="X140"), json, debug, 2)
         except OSError as e:
-            _fail(InputError(f"{e.filename or 'file'}: {e.strerror or e}", code="I110"), json, debug, 2)
+            _fail(InputError(f"{e.filename or 'file'}: {e.strerror or e}", code="F100"), json, debug, 2)
 
     return wrapper
 
@@ -392,7 +392,7 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:  # before a command started
-        print("error[I130]: interrupted", file=sys.stderr)
+        print("error[X130]: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
 
 

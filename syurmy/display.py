@@ -129,8 +129,8 @@ class Working:
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._task = bar.add_task(
-                self._phase, total=None if self._fraction is None else 1.0, completed=self._fraction or 0
-            )
+            self._task = bar.add_task(self._phase, total=None)
+            if self._fraction is not None:
+                bar.update(self._task, total=1.0, completed=self._fraction)
             bar.start()
             self._bar = bar

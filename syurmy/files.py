@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content; ``InputError`` I110 if there is none to be had."""
+    """The file's content; ``InputError`` F100 if there is none to be had."""
     try:
         return path.read_bytes()
     except OSError as e:
@@ -29,18 +29,22 @@ def read_bytes(path: Path) -> bytes:
 
 
 def unreadable(path: Path, e: OSError) -> InputError:
-    return InputError(f"cannot read {path}: {e.strerror or e}", code="I110")
+    return InputError(f"cannot read {path}: {e.strerror or e}", code="F100")
 
 
 @contextmanager
 def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
     """Temporary names beside ``paths``; renamed to them when the block ends well, removed when it does not.
 
-    An ``OSError`` on the way (full disk, no permission) becomes ``InputError`` I120.
+    An ``OSError`` on the way (full disk, no permission) becomes ``InputError`` F120.
     """
     temporary: list[Path] = []
+    targets = [path.resolve() for path in paths]  # a link stays, what it points to is replaced
+    for path in targets:
+        if path.exists() and not path.is_file():
+            raise InputError(f"cannot write {path}: not a regular file", code="F120")
     try:
-        for path in paths:
+        for path in targets:
             fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
             temporary.append(Path(name))
             os.fchmod(fd, 0o644)
@@ -49,10 +53,10 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
         for t in temporary:  # a full disk may only show here
             with t.open("rb+") as f:
                 os.fsync(f.fileno())
-        for t, path in zip(temporary, paths, strict=True):
+        for t, path in zip(temporary, targets, strict=True):
             t.replace(path)
     except OSError as e:
-        raise InputError(f"cannot write {paths[0]}: {e.strerror or e}", code="I120") from e
+        raise InputError(f"cannot write {paths[0]}: {e.strerror or e}", code="F120") from e
     finally:
         for t in temporary:
             t.unlink(missing_ok=True)
@@ -113,10 +117,10 @@ def _tensor(program: Program, name: str, file: str) -> Array:
         if key is None or key not in content:
             problem = f"has no entry '{key}'" if key is not None else "has several entries"
             listed = ", ".join(content) or "none"
-            raise InputError(f"{path} {problem}", code="I112", help=f"name one as {path}:KEY; entries: {listed}")
+            raise InputError(f"{path} {problem}", code="F111", help=f"name one as {path}:KEY; entries: {listed}")
         return content[key]
     if key is not None:
-        raise InputError(f"{path} has no named entries", code="I112", help=f"use {path} without :{key}")
+        raise InputError(f"{path} has no named entries", code="F111", help=f"use {path} without :{key}")
     shape = next((i.type.shape for i in program.inputs if i.name == name), None)
     if path.suffix not in (".npy", ".json") and shape is not None and content.size == np.prod(shape, dtype=np.int64):
         return content.reshape(shape)  # a text file has no shape of its own
@@ -148,7 +152,7 @@ def _read(path: Path) -> Array | dict[str, Array]:
     except (ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as e:
         what = {".npz": "a NumPy archive", ".npy": "a NumPy array", ".json": "JSON numbers"}
         expected = what.get(path.suffix, "a list of numbers")
-        raise InputError(f"{path} does not hold {expected}", code="I111", help=str(e).partition("\n")[0]) from e
+        raise InputError(f"{path} does not hold {expected}", code="F110", help=str(e).partition("\n")[0]) from e
 
 
 def _array(value: object) -> Array:

@@ -1,0 +1,176 @@
+"""Reading input tensors from every format, and writing files whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isa.errors import InputError
+from isa.program import Input, Program
+from isa.types import DType, TensorType
+from syurmy.files import read_inputs, write_whole, written_whole
+
+
+def program(**shapes: tuple[int, ...]) -> Program:
+    inputs = tuple(Input(n, TensorType.full(DType.I8, s), False) for n, s in shapes.items())
+    return Program("t", inputs, (), (), (), ())
+
+
+ONE = program(x=(2, 2))
+TWO = program(x=(2, 2), y=(1,))
+X = np.array([[1, 2], [3, 4]])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "one.npz", first=X)
+    np.savez(tmp_path / "both.npz", x=X, y=np.array([9]))
+    (tmp_path / "x.json").write_text(json.dumps(X.tolist()))
+    (tmp_path / "both.json").write_text(json.dumps({"x": X.tolist(), "y": [9]}))
+    (tmp_path / "x.txt").write_text("1, 2\n3 4\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", ["x.npy", "one.npz", "both.npz:x", "x.json", "both.json:x", "x.txt"])
+@pytest.mark.parametrize("name", ["", "x="])
+def test_one_input_from_every_format(folder: Path, file: str, name: str) -> None:
+    got = read_inputs(ONE, [f"{name}{folder / file}"], folder / "t.tasm")
+    assert list(got) == ["x"]
+    assert (got["x"] == X).all()
+
+
+@pytest.mark.parametrize("file", ["both.npz", "both.json"])
+def test_a_file_of_named_entries_gives_all_inputs(folder: Path, file: str) -> None:
+    got = read_inputs(TWO, [str(folder / file)], folder / "t.tasm")
+    assert {k: v.tolist() for k, v in got.items()} == {"x": X.tolist(), "y": [9]}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+def test_inputs_beside_the_program_are_the_default(folder: Path, suffix: str) -> None:
+    (folder / f"t.inputs.{suffix}").write_bytes((folder / f"both.{suffix}").read_bytes())
+    assert set(read_inputs(TWO, [], folder / "t.tasm")) == {"x", "y"}
+
+
+def test_without_any_file_nothing_is_given(folder: Path) -> None:
+    assert read_inputs(TWO, [], folder / "t.tasm") == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["x=gone.npy"], "F100", "No such file"),
+        (["x=."], "F100", "Is a directory"),
+        (["x=bad.npy"], "F110", "does not hold a NumPy array"),
+        (["x=bad.npz"], "F110", "does not hold a NumPy archive"),
+        (["x=bad.json"], "F110", "does not hold JSON numbers"),
+        (["x=bad.txt"], "F110", "does not hold a list of numbers"),
+        (["x=pickle.npy"], "F110", "does not hold a NumPy array"),
+        (["x=both.npz"], "F111", "has several entries"),
+        (["x=both.npz:z"], "F111", "has no entry 'z'"),
+        (["x=x.npy:z"], "F111", "has no named entries"),
+        (["x.npy"], "I108", "the program has 2 inputs: x, y"),
+        (["x=x.npy", "x=x.npy"], "I107", "given twice"),
+    ],
+)
+def test_unusable_files_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], code: str, says: str
+) -> None:
+    monkeypatch.chdir(folder)
+    for suffix in ("npy", "npz", "json", "txt"):
+        Path(f"bad.{suffix}").write_text("three, {")
+    np.save("pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError) as e:
+        read_inputs(TWO, options, folder / "t.tasm")
+    assert e.value.code == code
+    assert says in e.value.message
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_write_replaces_the_whole_file(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    write_whole(target, b"new content")
+    assert target.read_bytes() == b"new content"
+    assert listing(tmp_path) == ["f"]
+
+
+def write_part_of(*paths: Path, error: BaseException) -> None:
+    with written_whole(*paths) as temporary:
+        temporary[0].write_bytes(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError, MemoryError])
+def test_interrupted_write_leaves_the_old_file(tmp_path: Path, stop: type[BaseException]) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    with pytest.raises(stop):
+        write_part_of(target, error=stop())
+    assert target.read_bytes() == b"old"
+    assert listing(tmp_path) == ["f"]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """The kernel refuses to let files grow beyond ``size``: a write fails as on a full disk."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    target.write_bytes(b"old")
+    with pytest.raises(InputError, match="cannot write") as e, file_size_limit(1000):
+        write_whole(target, bytes(100_000))
+    assert e.value.code == "F120"
+    assert target.read_bytes() == b"old"
+    assert listing(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("name", ["gone/f", "folder", "/dev/null"])
+def test_targets_that_cannot_be_files_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError) as e:
+        write_whole(tmp_path / name, b"x")
+    assert e.value.code == "F120"
+    assert listing(tmp_path) == ["folder"]
+    assert not Path("/dev/null").is_file()
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_several_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    paths = [tmp_path / n for n in "abc"]
+    with pytest.raises(InputError):
+        write_part_of(*paths, error=OSError(28, "No space left on device"))
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [{"x": [[1, 2], [3]]}, {"x": "text"}])
+def test_ragged_or_textual_json(tmp_path: Path, value: Any) -> None:
+    from vm.inputs import validated
+
+    (tmp_path / "x.json").write_text(json.dumps(value))
+    with pytest.raises(InputError):
+        validated(ONE, read_inputs(ONE, [str(tmp_path / "x.json")], tmp_path / "t.tasm"))
