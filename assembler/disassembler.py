@@ -1,0 +1,86 @@
+"""From a ``Program`` to text that assembles to the same program (equal encodings), without any other file.
+
+Tables and public params are written inline. Committed params are written with their bounds, and with a reference to a
+data file if one is named.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import isa.ops  # noqa: F401  (fills the registry)
+from isa.instruction import REGISTRY
+from isa.program import Attr, Instruction, Lut, Param, Program
+from isa.wellformed import reads_dst
+
+
+def disassemble(program: Program, data_file: str | None = None) -> str:
+    """The program's text. ``data_file``: a .npz or .safetensors that holds each committed param under its name."""
+    lines = [f".program {program.name}"]
+    for i in program.inputs:
+        t = i.type
+        within = "" if t.interval == (t.dtype.lo, t.dtype.hi) else f" in {t.lo}..{t.hi}"
+        lines.append(f".input {i.name} : {t} {'public' if i.public else 'private'}{within}")
+    lines += [_param(p, program, data_file) for p in program.params]
+    lines += [_lut(t) for t in program.luts]
+    lines += [f".output {o.name} {'public' if o.public else 'private'}" for o in program.outputs]
+    lines.append("")
+    depth = 1
+    for ins in program.code:
+        depth -= ins.op == "end"
+        lines.append("    " * depth + instruction_text(ins))
+        depth += ins.op == "repeat"
+    return "\n".join(lines) + "\n"
+
+
+def instruction_text(ins: Instruction) -> str:
+    """One instruction as it is written."""
+    op = REGISTRY[ins.op]
+    src = ins.src[1:] if reads_dst(op) else ins.src
+    parts = ([ins.dst] if ins.dst is not None else []) + list(src)
+    attrs = dict(ins.attrs)
+    for spec in op.attributes:
+        if not spec.positional:
+            continue
+        if spec.name not in attrs or (op.variadic and spec.kind in ("lut", "name", "affine")):
+            break  # those that follow need their names
+        parts.append(_attribute(attrs.pop(spec.name), spec.kind))
+    kinds = {a.name: a.kind for a in op.attributes}
+    parts += [f"{name}={_attribute(value, kinds[name])}" for name, value in attrs.items()]
+    return f"{ins.op} {', '.join(parts)}".rstrip()
+
+
+def _attribute(value: Attr, kind: str) -> str:
+    if kind == "str":
+        return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"({', '.join(map(str, value))})"
+    return str(value)
+
+
+def _param(p: Param, program: Program, data_file: str | None) -> str:
+    text = f".param {p.name} : {p.type} {'committed' if p.committed else 'public'}"
+    values = None if p.committed else np.asarray(program.data[p.name])
+    if values is None or p.type.interval != (int(values.min()), int(values.max())):
+        text += f" bounds {p.type.lo}..{p.type.hi}"
+    if p.l1:
+        text += " l1 " + ", ".join(f"{_attribute(axes, 'ints')}={bound}" for axes, bound in p.l1)
+    if values is not None:
+        return f"{text} = {_braces(values.tolist())}"
+    return text if data_file is None else f'{text} = "{data_file}:{p.name}"'
+
+
+def _lut(t: Lut) -> str:
+    full = (t.lo, t.hi) == (t.source.lo, t.source.hi)
+    within = "" if full else f" in {t.lo}..{t.hi}"
+    return f".lut {t.name} : {t.source} -> {t.target}{within} = {_braces(list(t.values))}"
+
+
+def _braces(value: Any) -> str:
+    if not isinstance(value, list):
+        return f"{{{value}}}"
+    return str(value).replace("[", "{").replace("]", "}")

@@ -1,0 +1,297 @@
+"""What every program must satisfy before types are inferred: names, operands, attributes, blocks, data.
+
+Shared by the assembler (which adds the place in the source) and by the decoder of the binary form, so a program that
+came as bytes obeys the same rules as one that came as text. The bounds of public params are checked against their
+values here; those of committed params are checked when the key is made.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+import isa.ops  # noqa: F401  (fills the registry)
+from isa.instruction import REGISTRY, AttrSpec, Op
+from isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program
+from isa.types import DType, TensorType
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
+RESERVED = frozenset([d.value for d in DType] + ["true", "false"])
+MAX_NAME = 200
+MAX_RANK = 8
+MAX_SIZE = 2**31
+MAX_TABLE = 2**16
+MAX_INT = 2**62
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One violated rule. ``index``: the instruction, if it is one; ``name``: the name it is about, if any;
+    ``known``: names that would have been right."""
+
+    message: str
+    code: str
+    index: int | None = None
+    name: str | None = None
+    help: str = ""
+    known: Collection[str] = ()
+
+
+def problems(program: Program) -> Iterator[Problem]:
+    """Every violated rule, declarations first, then instructions in order."""
+    if not valid_name(program.name):
+        yield Problem(f"'{program.name}' cannot name a program", "A103", name=program.name)
+    yield from _declarations(program)
+    yield from _code(program)
+
+
+def reads_dst(op: Op) -> bool:
+    """Whether the destination's old value is the first source (``put``)."""
+    return bool(getattr(op, "reads_dst", False))
+
+
+def valid_name(name: str) -> bool:
+    return len(name) <= MAX_NAME and NAME.match(name) is not None and name not in RESERVED
+
+
+# ---- declarations ----------------------------------------------------------------------------------------------------
+
+
+def _declarations(program: Program) -> Iterator[Problem]:
+    seen: set[str] = set()
+    declared: list[Input | Param | Lut] = [*program.inputs, *program.params, *program.luts]
+    for d in declared:
+        if not valid_name(d.name):
+            yield Problem(f"'{d.name}' cannot be a name", "A103", name=d.name)
+        if d.name in seen:
+            yield Problem(f"'{d.name}' is declared twice", "A104", name=d.name)
+        seen.add(d.name)
+    for i in program.inputs:
+        yield from _tensor(i.name, i.type)
+    for p in program.params:
+        yield from _tensor(p.name, p.type)
+        yield from _param(p, program)
+    for t in program.luts:
+        yield from _lut(t)
+    outputs: set[str] = set()
+    for o in program.outputs:
+        if o.name in outputs:
+            yield Problem(f"output '{o.name}' is declared twice", "A104", name=o.name)
+        outputs.add(o.name)
+
+
+def _tensor(name: str, t: TensorType) -> Iterator[Problem]:
+    if len(t.shape) > MAX_RANK:
+        yield Problem(f"'{name}' has rank {len(t.shape)}, at most {MAX_RANK} is possible", "A105", name=name)
+    elif any(d < 1 for d in t.shape):
+        yield Problem(f"'{name}' has shape {list(t.shape)}, every length must be at least 1", "A105", name=name)
+    elif math.prod(t.shape) >= MAX_SIZE:
+        yield Problem(f"'{name}' has {math.prod(t.shape)} entries, at most 2^31 - 1 are possible", "A105", name=name)
+    if not t.dtype.lo <= t.lo <= t.hi <= t.dtype.hi:
+        message = f"bounds {t.lo}..{t.hi} of '{name}' are not an interval inside {t.dtype}"
+        yield Problem(message, "A106", name=name, help=f"{t.dtype} holds {t.dtype.lo} to {t.dtype.hi}")
+
+
+def _param(p: Param, program: Program) -> Iterator[Problem]:
+    axes = [a for a, _ in p.l1]
+    if axes != sorted(set(axes)) or any(list(a) != sorted({x for x in a if 0 <= x < len(p.type.shape)}) for a in axes):
+        yield Problem(f"l1 bounds of '{p.name}' need distinct, sorted axes of the tensor", "A107", name=p.name)
+        return
+    if any(not 0 <= bound < MAX_INT for _, bound in p.l1):
+        yield Problem(f"an l1 bound of '{p.name}' is outside 0 to 2^62 - 1", "A107", name=p.name)
+    values = program.data.get(p.name)
+    if values is None:
+        if not p.committed:
+            yield Problem(f"public param '{p.name}' has no data", "A108", name=p.name, help="add = {...} or a file")
+        return
+    if values.shape != p.type.shape:
+        message = f"'{p.name}' is declared {list(p.type.shape)}, its data is {list(values.shape)}"
+        yield Problem(message, "A311", name=p.name)
+        return
+    if values.size == 0:
+        return
+    if int(values.min()) < p.type.lo or int(values.max()) > p.type.hi:
+        message = (
+            f"data of '{p.name}' reaches {values.min()}..{values.max()}, outside its bounds {p.type.lo}..{p.type.hi}"
+        )
+        yield Problem(message, "A313", name=p.name)
+    for a, bound in p.l1:
+        if (true := l1_bound(values, a)) > bound:
+            yield Problem(
+                f"sum |{p.name}| over axes {list(a)} reaches {true}, above its bound {bound}", "A313", name=p.name
+            )
+
+
+def l1_bound(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]], axes: tuple[int, ...]) -> int:
+    """The maximum over the other axes of ``sum |w|`` over ``axes``, exact."""
+    count = math.prod(values.shape[a] for a in axes)
+    peak = max(-int(values.min()), int(values.max()))
+    if peak * count < 2**63:
+        return int(np.abs(values.astype(np.int64)).sum(axis=axes).max())
+    return int(np.max(np.abs(values.astype(object)).sum(axis=axes)))
+
+
+def _lut(t: Lut) -> Iterator[Problem]:
+    if not 1 <= len(t.values) <= MAX_TABLE:
+        yield Problem(f"table '{t.name}' has {len(t.values)} rows, 1 to 65536 are possible", "A109", name=t.name)
+    elif t.lo < t.source.lo or t.hi > t.source.hi:
+        yield Problem(f"domain {t.lo}..{t.hi} of '{t.name}' leaves {t.source}", "A109", name=t.name)
+    elif min(t.values) < t.target.lo or max(t.values) > t.target.hi:
+        yield Problem(f"a value of table '{t.name}' leaves {t.target}", "A109", name=t.name)
+
+
+# ---- instructions ----------------------------------------------------------------------------------------------------
+
+
+def _code(program: Program) -> Iterator[Problem]:
+    fixed = {i.name for i in program.inputs} | {p.name for p in program.params}
+    luts = {t.name for t in program.luts}
+    all_counters = {str(c) for ins in program.code if ins.op == "repeat" and (c := ins.get("counter"))}
+    written: set[str] = set()
+    blocks: list[tuple[int, str | None]] = []
+    for clash in sorted(all_counters & (fixed | luts)):
+        yield Problem(f"'{clash}' is a loop counter and something else", "A104", name=clash)
+    for index, ins in enumerate(program.code):
+        op = REGISTRY.get(ins.op)
+        if op is None:
+            yield Problem(f"unknown instruction '{ins.op}'", "A110", index, ins.op, known=REGISTRY.keys())
+            continue
+        counters = [c for _, c in blocks if c is not None]
+        yield from _syntax(index, ins, op)
+        yield from _attributes(index, ins, op, counters, luts)
+        readable = fixed | written | set(counters)
+        for name in ins.src:
+            if name not in readable:
+                yield _unreadable(index, name, program, all_counters, readable)
+        if ins.dst is not None:
+            yield from _destination(index, ins.dst, fixed, luts, all_counters)
+            written.add(ins.dst)
+        if ins.op == "repeat":
+            counter = str(c) if (c := ins.get("counter")) else None
+            if counter is not None and counter in counters:
+                yield Problem(f"'{counter}' already counts an enclosing block", "A104", index, counter)
+            count = ins.get("count")
+            if isinstance(count, int) and not 1 <= count < 2**31:
+                yield Problem(f"repeat count {count} is outside 1 to 2^31 - 1", "A132", index)
+            blocks.append((index, counter))
+        elif ins.op == "end":
+            if blocks:
+                blocks.pop()
+            else:
+                yield Problem("end without repeat", "A130", index)
+        elif ins.op == "halt":
+            if blocks:
+                yield Problem("halt inside a block", "A133", index, help="a program ends outside all repeat blocks")
+            elif index != len(program.code) - 1:
+                yield Problem("halt is not the last instruction", "A133", index, help="what follows can never run")
+    for index, _ in blocks:
+        yield Problem("repeat without end", "A131", index)
+    if not program.code or program.code[-1].op != "halt":
+        yield Problem("the program does not end with halt", "A134", help="add halt as the last instruction")
+    for o in program.outputs:
+        if o.name not in written | fixed:
+            message = f"output '{o.name}' is never written"
+            yield Problem(message, "A232", name=o.name, known=written | fixed)
+
+
+def _unreadable(index: int, name: str, program: Program, counters: set[str], readable: set[str]) -> Problem:
+    if name in counters:
+        return Problem(f"counter '{name}' is read outside its block", "A122", index, name)
+    if any(t.name == name for t in program.luts):
+        return Problem(f"'{name}' is a table, a tensor is needed here", "A121", index, name)
+    if any(i.dst == name for i in program.code[index:]):
+        return Problem(f"'{name}' is read before it is written", "A230", index, name)
+    return Problem(f"unknown name '{name}'", "A120", index, name, known=readable)
+
+
+def _destination(index: int, dst: str, fixed: set[str], luts: set[str], counters: set[str]) -> Iterator[Problem]:
+    if not valid_name(dst):
+        yield Problem(f"'{dst}' cannot be a name", "A103", index, dst)
+    elif dst in fixed:
+        yield Problem(f"'{dst}' is an input or a param and cannot be written", "A123", index, dst,
+                      "write to a register of another name")  # fmt: skip
+    elif dst in luts or dst in counters:
+        yield Problem(f"'{dst}' is a {'table' if dst in luts else 'loop counter'} and cannot be written", "A123", index,
+                      dst)  # fmt: skip
+
+
+def _syntax(index: int, ins: Instruction, op: Op) -> Iterator[Problem]:
+    if (ins.dst is not None) != op.has_dst:
+        yield Problem(f"{op.name} {'needs' if op.has_dst else 'has no'} destination", "A112", index)
+    least = len(op.sources) + reads_dst(op)
+    if len(ins.src) < least or (len(ins.src) > least and not op.variadic):
+        yield Problem(f"{op.name} takes {least} operands, not {len(ins.src)}", "A112", index)
+    if reads_dst(op) and ins.src[:1] != (ins.dst,):
+        yield Problem(f"the first operand of {op.name} is its destination", "A112", index)
+
+
+def _attributes(
+    index: int, ins: Instruction, op: Op, counters: Collection[str], luts: Collection[str]
+) -> Iterator[Problem]:
+    specs = {s.name: s for s in op.attributes}
+    names = [n for n, _ in ins.attrs]
+    if names != sorted(set(names)):
+        yield Problem(f"attributes of {op.name} are not sorted and distinct", "A113", index)
+    for name, value in ins.attrs:
+        if name not in specs:
+            yield Problem(f"{op.name} has no attribute '{name}'", "A113", index, name, known=specs)
+            continue
+        spec = specs[name]
+        if not of_kind(spec, value):
+            yield Problem(f"attribute {name} of {op.name} must be {KINDS[spec.kind]}", "A114", index, name)
+        elif value == spec.default:
+            yield Problem(f"attribute {name} of {op.name} repeats its default", "A113", index, name)
+        elif spec.kind == "lut" and value not in luts:
+            yield Problem(f"unknown table '{value}'", "A120", index, str(value), known=luts)
+        elif isinstance(value, Affine):
+            for counter, _ in value.terms:
+                if counter not in counters:
+                    yield Problem(f"'{counter}' is not the counter of an enclosing block", "A122", index, counter,
+                                  known=counters)  # fmt: skip
+    for s in op.attributes:
+        if s.default is None and not s.optional and s.name not in names:
+            yield Problem(f"{op.name} needs attribute {s.name} ({s.doc})", "A115", index)
+
+
+KINDS = {
+    "int": "an integer",
+    "ints": "a tuple of integers",
+    "dtype": "a dtype (i8, i16, i32 or i64)",
+    "str": "a string",
+    "name": "a name",
+    "lut": "the name of a table",
+    "bool": "true or false",
+    "affine": "an integer expression over loop counters",
+}
+
+
+def of_kind(spec: AttrSpec, value: Attr) -> bool:
+    """Whether ``value`` is a canonical value of the attribute's kind."""
+    match spec.kind:
+        case "int":
+            return _integer(value)
+        case "ints":
+            return isinstance(value, tuple) and len(value) <= 64 and all(_integer(v) for v in value)
+        case "dtype":
+            return isinstance(value, DType)
+        case "bool":
+            return isinstance(value, bool)
+        case "str":
+            return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable() and '"' not in value
+        case "name" | "lut":
+            return isinstance(value, str) and valid_name(value)
+        case "affine":
+            if not isinstance(value, Affine):
+                return _integer(value)
+            names = [n for n, _ in value.terms]
+            numbers = [value.constant, *(c for _, c in value.terms)]
+            return bool(names) and names == sorted(set(names)) and all(map(_integer, numbers)) and 0 not in numbers[1:]
+    return False
+
+
+def _integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -MAX_INT < value < MAX_INT
