@@ -38,6 +38,7 @@ class ConstraintSystem:
     equations: list[Equation] = field(default_factory=list)
     nodes: int = 0
     results: dict[int, Node] = field(default_factory=dict)  # instruction -> node of its result
+    inputs: dict[str, Node] = field(default_factory=dict)
     outputs: dict[str, Node] = field(default_factory=dict)
     reveals: list[tuple[int, Public]] = field(default_factory=list)  # instruction, statement tensor
     params: dict[str, g.ParamTensor] = field(default_factory=dict)
@@ -178,6 +179,15 @@ class Builder:
         a, b = (self.reshape(n, (1,) * (rank + 1 - len(n.shape)) + n.shape[1:]) for n in (a, b))
         labels = range(rank)
         return self.product(a, b, labels, labels, labels)
+
+    def commit_product(self, p: g.Product) -> Committed:
+        """``p`` becomes a column in its own shape, pinned by its own equation; claims on ``p`` go to the column."""
+        self.origin = p.origin
+        raw = g.Product(
+            *self._new(p.shape, p.interval), p.inputs, labels_a=p.labels_a, labels_b=p.labels_b, labels_out=p.labels_out
+        )
+        p.committed_as = self.define("product", raw)
+        return p.committed_as
 
     def operand(self, n: Node) -> Node:
         """``n`` if it holds no product, else a column defined by it (products have one level)."""
@@ -366,7 +376,7 @@ class Builder:
         """Declarations, forward declarations of loop-carried results, instructions, outputs, checks."""
         s, program = self.system, self.system.program
         for k, i in enumerate(program.inputs):
-            self._producers[-(1 + k)] = self._input(i.name, i.type, i.public)
+            self._producers[-(1 + k)] = s.inputs[i.name] = self._input(i.name, i.type, i.public)
         for k, prm in enumerate(program.params, len(program.inputs)):
             if prm.committed:
                 new = self._new((1, *prm.type.shape), prm.type.interval)

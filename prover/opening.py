@@ -59,10 +59,16 @@ def prove_witness(
     open_rows(sender, "witness", commitment, queries, weights)
 
 
-def prove_params(sender: Sender, params: ParamsCommitment, queries: int, claims: Sequence[ParamsClaim]) -> None:
-    """Open all claims on the params; at least one."""
+def bind_claims(params: ParamsCommitment, claims: Sequence[ParamsClaim]) -> list[U64]:
+    """g_j = u_j^T M of every claim, ``uint64[2, C]``: the only time that a proof reads the params' rows."""
+    return [params.integers.bind(claim.first_row, claim.weights) for claim in claims]
+
+
+def prove_params(
+    sender: Sender, params: ParamsCommitment, queries: int, claims: Sequence[ParamsClaim], rows: Sequence[U64]
+) -> None:
+    """Open all claims on the params, at least one; ``rows`` from ``bind_claims``."""
     shape = params.commitment.shape
-    rows = [params.integers.bind(claim.first_row, claim.weights) for claim in claims]
     gamma = sender.transcript.challenge("params gamma")
     instances = [
         sumcheck.Instance(c, [row, mle.eq_vector(claim.column_point)])

@@ -1,0 +1,91 @@
+"""Direct evaluation of every constraint on a trace, without a proof: which instruction, tensor and element fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isa.builder import ConstraintSystem, build
+from isa.errors import Span
+from isa.graph import Committed, Node, Product, Public
+from isa.program import I64, Program
+from isa.trace import Trace
+from prover.witness import NO_ROW, Witness
+
+MAX_PER_CONSTRAINT = 3  # violations listed for one lookup or equation
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One constraint that does not hold. ``element``: execution, then the tensor's indices."""
+
+    instruction: int
+    op: str
+    span: Span | None
+    constraint: str
+    tensor: str
+    element: tuple[int, ...]
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.span}: " if self.span else ""
+        where = f"{self.tensor}[{', '.join(map(str, self.element[1:]))}]"
+        if self.element and self.element[0]:
+            where += f" in execution {self.element[0]}"
+        return f"{place}instruction {self.instruction} ({self.op}), {self.constraint}: {where} {self.message}"
+
+
+def check(program: Program, trace: Trace, limit: int = 20) -> list[Violation]:
+    """The first ``limit`` violations, in program order; empty if the trace satisfies every constraint."""
+    system = build(program)
+    return check_system(system, Witness(system, trace), limit)
+
+
+def check_system(system: ConstraintSystem, witness: Witness, limit: int = 20) -> list[Violation]:
+    """As ``check``, on a witness whose columns may have been replaced."""
+    found: list[Violation] = []
+    for lk in system.lookups:
+        rows = witness.rows(lk.table, lk.members).reshape(lk.members[0].shape)
+        values = [witness(m) for m in lk.members]
+        for at in np.argwhere(rows == NO_ROW)[:MAX_PER_CONSTRAINT]:
+            e = tuple(at.tolist())
+            got = ", ".join(str(int(v[e])) for v in values)
+            found.append(
+                _violation(system, lk.origin, lk.label, lk.members[0], e, f"= {got} is not in {lk.table.name}")
+            )
+    for eq in system.equations:
+        value = witness(eq.expression)
+        for at in np.argwhere(value != 0)[:MAX_PER_CONSTRAINT]:
+            e = tuple(at.tolist())
+            found.append(
+                _violation(system, eq.origin, eq.label, eq.expression, e, f"differs from zero by {int(value[e])}")
+            )
+    for pc, node in system.results.items():
+        if isinstance(node, (Committed, Public)) or not node.inputs:
+            continue
+        expected = _forward(witness, node)
+        for at in np.argwhere(witness(node) != expected)[:MAX_PER_CONSTRAINT]:
+            e = tuple(at.tolist())
+            message = f"= {int(witness(node)[e])}, but its operands give {int(expected[e])}"
+            found.append(_violation(system, pc, "value", node, e, message))
+    found.sort(key=lambda v: v.instruction)
+    return found[:limit]
+
+
+def _forward(witness: Witness, node: Node) -> I64:
+    """The result recomputed from the instruction's operands, through the nodes of the same instruction."""
+    args = []
+    for n in node.inputs:
+        inside = n.origin == node.origin and n.inputs and not isinstance(n, Product)
+        args.append(_forward(witness, n) if inside else witness(n))
+    return node.forward(args)
+
+
+def _violation(
+    system: ConstraintSystem, origin: int, label: str, node: Node, element: tuple[int, ...], message: str
+) -> Violation:
+    if origin < 0:
+        return Violation(origin, "declaration", None, label, node.label or label, element, message)
+    ins = system.program.code[origin]
+    return Violation(origin, ins.op, ins.span, label, ins.dst or ", ".join(ins.src) or ins.op, element, message)

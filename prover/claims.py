@@ -1,0 +1,307 @@
+"""Claims and their pull-back: reverse-mode differentiation over K (protocol section 1).
+
+A term is ``coefficient * <T, w_1 (x) ... (x) w_d>`` about a tensor T. A term on a linear image is rewritten by the transposed
+map into terms on its inputs. ``Sweep.run`` does so for all claims at once, in one reverse topological pass,
+accumulating by tensor, and stops at committed, public and param tensors and at products. Prover and verifier run
+the same sweep; it costs the lengths of the weights, never the size of a committed tensor.
+
+Axes of length 1 carry no weight (it would be a factor, and is in the coefficient).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isa import graph as g
+from isa.graph import Committed, Node, ParamTensor, Product, Public
+from isa.program import I64
+from prover import mle
+from prover.field import ONE, ZERO, Ext
+from prover.weights import Coordinate, Weight, WeightSpace, padded
+
+Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over them
+
+
+@dataclass(frozen=True)
+class Term:
+    coefficient: Ext
+    groups: tuple[Group, ...]  # sorted by first axis; together they cover the axes of length > 1
+
+    @property
+    def partition(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(axes for axes, _ in self.groups)
+
+
+@dataclass
+class Pulled:
+    """Where the claims ended. Terms by tensor, in order of node id; ``constant``: what constants contributed."""
+
+    constant: Ext = ZERO
+    columns: dict[Committed, list[Term]] = field(default_factory=dict)
+    params: dict[ParamTensor, list[Term]] = field(default_factory=dict)
+    publics: dict[Public, list[Term]] = field(default_factory=dict)
+    products: dict[Product, list[Term]] = field(default_factory=dict)
+
+
+def eq_term(space: WeightSpace, point: Sequence[Coordinate], shape: Sequence[int], coefficient: Ext = ONE) -> Term:
+    """The evaluation claim at the suffix of ``point`` that a tensor of this (padded) shape takes."""
+    groups: list[Group] = []
+    at = len(point)
+    for axis in reversed(range(len(shape))):
+        bits = padded(shape[axis]).bit_length() - 1
+        if bits:
+            groups.append(((axis,), space.eq(point[at - bits : at], shape[axis])))
+            at -= bits
+    return Term(coefficient, tuple(reversed(groups)))
+
+
+def point_bits(shape: Sequence[int]) -> int:
+    """Number of coordinates of an evaluation claim."""
+    return sum(padded(d).bit_length() - 1 for d in shape)
+
+
+class Sweep:
+    def __init__(self, space: WeightSpace) -> None:
+        self.space = space
+
+    def run(self, claims: Iterable[tuple[Node, Term]]) -> Pulled:
+        out = Pulled()
+        pending: dict[int, list[Term]] = {}
+        nodes: dict[int, Node] = {}
+        heap: list[int] = []
+
+        def push(node: Node, term: Term) -> None:
+            if isinstance(node, Product) and node.committed_as is not None:
+                node = node.committed_as
+            if node.id not in pending:
+                pending[node.id] = []
+                nodes[node.id] = node
+                heapq.heappush(heap, -node.id)
+            pending[node.id].append(term)
+
+        for node, term in claims:
+            push(node, term)
+        ends: list[tuple[Node, list[Term]]] = []
+        while heap:
+            i = -heapq.heappop(heap)
+            node = nodes[i]
+            terms = self.merge(pending.pop(i), isinstance(node, ParamTensor))
+            if isinstance(node, (Committed, ParamTensor, Public, Product)):
+                # a column declared ahead of a loop has a small id, so nothing can be pushed to it after this
+                ends.append((node, terms))
+                continue
+            for term in terms:
+                for target, pulled in self.adjoint(node, term, out):
+                    push(target, pulled)
+        for node, terms in sorted(ends, key=lambda e: e[0].id):
+            for kind, store in (
+                (Committed, out.columns),
+                (ParamTensor, out.params),
+                (Public, out.publics),
+                (Product, out.products),
+            ):
+                if isinstance(node, kind):
+                    store[node] = self.merge(store.get(node, []) + terms, kind is ParamTensor)  # type: ignore[index, attr-defined]
+        return out
+
+    # ---- accumulation --------------------------------------------------------------------------------------------
+
+    def merge(self, terms: list[Term], equal_only: bool = False) -> list[Term]:
+        """Add equal terms; then add terms that differ in one weight only, until nothing changes.
+
+        ``equal_only`` stops after the first step, which keeps evaluation claims what they are.
+        """
+        if len(terms) == 1:
+            return terms
+        total: dict[object, Term] = {}
+        for t in terms:
+            key = tuple((axes, w.key) for axes, w in t.groups)
+            old = total.get(key)
+            total[key] = t if old is None else Term(old.coefficient + t.coefficient, t.groups)
+        terms = list(total.values())
+        changed = len(terms) > 1 and not equal_only
+        while changed:
+            changed = False
+            for position in range(max(len(t.groups) for t in terms)):
+                buckets: dict[object, list[Term]] = {}
+                for t in terms:
+                    rest = tuple((a, w.key) if i != position else (a,) for i, (a, w) in enumerate(t.groups))
+                    buckets.setdefault(rest, []).append(t)
+                if len(buckets) < len(terms):
+                    changed = True
+                    terms = [self._sum(bucket, position) for bucket in buckets.values()]
+                if len(terms) == 1:
+                    return terms
+        return terms
+
+    def _sum(self, bucket: list[Term], position: int) -> Term:
+        first = bucket[0]
+        if len(bucket) == 1 or position >= len(first.groups):
+            return first
+        joint = self.space.linear([(t.coefficient, t.groups[position][1]) for t in bucket])
+        groups = list(first.groups)
+        groups[position] = (groups[position][0], joint)
+        return Term(ONE, tuple(groups))
+
+    # ---- transposed maps -----------------------------------------------------------------------------------------
+
+    def adjoint(self, node: Node, term: Term, out: Pulled) -> list[tuple[Node, Term]]:
+        if isinstance(node, g.Combine):
+            if node.const:
+                total = term.coefficient * node.const
+                for _, w in term.groups:
+                    total = total * self.space.total(w)
+                out.constant = out.constant + total
+            return [
+                (n, Term(term.coefficient * c, term.groups))
+                for c, n in zip(node.coefficients, node.inputs, strict=True)
+            ]
+        source = node.inputs[0] if node.inputs else node
+        if isinstance(node, g.Reshape):
+            return [(source, self._reshape(term, node.shape, source.shape))]
+        if isinstance(node, g.Transpose):
+            return [(source, self._moved(term, dict(enumerate(node.perm))))]
+        if isinstance(node, g.Broadcast):
+            axes = [a for a, (d, e) in enumerate(zip(source.shape, node.shape, strict=True)) if d != e]
+            for a in axes:
+                term = self._sum_out(term, a)
+            return [(source, term)]
+        if isinstance(node, g.Sum):
+            extra = tuple(((a,), self.space.ones(source.shape[a])) for a in node.axes if source.shape[a] > 1)
+            return [(source, _ordered(term.coefficient, term.groups + extra))]
+        if isinstance(node, g.IndexMap):
+            return [(source, self._index_map(node, source, term))]
+        if isinstance(node, g.Concat):
+            pulled, lo = [], 0
+            for n in node.inputs:
+                hi = lo + n.shape[node.axis]
+                pulled.append((n, self._cut(term, node.axis, lo, hi)))
+                lo = hi
+            return pulled
+        raise TypeError(f"no transposed map for {type(node).__name__}")
+
+    def _moved(self, term: Term, where: dict[int, int]) -> Term:
+        """Axes renamed; weights transposed so that the axes of a group ascend."""
+        groups: list[Group] = []
+        for axes, w in term.groups:
+            new = [where[a] for a in axes]
+            perm = sorted(range(len(new)), key=lambda i: new[i])
+            groups.append((tuple(new[i] for i in perm), self.space.transpose(w, perm)))
+        return _ordered(term.coefficient, groups)
+
+    def _sum_out(self, term: Term, axis: int) -> Term:
+        groups: list[Group] = []
+        coefficient = term.coefficient
+        for axes, w in term.groups:
+            if axis not in axes:
+                groups.append((axes, w))
+            elif len(axes) == 1:
+                coefficient = coefficient * self.space.total(w)
+            else:
+                groups.append((tuple(a for a in axes if a != axis), self.space.sum_axis(w, axes.index(axis))))
+        return _ordered(coefficient, groups)
+
+    def _cut(self, term: Term, axis: int, lo: int, hi: int) -> Term:
+        groups: list[Group] = []
+        coefficient = term.coefficient
+        for axes, w in term.groups:
+            if axis not in axes:
+                groups.append((axes, w))
+                continue
+            i = axes.index(axis)
+            part = self.space.slice(w, i, lo, hi)
+            if hi - lo > 1:
+                groups.append((axes, part))
+            elif len(axes) == 1:
+                coefficient = coefficient * self.space.total(part)
+            else:
+                groups.append((tuple(a for a in axes if a != axis), self.space.sum_axis(part, i)))
+        return _ordered(coefficient, groups)
+
+    def joint(self, groups: Sequence[Group]) -> Group:
+        """One group over the union of axes, ascending."""
+        axes, w = groups[0]
+        for more, v in groups[1:]:
+            axes, w = axes + more, self.space.outer(w, v)
+        perm = sorted(range(len(axes)), key=lambda i: axes[i])
+        return tuple(axes[i] for i in perm), self.space.transpose(w, perm)
+
+    def _reshape(self, term: Term, out_shape: Sequence[int], in_shape: Sequence[int]) -> Term:
+        segments = _segments(out_shape, in_shape)
+        segment_of = {a: k for k, (out_axes, _) in enumerate(segments) for a in out_axes}
+        # segments that a group or a segment ties together are reshaped as one
+        cluster = list(range(len(segments)))
+        for axes, _ in term.groups:
+            tied = {cluster[segment_of[a]] for a in axes}
+            cluster = [min(tied) if c in tied else c for c in cluster]
+        groups: list[Group] = []
+        for c in sorted(set(cluster)):
+            parts = [segments[k] for k in range(len(segments)) if cluster[k] == c]
+            in_axes = tuple(a for _, axes in parts for a in axes)
+            _, w = self.joint([x for x in term.groups if cluster[segment_of[x[0][0]]] == c])
+            groups.append((in_axes, self.space.reshape(w, [in_shape[a] for a in in_axes])))
+        return _ordered(term.coefficient, groups)
+
+    def _index_map(self, node: g.IndexMap, source: Node, term: Term) -> Term:
+        wide = [a for a in node.out_axes if node.shape[a] > 1]
+        touched = [x for x in term.groups if set(x[0]) & set(wide)]
+        rest = [x for x in term.groups if not set(x[0]) & set(wide)]
+        out_rest = [a for a in range(len(node.shape)) if a not in node.out_axes]
+        in_rest = [a for a in range(len(source.shape)) if a not in node.in_axes]
+        where = dict(zip(out_rest, in_rest, strict=True))
+        groups: list[Group] = [(tuple(where[a] for a in axes), w) for axes, w in rest]
+        size = int(np.prod([source.shape[a] for a in node.in_axes], dtype=np.int64))
+        if touched:
+            axes, w = self.joint(touched)
+            others = [a for a in axes if a not in node.out_axes]
+            w = self.space.transpose(w, [axes.index(a) for a in (*sorted(wide, key=node.out_axes.index), *others)])
+            w = self.space.reshape(w, (node.index.size, w.size // node.index.size))
+        else:  # all output axes have length 1: one entry, weight 1
+            others = []
+            w = self.space.reshape(self.space.ones(1), (1, 1))
+        w = self.space.scatter(w, node.index, size)
+        in_wide = [a for a in node.in_axes if source.shape[a] > 1]
+        new_axes = [*in_wide, *(where[a] for a in others)]
+        w = self.space.reshape(w, [source.shape[a] for a in new_axes])
+        coefficient = term.coefficient
+        if not new_axes:
+            coefficient = coefficient * self.space.total(w)
+        else:
+            perm = sorted(range(len(new_axes)), key=lambda i: new_axes[i])
+            groups.append((tuple(new_axes[i] for i in perm), self.space.transpose(w, perm)))
+        return _ordered(coefficient, groups)
+
+
+def _ordered(coefficient: Ext, groups: Iterable[Group]) -> Term:
+    return Term(coefficient, tuple(sorted(groups, key=lambda x: x[0])))
+
+
+def _segments(out_shape: Sequence[int], in_shape: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Minimal runs of axes (length > 1) with equal products on both sides."""
+    result: list[tuple[list[int], list[int]]] = []
+    a = [i for i, d in enumerate(out_shape) if d > 1]
+    b = [i for i, d in enumerate(in_shape) if d > 1]
+    i = j = 0
+    while i < len(a):
+        x, y = [a[i]], [b[j]]
+        p, q = out_shape[a[i]], in_shape[b[j]]
+        i, j = i + 1, j + 1
+        while p != q:
+            if p < q:
+                p, x, i = p * out_shape[a[i]], [*x, a[i]], i + 1
+            else:
+                q, y, j = q * in_shape[b[j]], [*y, b[j]], j + 1
+        result.append((x, y))
+    return result
+
+
+def inner_product(values: I64, term: Term, space: WeightSpace, sweep: Sweep) -> Ext:
+    """``coefficient * sum values * weights`` over known integers, shape of the tensor."""
+    if not term.groups:
+        return term.coefficient * int(values.reshape(-1)[0])
+    _, w = sweep.joint(term.groups)
+    return term.coefficient * mle.dot_int(w.array.reshape(2, -1), np.ascontiguousarray(values).reshape(-1))

@@ -1,0 +1,95 @@
+"""The prover's side of contractions: binding operands to weights, and the tables of the batched sumcheck."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from prover import mle
+from prover.claims import Group, Sweep
+from prover.contraction import Contraction, Side
+from prover.field import U64, ZERO, Ext, lift, to_field
+from prover.kernels.bind import dot_rows
+from prover.kernels.matrix import SMALL, IntegerMatrix
+from prover.sumcheck import Instance
+from prover.weights import padded
+from prover.witness import Witness
+
+
+def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
+    """The operand bound to its weights: ``uint64[2, *kept]`` flat, in the order of the shared labels (true lengths)."""
+    values = witness(side.node)
+    bound_axes = [a for axes, _ in side.bound for a in axes]
+    kept = math.prod(values.shape[a] for a in side.kept)
+    unit = [a for a in range(values.ndim) if values.shape[a] == 1]
+    if not bound_axes:
+        flat = np.transpose(values, [*unit, *side.kept]).reshape(-1)
+        return lift(to_field(flat.astype(np.int64)))
+    weights = _flat_weight(side.bound)
+    bound = max(abs(side.node.lo), abs(side.node.hi))
+    leading = np.transpose(values, [*unit, *bound_axes, *side.kept]).reshape(-1, kept)
+    trailing = np.transpose(values, [*unit, *side.kept, *bound_axes])
+    if kept > 1 and np.shares_memory(leading, values) and leading.flags.c_contiguous:
+        return _matrix(leading, bound).bind(0, weights)
+    return dot_rows(trailing.reshape(kept, -1), weights, bound)
+
+
+def _matrix(values: np.ndarray, bound: int) -> IntegerMatrix:  # type: ignore[type-arg]
+    if bound < SMALL:
+        narrow = values if values.dtype.itemsize <= 4 else values.astype(np.int32)
+        return IntegerMatrix(narrow, np.zeros(0, np.int64))
+    return IntegerMatrix.of(values)
+
+
+def _flat_weight(groups: Sequence[Group]) -> U64:
+    """Outer product of the groups' weights, flat, in the order of the groups."""
+    out = groups[0][1].array.reshape(2, -1)
+    for _, w in groups[1:]:
+        out = mle.outer(out, w.array.reshape(2, -1)).reshape(2, -1)
+    return out
+
+
+def pad_table(values: U64, dims: Sequence[int]) -> U64:
+    """``uint64[2, prod(dims)]`` as a table with every axis padded by zeros to a power of two."""
+    wide = [padded(d) for d in dims]
+    if list(dims) == wide:
+        return np.ascontiguousarray(values.reshape(2, -1))
+    out = np.zeros((2, *wide), np.uint64)
+    out[(slice(None), *(slice(0, d) for d in dims))] = values.reshape(2, *dims)
+    return out.reshape(2, -1)
+
+
+def batch_table(c: Contraction) -> U64 | None:
+    """w_b over all shared labels (constant along contracted ones), or None without batch weights."""
+    if not c.batch:
+        return None
+    order = [a for axes, _ in c.batch for a in axes]
+    flat = _flat_weight(c.batch).reshape(2, *(c.dims[a] for a in order))
+    perm = sorted(range(len(order)), key=lambda i: order[i])
+    joint = np.transpose(flat, (0, *(i + 1 for i in perm)))
+    missing = [i for i in range(len(c.dims)) if i not in order]
+    for i in missing:
+        joint = np.expand_dims(joint, i + 1)
+    # along contracted labels the table is constant on padded entries too: its extension ignores those variables
+    dims = [padded(c.dims[i]) if i in missing else c.dims[i] for i in range(len(c.dims))]
+    return pad_table(np.ascontiguousarray(np.broadcast_to(joint, (2, *dims))), dims)
+
+
+def instance(witness: Witness, c: Contraction, sweep: Sweep) -> Instance:
+    tables = [pad_table(bind_operand(witness, side, sweep), c.dims) for side in (c.a, c.b)]
+    weights = batch_table(c)
+    return Instance(c.coefficient, tables if weights is None else [weights, *tables])
+
+
+def instance_sum(x: Instance) -> Ext:
+    """coefficient * sum of the product of the tables."""
+    a, b = x.tables[-2], x.tables[-1]
+    if len(x.tables) == 3:
+        a = mle.mul(x.tables[0], a)
+    return x.coefficient * mle.dot(a, b)
+
+
+def total_sum(instances: Sequence[Instance]) -> Ext:
+    return sum((instance_sum(x) for x in instances), ZERO)

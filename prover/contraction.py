@@ -1,0 +1,113 @@
+"""Products as terms of the batched contraction sumcheck, shared by prover and verifier (protocol section 4).
+
+A term on ``out[o] = sum A*B`` with weights w on out's labels is ``c * sum_{b,k} w_b * A'[b,k] * B'[b,k]``: batch labels b (in
+both operands and in out, in output order), contracted labels k (in order of A), each padded to a power of two;
+A' = A bound to the weights of the labels of A alone, B' likewise; without batch labels there is no w_b. After the sumcheck
+the claims A'(rho) and B'(rho) are claims on the operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isa.graph import Node, Product
+from prover.claims import Group, Sweep, Term
+from prover.field import ONE, Ext
+from prover.plan import label_kind
+from prover.weights import Coordinate, Weight, padded
+
+
+@dataclass(frozen=True)
+class Side:
+    """One operand of a contraction. ``kept``: its axes of the shared labels, in table order; ``bound``: groups of its
+    other axes with their weights (ones where a label is summed)."""
+
+    node: Node
+    kept: tuple[int, ...]
+    bound: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """One term of the sumcheck. ``dims``: true lengths of the shared labels in table order, batch labels first."""
+
+    product: Product
+    coefficient: Ext
+    dims: tuple[int, ...]
+    batch: tuple[Group, ...]  # weights over positions in ``dims``
+    a: Side
+    b: Side
+
+    @property
+    def variables(self) -> int:
+        return sum(padded(d).bit_length() - 1 for d in self.dims)
+
+    @property
+    def degree(self) -> int:
+        return 3 if self.batch else 2
+
+    @staticmethod
+    def of(product: Product, term: Term, sweep: Sweep) -> Contraction:
+        """The contraction of a separable term on a product."""
+        a, b = product.inputs
+        axis_a = {x: i for i, x in enumerate(product.labels_a) if a.shape[i] > 1}
+        axis_b = {x: i for i, x in enumerate(product.labels_b) if b.shape[i] > 1}
+        batch = [x for x in product.labels_out if x in axis_a and x in axis_b]
+        inner = [x for x in product.labels_a if x in axis_a and x in axis_b and x not in batch]
+        shared = batch + inner
+        where = {x: i for i, x in enumerate(shared)}
+        groups: dict[str, list[Group]] = {"batch": [], "a": [], "b": []}
+        for axes, w in term.groups:
+            labels = [product.labels_out[i] for i in axes]
+            kind = label_kind(product, labels[0])
+            target = {"batch": where, "a": axis_a, "b": axis_b}[kind]
+            groups[kind].append(_renamed(sweep, [target[x] for x in labels], w))
+        for kind, axes_of in (("a", axis_a), ("b", axis_b)):
+            for x, i in axes_of.items():
+                if x not in where and x not in product.labels_out:
+                    groups[kind].append(((i,), sweep.space.ones((a if kind == "a" else b).shape[i])))
+        return Contraction(
+            product,
+            term.coefficient,
+            tuple(a.shape[axis_a[x]] for x in shared),
+            tuple(sorted(groups["batch"], key=lambda g: g[0])),
+            Side(a, tuple(axis_a[x] for x in shared), tuple(sorted(groups["a"], key=lambda g: g[0]))),
+            Side(b, tuple(axis_b[x] for x in shared), tuple(sorted(groups["b"], key=lambda g: g[0]))),
+        )
+
+    def label_points(self, name: str, rounds: int) -> list[list[Coordinate]]:
+        """Per shared label its coordinates: the suffix of the common point ``name`` of ``rounds`` elements."""
+        out = []
+        at = rounds - self.variables
+        for d in self.dims:
+            bits = padded(d).bit_length() - 1
+            out.append([(name, at + i) for i in range(bits)])
+            at += bits
+        return out
+
+    def batch_value(self, sweep: Sweep, name: str, rounds: int) -> Ext:
+        """w_b at the point (contracted labels play no part)."""
+        points = [sweep.space.coordinates(p) for p in self.label_points(name, rounds)]
+        out = ONE
+        for axes, w in self.batch:
+            out = out * sweep.space.evaluate(w, [points[i] for i in axes])
+        return out
+
+    def operand_term(self, side: Side, sweep: Sweep, name: str, rounds: int, coefficient: Ext) -> Term:
+        """The claim on an operand: eq on the shared labels, the bound weights on the others."""
+        points = self.label_points(name, rounds)
+        groups = list(side.bound)
+        for axis, point, d in zip(side.kept, points, self.dims, strict=True):
+            groups.append(((axis,), sweep.space.eq(point, d)))
+        return Term(coefficient, tuple(sorted(groups, key=lambda g: g[0])))
+
+
+def _renamed(sweep: Sweep, axes: Sequence[int], w: Weight) -> Group:
+    perm = sorted(range(len(axes)), key=lambda i: axes[i])
+    return tuple(axes[i] for i in perm), sweep.space.transpose(w, perm)
+
+
+def all_contractions(products: dict[Product, list[Term]], sweep: Sweep) -> list[Contraction]:
+    """In order of node id and of terms."""
+    return [Contraction.of(p, t, sweep) for p, terms in products.items() for t in terms]

@@ -1,0 +1,67 @@
+"""Integer matrices bound to weights along their rows: out[k] = sum over j of A[k, j]*w[j], w over K.
+
+The counterpart of ``matrix.IntegerMatrix.bind`` for the other axis: no field product per entry. An extension weight is
+four signed 32-bit limbs (prover/kernels/matrix.py); int64 accumulators take 2^15 products of a limb and an entry below
+2^16.
+"""
+
+import numpy as np
+from numba import njit
+
+from prover.field import U64
+from prover.kernels import pool
+from prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
+from prover.kernels.matrix import FLUSH, SMALL, signed_limbs
+
+
+@njit(inline="always")
+def _limb_value(lo, hi):
+    return add(from_int(lo), mul(from_int(hi), ONE << S32))
+
+
+@njit(nogil=True, cache=True)
+def dot_rows_limbs(values, limbs, out, lo, hi):
+    """out uint64[2, R] for rows [lo, hi) of int[R, C], |entry| < 2^16; limbs int32[4, C]."""
+    cols = values.shape[1]
+    for k in range(lo, hi):
+        out[0, k] = ZERO
+        out[1, k] = ZERO
+        for j0 in range(0, cols, FLUSH):
+            end = min(cols, j0 + FLUSH)
+            a, b, c, d = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            for j in range(j0, end):
+                v = np.int64(values[k, j])
+                a += v * np.int64(limbs[0, j])
+                b += v * np.int64(limbs[1, j])
+                c += v * np.int64(limbs[2, j])
+                d += v * np.int64(limbs[3, j])
+            out[0, k] = add(out[0, k], _limb_value(a, b))
+            out[1, k] = add(out[1, k], _limb_value(c, d))
+
+
+@njit(nogil=True, cache=True)
+def dot_rows_modular(values, weights, out, lo, hi):
+    """out uint64[2, R] for rows [lo, hi) of int64[R, C], any entry; weights uint64[2, C]."""
+    for k in range(lo, hi):
+        a, b = ZERO, ZERO
+        for j in range(values.shape[1]):
+            v = from_int(values[k, j])
+            a = add(a, mul(v, weights[0, j]))
+            b = add(b, mul(v, weights[1, j]))
+        out[0, k] = a
+        out[1, k] = b
+
+
+def dot_rows(values: np.ndarray, weights: U64, bound: int) -> U64:  # type: ignore[type-arg]
+    """``uint64[2, R]`` of an integer matrix ``[R, C]`` with |entry| <= bound and weights ``uint64[2, C]``."""
+    rows, cols = values.shape
+    out = np.empty((2, rows), np.uint64)
+    chunk = max(1, pool.MIN_CHUNK // max(1, cols))
+    if bound < SMALL:
+        small = values if values.dtype.itemsize <= 2 or values.dtype == np.int32 else values.astype(np.int32)
+        limbs = np.ascontiguousarray(signed_limbs(weights).T)
+        pool.for_ranges(dot_rows_limbs, rows, np.ascontiguousarray(small), limbs, out, min_chunk=chunk)
+    else:
+        wide = np.ascontiguousarray(values, dtype=np.int64)
+        pool.for_ranges(dot_rows_modular, rows, wide, np.ascontiguousarray(weights), out, min_chunk=chunk)
+    return out

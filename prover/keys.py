@@ -1,0 +1,214 @@
+"""Proving and verifying keys.
+
+The verifying key carries the program (its canonical encoding) and the root of the committed params. Bounds of params
+are fields of the program and are checked here, by set-up: who did not run it trusts the key's maker on that, and on
+the params matrix being encoded as this module encodes it. Anyone who has the params can run set-up again and compare keys.
+
+A verifying key's bytes: magic, version, length of the program, program, 1 byte "has params", root.
+A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from blake3 import blake3
+
+from isa.encoding import decode, encode
+from isa.errors import InputError
+from isa.program import Program
+from prover.commitment import Commitment, ParamsCommitment, commit_params
+from prover.kernels.matrix import IntegerMatrix
+from prover.layout import MatrixLayout
+from prover.merkle import MerkleTree
+from prover.plan import Plan
+from prover.protocol import PROTOCOL_VERSION
+
+VK_MAGIC = b"SYURMYVK"
+PK_MAGIC = b"SYURMYPK"
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class VerifyingKey:
+    """What the verifier needs: ``program`` (encoded) and ``params_root`` (None without committed params)."""
+
+    program: bytes
+    params_root: bytes | None
+
+    def to_bytes(self) -> bytes:
+        root = b"\0" if self.params_root is None else b"\1" + self.params_root
+        return VK_MAGIC + struct.pack("<HQ", PROTOCOL_VERSION, len(self.program)) + self.program + root
+
+    @staticmethod
+    def from_bytes(data: bytes) -> VerifyingKey:
+        """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
+        if data[:8] != VK_MAGIC or len(data) < 18:
+            raise InputError("this is not a verifying key", code="I120")
+        version, size = struct.unpack_from("<HQ", data, 8)
+        if version != PROTOCOL_VERSION:
+            raise InputError(
+                f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}", code="I121"
+            )
+        rest = data[18:]
+        if size >= len(rest):
+            raise InputError("the verifying key is truncated", code="I122")
+        program, tail = rest[:size], rest[size:]
+        if not (tail == b"\0" or (len(tail) == 33 and tail[:1] == b"\1")):
+            raise InputError("the verifying key is damaged at its end", code="I122")
+        key = VerifyingKey(program, tail[1:] or None)
+        has_params = any(p.committed for p in decode(program).params)
+        if has_params != (key.params_root is not None):
+            raise InputError("the verifying key has no root for its params", code="I122")
+        return key
+
+    def digest(self) -> bytes:
+        return blake3(b"syurmy-vm verifying key" + self.to_bytes()).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class ProvingKey:
+    """A program with its params, its plan, and the params' commitment."""
+
+    program: Program
+    plan: Plan
+    verifying_key: VerifyingKey
+    params: ParamsCommitment | None
+
+    def save(self, path: str | Path) -> None:
+        """Write one file: complete under its name, or not there."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        if self.params is not None:
+            arrays = {
+                "codeword": self.params.commitment.codeword,
+                "digests": self.params.commitment.tree.digests,
+                "integers": self.params.integers.values,
+            }
+        _write(Path(path), self.verifying_key.digest(), arrays)
+
+    @staticmethod
+    def load(path: str | Path, program: Program) -> ProvingKey:
+        """The key that ``save`` wrote for this program and these params.
+
+        Raises ``InputError`` if the file is damaged or belongs to other programs or params.
+        """
+        digest, arrays = _read(Path(path))
+        plan = Plan.of(program)
+        params = None
+        root = None
+        if plan.params is not None:
+            shape = plan.params.shape
+            values = params_matrix(program, plan.params)
+            expected = {
+                "codeword": (np.dtype(np.uint64), (shape.n, shape.rows)),
+                "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32)),
+                "integers": (values.dtype, values.shape),
+            }
+            found = {name: (a.dtype, a.shape) for name, a in arrays.items()}
+            if found != expected or not np.array_equal(arrays["integers"], values):
+                raise InputError("the proving key was made for other params", code="I131")
+            tree = MerkleTree(arrays["digests"])
+            params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
+            root = tree.root
+        vk = VerifyingKey(encode(program), root)
+        if vk.digest() != digest:
+            raise InputError("the proving key was made for another program", code="I131")
+        return ProvingKey(program, plan, vk, params)
+
+
+def setup(program: Program) -> ProvingKey:
+    """Check the bounds of params, commit to them, make the keys.
+
+    Raises ``InputError`` where a param breaks a bound that the program declares.
+    """
+    check_bounds(program)
+    plan = Plan.of(program)
+    params = None
+    if plan.params is not None:
+        params = commit_params(params_matrix(program, plan.params), plan.params.shape)
+    root = params.commitment.root if params is not None else None
+    return ProvingKey(program, plan, VerifyingKey(encode(program), root), params)
+
+
+def check_bounds(program: Program) -> None:
+    """Every param has its shape, lies in its interval and keeps its recorded L1 bounds."""
+    for p in program.params:
+        if p.name not in program.data:
+            raise InputError(f"param '{p.name}' has no values", code="I140", help="assemble the program with its data")
+        values = program.data[p.name]
+        if values.shape != p.type.shape:
+            raise InputError(f"param '{p.name}' has shape {values.shape}, not {p.type.shape}", code="I141")
+        if values.size and (int(values.min()) < p.type.lo or int(values.max()) > p.type.hi):
+            raise InputError(f"param '{p.name}' leaves its interval [{p.type.lo}, {p.type.hi}]", code="I142")
+        for axes, bound in p.l1:
+            if values.size and int(np.abs(values.astype(np.int64)).sum(axis=axes).max()) > bound:
+                raise InputError(f"param '{p.name}' breaks its L1 bound {bound} over axes {axes}", code="I143")
+
+
+def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.signedinteger[Any]]:
+    """The params in their rows, in the narrowest of int8 to int64 that holds them all."""
+    dtypes = [program.data[str(name)].dtype for name in layout.places]
+    dtype = np.result_type(np.int8, *dtypes)
+    flat = np.zeros(1 << layout.log_entries, dtype)
+    for name, place in layout.places.items():
+        block = flat[place.offset : place.offset + place.size].reshape(place.dims)
+        block[place.true_part] = np.transpose(program.data[str(name)][None], place.order)
+    return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
+
+
+def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    manifest: dict[str, Any] = {"key": digest.hex(), "arrays": {}}
+    offset = 0
+    for name, a in arrays.items():
+        manifest["arrays"][name] = [a.dtype.str, list(a.shape), offset]
+        offset += -(-a.nbytes // ALIGN) * ALIGN
+    head = json.dumps(manifest, sort_keys=True).encode()
+    start = -(-(16 + len(head)) // ALIGN) * ALIGN
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write((PK_MAGIC + struct.pack("<Q", len(head)) + head).ljust(start, b"\0"))
+            for a in arrays.values():
+                data = np.ascontiguousarray(a).tobytes()
+                f.write(data.ljust(-(-len(data) // ALIGN) * ALIGN, b"\0"))
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+    damaged = InputError(f"{path} is not a proving key, or is damaged", code="I130", help="run setup again")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as f:
+            head = f.read(16)
+            if head[:8] != PK_MAGIC or len(head) < 16:
+                raise damaged
+            length = struct.unpack_from("<Q", head, 8)[0]
+            if length > size:
+                raise damaged
+            manifest = json.loads(f.read(length))
+            start = -(-(16 + length) // ALIGN) * ALIGN
+            arrays: dict[str, npt.NDArray[Any]] = {}
+            for name, (dtype, shape, offset) in manifest["arrays"].items():
+                if start + offset + math.prod(shape) * np.dtype(dtype).itemsize > size:
+                    raise damaged
+                arrays[name] = np.asarray(
+                    np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
+                )
+            return bytes.fromhex(manifest["key"]), arrays
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise damaged from None

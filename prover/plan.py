@@ -1,0 +1,160 @@
+"""What prover and verifier both derive from a program: the constraint system, planned and laid out. No values.
+
+``Plan.of`` builds the system, commits the products whose claims would not be separable, and stacks leaves, columns
+and params. Everything is canonical: two sides with the same program get the same plan.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from isa.builder import Builder, ConstraintSystem
+from isa.dataflow import DEFAULT_MAX_STEPS
+from isa.errors import ConstraintError
+from isa.graph import Committed, Equation, Lookup, Product, Table
+from isa.program import Program
+from prover.claims import Sweep, Term, eq_term, point_bits
+from prover.code import (
+    MIN_PARAMS_LOG_ENTRIES,
+    MIN_WITNESS_LOG_ENTRIES,
+    choose_params_shape,
+    choose_witness_shape,
+)
+from prover.field import P, log2_ceil
+from prover.layout import MatrixLayout, stack
+from prover.weights import Coordinate, WeightSpace, padded
+
+
+@dataclass(frozen=True)
+class Block:
+    """Leaves of one lookup or one table. ``dims``: padded lengths of the lookup's axes (of the table: its rows)."""
+
+    lookup: Lookup | None
+    table: Table
+    tag: int
+    dims: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.dims)
+
+    @property
+    def log_size(self) -> int:
+        return self.size.bit_length() - 1
+
+    @property
+    def true_size(self) -> int:
+        return self.lookup.members[0].size if self.lookup else self.size
+
+
+@dataclass
+class Plan:
+    system: ConstraintSystem
+    multiplicities: dict[Table, Committed]
+    blocks: list[Block]
+    witness: MatrixLayout
+    params: MatrixLayout | None
+    trace_cells: int
+    equations: list[Equation] = field(default_factory=list)
+
+    @property
+    def used_leaves(self) -> int:
+        return sum(b.size for b in self.blocks)
+
+    @property
+    def log_leaves(self) -> int:
+        return log2_ceil(max(1, self.used_leaves))
+
+    @property
+    def padding(self) -> int:
+        """Padded leaves, each +1/alpha."""
+        return sum(b.size - b.true_size for b in self.blocks)
+
+    @property
+    def width(self) -> int:
+        return max((b.table.width for b in self.blocks), default=0)
+
+    @property
+    def point_length(self) -> int:
+        """Coordinates of the common point: those of the leaves and those that the largest equation needs beyond."""
+        return max([self.log_leaves, *(point_bits(e.expression.shape) for e in self.equations)])
+
+    @staticmethod
+    def of(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> Plan:
+        """Raises ``TypeRuleError`` and ``ConstraintError``."""
+        builder = Builder(program, max_steps)
+        system = builder.build()
+        commit_inseparable(builder)
+        blocks = _blocks(system)
+        multiplicities = {}
+        for t in system.tables:
+            node = Committed(builder, 0, (1, 2**t.log_size), 0, P - 1, -1, (), f"multiplicity of {t.name}")
+            multiplicities[t] = node
+        columns: list[Committed] = [*system.columns, *multiplicities.values()]
+        for i, c in enumerate(columns):  # ids of multiplicities follow all others
+            if c.id == 0:
+                c.id = system.nodes + 1 + i
+        witness = MatrixLayout([(c, c.shape) for c in columns], MIN_WITNESS_LOG_ENTRIES, choose_witness_shape)
+        params = None
+        if system.params:
+            shapes = [(name, node.shape) for name, node in system.params.items()]
+            params = MatrixLayout(shapes, MIN_PARAMS_LOG_ENTRIES, choose_params_shape)
+        plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations)
+        if plan.used_leaves >= 2**32:
+            raise ConstraintError("more than 2^32 lookups in one proof")
+        return plan
+
+
+def _blocks(system: ConstraintSystem) -> list[Block]:
+    tags = {t: i + 1 for i, t in enumerate(system.tables)}
+    protos: list[tuple[Lookup | None, Table, tuple[int, ...]]] = []
+    for lk in system.lookups:
+        protos.append((lk, lk.table, tuple(padded(d) for d in lk.members[0].shape)))
+    for t in system.tables:
+        protos.append((None, t, (2**t.log_size,)))
+    offsets = stack([math.prod(d) for _, _, d in protos])
+    return [Block(lk, t, tags[t], d, o) for (lk, t, d), o in zip(protos, offsets, strict=True)]
+
+
+def commit_inseparable(builder: Builder) -> None:
+    """Commit, in their own shape, the products whose weights would mix labels of different kinds (protocol section 4).
+
+    Runs the sweep without values until every product that is left receives separable weights.
+    """
+    system = builder.system
+    space = WeightSpace(dry=True)
+    while True:
+        claims = []
+        for lk in system.lookups:
+            for m in lk.members:
+                claims.append((m, eq_term(space, _dry_point(m.shape), m.shape)))
+        for e in system.equations:
+            claims.append((e.expression, eq_term(space, _dry_point(e.expression.shape), e.expression.shape)))
+        pulled = Sweep(space).run(claims)
+        bad = [p for p, terms in pulled.products.items() if not all(separable(p, t) for t in terms)]
+        if not bad:
+            return
+        for p in bad:
+            builder.commit_product(p)
+
+
+def _dry_point(shape: tuple[int, ...]) -> list[Coordinate]:
+    return [("dry", i) for i in range(point_bits(shape))]
+
+
+def separable(product: Product, term: Term) -> bool:
+    """Does every group of weights stay on batch labels, on labels of A alone or on labels of B alone?"""
+    for axes, _ in term.groups:
+        if len({label_kind(product, product.labels_out[a]) for a in axes}) > 1:
+            return False
+    return True
+
+
+def label_kind(product: Product, label: int) -> str:
+    """ "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
+    a, b = product.inputs
+    in_a = any(x == label and d > 1 for x, d in zip(product.labels_a, a.shape, strict=True))
+    in_b = any(x == label and d > 1 for x, d in zip(product.labels_b, b.shape, strict=True))
+    return "batch" if in_a and in_b else "a" if in_a else "b"

@@ -1,0 +1,303 @@
+"""The prover: a trace in, a proof out. The protocol in one place (docs/protocol.md); its mirror is
+prover/verifier/verify.py.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from isa.errors import InputError
+from isa.graph import Committed
+from isa.trace import Trace
+from prover import lookup, mle, opening, sumcheck
+from prover import reduction as red
+from prover.claims import Sweep, Term
+from prover.commitment import Commitment, commit, stored_matrix
+from prover.contract import instance, total_sum
+from prover.contraction import all_contractions
+from prover.field import U64, Ext, P, to_field
+from prover.keys import ProvingKey
+from prover.layout import MatrixLayout
+from prover.plan import Plan
+from prover.protocol import (
+    GRINDING_BITS,
+    MAGIC,
+    absorb_statement,
+    budget,
+    encode_statement,
+    grinding_nonce,
+    needs_grinding,
+    query_counts,
+    start_transcript,
+)
+from prover.transcript import Sender, Transcript
+from prover.weights import WeightSpace
+from prover.witness import Witness
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class Report:
+    """What a proof took. ``seconds``: commit, lookup, contraction, opening, prove."""
+
+    instructions: int = 0
+    steps: int = 0
+    leaves: int = 0
+    columns: int = 0
+    committed_entries: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    proof_bytes: int = 0
+    soundness_bits: float = 0.0
+    soundness: list[tuple[str, float]] = field(default_factory=list)
+    peak_mb: float = 0.0
+
+
+@dataclass
+class Proof:
+    """``data`` is the whole proof. ``fields``: label, offset and length of every piece, for tests and tools."""
+
+    data: bytes
+    fields: list[tuple[str, int, int]]
+    report: Report
+
+    def to_bytes(self) -> bytes:
+        return self.data
+
+
+def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
+    """Prove a run. Raises ``InputError`` if the trace does not satisfy the constraints (a defect: run the checker)."""
+    return Prover(pk, trace, progress).run()
+
+
+class Prover:
+    """One proof. The steps are methods, so that tests can cheat in exactly one of them."""
+
+    def __init__(self, pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> None:
+        self.pk = pk
+        self.plan: Plan = pk.plan
+        self.witness = Witness(pk.plan.system, trace)
+        self.progress = progress or (lambda phase, fraction: None)
+        self.transcript = Transcript()
+        start_transcript(self.transcript)
+        self.sender = Sender(self.transcript)
+        self.space = WeightSpace()
+        self.sweep = Sweep(self.space)
+        self.report = Report()
+        self.alpha = self.beta = Ext(0)
+        self._clock = time.perf_counter()
+
+    def run(self) -> Proof:
+        start = time.perf_counter()
+        commitment, flat = self.commit()
+        self._lap("commit", 0.25)
+        num, den = self.lookups()
+        self._lap("lookup", 0.55)
+        pulled, contractions = self.contract(num, den)
+        self._lap("contraction", 0.75)
+        self.open(commitment, flat, pulled, contractions)
+        self._lap("opening", 1.0)
+        data = MAGIC + self.sender.bytes()
+        fields = [("magic", 0, len(MAGIC)), *((n, o + len(MAGIC), s) for n, o, s in self.sender.fields)]
+        r, plan = self.report, self.plan
+        r.seconds["prove"] = time.perf_counter() - start
+        r.instructions = len(plan.system.program.code)
+        r.steps = plan.system.flow.steps
+        r.leaves = plan.used_leaves
+        r.columns = len(plan.witness.places)
+        r.committed_entries = plan.witness.true_entries
+        r.proof_bytes = len(data)
+        r.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return Proof(data, fields, r)
+
+    def _lap(self, phase: str, fraction: float) -> None:
+        now = time.perf_counter()
+        self.report.seconds[phase] = now - self._clock
+        self._clock = now
+        self.progress(phase, fraction)
+
+    # ---- commitment and statement --------------------------------------------------------------------------------
+
+    def column_values(self) -> dict[Committed, U64]:
+        """Field values of every column of the witness matrix, in the column's shape."""
+        values = {c: to_field(self.witness(c)) for c in self.plan.system.columns}
+        counts = self.witness.multiplicities()
+        for table, column in self.plan.multiplicities.items():
+            values[column] = to_field(counts[table])[None]
+        return values
+
+    def commit(self) -> tuple[Commitment, U64]:
+        layout = self.plan.witness
+        flat = np.zeros(1 << layout.log_entries, np.uint64)
+        self.values = self.column_values()
+        for column, values in self.values.items():
+            place = layout.places[column]
+            block = flat[place.offset : place.offset + place.size].reshape(place.dims)
+            block[place.true_part] = np.transpose(values, place.order)
+        commitment = commit(stored_matrix(flat, layout.shape.log_cols, layout.stored_rows), layout.shape)
+        self.sender.raw("witness root", commitment.root)
+        vk = self.pk.verifying_key
+        self.sender.raw("key digest", vk.digest())
+        self.sender.raw("statement", encode_statement(self.plan, self.witness))
+        absorb_statement(self.transcript, self.plan, vk)
+        return commitment, flat
+
+    # ---- lookups -------------------------------------------------------------------------------------------------
+
+    def lookups(self) -> tuple[Ext, Ext]:
+        """Draws alpha and beta, proves the tree; the common point; num and den at the leaves."""
+        plan, transcript = self.plan, self.transcript
+        if needs_grinding(plan):
+            nonce = grinding_nonce(transcript, GRINDING_BITS)
+            self.sender.raw("grinding nonce", nonce)
+            transcript.challenge("grinding")
+        self.alpha = transcript.challenge("alpha")
+        self.beta = transcript.challenge("beta")
+        point: list[Ext] = []
+        num, den = Ext(0), Ext(1)
+        if plan.blocks:
+            numerators, denominators = self.leaves()
+            point, num, den = lookup.prove_tree(self.sender, numerators, denominators, plan.log_leaves)
+        extra = transcript.challenges("equation point", plan.point_length - len(point))
+        self.space.points[red.LOOKUP] = extra + point
+        return num, den
+
+    def leaves(self) -> tuple[U64, U64]:
+        """Numerators ``uint64[used]`` and denominators ``uint64[2, used]`` of the tree."""
+        plan = self.plan
+        num = np.ones(plan.used_leaves, np.uint64)
+        den = np.empty((2, plan.used_leaves), np.uint64)
+        betas = [self.beta]
+        while len(betas) < plan.width:
+            betas.append(betas[-1] * self.beta)
+        for b in plan.blocks:
+            part = den[:, b.offset : b.offset + b.size]
+            if b.lookup is not None:
+                members = [self.witness(m) for m in b.lookup.members]
+                lookup.fill_denominators(part, members, b.dims, b.tag, self.alpha, betas)
+                continue
+            columns = list(b.table.columns) or [np.arange(b.size, dtype=np.int64)]
+            lookup.fill_denominators(part, columns, b.dims, b.tag, self.alpha, betas)
+            counts = self.values[plan.multiplicities[b.table]].reshape(-1)
+            num[b.offset : b.offset + b.size] = np.where(counts == 0, counts, np.uint64(P) - counts)
+        return num, den
+
+    # ---- claims and contractions ---------------------------------------------------------------------------------
+
+    def contract(self, num: Ext, den: Ext) -> tuple[list[red.Pulled], list[red.Contraction]]:
+        gamma = self.transcript.challenge("gamma")
+        point = self.space.points[red.LOOKUP]
+        leaf_point = point[len(point) - self.plan.log_leaves :]
+        claims, _ = red.leaf_claims(self.plan, self.sweep, self.alpha, self.beta, gamma, num, den, leaf_point)
+        first = self.sweep.run(claims)
+        contractions = all_contractions(first.products, self.sweep)
+        if not contractions:
+            return [first], []
+        instances = [instance(self.witness, c, self.sweep) for c in contractions]
+        self.sender.ext("contraction sum", [total_sum(instances)])
+        rounds = max(c.variables for c in contractions)
+        point, finals = sumcheck.prove(self.sender, "contraction", instances, rounds)
+        self.space.points[red.CONTRACTION] = point
+        self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
+        eta = self.transcript.challenge("eta")
+        second = self.sweep.run(red.operand_claims(contractions, self.sweep, rounds, eta))
+        return [first, second], contractions
+
+    # ---- openings ------------------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        commitment: Commitment,
+        flat: U64,
+        pulled: list[red.Pulled],
+        contractions: list[red.Contraction],
+    ) -> None:
+        plan = self.plan
+        points, rest = red.split_params(pulled)
+        direct = len(points)
+        if rest:
+            points = points + self.reduce_params(rest)
+        claims = []
+        for p in points:
+            assert plan.params is not None
+            place = plan.params.places[p.param.name]
+            coordinates = red.param_point_coordinates(p, place, self.sweep)
+            claims.append(red.params_claim(plan.params, place, coordinates, Ext(0)))
+        bound: list[U64] = []
+        if claims:
+            assert self.pk.params is not None
+            bound = opening.bind_claims(self.pk.params, claims)
+        if direct:
+            values = [mle.dot(g, mle.eq_vector(c.column_point)) for g, c in zip(bound, claims, strict=True)]
+            self.sender.ext("param values", values[:direct])
+        columns = red.columns_of(pulled, self.sweep)
+        total = budget(plan, contractions, len(points), rest)
+        counts = query_counts(plan, total, len(points))
+        self.report.soundness = total.rows()
+        self.report.soundness_bits = total.total_bits()
+        omega = self.omega(columns)
+        opening.prove_witness(self.sender, commitment, counts[0], omega, flat, plan.witness.stored_rows)
+        if claims:
+            assert self.pk.params is not None
+            opening.prove_params(self.sender, self.pk.params, counts[1], claims, bound)
+
+    def reduce_params(self, rest: dict[red.ParamTensor, list[Term]]) -> list[red.ParamPoint]:
+        """Claims on params that are not evaluations: one sumcheck against their public weights."""
+        assert self.plan.params is not None
+        instances, sizes = [], []
+        for param, terms in rest.items():
+            place = self.plan.params.places[param.name]
+            weights = dense(terms, place.shape, place.order, place.dims)
+            block = np.zeros(place.dims, np.uint64)
+            block[place.true_part] = to_field(np.transpose(self.witness(param).astype(np.int64), place.order))
+            instances.append(sumcheck.Instance(Ext(1), [weights.reshape(2, -1), block.reshape(-1)]))
+            sizes.append(place.log_size)
+        self.sender.ext("params reduction sum", [total_sum([_lifted(x) for x in instances])])
+        rounds = max(sizes)
+        point, finals = sumcheck.prove(self.sender, red.PARAMS, instances, rounds)
+        self.space.points[red.PARAMS] = point
+        self.sender.ext("params reduction values", [f[1] for f in finals])
+        return red.reduced_points(self.plan, rest, rounds)
+
+    def omega(self, columns: dict[Committed, list[Term]]) -> U64:
+        """All claims on the witness as one weight tensor, ``uint64[2, 2^m]``."""
+        layout: MatrixLayout = self.plan.witness
+        out = np.zeros((2, 1 << layout.log_entries), np.uint64)
+        for node, terms in columns.items():
+            place = layout.places[node]
+            part = out[:, place.offset : place.offset + place.size]
+            part[:] = dense(terms, place.shape, place.order, place.dims).reshape(2, -1)
+        return out
+
+
+def _lifted(x: sumcheck.Instance) -> sumcheck.Instance:
+    return sumcheck.Instance(x.coefficient, [x.tables[0], np.stack([x.tables[1], np.zeros_like(x.tables[1])])])
+
+
+def dense(terms: list[Term], shape: tuple[int, ...], order: tuple[int, ...], dims: tuple[int, ...]) -> U64:
+    """Sum of the terms as ``uint64[2, *dims]``: axes in ``order``, zero beyond the true lengths."""
+    true = [shape[a] for a in order]
+    total: U64 | None = None
+    for t in terms:
+        axes: list[int] = []
+        array = np.array([[t.coefficient.a], [t.coefficient.b]], np.uint64)
+        lengths: list[int] = []
+        for group_axes, w in sorted(t.groups, key=lambda g: min(order.index(a) for a in g[0])):
+            array = mle.outer(array, w.array.reshape(2, -1)).reshape(2, -1)
+            axes.extend(group_axes)
+            lengths.extend(w.dims)
+        perm = sorted(range(len(axes)), key=lambda i: order.index(axes[i]))
+        array = np.transpose(array.reshape(2, *lengths), (0, *(i + 1 for i in perm))).reshape(2, *true)
+        total = array if total is None else mle.add(total, array)
+    if total is None:
+        raise InputError("a tensor without claims has no weights")
+    if tuple(true) == dims:
+        return np.ascontiguousarray(total)
+    out = np.zeros((2, *dims), np.uint64)
+    out[(slice(None), *(slice(0, d) for d in true))] = total
+    return out

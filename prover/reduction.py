@@ -1,0 +1,214 @@
+"""The reductions between the arguments, shared by prover and verifier: leaves -> claims -> columns.
+
+1. ``leaf_claims``: the two claims of the lookup tree at its leaves, (num, den), are linear in the members and
+   multiplicities, so they become two claims on those tensors; each equation adds one. Combined by powers of gamma.
+2. One sweep pulls them back; what reaches products goes to the contraction sumcheck, whose ends are two claims per
+   contraction, combined by powers of eta, and one more sweep.
+3. Claims on params in evaluation form go to the params opening; all others are first brought into that form by a
+   sumcheck against their public weights. What is left is one inner product with the witness.
+
+Soundness: batching errors (2 + equations)/|K| and 2*contractions/|K|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from isa.graph import Committed, Node, ParamTensor, Public
+from isa.program import I64
+from prover import mle
+from prover.claims import Pulled, Sweep, Term, eq_term, inner_product
+from prover.contraction import Contraction
+from prover.field import ONE, ZERO, Ext
+from prover.layout import MatrixLayout, Place, prefix_eq
+from prover.plan import Block, Plan
+from prover.verifier.opening import ParamsClaim
+from prover.weights import Coordinate
+
+LOOKUP = "lookup"  # names of points
+CONTRACTION = "contraction"
+PARAMS = "params reduction"
+
+Claim = tuple[Node, Term]
+
+
+def suffix(name: str, length: int, count: int) -> list[Coordinate]:
+    return [(name, i) for i in range(length - count, length)]
+
+
+def leaf_claims(
+    plan: Plan, sweep: Sweep, alpha: Ext, beta: Ext, gamma: Ext, num: Ext, den: Ext, leaf_point: Sequence[Ext]
+) -> tuple[list[Claim], Ext]:
+    """Claims and their combined target. ``leaf_point``: the last ``log_leaves`` elements of the common point."""
+    claims: list[Claim] = []
+    total = plan.point_length
+    target_den, target_num = -den, -num
+    covered = ZERO
+    for b in plan.blocks:
+        at = prefix_eq(b.offset, b.log_size, leaf_point)
+        covered = covered + at
+        if b.lookup is not None:
+            target_num = target_num + at
+            shape = b.lookup.members[0].shape
+            term = eq_term(sweep.space, suffix(LOOKUP, total, b.log_size), shape, at)
+            mask = ONE
+            for _, w in term.groups:
+                mask = mask * sweep.space.total(w)
+            target_den = target_den - at * mask * b.tag
+            power = ONE
+            for m in b.lookup.members:
+                power = power * beta
+                claims.append((m, Term(at * power, term.groups)))
+        else:
+            target_den = target_den - at * _table_value(b, beta, leaf_point)
+            m = plan.multiplicities[b.table]
+            term = eq_term(sweep.space, suffix(LOOKUP, total, b.log_size), m.shape, at * gamma)
+            claims.append((m, term))
+    # lookup and table denominators are alpha - ..., unused leaves are 0/1
+    target_den = target_den + covered * alpha + (1 - covered)
+    target = target_den + gamma * target_num
+    power = gamma
+    for e in plan.equations:
+        power = power * gamma
+        node = e.expression
+        claims.append((node, eq_term(sweep.space, [(LOOKUP, i) for i in range(total)], node.shape, power)))
+    return claims, target
+
+
+def _table_value(b: Block, beta: Ext, leaf_point: Sequence[Ext]) -> Ext:
+    """tag + sum beta^i * column_i at the block's part of the point."""
+    point = leaf_point[len(leaf_point) - b.log_size :]
+    value, power = Ext(b.tag), beta
+    if b.table.is_range:
+        row = ZERO
+        for x in point:
+            row = row + row + x
+        return value + power * row
+    eq = mle.eq_vector(point)
+    for column in b.table.columns:
+        value = value + power * mle.dot_int(eq, column)
+        power = power * beta
+    return value
+
+
+def known_part(pulled: Pulled, sweep: Sweep, value_of: Callable[[Public], I64]) -> Ext:
+    """What constants and public tensors contribute."""
+    out = pulled.constant
+    for node, terms in pulled.publics.items():
+        values = value_of(node)
+        for t in terms:
+            out = out + inner_product(values, t, sweep.space, sweep)
+    return out
+
+
+def operand_claims(contractions: Sequence[Contraction], sweep: Sweep, rounds: int, eta: Ext) -> list[Claim]:
+    """Two claims per contraction with coefficients eta, eta^2, ... (a before b)."""
+    out: list[Claim] = []
+    power = ONE
+    for c in contractions:
+        for side in (c.a, c.b):
+            power = power * eta
+            out.append((side.node, c.operand_term(side, sweep, CONTRACTION, rounds, power)))
+    return out
+
+
+@dataclass(frozen=True)
+class ParamPoint:
+    """An evaluation claim on a param: coefficient and coordinates per axis."""
+
+    param: ParamTensor
+    coefficient: Ext
+    axes: dict[int, tuple[Coordinate, ...]]
+
+
+def split_params(pulled: Sequence[Pulled]) -> tuple[list[ParamPoint], dict[ParamTensor, list[Term]]]:
+    """Evaluation claims, and the terms of other shapes by param; both in order of node id."""
+    terms: dict[ParamTensor, list[Term]] = {}
+    for p in pulled:
+        for node, more in p.params.items():
+            terms.setdefault(node, []).extend(more)
+    points: list[ParamPoint] = []
+    rest: dict[ParamTensor, list[Term]] = {}
+    for node in sorted(terms, key=lambda n: n.id):
+        same: dict[tuple[tuple[int, tuple[Coordinate, ...]], ...], Ext] = {}
+        for t in terms[node]:
+            if all(w.point is not None for _, w in t.groups):
+                key = tuple((axes[0], w.point) for axes, w in t.groups if w.point is not None)
+                same[key] = same.get(key, ZERO) + t.coefficient
+            else:
+                rest.setdefault(node, []).append(t)
+        points.extend(ParamPoint(node, c, dict(key)) for key, c in same.items())
+    return points, rest
+
+
+def param_point_coordinates(point: ParamPoint, place: Place, sweep: Sweep) -> list[Ext]:
+    """The elements of the point in the order of the param's entries in the matrix."""
+    return [x for a in place.order for x in sweep.space.coordinates(point.axes.get(a, ()))]
+
+
+def params_claim(layout: MatrixLayout, place: Place, point: Sequence[Ext], value: Ext) -> ParamsClaim:
+    """The claim as row weights and a column point of the params matrix."""
+    log_cols = layout.shape.log_cols
+    first = place.offset >> log_cols
+    if place.log_size < log_cols:
+        inside = place.offset & ((1 << log_cols) - 1)
+        bits = [Ext(inside >> i & 1) for i in range(log_cols - 1, place.log_size - 1, -1)]
+        weights, column = mle.eq_vector([]), [*bits, *point]
+        rows = [first]
+    else:
+        split = place.log_size - log_cols
+        weights, column = mle.eq_vector(point[:split]), list(point[split:])
+        rows = list(range(first, first + (1 << split)))
+    stored = layout.stored_rows
+    lo, hi = int(stored.searchsorted(rows[0])), int(stored.searchsorted(rows[-1] + 1))
+    kept = stored[lo:hi] - first
+    return ParamsClaim(lo, weights[:, kept].copy(), column, value)
+
+
+def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[Term]]:
+    """All terms on witness columns, merged, in order of node id."""
+    terms: dict[Committed, list[Term]] = {}
+    for p in pulled:
+        for node, more in p.columns.items():
+            terms.setdefault(node, []).extend(more)
+    return {node: sweep.merge(terms[node]) for node in sorted(terms, key=lambda n: n.id)}
+
+
+def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext:
+    """The extension of a term's (padded) weight tensor at the last ``log_size`` elements of ``point``."""
+    coordinates = place.coordinates(point)
+    out = term.coefficient
+    covered: set[int] = set()
+    for axes, w in term.groups:
+        out = out * sweep.space.evaluate(w, [coordinates[a] for a in axes])
+        covered.update(axes)
+    return out
+
+
+def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sweep, point: Sequence[Ext]) -> Ext:
+    """The extension of Omega at a full point."""
+    out = ZERO
+    for node, parts in terms.items():
+        place = layout.places[node]
+        inner = ZERO
+        for t in parts:
+            inner = inner + term_at(t, place, sweep, point)
+        out = out + prefix_eq(place.offset, place.log_size, point) * inner
+    return out
+
+
+def reduced_points(plan: Plan, rest: dict[ParamTensor, list[Term]], rounds: int) -> list[ParamPoint]:
+    """The evaluation claims in which the params reduction ends; coefficient 1 (their values are settled there)."""
+    assert plan.params is not None
+    out = []
+    for param in rest:
+        place = plan.params.places[param.name]
+        at = rounds - place.log_size
+        axes: dict[int, tuple[Coordinate, ...]] = {}
+        for a, d in zip(place.order, place.dims, strict=True):
+            bits = d.bit_length() - 1
+            axes[a] = tuple((PARAMS, at + i) for i in range(bits))
+            at += bits
+        out.append(ParamPoint(param, ONE, axes))
+    return out

@@ -1,0 +1,236 @@
+"""The verifier. Reads a key and a proof; accepts with the statement, or rejects with a step and a reason.
+
+It mirrors prover/prove.py step by step: every message is read through ``Receiver``, which absorbs it, and every
+challenge comes after what it must depend on. Imports: field, transcript, Merkle paths, encodings, multilinear
+extensions, and the plan that both sides derive from the program; nothing of the prover.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isa.encoding import decode
+from isa.graph import Public
+from isa.program import I64
+from prover import reduction as red
+from prover.claims import Sweep
+from prover.contraction import Contraction, all_contractions
+from prover.field import ONE, ZERO, Ext, P
+from prover.keys import VerifyingKey
+from prover.plan import Plan
+from prover.protocol import (
+    GRINDING_BITS,
+    MAGIC,
+    absorb_statement,
+    budget,
+    decode_statement,
+    grinding_holds,
+    needs_grinding,
+    query_counts,
+    start_transcript,
+    statement_size,
+)
+from prover.soundness import TARGET_BITS, InsufficientSoundness
+from prover.transcript import Receiver, Rejected, Transcript
+from prover.verifier import lookup, opening, sumcheck
+from prover.weights import WeightSpace
+
+HALF = (P + 1) // 2
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this."""
+
+    program: str
+    key_digest: bytes
+    inputs: dict[str, I64]
+    outputs: dict[str, I64]
+    reveals: list[tuple[int, I64]]
+    soundness_bits: float
+    soundness: list[tuple[str, float]]
+
+
+class Verifier:
+    """A verifying key with its plan; verifies any number of proofs."""
+
+    def __init__(self, vk: VerifyingKey) -> None:
+        self.vk = vk
+        self.plan = Plan.of(decode(vk.program))
+
+    def verify(self, proof: bytes) -> Statement:
+        """Accepts, or raises ``Rejected``; no other exception on any bytes."""
+        return _Run(self, proof).run()
+
+
+def verify(vk: VerifyingKey, proof: bytes) -> Statement:
+    """Accepts, or raises ``Rejected``. Raises ``SyurmyError`` if the key itself cannot be used."""
+    return Verifier(vk).verify(proof)
+
+
+class _Run:
+    def __init__(self, verifier: Verifier, proof: bytes) -> None:
+        if proof[: len(MAGIC)] != MAGIC:
+            raise Rejected("format", "this is not a proof of this protocol version")
+        self.vk, self.plan = verifier.vk, verifier.plan
+        self.transcript = Transcript()
+        start_transcript(self.transcript)
+        self.receiver = Receiver(self.transcript, proof[len(MAGIC) :])
+        self.space = WeightSpace()
+        self.sweep = Sweep(self.space)
+
+    def run(self) -> Statement:
+        root = self.statement()
+        alpha, beta, num, den = self.lookups()
+        pulled, contractions, value = self.contract(alpha, beta, num, den)
+        rows, bits = self.open(root, pulled, contractions, value)
+        self.receiver.done()
+        return self.result(rows, bits)
+
+    # ---- statement -----------------------------------------------------------------------------------------------
+
+    def statement(self) -> bytes:
+        """Root, key digest, public values: each inside its declared interval, so a value v + p cannot pass for v."""
+        root = self.receiver.raw("witness root", 32)
+        if self.receiver.raw("key digest", 32) != self.vk.digest():
+            raise Rejected("statement", "the proof belongs to another key")
+        data = self.receiver.raw("statement", statement_size(self.plan))
+        self.values = decode_statement(self.plan, data)
+        for node, values in self.values.items():
+            if values.size and (int(values.min()) < node.lo or int(values.max()) > node.hi):
+                raise Rejected("statement", f"a value of '{node.name}' is outside [{node.lo}, {node.hi}]")
+        absorb_statement(self.transcript, self.plan, self.vk)
+        return root
+
+    def public_value(self, node: Public) -> I64:
+        return self.values[node] if node.values is None else node.values
+
+    # ---- lookups -------------------------------------------------------------------------------------------------
+
+    def lookups(self) -> tuple[Ext, Ext, Ext, Ext]:
+        plan = self.plan
+        if needs_grinding(plan):
+            seed = self.transcript.challenge("grinding seed")
+            nonce = self.receiver.raw("grinding nonce", 8)
+            if not grinding_holds((seed.a, seed.b), nonce, GRINDING_BITS):
+                raise Rejected("lookup", "the grinding nonce does not hold")
+            self.transcript.challenge("grinding")
+        alpha = self.transcript.challenge("alpha")
+        beta = self.transcript.challenge("beta")
+        point: list[Ext] = []
+        num, den = ZERO, ONE
+        if plan.blocks:
+            point, num, den = lookup.verify_tree(self.receiver, plan.log_leaves, alpha, plan.padding)
+        extra = self.transcript.challenges("equation point", plan.point_length - len(point))
+        self.space.points[red.LOOKUP] = extra + point
+        return alpha, beta, num, den
+
+    # ---- claims and contractions ---------------------------------------------------------------------------------
+
+    def contract(self, alpha: Ext, beta: Ext, num: Ext, den: Ext) -> tuple[list[red.Pulled], list[Contraction], Ext]:
+        """Where the claims ended, and what their columns and params must add up to."""
+        gamma = self.transcript.challenge("gamma")
+        point = self.space.points[red.LOOKUP]
+        leaf_point = point[len(point) - self.plan.log_leaves :]
+        claims, target = red.leaf_claims(self.plan, self.sweep, alpha, beta, gamma, num, den, leaf_point)
+        first = self.sweep.run(claims)
+        target = target - red.known_part(first, self.sweep, self.public_value)
+        contractions = all_contractions(first.products, self.sweep)
+        if not contractions:
+            return [first], [], target
+        total = self.receiver.ext("contraction sum", 1)[0]
+        rounds = max(c.variables for c in contractions)
+        degree = max(c.degree for c in contractions)
+        point, value = sumcheck.verify(self.receiver, "contraction", total, rounds, degree)
+        self.space.points[red.CONTRACTION] = point
+        finals = self.receiver.ext("contraction values", 2 * len(contractions))
+        expected = ZERO
+        for i, c in enumerate(contractions):
+            scale = (
+                c.coefficient * pow(HALF, rounds - c.variables, P) * c.batch_value(self.sweep, red.CONTRACTION, rounds)
+            )
+            expected = expected + scale * finals[2 * i] * finals[2 * i + 1]
+        if expected != value:
+            raise Rejected("contraction", "the operands' values do not fit the sumcheck")
+        eta = self.transcript.challenge("eta")
+        operands = red.operand_claims(contractions, self.sweep, rounds, eta)
+        second = self.sweep.run(operands)
+        target = target - total - red.known_part(second, self.sweep, self.public_value)
+        for (_, term), v in zip(operands, finals, strict=True):
+            target = target + term.coefficient * v
+        return [first, second], contractions, target
+
+    # ---- openings ------------------------------------------------------------------------------------------------
+
+    def open(
+        self, root: bytes, pulled: list[red.Pulled], contractions: list[Contraction], target: Ext
+    ) -> tuple[list[tuple[str, float]], float]:
+        plan = self.plan
+        points, rest = red.split_params(pulled)
+        settled: list[Ext] = []
+        if rest:
+            target, settled = self.reduce_params(rest, target)
+        values = self.receiver.ext("param values", len(points)) if points else []
+        for p, v in zip(points, values, strict=True):
+            target = target - p.coefficient * v
+        if rest:
+            points = points + red.reduced_points(plan, rest, len(self.space.points[red.PARAMS]))
+        claims = []
+        for p, v in zip(points, values + settled, strict=True):
+            assert plan.params is not None
+            place = plan.params.places[p.param.name]
+            coordinates = red.param_point_coordinates(p, place, self.sweep)
+            claims.append(red.params_claim(plan.params, place, coordinates, v))
+        total = budget(plan, contractions, len(points), rest)
+        try:
+            counts = query_counts(plan, total, len(points))
+        except InsufficientSoundness as e:
+            raise Rejected("soundness", str(e)) from None
+        if not total.holds(TARGET_BITS):
+            raise Rejected("soundness", f"{total.total_bits():.2f} bits, {TARGET_BITS} wanted")
+        columns = red.columns_of(pulled, self.sweep)
+        opening.verify_witness(
+            self.receiver,
+            root,
+            plan.witness.shape,
+            counts[0],
+            plan.witness.log_rows,
+            plan.witness.stored_rows,
+            target,
+            lambda point: red.omega_at(columns, plan.witness, self.sweep, point),
+        )
+        if claims:
+            assert plan.params is not None
+            assert self.vk.params_root is not None
+            opening.verify_params(self.receiver, self.vk.params_root, plan.params.shape, counts[1], claims)
+        return total.rows(), total.total_bits()
+
+    def reduce_params(self, rest: dict[red.ParamTensor, list[red.Term]], target: Ext) -> tuple[Ext, list[Ext]]:
+        """The target without these claims, and the params' values at the point where the reduction ends."""
+        plan = self.plan
+        assert plan.params is not None
+        total = self.receiver.ext("params reduction sum", 1)[0]
+        rounds = max(plan.params.places[p.name].log_size for p in rest)
+        point, value = sumcheck.verify(self.receiver, red.PARAMS, total, rounds, 2)
+        self.space.points[red.PARAMS] = point
+        finals = self.receiver.ext("params reduction values", len(rest))
+        expected = ZERO
+        for (param, terms), v in zip(rest.items(), finals, strict=True):
+            place = plan.params.places[param.name]
+            weight = ZERO
+            for t in terms:
+                weight = weight + red.term_at(t, place, self.sweep, point)
+            expected = expected + weight * v * pow(HALF, rounds - place.log_size, P)
+        if expected != value:
+            raise Rejected("params", "the values of the params do not fit the reduction")
+        return target - total, finals
+
+    def result(self, rows: list[tuple[str, float]], bits: float) -> Statement:
+        inputs: dict[str, I64] = {}
+        outputs: dict[str, I64] = {}
+        for node, values in self.values.items():
+            if node.source != "reveal":
+                (inputs if node.source == "input" else outputs)[node.name] = values[0]
+        reveals = [(i, self.values[n]) for i, n in self.plan.system.reveals]
+        name = self.plan.system.program.name
+        return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows)

@@ -1,0 +1,139 @@
+"""Values of the graph's tensors from a trace: the prover's view of a plan.
+
+``Witness`` is callable on nodes (int64, the node's shape). Results of instructions are the trace's; columns follow
+their hints; linear images are computed where someone asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from isa.builder import ConstraintSystem
+from isa.errors import InputError
+from isa.graph import Committed, Node, Public, Table
+from isa.program import I64
+from isa.trace import Trace
+
+NO_ROW = -1
+
+
+class Witness:
+    def __init__(self, system: ConstraintSystem, trace: Trace) -> None:
+        self.system = system
+        self._values: dict[Node, I64] = {}
+        self._rows: dict[Table, RowIndex] = {}
+        for name, node in system.inputs.items():
+            self._values[node] = _int64(trace.inputs[name])[None]
+        for name, param in system.params.items():
+            # committed params keep their own dtype: they are read a constant number of times
+            self._values[param] = np.asarray(system.program.data[name])[None]
+        for pc, node in system.results.items():
+            self._values[node] = _executions(trace.stacked(pc), node)
+        for i, node in system.reveals:
+            self._values[node] = _executions(trace.stacked(i), node)
+        for node in system.publics:
+            if node.source == "output":
+                self._values[node] = _int64(trace.outputs[node.name])[None]
+
+    def __call__(self, node: Node) -> I64:
+        found = self._values.get(node)
+        if found is None:
+            found = self._values[node] = self._compute(node)
+        return found
+
+    def override(self, node: Node, values: I64) -> None:
+        """Replace a column's values (the checker's tests forge witnesses with it)."""
+        self._values[node] = values
+
+    def _compute(self, node: Node) -> I64:
+        if isinstance(node, Committed):
+            if node.hint is None:
+                raise InputError(f"column '{node.label}' of instruction {node.origin} has no value in this trace")
+            return np.ascontiguousarray(np.broadcast_to(node.hint(self), node.shape), dtype=np.int64)
+        if isinstance(node, Public):
+            assert node.values is not None
+            return node.values
+        return node.forward([self(n) for n in node.inputs])
+
+    def rows(self, table: Table, members: tuple[Node, ...]) -> I64:
+        """Row of each tuple in the table, flat; ``NO_ROW`` where it has none."""
+        if table not in self._rows:
+            self._rows[table] = RowIndex(table)
+        return self._rows[table].find([self(m).reshape(-1) for m in members])
+
+    def multiplicities(self) -> dict[Table, I64]:
+        """How often each row is looked up. Raises ``InputError`` where a lookup has no row."""
+        counts = {t: np.zeros(2**t.log_size, np.int64) for t in self.system.tables}
+        for lk in self.system.lookups:
+            rows = self.rows(lk.table, lk.members)
+            if len(rows) and int(rows.min()) == NO_ROW:
+                raise InputError(
+                    f"instruction {lk.origin}: '{lk.label}' is not in {lk.table.name}",
+                    code="I190",
+                    help="the trace does not satisfy the constraints; `syurmy-vm check` shows where",
+                )
+            counts[lk.table] += np.bincount(rows, minlength=2**lk.table.log_size)
+        return counts
+
+
+class RowIndex:
+    """Finds tuples in a table. Tables whose leading columns count up in mixed radix are addressed directly."""
+
+    def __init__(self, table: Table) -> None:
+        self._size = 2**table.log_size
+        self._columns = table.columns
+        self._lo = [b[0] for b in table.bounds]
+        self._widths = [b[1] - b[0] + 1 for b in table.bounds]
+        self._sorted: I64 | None = None
+        self._order: I64 | None = None
+        if table.is_range:
+            self._leading = 1
+            return
+        for leading in range(1, table.width + 1):
+            keys = self._keys(table.columns[:leading])
+            rows = int(keys[-1]) + 1  # a padded table repeats its last row
+            if rows <= self._size and np.array_equal(keys, np.minimum(np.arange(self._size), rows - 1)):
+                self._leading = leading
+                return
+        self._leading = table.width
+        keys = self._keys(table.columns)
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
+
+    def _keys(self, columns: tuple[I64, ...] | list[I64]) -> I64:
+        key = np.zeros(len(columns[0]), np.int64)
+        for c, lo, width in zip(columns, self._lo, self._widths, strict=False):
+            key = key * width + (c - lo)
+        return key
+
+    def find(self, members: list[I64]) -> I64:
+        inside = np.ones(len(members[0]), dtype=np.bool_)
+        for m, lo, width in zip(members, self._lo, self._widths, strict=True):
+            inside &= (m >= lo) & (m < lo + width)
+        clean = members if inside.all() else [np.where(inside, m, lo) for m, lo in zip(members, self._lo, strict=True)]
+        key = self._keys(clean[: self._leading])
+        if self._sorted is not None and self._order is not None:
+            rows = self._order[np.minimum(np.searchsorted(self._sorted, key), self._size - 1)]
+        else:
+            inside &= key < self._size
+            rows = np.where(inside, key, 0)
+        for m, c in zip(clean, self._columns, strict=False):
+            inside &= c[rows] == m
+        return np.where(inside, rows, NO_ROW)
+
+
+def _int64(a: object) -> I64:
+    return np.ascontiguousarray(a, dtype=np.int64)
+
+
+def _executions(stacked: I64, node: Node) -> I64:
+    """The trace's executions; one of them where the node says they are all the same."""
+    out = stacked if len(stacked) == node.executions else stacked[:1]
+    return _int64(out)
+
+
+def statement_values(witness: Witness) -> Mapping[Public, I64]:
+    """Values of the statement's tensors."""
+    return {node: witness(node) for node in witness.system.publics}
