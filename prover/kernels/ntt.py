@@ -147,7 +147,7 @@ def encode(matrix: U64, log_blowup: int) -> U64:
     """
     cols, rows = matrix.shape
     log_cols = cols.bit_length() - 1
-    if cols != 1 << log_cols or log_cols + log_blowup > TWO_ADICITY:
+    if cols < 1 or cols != 1 << log_cols or log_cols + log_blowup > TWO_ADICITY:
         raise ValueError(f"cannot encode {cols} columns at blow-up 2^{log_blowup}")
     out = np.empty((cols << log_blowup, rows), np.uint64)
     powers = _powers(log_cols + log_blowup)

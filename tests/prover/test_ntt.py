@@ -1,0 +1,120 @@
+"""The encoding against direct evaluation, and the matrix kernels, with Python integers."""
+
+import numpy as np
+import pytest
+
+from prover.field import P
+from prover.kernels import matrix, ntt
+
+EDGES = [0, 1, P - 1, P - 2, 2**32, 2**32 - 1, 2**63, (P - 1) // 2, (P + 1) // 2]
+
+
+def random_field(rng, *shape):
+    out = rng.integers(0, P, shape, dtype=np.uint64)
+    flat = out.reshape(-1)
+    flat[: len(EDGES)] = EDGES[: len(flat)]
+    return out
+
+
+def evaluate_rows(message, log_blowup):
+    """Position q holds the evaluations at omega^bitrev(q)."""
+    cols, rows = message.shape
+    log_n = (cols << log_blowup).bit_length() - 1
+    omega = ntt.root_of_unity(log_n)
+    out = np.empty((1 << log_n, rows), np.uint64)
+    for q in range(1 << log_n):
+        x = pow(omega, int(f"{q:0{log_n}b}"[::-1], 2) if log_n else 0, P)
+        powers = [pow(x, c, P) for c in range(cols)]
+        for r in range(rows):
+            out[q, r] = sum(int(message[c, r]) * powers[c] for c in range(cols)) % P
+    return out
+
+
+@pytest.mark.parametrize(
+    ("cols", "rows", "log_blowup"), [(1, 1, 1), (1, 3, 2), (2, 1, 0), (8, 2, 2), (16, 65, 1), (32, 4, 4), (256, 1, 1)]
+)
+def test_encoding_is_evaluation(cols, rows, log_blowup):
+    message = random_field(np.random.default_rng(cols), cols, rows)
+    assert np.array_equal(ntt.encode(message, log_blowup), evaluate_rows(message, log_blowup))
+
+
+def test_extension_rows_are_encoded_plane_by_plane():
+    row = random_field(np.random.default_rng(1), 2, 16)
+    assert np.array_equal(ntt.encode_ext(row, 2), evaluate_rows(row.T, 2).T)
+
+
+def test_all_largest_elements_do_not_overflow():
+    message = np.full((64, 3), P - 1, np.uint64)
+    assert np.array_equal(ntt.encode(message, 1), evaluate_rows(message, 1))
+
+
+@pytest.mark.parametrize(("cols", "log_blowup"), [(3, 1), (0, 1), (2, 32)])
+def test_sizes_without_a_domain(cols, log_blowup):
+    with pytest.raises(ValueError, match="cannot encode"):
+        ntt.encode(np.zeros((cols, 1), np.uint64), log_blowup)
+
+
+def test_roots_of_unity_are_primitive():
+    for log_n in (1, 5, 32):
+        assert pow(ntt.root_of_unity(log_n), 1 << (log_n - 1), P) == P - 1
+    with pytest.raises(ValueError, match="no root"):
+        ntt.root_of_unity(33)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+def test_integer_rows_bind(dtype):
+    rng = np.random.default_rng(2)
+    info = np.iinfo(dtype)
+    values = rng.integers(max(info.min, -(2**63) + 1), info.max, (8, 600), dtype=dtype, endpoint=True)
+    values[2] //= dtype(info.max // 100)  # a small row between large ones
+    values[3, :3] = [info.max, max(info.min, -(2**63) + 1), 0]
+    weights = random_field(rng, 2, 6)
+    got = matrix.IntegerMatrix.of(values).bind(1, weights)
+    for plane in range(2):
+        for c in (0, 1, 2, 77, 511, 512, 599):
+            want = sum(int(weights[plane, i]) * int(values[1 + i, c]) for i in range(6)) % P
+            assert int(got[plane, c]) == want
+
+
+def test_limb_accumulators_are_flushed_in_time():
+    """Rows beyond one flush, every limb and entry at its extreme of one sign."""
+    rows = matrix.FLUSH + 3
+    values = np.full((rows, 2), matrix.SMALL - 1, np.int32)
+    values[:, 1] *= -1
+    weight = (P - 1) // 2 - 1  # both limbs next to 2^31
+    got = matrix.IntegerMatrix.of(values).bind(0, np.full((2, rows), weight, np.uint64))
+    want = rows * weight * (matrix.SMALL - 1) % P
+    assert got.tolist() == [[want, P - want]] * 2
+
+
+def test_limbs_fit_and_recombine():
+    weights = np.array([EDGES, EDGES[::-1]], np.uint64)
+    limbs = matrix.signed_limbs(weights).astype(object)
+    for plane in range(2):
+        for i, w in enumerate(weights[plane].tolist()):
+            assert (limbs[i, 2 * plane] + (limbs[i, 2 * plane + 1] << 32)) % P == w
+
+
+@pytest.mark.parametrize(("first", "count"), [(-1, 2), (3, 2), (0, 5)])
+def test_rows_that_do_not_exist(first, count):
+    with pytest.raises(ValueError, match="of 4"):
+        matrix.IntegerMatrix.of(np.zeros((4, 8), np.int8)).bind(first, np.zeros((2, count), np.uint64))
+
+
+def test_only_signed_integers_in_range_are_params():
+    for bad in (np.zeros((2, 2), np.uint8), np.zeros(3, np.int8), np.full((1, 1), -(2**63), np.int64)):
+        with pytest.raises(ValueError, match="param"):
+            matrix.IntegerMatrix.of(bad)
+
+
+def test_columns_bind_and_transpose():
+    rng = np.random.default_rng(3)
+    m = random_field(rng, 70, 33)
+    m[:4] = P - 1
+    weights = random_field(rng, 2, 33)
+    weights[0] = P - 1
+    want = [[sum(int(w) * int(x) for w, x in zip(plane, column, strict=True)) % P for column in m] for plane in weights]
+    assert np.array_equal(matrix.bind_columns(m, weights), np.array(want, np.uint64))
+    assert np.array_equal(matrix.transpose(m), m.T)
+    integers = matrix.IntegerMatrix.of(np.array([[-1, 2, 3], [4, -5, 127]], np.int8))
+    assert integers.columns().tolist() == [[P - 1, 4], [2, P - 5], [3, 127]]
