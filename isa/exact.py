@@ -58,7 +58,7 @@ def einsum(
         pa = ma.reshape(*db, -1, k) if k else ma.reshape(*db, int(np.prod(da, dtype=np.int64)), 0)
         pb = mb.reshape(*db, k, -1) if k else mb.reshape(*db, 0, int(np.prod(do, dtype=np.int64)))
         out = np.matmul(pa.astype(dtype, copy=False), pb.astype(dtype, copy=False)).astype(np.int64, copy=False)
-        out = out.reshape(*db, *da, *do)
+        out = out.reshape((*db, *da, *do))
     return np.transpose(out, [out_labels.index(x) for x in lo]).reshape(shape).astype(np.int64, copy=False)
 
 
