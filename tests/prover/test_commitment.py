@@ -1,0 +1,56 @@
+"""Commitments and their files."""
+
+import numpy as np
+import pytest
+
+from prover import commitment as cm
+from prover.code import MatrixShape
+from prover.field import P, to_field
+from prover.kernels.ntt import encode
+from prover.merkle import MerkleTree
+
+SHAPE = MatrixShape(3, 4, 2)
+
+
+def test_a_commitment_is_the_tree_of_the_codeword():
+    matrix = np.random.default_rng(0).integers(0, P, (16, 3), dtype=np.uint64)
+    c = cm.commit(matrix, SHAPE)
+    assert c.root == MerkleTree.of_columns(encode(matrix, 2)).root
+    matrix[5, 1] ^= np.uint64(1)
+    assert cm.commit(matrix, SHAPE).root != c.root
+    with pytest.raises(ValueError, match="committed as"):
+        cm.commit(matrix.T.copy(), SHAPE)
+
+
+def test_stored_rows():
+    flat = np.arange(64, dtype=np.uint64)
+    assert np.array_equal(cm.stored_matrix(flat, 4), flat.reshape(4, 16).T)
+    rows = np.array([0, 3])
+    assert np.array_equal(cm.stored_matrix(flat, 4, rows), flat.reshape(4, 16)[rows].T)
+
+
+def test_params_survive_their_files(tmp_path):
+    values = np.random.default_rng(1).integers(-(2**20), 2**20, (3, 16), dtype=np.int32)
+    params = cm.commit_params(values, SHAPE)
+    assert params.commitment.root == cm.commit(to_field(values.astype(np.int64)).T.copy(), SHAPE).root
+    paths = [tmp_path / name for name in ("codeword", "digests", "integers")]
+    cm.save_params(params, *paths)
+    again = cm.load_params(SHAPE, np.int32, *paths)
+    assert again.commitment.root == params.commitment.root
+    assert np.array_equal(again.commitment.codeword, params.commitment.codeword)
+    assert np.array_equal(again.integers.values, values)
+    assert np.array_equal(again.integers.large, params.integers.large)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["codeword", "digests", "integers"]
+    with pytest.raises(ValueError, match="does not hold"):
+        cm.load_params(SHAPE, np.int16, *paths)
+    with pytest.raises(ValueError, match="does not hold"):
+        cm.load_params(MatrixShape(3, 5, 2), np.int32, *paths)
+    paths[1].write_bytes(paths[1].read_bytes()[:100])
+    with pytest.raises(ValueError, match="does not hold"):
+        cm.load_params(SHAPE, np.int32, *paths)
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="Object arrays"):
+        cm.write_array(tmp_path / "x", np.array([object()]))
+    assert list(tmp_path.iterdir()) == []
