@@ -1,5 +1,5 @@
 """The instruction families. Importing this package fills ``isa.instruction.REGISTRY``."""
 
-from isa.ops import control, narrow
+from isa.ops import bitwise, compare, control, divide, narrow, pointwise, reduce
 
-__all__ = ["control", "narrow"]
+__all__ = ["bitwise", "compare", "control", "divide", "narrow", "pointwise", "reduce"]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isa.errors import Trap
 from isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from isa.ops.gadgets import extremum, hull, operand_types, result_interval, typed, zero_product
 from isa.program import I64
 from isa.types import DType, Interval, TensorType, scaled, unsigned_bits
 
@@ -29,6 +31,8 @@ def _round(x: I64, mult: int, shift: int) -> I64:
 @register
 class Rescale(Op):
     """`dst = saturate(floor((src * mult + 2^(shift-1)) / 2^shift))`: round half up, then clamp to the dtype.
+
+    The interval is the smallest `[0, 2^k)` or `[-2^(k-1), 2^(k-1))` around the rounded one, inside the dtype.
 
     Proof: `src*mult + 2^(shift-1) - z*2^shift` lies in `[0, 2^shift)` by limbs, and z in its range. Where z's
     interval leaves the dtype, `z = y + over - under` with `over*(max - y) = 0` and `under*(y - min) = 0`.
@@ -54,7 +58,8 @@ class Rescale(Op):
         if dtype is DType.I64:
             raise refuse("rescale narrows to i8, i16 or i32", code="A250")
         result(DType.I64, types[0].shape, scaled(types[0].interval, mult))
-        return TensorType.full(dtype, types[0].shape)
+        lo, hi = hull(_rounded(types[0].interval, mult, shift))
+        return TensorType(dtype, types[0].shape, max(lo, dtype.lo), min(hi, dtype.hi))
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
         shift, dtype = call["shift"], call["dtype"]
@@ -63,28 +68,114 @@ class Rescale(Op):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         src, shift, mult, dtype = nodes[0], call["shift"], call["mult"], call["dtype"]
-        y = b.ranged_result(dtype.lo, dtype.bits)
-        lo, hi = _rounded(src.interval, mult, shift)
+        y = b.result(result_interval(b))
+        b.interval(y, *y.interval, "result")
+        lo, hi = _rounded(operand_types(b)[0].interval, mult, shift)
         z: Node = y
         if hi > dtype.hi:
             over = b.ranged(
                 "over",
-                y,
+                src,
                 lambda v: np.maximum(_round(v(src), mult, shift) - dtype.hi, 0),
                 0,
                 unsigned_bits(hi - dtype.hi),
             )
-            b.zero(b.mul(over, dtype.hi - y), "over only at the maximum")
+            zero_product(b, over, dtype.hi - y, "over only at the maximum")
             z = z + over
         if lo < dtype.lo:
             under = b.ranged(
                 "under",
-                y,
+                src,
                 lambda v: np.maximum(dtype.lo - _round(v(src), mult, shift), 0),
                 0,
                 unsigned_bits(dtype.lo - lo),
             )
-            b.zero(b.mul(under, y - dtype.lo), "under only at the minimum")
+            zero_product(b, under, y - dtype.lo, "under only at the minimum")
             z = z - under
         b.range(src * mult + ((1 << shift) >> 1) - z * (1 << shift), shift, "remainder")
         return y
+
+
+@register
+class Clamp(Op):
+    """`dst = min(max(src, lo), hi)`; either bound may be left out. The dtype stays.
+
+    Proof: one maximum and one minimum with a constant (see `max`), each only where the source's interval needs it.
+    """
+
+    name = "clamp"
+    family = "narrowing"
+    by = "T+C"
+    attributes = (
+        AttrSpec("lo", "int", "lower bound", optional=True, positional=True),
+        AttrSpec("hi", "int", "upper bound", optional=True, positional=True),
+    )
+    example = "clamp h, h, lo=0, hi=255"
+
+    @staticmethod
+    def _clamped(call: Call, x: int) -> int:
+        lo, hi = call["lo"], call["hi"]
+        x = x if lo is None else max(x, lo)
+        return x if hi is None else min(x, hi)
+
+    def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
+        t, lo, hi = types[0], call["lo"], call["hi"]
+        if lo is None and hi is None:
+            raise refuse("clamp needs lo, hi or both", code="A250")
+        if lo is not None and hi is not None and lo > hi:
+            raise refuse(f"lower bound {lo} is above upper bound {hi}", code="A250")
+        return result(t.dtype, t.shape, (self._clamped(call, t.lo), self._clamped(call, t.hi)))
+
+    def execute(self, call: Call, values: Sequence[I64]) -> I64:
+        out = values[0]
+        out = out if call["lo"] is None else np.maximum(out, np.int64(call["lo"]))
+        return out if call["hi"] is None else np.minimum(out, np.int64(call["hi"]))
+
+    def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
+        x, lo, hi = nodes[0], call["lo"], call["hi"]
+        upper = hi is not None and x.hi > hi
+        if lo is not None:
+            x = extremum(b, x, lo, 1, "at least lo", result=not upper)
+        return extremum(b, x, hi, -1, "at most hi", result=True) if upper else typed(b, x)
+
+
+@register
+class Cast(Op):
+    """The same values in another dtype; traps where a value does not fit.
+
+    Widening is free. Narrowing is a range lookup of the source; a source that holds a product becomes a column, as
+    its readers would make it one anyway.
+    """
+
+    name = "cast"
+    family = "narrowing"
+    by = "L+T"
+    attributes = (AttrSpec("dtype", "dtype", "i8, i16, i32 or i64", positional=True),)
+    example = "cast tok, tok, i16"
+
+    def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
+        t, dtype = types[0], call["dtype"]
+        if t.lo > dtype.hi or t.hi < dtype.lo:
+            raise refuse(f"no value of [{t.lo}, {t.hi}] fits {dtype}", code="A210")
+        if dtype.lo <= t.lo and t.hi <= dtype.hi:
+            return TensorType(dtype, t.shape, t.lo, t.hi)
+        return TensorType(dtype, t.shape, 0 if t.lo >= 0 else dtype.lo, dtype.hi)
+
+    def execute(self, call: Call, values: Sequence[I64]) -> I64:
+        dtype, x = call["dtype"], values[0]
+        bad = np.argwhere((x < dtype.lo) | (x > dtype.hi))
+        if len(bad):
+            element = tuple(bad[0].tolist())
+            raise Trap(f"{x[element]} does not fit {dtype}", element=element, code="T120")
+        return x
+
+    def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
+        src, dtype, t = nodes[0], call["dtype"], operand_types(b)[0]
+        if dtype.lo <= t.lo and t.hi <= dtype.hi:
+            return typed(b, src)
+        y: Node = src
+        if src.has_product:
+            y = b.result(result_interval(b))
+            b.zero(y - src, "result")
+        b.interval(y, *result_interval(b), "result")
+        return typed(b, y)
