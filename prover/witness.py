@@ -125,7 +125,7 @@ class RowIndex:
 
 
 def _int64(a: object) -> I64:
-    return np.ascontiguousarray(a, dtype=np.int64)
+    return np.asarray(a, dtype=np.int64, order="C")  # ascontiguousarray would give scalars an axis
 
 
 def _executions(stacked: I64, node: Node) -> I64:
