@@ -54,5 +54,5 @@ check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
 
 clean: ## Remove caches, keys and proofs; the environment stays.
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
-	rm -f programs/*.pk programs/*.vk programs/*.keys programs/*.proof
+	rm -f programs/*.pk programs/*.vk programs/*.proof
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

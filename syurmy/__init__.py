@@ -24,9 +24,9 @@ from isa.trace import Trace
 
 if TYPE_CHECKING:
     from prover.check import Violation
+    from prover.keys import ProvingKey, VerifyingKey
     from prover.prove import Proof
-    from prover.setup import ProvingKey, VerifyingKey
-    from prover.verifier import Statement
+    from prover.verifier.verify import Statement
     from vm.events import Listener
 
 __all__ = ["Progress", "assemble", "check", "load", "prove", "run", "setup", "verify"]
@@ -38,16 +38,17 @@ Progress = Callable[[str, float], None]
 # The prover is imported when it is first used: loading its compiled kernels takes longer than assembling a program.
 
 
-def assemble(text: str, *, file: str = "<text>", folder: str | Path = ".") -> Program:
+def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".") -> Program:
     """The program written in ``text`` (tensor assembly). ``.include`` and data files are looked up from ``folder``;
-    ``file`` is the name that diagnostics show. Raises ``isa.errors.AssemblyError``."""
+    ``filename`` is what diagnostics show. Raises ``assembler.AssemblyErrors`` with every diagnostic."""
     import assembler
 
-    return assembler.assemble(text, file=file, folder=Path(folder))
+    return assembler.assemble(text + "\n", filename=filename, include_paths=[folder], data_root=folder)
 
 
 def load(path: str | Path) -> Program:
-    """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyError`` if it is wrong."""
+    """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyErrors`` if
+    it is wrong."""
     import assembler
 
     return assembler.assemble_file(Path(path))
@@ -74,9 +75,10 @@ def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:
 
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
-    from prover.setup import setup as derive
+    from prover import keys
 
-    return derive(program)
+    key = keys.setup(program)
+    return key, key.verifying_key
 
 
 def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
@@ -88,13 +90,13 @@ def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Pr
 
 def verify(key: VerifyingKey, proof: bytes) -> Statement:
     """What the proof shows: public inputs, outputs and revealed values. Raises ``prover.transcript.Rejected``."""
-    from prover.verifier import verify as decide
+    from prover.verifier.verify import verify as decide
 
     return decide(key, proof)
 
 
 def check(program: Program, trace: Trace) -> list[Violation]:
-    """Evaluate every constraint on ``trace`` without a proof; the violated ones, empty if it is an execution."""
+    """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution."""
     from prover.check import check as evaluate
 
-    return list(evaluate(program, trace))
+    return evaluate(program, trace)

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,6 +24,10 @@ from isa.dataflow import DEFAULT_MAX_STEPS
 from isa.errors import InputError, SyurmyError
 from isa.program import Program
 from syurmy import display, files, keys
+
+if TYPE_CHECKING:
+    from prover.keys import VerifyingKey
+    from prover.verifier.verify import Statement
 
 app = typer.Typer(
     name="syurmy-vm",
@@ -142,17 +146,17 @@ def run(
     target = proof or _sibling(program, ".proof")
     if prove or proof is not None:
         with display.Working("set-up") as working:
-            key, verifying_key = clock("setup", lambda: keys.obtain(code, program)[0])
+            key, _ = clock("setup", lambda: keys.obtain(code, program))
             working("prove", 0.0)
             made = clock("prove", lambda: syurmy.prove(key, trace, working))
             data = made.to_bytes()
             working("verify", 1.0)
-            statement = clock("verify", lambda: syurmy.verify(verifying_key, data))
+            statement = clock("verify", lambda: _verified(key.verifying_key, data, program))
         files.write_whole(target, data)
         report = made.report
         result |= {name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")}
         result |= {"proof_bytes": len(data), "soundness_bits": statement.soundness_bits, "verified": True}
-        clock.seconds |= report.seconds
+        clock.seconds = report.seconds | clock.seconds
     result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
     result["peak_mb"] = _peak_mb()
     if json:
@@ -164,6 +168,19 @@ def run(
         display.summary(console, _summary(result))
         console.print(f"verified: {target}", markup=False, soft_wrap=True)
         console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
+
+
+def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
+    """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
+    from prover.transcript import Rejected
+
+    try:
+        return syurmy.verify(key, proof)
+    except Rejected as e:
+        help = f"delete {keys.key_paths(program)[0]} and try again; if it stays, please report it"
+        error = SyurmyError(f"the proof just made is rejected at step '{e.step}': {e.reason}", code="V110", help=help)
+        error.exit_code = 1
+        raise error from e
 
 
 def _summary(result: dict[str, Any]) -> dict[str, str]:
@@ -206,8 +223,8 @@ def verify(
         raise typer.Exit(1) from None
     result = {
         "verified": True,
-        "program": statement.name,
-        "digest": statement.digest,
+        "program": statement.program,
+        "key_digest": statement.key_digest.hex(),
         "inputs": statement.inputs,
         "outputs": statement.outputs,
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
@@ -219,7 +236,9 @@ def verify(
         _print_json(result)
         return
     console = _console()
-    console.print(f"accepted: program {statement.name} ({statement.digest[:16]}…)", markup=False, soft_wrap=True)
+    console.print(
+        f"accepted: program {statement.program}, key {result['key_digest'][:16]}…", markup=False, soft_wrap=True
+    )
     display.tensors(console, "public input", statement.inputs)
     display.tensors(console, "output", statement.outputs)
     display.tensors(console, "reveal", {f"@{i}": v for i, v in statement.reveals})
@@ -236,7 +255,7 @@ def setup(program: ProgramPath, json: Json = False, debug: Debug = False) -> Non
     clock = _Clock()
     with display.Working("set-up"):
         _, reused = clock("setup", lambda: keys.obtain(code, program))
-    pk, vk, _ = keys.key_paths(program)
+    pk, vk = keys.key_paths(program)
     result = {
         "proving_key": str(pk),
         "verifying_key": str(vk),
@@ -272,10 +291,11 @@ def check(
     found = [
         {
             "instruction": v.instruction,
-            "source": str(code.code[v.instruction].span or "") if v.instruction >= 0 else "",
-            "label": v.label,
+            "source": str(v.span) if v.span else None,
+            "constraint": v.constraint,
             "tensor": v.tensor,
-            "element": v.element,
+            "execution": v.element[0],
+            "element": v.element[1:],
             "message": v.message,
         }
         for v in violations
@@ -284,11 +304,8 @@ def check(
         _print_json({"ok": not found, "steps": len(trace.path), "violations": found})
     elif not found:
         _console().print(f"every constraint holds ({len(trace.path):,} steps)")
-    for v in found if not json else ():
-        place = v["source"] or "declaration"
-        element = f" element {list(v['element'])}" if v["element"] is not None else ""
-        line = f"{place}: error[K100]: instruction {v['instruction']}, {v['tensor']}{element}: {v['message']}"
-        print(f"{line} ({v['label']})", file=sys.stderr)
+    for v in violations if not json else ():
+        print(f"error[K100]: {v}", file=sys.stderr)
     if found:
         raise typer.Exit(1)
 
@@ -363,7 +380,8 @@ def info(
             text = " ".join(str(v) for v in d.values())
             console.print(f"{kind.partition('_')[0].rstrip('s'):7} {text}", markup=False, soft_wrap=True)
     names = ("instructions", "steps", "tensor_entries", "columns", "lookups", "tables", "equations")
-    display.summary(console, {n.replace("_", " "): f"{result[n]:,}" for n in names} | {"digest": result["digest"]})
+    console.print(f"program {code.name}, digest {result['digest']}", markup=False, soft_wrap=True)
+    display.summary(console, {n.replace("_", " "): f"{result[n]:,}" for n in names})
 
 
 def _declarations(code: Program) -> dict[str, Any]:

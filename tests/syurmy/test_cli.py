@@ -1,0 +1,400 @@
+"""The command line: what commands print and return; bad input gives one coded line and leaves no file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import syurmy
+from syurmy.cli import app
+
+SOURCE = """\
+.program  tiny
+.input    x : i8[2, 3]   private
+.param    w : i16[3, 2]  committed = {{3, -1}, {0, 2}, {-5, 4}}
+.output   h   private
+.output   y   public
+.output   s   public
+    matmul    h, x, w
+    reveal    h
+    rescale   y, h, 1, i8
+    sum       s, y
+    halt
+"""
+X = np.array([[1, 2, 3], [-4, 5, 6]])
+H = X @ np.array([[3, -1], [0, 2], [-5, 4]])
+Y = (H + 1) >> 1
+
+JSON_KEYS = {
+    "outputs",
+    "steps",
+    "leaves",
+    "columns",
+    "committed_entries",
+    "seconds",
+    "proof_bytes",
+    "soundness_bits",
+    "peak_mb",
+    "verified",
+}
+SECONDS = {"setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
+
+
+def vm(*args: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.tasm").write_text(SOURCE)
+    np.save(tmp_path / "x.npy", X)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def proven_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("proven")
+    (folder / "tiny.tasm").write_text(SOURCE)
+    np.save(folder / "x.npy", X)
+    result = vm("run", folder / "tiny.tasm", "--input", f"x={folder / 'x.npy'}", "--prove", "--json")
+    assert result.exit_code == 0, result.stderr
+    return folder, json.loads(result.stdout)
+
+
+@pytest.fixture
+def proven(proven_once: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A folder of its own with program, input, keys and proof."""
+    shutil.copytree(proven_once[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+# ---- run ---------------------------------------------------------------------------------------------------------
+
+
+def test_run_prints_outputs(folder: Path) -> None:
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy")
+    assert result.exit_code == 0, result.stderr
+    assert f"output y = [[{Y[0, 0]}, {Y[0, 1]}], [{Y[1, 0]}, {Y[1, 1]}]]" in " ".join(result.stdout.split())
+    assert f"output s = {Y.sum()}\n" in result.stdout
+    assert written(folder) == ["tiny.tasm", "x.npy"]
+
+
+def test_run_json_is_one_object(folder: Path) -> None:
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--json")
+    value = json.loads(result.stdout)
+    assert set(value) == JSON_KEYS
+    assert set(value["seconds"]) == SECONDS
+    assert value["outputs"] == {"h": H.tolist(), "y": Y.tolist(), "s": Y.sum()}
+    assert value["steps"] == 5
+    assert value["verified"] is None
+
+
+def test_prove_reports_and_writes_keys_and_proof(proven_once: tuple[Path, dict[str, Any]]) -> None:
+    folder, value = proven_once
+    assert written(folder) == ["tiny.pk", "tiny.proof", "tiny.tasm", "tiny.vk", "x.npy"]
+    assert set(value) == JSON_KEYS
+    assert set(value["seconds"]) == SECONDS
+    assert all(s >= 0 for s in value["seconds"].values())
+    assert value["verified"] is True
+    assert value["soundness_bits"] >= 100
+    assert value["proof_bytes"] == (folder / "tiny.proof").stat().st_size
+    assert value["outputs"]["y"] == Y.tolist()
+    for name in ("leaves", "columns", "committed_entries", "peak_mb"):
+        assert value[name] > 0
+
+
+def test_prove_prints_a_summary(proven: Path) -> None:
+    result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--proof", proven / "other.proof")
+    assert result.exit_code == 0, result.stderr
+    for text in ("instructions", "leaves", "columns", "commit", "proof", "soundness", "not zero-knowledge", "trusted"):
+        assert text in result.stdout
+    assert (proven / "other.proof").exists()
+
+
+def test_keys_are_reused_until_something_changes(proven: Path) -> None:
+    def setup() -> bool:
+        result = vm("setup", proven / "tiny.tasm", "--json")
+        assert result.exit_code == 0, result.stderr
+        return bool(json.loads(result.stdout)["reused"])
+
+    assert setup()
+    (proven / "tiny.tasm").write_text(SOURCE.replace("-5", "-6"))  # a weight
+    assert not setup()
+    assert setup()
+    (proven / "tiny.tasm").write_text(SOURCE.replace("h, 1, i8", "h, 2, i8"))  # an instruction
+    assert not setup()
+    verifying_key = (proven / "tiny.vk").read_bytes()
+    (proven / "tiny.vk").write_bytes(b"damaged")
+    assert setup()
+    assert (proven / "tiny.vk").read_bytes() == verifying_key
+    for damage in (b"", b"damaged", (proven / "tiny.pk").read_bytes()[:-100]):
+        (proven / "tiny.pk").write_bytes(damage)
+        assert not setup()
+        assert setup()
+
+
+# ---- verify ------------------------------------------------------------------------------------------------------
+
+
+def test_verify_accepts_and_prints_the_statement(proven: Path) -> None:
+    result = vm("verify", proven / "tiny.vk", proven / "tiny.proof")
+    assert result.exit_code == 0, result.stderr
+    assert "accepted: program tiny" in result.stdout
+    assert "output s = " in result.stdout
+    assert "output h" not in result.stdout
+    result = vm("verify", proven / "tiny.vk", proven / "tiny.proof", "--json")
+    value = json.loads(result.stdout)
+    assert value["verified"] is True
+    assert value["outputs"] == {"y": Y.tolist(), "s": Y.sum()}
+    assert [np.ravel(r["values"]).tolist() for r in value["reveals"]] == [H.ravel().tolist()]
+    assert value["reveals"][0]["instruction"] == 1
+
+
+@pytest.mark.parametrize("change", ["flip", "truncate", "extend", "empty", "text"])
+def test_corrupt_proof_is_rejected(proven: Path, change: str) -> None:
+    data = (proven / "tiny.proof").read_bytes()
+    middle = len(data) // 2
+    changed = {
+        "flip": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
+        "truncate": data[:-1],
+        "extend": data + b"\0",
+        "empty": b"",
+        "text": b"not a proof",
+    }[change]
+    (proven / "bad.proof").write_bytes(changed)
+    result = vm("verify", proven / "tiny.vk", proven / "bad.proof")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error[V100]: proof rejected at step '")
+    assert result.stderr.count("\n") == 1
+    value = json.loads(vm("verify", proven / "tiny.vk", proven / "bad.proof", "--json").stdout)
+    assert value["verified"] is False
+    assert value["step"]
+    assert value["reason"]
+
+
+def test_proof_for_another_key_is_rejected(proven: Path) -> None:
+    (proven / "other.tasm").write_text(SOURCE.replace("-5", "-6"))
+    assert vm("setup", proven / "other.tasm").exit_code == 0
+    result = vm("verify", proven / "other.vk", proven / "tiny.proof")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error[V100]")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a key", None])
+def test_unreadable_key_or_missing_file(proven: Path, content: bytes | None) -> None:
+    if content is not None:
+        (proven / "bad.vk").write_bytes(content)
+    result = vm("verify", proven / "bad.vk", proven / "tiny.proof")
+    assert_one_line(result, 2)
+    assert_one_line(vm("verify", proven / "tiny.vk", proven / "gone.proof"), 2, "F100")
+
+
+# ---- bad input ---------------------------------------------------------------------------------------------------
+
+
+def assert_one_line(result: Result, exit_code: int, code: str = "") -> None:
+    assert result.exit_code == exit_code, (result.stdout, result.stderr)
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error[{code}")
+    assert result.stderr.count("\n") == 1, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (None, "F100"),
+        (X[:1], "I105"),
+        (X.astype(np.float32), "I104"),
+        (np.where(X == 5, np.nan, X), "I104"),
+        (X * 100, "I106"),
+        (X.astype(str), "I103"),
+    ],
+)
+def test_bad_input_tensors(folder: Path, value: Any, code: str) -> None:
+    (folder / "x.npy").unlink()
+    if value is not None:
+        np.save(folder / "x.npy", value)
+    before = written(folder)
+    args = ("run", folder / "tiny.tasm", "--prove", "--input", f"x={folder / 'x.npy'}")
+    assert_one_line(vm(*args), 2, code)
+    result = vm(*args, "--json")
+    assert json.loads(result.stdout)["error"]["code"] == code
+    assert written(folder) == before
+
+
+def test_missing_and_unknown_inputs(folder: Path) -> None:
+    assert_one_line(vm("run", folder / "tiny.tasm"), 2, "I102")
+    assert_one_line(vm("run", folder / "tiny.tasm", "--input", f"z={folder / 'x.npy'}"), 2, "I101")
+
+
+@pytest.mark.parametrize("command", ["run", "setup", "check", "asm", "disasm", "info"])
+def test_missing_program(folder: Path, command: str) -> None:
+    result = vm(command, folder / "gone.tasm")
+    assert result.exit_code == 2
+    assert "error[" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_unknown_mnemonic_has_place_caret_and_suggestion(folder: Path) -> None:
+    (folder / "tiny.tasm").write_text(SOURCE.replace("matmul ", "matmull"))
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    assert result.exit_code == 2
+    assert "tiny.tasm:7:5: error[A" in result.stderr
+    assert "^^^^^^^" in result.stderr
+    assert "matmul" in result.stderr.partition("help:")[2]
+    error = json.loads(vm("run", folder / "tiny.tasm", "--json").stdout)["error"]
+    assert (error["line"], error["column"]) == (7, 5)
+    assert written(folder) == ["tiny.tasm", "x.npy"]
+
+
+def test_trap_names_place_and_element(folder: Path) -> None:
+    source = ".program t\n.input x : i8[2] private\n.param zero : i8[1] public = {0}\n    ge ok, x, zero\n    assert ok\n"
+    (folder / "t.tasm").write_text(source + "    halt\n")
+    (folder / "t.txt").write_text("1 -1")
+    result = vm("run", folder / "t.tasm", "--input", folder / "t.txt", "--prove")
+    assert result.exit_code == 1
+    assert "t.tasm:5:5: error[T110]: assertion is false" in result.stderr
+    assert "instruction 1, element [1]" in result.stderr
+    assert "t.proof" not in written(folder)
+
+
+def test_debug_shows_the_traceback(folder: Path) -> None:
+    result = vm("run", folder / "tiny.tasm", "--debug")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+@pytest.mark.parametrize("command", [("run", "--prove"), ("setup",), ("asm",)])
+def test_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], number: int) -> None:
+    def full(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    options = ["--input", folder / "x.npy"] if command[0] == "run" else []
+    result = vm(command[0], folder / "tiny.tasm", *command[1:], *options)
+    assert_one_line(result, 2, "F120")
+    assert os.strerror(number) in result.stderr
+    assert written(folder) == ["tiny.tasm", "x.npy"]
+
+
+@pytest.mark.parametrize("at", ["run", "setup", "prove", "verify"])
+def test_interrupt_leaves_nothing_half_written(proven: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {p.name: p.read_bytes() for p in proven.iterdir()}
+    if at == "setup":
+        (proven / "tiny.pk").unlink()
+        del before["tiny.pk"]
+    monkeypatch.setattr(syurmy, at, interrupted)
+    result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove")
+    assert_one_line(result, 130, "X130")
+    assert {p.name: p.read_bytes() for p in proven.iterdir()} == before
+
+
+# ---- check, asm, disasm, info --------------------------------------------------------------------------------------
+
+
+def test_check_accepts_an_execution(folder: Path) -> None:
+    result = vm("check", folder / "tiny.tasm", "--input", folder / "x.npy", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == {"ok": True, "steps": 5, "violations": []}
+
+
+def test_check_names_the_violation(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = syurmy.run
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        trace = honest(*args, **options)
+        trace.writes[2][0] = trace.writes[2][0] + np.array([[0, 0], [1, 0]])
+        return trace
+
+    monkeypatch.setattr(syurmy, "run", wrong)
+    result = vm("check", folder / "tiny.tasm", "--input", folder / "x.npy")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error[K100]: ")
+    assert "tiny.tasm:9:5: instruction 2 (rescale)" in result.stderr
+    assert "[1, 0]" in result.stderr
+
+
+def test_asm_and_disasm_round_trip(folder: Path) -> None:
+    result = vm("asm", folder / "tiny.tasm", "--json")
+    assert result.exit_code == 0, result.stderr
+    value = json.loads(result.stdout)
+    assert Path(value["file"]).stat().st_size == value["bytes"]
+    text = vm("disasm", folder / "tiny.tasm").stdout
+    assert "matmul" in text
+    assert "matmul" in vm("disasm", value["file"]).stdout
+    (folder / "tiny.bin").write_bytes(b"garbage")
+    assert_one_line(vm("disasm", folder / "tiny.bin"), 2)
+
+
+def test_info(folder: Path) -> None:
+    value = json.loads(vm("info", folder / "tiny.tasm", "--json").stdout)
+    assert value["program"] == "tiny"
+    assert value["inputs"] == [{"name": "x", "type": "i8[2, 3]", "visibility": "private"}]
+    assert value["instructions"] == 5
+    text = vm("info", folder / "tiny.tasm").stdout
+    assert value["digest"] in text
+    assert "x i8[2, 3] private" in text
+
+
+def test_python_interface(folder: Path) -> None:
+    program = syurmy.assemble(SOURCE)
+    trace = syurmy.run(program, {"x": X})
+    assert (trace.outputs["y"] == Y).all()
+    assert syurmy.check(program, trace) == []
+    key, verifying_key = syurmy.setup(program)
+    phases: list[str] = []
+    proof = syurmy.prove(key, trace, lambda phase, fraction: phases.append(phase))
+    statement = syurmy.verify(verifying_key, proof.to_bytes())
+    assert (np.asarray(statement.outputs["y"]) == Y).all()
+    assert phases
+
+
+# ---- processes -----------------------------------------------------------------------------------------------------
+
+
+def test_a_process_verifies_and_an_interrupted_one_is_silent(proven: Path) -> None:
+    command = [sys.executable, "-m", "syurmy.cli"]
+    done = subprocess.run(
+        [*command, "verify", proven / "tiny.vk", proven / "tiny.proof", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["verified"] is True
+
+    (proven / "long.tasm").write_text(
+        ".program long\n.input x : i8[2, 3] private\n.output y public\n"
+        "    repeat 30000\n    repeat 30000\n    rescale y, x, 1, i8\n    end\n    end\n    halt\n"
+    )
+    os.mkfifo(proven / "x.txt")
+    before = written(proven)
+    args = ["run", proven / "long.tasm", "--input", f"x={proven / 'x.txt'}", "--max-steps", "900000000"]
+    process = subprocess.Popen([*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    (proven / "x.txt").write_text("1 2 3 4 5 6")  # returns when the process has come to its input
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err == "error[X130]: interrupted; nothing was written\n"
+    assert written(proven) == before
