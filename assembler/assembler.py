@@ -23,6 +23,7 @@ from assembler.source import Item, Sources, read_text
 from isa.dataflow import infer_types
 from isa.errors import AssemblyError, Span, SyurmyError
 from isa.instruction import REGISTRY, AttrSpec, Op
+from isa.manual import usage
 from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program
 from isa.types import DType, TensorType
 from isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems, reads_dst
@@ -459,26 +460,6 @@ def _checked(constant: int, terms: dict[str, int]) -> Affine:
     if constant.bit_length() > MAX_BITS:
         raise ArithmeticError("the number is too large")
     return Affine(constant, tuple(sorted((n, c) for n, c in terms.items() if c)))
-
-
-def usage(op: Op) -> str:
-    """One line of syntax, as in the manual."""
-    parts = (["dst"] if op.has_dst else []) + list(op.sources)
-    if op.variadic:
-        parts.append("...")
-    parts += [f"[{a.name}]" if a.optional or a.default is not None else a.name for a in op.attributes if a.positional]
-    parts += [
-        f"[{a.name}={_shown(a.default)}]" if a.optional or a.default is not None else f"{a.name}=..."
-        for a in op.attributes
-        if not a.positional
-    ]
-    return f"{op.name} {', '.join(parts)}".strip()
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, tuple):
-        return f"({','.join(map(str, default))})"
-    return "..." if default is None else str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _word(node: Any, what: str) -> str:

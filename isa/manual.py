@@ -1,0 +1,164 @@
+"""The reference manual, generated from the registry: ``python -m isa.manual [--check]`` writes or checks docs/isa.md.
+
+Exit codes: 0 written or up to date, 1 stale (``--check``), 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+
+import isa.ops  # noqa: F401  (fills the registry)
+from isa.instruction import REGISTRY, AttrSpec, Op
+from isa.wellformed import KINDS, reads_dst
+
+PATH = Path(__file__).resolve().parent.parent / "docs" / "isa.md"
+
+PREFACE = """\
+# Instruction set reference
+
+Generated from the definitions in `isa/ops` by `python -m isa.manual`; edit those, not this page.
+
+## Values
+
+Tensors of signed integers. `i8`, `i16` and `i32` are range-checked in the proof; `i64` is an exact accumulator with
+-2^61 <= v < 2^61. Every tensor carries a static interval, from dtypes, tables and the bounds of params; a program in
+which a value could leave its dtype is refused when it is assembled, so there is no overflow at run time. Registers are
+named, get their type when they are written, and may be overwritten. Inputs, params, tables and loop counters are
+read-only. A trap stops execution and nothing is proven.
+
+## Text form
+
+One statement per line; open braces continue on the next line. `;` starts a comment. Names are case-sensitive.
+
+| statement | meaning |
+| --- | --- |
+| `.program digits` | name of the program |
+| `.input x : i8[1, 64] private in -16..16` | a tensor given at run time; `in` narrows its interval |
+| `.param w : i16[64, 32] committed = "digits.npz:w"` | a tensor fixed at set-up, with its data |
+| `.param b : i32[2, 2] public = {{1, 2}, {3, N}}` | the same with inline data; a scalar is `{7}` |
+| `.param w : i16[64, 32] committed bounds -12..37 l1 (0)=123` | the same with declared bounds |
+| `.lut gelu : i16 -> i16 = "gelu.npy"` | a table on the whole source dtype |
+| `.lut f : i8 -> i16 in 0..2 = {0, 1, 4}` | a table on a domain, at most 2^16 rows |
+| `.output y public` | a register whose value at `halt` leaves the program, `public` or `private` |
+| `.const N = 4 * 16` | an integer constant, defined before use |
+| `.include "lib/nn.tasm"` | another file, once: beside this file, then in the include path |
+| `.macro f(dst, src, axis=-1)` ... `.endmacro` | a macro, called like an instruction |
+
+Inputs are `private` or `public`: public ones are part of the statement. Params are `committed`, and only a commitment
+enters the key, or `public`, and part of the program. Their bounds (minimum, maximum, and the maximum of the sum of
+absolute values over given axes) are computed from the data; without data they must be declared, and set-up checks them.
+
+Data files are `.npy`, `.npz` (`"file.npz:key"` or `"file.npz":"key"`) and `.safetensors`, relative to the file that
+names them, and hold integers of the declared shape and range.
+
+An instruction is `op dst, sources, attributes`. Attributes in the usage line without `=` may be given by position, all
+by name. Wherever an integer stands, shapes included, an expression may: `+ - * // % **`, parentheses and constants.
+Tuples are `(0, 1)`; a single integer is a tuple of one. Attributes marked *affine* also take the counters of enclosing
+`repeat` blocks with constant factors, as in `start=2*t+1`.
+
+A macro's parameters stand for registers, integers, tuples, dtypes, strings or tables. Names in its body that start with
+`%` are local: call number n of macro `m` turns `%t` into the register `m.n.t`. Other names are those of the program.
+Macros may call macros and hold declarations.
+
+Every program ends with one `halt`, outside all blocks.
+
+## Cost
+
+The column *by* tells what pins an instruction's result in the proof.
+
+| by | meaning |
+| --- | --- |
+| `L` | a linear map of other tensors: nothing is committed, no cost |
+| `C` | products, in the one contraction sumcheck |
+| `T` | lookups in tables of at most 2^16 rows; the looked-up columns are committed |
+| `-` | no constraint |
+"""
+
+
+def manual() -> str:
+    """The whole page."""
+    families: dict[str, list[Op]] = {}
+    for op in REGISTRY.values():
+        families.setdefault(op.family, []).append(op)
+    parts = [PREFACE, "## Instructions\n"]
+    for family in sorted(families):
+        links = ", ".join(f"[`{op.name}`](#{op.name})" for op in families[family])
+        parts.append(f"- {family}: {links}")
+    for family in sorted(families):
+        ops = families[family]
+        parts.append(f"\n## {family[0].upper()}{family[1:]}\n")
+        parts.append("| instruction | meaning | by |\n| --- | --- | --- |")
+        parts += [f"| [`{op.name}`](#{op.name}) | {_cell(summary(op))} | {op.by} |" for op in ops]
+        parts += [_section(op) for op in ops]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def usage(op: Op) -> str:
+    """One line of syntax; brackets mark what may be left out."""
+    parts = (["dst"] if op.has_dst else []) + list(op.sources) + (["..."] if op.variadic else [])
+    for a in op.attributes:
+        text = a.name if a.positional else f"{a.name}={'...' if a.default is None else shown(a.default)}"
+        parts.append(text if required(a) else f"[{text}]")
+    return f"{op.name} {', '.join(parts)}".strip()
+
+
+def required(a: AttrSpec) -> bool:
+    return a.default is None and not a.optional
+
+
+def shown(value: object) -> str:
+    """A default as it is written in a program."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(str, value))})"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def summary(op: Op) -> str:
+    """The first paragraph of the description, on one line."""
+    return " ".join(inspect.cleandoc(op.__doc__ or "").split("\n\n")[0].split())
+
+
+def _section(op: Op) -> str:
+    lines = [f"\n### {op.name}\n", f"```\n{usage(op)}\n```\n", inspect.cleandoc(op.__doc__ or "").strip(), ""]
+    if reads_dst(op):
+        lines.append("The old value of `dst` is read too.\n")
+    operands = [f"`{s}`" for s in op.sources]
+    if operands:
+        more = ", one or more times" if op.variadic else ""
+        lines.append(f"Operands: {', '.join(operands)}{more}. Proof: {op.by}.\n")
+    else:
+        lines.append(f"Proof: {op.by}.\n")
+    if op.attributes:
+        lines.append("| attribute | kind | default | meaning |\n| --- | --- | --- | --- |")
+        for a in op.attributes:
+            default = "required" if required(a) else "none" if a.default is None else f"`{shown(a.default)}`"
+            kind = "affine: " + KINDS[a.kind] if a.kind == "affine" else KINDS[a.kind]
+            lines.append(f"| `{a.name}` | {kind} | {default} | {_cell(a.doc)} |")
+        lines.append("")
+    lines.append(f"Example: `{op.example}`")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments not in ([], ["--check"]):
+        print("usage: python -m isa.manual [--check]", file=sys.stderr)
+        return 2
+    text = manual()
+    if not arguments:
+        PATH.parent.mkdir(exist_ok=True)
+        PATH.write_text(text, encoding="utf-8")
+        return 0
+    if PATH.is_file() and PATH.read_text(encoding="utf-8") == text:
+        return 0
+    print(f"{PATH.name} is stale: run python -m isa.manual", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,29 @@
+"""``assemble(disassemble(p)) == p`` and ``decode(encode(p)) == p`` for random programs."""
+
+import sys
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+
+from assembler import assemble, disassemble
+from isa.encoding import decode, digest, encode
+from isa.program import Program
+
+sys.path.insert(0, str(Path(__file__).parent))
+from programs import programs  # noqa: E402
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(programs())
+def test_text_and_bytes_keep_the_program(p: Program) -> None:
+    data = encode(p)
+    text = disassemble(p)
+    again = assemble(text)
+    assert encode(again) == data
+    assert disassemble(again) == text
+    decoded = decode(data)
+    assert encode(decoded) == data
+    assert digest(decoded) == digest(p)
+    assert (decoded.inputs, decoded.params, decoded.luts, decoded.outputs) == (p.inputs, p.params, p.luts, p.outputs)
+    assert decoded.code == p.code
+    assert encode(assemble(disassemble(decoded))) == data

@@ -1,0 +1,53 @@
+"""Every instruction is described completely. The walk counts: an empty registry fails."""
+
+import re
+
+import pytest
+
+import isa.ops  # noqa: F401
+from isa.instruction import REGISTRY, register
+from isa.manual import required
+from isa.wellformed import KINDS, of_kind, reads_dst, valid_name
+
+OPS = list(REGISTRY.values())
+
+
+def test_the_walk_is_not_empty() -> None:
+    assert len(OPS) >= 6
+    assert {"repeat", "end", "halt", "assert", "reveal", "rescale"} <= REGISTRY.keys()
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_definition_is_complete(op) -> None:
+    assert REGISTRY[op.name] is op
+    assert valid_name(op.name)
+    assert op.family
+    assert re.fullmatch(r"-|[LCTM](\+[LCTM])*", op.by)
+    assert len((op.__doc__ or "").split()) >= 3
+    assert op.example.split()[0] == op.name
+    for method in ("infer", "execute", "constrain"):
+        assert op.control or method in dir(type(op)), method
+        assert op.control or getattr(type(op), method) is not getattr(type(op).__mro__[-2], method, None), method
+
+
+@pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
+def test_syntax_is_consistent(op) -> None:
+    assert len(set(op.sources)) == len(op.sources)
+    assert not op.variadic or op.sources
+    assert not reads_dst(op) or op.has_dst
+    names = [a.name for a in op.attributes]
+    assert len(set(names)) == len(names)
+    for a in op.attributes:
+        assert valid_name(a.name)
+        assert a.kind in KINDS
+        assert a.doc
+        assert a.default is None or of_kind(a, a.default)
+    positional = [a for a in op.attributes if a.positional]
+    optional = [not required(a) for a in positional]
+    assert optional == sorted(optional), "required positional attributes come first"
+
+
+def test_a_name_is_registered_once() -> None:
+    cls = type(REGISTRY["halt"])
+    with pytest.raises(ValueError, match="defined twice"):
+        register(cls)
