@@ -320,7 +320,12 @@ def asm(program: ProgramPath, output: Target = None, json: Json = False, debug: 
     data = encode(code)
     target = output or _sibling(program, ".bin")
     files.write_whole(target, data)
-    result = {"program": code.name, "digest": _hex(digest(code)), "file": str(target), "bytes": len(data)}
+    result: dict[str, Any] = {
+        "program": code.name,
+        "digest": digest(code).hex(),
+        "file": str(target),
+        "bytes": len(data),
+    }
     if json:
         _print_json(result | {"instructions": len(code.code)})
     else:
@@ -360,7 +365,7 @@ def info(
     from isa.encoding import digest
 
     code = keys.read_program(program)
-    result = _declarations(code) | {"digest": _hex(digest(code))}
+    result = _declarations(code) | {"digest": digest(code).hex()}
     with display.Working("constraints"):
         system = build(code)
     result |= {
@@ -399,10 +404,6 @@ def _declarations(code: Program) -> dict[str, Any]:
         "outputs": [{"name": o.name, "visibility": "public" if o.public else "private"} for o in code.outputs],
         "instructions": len(code.code),
     }
-
-
-def _hex(digest: bytes | str) -> str:
-    return digest.hex() if isinstance(digest, bytes) else digest
 
 
 def main() -> None:

@@ -265,7 +265,9 @@ def test_unknown_mnemonic_has_place_caret_and_suggestion(folder: Path) -> None:
 
 
 def test_trap_names_place_and_element(folder: Path) -> None:
-    source = ".program t\n.input x : i8[2] private\n.param zero : i8[1] public = {0}\n    ge ok, x, zero\n    assert ok\n"
+    source = (
+        ".program t\n.input x : i8[2] private\n.param zero : i8[1] public = {0}\n    ge ok, x, zero\n    assert ok\n"
+    )
     (folder / "t.tasm").write_text(source + "    halt\n")
     (folder / "t.txt").write_text("1 -1")
     result = vm("run", folder / "t.tasm", "--input", folder / "t.txt", "--prove")
