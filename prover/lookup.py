@@ -1,27 +1,30 @@
 """LogUp-GKR, prover's side: all lookups of a proof as one sum of fractions, summed by one binary tree.
 
-Equation: sum over leaves of num/den = padding/alpha, where a lookup of the tuple (c_0, c_1, ...) in the table with this tag has
-the leaf +1 / (alpha - f), f = tag + beta*c_0 + beta^2*c_1 + ..., row i of a table has -m(i) / (alpha - f(row i)), m(i) its multiplicity, and each
-of the ``padding`` padded leaves of a block is +1/alpha. Tag 0 is reserved: f = 0 is a padded leaf's. Unused leaves are 0/1.
+Equation: sum over leaves of num/den = padding/alpha, where a lookup of the tuple (c_0, c_1, ...) in the table with
+this tag has the leaf +1 / (alpha - f), f = tag + beta*c_0 + beta^2*c_1 + ..., row i of a table has -m(i) / (alpha -
+f(row i)), m(i) its multiplicity, and each of the ``padding`` padded leaves of a block is +1/alpha. Tag 0 is reserved:
+f = 0 is a padded leaf's. Unused leaves are 0/1.
 
 Tree: 2^n leaves, of which a prefix is stored. Node j of the layer of 2^k nodes has the children j and j + 2^k:
 p = p0*q1 + p1*q0, q = q0*q1. Messages: the root (P, Q); then, from a claim (P, Q) at r in K^k, for k = 0 .. n - 1:
 
-    challenge lambda; sumcheck of P + lambda*Q = sum over x of eq(r, x) * (p0*q1 + p1*q0 + lambda*q0*q1)(x); values p0, p1, q0, q1;
-    challenge mu, which merges the halves: the next claim is at (mu, x).
+    challenge lambda; sumcheck of P + lambda*Q = sum over x of eq(r, x) * (p0*q1 + p1*q0 + lambda*q0*q1)(x);
+    values p0, p1, q0, q1; challenge mu, which merges the halves: the next claim is at (mu, x).
 
-A round polynomial is eq(r_i, t) * h(t) times what earlier rounds bound, h of degree 2 (Gruen). With h = a + b*t + c*t^2 the message is (b + c, c):
-the running claim C = (1 - r_i)*h(0) + r_i*h(1) = a + r_i*(b + c) gives a, and the next claim is h(challenge).
+A round polynomial is eq(r_i, t) * h(t) times what earlier rounds bound, h of degree 2 (Gruen). With h = a + b*t + c*t^2
+the message is (b + c, c): the running claim C = (1 - r_i)*h(0) + r_i*h(1) = a + r_i*(b + c) gives a, and the next claim
+is h(challenge). The verifier divides nothing.
 
-Soundness: N*(W + 2)/|K| for N leaves of width W (alpha and the betas drawn after members and multiplicities are fixed), and
-sum over k of (3*k + 2)/|K| for the layers. The sum of multiplicities must stay below p. The caller must settle the two
-claims at the leaves.
+Soundness: N*(W + 2)/|K| for N leaves of width W (alpha and the betas drawn after members and multiplicities are fixed),
+and sum over k of (3*k + 2)/|K| for the layers. The sum of multiplicities must stay below p. The caller must settle the
+two claims at the leaves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,10 +47,10 @@ def fill_denominators(
     alpha: Ext,
     betas: Sequence[Ext],
 ) -> None:
-    """Denominators of one block into ``out``, ``uint64[2, size]`` with contiguous planes, C order over the padded shape.
+    """Denominators of one block into ``out``, ``uint64[2, size]`` with contiguous planes, C order over ``padded``.
 
-    A true entry is alpha - tag - sum betas[i]*members[i], members of one true shape; a padded entry is alpha. ``ValueError``
-    where shapes do not fit.
+    A true entry is alpha - tag - sum betas[i]*members[i], members of one true shape; a padded entry is alpha.
+    ``ValueError`` where shapes do not fit.
     """
     shape = members[0].shape if members else ()
     size = int(np.prod(padded, dtype=np.int64))
@@ -160,7 +163,7 @@ class _Rounds:
         self.space = space
 
     def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
-        """h(0) and the leading coefficient after the challenges x; ``rest`` are the elements of r behind this round's."""
+        """h(0) and the leading coefficient after the challenges x; ``rest``: the elements of r of later rounds."""
         m = len(rest)
         split = max(0, m - _INNER)
         eq = mle.eq_vector(rest[:split]), mle.eq_vector(rest[split:])
@@ -168,6 +171,7 @@ class _Rounds:
         leaves = isinstance(self.source, tuple)
         source = self.source if isinstance(self.source, tuple) else (self.source,)
         factor = _words(self.factor)
+        kernel: Callable[..., Any]
         args: tuple[object, ...]
         if not x:
             kernel = kernels.first_round_leaves if leaves else kernels.first_round

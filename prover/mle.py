@@ -1,8 +1,8 @@
 """Multilinear extensions and vectors over K, for the prover and the verifier.
 
 A table over K is ``uint64[2, n]`` (plane 0 and plane 1 of a + b*u), over F ``uint64[n]``, canonical. Index bits are
-big-endian: point[0] belongs to the most significant bit. eq(r, i) = product of r_j (bit set) or 1 - r_j (bit clear), and
-the extension of T at r is the sum of eq(r, i)*T[i]; a table shorter than 2^k is its own zero extension.
+big-endian: point[0] belongs to the most significant bit. eq(r, i) = product of r_j (bit set) or 1 - r_j (bit clear),
+and the extension of T at r is the sum of eq(r, i)*T[i]; a table shorter than 2^k is its own zero extension.
 
 All functions raise ``ValueError`` where shapes do not fit and return new arrays.
 """

@@ -1,12 +1,13 @@
 """The batched product sumcheck, prover's side: contractions, openings, params.
 
-Statement: target = sum over instances i of c_i * sum over x in {0,1}^n_i of T_i0(x)*...*T_it(x), one to three multilinear tables
-each. The most significant variable is bound first: entry j pairs with j + half. In a batch of n rounds an instance with
-n_i < n variables owns the *last* n_i rounds; as a polynomial in all n variables it is 2^(n_i - n) times itself, so in round j
-(from 1), while it waits, it adds the constant 2^-j * c_i * S_i, S_i its own sum.
+Statement: target = sum over instances i of c_i * sum over x in {0,1}^n_i of T_i0(x)*...*T_it(x), one to three
+multilinear tables each. The most significant variable is bound first: entry j pairs with j + half. In a batch of n
+rounds an instance with n_i < n variables owns the *last* n_i rounds; as a polynomial in all n variables it is 2^(n_i -
+n) times itself, so in round j (from 1), while it waits, it adds the constant 2^-j * c_i * S_i, S_i its own sum.
 
-Message of a round: p(0), p(2), ..., p(d), d the largest number of tables; p(1) is the running target minus p(0). Then a challenge.
-Soundness: error d*n/|K|. The caller sends the final evaluations and the verifier compares (verifier/sumcheck.py).
+Message of a round: p(0), p(2), ..., p(d), d the largest number of tables; p(1) is the running target minus p(0). Then
+a challenge. Soundness: error d*n/|K|. The caller sends the final evaluations and the verifier compares
+(verifier/sumcheck.py).
 """
 
 from __future__ import annotations
@@ -26,14 +27,18 @@ HALF = (P + 1) // 2
 
 @dataclass
 class Instance:
-    """c * sum over x of the product of the tables: each ``uint64[2, 2^n]`` over K or ``uint64[2^n]`` over F. Not modified."""
+    """c * sum over x of the product of the tables: each ``uint64[2, 2^n]`` over K or ``uint64[2^n]`` over F. Not
+    modified.
+    """
 
     coefficient: Ext
     tables: list[U64]
 
 
 class _Instance:
-    """An instance in work: its tables as ``uint64[1 or 2, 2^n]``, first round evaluations at 0..3, place in the workspace."""
+    """An instance in work: its tables as ``uint64[1 or 2, 2^n]``, first round evaluations at 0..3, place in the
+    workspace.
+    """
 
     def __init__(self, source: Instance, rounds: int, degree: int) -> None:
         planes = [np.ascontiguousarray(t).reshape(-1, t.shape[-1]) for t in source.tables]
@@ -84,7 +89,9 @@ class _Workspace:
         self.entered = 0
 
     def round(self, left: int, r: Ext) -> list[Ext]:
-        """Evaluations at 0, 2, 3 of the instances that began in an earlier round; ``left`` rounds remain, this one included."""
+        """Evaluations at 0, 2, 3 of the instances that began in an earlier round; ``left`` rounds remain, this one
+        included.
+        """
         r0, r1 = np.uint64(r.a), np.uint64(r.b)
         self.running = self.entered
         while self.entered < len(self.instances) and self.instances[self.entered].variables == left + 1:
@@ -117,7 +124,9 @@ class _Workspace:
 
 
 def prove(sender: Sender, label: str, instances: Sequence[Instance], rounds: int) -> tuple[list[Ext], list[list[Ext]]]:
-    """The point (``rounds`` elements) and each table's evaluation at its suffix of the point. Evaluations are not sent here."""
+    """The point (``rounds`` elements) and each table's evaluation at its suffix of the point. Evaluations are not
+    sent here.
+    """
     degree = max((len(x.tables) for x in instances), default=1)
     work = [_Instance(x, rounds, degree) for x in instances]
     order = sorted((x for x in work if x.variables > 0), key=lambda x: -x.variables)

@@ -1,12 +1,12 @@
 """Kernels of the fractional-sum tree (prover/lookup.py): leaves, layers, and the rounds of a layer's sumcheck.
 
-A layer is ``uint64[u, 4]``, row j the node's numerator (words 0, 1) and denominator (words 2, 3); leaves are ``uint64[u]`` over F and
-``uint64[2, u]`` over K. Only a prefix is stored: what is missing is 0/1. Node j of a layer of 2^k has the children j and
-j + 2^k; the left one is always stored here.
+A layer is ``uint64[u, 4]``, row j the node's numerator (words 0, 1) and denominator (words 2, 3); leaves are
+``uint64[u]`` over F and ``uint64[2, u]`` over K. Only a prefix is stored: what is missing is 0/1. Node j of a layer of
+2^k has the children j and j + 2^k; the left one is always stored here.
 
-A round sums eq(x) * g(t, x) over the pairs x, where g = p0*q1 + q0*a with a = p1 + lambda*q1: the value at t = 0 and the
-coefficient of t^2. After the first fold the workspace row ``uint64[*, 8]`` is (p0, q0, a, q1): one cache line per node.
-eq is the outer product of two short tables.
+A round sums eq(x) * g(t, x) over the pairs x, where g = p0*q1 + q0*a with a = p1 + lambda*q1: the value at t = 0 and
+the coefficient of t^2. After the first fold the workspace row ``uint64[*, 8]`` is (p0, q0, a, q1): one cache line per
+node. eq is the outer product of two short tables.
 """
 
 import numpy as np
@@ -119,7 +119,7 @@ def first_from(load, source, used, half, k0, k1, outer, inner, lo, hi):
 
 @njit(nogil=True, cache=True)
 def first_round(layer, half, k0, k1, outer, inner, lo, hi):
-    """Value at 0 and leading coefficient (four words) of the first round over pairs [lo, hi) of 4*half children; lambda = (k0, k1)."""
+    """Value at 0 and leading coefficient (four words) of the first round over pairs [lo, hi); 4*half children."""
     return first_from(load_node, layer, layer.shape[0], half, k0, k1, outer, inner, lo, hi)
 
 
@@ -240,8 +240,8 @@ def next_round(w, half, r0, r1, outer, inner, lo, hi):
 def fill(out0, out1, members, extents, padded, constant, betas, empty, lo, hi):
     """Denominators of the padded leaves [lo, hi) of a block, C order.
 
-    members ``int64[w, n]`` over the true index set; extents, padded ``int64[d]``; constant = alpha - tag and empty = alpha ``uint64[2]``;
-    betas ``uint64[2, w]``. A true leaf is constant - sum beta_i * member_i, a padded one ``empty``.
+    members ``int64[w, n]`` over the true index set; extents, padded ``int64[d]``; constant = alpha - tag and empty =
+    alpha ``uint64[2]``; betas ``uint64[2, w]``. A true leaf is constant - sum beta_i * member_i, a padded one empty.
     """
     axes = extents.shape[0]
     last = axes - 1

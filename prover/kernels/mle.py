@@ -1,7 +1,8 @@
-"""Kernels on multilinear tables and vectors over K: ``uint64[2, n]``, canonical, contiguous, over an index range [lo, hi).
+"""Kernels on vectors over K: ``uint64[2, n]``, canonical, contiguous, over an index range [lo, hi).
 
-Inner products delay the reduction: 128-bit products are summed in three words (l, h, c) = l + 2^64*h + 2^128*c and reduced
-once, with 2^128 = -2^32 (mod p). An inner product over K needs three such sums: a0*b0, a1*b1 and a0*b1 + a1*b0.
+Inner products delay the reduction: 128-bit products are summed in three words (l, h, c) = l + 2^64*h + 2^128*c and
+reduced once, with 2^128 = -2^32 (mod p). An inner product over K needs three such sums: a0*b0, a1*b1 and
+a0*b1 + a1*b0.
 """
 
 import numpy as np
@@ -16,9 +17,9 @@ S63 = np.uint64(63)
 @njit(forceinline=True)
 def mac(s, x, y):
     """Wide sum s + x*y."""
-    h, l = mul_wide(x, y)
-    low = s[0] + l
-    h += ONE if low < l else ZERO  # a product's high word is at most 2^64 - 2
+    h, low = mul_wide(x, y)
+    low += s[0]
+    h += ONE if low < s[0] else ZERO  # a product's high word is at most 2^64 - 2
     high = s[1] + h
     return low, high, s[2] + (ONE if high < h else ZERO)
 
@@ -37,7 +38,9 @@ def kreduce(s, t, x):
 
 @njit(nogil=True, cache=True)
 def eq_prefix(r, levels, size, out):
-    """First ``size`` entries of eq(r[:levels], .) into ``out``, r[0] the most significant index bit. In place, level by level."""
+    """First ``size`` entries of eq(r[:levels], .) into ``out``, r[0] the most significant index bit. In place, level
+    by level.
+    """
     out[0, 0] = ONE
     out[1, 0] = ZERO
     for level in range(levels):

@@ -49,8 +49,9 @@ def extrapolate(tables, p0, p1, p2, p3):
 def first_round(t0, t1, t2, tables, one, lo, hi):
     """Sums over pairs i in [lo, hi) of the product of ``tables`` lines at 0, 1, 2, 3 as eight words.
 
-    Tables are ``uint64[2, n]``, or ``uint64[1, n]`` over F. The value at 1 is computed where ``one`` is set (and for a single
-    table), that at 3 for three tables; two tables with ``one`` set get it by extrapolation. Others are not meaningful.
+    Tables are ``uint64[2, n]``, or ``uint64[1, n]`` over F. The value at 1 is computed where ``one`` is set (and for a
+    single table), that at 3 for three tables; two tables with ``one`` set get it by extrapolation. Others are not
+    meaningful.
     """
     half = t0.shape[1] // 2
     b0 = t0.shape[0] == 1
@@ -133,7 +134,9 @@ def first_round(t0, t1, t2, tables, one, lo, hi):
 
 @njit(nogil=True, cache=True)
 def fold_first(t, r0, r1, w, at, lo, hi):
-    """w[:, at + i] = t[i] + r*(t[i + half] - t[i]) for i in [lo, hi); ``t`` is ``uint64[2, n]`` or, over F, ``uint64[1, n]``."""
+    """w[:, at + i] = t[i] + r*(t[i + half] - t[i]) for i in [lo, hi); ``t`` is ``uint64[2, n]`` or, over F,
+    ``uint64[1, n]``.
+    """
     half = t.shape[1] // 2
     if t.shape[0] == 1:
         for i in range(lo, hi):
@@ -169,8 +172,9 @@ def load_pair(w, at, i, half, folding, r0, r1):
 def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, lo, hi):
     """One round of all instances in the workspace: sum of coefficient * product at 0, 2, 3 as six words.
 
-    w ``uint64[2, *]``; at ``int64[m, 3]`` offsets of the tables; tables, half, folding ``int64[m]``; start ``int64[m + 1]`` prefix sums of
-    half. [lo, hi) is a range of the concatenated pair indices, so that large and small instances share the threads.
+    w ``uint64[2, *]``; at ``int64[m, 3]`` offsets of the tables; tables, half, folding ``int64[m]``; start ``int64[m +
+    1]`` prefix sums of half. [lo, hi) is a range of the concatenated pair indices, so that large and small instances
+    share the threads.
     """
     p0 = ZERO
     q0 = ZERO

@@ -1,7 +1,8 @@
 """The batched product sumcheck, verifier's side (statement and messages: prover/sumcheck.py).
 
-Soundness: the caller must compare the returned value with sum c_i * 2^(n_i - rounds) * product of the claimed evaluations of
-instance i at the last n_i elements of the point, and must settle those evaluations. Error degree*rounds/|K|.
+Soundness: the caller must compare the returned value with sum c_i * 2^(n_i - rounds) * product of the claimed
+evaluations of instance i at the last n_i elements of the point, and must settle those evaluations. Error
+degree*rounds/|K|.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from prover.transcript import Receiver
 
 
 def verify(receiver: Receiver, label: str, target: Ext, rounds: int, degree: int) -> tuple[list[Ext], Ext]:
-    """Reads the rounds; the point and the final value to compare. A round cannot fail by itself: p(1) = target - p(0)."""
+    """Reads the rounds; the point and the final value to compare. A round cannot fail by itself: p(1) = target -
+    p(0).
+    """
     point: list[Ext] = []
     for _ in range(rounds):
         sent = receiver.ext(f"{label} round", max(1, degree))
