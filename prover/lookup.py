@@ -36,7 +36,7 @@ from prover.kernels.pool import for_ranges
 from prover.transcript import Sender
 
 _INNER = 9  # variables of the inner eq table: 8 KiB
-_CHUNK = 1024  # pairs a thread takes at least
+_CHUNK = 4096  # pairs a thread takes at least
 
 
 def fill_denominators(
