@@ -12,15 +12,9 @@ node. eq is the outer product of two short tables.
 import numpy as np
 from numba import njit
 
-from prover.kernels.field import ONE, S32, SEVEN, ZERO, add, kadd, kmul, ksub, mul, reduce128, sub
-from prover.kernels.mle import ZERO_SUM, kreduce, mac
+from prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
+from prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac, reduce_small
 from prover.kernels.sumcheck import fold, kmac
-
-
-@njit(forceinline=True)
-def reduce_small(s):
-    """Wide sum of fewer than 2^31 products, as a canonical element."""
-    return sub(reduce128(s[1], s[0]), s[2] << S32)
 
 
 @njit(forceinline=True)
@@ -71,17 +65,18 @@ def combine_leaves(num, den0, den1, half, out, lo, hi):
 
 
 @njit(forceinline=True)
-def load_right(load, source, i, used, k0, k1):
+def load_right(load, source, i, used, k0, k1, k7):
     """Right child at i as (a, q1), a = p1 + lambda*q1; a missing one is (lambda, 1)."""
     if i < used:
         u0, u1, v0, v1 = load(source, i)
-        m0, m1 = kmul(v0, v1, k0, k1)
+        m0, m1 = kmul_by(v0, v1, k0, k1, k7)
         return add(u0, m0), add(u1, m1), v0, v1
     return k0, k1, ONE, ZERO
 
 
 @njit(forceinline=True)
 def first_from(load, source, used, half, k0, k1, outer, inner, lo, hi):
+    k7 = mul(SEVEN, k1)
     width = inner.shape[1]
     right = 2 * half  # of four blocks of ``half`` rows, two belong to the right children
     t0, t1, c0, c1 = ZERO, ZERO, ZERO, ZERO
@@ -94,10 +89,10 @@ def first_from(load, source, used, half, k0, k1, outer, inner, lo, hi):
             e1 = inner[1, i - base]
             p0, p1, q0, q1 = load(source, i)
             if i + right < used:
-                a0, a1, v0, v1 = load_right(load, source, i + right, used, k0, k1)
+                a0, a1, v0, v1 = load_right(load, source, i + right, used, k0, k1, k7)
                 g0, g1 = gate(p0, p1, v0, v1, q0, q1, a0, a1)
                 s = kmac(s, g0, g1, e0, e1)
-                b0, b1, w0, w1 = load_right(load, source, i + right + half, used, k0, k1)
+                b0, b1, w0, w1 = load_right(load, source, i + right + half, used, k0, k1, k7)
                 b0, b1 = ksub(b0, b1, a0, a1)
                 w0, w1 = ksub(w0, w1, v0, v1)
                 x0, x1, y0, y1 = load(source, i + half)
@@ -106,7 +101,7 @@ def first_from(load, source, used, half, k0, k1, outer, inner, lo, hi):
                 g0, g1 = gate(x0, x1, w0, w1, y0, y1, b0, b1)
                 z = kmac(z, g0, g1, e0, e1)
             else:  # both right children are 0/1
-                m0, m1 = kmul(q0, q1, k0, k1)
+                m0, m1 = kmul_by(q0, q1, k0, k1, k7)
                 s = kmac(s, add(p0, m0), add(p1, m1), e0, e1)
         g0, g1 = kreduce(s[0], s[1], s[2])
         g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
@@ -130,12 +125,12 @@ def first_round_leaves(num, den0, den1, half, k0, k1, outer, inner, lo, hi):
 
 
 @njit(forceinline=True)
-def fold_children(load, source, used, i, half, k0, k1, r0, r1, w):
+def fold_children(load, source, used, i, half, k0, k1, k7, r0, r1, r7, w):
     """Row i of the workspace: the pair (i, i + half) of left children and that of right children, bound at r."""
     p0, p1, q0, q1 = load(source, i)
     x0, x1, y0, y1 = load(source, i + half)
-    p0, p1 = fold(p0, p1, x0, x1, r0, r1)
-    q0, q1 = fold(q0, q1, y0, y1, r0, r1)
+    p0, p1 = fold(p0, p1, x0, x1, r0, r1, r7)
+    q0, q1 = fold(q0, q1, y0, y1, r0, r1, r7)
     a0, a1, v0, v1 = k0, k1, ONE, ZERO
     j = i + 2 * half
     if j < used:
@@ -143,9 +138,9 @@ def fold_children(load, source, used, i, half, k0, k1, r0, r1, w):
         x0, x1, y0, y1 = ZERO, ZERO, ONE, ZERO
         if j + half < used:
             x0, x1, y0, y1 = load(source, j + half)
-        u0, u1 = fold(u0, u1, x0, x1, r0, r1)
-        v0, v1 = fold(v0, v1, y0, y1, r0, r1)
-        a0, a1 = kmul(v0, v1, k0, k1)
+        u0, u1 = fold(u0, u1, x0, x1, r0, r1, r7)
+        v0, v1 = fold(v0, v1, y0, y1, r0, r1, r7)
+        a0, a1 = kmul_by(v0, v1, k0, k1, k7)
         a0, a1 = kadd(a0, a1, u0, u1)
     w[i, 0] = p0
     w[i, 1] = p1
@@ -158,10 +153,10 @@ def fold_children(load, source, used, i, half, k0, k1, r0, r1, w):
 
 
 @njit(forceinline=True)
-def fold_row(w, i, j, r0, r1):
+def fold_row(w, i, j, r0, r1, r7):
     """Row i becomes row i + r*(row j - row i)."""
     for c in range(0, 8, 2):
-        x0, x1 = fold(w[i, c], w[i, c + 1], w[j, c], w[j, c + 1], r0, r1)
+        x0, x1 = fold(w[i, c], w[i, c + 1], w[j, c], w[j, c + 1], r0, r1, r7)
         w[i, c] = x0
         w[i, c + 1] = x1
 
@@ -183,6 +178,8 @@ def gate_rows(w, i, j, s, z, e0, e1):
 
 @njit(forceinline=True)
 def second_from(load, source, used, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
+    r7 = mul(SEVEN, r1)
+    k7 = mul(SEVEN, k1)
     width = inner.shape[1]
     t0, t1, c0, c1 = ZERO, ZERO, ZERO, ZERO
     for block in range(lo // width, (hi + width - 1) // width):
@@ -190,8 +187,8 @@ def second_from(load, source, used, half, k0, k1, r0, r1, outer, inner, w, lo, h
         s = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
         z = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
         for i in range(max(lo, base), min(hi, base + width)):
-            fold_children(load, source, used, i, 2 * half, k0, k1, r0, r1, w)
-            fold_children(load, source, used, i + half, 2 * half, k0, k1, r0, r1, w)
+            fold_children(load, source, used, i, 2 * half, k0, k1, k7, r0, r1, r7, w)
+            fold_children(load, source, used, i + half, 2 * half, k0, k1, k7, r0, r1, r7, w)
             s, z = gate_rows(w, i, i + half, s, z, inner[0, i - base], inner[1, i - base])
         g0, g1 = kreduce(s[0], s[1], s[2])
         g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
@@ -217,6 +214,7 @@ def second_round_leaves(num, den0, den1, half, k0, k1, r0, r1, outer, inner, w, 
 @njit(nogil=True, cache=True)
 def next_round(w, half, r0, r1, outer, inner, lo, hi):
     """Binds a variable of 4*half rows at r in place and returns the next round over pairs [lo, hi)."""
+    r7 = mul(SEVEN, r1)
     width = inner.shape[1]
     t0, t1, c0, c1 = ZERO, ZERO, ZERO, ZERO
     for block in range(lo // width, (hi + width - 1) // width):
@@ -224,8 +222,8 @@ def next_round(w, half, r0, r1, outer, inner, lo, hi):
         s = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
         z = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
         for i in range(max(lo, base), min(hi, base + width)):
-            fold_row(w, i, i + 2 * half, r0, r1)
-            fold_row(w, i + half, i + 3 * half, r0, r1)
+            fold_row(w, i, i + 2 * half, r0, r1, r7)
+            fold_row(w, i + half, i + 3 * half, r0, r1, r7)
             s, z = gate_rows(w, i, i + half, s, z, inner[0, i - base], inner[1, i - base])
         g0, g1 = kreduce(s[0], s[1], s[2])
         g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])

@@ -7,17 +7,17 @@ are summed at t = 0, 1, ..., 3; what a product of fewer than three lines does no
 import numpy as np
 from numba import njit
 
-from prover.kernels.field import ONE, ZERO, add, kadd, kmul, ksub, mul, sub
-from prover.kernels.mle import ZERO_SUM, kreduce, mac
+from prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
+from prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac
 
 THREE = np.uint64(3)
 
 
 @njit(forceinline=True)
-def fold(x0, x1, y0, y1, r0, r1):
-    """x + r*(y - x)."""
+def fold(x0, x1, y0, y1, r0, r1, r7):
+    """x + r*(y - x); r7 = 7*r1."""
     d0, d1 = ksub(y0, y1, x0, x1)
-    d0, d1 = kmul(d0, d1, r0, r1)
+    d0, d1 = kmul_by(d0, d1, r0, r1, r7)
     return kadd(x0, x1, d0, d1)
 
 
@@ -138,6 +138,7 @@ def fold_first(t, r0, r1, w, at, lo, hi):
     ``uint64[1, n]``.
     """
     half = t.shape[1] // 2
+    r7 = mul(SEVEN, r1)
     if t.shape[0] == 1:
         for i in range(lo, hi):
             d = sub(t[0, i + half], t[0, i])
@@ -145,13 +146,13 @@ def fold_first(t, r0, r1, w, at, lo, hi):
             w[1, at + i] = mul(d, r1)
     else:
         for i in range(lo, hi):
-            x0, x1 = fold(t[0, i], t[1, i], t[0, i + half], t[1, i + half], r0, r1)
+            x0, x1 = fold(t[0, i], t[1, i], t[0, i + half], t[1, i + half], r0, r1, r7)
             w[0, at + i] = x0
             w[1, at + i] = x1
 
 
 @njit(forceinline=True)
-def load_pair(w, at, i, half, folding, r0, r1):
+def load_pair(w, at, i, half, folding, r0, r1, r7):
     """The pair (i, i + half) of the table at ``at``; where ``folding``, bind the pending variable first and store."""
     j = at + i
     x0 = w[0, j]
@@ -159,8 +160,8 @@ def load_pair(w, at, i, half, folding, r0, r1):
     y0 = w[0, j + half]
     y1 = w[1, j + half]
     if folding:
-        x0, x1 = fold(x0, x1, w[0, j + 2 * half], w[1, j + 2 * half], r0, r1)
-        y0, y1 = fold(y0, y1, w[0, j + 3 * half], w[1, j + 3 * half], r0, r1)
+        x0, x1 = fold(x0, x1, w[0, j + 2 * half], w[1, j + 2 * half], r0, r1, r7)
+        y0, y1 = fold(y0, y1, w[0, j + 3 * half], w[1, j + 3 * half], r0, r1, r7)
         w[0, j] = x0
         w[1, j] = x1
         w[0, j + half] = y0
@@ -176,6 +177,7 @@ def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, 
     1]`` prefix sums of half. [lo, hi) is a range of the concatenated pair indices, so that large and small instances
     share the threads.
     """
+    r7 = mul(SEVEN, r1)
     p0 = ZERO
     q0 = ZERO
     p2 = ZERO
@@ -196,19 +198,19 @@ def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, 
         s2 = none
         s3 = none
         for i in range(max(lo - start[k], 0), min(hi - start[k], h)):
-            x0, x1, y0, y1 = load_pair(w, at[k, 0], i, h, f, r0, r1)
+            x0, x1, y0, y1 = load_pair(w, at[k, 0], i, h, f, r0, r1, r7)
             u0 = ONE
             u1 = ZERO
             v0 = ONE
             v1 = ZERO
             if count > 1:
-                u0, u1, v0, v1 = load_pair(w, at[k, 1], i, h, f, r0, r1)
+                u0, u1, v0, v1 = load_pair(w, at[k, 1], i, h, f, r0, r1, r7)
             z0 = at_two(x0, y0)
             z1 = at_two(x1, y1)
             w0 = at_two(u0, v0)
             w1 = at_two(u1, v1)
             if count > 2:
-                e0, e1, f0, f1 = load_pair(w, at[k, 2], i, h, f, r0, r1)
+                e0, e1, f0, f1 = load_pair(w, at[k, 2], i, h, f, r0, r1, r7)
                 g0 = at_two(e0, f0)
                 g1 = at_two(e1, f1)
                 m0, m1 = kmul(at_two(y0, z0), at_two(y1, z1), at_two(v0, w0), at_two(v1, w1))
