@@ -1,0 +1,89 @@
+"""Shared by the training scripts: Adam, power-of-two quantisation, files.
+
+Fixed point: a tensor at scale ``s`` holds ``round(value * 2^s)``. A linear layer multiplies activations at scale ``s``
+by weights at scale ``k``; its accumulator has scale ``s + k``, and ``rescale acc, 16`` brings it to ``s + k - 16``. One
+shift for all layers keeps the proof to one range table, so ``k`` alone sets the scale of the next activation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+PROGRAMS = Path(__file__).resolve().parent.parent
+SHIFT = 16
+
+
+class Adam:
+    """Adam (Kingma and Ba, 2015) with decoupled weight decay over a dict of float32 arrays, updated in place."""
+
+    def __init__(self, weights: dict[str, Floats], rate: float, decay: float = 0.0) -> None:
+        self.weights, self.rate, self.decay, self.step = weights, rate, decay, 0
+        self.first = {k: np.zeros_like(w) for k, w in weights.items()}
+        self.second = {k: np.zeros_like(w) for k, w in weights.items()}
+
+    def update(self, gradients: dict[str, Floats], factor: float = 1.0) -> None:
+        self.step += 1
+        scale = factor * self.rate * math.sqrt(1 - 0.999**self.step) / (1 - 0.9**self.step)
+        for k, g in gradients.items():
+            self.first[k] += 0.1 * (g - self.first[k])
+            self.second[k] += 0.001 * (g * g - self.second[k])
+            self.weights[k] -= scale * self.first[k] / (np.sqrt(self.second[k]) + 1e-8)
+            self.weights[k] *= 1 - factor * self.rate * self.decay
+
+
+def softmax(logits: Floats) -> Floats:
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def cross_entropy_gradient(logits: Floats, labels: Ints) -> Floats:
+    """d(mean cross entropy)/d(logits)."""
+    g = softmax(logits)
+    g[np.arange(len(labels)), labels] -= 1
+    return g / np.float32(len(labels))
+
+
+def glorot(rng: np.random.Generator, fan_in: int, *shape: int) -> Floats:
+    return (rng.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
+
+
+def weight_scale(weights: Floats, in_scale: int, peak: float, shift: int = SHIFT) -> int:
+    """The largest weight scale with which weights fit i16 and the rescaled activation, of size ``peak``, fits too."""
+    fits_weights = math.floor(math.log2(32767 / float(np.abs(weights).max())))
+    fits_output = math.floor(math.log2(32767 / peak)) + shift - in_scale
+    return min(fits_weights, fits_output)
+
+
+def quantise(x: Floats, scale: int, dtype: type[np.signedinteger]) -> npt.NDArray[np.signedinteger]:
+    """``round(x * 2^scale)``; ``OverflowError`` if an entry leaves the dtype."""
+    q = np.rint(x.astype(np.float64) * 2.0**scale)
+    if np.abs(q).max(initial=0) > np.iinfo(dtype).max:
+        raise OverflowError(f"a weight leaves {np.dtype(dtype)} at scale {scale}")
+    return q.astype(dtype)
+
+
+def rescale(acc: Ints, shift: int = SHIFT) -> Ints:
+    """The instruction ``rescale acc, shift, i16``."""
+    return np.clip((acc + (1 << shift >> 1)) >> shift, -32768, 32767)
+
+
+def save(name: str, weights: dict[str, npt.NDArray[np.signedinteger]]) -> Path:
+    path = PROGRAMS / f"{name}.safetensors"
+    save_file({k: np.ascontiguousarray(w) for k, w in weights.items()}, path)
+    return path
+
+
+def arguments(description: str, epochs: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
