@@ -161,12 +161,15 @@ class _Rounds:
         self.k = k
         self.factor = factor
         self.space = space
+        self.inner = np.empty((2, 0), dtype=np.uint64)
 
     def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
         """h(0) and the leading coefficient after the challenges x; ``rest``: the elements of r of later rounds."""
         m = len(rest)
         split = max(0, m - _INNER)
-        eq = mle.eq_vector(rest[:split]), mle.eq_vector(rest[split:])
+        if self.inner.shape[1] != 1 << (m - split):  # the last variables' table serves all rounds before them
+            self.inner = mle.eq_vector(rest[split:])
+        eq = mle.eq_vector(rest[:split]), self.inner
         half = 1 << m
         leaves = isinstance(self.source, tuple)
         source = self.source if isinstance(self.source, tuple) else (self.source,)
