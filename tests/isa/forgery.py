@@ -1,0 +1,329 @@
+"""Pinning tests for any program: what a cheating prover could commit, in field arithmetic.
+
+A forgery is a program's honest columns with some entries replaced by field elements. It is *accepted* if all lookups
+and equations hold. An accepted forgery is harmless only if it is the honest witness of other private inputs.
+
+- ``pin_mutation``: one entry changed, by small and large steps and to random field elements; also with the helper
+  columns computed anew from the changed values; also so that a looked-up expression gets another table value.
+- ``pin_solved_pairs``: two entries changed so that an equation, or a looked-up expression, keeps its value.
+- ``pin_deletion``: every lookup and equation must be the only one that stops some forgery.
+
+Each returns a list of complaints, empty if all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from isa import graph as g
+from isa.errors import SyurmyError
+from isa.program import Lut, Program
+from tests.isa.graph_eval import Array, Evaluated, Operand, check, op_program
+
+P = 2**64 - 2**32 + 1
+Field = Any  # object array of integers in [0, P)
+STEPS = (1, -1, 2, -2, 2**8, -(2**8), 2**15, 2**16, -(2**16), 2**32)
+
+
+def to_field(x: Array) -> Field:
+    return x.astype(object) % P
+
+
+def centred(x: Field) -> Array:
+    return np.where(x > P // 2, x - P, x).astype(np.int64)
+
+
+def evaluate(node: g.Node, args: list[Field]) -> Field:
+    """The map of a linear image or product over the field."""
+    if isinstance(node, g.Combine):
+        total = np.full(node.shape, node.const % P, dtype=object)
+        for c, a in zip(node.coefficients, args, strict=True):
+            total = total + c * a
+        return total % P
+    if isinstance(node, g.Sum):
+        return args[0].sum(axis=node.axes, keepdims=True) % P
+    if isinstance(node, g.Product):
+        labels = sorted({*node.labels_a, *node.labels_b})
+        a, b = (_spread(x, own, labels) for x, own in zip(args, (node.labels_a, node.labels_b), strict=True))
+        full = a * b
+        gone = tuple(i for i, x in enumerate(labels) if x not in node.labels_out)
+        out = full.sum(axis=gone) if gone else full
+        kept = [x for x in labels if x in node.labels_out]
+        return np.asarray(np.transpose(out, [kept.index(x) for x in node.labels_out]), dtype=object) % P
+    return node.forward(args)
+
+
+def _spread(x: Field, own: tuple[int, ...], labels: list[int]) -> Field:
+    order = sorted(range(len(own)), key=lambda i: own[i])
+    dims = dict(zip(own, x.shape, strict=True))
+    return np.transpose(x, order).reshape([dims.get(label, 1) for label in labels])
+
+
+@dataclass
+class Forgery:
+    name: str
+    columns: dict[g.Committed, Field]
+    failed: frozenset[int] = frozenset()  # numbers of constraints: equations first, then lookups
+
+
+@dataclass
+class Forger:
+    """The forgeries of one program and inputs, with what each violates."""
+
+    program: Program
+    inputs: Mapping[str, Array]
+    entries: int = 3  # sampled per column and per expression
+    seed: int = 0
+    honest: Evaluated = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.honest = check(self.program, self.inputs)
+        self.rng = np.random.default_rng(self.seed)
+        self.system = self.honest.system
+        self.constraints: list[g.Equation | g.Lookup] = [*self.system.equations, *self.system.lookups]
+        self.base: dict[g.Node, Field] = {n: to_field(v) for n, v in self.honest.nodes.items()}
+        self._depends: dict[g.Node, frozenset[g.Committed]] = {}
+        self._rows: dict[int, set[tuple[int, ...]]] = {}
+        self._neighbours: dict[g.Committed, list[g.Committed]] = {}
+
+    # ---- evaluation ----------------------------------------------------------------------------------------------
+
+    def depends(self, node: g.Node) -> frozenset[g.Committed]:
+        """Columns an expression is made of."""
+        if isinstance(node, g.Committed):
+            return frozenset((node,))
+        if node not in self._depends:
+            self._depends[node] = frozenset().union(*(self.depends(i) for i in node.inputs))
+        return self._depends[node]
+
+    def value(self, node: g.Node, changed: dict[g.Node, Field]) -> Field:
+        if node in changed:
+            return changed[node]
+        if not any(c in changed for c in self.depends(node)):
+            if node not in self.base:
+                self.base[node] = evaluate(node, [self.value(i, {}) for i in node.inputs])
+            return self.base[node]
+        changed[node] = evaluate(node, [self.value(i, changed) for i in node.inputs])
+        return changed[node]
+
+    def failed(self, columns: Mapping[g.Committed, Field]) -> frozenset[int]:
+        changed: dict[g.Node, Field] = dict(columns)
+        return frozenset(
+            i
+            for i, c in enumerate(self.constraints)
+            if any(d in columns for e in self.expressions(c) for d in self.depends(e)) and not self.holds(c, changed)
+        )
+
+    @staticmethod
+    def expressions(c: g.Equation | g.Lookup) -> tuple[g.Node, ...]:
+        return (c.expression,) if isinstance(c, g.Equation) else c.members
+
+    def holds(self, c: g.Equation | g.Lookup, changed: dict[g.Node, Field]) -> bool:
+        values = [self.value(e, changed).reshape(-1) for e in self.expressions(c)]
+        if isinstance(c, g.Equation):
+            return not values[0].any()
+        if c.table.is_range:
+            return bool((values[0] < 2**c.table.log_size).all())
+        if id(c.table) not in self._rows:
+            self._rows[id(c.table)] = set(zip(*(to_field(k).tolist() for k in c.table.columns), strict=True))
+        return set(zip(*(v.tolist() for v in values), strict=True)) <= self._rows[id(c.table)]
+
+    def with_helpers(self, columns: dict[g.Committed, Field]) -> dict[g.Committed, Field]:
+        """Columns computed anew from the changed ones, by their definition or hint."""
+        out = dict(columns)
+        for c in self.system.columns:
+            if c in columns:
+                continue
+            if c.defined_by is not None:
+                new = self.value(c.defined_by, dict(out))
+                if (new != self.base[c]).any():
+                    out[c] = new
+            elif c.hint is not None:
+                changed: dict[g.Node, Field] = dict(out)
+                with np.errstate(all="ignore"):
+                    new = to_field(np.asarray(c.hint(lambda n, ch=changed: centred(self.value(n, ch)))))
+                if (new != self.base[c]).any():
+                    out[c] = new
+        return out
+
+    # ---- forgeries -----------------------------------------------------------------------------------------------
+
+    def places(self, node: g.Node) -> list[int]:
+        if node.size <= self.entries:
+            return list(range(node.size))
+        return sorted(int(i) for i in self.rng.choice(node.size, self.entries, replace=False))
+
+    def changed(self, c: g.Committed, at: int, value: int) -> dict[g.Committed, Field]:
+        out = self.base[c].copy()
+        out.reshape(-1)[at] = value % P
+        return {c: out}
+
+    def random(self) -> int:
+        return int(self.rng.integers(0, P, dtype=np.uint64))
+
+    def candidates(self, c: g.Committed, at: int, steps: Sequence[int]) -> list[int]:
+        """Other values for an entry: near, at the ends of its interval, of its neighbours in a constraint, random."""
+        old = self.base[c].reshape(-1)[at]
+        near = [old + d for d in steps]
+        others = [v for n in self.neighbours(c) for v in self.base[n].reshape(-1)[:8].tolist()]
+        values = dict.fromkeys(v % P for v in (*near, c.lo, c.hi, *others, self.random()))
+        return [v for v in values if v != old]
+
+    def neighbours(self, c: g.Committed) -> list[g.Committed]:
+        if c not in self._neighbours:
+            found: set[g.Committed] = set()
+            for k in self.constraints:
+                own = frozenset().union(*(self.depends(e) for e in self.expressions(k)))
+                if c in own:
+                    found |= own
+            self._neighbours[c] = sorted(found, key=lambda n: n.id)
+        return self._neighbours[c]
+
+    def mutations(self) -> Iterator[Forgery]:
+        for c in self.system.columns:
+            for at in self.places(c):
+                old = self.base[c].reshape(-1)[at]
+                for value in self.candidates(c, at, STEPS):
+                    one = self.changed(c, at, value)
+                    name = f"'{c.label}'[{at}] of instruction {c.origin}: {old} -> {value % P}"
+                    yield Forgery(name, one)
+                    full = self.with_helpers(one)
+                    if len(full) > 1:
+                        yield Forgery(f"{name}, helpers anew", full)
+        yield from self.retargeted()
+
+    def retargeted(self) -> Iterator[Forgery]:
+        """One column's entry solved for another value of a looked-up expression."""
+        for lk in self.system.lookups:
+            for k, member in enumerate(lk.members):
+                lo, hi = lk.table.bounds[k]
+                for c in sorted(self.depends(member), key=lambda n: n.id):
+                    for at in self.places(c):
+                        target = int(self.rng.integers(lo, hi, endpoint=True))
+                        for t in (target, lo, hi):
+                            new = self.solve(member, c, at, {}, t)
+                            if new is not None and new != self.base[c].reshape(-1)[at]:
+                                one = self.changed(c, at, new)
+                                yield Forgery(f"'{c.label}'[{at}] so that '{lk.label}' reads {t}", one)
+                                full = self.with_helpers(one)
+                                if len(full) > 1:
+                                    yield Forgery(f"'{c.label}'[{at}] so that '{lk.label}' reads {t}, helpers", full)
+
+    def solve(
+        self, e: g.Node, c: g.Committed, at: int, others: dict[g.Committed, Field], target: int | None
+    ) -> int | None:
+        """The value of ``c[at]`` that gives an entry of ``e``, affine in it, the target (None: its honest value)."""
+        old = (others[c] if c in others else self.base[c]).reshape(-1)[at]
+        f0 = self.value(e, dict(others)).reshape(-1)
+        stepped = self.base[c].copy() if c not in others else others[c].copy()
+        stepped.reshape(-1)[at] = (old + 1) % P
+        f1 = self.value(e, {**others, c: stepped}).reshape(-1)
+        honest = self.base[e].reshape(-1)
+        moved = np.nonzero(f1 != f0)[0]
+        if target is None:  # an entry that the others have disturbed
+            moved = np.array([i for i in moved if f0[i] != honest[i]], dtype=np.int64)
+        if not len(moved):
+            return None
+        i = int(moved[0])
+        goal = honest[i] if target is None else target % P
+        return int((old + (goal - f0[i]) * pow(int(f1[i] - f0[i]) % P, -1, P)) % P)
+
+    def solved_pairs(self) -> Iterator[Forgery]:
+        for k in self.constraints:
+            for e in self.expressions(k):
+                columns = sorted(self.depends(e), key=lambda n: n.id)
+                for c in columns:
+                    for at in self.places(c):
+                        for value in self.candidates(c, at, (1, -1, 2**16)):
+                            one = self.changed(c, at, value)
+                            for d in columns:
+                                yield from self.compensated(f"'{k.label}'", e, one, c, at, d)
+
+    def compensated(
+        self, label: str, e: g.Node, one: dict[g.Committed, Field], c: g.Committed, at: int, d: g.Committed
+    ) -> Iterator[Forgery]:
+        for j in range(d.size) if d.size <= 2 * self.entries else self.places(d):
+            if d is c and j == at:
+                continue
+            values = {self.solve(e, d, j, one, None)}
+            if d is not c and j == at % d.size:
+                values.add(one[c].reshape(-1)[at])  # a product that vanishes where the two are equal
+            for new in values - {None}:
+                both = dict(one)
+                both[d] = (one[d] if d in one else self.base[d]).copy()
+                both[d].reshape(-1)[j] = new
+                name = f"{label} kept by '{c.label}'[{at}] = {one[c].reshape(-1)[at]} and '{d.label}'[{j}] = {new}"
+                yield Forgery(name, both)
+                full = self.with_helpers(both)
+                if len(full) > len(both):
+                    yield Forgery(f"{name}, helpers anew", full)
+
+    # ---- judgement -----------------------------------------------------------------------------------------------
+
+    def harmless(self, f: Forgery) -> bool:
+        """Whether the columns are the honest ones of other inputs."""
+        inputs = dict(self.inputs)
+        for c, v in f.columns.items():
+            if c.origin < 0:
+                inputs[c.label.removeprefix("input ")] = centred(v)[0]
+        try:
+            other = check(self.program, inputs)
+        except (SyurmyError, AssertionError):
+            return False
+        for own, c in zip(self.system.columns, other.system.columns, strict=True):
+            if (to_field(other.columns[c]) != f.columns.get(own, self.base[own])).any():
+                return False
+        return True
+
+    def accepted(self, forgeries: Iterator[Forgery]) -> list[str]:
+        return [f.name for f in forgeries if not self.failed(f.columns) and not self.harmless(f)]
+
+    def useless(self) -> list[str]:
+        """Constraints of instructions that are never the only one to stop a forgery. (The range of an input is left
+        out: what reads it may imply it.)"""
+        left = {i for i, c in enumerate(self.constraints) if c.origin >= 0}
+        for source in (self.mutations, self.solved_pairs):
+            for f in source():
+                failed = self.failed(f.columns)
+                if len(failed) == 1 and failed <= left and not self.harmless(f):
+                    left -= failed
+                if not left:
+                    return []
+        return [f"{type(self.constraints[i]).__name__} '{self.constraints[i].label}'" for i in sorted(left)]
+
+
+def pin_mutation(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+    """Accepted forgeries with one entry changed (and helpers recomputed)."""
+    forger = Forger(program, inputs, **options)
+    return forger.accepted(forger.mutations())
+
+
+def pin_solved_pairs(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+    """Accepted forgeries with two entries changed that keep an equation or a looked-up expression."""
+    forger = Forger(program, inputs, **options)
+    return forger.accepted(forger.solved_pairs())
+
+
+def pin_deletion(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+    """Constraints whose removal would let no forgery of the suite pass."""
+    return Forger(program, inputs, **options).useless()
+
+
+def pins(program: Program, inputs: Mapping[str, Array], **options: Any) -> dict[str, list[str]]:
+    """All three on one program; ``{}`` if all is well."""
+    forger = Forger(program, inputs, **options)
+    found = {
+        "mutation": forger.accepted(forger.mutations()),
+        "solved pair": forger.accepted(forger.solved_pairs()),
+        "deletion": forger.useless(),
+    }
+    return {kind: complaints for kind, complaints in found.items() if complaints}
+
+
+def pin_op(op: str, *operands: Operand, luts: Sequence[Lut] = (), **attrs: Any) -> dict[str, list[str]]:
+    """``pins`` of one instruction."""
+    return pins(*op_program(op, operands, luts, **attrs))
