@@ -93,6 +93,7 @@ class Op:
     has_dst: ClassVar[bool] = True
     attributes: ClassVar[tuple[AttrSpec, ...]] = ()
     control: ClassVar[bool] = False  # handled by the path, not by infer/execute/constrain
+    reads_dst: ClassVar[bool] = False  # dst is also the first source: it is written in part
     commits: ClassVar[bool] = False  # the result is a committed column: loops close through it
     example: ClassVar[str] = ""
 

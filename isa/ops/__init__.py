@@ -1,5 +1,5 @@
 """The instruction families. Importing this package fills ``isa.instruction.REGISTRY``."""
 
-from isa.ops import bitwise, compare, control, divide, narrow, pointwise, reduce
+from isa.ops import bitwise, compare, control, divide, linear, narrow, pointwise, product, reduce, view
 
-__all__ = ["bitwise", "compare", "control", "divide", "narrow", "pointwise", "reduce"]
+__all__ = ["bitwise", "compare", "control", "divide", "linear", "narrow", "pointwise", "product", "reduce", "view"]
