@@ -79,6 +79,7 @@ def rescale(acc: Ints, shift: int = SHIFT) -> Ints:
 def save(name: str, weights: dict[str, npt.NDArray[np.signedinteger]]) -> Path:
     path = PROGRAMS / f"{name}.safetensors"
     save_file({k: np.ascontiguousarray(w) for k, w in weights.items()}, path)
+    path.chmod(0o644)
     return path
 
 
