@@ -19,7 +19,7 @@ from typing import Any
 from assembler import syntax as s
 from assembler.data import Array, L1FromData, checked, from_entries, parse_braces, read_file
 from assembler.diagnostics import AssemblyErrors, suggestion
-from assembler.source import Item, Sources, read_text
+from assembler.source import MAX_EXPANSIONS, Call, Item, Sources, read_text
 from isa.dataflow import infer_types
 from isa.errors import AssemblyError, Span, SyurmyError
 from isa.instruction import REGISTRY, AttrSpec, Op
@@ -107,7 +107,7 @@ class _Assembler:
         self._places: dict[str, Span] = {}  # where a name was declared
         self._output_places: dict[str, Span] = {}
         self._operand_places: list[dict[str, Span]] = []
-        self._notes: list[tuple[str, ...]] = []  # of every instruction
+        self._calls: list[tuple[Call, ...]] = []  # of every instruction
         self._counters: list[str | None] = []  # of the open blocks
         self._damaged = sources.damaged
 
@@ -125,32 +125,42 @@ class _Assembler:
             tuple(self._code),
             self._data,
         )
-        for problem in problems(program):
-            self._report(problem)
+        if len(self._code) > MAX_INSTRUCTIONS or self._sources.expansions > MAX_EXPANSIONS:
+            self._add(_error(f"more than {MAX_INSTRUCTIONS} instructions or {MAX_EXPANSIONS} macro calls", "A117",
+                             self._code[-1].span if self._code else None), ())  # fmt: skip
+        else:
+            for problem in problems(program):
+                self._report(problem)
         self._raise()
         try:
             return _with_l1(program, {})
         except SyurmyError as e:
-            notes = next((n for i, n in zip(self._code, self._notes, strict=True) if i.span is e.span), ())
-            self._add(e, notes)
+            calls = next((c for i, c in zip(self._code, self._calls, strict=True) if i.span is e.span), ())
+            self._add(e, calls)
         self._raise()
         return program
 
     def _item(self, item: Item) -> None:
         st = item.statement
+        if self._sources.expansions > MAX_EXPANSIONS or len(self._code) > MAX_INSTRUCTIONS:
+            return
         try:
             if isinstance(st, s.Statement) and st.mnemonic.value not in REGISTRY:
                 if st.mnemonic.value not in self._sources.macros:
                     word = st.mnemonic.value
                     help = suggestion(word, [*REGISTRY, *self._sources.macros]) or "docs/isa.md lists all instructions"
                     raise _error(f"unknown instruction '{word}'", "A110", st.mnemonic.span, help)
-                for inner in self._sources.expand(st, item.notes):
+                for inner in self._sources.expand(st, item.calls):
                     self._item(inner)
             else:
                 self._statement(st, item)
         except SyurmyError as e:
-            self._add(e, item.notes)
+            self._add(e, item.calls)
             if isinstance(st, s.Statement):
+                self._damaged.add(st.mnemonic.value)
+                if st.mnemonic.value == "repeat":
+                    names = [o.value for o in st.operands if isinstance(o, s.Name)]
+                    self._counters.append(names[-1] if names else None)
                 self._damaged.update(o.value for o in st.operands if isinstance(o, s.Name))
             elif hasattr(st, "name"):
                 self._damaged.add(getattr(st.name, "value", ""))
@@ -179,13 +189,13 @@ class _Assembler:
                 self._outputs.append(Output(_word(st.name, "a register"), public))
                 self._output_places.setdefault(st.name.value, st.name.span)
             case s.Statement():
-                self._instruction(st, item.notes)
+                self._instruction(st, item.calls)
 
-    def _add(self, e: SyurmyError, notes: Iterable[str]) -> None:
+    def _add(self, e: SyurmyError, calls: Iterable[Call]) -> None:
         if any(o.span == e.span and o.message == e.message for o in self._errors if e.span):
             return
-        for note in reversed(tuple(notes)):
-            e.add_note(note)
+        for macro, place in reversed(tuple(calls)):
+            e.add_note(f"in expansion of macro {macro} at {place}")
         self._errors.append(e)
 
     def _raise(self) -> None:
@@ -201,9 +211,9 @@ class _Assembler:
             return
         if p.code in ("A130", "A131", "A134") and self._damaged & {"repeat", "end", "halt"}:
             return
-        notes: tuple[str, ...] = ()
+        calls: tuple[Call, ...] = ()
         if p.index is not None:
-            notes = self._notes[p.index]
+            calls = self._calls[p.index]
             span = self._operand_places[p.index].get(p.name or "", self._code[p.index].span)
         elif p.code == "A232" or (p.name in self._output_places and p.name not in self._places):
             span = self._output_places.get(p.name or "")
@@ -212,7 +222,7 @@ class _Assembler:
         if span is None and self._code and p.code == "A134":
             span = self._code[-1].span
         help = p.help or (suggestion(p.name, p.known) if p.name is not None else "")
-        self._add(AssemblyError(p.message, code=p.code, span=span, help=help), notes)
+        self._add(AssemblyError(p.message, code=p.code, span=span, help=help), calls)
 
     # ---- declarations --------------------------------------------------------------------------------------------
 
@@ -295,10 +305,8 @@ class _Assembler:
 
     # ---- instructions --------------------------------------------------------------------------------------------
 
-    def _instruction(self, st: s.Statement, notes: tuple[str, ...]) -> None:
+    def _instruction(self, st: s.Statement, calls: tuple[Call, ...]) -> None:
         op = REGISTRY[st.mnemonic.value]
-        if len(self._code) >= MAX_INSTRUCTIONS:
-            raise _error(f"more than {MAX_INSTRUCTIONS} instructions", "A117", st.span)
         places: dict[str, Span] = {}
         positional = [o for o in st.operands if not isinstance(o, s.Named)]
         named = [o for o in st.operands if isinstance(o, s.Named)]
@@ -319,7 +327,7 @@ class _Assembler:
         kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
         self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span))
         self._operand_places.append(places)
-        self._notes.append(notes)
+        self._calls.append(calls)
 
     def _registers(self, op: Op, st: s.Statement, positional: list[Any], places: dict[str, Span]) -> list[str]:
         """Destination and sources, the leading operands."""

@@ -145,7 +145,10 @@ def read_file(path: str, key: str | None, base: Path, span: Span) -> npt.NDArray
     except AssemblyError:
         raise
     except Exception as e:  # three file formats, each with errors of its own
-        raise _refuse(f"'{path}' cannot be read: {str(e).splitlines()[0] if str(e) else type(e).__name__}", span,
+        reason = (str(e) or type(e).__name__).splitlines()[0]
+        if "pickle" in reason:  # NumPy's advice for anything that is not an array
+            reason = "it is not an array file"
+        raise _refuse(f"'{path}' cannot be read: {reason}", span,
                       "the file is damaged or not of the type its name says", "A303") from None  # fmt: skip
 
 

@@ -18,7 +18,10 @@ from assembler import syntax as s
 from assembler.diagnostics import suggestion
 from isa.errors import AssemblyError, InputError, Span, SyurmyError
 
-MAX_DEPTH = 64
+MAX_EXPANSIONS = 2**16
+
+
+Call = tuple[str, Span]  # macro, place
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Item:
 
     statement: s.Node
     base: Path
-    notes: tuple[str, ...] = ()
+    calls: tuple[Call, ...] = ()
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Sources:
     macros: dict[str, MacroDef] = field(default_factory=dict)
     errors: list[SyurmyError] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
+    expansions: int = 0
     _dotted: set[str] = field(default_factory=set)
     _calls: dict[str, int] = field(default_factory=dict)
     _open: list[Path] = field(default_factory=list)
@@ -93,6 +97,7 @@ class Sources:
         if macro is not None:
             self.errors.append(AssemblyError(f"macro '{macro.name.value}' is not closed", code="A141",
                                              span=macro.span, help="add .endmacro after its body"))  # fmt: skip
+            self.damaged.add("halt")
         self._open.pop()
 
     def _define(self, macro: s.Macro | None, body: list[s.Node], end: s.EndMacro, base: Path) -> None:
@@ -125,18 +130,19 @@ class Sources:
 
     # ---- expanding -----------------------------------------------------------------------------------------------
 
-    def expand(self, call: s.Statement, notes: tuple[str, ...]) -> Iterator[Item]:
+    def expand(self, call: s.Statement, calls: tuple[Call, ...]) -> Iterator[Item]:
         """The body of a macro with the call's arguments in place; raises ``AssemblyError``."""
         macro = self.macros[call.mnemonic.value]
-        if len(notes) >= MAX_DEPTH:
-            raise AssemblyError(f"macro '{macro.name}' expands without end", code="A143", span=call.mnemonic.span)
+        if any(name == macro.name for name, _ in calls):
+            raise AssemblyError(f"macro '{macro.name}' calls itself", code="A143", span=call.mnemonic.span)
+        self.expansions += 1
         binding = self._bind(macro, call)
         number = self._calls.get(macro.name, 0) + 1
         while any(n.startswith(f"{macro.name}.{number}.") for n in self._dotted):
             number += 1
         self._calls[macro.name] = number
         prefix = f"{macro.name}.{number}."
-        inner = (*notes, f"in expansion of macro {macro.name} at {call.mnemonic.span}")
+        inner = (*calls, (macro.name, call.mnemonic.span))
         for st in macro.body:
             yield Item(substituted(st, binding, prefix), macro.base, inner)
 
@@ -217,4 +223,5 @@ def read_text(path: Path, span: Span | None = None) -> str:
 
 
 def _shown(path: Path) -> str:
-    return path.as_posix()
+    here = Path.cwd()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from lark import Lark, Token, Transformer, v_args
-from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
 from lark.tree import Meta
 
 from assembler.diagnostics import suggestion
@@ -258,7 +258,7 @@ def _parse(line: Line, file: str, start: str) -> Any:
         raise _syntax_error(e, line, file) from None
     try:
         return _Build(file, line.first - 1).transform(tree)
-    except RecursionError:
+    except (RecursionError, VisitError):  # Lark wraps what the deepest rule raises
         raise AssemblyError("expression is nested too deeply", code="A102", span=Span(file, line.first, 1)) from None
 
 

@@ -120,4 +120,3 @@ def programs(draw) -> Program:
 
 def replace_code(p: Program, code: list[Instruction]) -> Program:
     return Program(p.name, p.inputs, p.params, p.luts, p.outputs, tuple(code), p.data)
-

@@ -10,7 +10,7 @@ from isa.encoding import decode, digest, encode
 from isa.program import Program
 
 sys.path.insert(0, str(Path(__file__).parent))
-from programs import programs  # noqa: E402
+from programs import programs
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
