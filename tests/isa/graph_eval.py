@@ -132,7 +132,8 @@ class _Evaluator:
 
     def __call__(self, node: g.Node) -> I64:
         if node not in self.nodes:
-            value = np.asarray(self._leaf(node) if not node.inputs else node.forward([self(i) for i in node.inputs]))
+            leaf = isinstance(node, (g.Committed, g.Public, g.ParamTensor))
+            value = np.asarray(self._leaf(node) if leaf else node.forward([self(i) for i in node.inputs]))
             assert value.shape == node.shape, (type(node).__name__, node.label, value.shape, node.shape)
             self.nodes[node] = value
         return self.nodes[node]
