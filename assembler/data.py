@@ -188,7 +188,8 @@ def from_entries(what: str, value: Any, dtype: DType, shape: tuple[int, ...], sp
     if found != shape and not (shape == () and found == (1,)):
         raise _refuse(f"{what} is declared {list(shape)}, the data is {list(found)}", span, code="A311")
     entries = flat(value)
-    bad = next((i for i, v in enumerate(entries) if not dtype.lo <= v <= dtype.hi), None)
+    lo, hi = dtype.lo, dtype.hi
+    bad = next((i for i, v in enumerate(entries) if not lo <= v <= hi), None)
     if bad is not None:
         element = [int(k) for k in np.unravel_index(bad, shape)] if shape else []
         raise _refuse(f"{what}{element} is {entries[bad]}, outside {dtype}", span,
