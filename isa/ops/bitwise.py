@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
+from isa.ops.gadgets import operand_types, typed
 from isa.program import I64
 from isa.types import DType, Interval, TensorType
 
@@ -105,7 +106,7 @@ class And(Bitwise):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         x, y = nodes
-        return conjunction(b, x, y, b.system.types.operands[b.origin][0].dtype)
+        return typed(b, conjunction(b, x, y, operand_types(b)[0].dtype))
 
 
 @register
@@ -118,7 +119,7 @@ class Or(Bitwise):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         x, y = nodes
-        return x + y - conjunction(b, x, y, b.system.types.operands[b.origin][0].dtype)
+        return x + y - conjunction(b, x, y, operand_types(b)[0].dtype)
 
 
 @register
@@ -131,7 +132,7 @@ class Xor(Bitwise):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         x, y = nodes
-        return x + y - conjunction(b, x, y, b.system.types.operands[b.origin][0].dtype) * 2
+        return x + y - conjunction(b, x, y, operand_types(b)[0].dtype) * 2
 
 
 @register

@@ -15,7 +15,7 @@ TRUTH = {"and": operator.and_, "or": operator.or_, "xor": operator.xor}
 NARROW = [DType.I8, DType.I16, DType.I32]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.sampled_from(sorted(TRUTH)),
     st.sampled_from(NARROW),
@@ -63,4 +63,4 @@ def test_operand_types(a, b):
 
 @pytest.mark.parametrize(("op", "dtype", "k"), [("and", DType.I8, 1), ("or", DType.I16, 251), ("xor", DType.I8, 1)])
 def test_pinned(op, dtype, k):
-    assert pin_op(op, Operand(np.array([100, -77]) * k, dtype), Operand(np.array([-7, 11]) * k, dtype), entries=2) == {}
+    assert pin_op(op, Operand(np.array([-77]) * k, dtype), Operand(np.array([11]) * k, dtype)) == {}
