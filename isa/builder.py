@@ -508,7 +508,8 @@ def build(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> ConstraintSys
 
 def _limb(x: Node, i: int) -> Hint:
     def hint(v: Values) -> I64:
-        return (v(x) >> (LIMB * i)) & (2**LIMB - 1)
+        out: I64 = (v(x) >> (LIMB * i)) & (2**LIMB - 1)
+        return out
 
     return hint
 

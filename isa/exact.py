@@ -63,7 +63,8 @@ def einsum(
 
 
 def _aligned(x: npt.NDArray[np.integer], labels: Sequence[int], out: Sequence[int]) -> I64:
-    y = np.transpose(x, sorted(range(len(labels)), key=lambda i: out.index(labels[i])))
+    order: list[int] = sorted(range(len(labels)), key=lambda i: out.index(labels[i]))
+    y = np.transpose(x, order)
     shape = iter(y.shape)
     present = set(labels)
     return y.reshape([next(shape) if o in present else 1 for o in out]).astype(np.int64, copy=False)

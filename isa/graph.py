@@ -38,7 +38,10 @@ Hint = Callable[[Values], I64]
 
 @dataclass(eq=False)
 class Node:
-    """A tensor of the graph; ``+ - *`` with nodes (broadcasting) and integers give linear images. ``origin`` is the static instruction it belongs to (-1: a declaration)."""
+    """A tensor of the graph; ``+ - *`` with nodes (broadcasting) and integers give linear images.
+
+    ``origin`` is the static instruction it belongs to (-1: a declaration).
+    """
 
     builder: Builder
     id: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Union
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +31,7 @@ class Affine:
         return "+".join(parts).replace("+-", "-")
 
 
-Attr = Union[int, str, tuple[int, ...], Affine, DType, bool]
+Attr = int | str | tuple[int, ...] | Affine | DType | bool
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Claims and their pull-back: reverse-mode differentiation over K (protocol section 1).
 
-A term is ``coefficient * <T, w_1 (x) ... (x) w_d>`` about a tensor T. A term on a linear image is rewritten by the transposed
-map into terms on its inputs. ``Sweep.run`` does so for all claims at once, in one reverse topological pass,
-accumulating by tensor, and stops at committed, public and param tensors and at products. Prover and verifier run
-the same sweep; it costs the lengths of the weights, never the size of a committed tensor.
+A term is ``coefficient * <T, w_1 (x) ... (x) w_d>`` about a tensor T. A term on a linear image is rewritten by the
+transposed map into terms on its inputs. ``Sweep.run`` does so for all claims at once, in one reverse topological
+pass, accumulating by tensor, and stops at committed, public and param tensors and at products. Prover and verifier
+run the same sweep; it costs the lengths of the weights, never the size of a committed tensor.
 
 Axes of length 1 carry no weight (it would be a factor, and is in the coefficient).
 """
@@ -98,14 +98,14 @@ class Sweep:
                 for target, pulled in self.adjoint(node, term, out):
                     push(target, pulled)
         for node, terms in sorted(ends, key=lambda e: e[0].id):
-            for kind, store in (
-                (Committed, out.columns),
-                (ParamTensor, out.params),
-                (Public, out.publics),
-                (Product, out.products),
-            ):
-                if isinstance(node, kind):
-                    store[node] = self.merge(store.get(node, []) + terms, kind is ParamTensor)  # type: ignore[index, attr-defined]
+            if isinstance(node, Committed):
+                out.columns[node] = self.merge(out.columns.get(node, []) + terms)
+            elif isinstance(node, ParamTensor):
+                out.params[node] = self.merge(out.params.get(node, []) + terms, equal_only=True)
+            elif isinstance(node, Public):
+                out.publics[node] = self.merge(out.publics.get(node, []) + terms)
+            elif isinstance(node, Product):
+                out.products[node] = self.merge(out.products.get(node, []) + terms)
         return out
 
     # ---- accumulation --------------------------------------------------------------------------------------------

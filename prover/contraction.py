@@ -1,9 +1,9 @@
 """Products as terms of the batched contraction sumcheck, shared by prover and verifier (protocol section 4).
 
-A term on ``out[o] = sum A*B`` with weights w on out's labels is ``c * sum_{b,k} w_b * A'[b,k] * B'[b,k]``: batch labels b (in
-both operands and in out, in output order), contracted labels k (in order of A), each padded to a power of two;
-A' = A bound to the weights of the labels of A alone, B' likewise; without batch labels there is no w_b. After the sumcheck
-the claims A'(rho) and B'(rho) are claims on the operands.
+A term on ``out[o] = sum A*B`` with weights w on out's labels is ``c * sum_{b,k} w_b * A'[b,k] * B'[b,k]``: batch
+labels b (in both operands and in out, in output order), contracted labels k (in order of A), each padded to a power
+of two; A' = A bound to the weights of the labels of A alone, B' likewise; without batch labels there is no w_b.
+After the sumcheck the claims A'(rho) and B'(rho) are claims on the operands.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Proving and verifying keys.
 
-The verifying key carries the program (its canonical encoding) and the root of the committed params. Bounds of params
-are fields of the program and are checked here, by set-up: who did not run it trusts the key's maker on that, and on
-the params matrix being encoded as this module encodes it. Anyone who has the params can run set-up again and compare keys.
+The verifying key carries the program (its canonical encoding) and the root of the committed params. Bounds of
+params are fields of the program and are checked here, by set-up: who did not run it trusts the key's maker on that,
+and on the params matrix being encoded as this module encodes it. Anyone who has the params can run set-up again and
+compare keys.
 
 A verifying key's bytes: magic, version, length of the program, program, 1 byte "has params", root.
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded.

@@ -82,9 +82,9 @@ class Place:
         while j > 0 and inner * self.dims[j - 1] <= 1 << log_cols:
             j -= 1
             inner *= self.dims[j]
-        valid = np.ones(1, dtype=np.bool_)
+        valid: Bools = np.ones(1, dtype=np.bool_)
         for a, d in zip(self.order[:j], self.dims[:j], strict=True):
-            valid = np.logical_and.outer(valid, np.arange(d) < self.shape[a]).reshape(-1)
+            valid = np.outer(valid, np.arange(d) < self.shape[a]).reshape(-1)
         group = min(len(valid), (1 << log_cols) // inner)
         out: Bools = valid.reshape(-1, group).any(axis=1)
         return out

@@ -2,8 +2,8 @@
 
 Equation: sum over leaves of num/den = padding/alpha, where a lookup of the tuple (c_0, c_1, ...) in the table with
 this tag has the leaf +1 / (alpha - f), f = tag + beta*c_0 + beta^2*c_1 + ..., row i of a table has -m(i) / (alpha -
-f(row i)), m(i) its multiplicity, and each of the ``padding`` padded leaves of a block is +1/alpha. Tag 0 is reserved:
-f = 0 is a padded leaf's. Unused leaves are 0/1.
+f(row i)), m(i) its multiplicity, and each of the ``padding`` padded leaves of a block is +1/alpha. Tag 0 is
+reserved: f = 0 is a padded leaf's. Unused leaves are 0/1.
 
 Tree: 2^n leaves, of which a prefix is stored. Node j of the layer of 2^k nodes has the children j and j + 2^k:
 p = p0*q1 + p1*q0, q = q0*q1. Messages: the root (P, Q); then, from a claim (P, Q) at r in K^k, for k = 0 .. n - 1:
@@ -11,9 +11,9 @@ p = p0*q1 + p1*q0, q = q0*q1. Messages: the root (P, Q); then, from a claim (P, 
     challenge lambda; sumcheck of P + lambda*Q = sum over x of eq(r, x) * (p0*q1 + p1*q0 + lambda*q0*q1)(x);
     values p0, p1, q0, q1; challenge mu, which merges the halves: the next claim is at (mu, x).
 
-A round polynomial is eq(r_i, t) * h(t) times what earlier rounds bound, h of degree 2 (Gruen). With h = a + b*t + c*t^2
-the message is (b + c, c): the running claim C = (1 - r_i)*h(0) + r_i*h(1) = a + r_i*(b + c) gives a, and the next claim
-is h(challenge). The verifier divides nothing.
+A round polynomial is eq(r_i, t) * h(t) times what earlier rounds bound, h of degree 2 (Gruen). With h = a + b*t +
+c*t^2 the message is (b + c, c): the running claim C = (1 - r_i)*h(0) + r_i*h(1) = a + r_i*(b + c) gives a, and the
+next claim is h(challenge). The verifier divides nothing.
 
 Soundness: N*(W + 2)/|K| for N leaves of width W (alpha and the betas drawn after members and multiplicities are fixed),
 and sum over k of (3*k + 2)/|K| for the layers. The sum of multiplicities must stay below p. The caller must settle the

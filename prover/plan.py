@@ -146,10 +146,7 @@ def _dry_point(shape: tuple[int, ...]) -> list[Coordinate]:
 
 def separable(product: Product, term: Term) -> bool:
     """Does every group of weights stay on batch labels, on labels of A alone or on labels of B alone?"""
-    for axes, _ in term.groups:
-        if len({label_kind(product, product.labels_out[a]) for a in axes}) > 1:
-            return False
-    return True
+    return all(len({label_kind(product, product.labels_out[a]) for a in axes}) == 1 for axes, _ in term.groups)
 
 
 def label_kind(product: Product, label: int) -> str:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isa.errors import InputError
-from isa.graph import Committed
+from isa.graph import Committed, ParamTensor
 from isa.trace import Trace
 from prover import lookup, mle, opening, sumcheck
 from prover import reduction as red
-from prover.claims import Sweep, Term
+from prover.claims import Pulled, Sweep, Term
 from prover.commitment import Commitment, commit, stored_matrix
 from prover.contract import instance, total_sum
-from prover.contraction import all_contractions
+from prover.contraction import Contraction, all_contractions
 from prover.field import U64, Ext, P, to_field
 from prover.keys import ProvingKey
 from prover.layout import MatrixLayout
@@ -189,7 +189,7 @@ class Prover:
 
     # ---- claims and contractions ---------------------------------------------------------------------------------
 
-    def contract(self, num: Ext, den: Ext) -> tuple[list[red.Pulled], list[red.Contraction]]:
+    def contract(self, num: Ext, den: Ext) -> tuple[list[Pulled], list[Contraction]]:
         gamma = self.transcript.challenge("gamma")
         point = self.space.points[red.LOOKUP]
         leaf_point = point[len(point) - self.plan.log_leaves :]
@@ -214,8 +214,8 @@ class Prover:
         self,
         commitment: Commitment,
         flat: U64,
-        pulled: list[red.Pulled],
-        contractions: list[red.Contraction],
+        pulled: list[Pulled],
+        contractions: list[Contraction],
     ) -> None:
         plan = self.plan
         points, rest = red.split_params(pulled)
@@ -246,7 +246,7 @@ class Prover:
             assert self.pk.params is not None
             opening.prove_params(self.sender, self.pk.params, counts[1], claims, bound)
 
-    def reduce_params(self, rest: dict[red.ParamTensor, list[Term]]) -> list[red.ParamPoint]:
+    def reduce_params(self, rest: dict[ParamTensor, list[Term]]) -> list[red.ParamPoint]:
         """Claims on params that are not evaluations: one sumcheck against their public weights."""
         assert self.plan.params is not None
         instances, sizes = [], []

@@ -2,8 +2,9 @@
 
 Statement: target = sum over instances i of c_i * sum over x in {0,1}^n_i of T_i0(x)*...*T_it(x), one to three
 multilinear tables each. The most significant variable is bound first: entry j pairs with j + half. In a batch of n
-rounds an instance with n_i < n variables owns the *last* n_i rounds; as a polynomial in all n variables it is 2^(n_i -
-n) times itself, so in round j (from 1), while it waits, it adds the constant 2^-j * c_i * S_i, S_i its own sum.
+rounds an instance with n_i < n variables owns the *last* n_i rounds; as a polynomial in all n variables it is
+2^(n_i - n) times itself, so in round j (from 1), while it waits, it adds the constant 2^-j * c_i * S_i, S_i its own
+sum.
 
 Message of a round: p(0), p(2), ..., p(d), d the largest number of tables; p(1) is the running target minus p(0). Then
 a challenge. Soundness: error d*n/|K|. The caller sends the final evaluations and the verifier compares

@@ -73,7 +73,7 @@ class Transcript:
         return [self.challenge(label) for _ in range(n)]
 
     def positions(self, label: str, count: int, bound: int) -> list[int]:
-        """``count`` distinct positions below ``bound`` (a power of two), sorted. ``count`` must not exceed ``bound``."""
+        """``count`` distinct positions below ``bound`` (a power of two, at least ``count``), sorted."""
         if count > bound:
             raise ValueError("more positions than there are columns")
         chosen: set[int] = set()
@@ -116,7 +116,7 @@ class Sender:
 
 
 class Receiver:
-    """Verifier's end: reads exactly what ``Sender`` wrote. Any shortage or non-canonical element raises ``Rejected``."""
+    """Verifier's end: reads exactly what ``Sender`` wrote; a shortage or a non-canonical element is ``Rejected``."""
 
     def __init__(self, transcript: Transcript, data: bytes) -> None:
         self.transcript = transcript

@@ -1,9 +1,9 @@
 """Weights of claims: arrays over K with a structural key.
 
-A claim <T, w> = v carries w as a product of weights, one per axis or group of axes (protocol section 1). Equal keys mean
-equal arrays, so claims that share points merge and every array is computed once. Coordinates of points are named
-``(point, index)``; a weight that is eq(r, .) on the true indices of an axis remembers its coordinates: only such
-weights are evaluation claims.
+A claim <T, w> = v carries w as a product of weights, one per axis or group of axes (protocol section 1). Equal keys
+mean equal arrays, so claims that share points merge and every array is computed once. Coordinates of points are
+named ``(point, index)``; a weight that is eq(r, .) on the true indices of an axis remembers its coordinates: only
+such weights are evaluation claims.
 
 In a ``dry`` space no values exist: the planner runs the same code to learn which axes stay separate.
 """

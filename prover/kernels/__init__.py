@@ -30,4 +30,4 @@ def _cache_root() -> Path:
 
 
 CACHE_DIR = _cache_root() / _cache_key()
-numba.config.CACHE_DIR = str(CACHE_DIR)
+setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010  (numba's config is untyped)

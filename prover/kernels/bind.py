@@ -5,7 +5,10 @@ four signed 32-bit limbs (prover/kernels/matrix.py); int64 accumulators take 2^1
 2^16.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from prover.field import U64
@@ -52,7 +55,7 @@ def dot_rows_modular(values, weights, out, lo, hi):
         out[1, k] = b
 
 
-def dot_rows(values: np.ndarray, weights: U64, bound: int) -> U64:  # type: ignore[type-arg]
+def dot_rows(values: npt.NDArray[np.signedinteger[Any]], weights: U64, bound: int) -> U64:
     """``uint64[2, R]`` of an integer matrix ``[R, C]`` with |entry| <= bound and weights ``uint64[2, C]``."""
     rows, cols = values.shape
     out = np.empty((2, rows), np.uint64)

@@ -102,9 +102,9 @@ def kmul(a0, a1, b0, b1):
     h3, l3 = mul_wide(a1, b0)
     c1 = reduce128(h1, l1)
     h7, l7 = mul_wide(c1, SEVEN)
-    l = l0 + l7
-    h = h0 + h7 + (ONE if l < l0 else ZERO)  # a0*b0 < (2^64-2^32)^2, 7*c1 < 2^67: no overflow
-    r0 = reduce128(h, l)
+    low = l0 + l7
+    h = h0 + h7 + (ONE if low < l0 else ZERO)  # a0*b0 < (2^64-2^32)^2, 7*c1 < 2^67: no overflow
+    r0 = reduce128(h, low)
     m = l2 + l3
     carry = ONE if m < l2 else ZERO
     g = h2 + h3

@@ -1,8 +1,8 @@
 """LogUp-GKR, verifier's side (equation, messages and soundness error: prover/lookup.py).
 
 Soundness: the root must have Q != 0 (every denominator is then a unit) and P*alpha = padding*Q; every layer's claim
-must equal the gate at the values sent. The caller must settle the two claims at the leaves, extended by 0/1, must have
-drawn alpha and the betas after all members and multiplicities were fixed, and must have bounded the sum of
+must equal the gate at the values sent. The caller must settle the two claims at the leaves, extended by 0/1, must
+have drawn alpha and the betas after all members and multiplicities were fixed, and must have bounded the sum of
 multiplicities below p.
 """
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isa.encoding import decode
-from isa.graph import Public
+from isa.graph import ParamTensor, Public
 from isa.program import I64
 from prover import reduction as red
-from prover.claims import Sweep
+from prover.claims import Pulled, Sweep, Term
 from prover.contraction import Contraction, all_contractions
 from prover.field import ONE, ZERO, Ext, P
 from prover.keys import VerifyingKey
@@ -127,7 +127,7 @@ class _Run:
 
     # ---- claims and contractions ---------------------------------------------------------------------------------
 
-    def contract(self, alpha: Ext, beta: Ext, num: Ext, den: Ext) -> tuple[list[red.Pulled], list[Contraction], Ext]:
+    def contract(self, alpha: Ext, beta: Ext, num: Ext, den: Ext) -> tuple[list[Pulled], list[Contraction], Ext]:
         """Where the claims ended, and what their columns and params must add up to."""
         gamma = self.transcript.challenge("gamma")
         point = self.space.points[red.LOOKUP]
@@ -163,7 +163,7 @@ class _Run:
     # ---- openings ------------------------------------------------------------------------------------------------
 
     def open(
-        self, root: bytes, pulled: list[red.Pulled], contractions: list[Contraction], target: Ext
+        self, root: bytes, pulled: list[Pulled], contractions: list[Contraction], target: Ext
     ) -> tuple[list[tuple[str, float]], float]:
         plan = self.plan
         points, rest = red.split_params(pulled)
@@ -205,7 +205,7 @@ class _Run:
             opening.verify_params(self.receiver, self.vk.params_root, plan.params.shape, counts[1], claims)
         return total.rows(), total.total_bits()
 
-    def reduce_params(self, rest: dict[red.ParamTensor, list[red.Term]], target: Ext) -> tuple[Ext, list[Ext]]:
+    def reduce_params(self, rest: dict[ParamTensor, list[Term]], target: Ext) -> tuple[Ext, list[Ext]]:
         """The target without these claims, and the params' values at the point where the reduction ends."""
         plan = self.plan
         assert plan.params is not None

@@ -59,14 +59,16 @@ def random_linear(b: Builder, nodes: list[Node], rng: random.Random) -> Node:
         return b.pick(n, axis, [rng.randrange(-1, d) for _ in range(rng.randrange(1, 6))])
     if kind == 6 and rank:
         axis = rng.randrange(rank)
-        rest = n.shape[:axis + 1] + n.shape[axis + 2 :]
+        rest = n.shape[: axis + 1] + n.shape[axis + 2 :]
         same = [m for m in nodes if len(m.shape) == len(n.shape) and m.shape[: axis + 1] + m.shape[axis + 2 :] == rest]
         return b.concat([n, rng.choice(same)], axis)
     # two axes (execution and one more) mapped jointly, as put and counter-addressed slices do
     if rank:
         axis = rng.randrange(1, rank + 1)
         size = n.shape[0] * n.shape[axis]
-        index = np.array([[rng.randrange(-1, size) for _ in range(rng.randrange(1, 4))]] * rng.randrange(1, 3), np.int64)
+        index = np.array(
+            [[rng.randrange(-1, size) for _ in range(rng.randrange(1, 4))]] * rng.randrange(1, 3), np.int64
+        )
         index = np.array([[rng.randrange(-1, size) for _ in range(index.shape[1])] for _ in range(index.shape[0])])
         return b.index_map(n, (0, axis), (0, axis), index)
     return n + 1
