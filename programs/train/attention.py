@@ -1,0 +1,174 @@
+"""Train the transformer block of ``attention.tasm`` on digits read as eight row tokens, and quantise it to 16 bits.
+
+    python -m programs.train.attention        (needs scikit-learn, the optional extra `train`; about a minute)
+
+    e = x E + P                    8 tokens of 8 pixels to width 32, P one vector per row
+    e = e + attention(norm(e))     4 heads
+    e = e + gelu(norm(e) A + a) B + b
+    scores = (sum of tokens) V + c
+
+NumPy with the backward pass written out. Writes ``attention.safetensors`` and ``attention.inputs.npz``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from programs.train.common import (
+    PROGRAMS,
+    Adam,
+    Floats,
+    Ints,
+    arguments,
+    cross_entropy_gradient,
+    glorot,
+    quantise,
+    save,
+    softmax,
+)
+from programs.train.digits_mlp import PIXEL_SCALE, split
+
+TOKENS, WIDTH, HEADS, INNER = 8, 32, 4, 64
+ACT, WEIGHT = 12, 14  # scales of activations and weights; biases of a layer ACT + WEIGHT
+HEAD = WIDTH // HEADS
+EPSILON = 1e-6
+
+
+def normalise(x: Floats) -> tuple[Floats, Floats]:
+    """(x - mean) / std over the last axis, and 1 / std."""
+    c = x - x.mean(axis=-1, keepdims=True)
+    inverse = 1 / np.sqrt((c * c).mean(axis=-1, keepdims=True) + EPSILON)
+    return c * inverse, inverse
+
+
+def normalise_gradient(g: Floats, n: Floats, inverse: Floats) -> Floats:
+    return (g - g.mean(axis=-1, keepdims=True) - n * (g * n).mean(axis=-1, keepdims=True)) * inverse
+
+
+def heads(x: Floats) -> Floats:
+    return x.reshape(len(x), TOKENS, HEADS, HEAD).transpose(0, 2, 1, 3)
+
+
+def joined(x: Floats) -> Floats:
+    return x.transpose(0, 2, 1, 3).reshape(len(x), TOKENS, WIDTH)
+
+
+def erf(x: Floats) -> Floats:
+    """Abramowitz and Stegun 7.1.26, error below 1.5e-7."""
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return np.asarray(np.sign(x) * (1 - p * np.exp(-x * x)), dtype=x.dtype)
+
+
+def forward(w: dict[str, Floats], x: Floats) -> dict[str, Floats]:
+    a = {"x": x, "e": x @ w["embed"] + w["position"]}
+    a["n1"], a["i1"] = normalise(a["e"])
+    a["u"] = a["n1"] * w["gamma1"] + w["beta1"]
+    q, k, v = (heads(a["u"] @ w["w" + p] + w["b" + p]) for p in "qkv")
+    a |= {"q": q, "k": k, "v": v}
+    a["s"] = softmax(q @ k.transpose(0, 1, 3, 2) / np.float32(math.sqrt(HEAD)))
+    a["o"] = joined(a["s"] @ v)
+    a["f"] = a["e"] + a["o"] @ w["wo"] + w["bo"]
+    a["n2"], a["i2"] = normalise(a["f"])
+    a["m"] = a["n2"] * w["gamma2"] + w["beta2"]
+    a["z"] = a["m"] @ w["up"] + w["bup"]
+    a["phi"] = (1 + erf(a["z"] / np.float32(math.sqrt(2)))) / 2
+    a["g"] = a["z"] * a["phi"]
+    a["pooled"] = (a["f"] + a["g"] @ w["down"] + w["bdown"]).sum(axis=1)
+    a["logits"] = a["pooled"] @ w["head"] + w["bhead"]
+    return a
+
+
+def layer(d: dict[str, Floats], x: Floats, g: Floats, weight: str, bias: str) -> None:
+    """Gradients of the weights of x @ weight + bias."""
+    d[weight] = x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+    d[bias] = g.reshape(-1, g.shape[-1]).sum(0)
+
+
+def backward(w: dict[str, Floats], a: dict[str, Floats], labels: Ints) -> dict[str, Floats]:
+    d: dict[str, Floats] = {}
+    g = cross_entropy_gradient(a["logits"], labels)
+    layer(d, a["pooled"], g, "head", "bhead")
+    gf = np.repeat((g @ w["head"].T)[:, None], TOKENS, axis=1)
+    layer(d, a["g"], gf, "down", "bdown")
+    density = np.exp(-a["z"] * a["z"] / 2) / np.float32(math.sqrt(2 * math.pi))
+    gz = (gf @ w["down"].T) * (a["phi"] + a["z"] * density)
+    layer(d, a["m"], gz, "up", "bup")
+    gm = gz @ w["up"].T
+    d["gamma2"], d["beta2"] = (gm * a["n2"]).sum((0, 1)), gm.sum((0, 1))
+    gf = gf + normalise_gradient(gm * w["gamma2"], a["n2"], a["i2"])
+    layer(d, a["o"], gf, "wo", "bo")
+    go = heads(gf @ w["wo"].T)
+    gs = go @ a["v"].transpose(0, 1, 3, 2)
+    gs = a["s"] * (gs - (gs * a["s"]).sum(axis=-1, keepdims=True)) / np.float32(math.sqrt(HEAD))
+    parts = {"q": gs @ a["k"], "k": gs.transpose(0, 1, 3, 2) @ a["q"], "v": a["s"].transpose(0, 1, 3, 2) @ go}
+    gu = np.zeros_like(a["u"])
+    for p, g in parts.items():
+        layer(d, a["u"], joined(g), "w" + p, "b" + p)
+        gu += joined(g) @ w["w" + p].T
+    d["gamma1"], d["beta1"] = (gu * a["n1"]).sum((0, 1)), gu.sum((0, 1))
+    ge = gf + normalise_gradient(gu * w["gamma1"], a["n1"], a["i1"])
+    d["embed"] = a["x"].reshape(-1, 8).T @ ge.reshape(-1, WIDTH)
+    d["position"] = ge.sum(0)
+    return d
+
+
+def initial(rng: np.random.Generator) -> dict[str, Floats]:
+    w = {"embed": glorot(rng, 8, 8, WIDTH), "position": glorot(rng, 8, TOKENS, WIDTH)}
+    for i, name in enumerate(("wq", "wk", "wv", "wo")):
+        w[name] = glorot(rng, 2 * WIDTH, WIDTH, WIDTH) * np.float32(0.5 if i == 3 else 1)
+        w["b" + name[1]] = np.zeros(WIDTH, np.float32)
+    w |= {"up": glorot(rng, WIDTH, WIDTH, INNER), "down": glorot(rng, 4 * INNER, INNER, WIDTH)}
+    w |= {"head": glorot(rng, TOKENS * WIDTH, WIDTH, 10)}
+    w |= {"bup": np.zeros(INNER, np.float32), "bdown": np.zeros(WIDTH, np.float32), "bhead": np.zeros(10, np.float32)}
+    for k in "12":
+        w |= {"gamma" + k: np.ones(WIDTH, np.float32), "beta" + k: np.zeros(WIDTH, np.float32)}
+    return w
+
+
+def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str, Floats]:
+    w = initial(rng)
+    adam = Adam(w, 2e-3, 2e-2)
+    for epoch in range(epochs):
+        for batch in np.array_split(rng.permutation(len(x)), len(x) // 32):
+            noisy = x[batch] + rng.normal(0, 0.1, x[batch].shape).astype(np.float32)
+            adam.update(backward(w, forward(w, noisy), y[batch]), 1 - epoch / epochs)
+    return w
+
+
+def quantised(w: dict[str, Floats]) -> dict[str, np.ndarray]:
+    """Integer weights; 1 / sqrt(head width) is folded into the queries."""
+    w = dict(w)
+    for name in ("wq", "bq"):
+        w[name] = w[name] / np.float32(math.sqrt(HEAD))
+    q = {name: quantise(w[name], WEIGHT, np.int16) for name in ("wq", "wk", "wv", "wo", "up", "down", "head", "embed")}
+    q |= {name: quantise(w[name], ACT + WEIGHT, np.int32) for name in ("bq", "bk", "bv", "bo", "bup", "bdown", "bhead")}
+    q["position"] = quantise(w["position"], PIXEL_SCALE + WEIGHT, np.int32)
+    for k in "12":
+        q["gamma" + k] = quantise(w["gamma" + k], ACT, np.int16)
+        q["beta" + k] = quantise(w["beta" + k], 2 * ACT, np.int32)
+    return q
+
+
+def main() -> None:
+    options = arguments("Train attention.tasm's network", epochs=60)
+    xi, xti, y, yt = split()
+    x, xt = ((a.reshape(-1, TOKENS, 8) / 2**PIXEL_SCALE).astype(np.float32) for a in (xi, xti))
+    w = train(x, y, options.epochs, np.random.default_rng(options.seed))
+    a = forward(w, xt)
+    print(f"float accuracy {np.mean(a['logits'].argmax(1) == yt):.4f}")
+    scores = a["q"] @ a["k"].transpose(0, 1, 3, 2) / math.sqrt(HEAD)
+    sizes = {k: float(np.abs(a[k]).max()) for k in ("e", "u", "q", "k", "v", "o", "f", "m", "z", "g", "logits")}
+    sizes["scores"] = float(np.abs(scores).max())
+    print("largest values: " + ", ".join(f"{k} {v:.2f}" for k, v in sizes.items()))
+    print(f"smallest std {float(min((1 / a['i1']).min(), (1 / a['i2']).min())):.3f}, "
+          f"weights {max(float(np.abs(v).max()) for k, v in w.items() if v.ndim == 2):.2f}")  # fmt: skip
+    q = quantised(w)
+    save("attention", q)
+    np.savez_compressed(PROGRAMS / "attention.inputs.npz", x=xti[:1].reshape(TOKENS, 8).astype(np.int8))
+
+
+if __name__ == "__main__":
+    main()
