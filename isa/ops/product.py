@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from isa.builder import Builder
     from isa.graph import Node
 
-CHUNK = 2**21  # entries of a convolution's window matrix that are gathered at a time
+CHUNK = 2**22  # entries of a convolution's window matrix that are gathered at a time
 
 
 @dataclass(frozen=True)
@@ -301,10 +301,12 @@ class Conv2d(Op):
         x, w = values
         window = self._window(call, x.shape, w.shape)
         shape_x, shape_w, f = self._split(call, x.shape, w.shape)
-        windows, kernels = window.view(x.reshape(shape_x)), w.reshape(shape_w)
-        oh, ow = window.out
-        out = np.empty((*f.shape(windows.shape, kernels.shape),), np.int64)
         bound = partial_sum_bound(math.prod(w.shape[1:]), x, w, ((), (1, 2, 3)))
+        # einsum will work in float64: convert the image rather than its windows
+        image: Any = x.astype(np.float64) if bound < exact.BLAS_LIMIT else x
+        windows, kernels = window.view(image.reshape(shape_x)), w.reshape(shape_w)
+        oh, ow = window.out
+        out = np.empty(f.shape(windows.shape, kernels.shape), np.int64)
         rows = max(1, CHUNK * oh // windows.size)
         row_axis = windows.ndim - 4
         for start in range(0, oh, rows):
