@@ -301,7 +301,8 @@ class Pad(Op):
         return TensorType(t.dtype, shape, lo, hi)
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
-        return np.pad(values[0], self._widths(call, values[0].ndim), constant_values=call["value"])
+        widths = self._widths(call, values[0].ndim)  # none for a scalar, which np.pad refuses
+        return np.pad(values[0], widths, constant_values=call["value"]) if widths else values[0]
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         n, value = nodes[0], call["value"]
