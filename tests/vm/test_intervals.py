@@ -21,7 +21,7 @@ PROGRAMS = 600
 LENGTH = 12
 SHAPES: list[tuple[int, ...]] = [(), (3,), (2, 3), (3, 2), (3, 3), (1, 3), (2, 1, 3), (1, 2, 4, 4), (2, 2, 2, 2)]
 LUTS = (Lut("t8", DType.I8, DType.I16, -128, tuple(x * x - 9 for x in range(-128, 128))),)
-SPECS = ("ij,jk->ik", "ij->ji", "ij,ij->", "i,i->i", "ij->i", "abij,abij->ab", "...i,...i->...i")
+SPECS = ("ij,jk->ik", "ij->ji", "ij->", "i,i->i", "ij->i", "abij,abij->ab", "i,ij->j")
 DTYPES = list(DType)
 
 
@@ -86,19 +86,21 @@ class Generator:
         affine = {s.name for s in REGISTRY[ins.op].attributes if s.kind == "affine"}
         counter = Affine(0, (("n", 1),))
         attrs = tuple((k, counter if k in affine and self.rng.random() < 0.5 else v) for k, v in ins.attrs)
-        src = tuple("n" if self.rng.random() < 0.1 else name for name in ins.src)
+        src = tuple("n" if name != ins.dst and self.rng.random() < 0.1 else name for name in ins.src)
         return Instruction(ins.op, ins.dst, src, attrs)
 
     def grow(self) -> None:
         op = self.pick([o for o in REGISTRY.values() if not o.control])
         for _ in range(20):
-            names = [self.pick(list(self.types)) for _ in op.sources]
+            names = [self.pick(list(self.types)) for _ in range(len(op.sources) + op.reads_dst)]
+            if op.reads_dst and not names[0].startswith("r"):
+                continue
             ins = Instruction(op.name, None, tuple(names), self.attributes(op, [self.types[n] for n in names]))
             try:
                 new = op.infer(Call(ins, self.luts), [self.types[n] for n in names])
             except TypeRuleError:
                 continue
-            dst = f"r{self.rng.integers(6)}" if op.has_dst else None
+            dst = names[0] if op.reads_dst else f"r{self.rng.integers(6)}" if op.has_dst else None
             self.code.append(Instruction(op.name, dst, ins.src, ins.attrs))
             if dst is not None:
                 self.types[dst] = new
