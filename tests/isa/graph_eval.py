@@ -40,7 +40,9 @@ class Operand:
 
 
 def instruction(op: str, dst: str | None, *src: str, **attrs: Any) -> Instruction:
-    return Instruction(op, dst, src, tuple(sorted(attrs.items())))
+    """Attributes at their default are dropped, as a well-formed program has them."""
+    defaults = {s.name: s.default for s in REGISTRY[op].attributes}
+    return Instruction(op, dst, src, tuple(sorted((k, v) for k, v in attrs.items() if v != defaults.get(k))))
 
 
 def program_of(
