@@ -134,7 +134,7 @@ class Combine(Node):
     def forward(self, args: Sequence[I64]) -> I64:
         out = np.full(self.shape, self.const, dtype=np.int64)
         for c, a in zip(self.coefficients, args, strict=True):
-            out += a if c == 1 else c * a
+            out += a if c == 1 else np.int64(c) * a  # params keep a narrow dtype
         return out
 
 

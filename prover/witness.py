@@ -43,6 +43,10 @@ class Witness:
             found = self._values[node] = self._compute(node)
         return found
 
+    def _wide(self, node: Node) -> I64:
+        """The node's values as int64: arithmetic on a param's own dtype would wrap around."""
+        return _int64(self(node))
+
     def override(self, node: Node, values: I64) -> None:
         """Replace a column's values (the checker's tests forge witnesses with it)."""
         self._values[node] = values
@@ -51,7 +55,7 @@ class Witness:
         if isinstance(node, Committed):
             if node.hint is None:
                 raise InputError(f"column '{node.label}' of instruction {node.origin} has no value in this trace")
-            return np.ascontiguousarray(np.broadcast_to(node.hint(self), node.shape), dtype=np.int64)
+            return np.ascontiguousarray(np.broadcast_to(node.hint(self._wide), node.shape), dtype=np.int64)
         if isinstance(node, Public):
             assert node.values is not None
             return node.values
@@ -61,7 +65,7 @@ class Witness:
         """Row of each tuple in the table, flat; ``NO_ROW`` where it has none."""
         if table not in self._rows:
             self._rows[table] = RowIndex(table)
-        return self._rows[table].find([self(m).reshape(-1) for m in members])
+        return self._rows[table].find([self._wide(m).reshape(-1) for m in members])
 
     def multiplicities(self) -> dict[Table, I64]:
         """How often each row is looked up. Raises ``InputError`` where a lookup has no row."""
