@@ -64,6 +64,7 @@ class Builder:
         self._producers: dict[int, Node] = {}
         self._luts: dict[str, Table] = {}
         self._pins: dict[Committed, Interval] = {}
+        self._materialised: dict[Node, Committed] = {}
 
     # ---- linear images -------------------------------------------------------------------------------------------
 
@@ -190,8 +191,13 @@ class Builder:
         return p.committed_as
 
     def operand(self, n: Node) -> Node:
-        """``n`` if it holds no product, else a column defined by it (products have one level)."""
-        return self.define("product", n) if n.has_product else n
+        """``n`` if it holds no product, else a column defined by it, one for all its readers (products have one
+        level)."""
+        if not n.has_product:
+            return n
+        if n not in self._materialised:
+            self._materialised[n] = self.define("product", n)
+        return self._materialised[n]
 
     # ---- columns and what pins them ------------------------------------------------------------------------------
 
@@ -280,7 +286,7 @@ class Builder:
             low = low - limb * 2 ** (LIMB * i)
         self.lookup(range_table(LIMB), (low,), f"{label} limb 0")
         if (pin := _shifted_column(x)) is not None:
-            self._pin(pin[0], (-pin[1], 2**bits - 1 - pin[1]))
+            self.pin(pin[0], (-pin[1], 2**bits - 1 - pin[1]))
 
     def interval(self, x: Node, lo: int, hi: int, label: str) -> None:
         """``lo <= x <= hi``: one range if the width is a power of two, two otherwise."""
@@ -289,7 +295,7 @@ class Builder:
         if hi - lo + 1 != 2**bits:
             self.range(hi - x, bits, f"{label} upper")
             if (pin := _shifted_column(x)) is not None:
-                self._pin(pin[0], (lo - pin[1], hi - pin[1]))
+                self.pin(pin[0], (lo - pin[1], hi - pin[1]))
 
     def less_than(self, a: Node, b: Node, label: str = "less") -> Node:
         """The 0/1 column ``a < b``: a - b + c*2^k lies in [0, 2^k) with 2^k > |a - b| (protocol section 3)."""
@@ -425,7 +431,7 @@ class Builder:
         elif not isinstance(node, (Public, g.ParamTensor)):
             # what typing knows and interval arithmetic on the expression does not: in a loop every execution stays
             # inside its own static type, by induction over the execution order
-            node = self._narrowed(node, t)
+            node = self.narrowed(node, t)
         if forward is not None and node is not forward:
             forward = self._producers[pc]
             assert isinstance(forward, Committed)
@@ -435,7 +441,8 @@ class Builder:
         self._producers[pc] = node
         self.system.results[pc] = node
 
-    def _narrowed(self, node: Node, t: TensorType) -> Node:
+    def narrowed(self, node: Node, t: TensorType) -> Node:
+        """``node`` with the interval cut to that of ``t``, which other constraints imply."""
         lo, hi = max(node.lo, t.lo), min(node.hi, t.hi)
         if (lo, hi) == node.interval:
             return node
@@ -465,7 +472,7 @@ class Builder:
             for lk, interval in pins:
                 if lk.table.is_range and any(interval[0] <= i[0] and i[1] <= interval[1] for i in tabled):
                     drop.add(id(lk))
-                self._pin(c, interval)
+                self.pin(c, interval)
         s.lookups = [lk for lk in s.lookups if id(lk) not in drop]
         for c in s.columns:
             if c.defined_by is not None:
@@ -474,7 +481,8 @@ class Builder:
             if lo < c.lo or hi > c.hi:
                 raise ConstraintError(f"column '{c.label}' of instruction {c.origin} is not pinned to [{c.lo}, {c.hi}]")
 
-    def _pin(self, c: Committed, interval: Interval) -> None:
+    def pin(self, c: Committed, interval: Interval) -> None:
+        """The caller's constraints imply that ``c`` lies in ``interval``."""
         lo, hi = self._pins.get(c, interval)
         self._pins[c] = max(lo, interval[0]), min(hi, interval[1])
 

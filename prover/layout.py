@@ -86,7 +86,7 @@ class Place:
         for a, d in zip(self.order[:j], self.dims[:j], strict=True):
             valid = np.outer(valid, np.arange(d) < self.shape[a]).reshape(-1)
         group = min(len(valid), (1 << log_cols) // inner)
-        out: Bools = valid.reshape(-1, group).any(axis=1)
+        out: Bools = np.asarray(valid.reshape(-1, group).any(axis=1))
         return out
 
 

@@ -53,7 +53,7 @@ def conjunction(b: Builder, x: Node, y: Node, dtype: DType) -> Node:
             c = b.column(
                 f"{label} byte {i}", like.shape[1:], lambda v: _byte(word(v), i, signed), bounds, like.executions
             )
-            b._pin(c, bounds)  # by the lookup below, in which an operand's byte may be broadcast
+            b.pin(c, bounds)  # by the lookup below, in which an operand's byte may be broadcast
             return c
 
         part_x = column("first", x, lambda v: v(x)) if i else rest_x

@@ -36,7 +36,7 @@ def typed(b: Builder, n: Node) -> Node:
     its own interval can be wider (another constraint of the instruction, or an earlier round of a loop, narrows it)."""
     t = b.system.types.results[b.origin]
     assert t is not None
-    return b._narrowed(n, t)
+    return b.narrowed(n, t)
 
 
 def zero_product(b: Builder, x: Node, y: Node, label: str) -> None:
@@ -86,7 +86,7 @@ def extremum(b: Builder, x: Node, y: Node | int, sign: int, label: str, result: 
         b.range((m - x) * sign, unsigned_bits(above_x), f"{label} against first")
         b.range((m - y) * sign, unsigned_bits(above_y), f"{label} against second")
         zero_product(b, m - x, m - y, f"{label} is one of both")
-        b._pin(m, m.interval)  # m equals x or y, and is not below the other
+        b.pin(m, m.interval)  # m equals x or y, and is not below the other
     else:
         m.defined_by = x - b.mul(negative(b, d * sign, label), d)
         b.zero(m - m.defined_by, f"{label} definition")
@@ -116,7 +116,7 @@ def best_of(b: Builder, x: Node, axis: int, sign: int) -> tuple[Node, Node]:
     before = b.pick(u, axis, [*range(n - 1), -1])
     step = b.pick(u, axis, [-1, *range(n - 1)]) - before + b.constant(start)
     b.range(step, 1, "chosen")
-    b._pin(u, (0, 1))  # u[j] is 1 minus the sum of the steps up to j, and all steps sum to 1
+    b.pin(u, (0, 1))  # u[j] is 1 minus the sum of the steps up to j, and all steps sum to 1
     labels = range(len(shape))
     m = b.product(step, x, labels, labels, [a for a in labels if a != axis], interval=x.interval)
     m = b.reshape(m, [1 if a == axis else d for a, d in enumerate(shape)])

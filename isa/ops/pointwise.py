@@ -34,7 +34,7 @@ def _by_table(b: Builder, x: Node, kind: str, f: Callable[[I64], I64], saved: in
     table = b.table(f"{kind}[{k}]", (rows, f(rows)))
     y = b.result(result_interval(b))
     b.lookup(table, (x, y), "result")
-    b._pin(y, y.interval)  # the function's value on the interval of x, which may be less than the table's
+    b.pin(y, y.interval)  # the function's value on the interval of x, which may be less than the table's
     return y
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import gpu
+
 THREADS = max(1, int(os.environ.get("SYURMY_THREADS", "0")) or len(os.sched_getaffinity(0)))
 MIN_CHUNK = 4096  # items; below this a thread hand-over costs more than it saves
 
@@ -20,14 +22,21 @@ def split(n: int, min_chunk: int = MIN_CHUNK) -> list[tuple[int, int]]:
     return [(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
 
+class CpuBackend:
+    """Ranges of at least ``min_chunk`` items, at most one per thread."""
+
+    name = "cpu"
+
+    def run(self, kernel: Callable[..., Any], n: int, args: tuple[Any, ...], min_chunk: int) -> list[Any]:
+        ranges = split(n, min_chunk)
+        if len(ranges) == 1:
+            return [kernel(*args, *ranges[0])]
+        return [f.result() for f in [_pool.submit(kernel, *args, lo, hi) for lo, hi in ranges]]
+
+
+gpu.select(CpuBackend())
+
+
 def for_ranges(fn: Callable[..., Any], n: int, *args: Any, min_chunk: int = MIN_CHUNK) -> list[Any]:
-    """Call ``fn(*args, lo, hi)`` over ranges that cover ``range(n)``; results in range order."""
-    ranges = split(n, min_chunk)
-    if len(ranges) == 1:
-        return [fn(*args, *ranges[0])]
-    return [f.result() for f in [_pool.submit(fn, *args, lo, hi) for lo, hi in ranges]]
-
-
-def map_items(fn: Callable[..., Any], items: list[Any]) -> list[Any]:
-    """``[fn(x) for x in items]`` on the pool. ``fn`` must not itself use the pool."""
-    return list(_pool.map(fn, items)) if len(items) > 1 and THREADS > 1 else [fn(x) for x in items]
+    """Call ``fn(*args, lo, hi)`` over ranges that cover ``range(n)`` on the selected backend; results in order."""
+    return gpu.run(fn, n, args, min_chunk)
