@@ -21,7 +21,7 @@ from isa.errors import ConstraintError
 from isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
 from isa.instruction import REGISTRY, Call, broadcast_shapes
 from isa.program import I64, Lut, Program
-from isa.types import Interval, TensorType, multiplied, unsigned_bits
+from isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 LIMB = 16  # bits of the widest range table
 
@@ -274,6 +274,8 @@ class Builder:
         the linear rest; the top limb has the exact remaining width)."""
         if bits == 0:
             self.zero(x, label)
+            if (pin := _shifted_column(x)) is not None:
+                self.pin(pin[0], (-pin[1], -pin[1]))
             return
         if bits <= LIMB:
             self.lookup(range_table(bits), (x,), label)
@@ -505,6 +507,8 @@ class Builder:
                 span=span,
                 help="narrow an operand first with rescale, clamp or cast",
             )
+        if math.prod(shape) > MAX_ENTRIES:
+            raise ConstraintError(f"a tensor of shape {tuple(shape)} has more than 2^28 entries", code="C110")
         self.system.nodes += 1
         return self, self.system.nodes, tuple(shape), lo, hi, self.origin
 

@@ -15,7 +15,7 @@ import numpy as np
 from isa.errors import AssemblyError, ConstraintError, TypeRuleError
 from isa.instruction import REGISTRY, Call, L1Bounds
 from isa.program import I64, Affine, Instruction, Program
-from isa.types import DType, TensorType
+from isa.types import MAX_ENTRIES, DType, TensorType
 
 DEFAULT_MAX_STEPS = 1_000_000
 
@@ -147,8 +147,9 @@ def resolve(program: Program, types: Types, max_steps: int = DEFAULT_MAX_STEPS) 
             flow.reads[pc][j].append(source)
             _note_loop_carried(flow, pc, source)
         if ins.dst is not None:
-            # a plain move is an alias: nothing new is written
-            registers[ins.dst] = flow.reads[pc][0][-1] if ins.op == "mov" else Source(pc, execution)
+            # a plain move is an alias: nothing new is written (a counter is no write and has to become one)
+            alias = ins.op == "mov" and flow.reads[pc][0][-1].producer != COUNTER
+            registers[ins.dst] = flow.reads[pc][0][-1] if alias else Source(pc, execution)
             if ins.op == "put":
                 view = _put_view(program, types, pc, flow, counters)
                 if view is not None:
@@ -261,6 +262,8 @@ def infer_types(program: Program, l1: L1Bounds | None = None, max_steps: int = D
             except TypeRuleError as e:
                 e.span = e.span or ins.span
                 raise
+            if new.size > MAX_ENTRIES:
+                raise TypeRuleError(f"{new} has more than 2^28 entries", code="A225", span=ins.span)
             old = types.operands[pc]
             types.operands[pc] = tuple(
                 join(o, t, ins) for o, t in zip(old or (None,) * len(operands), operands, strict=True)

@@ -38,6 +38,8 @@ class DType(enum.Enum):
 
 Interval = tuple[int, int]
 
+MAX_ENTRIES = 2**28  # of one tensor over all executions: bounds what a hostile key can make a verifier allocate
+
 
 def smallest_dtype(lo: int, hi: int) -> DType | None:
     """The narrowest dtype that holds ``[lo, hi]``; None beyond i64."""

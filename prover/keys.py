@@ -5,7 +5,6 @@ params are fields of the program and are checked here, by set-up: who did not ru
 and on the params matrix being encoded as this module encodes it. Anyone who has the params can run set-up again and
 compare keys.
 
-A verifying key's bytes: magic, version, length of the program, program, 1 byte "has params", root.
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded.
 """
 
@@ -22,9 +21,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from blake3 import blake3
 
-from isa.encoding import decode, encode
+from isa.encoding import encode
 from isa.errors import InputError
 from isa.program import Program
 from prover.commitment import Commitment, ParamsCommitment, commit_params
@@ -32,48 +30,10 @@ from prover.kernels.matrix import IntegerMatrix
 from prover.layout import MatrixLayout
 from prover.merkle import MerkleTree
 from prover.plan import Plan
-from prover.protocol import PROTOCOL_VERSION
+from prover.verifier.key import VerifyingKey
 
-VK_MAGIC = b"SYURMYVK"
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
-
-
-@dataclass(frozen=True)
-class VerifyingKey:
-    """What the verifier needs: ``program`` (encoded) and ``params_root`` (None without committed params)."""
-
-    program: bytes
-    params_root: bytes | None
-
-    def to_bytes(self) -> bytes:
-        root = b"\0" if self.params_root is None else b"\1" + self.params_root
-        return VK_MAGIC + struct.pack("<HQ", PROTOCOL_VERSION, len(self.program)) + self.program + root
-
-    @staticmethod
-    def from_bytes(data: bytes) -> VerifyingKey:
-        """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
-        if data[:8] != VK_MAGIC or len(data) < 18:
-            raise InputError("this is not a verifying key", code="I120")
-        version, size = struct.unpack_from("<HQ", data, 8)
-        if version != PROTOCOL_VERSION:
-            raise InputError(
-                f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}", code="I121"
-            )
-        rest = data[18:]
-        if size >= len(rest):
-            raise InputError("the verifying key is truncated", code="I122")
-        program, tail = rest[:size], rest[size:]
-        if not (tail == b"\0" or (len(tail) == 33 and tail[:1] == b"\1")):
-            raise InputError("the verifying key is damaged at its end", code="I122")
-        key = VerifyingKey(program, tail[1:] or None)
-        has_params = any(p.committed for p in decode(program).params)
-        if has_params != (key.params_root is not None):
-            raise InputError("the verifying key has no root for its params", code="I122")
-        return key
-
-    def digest(self) -> bytes:
-        return blake3(b"syurmy-vm verifying key" + self.to_bytes()).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +76,13 @@ class ProvingKey:
             }
             found = {name: (a.dtype, a.shape) for name, a in arrays.items()}
             if found != expected or not np.array_equal(arrays["integers"], values):
-                raise InputError("the proving key was made for other params", code="I131")
+                raise InputError("the proving key was made for other params", code="K131")
             tree = MerkleTree(arrays["digests"])
             params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
             root = tree.root
         vk = VerifyingKey(encode(program), root)
         if vk.digest() != digest:
-            raise InputError("the proving key was made for another program", code="I131")
+            raise InputError("the proving key was made for another program", code="K131")
         return ProvingKey(program, plan, vk, params)
 
 
@@ -144,15 +104,15 @@ def check_bounds(program: Program) -> None:
     """Every param has its shape, lies in its interval and keeps its recorded L1 bounds."""
     for p in program.params:
         if p.name not in program.data:
-            raise InputError(f"param '{p.name}' has no values", code="I140", help="assemble the program with its data")
+            raise InputError(f"param '{p.name}' has no values", code="K140", help="assemble the program with its data")
         values = program.data[p.name]
         if values.shape != p.type.shape:
-            raise InputError(f"param '{p.name}' has shape {values.shape}, not {p.type.shape}", code="I141")
+            raise InputError(f"param '{p.name}' has shape {values.shape}, not {p.type.shape}", code="K141")
         if values.size and (int(values.min()) < p.type.lo or int(values.max()) > p.type.hi):
-            raise InputError(f"param '{p.name}' leaves its interval [{p.type.lo}, {p.type.hi}]", code="I142")
+            raise InputError(f"param '{p.name}' leaves its interval [{p.type.lo}, {p.type.hi}]", code="K142")
         for axes, bound in p.l1:
             if values.size and int(np.abs(values.astype(np.int64)).sum(axis=axes).max()) > bound:
-                raise InputError(f"param '{p.name}' breaks its L1 bound {bound} over axes {axes}", code="I143")
+                raise InputError(f"param '{p.name}' breaks its L1 bound {bound} over axes {axes}", code="K143")
 
 
 def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.signedinteger[Any]]:
@@ -191,7 +151,7 @@ def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> No
 
 
 def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
-    damaged = InputError(f"{path} is not a proving key, or is damaged", code="I130", help="run setup again")
+    damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
         with path.open("rb") as f:

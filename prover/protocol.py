@@ -18,12 +18,11 @@ from prover.contraction import Contraction
 from prover.plan import Plan
 from prover.soundness import Budget
 from prover.transcript import Transcript
+from prover.verifier.key import PROTOCOL_VERSION, VerifyingKey
 
 if TYPE_CHECKING:
-    from prover.keys import VerifyingKey
     from prover.witness import Witness
 
-PROTOCOL_VERSION = 1
 MAGIC = b"SYURMYPF" + struct.pack("<H", PROTOCOL_VERSION)
 PARAMETERS = b"goldilocks u^2-7; blake3; ligero rho 1/4 unique decoding; 100 bits"
 

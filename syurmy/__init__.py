@@ -24,8 +24,9 @@ from isa.trace import Trace
 
 if TYPE_CHECKING:
     from prover.check import Violation
-    from prover.keys import ProvingKey, VerifyingKey
+    from prover.keys import ProvingKey
     from prover.prove import Proof
+    from prover.verifier.key import VerifyingKey
     from prover.verifier.verify import Statement
     from vm.events import Listener
 

@@ -26,7 +26,7 @@ from isa.program import Program
 from syurmy import display, files, keys
 
 if TYPE_CHECKING:
-    from prover.keys import VerifyingKey
+    from prover.verifier.key import VerifyingKey
     from prover.verifier.verify import Statement
 
 app = typer.Typer(

@@ -14,7 +14,8 @@ from isa.program import Program
 from syurmy.files import read_bytes, write_whole, written_whole
 
 if TYPE_CHECKING:
-    from prover.keys import ProvingKey, VerifyingKey
+    from prover.keys import ProvingKey
+    from prover.verifier.key import VerifyingKey
 
 
 def key_paths(program_path: Path) -> tuple[Path, Path]:
@@ -43,7 +44,7 @@ def obtain(program: Program, program_path: Path) -> tuple[ProvingKey, bool]:
 
 def read_verifying_key(path: Path) -> VerifyingKey:
     """The key in a file; ``InputError`` if it cannot be read or is not one."""
-    from prover.keys import VerifyingKey
+    from prover.verifier.key import VerifyingKey
 
     return VerifyingKey.from_bytes(read_bytes(path))
 

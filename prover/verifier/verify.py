@@ -16,7 +16,6 @@ from prover import reduction as red
 from prover.claims import Pulled, Sweep, Term
 from prover.contraction import Contraction, all_contractions
 from prover.field import ONE, ZERO, Ext, P
-from prover.keys import VerifyingKey
 from prover.plan import Plan
 from prover.protocol import (
     GRINDING_BITS,
@@ -33,6 +32,7 @@ from prover.protocol import (
 from prover.soundness import TARGET_BITS, InsufficientSoundness
 from prover.transcript import Receiver, Rejected, Transcript
 from prover.verifier import lookup, opening, sumcheck
+from prover.verifier.key import VerifyingKey
 from prover.weights import WeightSpace
 
 HALF = (P + 1) // 2

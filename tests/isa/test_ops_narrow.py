@@ -49,7 +49,7 @@ def test_rescale_attributes(shift, mult, dtype):
     st.integers(0, 99),
 )
 def test_clamp_equals_python(dtype, lo, width, which, seed):
-    lo = max(lo, dtype.lo)
+    lo = min(max(lo, dtype.lo), dtype.hi)
     hi = min(lo + width, dtype.hi)
     x = random_array(np.random.default_rng(seed), (2, 4), dtype, extreme=bool(seed % 2))
     attrs = {k: v for k, v in (("lo", lo), ("hi", hi)) if which in (k[0], "b")}
