@@ -1,0 +1,321 @@
+"""Small programs and a prover to cheat with: honest everywhere except in the step that a test replaces.
+
+A forged witness is evaluated in field arithmetic: columns may hold any field element, virtual tensors follow from
+them, and lookups that have no row are left out of the multiplicities. The integers stand for their residues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import syurmy
+from isa.graph import Committed, Node, Table
+from isa.program import I64
+from isa.trace import Trace
+from prover.field import ZERO, Ext
+from prover.keys import ProvingKey, setup
+from prover.protocol import MAGIC, start_transcript
+from prover.prove import Proof, Prover
+from prover.transcript import Rejected, Sender, Transcript
+from prover.verifier import verify as verifier
+from prover.verifier.verify import Statement, Verifier
+from prover.witness import NO_ROW, Witness
+from tests.isa.forgery import centred, evaluate, to_field
+
+STEPS = {"format", "statement", "lookup", "contraction", "params", "opening", "soundness"}
+
+DOT = """
+.input x : i8[4] private
+.input z : i8[4] private
+.output s public
+    dot s, x, z
+    halt
+"""
+TWO_DOTS = """
+.input x : i8[4] private
+.input z : i8[4] private
+.output s public
+.output t public
+    dot s, x, z
+    flip f, x, 0
+    dot t, x, f
+    halt
+"""
+RESCALE = """
+.input x : i8[3] private
+.output y public
+    rescale y, x, 2, i8
+    halt
+"""
+DENSE = """
+.input x : i8[2, 3] private
+.param w : i8[3, 2] committed = {{3, -1}, {0, 2}, {-5, 4}}
+.output y public
+    matmul h, x, w
+    rescale y, h, 2, i8
+    halt
+"""
+TWO_DENSE = """
+.input x : i8[3] private
+.param w : i8[3] committed = {3, -1, 2}
+.param v : i8[3] committed = {1, 4, -2}
+.output s public
+    dot a, x, w
+    dot b, x, v
+    add s, a, b
+    halt
+"""
+SELECT = """
+.input x : i8[3] private
+.input z : i8[3] private
+.output y public
+    lt c, x, z
+    select y, c, x, z
+    halt
+"""
+ARGMAX = """
+.input x : i8[5] private
+.output y public
+    argmax y, x, 0
+    halt
+"""
+FAN_OUT = """
+.input x : i8[4] private
+.output s public
+.output t public
+    muli s, x, 3
+    flip t, x, 0
+    halt
+"""
+LOOP = """
+.input x : i8[2] private
+.output r public
+    mov r, x
+    repeat 3
+        addi d, r, 9
+        rescale r, d, 1, i8
+    end
+    halt
+"""
+ASSERT = """
+.input x : i8[2] private
+.input z : i8[2] private
+.output s public
+    lt c, x, z
+    assert c
+    sum s, x
+    halt
+"""
+LUT = """
+.input x : i8[3] private
+.lut square : i8 -> i16 in -4..3 = {16, 9, 4, 1, 0, 1, 4, 9}
+.output y public
+    lut y, x, square
+    halt
+"""
+ADD = """
+.input a : i8[] public
+.input b : i8[] public
+.output s public
+    add s, a, b
+    halt
+"""
+ADD_PRIVATE = """
+.input a : i8[] private
+.input b : i8[] private
+.output s public
+    reveal a
+    reveal b
+    add s, a, b
+    halt
+"""
+MUL_PRIVATE = """
+.input a : i8[] private
+.input b : i8[] private
+.output s public
+    reveal a
+    reveal b
+    mul s, a, b
+    halt
+"""
+INPUTS: dict[str, dict[str, Any]] = {
+    DOT: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
+    TWO_DOTS: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
+    RESCALE: {"x": [5, -100, 77]},
+    DENSE: {"x": [[1, 2, 3], [-4, 5, 6]]},
+    TWO_DENSE: {"x": [1, 2, 3]},
+    SELECT: {"x": [1, 2, 3], "z": [3, 2, 1]},
+    ARGMAX: {"x": [3, 9, -1, 9, 2]},
+    FAN_OUT: {"x": [1, 2, 3, 4]},
+    LOOP: {"x": [100, -50]},
+    ASSERT: {"x": [1, 2], "z": [3, 4]},
+    LUT: {"x": [-4, 0, 3]},
+    ADD: {"a": 2, "b": 2},
+    ADD_PRIVATE: {"a": 2, "b": 2},
+    MUL_PRIVATE: {"a": 2, "b": 2},
+}
+
+
+@cache
+def keys(source: str) -> ProvingKey:
+    return setup(syurmy.assemble(source))
+
+
+@cache
+def verifier_of(source: str) -> Verifier:
+    return Verifier(keys(source).verifying_key)
+
+
+def trace_of(source: str, inputs: Mapping[str, Any] | None = None) -> Trace:
+    """A trace of its own, which a test may change."""
+    given = {k: np.array(v) for k, v in (inputs or INPUTS[source]).items()}
+    return syurmy.run(keys(source).program, given)
+
+
+@cache
+def honest(source: str) -> Proof:
+    return Prover(keys(source), trace_of(source)).run()
+
+
+def column(pk: ProvingKey, label: str, nth: int = 0) -> Committed:
+    return [c for c in pk.plan.system.columns if c.label == label][nth]
+
+
+class Forged(Witness):
+    """A witness over the field. ``replaced``: values of columns, or of virtual tensors about which the prover lies."""
+
+    def __init__(self, base: Prover, trace: Trace, replaced: Mapping[Node, Any]) -> None:
+        super().__init__(base.plan.system, trace)
+        for node in self.system.results.values():
+            if node.inputs:
+                self._values.pop(node, None)
+        for node, values in replaced.items():
+            array = np.asarray(values, dtype=object)
+            self._values[node] = centred(to_field(np.broadcast_to(array, node.shape)))
+
+    def _compute(self, node: Node) -> I64:
+        if not node.inputs:
+            return super()._compute(node)
+        return centred(evaluate(node, [to_field(self(n)) for n in node.inputs]))
+
+    def multiplicities(self) -> dict[Table, I64]:
+        counts = {t: np.zeros(2**t.log_size, np.int64) for t in self.system.tables}
+        for lk in self.system.lookups:
+            rows = self.rows(lk.table, lk.members)
+            counts[lk.table] += np.bincount(rows[rows != NO_ROW], minlength=2**lk.table.log_size)
+        return counts
+
+
+Hook = Callable[[str, int, bytes], bytes]
+
+
+class HookedSender(Sender):
+    """Gives every message to a hook before it is sent and absorbed: label, how many of this label came before."""
+
+    def __init__(self, transcript: Transcript, hook: Hook) -> None:
+        super().__init__(transcript)
+        self.hook = hook
+
+    def raw(self, label: str, data: bytes) -> None:
+        before = sum(name == label for name, _, _ in self.fields)
+        super().raw(label, self.hook(label, before, data))
+
+
+class RecordingTranscript(Transcript):
+    """Remembers challenges by label; ``stale`` labels give a wrong one to its owner."""
+
+    def __init__(self, stale: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.drawn: dict[str, list[Ext]] = {}
+        self.queried: dict[str, list[int]] = {}
+        self.stale = stale
+
+    def challenge(self, label: str) -> Ext:
+        value = super().challenge(label)
+        if label in self.stale:
+            value = value + 1
+        self.drawn.setdefault(label, []).append(value)
+        return value
+
+    def positions(self, label: str, count: int, bound: int) -> list[int]:
+        self.queried[label] = super().positions(label, count, bound)
+        return self.queried[label]
+
+
+@dataclass
+class Cheat:
+    """What a cheating prover does differently."""
+
+    columns: Mapping[str, Any] = field(default_factory=dict)  # by label; value, or a function of the honest one
+    nodes: Callable[[ProvingKey], Mapping[Node, Any]] = lambda pk: {}
+    trace: Callable[[Trace], None] = lambda trace: None
+    hook: Hook = lambda label, before, data: data
+    stale: frozenset[str] = frozenset()
+    prover: type[Prover] = Prover
+
+
+def cheat(source: str, how: Cheat) -> bytes:
+    """The proof that this prover makes."""
+    pk = keys(source)
+    trace = trace_of(source)
+    clean = Witness(pk.plan.system, trace)
+    replaced: dict[Node, Any] = {}
+    for label, value in how.columns.items():
+        c = column(pk, label)
+        replaced[c] = value(clean(c).astype(object)) if callable(value) else value
+    replaced.update(how.nodes(pk))
+    how.trace(trace)
+    prover = how.prover(pk, trace)
+    prover.transcript = RecordingTranscript(how.stale)
+    start_transcript(prover.transcript)
+    prover.sender = HookedSender(prover.transcript, how.hook)
+    prover.witness = Forged(prover, trace, replaced)
+    return prover.run().data
+
+
+def refused(source: str, proof: bytes, step: str, reason: str) -> None:
+    """The proof is rejected in this step for this reason."""
+    assert step in STEPS
+    with pytest.raises(Rejected) as e:
+        verifier_of(source).verify(proof)
+    assert (e.value.step, reason in e.value.reason) == (step, True), str(e.value)
+
+
+def accepted(source: str, proof: bytes) -> Statement:
+    return verifier_of(source).verify(proof)
+
+
+class _Captured(Exception):
+    pass
+
+
+def expected_target(pk: ProvingKey, messages: bytes) -> Ext:
+    """What the verifier, given the messages so far, wants <Omega, W> (with params) to be."""
+    got = ZERO
+
+    class Run(verifier._Run):
+        def open(self, root: Any, pulled: Any, contractions: Any, target: Ext) -> Any:
+            nonlocal got
+            got = target
+            raise _Captured
+
+    try:
+        Run(Verifier(pk.verifying_key), MAGIC + messages).run()
+    except _Captured:
+        return got
+    raise AssertionError("the verifier did not reach the opening")
+
+
+def ext_bytes(*values: Ext) -> bytes:
+    return b"".join(v.a.to_bytes(8, "little") + v.b.to_bytes(8, "little") for v in values)
+
+
+def exts(data: bytes) -> list[Ext]:
+    words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+    return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
