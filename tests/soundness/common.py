@@ -126,6 +126,21 @@ ADD = """
     add s, a, b
     halt
 """
+ADD_WIDE = """
+.input a : i8[4] public
+.input b : i8[4] public
+.output s public
+    add s, a, b
+    halt
+"""
+SUM_PARAM = """
+.input x : i8[2] private
+.param w : i8[2, 3] committed = {{1, -2, 3}, {4, 5, -6}}
+.output s public
+    sum r, w, axes=(1)
+    add s, r, x
+    halt
+"""
 ADD_PRIVATE = """
 .input a : i8[] private
 .input b : i8[] private
@@ -157,6 +172,8 @@ INPUTS: dict[str, dict[str, Any]] = {
     ASSERT: {"x": [1, 2], "z": [3, 4]},
     LUT: {"x": [-4, 0, 3]},
     ADD: {"a": 2, "b": 2},
+    ADD_WIDE: {"a": [1, 2, 3, 4], "b": [2, 2, 2, 2]},
+    SUM_PARAM: {"x": [1, 2]},
     ADD_PRIVATE: {"a": 2, "b": 2},
     MUL_PRIVATE: {"a": 2, "b": 2},
 }
@@ -234,6 +251,7 @@ class RecordingTranscript(Transcript):
         super().__init__()
         self.drawn: dict[str, list[Ext]] = {}
         self.queried: dict[str, list[int]] = {}
+        self.states: list[tuple[str, Ext]] = []  # all challenges in order
         self.stale = stale
 
     def challenge(self, label: str) -> Ext:
@@ -241,6 +259,7 @@ class RecordingTranscript(Transcript):
         if label in self.stale:
             value = value + 1
         self.drawn.setdefault(label, []).append(value)
+        self.states.append((label, value))
         return value
 
     def positions(self, label: str, count: int, bound: int) -> list[int]:

@@ -23,6 +23,7 @@ SOURCES = {
     "lut": c.LUT,
     "argmax": c.ARGMAX,
     "no lookups": c.ADD,
+    "sum of a param": c.SUM_PARAM,
 }
 BYTES = {"magic", "witness root", "key digest", "statement", "witness path", "params path"}  # all else: elements of F
 

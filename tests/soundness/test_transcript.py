@@ -1,0 +1,157 @@
+"""Inventory of the transcript: what is absorbed and drawn, in which order and size, equal on both sides.
+
+``transcript_inventory.txt`` holds it for small programs. A change of the protocol changes it: read the difference,
+then write the file anew with ``BLESS_TRANSCRIPT=1``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from prover.prove import Prover
+from prover.verifier import verify as verifier
+from tests.soundness import common as c
+
+GOLDEN = Path(__file__).with_name("transcript_inventory.txt")
+LOGGED = {"params, lookups and contractions": c.DENSE, "no lookups": c.ADD_WIDE, "a reduction of params": c.SUM_PARAM}
+EVERY = [
+    *(c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.DOT, c.TWO_DOTS, c.MUL_PRIVATE),
+    *(c.RESCALE, c.SELECT, c.ARGMAX, c.LOOP, c.LUT, c.ADD, c.ADD_WIDE),
+]
+
+Log = list[tuple[str, str, int]]
+
+
+def logs(source: str) -> tuple[Log, Log]:
+    prover = Prover(c.keys(source), c.trace_of(source))
+    run = verifier._Run(c.verifier_of(source), prover.run().data)
+    run.run()
+    return prover.transcript.log, run.transcript.log
+
+
+def inventory() -> str:
+    """One line per message; repeated lines are counted."""
+    lines = []
+    for title, source in LOGGED.items():
+        lines.append(f"# {title}")
+        lines += [f"{kind:<9} {label:<28} {size}" for kind, label, size in logs(source)[1]]
+    return "\n".join(lines) + "\n"
+
+
+def test_inventory():
+    found = inventory()
+    if os.environ.get("BLESS_TRANSCRIPT") == "1":
+        GOLDEN.write_text(found)
+    assert found.splitlines() == GOLDEN.read_text().splitlines()
+
+
+@pytest.mark.parametrize("source", EVERY)
+def test_both_sides_agree(source):
+    prover, run = logs(source)
+    assert prover == run
+
+
+@pytest.mark.parametrize("source", EVERY)
+def test_every_message_is_absorbed(source):
+    """The absorbed messages are the proof's fields, in order; what the proof does not carry is named here."""
+    log = [(label, size) for kind, label, size in logs(source)[1] if kind == "absorb"]
+    carried = [x for x in log if x[0] not in ("protocol", "program", "trace cells")]
+    assert carried == [(label, size) for label, _, size in c.honest(source).fields[1:]]
+    assert log[0][0] == "protocol"
+    assert [x for x in log if x[0] in ("program", "trace cells")] == [
+        ("program", 32),
+        ("trace cells", c.keys(source).plan.trace_cells),
+    ]
+
+
+# A challenge, and what must have been absorbed (all of it, where messages repeat) before the first one is drawn.
+STATEMENT = ("protocol", "witness root", "key digest", "statement", "program", "trace cells")
+OBLIGATIONS: dict[str, tuple[str, ...]] = {
+    "alpha": STATEMENT,
+    "beta": STATEMENT,
+    "lookup lambda": ("lookup root",),
+    "equation point": STATEMENT,
+    "gamma": ("lookup root", "lookup round", "lookup values"),
+    "contraction challenge": ("contraction sum",),
+    "eta": ("contraction sum", "contraction round", "contraction values"),
+    "params reduction challenge": ("contraction values", "params reduction sum"),
+    "opening challenge": ("contraction values", "params reduction values", "param values"),
+    "witness positions": ("opening round", "opening value", "witness row"),
+    "params gamma": ("params reduction values", "param values"),
+    "params challenge": ("params reduction values", "param values"),
+    "params delta": ("params round", "params values"),
+    "params positions": ("params values", "params row"),
+}
+# A challenge that follows a message of its own round, and one that follows another challenge.
+ROUNDS = {
+    "lookup round": "lookup challenge",
+    "lookup values": "lookup merge",
+    "contraction round": "contraction challenge",
+    "params reduction round": "params reduction challenge",
+    "opening round": "opening challenge",
+    "params round": "params challenge",
+}
+BEFORE = [
+    ("alpha", "beta"),
+    ("beta", "lookup lambda"),
+    ("lookup merge", "equation point"),
+    ("lookup merge", "gamma"),
+    ("equation point", "gamma"),
+    ("gamma", "contraction challenge"),
+    ("contraction challenge", "eta"),
+    ("eta", "opening challenge"),
+    ("params gamma", "params challenge"),
+    ("params challenge", "params delta"),
+    ("params delta", "params positions"),
+]
+
+
+@pytest.mark.parametrize("source", EVERY)
+def test_challenges_come_after_what_they_depend_on(source):
+    log = logs(source)[1]
+    absorbed: dict[str, list[int]] = {}
+    drawn: dict[str, list[int]] = {}
+    for i, (kind, label, _) in enumerate(log):
+        (absorbed if kind == "absorb" else drawn).setdefault(label, []).append(i)
+    assert set(drawn) <= set(OBLIGATIONS) | set(ROUNDS.values())
+    for challenge, needed in OBLIGATIONS.items():
+        for label in needed:
+            if challenge in drawn and label in absorbed:
+                assert absorbed[label][-1] < drawn[challenge][0], f"{challenge} before {label}"
+    for label, challenge in ROUNDS.items():
+        for i in absorbed.get(label, ()):
+            assert log[i + 1][:2] == ("challenge", challenge), f"{label} is not followed by its challenge"
+    for first, second in BEFORE:
+        if first in drawn and second in drawn:
+            assert drawn[first][-1] < drawn[second][0], f"{second} before {first}"
+
+
+def test_all_obligations_are_seen():
+    """The programs together draw every challenge that is listed."""
+    seen = {label for source in EVERY for kind, label, _ in logs(source)[1] if kind == "challenge"}
+    assert (set(OBLIGATIONS) | set(ROUNDS.values())) - seen == set()
+
+
+@pytest.mark.parametrize("source", [c.DENSE, c.LOOP])
+def test_every_challenge_depends_on_every_earlier_message(source):
+    """Two runs that differ in one message share no later challenge."""
+    fields = c.honest(source).fields[1:]
+    for k in (0, 2, 3, len(fields) // 2, 2 * len(fields) // 3):
+
+        def hook(label: str, before: int, data: bytes, k: int = k, count: list[int] = [-1]) -> bytes:  # noqa: B006
+            count[0] += 1
+            return bytes([data[0] ^ 1]) + data[1:] if count[0] == k else data
+
+        one, other = c.RecordingTranscript(), c.RecordingTranscript()
+        for transcript, change in ((one, False), (other, True)):
+            prover = Prover(c.keys(source), c.trace_of(source))
+            prover.transcript = transcript
+            c.start_transcript(transcript)
+            prover.sender = c.HookedSender(transcript, hook if change else lambda label, before, data: data)
+            prover.run()
+        same = [i for i, (a, b) in enumerate(zip(one.states, other.states, strict=False)) if a == b]
+        assert same == list(range(len(same)))
+        assert len(same) < len(one.states)
