@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prover.commitment import Commitment, commit_params, stored_matrix
+from prover.commitment import Commitment, commit, commit_params, stored_matrix
 from prover.field import U64, P
 from prover.keys import ProvingKey, params_matrix, setup
 from prover.protocol import absorb_statement, encode_statement

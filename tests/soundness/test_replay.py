@@ -1,8 +1,8 @@
 """Weak Fiat-Shamir: attacks that a transcript with one message left out would admit, and the real one does not.
 
 Each attack knows a challenge before it sends what the challenge must depend on. With the message left out of the hash
-(on both sides) the false statement is accepted, which shows that the attack is right; with the real transcript the guessed
-challenge is stale and the same attack is rejected.
+(on both sides) the false statement is accepted, which shows that the attack is right; with the real transcript the
+guessed challenge is stale and the same attack is rejected.
 """
 
 from __future__ import annotations
