@@ -3,10 +3,10 @@
     python -m programs.generate lenet5 --out build/          one of: see NETWORKS, `rnn`, `life`
     python -m programs.generate rnn --steps 1000 --out build/
 
-Writes ``NAME.tasm``, ``NAME.safetensors`` and ``NAME.inputs.npz``. Weights are random 16-bit integers, scaled layer by layer
-on the example input so that every activation has a standard deviation of about ``SPREAD``: it uses its 16 bits and hardly
-saturates. Every layer is a product, a bias and ``rescale`` to i16; max pooling comes before ReLU, with which it commutes
-(a quarter of the ReLUs); average pooling is a sum at four times the scale, which is linear.
+Writes ``NAME.tasm``, ``NAME.safetensors`` and ``NAME.inputs.npz``. Weights are random 16-bit integers, scaled layer
+by layer on the example input so that every activation has a standard deviation of about ``SPREAD``: it uses its 16
+bits and hardly saturates. Every layer is a product, a bias and ``rescale`` to i16; max pooling comes before ReLU,
+with which it commutes (a quarter of the ReLUs); average pooling is a sum at four times the scale, which is linear.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def network(name: str, pool: str | None = None, seed: int = 0) -> Network:
 
 
 def looping(name: str, steps: int, folder: Path) -> Path:
-    """``rnn`` or ``life`` with another number of steps, as ``NAME_STEPS.tasm``. At most 1000 rows are read by ``rnn``."""
+    """``rnn`` or ``life`` with another number of steps, as ``NAME_STEPS.tasm``; ``rnn`` at most 1000."""
     target = f"{name}_{steps}"
     text = (HERE / f"{name}.tasm").read_text()
     text = re.sub(r"(?m)^(\.const\s+STEPS\s*=\s*)\d+", rf"\g<1>{steps}", text).replace(
@@ -231,8 +231,7 @@ def main() -> None:
         return
     net = network(options.name, options.pool, options.seed)
     path = net.write(options.out)
-    saturated = float(np.mean((net.value == 32767) | (net.value == -32768)))
-    print(f"{path}: {net.parameters} parameters; output in {net.value.min()}..{net.value.max()}, {saturated:.0%} saturated")
+    print(f"{path}: {net.parameters} parameters, output in {net.value.min()}..{net.value.max()}")
 
 
 if __name__ == "__main__":

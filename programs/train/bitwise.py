@@ -2,8 +2,8 @@
 
     python -m programs.train.bitwise        (needs scikit-learn, the optional extra `train`)
 
-Pixels above 7 become bits, a row of 8 pixels one byte. Prototypes of a digit: the medians (bit by bit) of k-means clusters of its
-training images, in the Hamming distance.
+Pixels above 7 become bits, a row of 8 pixels one byte. Prototypes of a digit are the k-medians of its training images
+in the Hamming distance.
 """
 
 from __future__ import annotations

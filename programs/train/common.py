@@ -3,6 +3,9 @@
 Fixed point: a tensor at scale ``s`` holds ``round(value * 2^s)``. A linear layer multiplies activations at scale ``s``
 by weights at scale ``k``; its accumulator has scale ``s + k``, and ``rescale acc, 16`` brings it to ``s + k - 16``. One
 shift for all layers keeps the proof to one range table, so ``k`` alone sets the scale of the next activation.
+
+Training is seeded. Float sums still depend on the processor and the number of BLAS threads, so a rerun elsewhere can
+end in other weights; those in the repository were made with OPENBLAS_NUM_THREADS=1.
 """
 
 from __future__ import annotations

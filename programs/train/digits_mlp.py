@@ -77,7 +77,8 @@ def main() -> None:
     hidden = np.maximum(rescale(xti @ q["w1"].astype(np.int64) + q["b1"], SHIFT_1), 0)
     scores = rescale(hidden @ q["w2"].astype(np.int64) + q["b2"], SHIFT)
     floats = np.maximum(xt @ w["w1"] + w["b1"], 0) @ w["w2"] + w["b2"]
-    print(f"float accuracy {np.mean(floats.argmax(1) == yt):.4f}, 16-bit accuracy {np.mean(scores.argmax(1) == yt):.4f}")
+    right = [float(np.mean(s.argmax(1) == yt)) for s in (floats, scores)]
+    print(f"float accuracy {right[0]:.4f}, 16-bit accuracy {right[1]:.4f}")
     print(f"scales: w1 {k1}, hidden {s1}, w2 {k2}, logits {s1 + k2 - SHIFT}; largest hidden value {hidden.max()}")
     save("digits_mlp", q)
     np.savez_compressed(PROGRAMS / "digits_test.npz", images=xti.astype(np.uint8), labels=yt.astype(np.uint8))

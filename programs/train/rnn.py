@@ -2,8 +2,8 @@
 
     python -m programs.train.rnn        (needs scikit-learn, the optional extra `train`)
 
-Step t reads one row of 8 pixels: ``h = hardtanh(x W + h U + b)``, hardtanh(z) = min(max(z, -1), 1); the scores of the ten
-digits are ``h V + c``. Images follow each other without a break, 8 steps each; the network is trained to name, at the
+Step t reads one row of 8 pixels: ``h = hardtanh(x W + h U + b)``, hardtanh(z) = min(max(z, -1), 1); the ten scores
+are ``h V + c``. Images follow each other without a break, 8 steps each; the network is trained to name, at the
 last row of every image, the image just read, so it must forget the ones before. It then runs for any number of steps.
 
 In the integer network h has scale 15, so that the saturation of ``rescale`` *is* hardtanh.

@@ -1,6 +1,6 @@
 """Write ``lib/tables.npz``, the tables of ``lib/nn.tasm``.
 
-    python -m programs.train.tables
+python -m programs.train.tables
 """
 
 from __future__ import annotations
