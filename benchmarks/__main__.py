@@ -86,4 +86,8 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was measured until then is kept", file=sys.stderr)
+        sys.exit(130)
