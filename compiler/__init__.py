@@ -16,7 +16,8 @@ it gets and may use:
 
 - ``n``: inputs and outputs (ONNX names, '' where absent), ``n.attr(name, default)``, ``n.version``.
 - ``c.operand(name)``: a ``Tensor`` (``real = scale * integer``), or a float64 array if it is constant.
-  ``c.tensor(name)``: a Tensor in any case. ``c.const(name)``: the array or None; ``c.ints(n, i, what)``: constant integers or a refusal.
+  ``c.tensor(name)``: a Tensor in any case. ``c.const(name)``: the array or None. ``c.ints(n, i, what)``: constant
+  integers, or a refusal.
 - ``c.shape(name)``, ``c.peak(name)``, ``c.value(name)``, ``c.is_float(name)``: what the float model showed.
 - ``c.emit(op, *tensors, scale=..., **attributes)``: one instruction; ``scale`` is the result's (default: the first
   source's). ``x.type.lo/hi``: its proven interval, ``x.values``: its integers on the samples, ``x.peak``.

@@ -33,6 +33,7 @@ Floats = npt.NDArray[np.float64]
 SHIFT = 16  # bits that one lookup of a remainder takes
 SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a longer shift
 MAX_SHIFT = 48
+COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
 LIMIT = 2**61
 
 
@@ -97,7 +98,7 @@ class Numerics:
 
     @staticmethod
     def _top(bits: int) -> int:
-        return 2 ** (bits - 1) - 1
+        return (1 << (bits - 1)) - 1
 
     def unit(self, peak: float, bound: float = math.inf) -> float:
         """The scale that a narrow tensor gets: for reals up to ``peak`` on the samples, and ``bound`` at all."""
@@ -146,20 +147,24 @@ class Numerics:
 
     # ---- sums of differently scaled tensors ------------------------------------------------------------------------
 
-    def align(self, operands: Sequence[Tensor | Array], peak: float) -> list[Tensor]:
+    def align(self, operands: Sequence[Tensor | Array], peak: float, bound: float = math.inf) -> list[Tensor]:
         """The operands (tensors, or constants as real arrays) at one scale, wide and exact up to 2^-2 units of a
-        result that reaches ``peak``. Tensors of equal scale stay as they are if the constants allow it."""
+        result that reaches ``peak`` on the samples and ``bound`` at all. Tensors of equal scale stay as they are if the
+        constants allow it."""
         tensors = [x for x in operands if isinstance(x, Tensor)]
         constants = [np.asarray(x, np.float64) for x in operands if not isinstance(x, Tensor)]
         if not tensors:
-            s = self.unit(peak)
+            s = self.unit(peak) / 2**SHIFT
             return [self.constant(x, s) for x in constants]
         s = tensors[0].scale
         if all(t.scale == s for t in tensors) and all(_integral(x / s) for x in constants):
             return [x if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
-        target = self.unit(peak) / 2**SHIFT
-        base = max(tensors, key=lambda t: (t.bound > 2**SHIFT, t.bound if t.bound > 2**SHIFT else t.scale))
-        s = base.scale / max(1, min(math.ceil(base.scale / target), 2**24))
+        target = self.unit(peak, bound) * SLACK / 2**SHIFT
+        wide = [t for t in tensors if t.bound >= 2**SHIFT]
+        base = max(wide, key=lambda t: t.bound) if wide else max(tensors, key=lambda t: t.scale)
+        s = base.scale
+        if s > target * COARSE:
+            s /= min(math.floor(s / target), 2**24)
         return [self._at(x, s, target) if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
 
     def _at(self, x: Tensor, scale: float, target: float) -> Tensor:
@@ -179,7 +184,7 @@ class Numerics:
         x = self.narrow(x, min(self.precision.activations, 16))
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
         with np.errstate(all="ignore"):
-            y = np.asarray(f(rows * x.scale), np.float64)
+            y = np.asarray(f((rows * x.scale).astype(np.float64)), np.float64)
         top = self._top(self.precision.activations)
         if scale is None:
             seen = np.zeros(len(rows), bool)

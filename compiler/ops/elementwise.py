@@ -14,8 +14,9 @@ def total(c: Context, n: Node, signs: tuple[int, ...]) -> Tensor:
     """``sum sign * input``, broadcasting: real inputs at one scale, integers exactly."""
     out = n.outputs[0]
     if c.is_float(out):
-        peak = max(c.peak(out), *(c.peak(i) for i in n.inputs)) / 4 if c.peak(out) == 0 else c.peak(out)
-        parts = c.align([c.operand(i) for i in n.inputs], peak)
+        operands = [c.operand(i) for i in n.inputs]
+        bound = sum(x.bound * x.scale if isinstance(x, Tensor) else float(np.abs(x).max(initial=0)) for x in operands)
+        parts = c.align(operands, c.peak(out) or bound / 4, bound)
     else:
         parts = [c.tensor(i) for i in n.inputs]
     acc = parts[0] if signs[0] > 0 else c.emit("neg", parts[0])

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import vm
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+import vm
 from compiler import CompiledModel, compile_model, load
 
 Array = np.ndarray[Any, np.dtype[Any]]
