@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from isa.errors import SyurmyError
+from prover import protocol
 from prover.field import P
 from prover.keys import VerifyingKey
 from prover.transcript import Rejected
@@ -176,6 +177,25 @@ def test_splices():
         for proof in (one.data[:offset] + other[offset:], other[:offset] + one.data[offset:]):
             if proof not in (one.data, other):
                 must_reject(source, proof)
+
+
+def test_grinding_nonce(monkeypatch):
+    """Large proofs carry a nonce; small ones do here."""
+    monkeypatch.setattr(protocol, "GRINDING_LEAVES", 0)
+    source = c.RESCALE
+    proof = c.Prover(c.keys(source), c.trace_of(source)).run()
+    assert c.accepted(source, proof.data)
+    at = next(o for name, o, _ in proof.fields if name == "grinding nonce")
+    for place in range(at, at + 8):
+        changed = bytearray(proof.data)
+        changed[place] ^= 1
+        with pytest.raises(Rejected) as e:
+            c.accepted(source, bytes(changed))
+        assert (e.value.step, e.value.reason) == ("lookup", "the grinding nonce does not hold")
+    without = proof.data[:at] + proof.data[at + 8 :]
+    must_reject(source, without, "lookup")
+    monkeypatch.undo()
+    must_reject(source, proof.data, "lookup")
 
 
 # ---- keys ------------------------------------------------------------------------------------------------------------
