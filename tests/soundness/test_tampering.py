@@ -226,3 +226,17 @@ def test_damaged_verifying_keys(name):
     for size in (0, 1, 18, 100, len(key)):
         unusable(rng.randbytes(size), proof)
         unusable(key[:18] + rng.randbytes(size), proof)
+
+
+def test_keys_of_long_linear_chains():
+    """A key costs time and stack in proportion to its program: no walk over all paths of the graph."""
+    step = "    transpose t, r\n    add r, r, t\n    reshape r, r, (4)\n    reshape r, r, (2, 2)\n"
+    doubling = (
+        ".input x : i8[2, 2] private\n.output y public\n    mov r, x\n" + step * 24 + "    mul y, r, x\n    halt\n"
+    )
+    turning = "    transpose r, r\n    reshape r, r, (2, 3)\n" * 700
+    deep = f".input x : i8[2, 3] private\n.output y public\n    mov r, x\n{turning}    mul y, r, x\n    halt\n"
+    for source in (deep, doubling):
+        start = time.perf_counter()
+        c.verifier_of(source)
+        assert time.perf_counter() - start < 10
