@@ -113,7 +113,7 @@ class Emitter:
         dtype = smallest_dtype(lo, hi)
         if not values.size or dtype is None:
             raise Unsupported(f"a constant of shape {list(values.shape)} in [{lo}, {hi}]", "1 or more entries in i64")
-        array = np.ascontiguousarray(values.astype(f"<i{dtype.bits // 8}"))
+        array = np.array(values, f"<i{dtype.bits // 8}", order="C")
         key = ("param", array.dtype.str, array.shape, array.tobytes())
         if key not in self._shared:
             name = self.fresh(label)

@@ -123,7 +123,7 @@ def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str,
 
     try:
         evaluator = ReferenceEvaluator(model)
-        found = evaluator.run(None, dict(feeds), intermediate=True)
+        found: Any = evaluator.run(None, dict(feeds), intermediate=True)
     except Exception as e:  # any error of any operator
         raise ModelError(
             f"the model does not run on the sample input: {type(e).__name__}: {str(e)[:300]}", code="M108"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.inliner
+import onnx.shape_inference
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
@@ -50,6 +52,8 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     _check_weights(copy.graph)
     _fix_shapes(copy.graph, shapes or {})
     try:
+        with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
+            copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
@@ -95,7 +99,7 @@ def _has_body(op: str, domain: str) -> bool:
         schema = onnx.defs.get_schema(op, domain=domain)
     except onnx.defs.SchemaError:
         return False
-    return bool(schema.has_function or schema.has_context_dependent_function)
+    return any(getattr(schema, kind, False) for kind in ("has_function", "has_context_dependent_function"))
 
 
 def _too_large(path: Path, size: int) -> ModelError:

@@ -54,7 +54,7 @@ class Numerics:
     def __init__(self, out: Emitter, precision: Precision) -> None:
         self.out = out
         self.precision = precision
-        self._narrowed: dict[tuple[str, int], Tensor] = {}
+        self._narrowed: dict[tuple[str, int], tuple[Tensor, float]] = {}  # with the ratio of scales
 
     # ---- instructions --------------------------------------------------------------------------------------------
 
@@ -117,9 +117,10 @@ class Numerics:
             want = max(x.peak * self.precision.margin, 1)
             safe = x.bound <= want * 2**self.precision.headroom and x.bound <= top << SHIFT
             factor = min(1.0, top / (x.bound if safe else want))
-            self._narrowed[x.name, bits] = self.rescale(x.scaled(1.0), factor, DType(f"i{bits}"))
-        y = self._narrowed[x.name, bits]
-        return y.scaled(y.scale * x.scale)
+            y = self.rescale(x, factor, DType(f"i{bits}"))
+            self._narrowed[x.name, bits] = y, y.scale / x.scale
+        y, ratio = self._narrowed[x.name, bits]
+        return y.scaled(ratio * x.scale)
 
     def rescale(self, x: Tensor, factor: float, dtype: DType) -> Tensor:
         """``round(x * f)``, saturated to ``dtype``, f the largest multiplier / 2^shift up to ``factor`` that costs

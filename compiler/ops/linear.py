@@ -48,7 +48,7 @@ def weights(
     if (m == RATIO).all():
         return c.constant(w, unit, label), None
     multiplier = c.out.param(m.reshape(-1).astype(np.int64), 1.0, f"{label}.m")
-    return c.constant(w / (m / RATIO), unit / RATIO, label), multiplier
+    return c.constant(w / (m / RATIO), unit, label).scaled(unit / RATIO), multiplier
 
 
 def plus(c: Context, acc: Tensor, bias: Tensor | Floats | None, peak: float) -> Tensor:
