@@ -65,6 +65,10 @@ class Graph:
     values: Mapping[str, Value]
     samples: Mapping[str, Sequence[Array]] = field(repr=False)
 
+    def readers(self, name: str) -> list[str]:
+        """Operators of the nodes that read a tensor."""
+        return [n.op for n in self.nodes if name in n.inputs]
+
     def uses(self, name: str) -> int:
         """How many inputs of nodes and model outputs read a tensor."""
         return sum(n.inputs.count(name) for n in self.nodes) + self.outputs.count(name)
@@ -133,12 +137,12 @@ def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str,
 
 def _refuse_dynamic(graph: onnx.GraphProto) -> None:
     """Random operators, and results whose shape is data unless they fold."""
-    fixed = {t.name for t in graph.initializer}
+    fixed: dict[str, Any] = {t.name: None for t in graph.initializer}
     problems = []
     for n in graph.node:
         constant = _constant(n, fixed)
         if constant:
-            fixed.update(n.output)
+            fixed.update(dict.fromkeys(n.output))
         if n.op_type in RANDOM:
             problems.append(Problem(n.name or n.op_type, n.op_type, "random values", "pass them as an input"))
         elif n.op_type in DYNAMIC and not constant:
@@ -149,9 +153,11 @@ def _refuse_dynamic(graph: onnx.GraphProto) -> None:
         raise UnsupportedModel(problems)
 
 
-def _constant(n: onnx.NodeProto, constants: Any) -> bool:
+def _constant(n: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
     if n.op_type in ("Constant", "Shape", "Size"):
         return True
+    if n.op_type == "DequantizeLinear" and np.size(constants.get(n.input[1], ())) == 1:
+        return False  # quantised weights stay integers at the model's own scale
     subgraphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in n.attribute)
     return not subgraphs and n.op_type not in RANDOM and all(not i or i in constants for i in n.input)
 

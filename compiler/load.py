@@ -180,8 +180,8 @@ def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
         if i.name in shapes:
             given = [int(d) for d in shapes[i.name]]
             if t.HasField("shape"):
-                dims = [d.dim_value if d.HasField("dim_value") else None for d in t.shape.dim]
-                if len(dims) != len(given) or any(d not in (None, 0, g) for d, g in zip(dims, given, strict=True)):
+                dims = [max(d.dim_value, 0) for d in t.shape.dim]  # 0: not fixed (some exporters write -1)
+                if len(dims) != len(given) or any(d not in (0, g) for d, g in zip(dims, given, strict=True)):
                     shown = [d or "?" for d in dims]
                     raise ModelError(f"input '{i.name}' is {shown}, the shape given is {given}", code="M107")
             t.shape.CopyFrom(onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension(dim_value=d) for d in given]))
@@ -193,9 +193,11 @@ def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
             fixed = d.HasField("dim_value") and d.dim_value > 0
             if not fixed and (k == 0 or "batch" in d.dim_param.lower()):
                 d.dim_value = 1
-        if any(not d.dim_value for d in t.shape.dim):
+        if any(d.dim_value < 1 for d in t.shape.dim):
             open_inputs.append(i.name)
-            wanted.append(f"--shape {i.name}={','.join(str(d.dim_value or '?') for d in t.shape.dim)}")
+            wanted.append(
+                f"--shape {i.name}={','.join(str(d.dim_value) if d.dim_value > 0 else '?' for d in t.shape.dim)}"
+            )
     if open_inputs:
         raise ModelError(
             f"the shape of {', '.join(open_inputs)} is not fixed", code="M107", help=f"give {' '.join(wanted)}"

@@ -35,6 +35,7 @@ SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a lo
 MAX_SHIFT = 48
 COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
 LIMIT = 2**61
+SAME = 2**-22  # scales that differ by float32 rounding are the same
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Numerics:
             s = self.unit(peak) / 2**SHIFT
             return [self.constant(x, s) for x in constants]
         s = tensors[0].scale
-        if all(t.scale == s for t in tensors) and all(_integral(x / s) for x in constants):
+        if all(abs(t.scale - s) <= SAME * s for t in tensors) and all(_integral(x / s) for x in constants):
             return [x if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
         target = self.unit(peak, bound) * SLACK / 2**SHIFT
         wide = [t for t in tensors if t.bound >= 2**SHIFT]

@@ -111,8 +111,10 @@ def _integer(c: Context, n: Node, x: Tensor) -> Tensor:
 
 @lowering("Relu")
 def relu(c: Context, n: Node) -> Result:
+    """On the narrowed source. A quantisation of the model's own must see the exact value: before it, on the source."""
     x = c.tensor(n.inputs[0])
-    return c.emit("relu", c.narrow(x) if c.is_float(n.inputs[0]) else x)
+    exact = not c.is_float(n.inputs[0]) or set(c.graph.readers(n.outputs[0])) == {"QuantizeLinear"}
+    return c.emit("relu", x if exact else c.narrow(x))
 
 
 @lowering("Clip")

@@ -86,8 +86,7 @@ def check(
 ) -> CompiledModel:
     """Compiles ``op`` (or nodes) calibrated on ``inputs`` and asserts that every output is within ``tolerance`` of the
     reference, relative to the output's peak (or ``peak``, where outputs cancel); integers and booleans must be equal.
-    ``order``: names of the node's
-    inputs, by default inputs, then constants."""
+    ``order``: names of the node's inputs, by default inputs, then constants. ``runtime``: see ``evaluated``."""
     nodes = (
         [helper.make_node(op, list(order or (*inputs, *(constants or {}))), list(outputs), **attributes)]
         if isinstance(op, str)
