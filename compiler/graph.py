@@ -92,7 +92,7 @@ def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Gra
         else:
             nodes.append(_node(n, k, versions))
     outputs = tuple(o.name for o in model.graph.output)
-    nodes = _live(nodes, outputs)
+    nodes = live(nodes, outputs)
     inputs = tuple(i.name for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer})
     merged = {name: [np.asarray(o[name]) for o in observed] for name in first}
     values = {name: _value(xs) for name, xs in merged.items()}
@@ -183,7 +183,8 @@ def _attribute(value: Any) -> Any:
     return value
 
 
-def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
+def live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
+    """The nodes that an output needs."""
     needed, kept = set(outputs), []
     for n in reversed(nodes):
         if needed.intersection(n.outputs):

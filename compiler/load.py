@@ -182,8 +182,8 @@ def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
             if t.HasField("shape"):
                 dims = [max(d.dim_value, 0) for d in t.shape.dim]  # 0: not fixed (some exporters write -1)
                 if len(dims) != len(given) or any(d not in (0, g) for d, g in zip(dims, given, strict=True)):
-                    shown = [d or "?" for d in dims]
-                    raise ModelError(f"input '{i.name}' is {shown}, the shape given is {given}", code="M107")
+                    found = [d or "?" for d in dims]
+                    raise ModelError(f"input '{i.name}' is {found}, the shape given is {given}", code="M107")
             t.shape.CopyFrom(onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension(dim_value=d) for d in given]))
         elif not t.HasField("shape"):
             open_inputs.append(i.name)

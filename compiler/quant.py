@@ -10,8 +10,9 @@ accumulator are about one unit of the narrowed tensor. A fixed-point multiplier 
 approximated: the result's scale is *defined* by shift and multiplier.
 
 Where the static bound (L1 norms of the weights) exceeds what the samples reach by at most ``headroom`` bits, the scale
-covers the bound and nothing can saturate; otherwise it covers ``margin`` times the samples' peak, and ``rescale``
-saturates beyond: defined, and proven.
+covers the bound and nothing can saturate. Where a third of the bound does, the scale covers that third: ``rescale``
+saturates beyond (defined, and proven), and what is cut off fits one lookup each way. Otherwise the scale covers
+``margin`` times the samples' peak.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a lo
 MAX_SHIFT = 48
 COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
 LIMIT = 2**61
+SATURATED = 3  # top * 3 is less than 2^16 beyond top, for 16 bits
 SAME = 2**-22  # scales that differ by float32 rounding are the same
 
 
@@ -104,9 +106,14 @@ class Numerics:
     def unit(self, peak: float, bound: float = math.inf) -> float:
         """The scale that a narrow tensor gets: for reals up to ``peak`` on the samples, and ``bound`` at all."""
         want = peak * self.precision.margin
-        if bound <= want * 2**self.precision.headroom:
-            want = max(bound, want)
-        return (want or 1.0) / self._top(self.precision.activations)
+        return (self._covered(want, bound) or 1.0) / self._top(self.precision.activations)
+
+    def _covered(self, want: float, bound: float) -> float:
+        """What the largest integer stands for: the bound, a third of it, or ``want``, the first within headroom."""
+        for part in (1, SATURATED):
+            if bound / part <= want * 2**self.precision.headroom:
+                return max(bound / part, want)
+        return want
 
     def narrow(self, x: Tensor, bits: int | None = None) -> Tensor:
         """``x`` in ``bits`` bits (the activations' width): itself where its interval fits, else rescaled."""
@@ -116,9 +123,10 @@ class Numerics:
             return x
         if (x.name, bits) not in self._narrowed:
             want = max(x.peak * self.precision.margin, 1)
-            safe = x.bound <= want * 2**self.precision.headroom and x.bound <= top << SHIFT
-            factor = min(1.0, top / (x.bound if safe else want))
-            y = self.rescale(x, factor, DType(f"i{bits}"))
+            covered = self._covered(want, x.bound)
+            if covered > top << SHIFT >= want:
+                covered = want  # a shift of 16 bits is worth more than a saturation saved
+            y = self.rescale(x, min(1.0, top / covered), DType(f"i{bits}"))
             self._narrowed[x.name, bits] = y, y.scale / x.scale
         y, ratio = self._narrowed[x.name, bits]
         return y.scaled(ratio * x.scale)

@@ -346,6 +346,25 @@ def test_composed_layers_stay_accurate() -> None:
     check(nodes, {"x": floats(rng, 1, 6, d)}, c, tolerance=5e-4)
 
 
+def test_pointwise_expressions_become_one_table() -> None:
+    """Hard swish, SiLU and GELU as exporters write them: as many lookups as entries."""
+    node, rng = helper.make_node, np.random.default_rng(4)
+    hard = [node("Add", ["x", "three"], ["a"]), node("Clip", ["a", "zero", "six"], ["b"]),
+            node("Mul", ["x", "b"], ["m"]), node("Div", ["m", "six"], ["y"])]  # fmt: skip
+    silu = [node("Sigmoid", ["x"], ["s"]), node("Mul", ["x", "s"], ["y"])]
+    gelu = [node("Div", ["x", "root"], ["d"]), node("Erf", ["d"], ["e"]), node("Add", ["e", "one"], ["p"]),
+            node("Mul", ["x", "p"], ["q"]), node("Mul", ["q", "half"], ["y"])]  # fmt: skip
+    c = {
+        k: np.float32(v)
+        for k, v in {"three": 3, "zero": 0, "six": 6, "root": math.sqrt(2), "one": 1, "half": 0.5}.items()
+    }
+    for nodes in (hard, silu, gelu):
+        done = check(nodes, {"x": floats(rng, 2, 50) * 3}, {k: v for n in nodes for k, v in c.items() if k in n.input})
+        assert sum(r.lookups for r in done.rows) == 100
+    both = [*silu, node("Add", ["s", "y"], ["z"])]  # an inner tensor that is read elsewhere
+    check(both, {"x": floats(rng, 2, 50)}, outputs=("s", "z"))
+
+
 def test_every_lowering_is_registered_once() -> None:
     assert len(operators()) >= 75
     assert len(set(operators())) == len(operators())
