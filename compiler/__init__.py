@@ -1,8 +1,9 @@
 """From ONNX to the instruction set: load, observe, lower, emit.
 
 ``load`` checks the file, fixes shapes, simplifies and inlines functions; ``graph.build`` runs the float model on
-samples and folds what no input reaches; ``fuse`` turns pointwise chains into tables; ``lower`` walks the nodes and calls one lowering each, which emits typed
-instructions (``emit``) through fixed-point helpers (``quant``); ``package`` writes the files and reads them back.
+samples and folds what no input reaches; ``fuse`` turns pointwise chains into tables; ``lower`` walks the nodes and
+calls one lowering each, which emits typed instructions (``emit``) through fixed-point helpers (``quant``); ``package``
+writes the files and reads them back.
 
 **Adding a lowering.** Put a function into the family's file under ``compiler/ops`` (a new file is found by itself)::
 
