@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from isa.builder import Builder, ConstraintSystem
 from isa.dataflow import DEFAULT_MAX_STEPS
 from isa.errors import ConstraintError
-from isa.graph import Committed, Equation, Lookup, Product, Table
+from isa.graph import Committed, Equation, Lookup, Node, Product, Table
 from isa.program import Program
 from prover.claims import Sweep, Term, eq_term, point_bits
 from prover.code import (
@@ -24,6 +24,9 @@ from prover.code import (
 from prover.field import P, log2_ceil
 from prover.layout import MatrixLayout, stack
 from prover.weights import Coordinate, WeightSpace, padded
+
+MAX_TERMS = 256  # on one tensor in one sweep
+MAX_TRACE_CELLS = 2**34  # each is hashed
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ class Plan:
         if system.params:
             shapes = [(name, node.shape) for name, node in system.params.items()]
             params = MatrixLayout(shapes, MIN_PARAMS_LOG_ENTRIES, choose_params_shape)
+        if system.trace_cells() > MAX_TRACE_CELLS:
+            raise ConstraintError("the execution writes more than 2^34 tensor entries", code="C111")
         plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations)
         if plan.used_leaves >= 2**32:
             raise ConstraintError("more than 2^32 lookups in one proof")
@@ -119,9 +124,11 @@ def _blocks(system: ConstraintSystem) -> list[Block]:
 
 
 def commit_inseparable(builder: Builder) -> None:
-    """Commit, in their own shape, the products whose weights would mix labels of different kinds (protocol section 4).
+    """Commit, in their own shape, the products whose weights would mix labels of different kinds (protocol section 4),
+    and linear images on which more than ``MAX_TERMS`` terms would meet (they could double with every layer).
 
-    Runs the sweep without values until every product that is left receives separable weights.
+    Runs the sweep without values until none is left. Without values no two sums of weights count as equal, so the
+    protocol's sweep never meets more terms than this one.
     """
     system = builder.system
     space = WeightSpace(dry=True)
@@ -132,16 +139,34 @@ def commit_inseparable(builder: Builder) -> None:
                 claims.append((m, eq_term(space, _dry_point(m.shape), m.shape)))
         for e in system.equations:
             claims.append((e.expression, eq_term(space, _dry_point(e.expression.shape), e.expression.shape)))
-        pulled = Sweep(space).run(claims)
-        bad = [p for p, terms in pulled.products.items() if not all(separable(p, t) for t in terms)]
+        planner = _Planner(space)
+        pulled = planner.run(claims)
+        bad: list[Node] = [p for p, terms in pulled.products.items() if not all(separable(p, t) for t in terms)]
+        bad += planner.crowded
         if not bad:
             return
-        for p in bad:
-            builder.commit_product(p)
+        for n in bad:
+            builder.commit(n)
+
+
+class _Planner(Sweep):
+    """A sweep without values that goes on behind a crowded linear image as if it were committed."""
+
+    def __init__(self, space: WeightSpace) -> None:
+        super().__init__(space)
+        self.crowded: list[Node] = []
+
+    def passing(self, node: Node, terms: list[Term]) -> list[Term]:
+        if len(terms) <= MAX_TERMS:
+            return terms
+        self.crowded.append(node)
+        return [eq_term(self.space, _dry_point(node.shape), node.shape)]
 
 
 def _dry_point(shape: tuple[int, ...]) -> list[Coordinate]:
-    return [("dry", i) for i in range(point_bits(shape))]
+    """Suffixes of one point have equal names, as in the protocol."""
+    bits = point_bits(shape)
+    return [("dry", i - bits) for i in range(bits)]
 
 
 def separable(product: Product, term: Term) -> bool:
