@@ -141,7 +141,7 @@ def test_gemm(ta: bool, tb: bool, alpha: float, beta: float, seed: int, bias: st
         alpha = abs(alpha)
     constants = {name: arrays.pop(name) for name in list(arrays) if fixed != "none" and name in fixed}
     check("Gemm", arrays, constants, order=[*"abc"] if bias else [*"ab"], transA=int(ta), transB=int(tb), alpha=alpha,
-          beta=beta)  # fmt: skip
+          beta=beta, peak=2)  # fmt: skip
 
 
 @MANY
