@@ -8,6 +8,7 @@ from compiler.emit import Tensor
 from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
+from compiler.ops.integer import quotient
 
 
 def total(c: Context, n: Node, signs: tuple[int, ...]) -> Tensor:
@@ -77,9 +78,9 @@ def mul(c: Context, n: Node) -> Result:
 
 @lowering("Div", since=7)
 def div(c: Context, n: Node) -> Result:
-    """By a constant: a product with its reciprocals. By data: with the table of reciprocals, in floating point."""
+    """By a constant: a product with its reciprocals. By data: with the table of reciprocals. Integers: toward 0."""
     if not c.is_float(n.outputs[0]):
-        raise Unsupported("division of integers", "real operands, or the floor and sign rules of C")
+        return quotient(c, c.tensor(n.inputs[0]), c.tensor(n.inputs[1]))
     a, b = c.operand(n.inputs[0]), c.operand(n.inputs[1])
     if not isinstance(b, Tensor):
         assert isinstance(a, Tensor)

@@ -67,6 +67,11 @@ def softmax(c: Context, n: Node) -> Result:
 def softmax_last(c: Context, x: Tensor) -> Tensor:
     """Softmax along the last axis."""
     _, e, t = exponentials(c, x)
+    return shares(c, e, t)
+
+
+def shares(c: Context, e: Tensor, t: Tensor) -> Tensor:
+    """``e / t`` at scale 1/32767, for entries e up to 32767 and their sum t, at least 32767."""
     r = c.emit("div", c.out.param(np.array((ONE << 16) - 1)), t, scale=1 / (1 << 16))
     p = c.emit("mul", e, r, scale=1 / (ONE << 16))
     p = c.rescale_by(p, 1, 16, DType.I16)

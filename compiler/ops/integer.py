@@ -1,0 +1,143 @@
+"""Integer arithmetic by ONNX's rules: casts, division, remainders, shifts, bits. Exact.
+
+Division truncates as C does, ``Mod`` has the divisor's sign (``fmod=1``: the dividend's). A divisor of 0, undefined in
+ONNX, counts as 1, so that every input has one result. Unsigned overflow wraps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compiler.emit import Tensor
+from compiler.errors import Unsupported
+from compiler.graph import Node
+from compiler.lower import Context, Result, lowering
+from compiler.ops.logic import together
+
+MAX_POWER = 62
+
+
+def sign(c: Context, x: Tensor) -> Tensor:
+    return c.emit("sign", x, scale=1.0)
+
+
+def magnitude(c: Context, x: Tensor) -> Tensor:
+    return x if x.type.lo >= 0 else c.emit("abs", x)
+
+
+def divisor(c: Context, x: Tensor) -> Tensor:
+    """``|x|``, or 1 for 0."""
+    x = magnitude(c, x)
+    return x if x.type.lo >= 1 else c.emit("max", x, c.out.param(np.array(1)))
+
+
+def quotient(c: Context, a: Tensor, b: Tensor) -> Tensor:
+    """``a / b`` rounded toward 0."""
+    q = c.emit("div", magnitude(c, a), divisor(c, b), scale=1.0)
+    for x in (a, b):
+        if x.type.lo < 0:
+            q = c.emit("mul", q, sign(c, x))
+    return q
+
+
+def remainder(c: Context, a: Tensor, b: Tensor, like_dividend: bool) -> Tensor:
+    """``a - b * trunc(a / b)`` or ``a - b * floor(a / b)``, at the scale of both."""
+    size = divisor(c, b)
+    if like_dividend:
+        r = c.emit("mod", magnitude(c, a), size, scale=a.scale)
+        return r if a.type.lo >= 0 else c.emit("mul", r, sign(c, a))
+    if b.type.lo >= 0:
+        return c.emit("mod", a, size, scale=a.scale)
+    s = sign(c, b)
+    r = c.emit("mod", c.emit("mul", a, s), size, scale=a.scale)
+    return c.emit("mul", r, s)
+
+
+@lowering("Mod", since=10)
+def mod(c: Context, n: Node) -> Result:
+    a, b = together(c, n.inputs)
+    return c.broadcast(remainder(c, a, b, bool(n.attr("fmod", 0))), c.shape(n.outputs[0]))
+
+
+def wrapped(c: Context, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """``x`` modulo 2^bits in the range of an integer dtype; itself if it is there already."""
+    info = np.iinfo(dtype)
+    lo, hi = int(info.min), int(info.max)
+    if lo <= x.type.lo and x.type.hi <= hi:
+        return x
+    if info.bits > 32:
+        raise Unsupported(f"a value of {dtype} that can overflow", "32 bits or less")
+    y = c.emit("addi", x, value=-lo) if lo else x
+    y = c.emit("mod", y, c.out.param(np.array(1 << info.bits)), scale=1.0)
+    return c.emit("addi", y, value=lo) if lo else y
+
+
+@lowering("Cast", since=6)
+def cast(c: Context, n: Node) -> Result:
+    """Between reals, and from integers to reals: the same number. To booleans: whether it is not 0. From reals to
+    integers: toward 0, where a real less than half a unit below an integer is that integer; saturates."""
+    x = c.tensor(n.inputs[0])
+    dtype = c.value(n.outputs[0]).dtype
+    if dtype.kind == "f":
+        return x
+    if dtype.kind == "b":
+        if x.type.lo >= 0 and x.type.hi <= 1 and x.scale == 1.0:
+            return x
+        x = c.narrow(x) if c.is_float(n.inputs[0]) else x
+        return c.emit("ne", x, c.out.param(np.array(0)), scale=1.0)
+    if dtype.kind not in "iu":
+        raise Unsupported(f"a cast to {dtype}", "numbers")
+    if not c.is_float(n.inputs[0]):
+        return wrapped(c, x, dtype)
+    info = np.iinfo(dtype)
+    if x.scale == 1.0 and info.min <= x.type.lo and x.type.hi <= info.max:
+        return x
+    x = c.narrow(x)
+    rows = np.arange(x.type.lo, x.type.hi + 1) * x.scale
+    entries = np.trunc(rows + np.sign(rows) * x.scale / 2)
+    lo, hi = max(int(info.min), -(2**31)), min(int(info.max), 2**31 - 1)
+    return c.lookup(x, np.clip(entries, lo, hi).astype(np.int64), "to_integer")
+
+
+@lowering("BitwiseAnd", "BitwiseOr", "BitwiseXor", since=18)
+def bitwise(c: Context, n: Node) -> Result:
+    return c.emit(n.op.removeprefix("Bitwise").lower(), *(c.tensor(i) for i in n.inputs))
+
+
+@lowering("BitwiseNot", since=18)
+def bitwise_not(c: Context, n: Node) -> Result:
+    """``-1 - x``, and ``max - x`` of an unsigned dtype."""
+    x, dtype = c.tensor(n.inputs[0]), c.value(n.inputs[0]).dtype
+    top = int(np.iinfo(dtype).max) if dtype.kind == "u" else -1
+    if top >= 2**60:
+        raise Unsupported(f"the complement of {dtype}", "32 bits or less")
+    return c.emit("addi", c.emit("neg", x), value=top)
+
+
+@lowering("BitShift", since=11)
+def bit_shift(c: Context, n: Node) -> Result:
+    """Unsigned: a product with 2^amount that wraps, or a division by it."""
+    x, dtype = c.tensor(n.inputs[0]), c.value(n.inputs[0]).dtype
+    fixed = c.const(n.inputs[1])
+    if fixed is not None:
+        if int(fixed.max(initial=0)) > MAX_POWER:
+            raise Unsupported(f"a shift by {int(fixed.max())}", f"{MAX_POWER} or less")
+        power = c.out.param(np.left_shift(np.int64(1), fixed.astype(np.int64)))
+    else:
+        top = min(np.iinfo(dtype).bits, 32)
+        amount = c.emit("clamp", c.tensor(n.inputs[1]), lo=0, hi=top)
+        power = c.lookup(amount, np.left_shift(np.int64(1), np.arange(amount.type.lo, amount.type.hi + 1)), "power")
+    if n.attr("direction") == "RIGHT":
+        return c.emit("div", x, power)
+    return wrapped(c, c.emit("mul", x, power), dtype)
+
+
+@lowering("BitCast", since=1)
+def bit_cast(c: Context, n: Node) -> Result:
+    """Between the signed and the unsigned dtype of a width."""
+    kinds = [c.value(name).dtype for name in (n.inputs[0], n.outputs[0])]
+    if any(d.kind not in "iub" for d in kinds) or kinds[0].itemsize != kinds[1].itemsize:
+        raise Unsupported(f"the bits of {kinds[0]} as {kinds[1]}", "integers of one width")
+    return wrapped(c, c.tensor(n.inputs[0]), kinds[1])

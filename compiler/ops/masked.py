@@ -1,0 +1,84 @@
+"""Softmax under a constant mask: causal attention.
+
+Exporters write a mask as ``Softmax(x + m)`` or ``Softmax(Where(k, x, m))`` with entries of m at minus infinity, or so far
+below that nothing of the exponential is left. One scale for such a sum would leave x no bits, so ``fuse`` hands x and
+the kept entries over instead. Kept entries are those of Softmax over them (see ``norm``); the others are exactly 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.graph import Graph, Node, live
+from compiler.lower import Context, Result, lowering
+from compiler.ops.norm import ONE, exponentials, shares
+
+Floats = npt.NDArray[np.float64]
+DOMAIN = "fused"
+FAR = 1e3  # below this, and below FACTOR times the other operand's peak, an entry is masked
+FACTOR = 4.0
+
+
+def fuse_masks(graph: Graph) -> Graph:
+    """The graph with masked softmaxes as one node each; a mask with other finite entries stays as a sum before it."""
+    made = {o: n for n in graph.nodes for o in n.outputs}
+    constants, values, nodes = dict(graph.constants), dict(graph.values), []
+    for n in graph.nodes:
+        found = None
+        rank = len(graph.values[n.outputs[0]].shape)
+        default = 1 if n.version < 13 else -1
+        if n.op == "Softmax" and not n.domain and rank and n.attr("axis", default) % rank == rank - 1:
+            source = made.get(n.inputs[0])
+            found = _split(graph, source) if source is not None else None
+        if found is not None and source is not None:
+            x, keep, bias = found
+            name = f"{n.inputs[0]}.keep"
+            constants[name] = keep
+            if bias is not None:
+                constants[f"{name}.bias"] = bias
+                nodes.append(replace(source, inputs=(x, f"{name}.bias"), outputs=(f"{name}.sum",)))
+                values[f"{name}.sum"] = replace(values[x], shape=values[n.inputs[0]].shape)
+                x = nodes[-1].outputs[0]
+            n = Node(n.name, "MaskedSoftmax", DOMAIN, 1, (x, name), n.outputs, {})
+        nodes.append(n)
+    return replace(graph, nodes=tuple(live(nodes, graph.outputs)), constants=constants, values=values)
+
+
+def _split(graph: Graph, n: Node) -> tuple[str, npt.NDArray[np.bool_], Floats | None] | None:
+    """The unmasked tensor, which entries are kept, and what else the mask adds."""
+    if n.op == "Add":
+        x, m = n.inputs if n.inputs[1] in graph.constants else n.inputs[::-1]
+        if m not in graph.constants or x in graph.constants:
+            return None
+        mask = graph.constants[m].astype(np.float64)
+    elif n.op == "Where" and n.inputs[0] in graph.constants:
+        condition = graph.constants[n.inputs[0]].astype(bool)
+        _, x, m = n.inputs
+        if m not in graph.constants:
+            x, m, condition = m, x, ~condition
+        if m not in graph.constants or x in graph.constants:
+            return None
+        mask = np.where(condition, 0.0, graph.constants[m].astype(np.float64))
+    else:
+        return None
+    keep = mask >= -max(FAR, FACTOR * graph.values[x].absmax)
+    shape = graph.values[n.outputs[0]].shape
+    if keep.all() or graph.values[x].shape != shape or not np.broadcast_to(keep, shape).any(axis=-1).all():
+        return None
+    bias = np.where(keep, mask, 0.0)
+    return x, keep, bias if bias.any() else None
+
+
+@lowering("MaskedSoftmax", domain=DOMAIN)
+def masked_softmax(c: Context, n: Node) -> Result:
+    x = c.narrow(c.tensor(n.inputs[0]))
+    keep = np.asarray(c.const(n.inputs[1]))
+    k = c.broadcast(c.out.param(keep.astype(np.int64), label=f"{n.outputs[0]}.keep"), x.shape)
+    least = c.broadcast(c.out.param(np.array(x.type.lo)), x.shape)
+    _, e, _ = exponentials(c, c.emit("select", k, x, least, scale=x.scale))
+    e = c.emit("mul", e, k, scale=e.scale)
+    t = c.emit("sum", e, axes=(-1,), keepdims=True)
+    return shares(c, e, c.emit("max", t, c.out.param(np.array(ONE))))
