@@ -77,9 +77,9 @@ class Graph:
 def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Graph:
     """The graph of a loaded model, observed on ``samples`` (at least one; arrays by input name)."""
     _refuse_dynamic(model.graph)
-    observed = [evaluate(model, s) for s in samples]
-    first = observed[0]
-    for other in observed[1:]:
+    runs = [evaluate(model, s) for s in samples]
+    first = runs[0]
+    for other in runs[1:]:
         for name, x in other.items():
             if np.shape(x) != np.shape(first[name]):
                 raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
@@ -94,9 +94,9 @@ def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Gra
     outputs = tuple(o.name for o in model.graph.output)
     nodes = live(nodes, outputs)
     inputs = tuple(i.name for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer})
-    merged = {name: [np.asarray(o[name]) for o in observed] for name in first}
-    values = {name: _value(xs) for name, xs in merged.items()}
-    values.update({name: _value([x]) for name, x in constants.items()})
+    merged = {name: [np.asarray(o[name]) for o in runs] for name in first}
+    values = {name: observed(xs) for name, xs in merged.items()}
+    values.update({name: observed([x]) for name, x in constants.items()})
     return Graph(model.graph.name or "model", inputs, outputs, tuple(nodes), constants, values, merged)
 
 
@@ -169,7 +169,7 @@ def _node(n: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> Node:
         version = onnx.defs.get_schema(n.op_type, opset, domain).since_version
     except onnx.defs.SchemaError:
         version = opset
-    attrs = {a.name: _attribute(onnx.helper.get_attribute_value(a)) for a in n.attribute}
+    attrs = {a.name: _attribute(onnx.helper.get_attributeobserved(a)) for a in n.attribute}
     return Node(n.name or f"{n.op_type}_{index}", n.op_type, domain, version, tuple(n.input), tuple(n.output), attrs)
 
 
@@ -193,7 +193,8 @@ def live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
     return kept[::-1]
 
 
-def _value(xs: Sequence[Array]) -> Value:
+def observed(xs: Sequence[Array]) -> Value:
+    """dtype, shape and extremes of a tensor on the samples."""
     x = xs[0]
     if x.dtype.kind not in "fiub" or any(not a.size for a in xs):
         return Value(x.dtype, x.shape, 0.0, 0.0)

@@ -28,6 +28,7 @@ from compiler.emit import Emitter, Tensor
 from compiler.errors import ModelError
 from compiler.fuse import fuse
 from compiler.lower import Context, Step, is_lowered, lower, quantise_input
+from compiler.ops.masked import fuse_masks
 from compiler.quant import Precision
 from isa.builder import build
 from isa.errors import InputError
@@ -198,7 +199,7 @@ def compile_model(
     else:
         samples = _samples(model, calibrate)
     precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else 1.05))
-    g = fuse(graph.build(model, samples))
+    g = fuse(fuse_masks(graph.build(model, samples)))
     out = Emitter(g.name, len(samples), committed_params)
     c, steps = lower(g, out, precision, public_inputs)
     inputs = [_port(c.tensors[i], i, g) for i in g.inputs]

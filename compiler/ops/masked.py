@@ -1,8 +1,8 @@
 """Softmax under a constant mask: causal attention.
 
-Exporters write a mask as ``Softmax(x + m)`` or ``Softmax(Where(k, x, m))`` with entries of m at minus infinity, or so far
-below that nothing of the exponential is left. One scale for such a sum would leave x no bits, so ``fuse`` hands x and
-the kept entries over instead. Kept entries are those of Softmax over them (see ``norm``); the others are exactly 0.
+Exporters write a mask as ``Softmax(x + m)`` or ``Softmax(Where(k, x, m))`` with entries of m at minus infinity, or so
+far below that nothing of the exponential is left. One scale for such a sum would leave x no bits, so x and the kept
+entries are handed over instead. Kept entries are those of Softmax over them (see ``norm``); the others are exactly 0.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from compiler.graph import Graph, Node, live
+from compiler.graph import Graph, Node, live, observed
 from compiler.lower import Context, Result, lowering
 from compiler.ops.norm import ONE, exponentials, shares
 
@@ -25,7 +25,8 @@ FACTOR = 4.0
 def fuse_masks(graph: Graph) -> Graph:
     """The graph with masked softmaxes as one node each; a mask with other finite entries stays as a sum before it."""
     made = {o: n for n in graph.nodes for o in n.outputs}
-    constants, values, nodes = dict(graph.constants), dict(graph.values), []
+    constants, values, samples = dict(graph.constants), dict(graph.values), dict(graph.samples)
+    nodes = []
     for n in graph.nodes:
         found = None
         rank = len(graph.values[n.outputs[0]].shape)
@@ -40,11 +41,13 @@ def fuse_masks(graph: Graph) -> Graph:
             if bias is not None:
                 constants[f"{name}.bias"] = bias
                 nodes.append(replace(source, inputs=(x, f"{name}.bias"), outputs=(f"{name}.sum",)))
-                values[f"{name}.sum"] = replace(values[x], shape=values[n.inputs[0]].shape)
+                samples[f"{name}.sum"] = [v + bias.astype(v.dtype) for v in graph.samples[x]]
                 x = nodes[-1].outputs[0]
+                values[x] = observed(samples[x])
             n = Node(n.name, "MaskedSoftmax", DOMAIN, 1, (x, name), n.outputs, {})
         nodes.append(n)
-    return replace(graph, nodes=tuple(live(nodes, graph.outputs)), constants=constants, values=values)
+    nodes = live(nodes, graph.outputs)
+    return replace(graph, nodes=tuple(nodes), constants=constants, values=values, samples=samples)
 
 
 def _split(graph: Graph, n: Node) -> tuple[str, npt.NDArray[np.bool_], Floats | None] | None:

@@ -8,7 +8,8 @@ backward pass written out.
 
 Writes ``chargpt.onnx`` in the form PyTorch exports (opset 17: Gather, LayerNormalization, GELU through Erf, a causal
 mask added before Softmax; input ``ids`` [1, 64] int64, output ``logits`` [1, 64, 63]) and ``chargpt_test.npz``:
-``ids``, held-out windows [64, 65] whose last column is the next character of the last.
+``ids``, held-out windows [64, 65] whose last column is the next character of the last, and ``calibration``, 32 windows
+of the text it was trained on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from programs.train.common import Adam, Floats, Ints, cross_entropy_gradient, gl
 
 LAYERS, CONTEXT, WIDTH, HEADS, INNER, BATCH = 4, 64, 64, 4, 256, 16
 HEAD = WIDTH // HEADS
+CALIBRATION = 32
 ALPHABET = "\n abcdefghijklmnopqrstuvwxyz.,:;()'\"-_`*=/[]<>{}#@%+0123456789?"
 MASK = np.triu(np.full((CONTEXT, CONTEXT), -np.inf, np.float32), 1)
 
@@ -198,18 +200,20 @@ def exported(w: dict[str, Floats]) -> onnx.ModelProto:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train chargpt.onnx")
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     text = corpus()
     cut = len(text) * 19 // 20
     print(f"{len(text)} characters")
-    w = train(text[:cut], options.steps, np.random.default_rng(options.seed))
+    rng = np.random.default_rng(options.seed)
+    w = train(text[:cut], options.steps, rng)
     starts = np.linspace(cut, len(text) - CONTEXT - 1, 64).astype(np.int64)
     window = text[starts[:, None] + np.arange(CONTEXT + 1)]
     print(f"loss on the last twentieth of the text {loss(forward(w, window[:, :-1])['logits'], window[:, 1:]):.3f}")
     save_model(exported(w), "chargpt")
-    np.savez_compressed(FOLDER / "chargpt_test.npz", ids=window.astype(np.int8))
+    some = text[rng.integers(0, cut - CONTEXT, CALIBRATION)[:, None] + np.arange(CONTEXT)]
+    np.savez_compressed(FOLDER / "chargpt_test.npz", ids=window.astype(np.int8), calibration=some.astype(np.int8))
 
 
 if __name__ == "__main__":
