@@ -169,7 +169,7 @@ def _node(n: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> Node:
         version = onnx.defs.get_schema(n.op_type, opset, domain).since_version
     except onnx.defs.SchemaError:
         version = opset
-    attrs = {a.name: _attribute(onnx.helper.get_attributeobserved(a)) for a in n.attribute}
+    attrs = {a.name: _attribute(onnx.helper.get_attribute_value(a)) for a in n.attribute}
     return Node(n.name or f"{n.op_type}_{index}", n.op_type, domain, version, tuple(n.input), tuple(n.output), attrs)
 
 
