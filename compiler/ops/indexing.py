@@ -1,0 +1,297 @@
+"""Gather, scatter and what can be said with them.
+
+Constant indices are views: runs of positions, joined. Indices that are data select by products with truth values, one
+comparison per index and position of the axis; tables of more than ``MAX_ROWS`` positions wait for memory instructions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.emit import Tensor
+from compiler.errors import Unsupported
+from compiler.graph import Node
+from compiler.lower import Context, Result, lowering
+from compiler.ops.shape import pick
+
+Index = npt.NDArray[np.int64]
+MAX_ROWS = 4096
+MAX_RUNS = 4096
+
+
+def flat(c: Context, x: Tensor) -> Tensor:
+    return c.reshape(x, (math.prod(x.shape),))
+
+
+def take(c: Context, x: Tensor, at: Index) -> Tensor:
+    """Entries at constant places of the row-major order, in the shape of ``at``."""
+    places = at.reshape(-1)
+    steps = np.diff(places)
+    if len(steps) and 1 + int((np.diff(steps) != 0).sum()) > 2 * MAX_RUNS:
+        raise Unsupported(f"{len(places)} scattered indices", "runs of constant step, or a gather of whole rows")
+    return c.reshape(pick(c, flat(c, x), 0, places), at.shape)
+
+
+def indices(c: Context, name: str, length: int) -> Index | None:
+    """Constant indices counted from 0, or None."""
+    found = c.const(name)
+    if found is None:
+        return None
+    at = found.astype(np.int64)
+    at = np.where(at < 0, at + length, at)
+    if at.size and not (at.min() >= 0 and at.max() < length):
+        raise Unsupported("a constant index outside the axis")
+    return at
+
+
+def one_hot(c: Context, x: Tensor, depth: int) -> Tensor:
+    """``out[.., k] = 1 if x[..] is k or k - depth, else 0``."""
+    if depth > MAX_ROWS:
+        raise Unsupported(f"indices that are data into {depth} positions", f"{MAX_ROWS} or less, or constant indices")
+    if x.type.lo < 0:
+        below = c.emit("lt", x, c.out.param(np.array(0)), scale=1.0)
+        x = c.emit("add", x, c.muli(below, depth))
+    return c.emit("eq", c.reshape(x, (*x.shape, 1)), c.out.param(np.arange(depth)), scale=1.0)
+
+
+@lowering("Gather")
+def gather(c: Context, n: Node) -> Result:
+    """Data indices outside the axis give 0."""
+    x = c.tensor(n.inputs[0])
+    axis = n.attr("axis", 0) % len(x.shape)
+    length, shape = x.shape[axis], c.shape(n.outputs[0])
+    at = indices(c, n.inputs[1], length)
+    if at is not None:
+        return c.reshape(pick(c, x, axis, at.reshape(-1)), shape)
+    index = flat(c, c.tensor(n.inputs[1]))
+    first = (axis, *(a for a in range(len(x.shape)) if a != axis))
+    x = c.narrow(x) if c.is_float(n.inputs[0]) else x
+    rows = c.reshape(c.emit("transpose", x, perm=first) if axis else x, (length, math.prod(x.shape) // length))
+    y = c.emit("matmul", one_hot(c, index, length), rows, scale=x.scale)
+    y = c.reshape(y, (index.shape[0], *(x.shape[a] for a in first[1:])))
+    if axis:
+        perm = (*range(1, axis + 1), 0, *range(axis + 1, len(x.shape)))
+        y = c.emit("transpose", y, perm=perm)
+    return c.reshape(y, shape)
+
+
+@lowering("GatherElements", since=11)
+def gather_elements(c: Context, n: Node) -> Result:
+    """Data indices outside the axis give 0."""
+    x = c.tensor(n.inputs[0])
+    rank = len(x.shape)
+    axis, shape = n.attr("axis", 0) % rank, c.shape(n.inputs[1])
+    at = indices(c, n.inputs[1], x.shape[axis])
+    if at is not None:
+        places = list(np.indices(shape))
+        places[axis] = at
+        return take(c, x, np.ravel_multi_index(tuple(places), x.shape))
+    x = c.narrow(x) if c.is_float(n.inputs[0]) else x
+    for a in range(rank):
+        if a != axis and shape[a] != x.shape[a]:
+            x = c.emit("slice", x, axis=a, start=0, len=shape[a])
+    perm = (*(a for a in range(rank) if a != axis), axis)
+    back = tuple(int(a) for a in np.argsort(perm))
+    moved = c.emit("transpose", x, perm=perm) if axis != rank - 1 else x
+    index = c.tensor(n.inputs[1])
+    index = c.emit("transpose", index, perm=perm) if axis != rank - 1 else index
+    y = c.emit("matmul", one_hot(c, index, x.shape[axis]), c.reshape(moved, (*moved.shape, 1)), scale=x.scale)
+    y = c.reshape(y, index.shape)
+    return c.emit("transpose", y, perm=back) if axis != rank - 1 else y
+
+
+def _places(at: Index, shape: tuple[int, ...], batch: int) -> Index:
+    """Row-major places of what GatherND reads: ``at[.., :]`` are the leading coordinates after ``batch`` axes."""
+    at = np.where(at < 0, at + np.array(shape[batch : batch + at.shape[-1]]), at)
+    depth = at.shape[-1]
+    inner = np.arange(math.prod(shape[batch + depth :])).reshape(shape[batch + depth :])
+    lead = np.zeros(at.shape[:-1], np.int64)
+    for k in range(batch):
+        lead = lead * shape[k] + np.arange(shape[k]).reshape([-1 if a == k else 1 for a in range(lead.ndim)])
+    for k in range(depth):
+        lead = lead * shape[batch + k] + at[..., k]
+    return np.asarray(lead.reshape(*lead.shape, *(1,) * inner.ndim) * max(inner.size, 1) + inner)
+
+
+@lowering("GatherND", since=11)
+def gather_nd(c: Context, n: Node) -> Result:
+    x, at = c.tensor(n.inputs[0]), c.const(n.inputs[1])
+    if at is None:
+        raise Unsupported("indices that are data", "constants, or GatherElements")
+    return take(c, x, _places(at.astype(np.int64), x.shape, n.attr("batch_dims", 0)))
+
+
+def scattered(c: Context, n: Node, places: Index) -> Tensor:
+    """Input 0 with input 2 written to constant ``places`` of the row-major order; several to one place are combined by
+    the node's reduction, one round each."""
+    x, updates = [c.tensor(i) for i in (n.inputs[0], n.inputs[2])]
+    how = n.attr("reduction", "none")
+    real = c.is_float(n.inputs[0])
+    peak = max(c.peak(n.inputs[0]), c.peak(n.inputs[2]), c.peak(n.outputs[0]))
+    if real and how != "mul":
+        x, updates = c.align([x, updates], peak)
+    shape, size = x.shape, math.prod(x.shape)
+    u, places = flat(c, updates), places.reshape(-1)
+    acc = flat(c, x)
+    rounds: list[dict[int, int]] = [{}]
+    for k, place in enumerate(places.tolist()):
+        if how == "none":
+            rounds[0][place] = k
+        else:
+            free = next((r for r in rounds if place not in r), None)
+            if free is None:
+                free = {}
+                rounds.append(free)
+            free[place] = k
+    for r in rounds:
+        source = np.arange(size)
+        for place, k in r.items():
+            source[place] = size + k
+        if how in ("none", "max", "min"):
+            new = take(c, c.emit("concat", acc, u, axis=0), source)
+            acc = new if how == "none" else c.emit(how, acc, new)
+            continue
+        neutral = 0 if how == "add" else 1
+        source = np.where(source < size, len(places), source - size)
+        one = c.out.param(np.array([neutral]), 1.0) if not real or how == "add" else c.constant(np.ones(1), u.scale)
+        new = take(c, c.emit("concat", u, one, axis=0), source)
+        if how == "add":
+            acc = c.emit("add", acc, new)
+        else:
+            acc = c.multiply(c.narrow(acc), c.narrow(new)) if real else c.emit("mul", acc, new)
+    return c.reshape(acc, shape)
+
+
+@lowering("ScatterElements", "Scatter")
+def scatter_elements(c: Context, n: Node) -> Result:
+    shape = c.shape(n.inputs[0])
+    axis = n.attr("axis", 0) % len(shape)
+    at = indices(c, n.inputs[1], shape[axis])
+    if at is None:
+        raise Unsupported("indices that are data", "constants")
+    places = list(np.indices(at.shape))
+    places[axis] = at
+    return scattered(c, n, np.ravel_multi_index(tuple(places), shape))
+
+
+@lowering("ScatterND", since=11)
+def scatter_nd(c: Context, n: Node) -> Result:
+    at = c.const(n.inputs[1])
+    if at is None:
+        raise Unsupported("indices that are data", "constants")
+    return scattered(c, n, _places(at.astype(np.int64), c.shape(n.inputs[0]), 0))
+
+
+@lowering("OneHot", since=9)
+def one_hot_(c: Context, n: Node) -> Result:
+    """``off + (on - off) * (index is k)``."""
+    values, depth = c.const(n.inputs[2]), c.const(n.inputs[1])
+    if values is None or depth is None:
+        raise Unsupported("depth or values are computed from the input", "constants")
+    x = c.tensor(n.inputs[0])
+    if x.scale != 1.0:
+        x = c.lookup(c.narrow(x), np.rint(np.arange(c.narrow(x).type.lo, c.narrow(x).type.hi + 1) * c.narrow(x).scale)
+                     .astype(np.int64), "index")  # fmt: skip
+    hot = one_hot(c, x, int(depth.reshape(-1)[0]))
+    off, on = (float(v) for v in values.reshape(-1))
+    scale = 1.0
+    if not all(v == int(v) and abs(v) < 2**31 for v in (off, on)):
+        scale = max(abs(off), abs(on)) / (2**15 - 1)
+    low, high = round(off / scale), round(on / scale)
+    y = c.muli(hot, high - low).scaled(scale)
+    y = c.emit("addi", y, value=low) if low else y
+    rank = len(y.shape)
+    axis = n.attr("axis", -1) % rank
+    perm = list(range(rank - 1))
+    perm.insert(axis, rank - 1)
+    return y if axis == rank - 1 else c.emit("transpose", y, perm=tuple(perm))
+
+
+@lowering("Hardmax")
+def hardmax(c: Context, n: Node) -> Result:
+    x = c.tensor(n.inputs[0])
+    shape = x.shape
+    axis = n.attr("axis", 1 if n.version < 13 else -1) % len(shape)
+    if n.version < 13:
+        x = c.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
+        axis = 1
+    best = c.emit("argmax", x, axis=axis, keepdims=True, scale=1.0)
+    places = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(x.shape))])
+    return c.reshape(c.emit("eq", best, c.out.param(places), scale=1.0), shape)
+
+
+@lowering("Trilu", since=14)
+def trilu(c: Context, n: Node) -> Result:
+    x = c.tensor(n.inputs[0])
+    k = c.ints(n, 1, "the diagonal")[0] if c.has(n, 1) else 0
+    rows, columns = np.arange(x.shape[-2])[:, None], np.arange(x.shape[-1])
+    kept = columns - rows >= k if n.attr("upper", 1) else columns - rows <= k
+    return x if kept.all() else c.emit("mul", x, c.out.param(kept.astype(np.int64)))
+
+
+@lowering("Tile", since=6)
+def tile(c: Context, n: Node) -> Result:
+    x, times = c.tensor(n.inputs[0]), c.ints(n, 1, "repeats")
+    apart = [d for pair in zip((1,) * len(times), x.shape, strict=True) for d in pair]
+    full = [d for pair in zip(times, x.shape, strict=True) for d in pair]
+    return c.reshape(c.broadcast(c.reshape(x, apart), full), c.shape(n.outputs[0]))
+
+
+@lowering("CumSum", since=11)
+def cumsum(c: Context, n: Node) -> Result:
+    """A product with a triangle of ones."""
+    x = c.tensor(n.inputs[0])
+    rank = len(x.shape)
+    axis = c.ints(n, 1, "the axis")[0] % rank
+    length = x.shape[axis]
+    before, after = np.arange(length)[:, None], np.arange(length)
+    seen = before >= after if n.attr("reverse", 0) else before <= after
+    if n.attr("exclusive", 0):
+        seen &= before != after
+    perm = (*(a for a in range(rank) if a != axis), axis)
+    moved = c.emit("transpose", x, perm=perm) if axis != rank - 1 else x
+    y = c.emit("matmul", moved, c.out.param(seen.astype(np.int64)), scale=x.scale)
+    return c.emit("transpose", y, perm=tuple(int(a) for a in np.argsort(perm))) if axis != rank - 1 else y
+
+
+@lowering("CumProd", since=1)
+def cumprod(c: Context, n: Node) -> Result:
+    """One product per position, narrowed."""
+    x = c.tensor(n.inputs[0])
+    real = c.is_float(n.inputs[0])
+    axis = c.ints(n, 1, "the axis")[0] % len(x.shape)
+    x = c.emit("flip", x, axis=axis) if n.attr("reverse", 0) else x
+    parts = [c.emit("slice", x, axis=axis, start=k, len=1) for k in range(x.shape[axis])]
+    out = parts[:1]
+    for part in parts[1:]:
+        out.append(c.multiply(c.narrow(out[-1]), c.narrow(part)) if real else c.emit("mul", out[-1], part))
+    if n.attr("exclusive", 0):
+        ones = np.ones(parts[0].shape)
+        out = [c.constant(ones, 2.0**-15) if real else c.out.param(ones.astype(np.int64)), *out[:-1]]
+    if real:
+        out = c.align(out, c.peak(n.outputs[0]))
+    y = out[0] if len(out) == 1 else c.emit("concat", *out, axis=axis)
+    return c.emit("flip", y, axis=axis) if n.attr("reverse", 0) else y
+
+
+@lowering("ReverseSequence", since=10)
+def reverse_sequence(c: Context, n: Node) -> Result:
+    """Each sequence of the batch reversed up to its length, which is constant."""
+    x = c.tensor(n.inputs[0])
+    lengths, batch, time = c.ints(n, 1, "the lengths"), n.attr("batch_axis", 1), n.attr("time_axis", 0)
+    places = list(np.indices(x.shape))
+    each = np.array(lengths).reshape([-1 if a == batch else 1 for a in range(len(x.shape))])
+    places[time] = np.where(places[time] < each, each - 1 - places[time], places[time])
+    return take(c, x, np.ravel_multi_index(tuple(places), x.shape))
+
+
+@lowering("Range", "EyeLike", "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix")
+def constant_only(c: Context, n: Node) -> Result:
+    """Folds if its inputs are constant; the identity matrix needs only a shape."""
+    if n.op != "EyeLike":
+        raise Unsupported("its size is computed from the input", "constants")
+    rows, columns = c.shape(n.outputs[0])
+    return c.out.param(np.eye(rows, columns, n.attr("k", 0)).astype(np.int64))
