@@ -52,12 +52,14 @@ _SECOND = (
 )
 PARAMETERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_SECOND.split(), (1,)),
-    "HannWindow": (0,), "HammingWindow": (0,), "BlackmanWindow": (0,), "MelWeightMatrix": (0, 1, 2, 3, 4), "CumProd": (1,), "ReverseSequence": (1,), "AffineGrid": (1,), "BatchNormalization": (1, 2, 3, 4), "Col2Im": (1, 2), "ConstantOfShape": (0,),
-    "ConvInteger": (2, 3), "DequantizeLinear": (1, 2), "GroupNormalization": (1, 2), "InstanceNormalization": (1, 2),
-    "LSTM": (1, 2, 3, 4, 7), "GRU": (1, 2, 3, 4), "RNN": (1, 2, 3, 4), "MatMulInteger": (2, 3), "OneHot": (1, 2),
+    "AffineGrid": (1,), "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "Col2Im": (1, 2),
+    "ConstantOfShape": (0,), "ConvInteger": (2, 3), "CumProd": (1,), "DequantizeLinear": (1, 2), "GRU": (1, 2, 3, 4),
+    "GroupNormalization": (1, 2), "HammingWindow": (0,), "HannWindow": (0,), "InstanceNormalization": (1, 2),
+    "LSTM": (1, 2, 3, 4, 7), "MatMulInteger": (2, 3), "MelWeightMatrix": (0, 1, 2, 3, 4), "OneHot": (1, 2),
     "Pad": (1, 2, 3), "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7),
-    "QuantizeLinear": (1, 2), "Range": (0, 1, 2), "Resize": (1, 2, 3), "ScatterElements": (1,), "ScatterND": (1,),
-    "Scatter": (1,), "Slice": (1, 2, 3, 4), "Upsample": (1,), "TensorScatter": (2,), "RotaryEmbedding": (1, 2, 3),
+    "QuantizeLinear": (1, 2), "RNN": (1, 2, 3, 4), "Range": (0, 1, 2), "Resize": (1, 2, 3), "ReverseSequence": (1,),
+    "RotaryEmbedding": (1, 2, 3), "Scatter": (1,), "ScatterElements": (1,), "ScatterND": (1,), "Slice": (1, 2, 3, 4),
+    "TensorScatter": (2,), "Upsample": (1,),
 }  # fmt: skip
 
 

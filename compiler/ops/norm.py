@@ -90,6 +90,12 @@ def log_softmax(c: Context, n: Node) -> Result:
 
 def normalised(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> Tensor:
     """Rows (the last axis) over their root mean square plus epsilon, after subtracting the mean if ``centre``. Wide."""
+    d, r = deviations(c, x, epsilon, centre)
+    return c.emit("mul", d, r, scale=d.scale * r.scale)
+
+
+def deviations(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> tuple[Tensor, Tensor]:
+    """The two factors of ``normalised``: what is left after subtracting the mean, and one over its root mean square."""
     n = x.shape[-1]
     d = x = c.narrow(x)
     if centre:
@@ -109,19 +115,29 @@ def normalised(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> Te
     p = 16 + g.peak.bit_length()
     while p > 8 and d.bound * (2**p // least + 1) >= 2**60:
         p -= 1
-    r = c.emit("div", c.out.param(np.array(2**p)), g, scale=1.0)
-    return c.emit("mul", d, r, scale=math.sqrt(n) * 2.0**k / 2.0**p)
+    r = c.emit("div", c.out.param(np.array(2**p)), g, scale=math.sqrt(n) * 2.0**k / 2.0**p / d.scale)
+    return d, r
 
 
 @lowering("LayerNormalization")
 def layer_normalization(c: Context, n: Node) -> Result:
-    if any(o and c.graph.uses(o) for o in n.outputs[1:]):
-        raise Unsupported("the outputs Mean and InvStdDev", "a reader that needs only Y")
     x = c.tensor(n.inputs[0])
     axis = n.attr("axis", -1) % len(x.shape)
-    rows = c.reshape(x, (*x.shape[:axis], math.prod(x.shape[axis:])))
-    y = c.reshape(normalised(c, rows, n.attr("epsilon", 1e-5)), x.shape)
-    return scaled_shifted(c, y, c.operand(n.inputs[1]), c.operand(n.inputs[2]) if c.has(n, 2) else None, n.outputs[0])
+    length = math.prod(x.shape[axis:])
+    rows = c.reshape(x, (*x.shape[:axis], length))
+    d, r = deviations(c, rows, n.attr("epsilon", 1e-5))
+    y = c.reshape(c.emit("mul", d, r, scale=d.scale * r.scale), x.shape)
+    bias = c.operand(n.inputs[2]) if c.has(n, 2) else None
+    out: list[Tensor | None] = [scaled_shifted(c, y, c.operand(n.inputs[1]), bias, n.outputs[0])]
+    for k, name in enumerate(n.outputs[1:]):
+        if not name or not c.graph.uses(name):
+            out.append(None)
+        elif k == 0:
+            mean = c.emit("sum", rows, axes=(-1,), keepdims=True, scale=rows.scale / length)
+            out.append(c.reshape(mean, c.shape(name)))
+        else:
+            out.append(c.reshape(r, c.shape(name)))
+    return out
 
 
 def scaled_shifted(c: Context, y: Tensor, gamma: Tensor | Floats, beta: Tensor | Floats | None, out: str) -> Tensor:

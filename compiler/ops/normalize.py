@@ -1,0 +1,121 @@
+"""Normalisations over other sets of entries than a row: groups, channels, neighbouring channels, p-norms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compiler.emit import Tensor
+from compiler.errors import Unsupported
+from compiler.graph import Node
+from compiler.lower import Context, Result, lowering
+from compiler.ops.linear import Floats, spatial
+from compiler.ops.norm import normalised, scaled_shifted
+from compiler.ops.pool import padded, slide
+from compiler.ops.reduce import last
+
+
+def _columns(x: Tensor | Floats | None, c: Context, rank: int) -> Tensor | Floats | None:
+    """A vector over channels, shaped to meet [N, C, ..]."""
+    if x is None:
+        return None
+    shape = (-1,) + (1,) * (rank - 2)
+    return c.reshape(x, (x.shape[0], *shape[1:])) if isinstance(x, Tensor) else x.reshape(shape)
+
+
+@lowering("InstanceNormalization", since=6)
+@lowering("GroupNormalization", since=18)
+def group_normalization(c: Context, n: Node) -> Result:
+    """Rows of one group of channels; an instance is a group of one channel. Scale and bias per channel (up to opset 20
+    per group)."""
+    x = c.tensor(n.inputs[0])
+    batch, channels = x.shape[:2]
+    groups = n.attr("num_groups", channels)
+    rows = c.reshape(x, (batch, groups, math.prod(x.shape[1:]) // groups))
+    y = normalised(c, rows, n.attr("epsilon", 1e-5))
+    parts = [c.operand(name) for name in n.inputs[1:3]]
+    if n.op == "GroupNormalization" and n.version < 21:
+        shape = (groups, 1)
+        gamma, beta = (c.reshape(p, shape) if isinstance(p, Tensor) else p.reshape(shape) for p in parts)
+        return c.reshape(scaled_shifted(c, y, gamma, beta, n.outputs[0]), x.shape)
+    gamma, beta = (_columns(p, c, len(x.shape)) for p in parts)
+    assert gamma is not None
+    return scaled_shifted(c, c.reshape(y, x.shape), gamma, beta, n.outputs[0])
+
+
+@lowering("RMSNormalization", since=23)
+def rms_normalization(c: Context, n: Node) -> Result:
+    x = c.tensor(n.inputs[0])
+    axis = n.attr("axis", -1) % len(x.shape)
+    rows = c.reshape(x, (*x.shape[:axis], math.prod(x.shape[axis:])))
+    y = c.reshape(normalised(c, rows, n.attr("epsilon", 1e-5), centre=False), x.shape)
+    return scaled_shifted(c, y, c.operand(n.inputs[1]), None, n.outputs[0])
+
+
+@lowering("MeanVarianceNormalization", since=9)
+def mean_variance_normalization(c: Context, n: Node) -> Result:
+    x = c.tensor(n.inputs[0])
+    return _over(c, x, tuple(a % len(x.shape) for a in n.attr("axes", (0, 2, 3))), 1e-9, True)
+
+
+def _over(c: Context, x: Tensor, axes: tuple[int, ...], epsilon: float, centre: bool) -> Tensor:
+    """``normalised`` over several axes."""
+    perm = (*(a for a in range(len(x.shape)) if a not in axes), *sorted(axes))
+    shape = tuple(x.shape[a] for a in perm)
+    y = c.reshape(normalised(c, last(c, x, axes), epsilon, centre), shape)
+    back = tuple(int(a) for a in np.argsort(perm))
+    return y if back == tuple(range(len(back))) else c.emit("transpose", y, perm=back)
+
+
+@lowering("LpNormalization")
+def lp_normalization(c: Context, n: Node) -> Result:
+    """p = 2: over the root mean square, at another scale. p = 1: times the reciprocal of the sum of magnitudes. Rows of
+    zeros stay zeros."""
+    x = c.narrow(c.tensor(n.inputs[0]))
+    axis = n.attr("axis", -1) % len(x.shape)
+    length = x.shape[axis]
+    if n.attr("p", 2) == 2:
+        y = _over(c, x, (axis,), 0.0, False)
+        return y.scaled(y.scale / math.sqrt(length))
+    total = c.emit("sum", c.emit("abs", x), axes=(axis,), keepdims=True)
+    least = max(1, min((int(q[q > 0].min(initial=2**40)) for q in total.values), default=1))
+    p = 16 + total.peak.bit_length()
+    floor = max(1, least >> 6)
+    while p > 8 and x.bound * (2**p // floor + 1) >= 2**60:
+        p -= 1
+    r = c.emit("div", c.out.param(np.array(2**p)), c.emit("max", total, c.out.param(np.array(floor))), scale=1.0)
+    return c.emit("mul", x, r, scale=2.0**-p)
+
+
+@lowering("LRN")
+def lrn(c: Context, n: Node) -> Result:
+    """``x * (bias + alpha / size * sum x^2)^-beta``, the sum over neighbouring channels and the power by table."""
+    x = c.narrow(c.tensor(n.inputs[0]))
+    size = n.attr("size")
+    before = (size - 1) // 2
+    a, beta, bias = n.attr("alpha", 1e-4) / size, n.attr("beta", 0.75), n.attr("bias", 1.0)
+    s = c.emit("pad", c.multiply(x, x), axis=(1,), before=(before,), after=(size - 1 - before,), value=0)
+    parts = [c.emit("slice", s, axis=1, start=k, len=x.shape[1]) for k in range(size)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = c.emit("add", total, part)
+    f = c.table(total, lambda v: np.power(np.maximum(bias + a * v, 1e-30), -beta), "lrn")
+    return c.multiply(x, c.narrow(f))
+
+
+@lowering("LpPool", "GlobalLpPool")
+def lp_pool(c: Context, n: Node) -> Result:
+    """``(sum |x|^p)^(1/p)``: two tables and sums; squares are exact."""
+    x = c.narrow(c.tensor(n.inputs[0]))
+    p = float(n.attr("p", 2))
+    y = c.multiply(x, x) if p == 2 else c.table(x, lambda v: np.abs(v) ** p, "power")
+    if n.op == "GlobalLpPool":
+        total = c.emit("sum", y, axes=tuple(range(2, len(x.shape))), keepdims=True)
+        return c.table(total, lambda v: np.maximum(v, 0) ** (1 / p), "root")
+    kernel, lengths = n.attr("kernel_shape"), c.shape(n.outputs[0])[2:]
+    if len(kernel) != len(lengths):
+        raise Unsupported("a kernel of another rank than the image")
+    strides, dilations, widths = spatial(n, x.shape[2:], kernel, lengths)
+    total = slide(c, padded(c, y, widths, 0), lengths, kernel, strides, dilations, lambda a, b: c.emit("add", a, b))
+    return c.table(total, lambda v: np.maximum(v, 0) ** (1 / p), "root")
