@@ -38,7 +38,7 @@ Array = npt.NDArray[Any]
 FORMAT = 1
 WEIGHTS, TABLES = "model.safetensors", "tables"
 DEFAULT_SAMPLES = 4
-DEFAULT_MARGIN = 2.0
+CALIBRATED_MARGIN, DEFAULT_MARGIN = 1.25, 2.0
 MAX_SAMPLES = 64
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
 
@@ -159,7 +159,7 @@ def compile_onnx(
 
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
-    ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.05, and 2 for
+    ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, and 2 for
     random samples). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
     """
     model = load.load(Path(path), shapes)
@@ -198,7 +198,7 @@ def compile_model(
         samples = random_samples(model)
     else:
         samples = _samples(model, calibrate)
-    precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else 1.05))
+    precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
     g = fuse(fuse_masks(graph.build(model, samples)))
     out = Emitter(g.name, len(samples), committed_params)
     c, steps = lower(g, out, precision, public_inputs)
