@@ -168,6 +168,9 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
         except Unsupported as e:
             problems.append(Problem(n.name, n.op, e.reason, e.need))
             continue
+        except ArithmeticError as e:  # a constant or a scale beyond what numbers can hold
+            problems.append(Problem(n.name, n.op, f"its numbers: {e}", "a smaller range"))
+            continue
         steps.append(Step(n, first, len(out.code), step))
     reported = {p.node: p for p in problems}
     if problems:

@@ -47,7 +47,7 @@ class Precision:
 
     weights: int = 16
     activations: int = 16
-    margin: float = 1.05
+    margin: float = 1.25
     headroom: int = 2
 
 

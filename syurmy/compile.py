@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -58,6 +59,10 @@ def compile(
     ] = None,
     weights: Annotated[int, typer.Option("--weights", help="Bits of weights, 8 or 16.")] = 16,
     activations: Annotated[int, typer.Option("--activations", help="Bits of activations, 8 or 16.")] = 16,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", min=1.0, help="Room above the calibration's peaks.  [default: 1.25; random data: 2]"),
+    ] = None,
     input_visibility: Annotated[
         Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
     ] = Visibility.private,
@@ -82,6 +87,7 @@ def compile(
             activations=activations,
             public_inputs=input_visibility is Visibility.public,
             committed_params=params is ParamVisibility.committed,
+            margin=margin,
         )
     took = time.perf_counter() - start
     notes = _notes(caught)
@@ -101,7 +107,8 @@ def compile(
 
 def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options: Any) -> CompiledModel:
     """``compiler.compile_onnx``; ``out_dir`` is the model's name beside it unless given."""
-    return _compiler().compile_onnx(path, out_dir or default_folder(Path(path)), **options)
+    done: CompiledModel = _compiler().compile_onnx(path, out_dir or default_folder(Path(path)), **options)
+    return done
 
 
 def default_folder(model: Path) -> Path:
@@ -134,7 +141,8 @@ def recorded(path: Path, program: Program, raw: bool) -> CompiledModel | None:
     """What the program's inputs and outputs stand for; None if it is not a compiled model, or with ``raw``."""
     if raw or path.name != PROGRAM or not (path.parent / RECORD).exists():
         return None
-    return _compiler().CompiledModel.read(path.parent, program)
+    model: CompiledModel = _compiler().CompiledModel.read(path.parent, program)
+    return model
 
 
 def inputs(
@@ -161,7 +169,7 @@ def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[st
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _compiler() -> Any:
+def _compiler() -> ModuleType:
     try:
         import compiler
     except ModuleNotFoundError as e:
