@@ -29,7 +29,7 @@ def fuse_masks(graph: Graph) -> Graph:
     nodes = []
     for n in graph.nodes:
         found = None
-        rank = len(graph.values[n.outputs[0]].shape)
+        rank = len(graph.values[n.outputs[0]].shape) if n.op == "Softmax" else 0
         default = 1 if n.version < 13 else -1
         if n.op == "Softmax" and not n.domain and rank and n.attr("axis", default) % rank == rank - 1:
             source = made.get(n.inputs[0])
