@@ -99,12 +99,28 @@ def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]
         }
         if not ids:
             return model
-        typed = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        inlined = onnx.inliner.inline_selected_functions(typed, sorted(ids), inline_schema_functions=True)
+        typed = onnx.shape_inference.infer_shapes(_initializers_typed(model), data_prop=True)
+        try:
+            inlined = onnx.inliner.inline_selected_functions(typed, sorted(ids), inline_schema_functions=True)
+        except RuntimeError:  # a body that needs the type of an input that is absent: reported as not lowered
+            return model
         if [n.op_type for n in inlined.graph.node] == [n.op_type for n in model.graph.node]:
             return model
         model = inlined
     return model
+
+
+def _initializers_typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With type and shape of each initializer among the graph's values, where the inliner looks for them."""
+    typed = onnx.ModelProto()
+    typed.CopyFrom(model)
+    known = {v.name for v in (*model.graph.value_info, *model.graph.input)}
+    typed.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
+        for t in model.graph.initializer
+        if t.name not in known
+    )
+    return typed
 
 
 def _has_body(op: str, domain: str) -> bool:
