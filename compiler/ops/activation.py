@@ -12,6 +12,7 @@ import numpy.typing as npt
 from compiler.emit import Tensor
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
+from compiler.ops.root import is_wide, logarithm, root
 
 Floats = npt.NDArray[np.float64]
 Family = Callable[[Node], Callable[[Floats], Floats]]
@@ -92,11 +93,16 @@ FUNCTIONS: dict[str, Family] = {
 }
 
 
+WIDE_FUNCTIONS = {"Sqrt": root, "Log": logarithm}
+
+
 @lowering(*FUNCTIONS)
 def by_table(c: Context, n: Node) -> Result:
     x = c.tensor(n.inputs[0])
     if not c.is_float(n.inputs[0]):
         return _integer(c, n, x)
+    if n.op in WIDE_FUNCTIONS and is_wide(c, x):
+        return WIDE_FUNCTIONS[n.op](c, x)
     return c.table(x, FUNCTIONS[n.op](n), n.op.lower())
 
 

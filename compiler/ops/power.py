@@ -12,6 +12,7 @@ from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
 from compiler.ops.norm import ONE, exponentials
 from compiler.ops.reduce import last, reduced_axes
+from compiler.ops.root import square
 
 MAX_EXPONENTS = 16
 
@@ -42,6 +43,8 @@ def pow_(c: Context, n: Node) -> Result:
 def _power(c: Context, x: Tensor, e: float, real: bool) -> Tensor:
     if real and e == 1.0:
         return x
+    if real and e == 2.0:
+        return square(c, x)
     if real:
         return c.table(x, lambda v: np.power(v, e), "pow")
     if e != int(e) or e < 0:

@@ -1,0 +1,58 @@
+"""Square roots and logarithms of wide tensors, and squares that stay wide.
+
+A table on a narrowed source knows x to 2^-16 of its peak, which is little of a root or a logarithm near 0: a magnitude
+``sqrt(re^2 + im^2)`` of 2^-8 of the peak would be lost. Squares are exact products, sums of them are exact, and of an
+accumulator v at scale s the machine takes ``g = floor(sqrt(4^k v))`` exactly: ``sqrt(v s) = g 2^-k sqrt(s)``, error one
+unit of that scale. k makes the largest g on the samples 2^20. The logarithm is ``2 log(g) + log(s) - 2 k log 2`` where
+g fits a table's source, from one unit (relative error 1/g) on: 32 binary orders of magnitude instead of 16.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compiler.emit import Tensor
+from compiler.lower import Context
+
+WIDE = 2**17  # a source beyond this has more bits than a table's
+ROOT_BITS = 20
+LOG_BITS = 15
+KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip"}  # of x >= 0
+
+
+def square(c: Context, x: Tensor) -> Tensor:
+    """``x * x``, wide and exact for the narrowed source."""
+    x = c.narrow(x)
+    return c.emit("mul", x, x, scale=x.scale * x.scale)
+
+
+def is_wide(c: Context, x: Tensor) -> bool:
+    """Whether a root of x keeps more than a table would: x is wide and cannot be negative."""
+    if x.bound < WIDE:
+        return False
+    if x.type.lo >= 0:
+        return True
+    made = {ins.dst: ins for ins in c.out.code}
+    waiting = [x.name]
+    while waiting:  # intervals do not know that x * x is not negative
+        ins = made.get(waiting.pop())
+        if ins is None or not (ins.op in KEEPING or (ins.op == "mul" and ins.src[0] == ins.src[1])):
+            return False
+        waiting += ins.src if ins.op in KEEPING else ()
+    return True
+
+
+def root(c: Context, x: Tensor, bits: int = ROOT_BITS) -> Tensor:
+    """The square root, at ``bits`` bits on the samples. x is not negative."""
+    k = max(0, bits - (x.peak.bit_length() + 1) // 2)
+    while k and x.bound * 4**k >= 2**60:
+        k -= 1
+    return c.emit("isqrt", c.muli(x, 4**k), scale=math.sqrt(x.scale) / 2.0**k)
+
+
+def logarithm(c: Context, x: Tensor) -> Tensor:
+    """The natural logarithm; 0 counts as half a unit of the root."""
+    g = root(c, x, LOG_BITS)
+    return c.table(g, lambda v: 2 * np.log(np.maximum(v, g.scale / 2)), "log")
