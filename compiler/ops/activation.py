@@ -13,6 +13,7 @@ from compiler.emit import Tensor
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
 from compiler.ops.root import is_wide, logarithm, root
+from isa.types import DType
 
 Floats = npt.NDArray[np.float64]
 Family = Callable[[Node], Callable[[Floats], Floats]]
@@ -133,7 +134,7 @@ def clip(c: Context, n: Node) -> Result:
             if isinstance(bound, Tensor):
                 pair = c.align([x, bound], max(c.peak(n.inputs[0]), 1e-9)) if c.is_float(n.inputs[0]) else [x, bound]
                 x = c.emit(op, *pair)
-            elif bound is not None:
+            elif bound is not None and math.isfinite(bound):
                 x = c.emit("clamp", x, **{"lo" if op == "max" else "hi": round(bound / x.scale)})
         return x
     lo = None if lo is None or math.isinf(lo) else lo
@@ -148,7 +149,11 @@ def clip(c: Context, n: Node) -> Result:
     q_lo, q_hi = (None if b is None else max(-(2**60), min(2**60, round(b / x.scale))) for b in (lo, hi))
     if q_lo == 0 and q_hi is None:
         return c.emit("relu", x)
-    return x if q_lo is None and q_hi is None else c.emit("clamp", x, lo=q_lo, hi=q_hi)
+    if q_lo is None and q_hi is None:
+        return x
+    if any(q is not None and not x.type.dtype.lo <= q <= x.type.dtype.hi for q in (q_lo, q_hi)):
+        x = c.emit("cast", x, dtype=DType.I64)  # a bound beyond every sample
+    return c.emit("clamp", x, lo=q_lo, hi=q_hi)
 
 
 def _bound(c: Context, n: Node, i: int, name: str) -> float | Tensor | None:
