@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isa.builder import ConstraintSystem, build
+from isa.control import Path
 from isa.errors import Span
 from isa.graph import Committed, Node, Product, Public
 from isa.program import I64, Program
@@ -38,7 +39,7 @@ class Violation:
 
 def check(program: Program, trace: Trace, limit: int = 20) -> list[Violation]:
     """The first ``limit`` violations, in program order; empty if the trace satisfies every constraint."""
-    system = build(program)
+    system = build(program, Path(trace.batch, trace.bits))
     return check_system(system, Witness(system, trace), limit)
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 import isa.ops  # noqa: F401  (fills the registry)
-from isa.dataflow import DEFAULT_MAX_STEPS, infer_types, walk
+from isa.control import DEFAULT_MAX_STEPS, walk
 from isa.errors import Trap
+from isa.inference import infer_types
 from isa.instruction import REGISTRY, Call
-from isa.program import I64, Program
+from isa.memory import Memory
+from isa.program import I64, Program, Ram
 from isa.trace import Trace
 from isa.types import TensorType
 from vm.events import Executed, Fetched, Halted, Listener, Trapped
@@ -52,14 +54,16 @@ class _Machine:
         self.trace = Trace(program, inputs)
         self.registers: dict[str, Operand] = {p.name: _param(program, p.name) for p in program.params}
         self.registers.update(inputs)
-        self.calls = [None if REGISTRY[ins.op].control else Call(ins, luts) for ins in program.code]
+        rams = {r.name: r for r in program.rams}
+        self.calls = [None if REGISTRY[ins.op].control else Call(ins, luts, rams=rams) for ins in program.code]
+        self.memories = {r.name: Memory(self._initial(r)) for r in program.rams}
         self.types = infer_types(program).results if check else None
         self.wide: dict[str, I64] = {}  # params converted for instructions that need int64
 
     def run(self, max_steps: int) -> Trace:
         trace, code, listeners = self.trace, self.program.code, self.listeners
         step = 0
-        for pc, counters in walk(self.program, max_steps + 1):
+        for pc, counters in walk(self.program, max_steps + 1, self._branch):
             if step == max_steps:
                 raise self._trapped(step, pc, Trap(f"the program takes more than {max_steps} steps", code="T101"))
             trace.path.append(pc)
@@ -69,6 +73,7 @@ class _Machine:
             if call is not None:
                 self._execute(step, pc, call, counters)
             step += 1
+        trace.final = {name: [(m.values, m.times)] for name, m in self.memories.items()}
         trace.outputs = {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
         for tell in listeners:
             tell(Halted(step))
@@ -77,6 +82,7 @@ class _Machine:
     def _execute(self, step: int, pc: int, call: Call, counters: Mapping[str, int]) -> None:
         ins = call.instruction
         call.counters = counters
+        call.memories = self.memories
         wide = call.op.family != "product"
         operands = [self._operand(name, counters, wide) for name in ins.src]
         try:
@@ -89,10 +95,23 @@ class _Machine:
             _check(pc, call, value, self.types[pc])
         writes = self.trace.writes.setdefault(pc, [])
         writes.append(value)
+        if call.op.memory and call.read_times is not None:
+            self.trace.read_times.setdefault(pc, []).append(call.read_times)
         if ins.dst is not None:
             self.registers[ins.dst] = value
         for tell in self.listeners:
             tell(Executed(step, pc, len(writes) - 1, tuple(operands), value))
+
+    def _initial(self, ram: Ram) -> I64:
+        if ram.init is None:
+            return np.zeros(ram.shape, np.int64)
+        return np.asarray(self.registers[ram.init], dtype=np.int64)
+
+    def _branch(self, pc: int) -> int:
+        """The bit of the conditional branch that was just executed."""
+        bit = int(self.trace.writes[pc][-1].reshape(-1)[0])
+        self.trace.bits.setdefault(pc, []).append(bit)
+        return bit
 
     def _operand(self, name: str, counters: Mapping[str, int], wide: bool) -> Any:
         """A counter, register, input or param. Params keep their narrow dtype only in products, which are exact for

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isa.control import Path
 from isa.encoding import decode
+from isa.errors import SyurmyError
 from isa.graph import ParamTensor, Public
 from isa.program import I64
 from prover import reduction as red
 from prover.claims import Pulled, Sweep, Term
 from prover.contraction import Contraction, all_contractions
 from prover.field import ONE, ZERO, Ext, P
-from prover.plan import Plan
+from prover.plan import Plan, fixed_plan
 from prover.protocol import (
     GRINDING_BITS,
     MAGIC,
     absorb_statement,
     budget,
+    decode_path,
     decode_statement,
     grinding_holds,
     needs_grinding,
@@ -56,7 +59,14 @@ class Verifier:
 
     def __init__(self, vk: VerifyingKey) -> None:
         self.vk = vk
-        self.plan = Plan.of(decode(vk.program))
+        self.program = decode(vk.program)
+        self.fixed = fixed_plan(self.program)
+
+    def plan(self, path: Path) -> Plan:
+        """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
+        if self.fixed is not None and path == Path():
+            return self.fixed
+        return Plan.of(self.program, path)
 
     def verify(self, proof: bytes) -> Statement:
         """Accepts, or raises ``Rejected``; no other exception on any bytes."""
@@ -72,7 +82,7 @@ class _Run:
     def __init__(self, verifier: Verifier, proof: bytes) -> None:
         if proof[: len(MAGIC)] != MAGIC:
             raise Rejected("format", "this is not a proof of this protocol version")
-        self.vk, self.plan = verifier.vk, verifier.plan
+        self.vk, self.verifier = verifier.vk, verifier
         self.transcript = Transcript()
         start_transcript(self.transcript)
         self.receiver = Receiver(self.transcript, proof[len(MAGIC) :])
@@ -94,6 +104,12 @@ class _Run:
         root = self.receiver.raw("witness root", 32)
         if self.receiver.raw("key digest", 32) != self.vk.digest():
             raise Rejected("statement", "the proof belongs to another key")
+        size = int.from_bytes(self.receiver.raw("path length", 4), "little")
+        try:
+            path = decode_path(self.receiver.raw("path", size))
+            self.plan = self.verifier.plan(path)
+        except (ValueError, SyurmyError) as e:
+            raise Rejected("path", str(e)) from None
         data = self.receiver.raw("statement", statement_size(self.plan))
         self.values = decode_statement(self.plan, data)
         for node, values in self.values.items():
@@ -117,6 +133,7 @@ class _Run:
             self.transcript.challenge("grinding")
         alpha = self.transcript.challenge("alpha")
         beta = self.transcript.challenge("beta")
+        self.space.points[red.FINGERPRINT] = self.transcript.challenges("fingerprint point", plan.fingerprint_bits)
         point: list[Ext] = []
         num, den = ZERO, ONE
         if plan.blocks:
@@ -230,7 +247,8 @@ class _Run:
         outputs: dict[str, I64] = {}
         for node, values in self.values.items():
             if node.source != "reveal":
-                (inputs if node.source == "input" else outputs)[node.name] = values[0]
+                single = self.plan.system.flow.path.batch == 1
+                (inputs if node.source == "input" else outputs)[node.name] = values[0] if single else values
         reveals = [(i, self.values[n]) for i, n in self.plan.system.reveals]
         name = self.plan.system.program.name
         return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import isa.ops  # noqa: F401  (fills the registry)
 from isa import graph as g
 from isa.builder import ConstraintSystem, build
-from isa.dataflow import infer_types, walk
+from isa.control import walk
+from isa.inference import infer_types
 from isa.instruction import REGISTRY, Call
 from isa.program import I64, Input, Instruction, Lut, Output, Param, Program
 from isa.trace import Trace

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from isa import graph as g
 from isa.builder import build
-from isa.dataflow import infer_types
+from isa.inference import infer_types
 from isa.errors import TypeRuleError
 from isa.ops import product
 from isa.types import DType

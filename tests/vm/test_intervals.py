@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.dataflow import infer_types
+from isa.inference import infer_types
 from isa.errors import Trap, TypeRuleError
 from isa.instruction import REGISTRY, AttrSpec, Call, Op
 from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program
