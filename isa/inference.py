@@ -70,6 +70,8 @@ class _Inference:
 
     def region(self, entry: int, lo: int, hi: int, start: State) -> tuple[State | None, State | None]:
         """Types on leaving the block ``[lo, hi)`` at its end, and at ``ret``; None where no path does."""
+        if entry >= hi:
+            return start, None
         arriving: dict[int, State] = {}
         visits: dict[int, int] = {}
         out: State | None = None

@@ -97,8 +97,12 @@ def manual() -> str:
 
 def usage(op: Op) -> str:
     """One line of syntax; brackets mark what may be left out."""
-    parts = (["dst"] if op.has_dst else []) + list(op.sources) + (["..."] if op.variadic else [])
+    sources = [s for s in op.sources if not op.indexed or s not in ("idx", op.indexed)]
+    rows = [f"{op.indexed}[idx]"] if op.indexed else []
+    parts = (["dst"] if op.has_dst else []) + rows + sources + (["..."] if op.variadic else [])
     for a in op.attributes:
+        if a.name == op.indexed:
+            continue
         text = a.name if a.positional else f"{a.name}={'...' if a.default is None else shown(a.default)}"
         parts.append(text if required(a) else f"[{text}]")
     return f"{op.name} {', '.join(parts)}".strip()

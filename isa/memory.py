@@ -38,7 +38,7 @@ class Memory:
             self.times[row] = self.clock
             if fresh is not None:
                 self.values[row] = fresh[j]
-        return old.reshape(*rows.shape, *self.values.shape[1:]), read.reshape(rows.shape)
+        return old.reshape(rows.shape + self.values.shape[1:]), read.reshape(rows.shape)
 
 
 def check_rows(rows: I64, count: int) -> None:

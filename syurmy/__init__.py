@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from isa.dataflow import DEFAULT_MAX_STEPS
+from isa.control import DEFAULT_MAX_STEPS
 from isa.program import Program
 from isa.trace import Trace
 

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 import syurmy
-from isa.dataflow import DEFAULT_MAX_STEPS
+from isa.control import DEFAULT_MAX_STEPS
 from isa.errors import InputError, SyurmyError
 from isa.program import Program
 from syurmy import display, files, keys
