@@ -84,7 +84,7 @@ def walk(
     targets = [int(t) if (t := ins.get("target")) is not None else -1 for ins in code]  # type: ignore[arg-type]
     counters: dict[str, int] = {}
     rounds: dict[int, int] = {}
-    returns: list[int] = []
+    returns: list[tuple[int, dict[str, int]]] = []  # a routine has counters of its own
     pc = steps = 0
     while pc < len(code):
         steps += 1
@@ -92,12 +92,11 @@ def walk(
             raise StepLimit(f"more than {max_steps} steps", span=code[pc].span, help="raise the limit with --max-steps")
         ins = code[pc]
         op = ins.op
-        yield_counters = counters
         if op == "repeat":
             rounds[pc] = 0
             if (name := counter_of(ins)) is not None:
                 counters[name] = 0
-            yield pc, yield_counters
+            yield pc, counters
         elif op == "end":
             yield pc, counters
             start = pairs[pc]
@@ -118,13 +117,13 @@ def walk(
                 pc = targets[pc]
                 continue
             if op == "call":
-                returns.append(pc + 1)
-                pc = targets[pc]
+                returns.append((pc + 1, counters))
+                pc, counters = targets[pc], {}
                 continue
             if op == "ret":
                 if not returns:
                     raise PathError("ret outside a routine", span=ins.span)
-                pc = returns.pop()
+                pc, counters = returns.pop()
                 continue
             if op in ("bz", "bnz"):
                 if decide is None:

@@ -57,7 +57,10 @@ class _Inference:
                 t = self.fixed[ram.init]
                 if t.shape != ram.shape or t.lo < ram.dtype.lo or t.hi > ram.dtype.hi:
                     raise TypeRuleError(f"'{ram.init}' ({t}) cannot fill buffer '{ram.name}'", code="A264")
-        self.region(0, 0, len(self.code), {})
+        _, returned = self.region(0, 0, len(self.code), {})
+        if returned is not None:
+            ret = next(ins for ins in self.code if ins.op == "ret")
+            raise TypeRuleError("ret is reached outside a routine", code="A235", span=ret.span, help="halt before it")
         final = self.halted
         if final is None:
             raise TypeRuleError("no path reaches halt", code="A233")
@@ -173,7 +176,8 @@ class _Inference:
         if name in state:
             t = state[name]
             if t is None:
-                raise TypeRuleError(f"the type of '{name}' differs between paths", code="A231", span=ins.span)
+                message = f"the type of '{name}' differs between the paths that meet here"
+                raise TypeRuleError(message, code="A231", span=ins.span, help="cast it to one dtype on every path")
             return t
         if name in self.fixed:
             return self.fixed[name]

@@ -1,8 +1,9 @@
 """Fetch, decode, execute: one run of a program on exact integers.
 
-The path is that of ``isa.dataflow.walk``, which prover and verifier follow as well. Registers hold int64 arrays; every
-value that an instruction writes is kept in the trace, read-only. Overflow is impossible: the static intervals of
-``isa.dataflow.infer_types`` lie inside ±2^61 (``check_intervals`` compares every write with them).
+The path is that of ``isa.control.walk``, which prover and verifier follow as well; here branches go where the values
+say. Registers hold int64 arrays; every value that an instruction writes is kept in the trace, read-only. Overflow is
+impossible: the static intervals of ``isa.inference.infer_types`` lie inside ±2^61 (``check_intervals`` compares every
+write with them).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from isa.program import I64, Program, Ram
 from isa.trace import Trace
 from isa.types import TensorType
 from vm.events import Executed, Fetched, Halted, Listener, Trapped
-from vm.inputs import validated
+from vm.inputs import validated, validated_batch
 
+RECENT = 1000  # steps that a trap of the step limit looks back
 Operand = npt.NDArray[np.integer[Any]]
 
 
@@ -43,29 +45,80 @@ def run(
     and offending element where execution stops early (``T101``: more than ``max_steps`` steps).
     ``check_intervals`` compares every written value with its static interval and raises ``AssertionError``.
     """
-    return _Machine(program, validated(program, inputs), listeners, check_intervals).run(max_steps)
+    given = validated(program, inputs)
+    trace = Trace(program, given)
+    types = infer_types(program).results if check_intervals else None
+    trace.outputs = _Machine(trace, given, listeners, types).run(max_steps)
+    return trace
+
+
+def run_batch(
+    program: Program,
+    inputs: Mapping[str, npt.ArrayLike],
+    *,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    listeners: Sequence[Listener] = (),
+    check_intervals: bool = False,
+) -> Trace:
+    """Run ``program`` on several inputs, one after the other, for one proof: every input has one more leading axis.
+
+    The trace holds the executions of all inputs in order; its inputs and outputs keep the leading axis (a batch of one
+    is ``run``, without it). Every input starts with fresh registers and RAM. ``max_steps`` limits the whole batch.
+    Raises as ``run``, and ``InputError`` I109 for leading axes that do not fit.
+    """
+    batch = validated_batch(program, inputs)
+    trace = Trace(program, batch[0], batch=len(batch))
+    types = infer_types(program).results if check_intervals else None
+    outputs: list[dict[str, I64]] = []
+    for k, given in enumerate(batch):
+        try:
+            outputs.append(_Machine(trace, given, listeners, types).run(max_steps))
+        except Trap as trap:
+            trap.add_note(f"in input {k} of the batch")
+            raise
+    if len(batch) == 1:
+        trace.outputs = outputs[0]
+    else:
+        trace.inputs = {name: np.stack([given[name] for given in batch]) for name in batch[0]}
+        trace.outputs = {o.name: np.stack([out[o.name] for out in outputs]) for o in program.outputs}
+        for array in (*trace.inputs.values(), *trace.outputs.values()):
+            array.flags.writeable = False
+    return trace
 
 
 class _Machine:
-    def __init__(self, program: Program, inputs: dict[str, I64], listeners: Sequence[Listener], check: bool) -> None:
+    """One input; appends to the trace."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        inputs: Mapping[str, I64],
+        listeners: Sequence[Listener],
+        types: Sequence[TensorType | None] | None,
+    ) -> None:
+        program = trace.program
         luts = {t.name: t for t in program.luts}
         self.program = program
         self.listeners = listeners
-        self.trace = Trace(program, inputs)
+        self.trace = trace
         self.registers: dict[str, Operand] = {p.name: _param(program, p.name) for p in program.params}
         self.registers.update(inputs)
         rams = {r.name: r for r in program.rams}
         self.calls = [None if REGISTRY[ins.op].control else Call(ins, luts, rams=rams) for ins in program.code]
         self.memories = {r.name: Memory(self._initial(r)) for r in program.rams}
-        self.types = infer_types(program).results if check else None
+        for call in self.calls:
+            if call is not None:
+                call.memories = self.memories
+        self.types = types
         self.wide: dict[str, I64] = {}  # params converted for instructions that need int64
 
-    def run(self, max_steps: int) -> Trace:
+    def run(self, max_steps: int) -> dict[str, I64]:
+        """The output registers at halt."""
         trace, code, listeners = self.trace, self.program.code, self.listeners
-        step = 0
+        step = len(trace.path)
         for pc, counters in walk(self.program, max_steps + 1, self._branch):
             if step == max_steps:
-                raise self._trapped(step, pc, Trap(f"the program takes more than {max_steps} steps", code="T101"))
+                raise self._trapped(step, pc, self._runaway(max_steps))
             trace.path.append(pc)
             for tell in listeners:
                 tell(Fetched(step, pc, code[pc], dict(counters)))
@@ -73,16 +126,25 @@ class _Machine:
             if call is not None:
                 self._execute(step, pc, call, counters)
             step += 1
-        trace.final = {name: [(m.values, m.times)] for name, m in self.memories.items()}
-        trace.outputs = {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
+        for name, m in self.memories.items():
+            trace.final.setdefault(name, []).append((m.values, m.times))
         for tell in listeners:
             tell(Halted(step))
-        return trace
+        return {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
+
+    def _runaway(self, max_steps: int) -> Trap:
+        recent = self.trace.path[-RECENT:]
+        trap = Trap(f"the program takes more than {max_steps} steps", code="T101")
+        trap.help = "does this loop end? if so, raise the limit with --max-steps"
+        if recent:
+            first, last = (self.program.code[i].span for i in (min(recent), max(recent)))
+            lines = f", lines {first.line} to {last.line}" if first and last and first.file == last.file else ""
+            trap.add_note(f"the last {len(recent)} steps ran instructions {min(recent)} to {max(recent)}{lines}")
+        return trap
 
     def _execute(self, step: int, pc: int, call: Call, counters: Mapping[str, int]) -> None:
         ins = call.instruction
         call.counters = counters
-        call.memories = self.memories
         wide = call.op.family != "product"
         operands = [self._operand(name, counters, wide) for name in ins.src]
         try:
@@ -129,7 +191,7 @@ class _Machine:
     def _trapped(self, step: int, pc: int, trap: Trap) -> Trap:
         trap.instruction = pc
         trap.span = trap.span or self.program.code[pc].span
-        element = "" if trap.element is None else f", element {list(trap.element)}"
+        element = "" if not trap.element else f", element {list(trap.element)}"
         trap.add_note(f"at instruction {pc}{element}, step {step}")
         for tell in self.listeners:
             tell(Trapped(step, pc, trap))
