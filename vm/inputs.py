@@ -70,10 +70,11 @@ def _checked(declared: Input, value: npt.ArrayLike) -> I64:
     t = declared.type
     array = _array(declared.name, value)
     if array.shape != t.shape:
+        several = "is it several inputs? then run a batch (--batch)" if array.shape[1:] == t.shape else ""
         raise InputError(
             f"input '{declared.name}' has shape {list(array.shape)}, expected {list(t.shape)}",
             code="I105",
-            help="reshape it before it is passed" if array.size == t.size else "",
+            help="reshape it before it is passed" if array.size == t.size else several,
         )
     if array.dtype.kind == "f":
         raise _not_integer(declared, array)

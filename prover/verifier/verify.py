@@ -7,7 +7,8 @@ extensions, and the plan that both sides derive from the program; nothing of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from isa.control import Path
 from isa.encoding import decode
@@ -43,7 +44,11 @@ HALF = (P + 1) // 2
 
 @dataclass(frozen=True)
 class Statement:
-    """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this."""
+    """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this.
+
+    ``batch`` inputs were run; if more than one, ``inputs`` and ``outputs`` have a leading axis. ``branches``: public
+    bits of every conditional branch, by instruction.
+    """
 
     program: str
     key_digest: bytes
@@ -52,6 +57,8 @@ class Statement:
     reveals: list[tuple[int, I64]]
     soundness_bits: float
     soundness: list[tuple[str, float]]
+    batch: int = 1
+    branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 class Verifier:
@@ -251,4 +258,5 @@ class _Run:
                 (inputs if node.source == "input" else outputs)[node.name] = values[0] if single else values
         reveals = [(i, self.values[n]) for i, n in self.plan.system.reveals]
         name = self.plan.system.program.name
-        return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows)
+        path = self.plan.system.flow.path
+        return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows, path.batch, path.bits)

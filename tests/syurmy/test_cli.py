@@ -40,6 +40,8 @@ Y = (H + 1) >> 1
 JSON_KEYS = {
     "outputs",
     "steps",
+    "batch",
+    "branches",
     "leaves",
     "columns",
     "committed_entries",
