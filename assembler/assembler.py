@@ -158,7 +158,10 @@ class _Assembler:
                 for inner in self._sources.expand(st, item.calls):
                     self._item(inner)
             elif isinstance(st, s.Label):
-                self._label(st)
+                try:
+                    self._label(st)
+                except SyurmyError as e:  # what follows on the line stands for itself
+                    self._add(e, item.calls)
                 if st.statement is not None:
                     self._item(replace(item, statement=st.statement))
             else:
@@ -333,7 +336,7 @@ class _Assembler:
         self._labels[word] = len(self._code), st.name.span
 
     def _resolve_labels(self) -> None:
-        """Names of labels become instruction indices; an instruction whose label is missing points at itself."""
+        """Names of labels become instruction indices; a jump whose label is missing leads to itself."""
         for index, ins in enumerate(self._code):
             if not any(a.kind == "label" for a in REGISTRY[ins.op].attributes):
                 continue
@@ -341,9 +344,11 @@ class _Assembler:
             target = index
             span = self._operand_places[index]["target"]
             if name in self._labels:
-                target, place = self._labels[name]
-                if target == len(self._code):
+                following, place = self._labels[name]
+                if following == len(self._code):
                     self._add(_error(f"no instruction follows label '{name}'", "A136", place), ())
+                else:
+                    target = following
             elif name not in self._damaged:
                 error = _error(f"unknown label '{name}'", "A136", span, suggestion(name, self._labels))
                 self._add(error, self._calls[index])
@@ -416,7 +421,7 @@ class _Assembler:
         return isinstance(operand, s.Name) and not (
             operand.value in self._consts
             or operand.value in RESERVED
-            or any(t.name == operand.value for t in (*self._luts, *self._rams))
+            or operand.value in {t.name for t in self._luts} | {r.name for r in self._rams}
         )
 
     def _attributes(

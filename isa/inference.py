@@ -63,7 +63,7 @@ class _Inference:
             raise TypeRuleError("ret is reached outside a routine", code="A235", span=ret.span, help="halt before it")
         final = self.halted
         if final is None:
-            raise TypeRuleError("no path reaches halt", code="A233")
+            raise TypeRuleError("no path reaches halt", code="A233", span=self.code[-1].span)
         for out in self.program.outputs:
             final_type = final.get(out.name) or self.fixed.get(out.name)
             if final_type is None:

@@ -152,13 +152,15 @@ def _ram(r: Ram, program: Program) -> Iterator[Problem]:
         yield Problem(f"buffer '{r.name}' has no axis, its rows", "A105", name=r.name)
     if r.init is None:
         return
-    tensors = {d.name: d.type for d in (*program.inputs, *program.params)}
+    tensors = {i.name: i.type for i in program.inputs} | {p.name: p.type for p in program.params}
     if r.init not in tensors:
         message = f"'{r.init}', the contents of '{r.name}', is no input or param"
         yield Problem(message, "A120", name=r.init, known=tensors)
-    elif tensors[r.init].shape != r.shape:
-        t = tensors[r.init]
-        yield Problem(f"'{r.init}' ({t}) cannot fill '{r.name}', which is {list(r.shape)}", "A264", name=r.name)
+        return
+    t = tensors[r.init]
+    if t.shape != r.shape or t.lo < r.dtype.lo or t.hi > r.dtype.hi:
+        message = f"'{r.init}' ({t}) cannot fill '{r.name}' ({TensorType.full(r.dtype, r.shape)})"
+        yield Problem(message, "A264", name=r.name)
 
 
 # ---- instructions ----------------------------------------------------------------------------------------------------
@@ -182,7 +184,13 @@ def _code(program: Program) -> Iterator[Problem]:
             continue
         counters = [c for _, c in blocks if c is not None]
         yield from _syntax(index, ins, op)
-        yield from _attributes(index, ins, op, counters, luts, rams)
+        yield from _attributes(index, ins, op, counters, luts)
+        buffer = ins.get("buffer")
+        if op.memory and buffer not in rams and buffer in fixed | all_written:
+            yield Problem(f"'{buffer}' is a tensor, a buffer is needed here", "A121", index, str(buffer),
+                          f"gather reads rows of tensors: gather row, {buffer}[index]")  # fmt: skip
+        elif op.memory and buffer not in rams:
+            yield Problem(f"unknown buffer '{buffer}'", "A120", index, str(buffer), known=rams)
         readable = fixed | set(counters) | (all_written if targets else written)  # jumps: typing follows the paths
         for name in ins.src:
             if name not in readable:
@@ -285,7 +293,7 @@ def _syntax(index: int, ins: Instruction, op: Op) -> Iterator[Problem]:
 
 
 def _attributes(
-    index: int, ins: Instruction, op: Op, counters: Collection[str], luts: Collection[str], rams: Collection[str]
+    index: int, ins: Instruction, op: Op, counters: Collection[str], luts: Collection[str]
 ) -> Iterator[Problem]:
     specs = {s.name: s for s in op.attributes}
     names = [n for n, _ in ins.attrs]
@@ -302,8 +310,6 @@ def _attributes(
             yield Problem(f"attribute {name} of {op.name} repeats its default", "A113", index, name)
         elif spec.kind == "lut" and value not in luts:
             yield Problem(f"unknown table '{value}'", "A120", index, str(value), known=luts)
-        elif spec.kind == "ram" and value not in rams:
-            yield Problem(f"unknown buffer '{value}'", "A120", index, str(value), known=rams)
         elif isinstance(value, Affine):
             for counter, _ in value.terms:
                 if counter not in counters:
