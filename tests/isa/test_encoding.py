@@ -227,7 +227,7 @@ def test_jumps_and_buffers_keep_their_form() -> None:
     assert (decode(data).code, decode(data).rams) == (p.code, p.rams)
     assert blake3(data).hexdigest()[:32] == "4bc4f548708b745a70333fa44e7d8ce6"
     changes = [("bnz c, again", "bnz c, next"), ("bz c, next", "bnz c, next"), ("i16[4, 3]", "i16[5, 3]"), ("= x", ""),
-               ("kv", "vk"), ("i16[4, 3]", "i32[4, 3]"), ("y, a", "y, kv"), ("repeat 2\n", "repeat 2\n l:")]  # fmt: skip
+               ("kv", "vk"), ("i16[4", "i32[4"), ("y, a", "y, kv"), ("repeat 2\n", "repeat 2\n label:")]  # fmt: skip
     others = [encode(assemble(JUMPS.replace(a, b))) for a, b in changes]
     assert others.pop() == data  # a label that nothing leads to
     assert len({*others, data}) == len(changes)
