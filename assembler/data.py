@@ -177,7 +177,7 @@ def checked(what: str, array: npt.NDArray[Any], dtype: DType, shape: tuple[int, 
         element = np.argwhere(wide)[0].tolist()
         raise _refuse(f"{what}{element} is {array[tuple(element)]}, outside {dtype}", span,
                       f"{dtype} holds {dtype.lo} to {dtype.hi}", "A312")  # fmt: skip
-    return np.ascontiguousarray(array.astype(f"<{numpy_name(dtype)}"))
+    return array.astype(f"<{numpy_name(dtype)}", order="C")
 
 
 def from_entries(what: str, value: Any, dtype: DType, shape: tuple[int, ...], span: Span) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,7 +61,7 @@ class ConstraintSystem:
 
     def trace_cells(self) -> int:
         """Number of tensor entries written by the whole execution."""
-        return sum(t.size * e for t, e in zip(self.types.results, self.flow.executions, strict=True) if t is not None)
+        return sum(t.size * e for t, e in zip(self.types.results, self.flow.runs, strict=True) if t is not None)
 
 
 class Builder:
@@ -190,14 +191,13 @@ class Builder:
         labels = range(rank)
         return self.product(a, b, labels, labels, labels)
 
-    def commit_product(self, p: g.Product) -> Committed:
-        """``p`` becomes a column in its own shape, pinned by its own equation; claims on ``p`` go to the column."""
-        self.origin = p.origin
-        raw = g.Product(
-            *self.new(p.shape, p.interval), p.inputs, labels_a=p.labels_a, labels_b=p.labels_b, labels_out=p.labels_out
-        )
-        p.committed_as = self.define("product", raw)
-        return p.committed_as
+    def commit(self, n: Node) -> Committed:
+        """``n`` becomes a column in its own shape, pinned by its own equation; claims on ``n`` go to the column."""
+        self.origin = n.origin
+        raw = copy(n)
+        raw.id = self.new(n.shape, n.interval)[1]
+        n.committed_as = self.define("value", raw)
+        return n.committed_as
 
     def operand(self, n: Node) -> Node:
         """``n`` if it holds no product, else a column defined by it, one for all its readers (products have one

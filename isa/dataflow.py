@@ -7,7 +7,7 @@ along one axis, the write that is visible there. Views make a loop that fills a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +37,8 @@ class Source:
 class Dataflow:
     """Resolved reads of one executed path; with a batch, of all its inputs one after the other.
 
-    ``executions[i]``: how often instruction i ran. ``reads[i][j]``: per execution, what operand j holds.
+    ``runs[i]``: how often instruction i ran; ``executions[i]``: how often it wrote a value of its own, in which of its
+    runs: ``kept[i]`` (readers see through a ``mov`` and most ``put``). ``reads[i][j]``: per execution, what operand j holds.
     ``counters[i]``, ``batches[i]``: per execution of i, the loop counters and the input it belongs to.
     ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result is read by
     an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock before it;
@@ -46,14 +47,16 @@ class Dataflow:
 
     path: Path
     executions: list[int]
+    runs: list[int]
+    kept: list[list[int]]
     reads: list[list[list[Source]]]
     counters: list[list[dict[str, int]]]
     batches: list[list[int]]
-    final: dict[str, list[Source]]
-    loop_carried: set[int]
-    ticks: dict[int, list[int]]
-    clocks: dict[str, int]
-    steps: int
+    final: dict[str, list[Source]] = field(default_factory=dict)
+    loop_carried: set[int] = field(default_factory=set)
+    ticks: dict[int, list[int]] = field(default_factory=dict)
+    clocks: dict[str, int] = field(default_factory=dict)
+    steps: int = 0
 
 
 def declaration_index(program: Program) -> dict[str, int]:
@@ -71,10 +74,14 @@ def resolve(program: Program, types: Types, path: Path | None = None, max_steps:
     n = len(program.code)
     declared = declaration_index(program)
     flow = Dataflow(
-        path, [0] * n, [[] for _ in range(n)], [[] for _ in range(n)], [[] for _ in range(n)], {}, set(), {}, {}, 0
+        path,
+        executions=[0] * n,
+        runs=[0] * n,
+        kept=[[] for _ in range(n)],
+        reads=[[[] for _ in ins.src] for ins in program.code],
+        counters=[[] for _ in range(n)],
+        batches=[[] for _ in range(n)],
     )
-    for i, ins in enumerate(program.code):
-        flow.reads[i] = [[] for _ in ins.src]
     flow.final = {out.name: [] for out in program.outputs}
     decide, all_used = path.decide()
     inputs = {i.name for i in program.inputs}
@@ -88,14 +95,22 @@ def resolve(program: Program, types: Types, path: Path | None = None, max_steps:
             if op.control:
                 continue
             ins = program.code[pc]
-            execution = flow.executions[pc]
-            flow.executions[pc] += 1
-            flow.counters[pc].append(dict(counters))
-            flow.batches[pc].append(batch)
-            for j, name in enumerate(ins.src):
+            flow.runs[pc] += 1
+            sources = []
+            for name in ins.src:
                 source = Source(COUNTER, counters[name]) if name in counters else registers.get(name)
                 if source is None:
                     raise PathError(f"'{name}' is read before it is written", span=ins.span)
+                sources.append(source)
+            if ins.dst is not None and (seen := _seen_through(program, types, pc, sources, counters)) is not None:
+                registers[ins.dst] = seen
+                continue
+            execution = flow.executions[pc]
+            flow.executions[pc] += 1
+            flow.kept[pc].append(flow.runs[pc] - 1)
+            flow.counters[pc].append(dict(counters))
+            flow.batches[pc].append(batch)
+            for j, source in enumerate(sources):
                 flow.reads[pc][j].append(source)
                 _note_loop_carried(flow, pc, source)
             if op.memory:
@@ -103,13 +118,7 @@ def resolve(program: Program, types: Types, path: Path | None = None, max_steps:
                 flow.ticks.setdefault(pc, []).append(clocks[buffer])
                 clocks[buffer] += types.operands[pc][0].size
             if ins.dst is not None:
-                # a plain move is an alias: nothing new is written (a counter is no write and has to become one)
-                alias = ins.op == "mov" and flow.reads[pc][0][-1].producer != COUNTER
-                registers[ins.dst] = flow.reads[pc][0][-1] if alias else Source(pc, execution)
-                if ins.op == "put":
-                    view = _put_view(program, types, pc, flow, counters)
-                    if view is not None:
-                        registers[ins.dst] = view
+                registers[ins.dst] = Source(pc, execution)
         for out in program.outputs:
             if out.name not in registers:
                 raise PathError(f"output '{out.name}' is never written on this path")
@@ -132,10 +141,25 @@ def _note_loop_carried(flow: Dataflow, pc: int, source: Source) -> None:
         flow.loop_carried.update(int(p) for p in np.unique(source.producers) if p >= pc)
 
 
-def _put_view(program: Program, types: Types, pc: int, flow: Dataflow, counters: Mapping[str, int]) -> Source | None:
-    """The view after a ``put``, or None where it must become a value of its own (another axis, a computed part)."""
+def _seen_through(
+    program: Program, types: Types, pc: int, sources: Sequence[Source], counters: Mapping[str, int]
+) -> Source | None:
+    """What readers of the result see where nothing new is written: through a ``mov`` its source, through a ``put`` a view.
+
+    None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along another axis
+    than an earlier one.
+    """
     ins = program.code[pc]
-    base, part = flow.reads[pc][0][-1], flow.reads[pc][1][-1]
+    if ins.op == "mov":
+        return None if sources[0].producer == COUNTER else sources[0]
+    return _put_view(program, types, pc, sources, counters) if ins.op == "put" else None
+
+
+def _put_view(
+    program: Program, types: Types, pc: int, sources: Sequence[Source], counters: Mapping[str, int]
+) -> Source | None:
+    ins = program.code[pc]
+    base, part = sources
     base_type, part_type = types.operands[pc]
     axis = int(ins.get("axis", 0)) % len(base_type.shape)  # type: ignore[arg-type]
     if COUNTER in (base.producer, part.producer) or (base.axis >= 0 and base.axis != axis):

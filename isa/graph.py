@@ -48,7 +48,8 @@ Hint = Callable[[Values], I64]
 class Node:
     """A tensor of the graph; ``+ - *`` with nodes (broadcasting) and integers give linear images.
 
-    ``origin`` is the static instruction it belongs to (-1: a declaration).
+    ``origin`` is the static instruction it belongs to (-1: a declaration). ``has_product``: a product was among what it
+    is made of. ``committed_as``: the column that took its place, if planning committed it.
     """
 
     builder: Builder
@@ -59,6 +60,11 @@ class Node:
     origin: int
     inputs: tuple[Node, ...]
     label: str = ""
+    has_product: bool = field(init=False, default=False)
+    committed_as: Committed | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.has_product = any(i.has_product for i in self.inputs)
 
     @property
     def interval(self) -> Interval:
@@ -95,10 +101,6 @@ class Node:
 
     __radd__ = __add__
     __rmul__ = __mul__
-
-    @property
-    def has_product(self) -> bool:
-        return any(i.has_product for i in self.inputs)
 
     def forward(self, args: Sequence[I64]) -> I64:
         raise TypeError(f"{type(self).__name__} has no forward map")
@@ -221,17 +223,15 @@ class Product(Node):
     """``out[o] = sum A * B`` over labels (an einsum of two operands); see protocol section 4.
 
     ``labels_a``, ``labels_b``, ``labels_out`` name the axes; an axis of length 1 under a longer label is broadcast.
-    Operands hold no product. ``committed_as`` is set when the product itself became a column.
+    Operands hold no product.
     """
 
     labels_a: tuple[int, ...] = ()
     labels_b: tuple[int, ...] = ()
     labels_out: tuple[int, ...] = ()
-    committed_as: Committed | None = None
 
-    @property
-    def has_product(self) -> bool:
-        return self.committed_as is None
+    def __post_init__(self) -> None:
+        self.has_product = True
 
     def forward(self, args: Sequence[I64]) -> I64:
         from isa.exact import einsum

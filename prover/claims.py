@@ -75,7 +75,7 @@ class Sweep:
         heap: list[int] = []
 
         def push(node: Node, term: Term) -> None:
-            if isinstance(node, Product) and node.committed_as is not None:
+            if node.committed_as is not None:
                 node = node.committed_as
             if node.id not in pending:
                 pending[node.id] = []
@@ -94,7 +94,7 @@ class Sweep:
                 # a column declared ahead of a loop has a small id, so nothing can be pushed to it after this
                 ends.append((node, terms))
                 continue
-            for term in terms:
+            for term in self.passing(node, terms):
                 for target, pulled in self.adjoint(node, term, out):
                     push(target, pulled)
         for node, terms in sorted(ends, key=lambda e: e[0].id):
@@ -107,6 +107,10 @@ class Sweep:
             elif isinstance(node, Product):
                 out.products[node] = self.merge(out.products.get(node, []) + terms)
         return out
+
+    def passing(self, node: Node, terms: list[Term]) -> list[Term]:
+        """The terms on a linear image that go on to its inputs (the planner cuts here)."""
+        return terms
 
     # ---- accumulation --------------------------------------------------------------------------------------------
 

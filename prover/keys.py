@@ -25,6 +25,7 @@ import numpy.typing as npt
 from isa.encoding import encode
 from isa.errors import InputError
 from isa.program import Program
+from isa.wellformed import l1_bound
 from prover.commitment import Commitment, ParamsCommitment, commit_params
 from prover.kernels.matrix import IntegerMatrix
 from prover.layout import MatrixLayout
@@ -112,7 +113,7 @@ def check_bounds(program: Program) -> None:
         if values.size and (int(values.min()) < p.type.lo or int(values.max()) > p.type.hi):
             raise InputError(f"param '{p.name}' leaves its interval [{p.type.lo}, {p.type.hi}]", code="K142")
         for axes, bound in p.l1:
-            if values.size and int(np.abs(values.astype(np.int64)).sum(axis=axes).max()) > bound:
+            if values.size and l1_bound(values, axes) > bound:
                 raise InputError(f"param '{p.name}' breaks its L1 bound {bound} over axes {axes}", code="K143")
 
 

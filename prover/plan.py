@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from isa.builder import Builder, ConstraintSystem
 from isa.control import DEFAULT_MAX_STEPS, Path
 from isa.errors import ConstraintError
-from isa.graph import Committed, Equation, Lookup, Product, Table, Tuples
+from isa.graph import Committed, Equation, Lookup, Node, Product, Table, Tuples
 from isa.inference import infer_types
 from isa.instruction import REGISTRY
 from isa.program import Program
@@ -26,6 +26,9 @@ from prover.code import (
 from prover.field import P, log2_ceil
 from prover.layout import MatrixLayout, stack
 from prover.weights import Coordinate, WeightSpace, padded
+
+MAX_TERMS = 256  # on one tensor in one sweep
+MAX_TRACE_CELLS = 2**34  # each is hashed
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,8 @@ class Plan:
                 c.id = system.nodes + 1 + i
         witness = MatrixLayout([(c, c.shape) for c in columns], MIN_WITNESS_LOG_ENTRIES, choose_witness_shape)
         params = params_layout(program)
+        if system.trace_cells() > MAX_TRACE_CELLS:
+            raise ConstraintError("the execution writes more than 2^34 tensor entries", code="C111")
         plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations)
         if plan.used_leaves >= 2**32:
             raise ConstraintError("more than 2^32 lookups in one proof")
@@ -161,9 +166,11 @@ def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) ->
 
 
 def commit_inseparable(builder: Builder) -> None:
-    """Commit, in their own shape, the products whose weights would mix labels of different kinds (protocol section 4).
+    """Commit, in their own shape, the products whose weights would mix labels of different kinds (protocol section 4),
+    and linear images on which more than ``MAX_TERMS`` terms would meet (they could double with every layer).
 
-    Runs the sweep without values until every product that is left receives separable weights.
+    Runs the sweep without values until none is left. Without values no two sums of weights count as equal, so the
+    protocol's sweep never meets more terms than this one.
     """
     system = builder.system
     space = WeightSpace(dry=True)
@@ -178,16 +185,34 @@ def commit_inseparable(builder: Builder) -> None:
                     claims.append((member, eq_term(space, _dry_point(member.shape), member.shape)))
         for e in system.equations:
             claims.append((e.expression, eq_term(space, _dry_point(e.expression.shape), e.expression.shape)))
-        pulled = Sweep(space).run(claims)
-        bad = [p for p, terms in pulled.products.items() if not all(separable(p, t) for t in terms)]
+        planner = _Planner(space)
+        pulled = planner.run(claims)
+        bad: list[Node] = [p for p, terms in pulled.products.items() if not all(separable(p, t) for t in terms)]
+        bad += planner.crowded
         if not bad:
             return
-        for p in bad:
-            builder.commit_product(p)
+        for n in bad:
+            builder.commit(n)
+
+
+class _Planner(Sweep):
+    """A sweep without values that goes on behind a crowded linear image as if it were committed."""
+
+    def __init__(self, space: WeightSpace) -> None:
+        super().__init__(space)
+        self.crowded: list[Node] = []
+
+    def passing(self, node: Node, terms: list[Term]) -> list[Term]:
+        if len(terms) <= MAX_TERMS:
+            return terms
+        self.crowded.append(node)
+        return [eq_term(self.space, _dry_point(node.shape), node.shape)]
 
 
 def _dry_point(shape: tuple[int, ...]) -> list[Coordinate]:
-    return [("dry", i) for i in range(point_bits(shape))]
+    """Suffixes of one point have equal names, as in the protocol."""
+    bits = point_bits(shape)
+    return [("dry", i - bits) for i in range(bits)]
 
 
 def separable(product: Product, term: Term) -> bool:

@@ -22,6 +22,8 @@ from prover.field import ONE, U64, Ext, log2_ceil
 
 Coordinate = tuple[str, int]
 
+_NOTHING = np.zeros((2, 0), np.uint64)
+
 
 @dataclass(frozen=True, eq=False)
 class Weight:
@@ -45,7 +47,6 @@ class WeightSpace:
     points: dict[str, list[Ext]] = field(default_factory=dict)
     _memo: dict[Hashable, Weight] = field(default_factory=dict)
     _sums: dict[Hashable, Ext] = field(default_factory=dict)
-    _ids: dict[Hashable, int] = field(default_factory=dict)
 
     def _make(
         self,
@@ -54,14 +55,11 @@ class WeightSpace:
         compute: Callable[[], U64],
         point: tuple[Coordinate, ...] | None = None,
     ) -> Weight:
-        if self.dry:
-            key = "dry"
-            return Weight(("dry", tuple(dims)), tuple(dims), np.zeros((2, 0), np.uint64), point)
         found = self._memo.get(key)
         if found is None:
-            # nested keys are replaced by numbers, so that hashing stays cheap however deep the history
-            number = self._ids.setdefault(key, len(self._ids))
-            found = self._memo[key] = Weight(number, tuple(dims), compute(), point)
+            # keys hold the numbers of the weights they are made from, so hashing stays cheap however deep the history
+            array = _NOTHING if self.dry else compute()
+            found = self._memo[key] = Weight(len(self._memo), tuple(dims), array, point)
         return found
 
     def coordinates(self, point: Sequence[Coordinate]) -> list[Ext]:
@@ -130,7 +128,9 @@ class WeightSpace:
                 out = mle.add(out, mle.scale(w.array, c))
             return out
 
-        return self._make(("linear", tuple((c, w.key) for c, w in parts)), parts[0][1].dims, compute)
+        # coefficients are unknown when dry: then no two sums count as equal
+        key: Hashable = len(self._memo) if self.dry else tuple((c, w.key) for c, w in parts)
+        return self._make(("linear", key), parts[0][1].dims, compute)
 
     def total(self, w: Weight) -> Ext:
         """Sum of all entries."""

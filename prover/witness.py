@@ -31,7 +31,9 @@ class Witness:
             # committed params keep their own dtype: they are read a constant number of times
             self._values[param] = np.asarray(system.program.data[name])[None]
         for pc, node in system.results.items():
-            self._values[node] = _executions(trace.stacked(pc), node)
+            kept = system.flow.kept[pc]
+            stacked = trace.stacked(pc)
+            self._values[node] = _executions(stacked if len(kept) == len(stacked) else stacked[kept], node)
         for i, node in system.reveals:
             self._values[node] = _executions(trace.stacked(i), node)
         for node in system.publics:

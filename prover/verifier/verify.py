@@ -67,12 +67,12 @@ class Verifier:
     def __init__(self, vk: VerifyingKey) -> None:
         self.vk = vk
         self.program = decode(vk.program)
-        self.fixed = fixed_plan(self.program)
+        self.plan = fixed_plan(self.program)  # None where the path depends on data
 
-    def plan(self, path: Path) -> Plan:
+    def plan_for(self, path: Path) -> Plan:
         """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
-        if self.fixed is not None and path == Path():
-            return self.fixed
+        if self.plan is not None and path == Path():
+            return self.plan
         return Plan.of(self.program, path)
 
     def verify(self, proof: bytes) -> Statement:
@@ -114,7 +114,7 @@ class _Run:
         size = int.from_bytes(self.receiver.raw("path length", 4), "little")
         try:
             path = decode_path(self.receiver.raw("path", size))
-            self.plan = self.verifier.plan(path)
+            self.plan = self.verifier.plan_for(path)
         except (ValueError, SyurmyError) as e:
             raise Rejected("path", str(e)) from None
         data = self.receiver.raw("statement", statement_size(self.plan))

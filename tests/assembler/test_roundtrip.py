@@ -1,16 +1,11 @@
 """``assemble(disassemble(p)) == p`` and ``decode(encode(p)) == p`` for random programs."""
 
-import sys
-from pathlib import Path
-
 from hypothesis import HealthCheck, given, settings
 
 from assembler import assemble, disassemble
 from isa.encoding import decode, digest, encode
 from isa.program import Program
-
-sys.path.insert(0, str(Path(__file__).parent))
-from programs import programs
+from tests.assembler.random_programs import programs
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -12,7 +12,9 @@ import pytest
 import syurmy
 from isa.errors import InputError
 from isa.graph import Committed, IndexMap, Node, Public
+from isa.program import Param
 from isa.trace import Trace
+from isa.types import DType, TensorType
 from prover import prove as proving
 from prover import reduction as red
 from prover.claims import Term
@@ -20,7 +22,7 @@ from prover.commitment import Commitment, ParamsCommitment, commit_params
 from prover.contraction import all_contractions
 from prover.field import U64, Ext, P
 from prover.kernels.ntt import encode_ext
-from prover.keys import ProvingKey, check_bounds, params_matrix
+from prover.keys import ProvingKey, check_bounds, params_matrix, setup
 from prover.mle import dot, dot_base, eq_vector, interpolate
 from prover.plan import Plan
 from prover.prove import Prover
@@ -583,3 +585,20 @@ def test_two_and_two_is_not_five(source):
     proof[statement_at(source) + 8 * sum(n.size for n in values[:-1])] = 5
     with pytest.raises(Rejected):
         accepted(source, bytes(proof))
+
+
+# ---- bounds of params ------------------------------------------------------------------------------------------------
+
+
+def test_l1_bounds_are_summed_exactly():
+    """Nine weights whose sum is p + 5, recorded with an L1 norm of at most 5: a sum in 64 bits would believe it."""
+    program = syurmy.assemble(
+        ".input x : i8[9] public in 1..1\n.param w : i8[9] committed = {1, 1, 1, 1, 1, 1, 1, 1, 1}\n"
+        ".output s public\n dot s, x, w\n halt"
+    )
+    weights = np.array([(P + 5 + i) // 9 for i in range(9)], np.int64)
+    assert sum(int(w) for w in weights) == P + 5
+    t = TensorType(DType.I64, (9,), int(weights.min()), int(weights.max()))
+    with pytest.raises(InputError) as e:
+        setup(replace(program, params=(Param("w", t, True, (((0,), 5),)),), data={"w": weights}))
+    assert e.value.code == "K143"

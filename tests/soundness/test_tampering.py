@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from isa.errors import SyurmyError
+from prover import protocol
 from prover.field import P
 from prover.keys import VerifyingKey
 from prover.transcript import Rejected
@@ -178,6 +179,25 @@ def test_splices():
                 must_reject(source, proof)
 
 
+def test_grinding_nonce(monkeypatch):
+    """Large proofs carry a nonce; small ones do here."""
+    monkeypatch.setattr(protocol, "GRINDING_LEAVES", 0)
+    source = c.RESCALE
+    proof = c.Prover(c.keys(source), c.trace_of(source)).run()
+    assert c.accepted(source, proof.data)
+    at = next(o for name, o, _ in proof.fields if name == "grinding nonce")
+    for place in range(at, at + 8):
+        changed = bytearray(proof.data)
+        changed[place] ^= 1
+        with pytest.raises(Rejected) as e:
+            c.accepted(source, bytes(changed))
+        assert (e.value.step, e.value.reason) == ("lookup", "the grinding nonce does not hold")
+    without = proof.data[:at] + proof.data[at + 8 :]
+    must_reject(source, without, "lookup")
+    monkeypatch.undo()
+    must_reject(source, proof.data, "lookup")
+
+
 # ---- keys ------------------------------------------------------------------------------------------------------------
 
 
@@ -206,3 +226,17 @@ def test_damaged_verifying_keys(name):
     for size in (0, 1, 18, 100, len(key)):
         unusable(rng.randbytes(size), proof)
         unusable(key[:18] + rng.randbytes(size), proof)
+
+
+def test_keys_of_long_linear_chains():
+    """A key costs time and stack in proportion to its program: no walk over all paths of the graph."""
+    step = "    transpose t, r\n    add r, r, t\n    reshape r, r, (4)\n    reshape r, r, (2, 2)\n"
+    doubling = (
+        ".input x : i8[2, 2] private\n.output y public\n    mov r, x\n" + step * 24 + "    mul y, r, x\n    halt\n"
+    )
+    turning = "    transpose r, r\n    reshape r, r, (2, 3)\n" * 700
+    deep = f".input x : i8[2, 3] private\n.output y public\n    mov r, x\n{turning}    mul y, r, x\n    halt\n"
+    for source in (deep, doubling):
+        start = time.perf_counter()
+        c.verifier_of(source)
+        assert time.perf_counter() - start < 10

@@ -177,3 +177,26 @@ def test_runs_and_batches_are_proven(program: Program, inputs: dict[str, Any]) -
     for k in range(size):
         proven(key, program, run(program, {name: values[k] for name, values in inputs.items()}))
     proven(key, program, run_batch(program, inputs))
+
+
+def test_operands_of_another_rank_in_loops_are_proven() -> None:
+    p = a.assemble("""
+.input x : i16[2, 3] private
+.input one : i16[] private in 1..7
+.output y public
+    mov y, x
+    repeat 3, t
+        add s, one, t
+        cast s, s, i16
+        mod r, y, s
+        xor y, s, r
+        max y, s, y
+        clamp y, y, 1, 100
+        cast y, y, i16
+    end
+    halt
+""")
+    key = setup(p)
+    x = np.arange(18).reshape(3, 2, 3)
+    proven(key, p, run(p, {"x": x[0], "one": 3}))
+    proven(key, p, run_batch(p, {"x": x, "one": [1, 7, 2]}))

@@ -1,0 +1,141 @@
+"""Time of each kernel per unit of work, beside its floor.
+
+A floor is what a prototype of the kernel alone reached on a 2-core machine, with ``floor_threads`` threads. A kernel at
+its floor has nothing left to gain but a better algorithm. Run alone: ``python -m benchmarks.kernels [--quick]``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numba import njit
+
+from benchmarks.measure import median
+from prover import lookup
+from prover.code import NOMINAL_BITS, choose_witness_shape, queries
+from prover.commitment import commit, stored_matrix
+from prover.field import U64, Ext, P
+from prover.kernels import pool
+from prover.kernels.field import kmul
+from prover.kernels.matrix import IntegerMatrix
+from prover.kernels.ntt import encode
+from prover.merkle import hash_columns
+from prover.opening import prove_witness
+from prover.transcript import Sender, Transcript
+
+RUNS = 5
+THREADS = pool.THREADS
+
+_rng = np.random.default_rng(1)
+
+
+def elements(*shape: int) -> U64:
+    """Random elements of F."""
+    return _rng.integers(0, P, shape, np.uint64)
+
+
+@dataclass(frozen=True)
+class Row:
+    """``value`` per unit; ``floor`` in the same unit (lowest and highest measured), None where there is none."""
+
+    kernel: str
+    size: str
+    value: float
+    unit: str
+    threads: int
+    floor: tuple[float, float] | None = None
+    floor_threads: int | None = None
+
+
+@njit(nogil=True)
+def _products(a, b, out, times):
+    for _ in range(times):
+        for i in range(a.shape[1]):
+            out[0, i], out[1, i] = kmul(a[0, i], a[1, i], b[0, i], b[1, i])
+            a[0, i] ^= out[0, i] & np.uint64(1)  # the next pass depends on this one: nothing is hoisted
+
+
+def extension_product(times: int) -> Row:
+    a, b = elements(2, 1024), elements(2, 1024)
+    out = np.empty_like(a)
+    t = median(lambda: _products(a, b, out, times), RUNS)
+    return Row("extension product", "2^10 in cache", t / times / 1024 * 1e9, "ns", 1, (4.0, 5.5), 1)
+
+
+def ntt(log_cols: int, rows: int) -> Row:
+    matrix = elements(1 << log_cols, rows)
+    t = median(lambda: encode(matrix, 2), RUNS)
+    per = t / (log_cols * matrix.size << 2) * 1e9
+    size = f"2^{log_cols} columns × {rows} rows, rate 1/4"
+    return Row("NTT", size, per, "ns per element and stage", THREADS, (0.7, 0.9), 2)
+
+
+def column_hash(count: int) -> Row:
+    columns = elements(count, 256)
+    t = median(lambda: hash_columns(columns), RUNS)
+    return Row("BLAKE3 of columns", "2 KiB each", columns.nbytes / t / 1e9, "GB/s", THREADS, (2.5, 2.8), 1)
+
+
+def commitment(log: int) -> Iterator[Row]:
+    """Committing to a witness and opening it."""
+    shape = choose_witness_shape(log, lambda log_cols: 1 << (log - log_cols))
+    flat, omega = elements(1 << log), elements(2, 1 << log)
+    matrix = stored_matrix(flat, shape.log_cols)
+    size = f"2^{log} entries, {shape.rows} × 2^{shape.log_cols}"
+    t = median(lambda: commit(matrix, shape), RUNS)
+    yield Row("commit", size, t / flat.size * 1e9, "ns per entry", THREADS, (50.0, 50.0), 2)
+
+    committed = commit(matrix, shape)
+    rows = np.arange(shape.rows, dtype=np.int64)
+    count = queries(shape.log_blowup, NOMINAL_BITS)
+    t = median(lambda: prove_witness(Sender(Transcript()), committed, count, omega, flat, rows), RUNS)
+    yield Row("opening", size, t / flat.size * 1e9, "ns per entry", THREADS)
+
+
+def lookups(log: int) -> Iterator[Row]:
+    """The tree over generic leaves, and filling them."""
+    num, den = np.ones(1 << log, np.uint64), elements(2, 1 << log)
+    t = median(lambda: lookup.prove_tree(Sender(Transcript()), num, den, log), RUNS)
+    yield Row("LogUp-GKR", f"2^{log} leaves", t / num.size * 1e9, "ns per leaf", THREADS, (65.0, 70.0), 2)
+
+    member = _rng.integers(0, 1 << 16, 1 << log, np.int64)
+    t = median(lambda: lookup.fill_denominators(den, [member], (1 << log,), 1, Ext(3, 5), [Ext(7, 11)]), RUNS)
+    yield Row("leaf denominators", f"2^{log} leaves, one member", t / num.size * 1e9, "ns per leaf", THREADS)
+
+
+def weight_binding(side: int, dtype: type[np.signedinteger], floor: tuple[float, float] | None) -> Row:
+    info = np.iinfo(dtype)
+    integers = IntegerMatrix.of(_rng.integers(info.min, info.max, (side, side), dtype, endpoint=True))
+    weights = elements(2, side)
+    t = median(lambda: integers.bind(0, weights), RUNS)
+    name = f"weights × field vector, {np.dtype(dtype).name}"
+    return Row(name, f"{side} × {side}", t / side**2 * 1e9, "ns per weight", THREADS, floor, floor and 1)
+
+
+def float_product(side: int) -> Row:
+    """What the exact integer products of the VM run on; says what this machine can do."""
+    x, y = _rng.standard_normal((2, side, side))
+    t = median(lambda: x @ y, RUNS)
+    rate = 2 * side**3 / t / 1e9
+    return Row("float64 product (BLAS)", f"{side} × {side}", rate, "GFLOP/s", THREADS, (126.0, 126.0), 2)
+
+
+def measure(quick: bool = False) -> Iterator[Row]:
+    """All kernels; ``quick`` shrinks every size by 2^6 and is only good for seeing that it runs."""
+    less = 6 if quick else 0
+    yield extension_product(4096 >> less)
+    yield ntt(14 - less, 1 << 8)
+    yield column_hash(1 << (15 - less))
+    yield from commitment(20 - less)
+    yield from lookups(20 - less)
+    yield weight_binding(4096 >> less // 2, np.int8, (0.75, 0.75))
+    yield weight_binding(4096 >> less // 2, np.int16, None)
+    yield float_product(2048 >> less // 2)
+
+
+if __name__ == "__main__":
+    print(json.dumps([asdict(row) for row in measure("--quick" in sys.argv[1:])]))

@@ -1,0 +1,133 @@
+"""Clocks, peak memory, child processes and the description of the machine.
+
+Standard library only at import: a peer's process must not carry this project's memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+class Failed(Exception):
+    """A measured process did not end well; the message is one line."""
+
+
+def seconds(work: Callable[[], object], runs: int) -> list[float]:
+    """Wall-clock seconds of ``runs`` calls, in order, no warm-up."""
+    out = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        out.append(time.perf_counter() - start)
+    return out
+
+
+def median(work: Callable[[], object], runs: int) -> float:
+    """Median seconds of ``runs`` calls after one that does not count."""
+    work()
+    return statistics.median(seconds(work, runs))
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process in MiB.
+
+    Linux: VmHWM. ``getrusage`` would also count the parent's memory at the time of the fork.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def child(
+    arguments: Sequence[str],
+    *,
+    python: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """The JSON value on the last line that ``python ARGUMENTS`` prints, run in the repository. Raises ``Failed``."""
+    try:
+        done = subprocess.run(
+            [python, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(f"no result after {timeout:.0f} s") from None
+    except OSError as error:
+        raise Failed(f"cannot start {python}: {error.strerror}") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise Failed(lines[-1])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def machine() -> dict[str, Any]:
+    """What a reader needs to compare numbers: hardware, load, versions, the state of the sources."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("numpy", "numba", "llvmlite")},
+        "blas": _blas(),
+        "commit": _commit(),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def _blas() -> str | None:
+    import numpy as np
+
+    with contextlib.suppress(KeyError, TypeError), contextlib.redirect_stdout(io.StringIO()):
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        return f"{blas['name']} {blas['version']}"
+    return None
+
+
+def _commit() -> str | None:
+    """Short hash of HEAD, with ``+`` where tracked files differ from it."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        run = [["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"]]
+        head, changes = (
+            subprocess.run(c, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip() for c in run
+        )
+        return head + "+" * bool(changes)
+    return None

@@ -1,0 +1,192 @@
+"""Set-up, prove and verify the benchmark networks, each in a process of its own so that peak memory is its own.
+
+Warm means: kernels are compiled, cached on disk, loaded and have run once, on the smallest network. Every proof is
+verified. Run one alone: ``python -m benchmarks.programs NAME RUNS FOLDER``, with a network generated in the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import ROOT, Failed, child, median, peak_mb, seconds
+
+TIMEOUT = 3600.0
+WARM = "mlp64"
+
+
+@dataclass(frozen=True)
+class Target:
+    """To reach: seconds, bytes, MiB; None where nothing was set."""
+
+    prove: float
+    verify: float | None = None
+    proof_bytes: int | None = None
+    peak_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """``name`` is the generator's (programs/generate.py)."""
+
+    name: str
+    title: str
+    runs: int
+    target: Target
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("mlp64", "MLP 64-64-64-10", 3, Target(0.15)),
+        Case("mlp784", "MLP 784-512-512-10", 3, Target(0.25, 0.03, 400_000, 512)),
+        Case("lenet5", "LeNet-5 28×28", 3, Target(0.4, 0.05, 400_000)),
+        Case("cnn264k", "CNN 264 k, 32×32", 3, Target(0.6)),
+        Case("dense4m", "dense 4 M", 3, Target(0.6)),
+        Case("vgg11", "VGG11 32×32", 1, Target(3.0)),
+        Case("vgg16", "VGG16 32×32", 1, Target(4.0, 0.2, 2_000_000)),
+    )
+}
+
+
+def measure(name: str, runs: int | None = None) -> dict[str, Any]:
+    """Generate and measure a case in child processes. Raises ``Failed``."""
+    with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as folder:
+        for wanted in {name, WARM}:
+            child(["-c", _GENERATE, wanted, folder], timeout=TIMEOUT)
+        arguments = ["-m", "benchmarks.programs", name, str(runs or CASES[name].runs), folder]
+        out: dict[str, Any] = child(arguments, timeout=TIMEOUT)
+        return out
+
+
+_GENERATE = """
+import json, pathlib, sys
+from programs.generate import network
+net = network(sys.argv[1])
+net.write(pathlib.Path(sys.argv[2]))
+print(json.dumps(net.parameters))
+"""
+
+
+def _run(name: str, runs: int, folder: Path) -> dict[str, Any]:
+    import syurmy
+    from prover.prove import Proof
+    from prover.verifier.verify import Verifier
+    from syurmy.files import read_inputs
+
+    def load(name: str) -> tuple[Any, Any]:
+        path = folder / f"{name}.tasm"
+        program = syurmy.load(path)
+        return program, read_inputs(program, [], path)
+
+    program, inputs = load(WARM)
+    key, verifying_key = syurmy.setup(program)
+    syurmy.verify(verifying_key, syurmy.prove(key, syurmy.run(program, inputs)).to_bytes())
+
+    took: dict[str, float] = {}
+    start = time.perf_counter()
+    program, inputs = load(name)
+    took["assemble"] = time.perf_counter() - start
+    trace = syurmy.run(program, inputs)
+    took["execute"] = median(lambda: syurmy.run(program, inputs), 5 if runs > 1 else 1)
+    start = time.perf_counter()
+    key, verifying_key = syurmy.setup(program)
+    took["setup"] = time.perf_counter() - start
+
+    proofs: list[Proof] = []
+    if runs > 1:
+        syurmy.prove(key, trace)
+    raw = seconds(lambda: proofs.append(syurmy.prove(key, trace)), runs)
+    took["prove"] = statistics.median(raw)
+    report = proofs[raw.index(min(raw, key=lambda t: abs(t - took["prove"])))].report
+    data = proofs[0].to_bytes()
+
+    start = time.perf_counter()
+    verifier = Verifier(verifying_key)
+    took["key"] = time.perf_counter() - start
+    statement = verifier.verify(data)
+    took["verify"] = statistics.median(seconds(lambda: verifier.verify(data), max(3, runs)))
+    if any((statement.outputs[n] != trace.outputs[n]).any() for n in statement.outputs):
+        raise SystemExit("the proof states other outputs than the run")
+    return {
+        "case": name,
+        "runs": runs,
+        "parameters": sum(int(a.size) for a in program.data.values()),
+        "seconds": took,
+        "prove_raw": raw,
+        "phases": {k: v for k, v in report.seconds.items() if k != "prove"},
+        "proof_bytes": len(data),
+        "verifying_key_bytes": len(verifying_key.to_bytes()),
+        "peak_mb": peak_mb(),
+        "ratio": took["prove"] / took["execute"],
+        "leaves": report.leaves,
+        "columns": report.columns,
+        "committed_entries": report.committed_entries,
+        "soundness_bits": statement.soundness_bits,
+        "verified": True,
+    }
+
+
+def cold_start() -> dict[str, Any]:
+    """Whole processes ``syurmy-vm run programs/digits_mlp.tasm --prove``: first with an empty kernel cache and no keys,
+    then again; and how long compiling the kernels took, in a third process with another empty cache.
+    """
+    import shutil
+
+    with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as folder:
+        shutil.copytree(
+            ROOT / "programs", Path(folder) / "programs", ignore=shutil.ignore_patterns("*.[pv]k", "*.proof")
+        )
+        path = Path(folder) / "programs" / "digits_mlp.tasm"
+        command = ["-m", "syurmy.cli", "run", str(path), "--prove", "--json"]
+        environment = {"SYURMY_CACHE": str(Path(folder) / "cache")}
+        out: dict[str, Any] = {}
+        for name in ("cold", "warm"):
+            start = time.perf_counter()
+            summary = child(command, environment=environment, timeout=TIMEOUT)
+            out[f"{name}_seconds"] = time.perf_counter() - start
+            out[f"{name}_prove_seconds"] = summary["seconds"]["prove"]
+            if not summary["verified"]:
+                raise Failed(f"the proof of the {name} process was not verified")
+        environment = {"SYURMY_CACHE": str(Path(folder) / "another")}
+        compiled = child(
+            ["-m", "benchmarks.programs", "--compile", str(path)], environment=environment, timeout=TIMEOUT
+        )
+        return out | compiled
+
+
+def _compile(path: Path) -> dict[str, Any]:
+    """Seconds that Numba compiles for one run, set-up, proof and verification, and the number of kernels."""
+    from numba.core import event
+
+    import syurmy
+    from syurmy.files import read_inputs
+
+    with event.install_recorder("numba:compile") as recorder:
+        program = syurmy.load(path)
+        trace = syurmy.run(program, read_inputs(program, [], path))
+        key, verifying_key = syurmy.setup(program)
+        syurmy.verify(verifying_key, syurmy.prove(key, trace).to_bytes())
+    depth, total, kernels, start = 0, 0.0, 0, 0.0
+    for moment, e in recorder.buffer:  # compiling one kernel compiles what it calls: count the outermost only
+        if e.is_start:
+            kernels += depth == 0
+            start = moment if depth == 0 else start
+            depth += 1
+        else:
+            depth -= 1
+            total += moment - start if depth == 0 else 0.0
+    return {"compile_seconds": total, "kernels": kernels}
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--compile":
+        print(json.dumps(_compile(Path(sys.argv[2]))))
+    else:
+        print(json.dumps(_run(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))

@@ -1,0 +1,41 @@
+"""From ONNX to the instruction set: load, observe, lower, emit.
+
+``load`` checks the file, fixes shapes, simplifies and inlines functions; ``graph.build`` runs the float model on
+samples and folds what no input reaches; ``fuse`` turns pointwise chains into tables; ``lower`` walks the nodes and
+calls one lowering each, which emits typed instructions (``emit``) through fixed-point helpers (``quant``); ``package``
+writes the files and reads them back.
+
+**Adding a lowering.** Put a function into the family's file under ``compiler/ops`` (a new file is found by itself)::
+
+    @lowering("Elu", since=6)
+    def elu(c: Context, n: Node) -> Tensor:
+        a = n.attr("alpha", 1.0)
+        return c.table(c.tensor(n.inputs[0]), lambda v: np.where(v < 0, a * np.expm1(v), v), "elu")
+
+``since`` is the opset version from which on this lowering is right; register another for an older or newer form. What
+it gets and may use:
+
+- ``n``: inputs and outputs (ONNX names, '' where absent), ``n.attr(name, default)``, ``n.version``.
+- ``c.operand(name)``: a ``Tensor`` (``real = scale * integer``), or a float64 array if it is constant.
+  ``c.tensor(name)``: a Tensor in any case. ``c.const(name)``: the array or None. ``c.ints(n, i, what)``: constant
+  integers, or a refusal.
+- ``c.shape(name)``, ``c.peak(name)``, ``c.value(name)``, ``c.is_float(name)``: what the float model showed.
+- ``c.emit(op, *tensors, scale=..., **attributes)``: one instruction; ``scale`` is the result's (default: the first
+  source's). ``x.type.lo/hi``: its proven interval, ``x.values``: its integers on the samples, ``x.peak``.
+- ``c.narrow(x)``: x in the activations' width; free if it fits already, and emitted once for all readers. Give narrow
+  operands to products, tables, comparisons, maxima. Leave sums and products wide: the reader narrows.
+- ``c.table(x, f, label)``: any real function of one argument; ``c.lookup(x, entries, label)``: a table of integers.
+- ``c.align([...], peak)``: tensors and constants at one scale, for sums, concatenations, comparisons, maxima.
+- ``c.multiply(a, b)``, ``c.reshape``, ``c.broadcast``, ``c.constant(array, scale)``, ``c.quantised(array)``,
+  ``c.rescale_to(x, scale)``, ``x.scaled(scale)`` (free: another meaning for the same integers).
+- Integer and boolean ONNX tensors are exact: scale 1, values as in ONNX; intervals must show that nothing overflows.
+- ``raise Unsupported(reason, need)`` for what cannot be done; all of them are reported at once.
+
+Return the output's Tensor, or one per output. Its shape is checked against the model's. A lowering's test goes through
+``tests/compiler/harness.py``, which compares with the ONNX reference evaluator on random shapes and attributes.
+"""
+
+from compiler.errors import ModelError, Problem, UnsupportedModel
+from compiler.package import CompiledModel, compile_model, compile_onnx
+
+__all__ = ["CompiledModel", "ModelError", "Problem", "UnsupportedModel", "compile_model", "compile_onnx"]

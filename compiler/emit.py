@@ -1,0 +1,218 @@
+"""Instructions as they are emitted: typed at once by the instruction set's own rules, executed at once on the samples.
+
+A ``Tensor`` is a register (or input, or param) of the program that stands for real numbers, ``real = scale * integer``,
+zero point 0. Its static type (with the interval that the proof enforces) and its integers on every calibration sample
+are known when it is made: numeric decisions need no second pass, and what is measured is the program's own arithmetic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import isa.ops  # noqa: F401  (fills the registry)
+from assembler.disassembler import instruction_text
+from compiler.errors import Unsupported
+from isa.errors import Trap, TypeRuleError
+from isa.instruction import REGISTRY, Call, L1Bounds
+from isa.program import I64, Attr, Instruction, Lut
+from isa.types import DType, TensorType, smallest_dtype
+from isa.wellformed import MAX_TABLE, RESERVED, l1_bound
+
+Array = npt.NDArray[Any]
+MAX_LABEL = 60
+HEADER = "Compiled from an ONNX model. real = scale * integer for every register; scales stand in the comments."
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """``values[k]`` are the integers on sample k (int64, of the type's shape)."""
+
+    name: str
+    type: TensorType
+    scale: float
+    values: tuple[I64, ...] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def bound(self) -> int:
+        """The largest magnitude that the proof admits."""
+        return max(-self.type.lo, self.type.hi)
+
+    @property
+    def peak(self) -> int:
+        """The largest magnitude on the samples."""
+        return max((int(np.abs(v).max()) for v in self.values if v.size), default=0)
+
+    def scaled(self, scale: float) -> Tensor:
+        """The same integers, standing for other reals."""
+        return replace(self, scale=scale)
+
+
+class _L1(L1Bounds):
+    def __init__(self, data: Mapping[str, Array]) -> None:
+        self._data = data
+        self._known: dict[tuple[str, tuple[int, ...]], int] = {}
+
+    def __call__(self, name: str, axes: tuple[int, ...]) -> int | None:
+        if name not in self._data:
+            return None
+        if (name, axes) not in self._known:
+            self._known[name, axes] = l1_bound(self._data[name], axes)
+        return self._known[name, axes]
+
+
+class Emitter:
+    """Collects declarations and instructions. ``samples``: how many calibration samples every tensor carries."""
+
+    def __init__(self, name: str, samples: int, committed: bool = True) -> None:
+        self.name = identifier(name)
+        self.samples = samples
+        self.committed = committed
+        self.prefix = "t"
+        self.inputs: list[str] = []
+        self.params: dict[str, Array] = {}
+        self.luts: dict[str, Lut] = {}
+        self.outputs: list[str] = []
+        self.code: list[Instruction] = []
+        self.comments: dict[int, list[str]] = {}  # before instruction i
+        self.scales: dict[int, float] = {}
+        self._names: set[str] = set()
+        self._shared: dict[tuple[Any, ...], Tensor] = {}
+        self._l1 = _L1(self.params)
+
+    # ---- declarations --------------------------------------------------------------------------------------------
+
+    def fresh(self, label: str) -> str:
+        """A name that is not taken, close to ``label``."""
+        base = identifier(label)
+        name, k = base, 2
+        while name in self._names or name in RESERVED or name in REGISTRY:
+            name, k = f"{base}_{k}", k + 1
+        self._names.add(name)
+        return name
+
+    def input(self, label: str, t: TensorType, scale: float, values: Sequence[I64], public: bool = False) -> Tensor:
+        name = self.fresh(label)
+        within = "" if t.interval == (t.dtype.lo, t.dtype.hi) else f" in {t.lo}..{t.hi}"
+        self.inputs.append(f".input   {name} : {t} {'public' if public else 'private'}{within} ; scale {scale:.9g}")
+        return Tensor(name, t, scale, tuple(values))
+
+    def param(self, values: Array, scale: float = 1.0, label: str = "c") -> Tensor:
+        """A constant tensor of integers in the narrowest dtype; equal ones are declared once."""
+        lo, hi = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        dtype = smallest_dtype(lo, hi)
+        if not values.size or dtype is None:
+            raise Unsupported(f"a constant of shape {list(values.shape)} in [{lo}, {hi}]", "1 or more entries in i64")
+        array = np.array(values, f"<i{dtype.bits // 8}", order="C")
+        key = ("param", array.dtype.str, array.shape, array.tobytes())
+        if key not in self._shared:
+            name = self.fresh(label)
+            self.params[name] = array
+            wide = array.astype(np.int64)
+            self._shared[key] = Tensor(name, TensorType(dtype, array.shape, lo, hi), 1.0, (wide,) * self.samples)
+        return self._shared[key].scaled(scale)
+
+    def lut(self, lo: int, values: I64, label: str) -> str:
+        """A table on ``lo ..``; equal ones are declared once."""
+        if not 1 <= len(values) <= MAX_TABLE:
+            raise Unsupported(f"a table of {len(values)} rows", f"at most {MAX_TABLE}")
+        source = smallest_dtype(lo, lo + len(values) - 1)
+        target = smallest_dtype(int(values.min()), int(values.max()))
+        assert source is not None
+        assert target is not None
+        entries = tuple(values.tolist())
+        for t in self.luts.values():
+            if (t.lo, t.values) == (lo, entries):
+                return t.name
+        name = self.fresh(label)
+        self.luts[name] = Lut(name, source, target, lo, entries)
+        return name
+
+    def output(self, label: str, x: Tensor, public: bool = True) -> Tensor:
+        name = self.fresh(label)
+        out = self.op("mov", [x], x.scale, name)
+        self.outputs.append(f".output  {name} {'public' if public else 'private'} ; scale {x.scale:.9g}")
+        return out
+
+    # ---- instructions --------------------------------------------------------------------------------------------
+
+    def comment(self, text: str) -> None:
+        clean = "".join(c if c.isprintable() else "?" for c in text)
+        self.comments.setdefault(len(self.code), []).append(clean)
+
+    def op(
+        self,
+        op: str,
+        sources: Iterable[Tensor],
+        scale: float,
+        name: str | None = None,
+        attrs: Mapping[str, Attr] | None = None,
+    ) -> Tensor:
+        """Emits one instruction; its result is a new register. Raises ``Unsupported`` where the typing rule refuses
+        it, or where it traps on a sample."""
+        given, operands = attrs or {}, list(sources)
+        defaults = {s.name: s.default for s in REGISTRY[op].attributes}
+        kept = tuple(sorted((k, v) for k, v in given.items() if v is not None and defaults.get(k) != v))
+        dst = name or self.fresh(f"{self.prefix}.{op}")
+        ins = Instruction(op, dst, tuple(t.name for t in operands), kept)
+        call = Call(ins, self.luts, self._l1)
+        try:
+            t = call.op.infer(call, [o.type for o in operands])
+            values = tuple(
+                np.asarray(call.op.execute(call, [o.values[k] for o in operands]), np.int64)
+                for k in range(self.samples)
+            )
+        except TypeRuleError as e:
+            raise Unsupported(f"{op}: {e.message}", e.help) from e
+        except Trap as e:
+            raise Unsupported(f"{op} traps on a calibration sample: {e.message}") from e
+        self.scales[len(self.code)] = scale
+        self.code.append(ins)
+        return Tensor(dst, t, scale, values)
+
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    def text(self, weights: str, tables: str) -> str:
+        """The program's source. ``weights``: the safetensors file; ``tables``: the folder of the tables."""
+        lines = [f"; {HEADER}", "", f".program {self.name}", "", *self.inputs]
+        visibility = "committed" if self.committed else "public"
+        for name, x in self.params.items():
+            dtype = DType(f"i{x.dtype.itemsize * 8}")
+            lines.append(f'.param   {name} : {TensorType.full(dtype, x.shape)} {visibility} = "{weights}:{name}"')
+        for t in self.luts.values():
+            full = (t.lo, t.hi) == (t.source.lo, t.source.hi)
+            within = "" if full else f" in {t.lo}..{t.hi}"
+            lines.append(f'.lut     {t.name} : {t.source} -> {t.target}{within} = "{tables}/{t.name}.npy"')
+        lines += self.outputs
+        for i, ins in enumerate(self.code):
+            if i in self.comments:
+                lines += ["", *(f"; {c}" for c in self.comments[i])]
+            lines.append(f"    {instruction_text(ins):<76} ; scale {self.scales[i]:.6g}")
+        return "\n".join([*lines, "", "    halt", ""])
+
+    def write(self, folder: Path, weights: str, tables: str) -> None:
+        """``model.tasm``, the weights and the tables into ``folder``."""
+        from safetensors.numpy import save_file
+
+        (folder / tables).mkdir(exist_ok=True)
+        save_file(self.params, str(folder / weights))
+        for t in self.luts.values():
+            np.save(folder / tables / f"{t.name}.npy", np.array(t.values, f"<i{t.target.bits // 8}"))
+        (folder / "model.tasm").write_text(self.text(weights, tables))
+
+
+def identifier(label: str) -> str:
+    """``label`` as a name of the assembler's."""
+    parts = [re.sub(r"[^A-Za-z0-9_]+", "_", p)[:MAX_LABEL] for p in label.split(".") if p]
+    name = ".".join(p for p in parts if p) or "t"
+    return name if name[0].isalpha() or name[0] == "_" else f"t{name}"

@@ -1,0 +1,203 @@
+"""The graph that lowerings see: nodes in order, every tensor with its concrete shape, constants folded.
+
+Shapes, dtypes and ranges are *observed*: the float model runs on samples, and every tensor on the way is kept. A tensor
+is constant if it depends on no input's values (weights, and the shape arithmetic of exporters, folds away whatever the
+opset). Which implementation runs the model (onnxruntime, else the ONNX reference evaluator) changes no shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from compiler.errors import ModelError, Problem, UnsupportedModel
+
+Array = npt.NDArray[Any]
+RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+DYNAMIC = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}  # the result's shape depends on values
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. ``version`` is the opset version that defined it; absent optional inputs are ''."""
+
+    name: str
+    op: str
+    domain: str
+    version: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Any]
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        return self.attrs.get(name, default)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the float model: dtype, shape and the extremes over all samples (finite entries)."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    lo: float
+    hi: float
+
+    @property
+    def absmax(self) -> float:
+        return max(-self.lo, self.hi, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """``samples[name][k]``: the float model's tensor on sample k. ``constants`` are those that no input reaches."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Array]
+    values: Mapping[str, Value]
+    samples: Mapping[str, Sequence[Array]] = field(repr=False)
+
+    def readers(self, name: str) -> list[str]:
+        """Operators of the nodes that read a tensor."""
+        return [n.op for n in self.nodes if name in n.inputs]
+
+    def uses(self, name: str) -> int:
+        """How many inputs of nodes and model outputs read a tensor."""
+        return sum(n.inputs.count(name) for n in self.nodes) + self.outputs.count(name)
+
+
+def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Graph:
+    """The graph of a loaded model, observed on ``samples`` (at least one; arrays by input name)."""
+    _refuse_dynamic(model.graph)
+    observed = [evaluate(model, s) for s in samples]
+    first = observed[0]
+    for other in observed[1:]:
+        for name, x in other.items():
+            if np.shape(x) != np.shape(first[name]):
+                raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    versions = {o.domain: o.version for o in model.opset_import}
+    nodes: list[Node] = []
+    for k, n in enumerate(model.graph.node):
+        if _constant(n, constants):
+            constants.update({o: np.asarray(first[o]) for o in n.output if o})
+        else:
+            nodes.append(_node(n, k, versions))
+    outputs = tuple(o.name for o in model.graph.output)
+    nodes = live(nodes, outputs)
+    inputs = tuple(i.name for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer})
+    merged = {name: [np.asarray(o[name]) for o in observed] for name in first}
+    values = {name: _value(xs) for name, xs in merged.items()}
+    values.update({name: _value([x]) for name, x in constants.items()})
+    return Graph(model.graph.name or "model", inputs, outputs, tuple(nodes), constants, values, merged)
+
+
+def evaluate(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Any]:
+    """Every tensor of the float model on one set of inputs."""
+    names = [o for n in model.graph.node for o in n.output if o]
+    outputs = {o.name for o in model.graph.output}
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    wide.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in outputs)
+    results: Sequence[Any] | None = None
+    try:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 2
+        session = ort.InferenceSession(wide.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        results = session.run(names, dict(feeds))
+    except Exception:  # not installed, or the operator is too new for it: the reference evaluator decides
+        results = _reference(model, names, feeds)
+    return {**feeds, **dict(zip(names, results, strict=True))}
+
+
+def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Any]:
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        evaluator = ReferenceEvaluator(model)
+        found: Any = evaluator.run(None, dict(feeds), intermediate=True)
+    except Exception as e:  # any error of any operator
+        raise ModelError(
+            f"the model does not run on the sample input: {type(e).__name__}: {str(e)[:300]}", code="M108"
+        ) from e
+    return [found[n] for n in names]
+
+
+def _refuse_dynamic(graph: onnx.GraphProto) -> None:
+    """Random operators, and results whose shape is data unless they fold."""
+    fixed: dict[str, Any] = {t.name: None for t in graph.initializer}
+    problems = []
+    for n in graph.node:
+        constant = _constant(n, fixed)
+        if constant:
+            fixed.update(dict.fromkeys(n.output))
+        if n.op_type in RANDOM:
+            problems.append(Problem(n.name or n.op_type, n.op_type, "random values", "pass them as an input"))
+        elif n.op_type in DYNAMIC and not constant:
+            problems.append(
+                Problem(n.name or n.op_type, n.op_type, "the result's shape depends on the input's values", "a bound")
+            )
+    if problems:
+        raise UnsupportedModel(problems)
+
+
+def _constant(n: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
+    if n.op_type in ("Constant", "Shape", "Size"):
+        return True
+    if n.op_type == "DequantizeLinear" and np.size(constants.get(n.input[1], ())) == 1:
+        return False  # quantised weights stay integers at the model's own scale
+    subgraphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in n.attribute)
+    return not subgraphs and n.op_type not in RANDOM and all(not i or i in constants for i in n.input)
+
+
+def _node(n: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> Node:
+    domain = "" if n.domain == "ai.onnx" else n.domain
+    opset = versions.get(n.domain, versions.get("", 1))
+    try:
+        version = onnx.defs.get_schema(n.op_type, opset, domain).since_version
+    except onnx.defs.SchemaError:
+        version = opset
+    attrs = {a.name: _attribute(onnx.helper.get_attribute_value(a)) for a in n.attribute}
+    return Node(n.name or f"{n.op_type}_{index}", n.op_type, domain, version, tuple(n.input), tuple(n.output), attrs)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, list):
+        return tuple(_attribute(v) for v in value)
+    return value
+
+
+def live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
+    """The nodes that an output needs."""
+    needed, kept = set(outputs), []
+    for n in reversed(nodes):
+        if needed.intersection(n.outputs):
+            kept.append(n)
+            needed.update(n.inputs)
+    return kept[::-1]
+
+
+def _value(xs: Sequence[Array]) -> Value:
+    x = xs[0]
+    if x.dtype.kind not in "fiub" or any(not a.size for a in xs):
+        return Value(x.dtype, x.shape, 0.0, 0.0)
+    finite = [a.astype(np.float64)[np.isfinite(a.astype(np.float64))] for a in xs]
+    lo = min((float(a.min()) for a in finite if a.size), default=0.0)
+    hi = max((float(a.max()) for a in finite if a.size), default=0.0)
+    return Value(x.dtype, x.shape, lo, hi)

@@ -1,0 +1,225 @@
+"""From a file to a checked ONNX model with fixed input shapes, simplified, library functions inlined."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnx.shape_inference
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
+
+from compiler.errors import ModelError
+
+OLDEST = 7
+LIMIT = 2**31  # bytes of a protobuf message
+Shapes = Mapping[str, Sequence[int]]
+
+
+def load(path: Path, shapes: Shapes | None = None) -> onnx.ModelProto:
+    """The model in ``path`` with every input dimension fixed: by ``shapes``, else a first or batch dimension is 1.
+
+    Raises ``ModelError`` (see ``compiler.errors`` for the codes).
+    """
+    try:
+        size = path.stat().st_size
+        if size >= LIMIT:
+            raise _too_large(path, size)
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as e:
+        raise ModelError(f"cannot read {path}: {e.strerror or e}", code="F100") from e
+    except DecodeError as e:
+        raise ModelError(f"{path} is not an ONNX model, or it is truncated", code="M101") from e
+    if not model.graph.node and not model.graph.output:
+        raise ModelError(f"{path} holds no graph: not an ONNX model, or truncated", code="M101")
+    _external_data(model, path, size)
+    return prepare(model, shapes)
+
+
+def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelProto:
+    """``load`` for a model in memory; the argument is not changed."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    opset(copy)
+    _sort(copy.graph)
+    _check_weights(copy.graph)
+    _fix_shapes(copy.graph, shapes or {})
+    try:
+        with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
+            copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
+        onnx.checker.check_model(copy)
+    except onnx.checker.ValidationError as e:
+        raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
+    return _simplified(copy)
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """Version of the default domain's operators; refuses versions that are too old or unknown."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    known = onnx.defs.onnx_opset_version()
+    if len(versions) != 1 or not OLDEST <= versions[0] <= known:
+        found = ", ".join(map(str, versions)) or "none"
+        raise ModelError(
+            f"the model's opset is {found}, supported are {OLDEST} to {known}",
+            code="M104",
+            help="export it again with another opset_version, or convert it with onnx.version_converter",
+        )
+    return int(versions[0])
+
+
+def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]) -> onnx.ModelProto:
+    """The model's own functions, and operators without a lowering that ONNX defines by others, replaced by bodies."""
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    for _ in range(4):  # bodies may use functions again
+        ids = {
+            (n.domain, n.op_type)
+            for n in model.graph.node
+            if not lowered(n.domain, n.op_type) and _has_body(n.op_type, n.domain)
+        }
+        if not ids:
+            return model
+        typed = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        inlined = onnx.inliner.inline_selected_functions(typed, sorted(ids), inline_schema_functions=True)
+        if [n.op_type for n in inlined.graph.node] == [n.op_type for n in model.graph.node]:
+            return model
+        model = inlined
+    return model
+
+
+def _has_body(op: str, domain: str) -> bool:
+    try:
+        schema = onnx.defs.get_schema(op, domain=domain)
+    except onnx.defs.SchemaError:
+        return False
+    return any(getattr(schema, kind, False) for kind in ("has_function", "has_context_dependent_function"))
+
+
+def _too_large(path: Path, size: int) -> ModelError:
+    return ModelError(f"{path} has {size / 2**30:.1f} GiB, models up to 2 GiB can be compiled", code="M106")
+
+
+def _external_data(model: onnx.ModelProto, path: Path, size: int) -> None:
+    files: set[str] = set()
+    for t in model.graph.initializer:
+        if uses_external_data(t):
+            files.add(ExternalDataInfo(t).location)
+    missing = sorted(f for f in files if not (path.parent / f).is_file())
+    if missing:
+        raise ModelError(
+            f"external data of {path} is missing: {', '.join(missing)}",
+            code="M102",
+            help=f"put the file beside the model, in {path.parent}",
+        )
+    total = size + sum((path.parent / f).stat().st_size for f in files)
+    if total >= LIMIT:
+        raise _too_large(path, total)
+    try:
+        load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as e:
+        raise ModelError(f"external data of {path} cannot be read: {e}", code="M102") from e
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Nodes in an order in which tensors are written before they are read."""
+    known = {i.name for i in graph.input} | {t.name for t in graph.initializer} | {""}
+    known |= {t.values.name for t in graph.sparse_initializer}
+    written = {o for n in graph.node for o in n.output}
+    for n in graph.node:
+        missing = [i for i in n.input if i not in written | known]
+        if missing:
+            raise ModelError(f"node '{n.name or n.op_type}' reads '{missing[0]}', which nothing writes", code="M103")
+    waiting, done = list(graph.node), []
+    while waiting:
+        ready = [n for n in waiting if known.issuperset(n.input)]
+        if not ready:
+            names = ", ".join(n.name or n.op_type for n in waiting[:5])
+            raise ModelError(f"the graph is cyclic: {names} wait for each other", code="M103")
+        done += ready
+        known.update(o for n in ready for o in n.output)
+        rest = {id(n) for n in ready}
+        waiting = [n for n in waiting if id(n) not in rest]
+    ordered = [onnx.NodeProto.FromString(n.SerializeToString()) for n in done]
+    del graph.node[:]
+    graph.node.extend(ordered)
+    unwritten = [o.name for o in graph.output if o.name not in known]
+    if unwritten:
+        raise ModelError(f"output '{unwritten[0]}' is never written", code="M103")
+
+
+def _check_weights(graph: onnx.GraphProto) -> None:
+    for t in graph.initializer:
+        try:
+            values = numpy_helper.to_array(t)
+        except Exception as e:  # the parser has errors of its own for every kind of damage
+            raise ModelError(f"weight '{t.name}' cannot be read: {e}", code="M101") from e
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            at = np.argwhere(np.isnan(values))[0].tolist()
+            raise ModelError(f"weight '{t.name}' is NaN at {at}", code="M105", help="the training diverged")
+
+
+def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
+    initialised = {t.name for t in graph.initializer}
+    inputs = [i for i in graph.input if i.name not in initialised]
+    unknown = sorted(set(shapes) - {i.name for i in inputs})
+    if unknown:
+        listed = ", ".join(i.name for i in inputs)
+        raise ModelError(f"the model has no input '{unknown[0]}'", code="M107", help=f"its inputs are {listed}")
+    open_inputs, wanted = [], []
+    for i in inputs:
+        if not i.type.HasField("tensor_type"):
+            raise ModelError(f"input '{i.name}' is not a tensor", code="M107")
+        t = i.type.tensor_type
+        if i.name in shapes:
+            given = [int(d) for d in shapes[i.name]]
+            if t.HasField("shape"):
+                dims = [max(d.dim_value, 0) for d in t.shape.dim]  # 0: not fixed (some exporters write -1)
+                if len(dims) != len(given) or any(d not in (0, g) for d, g in zip(dims, given, strict=True)):
+                    found = [d or "?" for d in dims]
+                    raise ModelError(f"input '{i.name}' is {found}, the shape given is {given}", code="M107")
+            t.shape.CopyFrom(onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension(dim_value=d) for d in given]))
+        elif not t.HasField("shape"):
+            open_inputs.append(i.name)
+            wanted.append(f"--shape {i.name}=...")
+            continue
+        for k, d in enumerate(t.shape.dim):
+            fixed = d.HasField("dim_value") and d.dim_value > 0
+            if not fixed and (k == 0 or "batch" in d.dim_param.lower()):
+                d.dim_value = 1
+        if any(d.dim_value < 1 for d in t.shape.dim):
+            open_inputs.append(i.name)
+            wanted.append(
+                f"--shape {i.name}={','.join(str(d.dim_value) if d.dim_value > 0 else '?' for d in t.shape.dim)}"
+            )
+    if open_inputs:
+        raise ModelError(
+            f"the shape of {', '.join(open_inputs)} is not fixed", code="M107", help=f"give {' '.join(wanted)}"
+        )
+
+
+def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Folded and fused by onnxslim where it manages; later steps do not depend on it."""
+    import onnxslim
+
+    level = logging.root.manager.disable
+    try:
+        logging.disable(logging.CRITICAL)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            slim = onnxslim.slim(model)
+        onnx.checker.check_model(slim)
+        _sort(slim.graph)
+    except Exception:  # a simplifier that stumbles over a valid model must not stop the compiler
+        return model
+    finally:
+        logging.disable(level)
+    same = [i.name for i in slim.graph.input] == [i.name for i in model.graph.input] and [
+        o.name for o in slim.graph.output
+    ] == [o.name for o in model.graph.output]
+    return slim if same else model

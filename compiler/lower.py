@@ -1,0 +1,218 @@
+"""The registry of lowerings, what a lowering may use, and the driver that runs them over a graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.emit import Emitter, Tensor
+from compiler.errors import Problem, Unsupported, UnsupportedModel
+from compiler.graph import Graph, Node, Value
+from compiler.quant import Numerics, Precision
+from isa.types import DType, TensorType
+
+Array = npt.NDArray[Any]
+Result = Tensor | Sequence[Tensor | None]
+Lowering = Callable[["Context", Node], Result]
+
+_REGISTRY: dict[tuple[str, str], dict[int, Lowering]] = {}
+
+
+def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowering], Lowering]:
+    """Registers a function as the lowering of ``ops`` from opset version ``since`` on (until a later one)."""
+
+    def register(f: Lowering) -> Lowering:
+        for op in ops:
+            versions = _REGISTRY.setdefault((domain, op), {})
+            if since in versions:
+                raise ValueError(f"{op} since {since} is lowered twice")
+            versions[since] = f
+        return f
+
+    return register
+
+
+def is_lowered(domain: str, op: str) -> bool:
+    return ("" if domain == "ai.onnx" else domain, op) in _REGISTRY
+
+
+def operators() -> list[tuple[str, str]]:
+    """(domain, operator) of everything that has a lowering."""
+    return sorted(_REGISTRY)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one node became: instructions ``first .. last - 1``, and the tensors of its outputs."""
+
+    node: Node
+    first: int
+    last: int
+    results: tuple[tuple[str, Tensor], ...]
+
+
+class Context(Numerics):
+    """What a lowering sees: the graph's constants, ranges and shapes, the tensors made so far, and ``Numerics``."""
+
+    def __init__(self, graph: Graph, out: Emitter, precision: Precision) -> None:
+        super().__init__(out, precision)
+        self.graph = graph
+        self.tensors: dict[str, Tensor] = {}
+
+    # ---- operands ------------------------------------------------------------------------------------------------
+
+    def has(self, n: Node, i: int) -> bool:
+        """Whether the optional input i is present."""
+        return i < len(n.inputs) and n.inputs[i] != ""
+
+    def const(self, name: str) -> Array | None:
+        """The constant's array in its ONNX dtype, or None."""
+        return self.graph.constants.get(name)
+
+    def operand(self, name: str) -> Tensor | Array:
+        """A tensor, or the constant's array (reals as float64)."""
+        c = self.const(name)
+        if c is None:
+            return self.tensors[name]
+        return c.astype(np.float64) if c.dtype.kind in "fiub" else c
+
+    def tensor(self, name: str) -> Tensor:
+        """A tensor; a real constant is quantised to the weights' width, an integer one is exact."""
+        c = self.const(name)
+        if c is None:
+            return self.tensors[name]
+        if c.dtype.kind == "f":
+            return self.quantised(c, label=name)
+        return self.out.param(c.astype(np.int64), 1.0, name)
+
+    def ints(self, n: Node, i: int, what: str) -> tuple[int, ...]:
+        """Input i as constant integers (axes, shapes, ...); refuses data."""
+        c = self.const(n.inputs[i])
+        if c is None:
+            raise Unsupported(f"{what} is computed from the input", "a constant")
+        return tuple(int(v) for v in np.asarray(c).reshape(-1))
+
+    def axes(self, n: Node, i: int, rank: int, attr: str = "axes") -> tuple[int, ...] | None:
+        """Axes from attribute ``attr`` or from input i, counted from 0; None if absent."""
+        found = n.attr(attr)
+        if found is None and self.has(n, i):
+            found = self.ints(n, i, attr)
+        return None if found is None else tuple(int(a) % rank for a in found)
+
+    # ---- what the float model knows --------------------------------------------------------------------------------
+
+    def value(self, name: str) -> Value:
+        return self.graph.values[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.graph.values[name].shape
+
+    def peak(self, name: str) -> float:
+        """The largest magnitude on the samples."""
+        return self.graph.values[name].absmax
+
+    def is_float(self, name: str) -> bool:
+        return self.graph.values[name].dtype.kind == "f"
+
+
+def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
+    """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype (that of
+    i32 above 32 bits); reals at the scale that covers the samples."""
+    if v.dtype.kind == "f":
+        top = 2 ** (precision.activations - 1) - 1
+        scale = (v.absmax * precision.margin or 1.0) / top
+        return TensorType.full(DType(f"i{precision.activations}"), v.shape), float(np.float64(scale))
+    if v.dtype.kind == "b":
+        return TensorType(DType.I8, v.shape, 0, 1), 1.0
+    if v.dtype.kind not in "iu":
+        raise Unsupported(f"dtype {v.dtype}", "numbers")
+    info = np.iinfo(v.dtype)
+    lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), DType.I32.hi)
+    dtype = next(d for d in DType if d.lo <= lo and hi <= d.hi)
+    return TensorType(dtype, v.shape, lo, hi), 1.0
+
+
+def quantise_input(x: Array, t: TensorType, scale: float) -> npt.NDArray[np.int64]:
+    """Reals to the integers of an input: round half to even, saturate."""
+    if x.dtype.kind != "f":
+        return np.asarray(x, np.int64)
+    return np.clip(np.rint(x.astype(np.float64) / scale), t.lo, t.hi).astype(np.int64)
+
+
+def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tuple[Context, list[Step]]:
+    """Emits the whole graph. Raises ``UnsupportedModel`` with everything that cannot be compiled."""
+    c = Context(graph, out, precision)
+    problems = [p for n in graph.nodes if (p := _unknown(n)) is not None]
+    problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
+    for name in graph.inputs:
+        try:
+            t, scale = input_type(graph.values[name], precision)
+        except Unsupported as e:
+            problems.append(Problem(name, "input", e.reason, e.need))
+            continue
+        if math.prod(t.shape):
+            samples = [quantise_input(np.asarray(x), t, scale) for x in graph.samples[name]]
+            c.tensors[name] = out.input(name, t, scale, samples, public)
+    steps = []
+    for n in graph.nodes:
+        if not all(not i or i in c.tensors or i in graph.constants for i in n.inputs):
+            continue  # behind a node that was reported
+        first = len(out.code)
+        try:
+            step = _node(c, n)
+        except Unsupported as e:
+            problems.append(Problem(n.name, n.op, e.reason, e.need))
+            continue
+        steps.append(Step(n, first, len(out.code), step))
+    reported = {p.node: p for p in problems}
+    if problems:
+        raise UnsupportedModel(list(reported.values()))
+    return c, steps
+
+
+def _node(c: Context, n: Node) -> tuple[tuple[str, Tensor], ...]:
+    f = _find(n)
+    if f is None:
+        raise Unsupported("no lowering")
+    out = n.outputs[0] or n.name
+    c.out.prefix = out
+    shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
+    c.out.comment(f"{n.op} '{n.name}' -> {shown}")
+    result = f(c, n)
+    tensors = [result] if isinstance(result, Tensor) else list(result)
+    made = []
+    for name, t in zip(n.outputs, tensors, strict=False):
+        if not name or t is None:
+            continue
+        if t.shape != c.shape(name):
+            raise Unsupported(f"the lowering gives shape {list(t.shape)}, the model {list(c.shape(name))}", "a fix")
+        c.tensors[name] = t
+        made.append((name, t))
+    return tuple(made)
+
+
+def _find(n: Node) -> Lowering | None:
+    versions = _REGISTRY.get((n.domain, n.op), {})
+    usable = [v for v in versions if v <= n.version]
+    return versions[max(usable)] if usable else None
+
+
+def _unknown(n: Node) -> Problem | None:
+    if _find(n) is not None:
+        return None
+    domain = f"{n.domain}." if n.domain else ""
+    return Problem(n.name, f"{domain}{n.op}", f"no lowering at version {n.version}", "another operator, or a lowering")
+
+
+def _unusable(name: str, graph: Graph) -> Problem | None:
+    v = graph.values[name]
+    if v.dtype.kind not in "fiub":
+        return Problem(name, "tensor", f"dtype {v.dtype}", "numbers")
+    if not math.prod(v.shape):
+        return Problem(name, "tensor", f"shape {list(v.shape)} has no entries", "one entry or more")
+    return None

@@ -1,0 +1,172 @@
+"""Functions of one number, through tables; relu, clip and prelu by comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.emit import Tensor
+from compiler.graph import Node
+from compiler.lower import Context, Result, lowering
+
+Floats = npt.NDArray[np.float64]
+Family = Callable[[Node], Callable[[Floats], Floats]]
+BY_TABLE = 2**15  # entries from which on a table of 2^16 rows is cheaper than two comparisons
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _gelu(n: Node) -> Callable[[Floats], Floats]:
+    if n.attr("approximate", "none") == "tanh":
+        return lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+
+
+def _elu(a: float, g: float = 1.0) -> Callable[[Floats], Floats]:
+    return lambda x: g * np.where(x > 0, x, a * np.expm1(np.minimum(x, 0)))
+
+
+def _celu(n: Node) -> Callable[[Floats], Floats]:
+    a = n.attr("alpha", 1.0)
+    return lambda x: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0) / a))
+
+
+def _shrink(n: Node) -> Callable[[Floats], Floats]:
+    bias, lambd = n.attr("bias", 0.0), n.attr("lambd", 0.5)
+    return lambda x: np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0))
+
+
+def sigmoid(x: Floats) -> Floats:
+    return 1 / (1 + np.exp(-x))
+
+
+def softplus(x: Floats) -> Floats:
+    return np.logaddexp(x, 0)
+
+
+def _plain(f: Callable[..., Any]) -> Family:
+    return lambda n: f
+
+
+FUNCTIONS: dict[str, Family] = {
+    "Abs": _plain(np.abs),
+    "Acos": _plain(np.arccos),
+    "Acosh": _plain(np.arccosh),
+    "Asin": _plain(np.arcsin),
+    "Asinh": _plain(np.arcsinh),
+    "Atan": _plain(np.arctan),
+    "Atanh": _plain(np.arctanh),
+    "Ceil": _plain(np.ceil),
+    "Celu": _celu,
+    "Cos": _plain(np.cos),
+    "Cosh": _plain(np.cosh),
+    "Elu": lambda n: _elu(n.attr("alpha", 1.0)),
+    "Erf": _plain(_erf),
+    "Exp": _plain(np.exp),
+    "Floor": _plain(np.floor),
+    "Gelu": _gelu,
+    "HardSigmoid": lambda n: lambda x: np.clip(n.attr("alpha", 0.2) * x + n.attr("beta", 0.5), 0, 1),
+    "HardSwish": _plain(lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+    "LeakyRelu": lambda n: lambda x: np.where(x < 0, n.attr("alpha", 0.01) * x, x),
+    "Log": _plain(np.log),
+    "Mish": _plain(lambda x: x * np.tanh(softplus(x))),
+    "Reciprocal": _plain(lambda x: 1 / x),
+    "Round": _plain(np.rint),
+    "Selu": lambda n: _elu(n.attr("alpha", 1.67326319217681884765625), n.attr("gamma", 1.05070102214813232421875)),
+    "Shrink": _shrink,
+    "Sigmoid": _plain(sigmoid),
+    "Sign": _plain(np.sign),
+    "Sin": _plain(np.sin),
+    "Sinh": _plain(np.sinh),
+    "Softplus": _plain(softplus),
+    "Softsign": _plain(lambda x: x / (1 + np.abs(x))),
+    "Sqrt": _plain(np.sqrt),
+    "Swish": lambda n: lambda x: x * sigmoid(n.attr("alpha", 1.0) * x),
+    "Tan": _plain(np.tan),
+    "Tanh": _plain(np.tanh),
+    "ThresholdedRelu": lambda n: lambda x: np.where(x > n.attr("alpha", 1.0), x, 0),
+}
+
+
+@lowering(*FUNCTIONS)
+def by_table(c: Context, n: Node) -> Result:
+    x = c.tensor(n.inputs[0])
+    if not c.is_float(n.inputs[0]):
+        return _integer(c, n, x)
+    return c.table(x, FUNCTIONS[n.op](n), n.op.lower())
+
+
+def _integer(c: Context, n: Node, x: Tensor) -> Tensor:
+    if n.op in ("Abs", "Sign"):
+        return c.emit(n.op.lower(), x)
+    x = c.narrow(x)
+    f = FUNCTIONS[n.op](n)
+    entries = np.rint(f(np.arange(x.type.lo, x.type.hi + 1, dtype=np.float64))).astype(np.int64)
+    return c.lookup(x, entries, n.op.lower())
+
+
+@lowering("Relu")
+def relu(c: Context, n: Node) -> Result:
+    """On the narrowed source. A quantisation of the model's own must see the exact value: before it, on the source."""
+    x = c.tensor(n.inputs[0])
+    exact = not c.is_float(n.inputs[0]) or set(c.graph.readers(n.outputs[0])) == {"QuantizeLinear"}
+    return c.emit("relu", x if exact else c.narrow(x))
+
+
+@lowering("Clip")
+def clip(c: Context, n: Node) -> Result:
+    """Constant bounds, from attributes (opset 6) or inputs. In units of the narrowed source: error 1/2 unit."""
+    x = c.tensor(n.inputs[0])
+    lo, hi = (_bound(c, n, i, name) for i, name in ((1, "min"), (2, "max")))
+    if isinstance(lo, Tensor) or isinstance(hi, Tensor):
+        for bound, op in ((lo, "max"), (hi, "min")):
+            if isinstance(bound, Tensor):
+                pair = c.align([x, bound], max(c.peak(n.inputs[0]), 1e-9)) if c.is_float(n.inputs[0]) else [x, bound]
+                x = c.emit(op, *pair)
+            elif bound is not None:
+                x = c.emit("clamp", x, **{"lo" if op == "max" else "hi": round(bound / x.scale)})
+        return x
+    lo = None if lo is None or math.isinf(lo) else lo
+    hi = None if hi is None or math.isinf(hi) else hi
+    if lo is not None and hi is not None:
+        lo = min(lo, hi)  # ONNX: where they cross, max wins
+    if c.is_float(n.inputs[0]):
+        x = c.narrow(x)
+        if x.type.size >= BY_TABLE:
+            low, high = -math.inf if lo is None else lo, math.inf if hi is None else hi
+            return c.table(x, lambda v: np.clip(v, low, high), "clip")
+    q_lo, q_hi = (None if b is None else max(-(2**60), min(2**60, round(b / x.scale))) for b in (lo, hi))
+    if q_lo == 0 and q_hi is None:
+        return c.emit("relu", x)
+    return x if q_lo is None and q_hi is None else c.emit("clamp", x, lo=q_lo, hi=q_hi)
+
+
+def _bound(c: Context, n: Node, i: int, name: str) -> float | Tensor | None:
+    if n.attr(name) is not None:
+        return float(n.attr(name))
+    if not c.has(n, i):
+        return None
+    value = c.operand(n.inputs[i])
+    return value if isinstance(value, Tensor) else float(value.reshape(-1)[0])
+
+
+@lowering("PRelu")
+def prelu(c: Context, n: Node) -> Result:
+    """One slope: a table. Several: ``slope * x + (1 - slope) * relu(x)``."""
+    x, slope = c.tensor(n.inputs[0]), c.operand(n.inputs[1])
+    if not isinstance(slope, Tensor) and slope.size == 1:
+        a = float(slope.reshape(-1)[0])
+        return c.table(x, lambda v: np.where(v < 0, a * v, v), "prelu")
+    x = c.narrow(x)
+    r = c.emit("relu", x)
+    if isinstance(slope, Tensor):
+        s = c.narrow(slope)
+        negative = c.multiply(c.emit("sub", x, r), s)
+        return c.emit("add", *c.align([r, negative], c.peak(n.outputs[0])))
+    top = 2 ** (c.precision.weights - 1) - 1
+    unit = max(float(np.abs(slope).max()), float(np.abs(1 - slope).max())) / top
+    return c.emit("add", c.multiply(x, c.constant(slope, unit)), c.multiply(r, c.constant(1 - slope, unit)))

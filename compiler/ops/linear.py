@@ -1,0 +1,243 @@
+"""Convolutions and matrix products. The result is the exact accumulator; the weights' scale lets it narrow by 2^16."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.emit import Tensor
+from compiler.errors import Unsupported
+from compiler.graph import Node
+from compiler.lower import Context, Result, lowering
+from compiler.quant import SHIFT, SLACK
+
+Floats = npt.NDArray[np.float64]
+RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
+MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
+
+
+def weights(
+    c: Context, w: Floats, x: Tensor, peak: float, channel: int | None, bias: float, label: str
+) -> tuple[Tensor, Tensor | None]:
+    """``w`` as a param for products with the narrow ``x`` that reach ``peak`` (bias included, at most ``bias``), and
+    multipliers per channel or None.
+
+    The unit is 2^-16 units of the narrowed result per unit of x, unless that needs more bits than weights have. With 16
+    bits one unit serves all channels: activations have one scale, so errors of a small channel are as large as those of
+    a large one either way. With 8 bits channel o has the unit ``u * m[o] / 2^8``, m[o] an integer in 1 .. 2^8.
+    """
+    if not np.isfinite(w).all():
+        raise Unsupported("a weight is infinite")
+    top = 2 ** (c.precision.weights - 1) - 1
+    largest = float(np.abs(w).max(initial=0.0))
+    if largest == 0:
+        return c.constant(w, 1.0 / x.scale, label), None
+    sums = np.abs(w).sum(axis=tuple(a for a in range(w.ndim) if a != channel)).max() if channel is not None else None
+    bound = math.inf if sums is None else float(sums) * x.bound * x.scale + bias
+    unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
+    unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top)
+    if c.precision.weights > 8 or channel is None:
+        return c.constant(w, unit, label), None
+    kept = tuple(a for a in range(w.ndim) if a != channel)
+    each = np.abs(w).max(axis=kept, keepdims=True)
+    m = np.clip(np.ceil(each / (unit * top) * RATIO), 1, RATIO)
+    if (m == RATIO).all():
+        return c.constant(w, unit, label), None
+    multiplier = c.out.param(m.reshape(-1).astype(np.int64), 1.0, f"{label}.m")
+    return c.constant(w / (m / RATIO), unit, label).scaled(unit / RATIO), multiplier
+
+
+def plus(c: Context, acc: Tensor, bias: Tensor | Floats | None, peak: float) -> Tensor:
+    if bias is None or (not isinstance(bias, Tensor) and not bias.any()):
+        return acc
+    return c.emit("add", *c.align([acc, bias], peak, acc.bound * acc.scale))
+
+
+def spatial(
+    n: Node, image: Sequence[int], kernel: Sequence[int], ceil_to: Sequence[int] | None = None
+) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """Strides, dilations and (before, after) padding per axis, from pads or auto_pad. ``ceil_to``: output lengths;
+    the padding after is extended until the windows exist."""
+    rank = len(image)
+    strides = list(n.attr("strides") or [1] * rank)
+    dilations = list(n.attr("dilations") or [1] * rank)
+    pads = list(n.attr("pads") or [0] * (2 * rank))
+    auto = n.attr("auto_pad", "NOTSET")
+    widths = []
+    for k in range(rank):
+        span = dilations[k] * (kernel[k] - 1) + 1
+        before, after = pads[k], pads[rank + k]
+        if auto == "VALID":
+            before = after = 0
+        elif auto in ("SAME_UPPER", "SAME_LOWER"):
+            total = max((-(-image[k] // strides[k]) - 1) * strides[k] + span - image[k], 0)
+            before, after = total // 2, total - total // 2
+            if auto == "SAME_LOWER":
+                before, after = after, before
+        if ceil_to is not None:
+            after = max(after, (ceil_to[k] - 1) * strides[k] + span - image[k] - before)
+        widths.append((before, after))
+    return strides, dilations, widths
+
+
+@lowering("Conv")
+def conv(c: Context, n: Node) -> Result:
+    """1-, 2- and 3-dimensional; groups, strides, dilations, auto_pad. Weights may be data."""
+    x, w = c.narrow(c.tensor(n.inputs[0])), c.operand(n.inputs[1])
+    out = n.outputs[0]
+    bias = c.operand(n.inputs[2]) if c.has(n, 2) else None
+    top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
+    m: Tensor | None = None
+    if isinstance(w, Tensor):
+        q = c.narrow(w)
+    else:
+        q, m = weights(c, w, x, c.peak(out), 0, top, n.inputs[1])
+    acc = convolution(c, x, q, n)
+    column = (-1,) + (1,) * (len(x.shape) - 2)
+    if m is not None:
+        acc = c.emit("mul", acc, c.reshape(m, (m.shape[0], *column[1:])), scale=acc.scale)
+    if isinstance(bias, Tensor):
+        bias = c.reshape(bias, (bias.shape[0], *column[1:]))
+    elif bias is not None:
+        bias = bias.reshape(column)
+    return plus(c, acc, bias, c.peak(out))
+
+
+def convolution(c: Context, x: Tensor, w: Tensor, n: Node) -> Tensor:
+    """The convolution of integers, without bias."""
+    image, kernel = x.shape[2:], w.shape[2:]
+    strides, dilations, widths = spatial(n, image, kernel)
+    group, scale = n.attr("group", 1), x.scale * w.scale
+    if len(image) == 1:
+        x, w = c.reshape(x, (*x.shape[:2], 1, image[0])), c.reshape(w, (*w.shape[:2], 1, kernel[0]))
+        y = conv2d(c, x, w, [1, *strides], [1, *dilations], [(0, 0), *widths], group)
+        y = c.reshape(y, (*y.shape[:2], y.shape[3]))
+    elif len(image) == 2:
+        y = conv2d(c, x, w, strides, dilations, widths, group)
+    elif len(image) == 3:
+        y = conv3d(c, x, w, strides, dilations, widths, group)
+    else:
+        raise Unsupported(f"a convolution over {len(image)} axes", "1 to 3")
+    return y.scaled(scale)
+
+
+def conv2d(
+    c: Context,
+    x: Tensor,
+    w: Tensor,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    widths: Sequence[tuple[int, int]],
+    group: int,
+) -> Tensor:
+    pad = (widths[0][0], widths[1][0], widths[0][1], widths[1][1])
+    pad_attr: tuple[int, ...] = pad if any(pad) else (0, 0)
+    return c.emit(
+        "conv2d",
+        x,
+        w,
+        scale=x.scale * w.scale,
+        stride=tuple(strides),
+        pad=pad_attr,
+        dilation=tuple(dilations),
+        groups=group,
+    )
+
+
+def conv3d(
+    c: Context,
+    x: Tensor,
+    w: Tensor,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    widths: Sequence[tuple[int, int]],
+    group: int,
+) -> Tensor:
+    """One two-dimensional convolution per plane of the kernel, on the planes of the image that it meets; their sum."""
+    if any(widths[0]):
+        x = c.emit("pad", x, axis=(2,), before=(widths[0][0],), after=(widths[0][1],))
+    b, ch, depth, height, width = x.shape
+    o, cg, kd, kh, kw = w.shape
+    planes = (depth - dilations[0] * (kd - 1) - 1) // strides[0] + 1
+    acc: Tensor | None = None
+    for k in range(kd):
+        part = c.emit("slice", x, axis=2, start=k * dilations[0], len=planes, step=strides[0])
+        part = c.reshape(c.emit("transpose", part, perm=(0, 2, 1, 3, 4)), (b * planes, ch, height, width))
+        kernel = c.reshape(c.emit("slice", w, axis=2, start=k, len=1), (o, cg, kh, kw))
+        y = conv2d(c, part, kernel, strides[1:], dilations[1:], widths[1:], group)
+        acc = y if acc is None else c.emit("add", acc, y)
+    assert acc is not None
+    acc = c.reshape(acc, (b, planes, *acc.shape[1:]))
+    return c.emit("transpose", acc, perm=(0, 2, 1, 3, 4))
+
+
+def matrix_product(
+    c: Context, a: Tensor | Floats, b: Tensor | Floats, peak: float, bias: Tensor | Floats | None, label: str
+) -> Tensor:
+    """``a @ b + bias`` by NumPy's rules, wide; at most one of a and b is constant."""
+    top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
+    m: Tensor | None = None
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        qa, qb = c.narrow(a), c.narrow(b)
+    elif isinstance(a, Tensor):
+        assert not isinstance(b, Tensor)
+        qa = c.narrow(a)
+        qb, m = weights(c, b, qa, peak, 1 if b.ndim == 2 else None, top, label)
+    else:
+        assert isinstance(b, Tensor)
+        qb = c.narrow(b)
+        qa, m = weights(c, a, qb, peak, 0 if a.ndim == 2 else None, top, label)
+        m = m if m is None or len(qb.shape) == 1 else c.reshape(m, (*m.shape, 1))
+    acc = c.emit("matmul", qa, qb, scale=qa.scale * qb.scale)
+    if m is not None:
+        acc = c.emit("mul", acc, m, scale=acc.scale)
+    return plus(c, acc, bias, peak)
+
+
+@lowering("MatMul")
+def matmul(c: Context, n: Node) -> Result:
+    out = n.outputs[0]
+    if not c.is_float(out):
+        return c.emit("matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]))
+    return matrix_product(c, c.operand(n.inputs[0]), c.operand(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
+
+
+def label(c: Context, n: Node, *inputs: int) -> str:
+    """The name of the first constant among inputs, for its param."""
+    return next((n.inputs[i] for i in inputs if c.const(n.inputs[i]) is not None), n.outputs[0])
+
+
+@lowering("Gemm")
+def gemm(c: Context, n: Node) -> Result:
+    """``alpha * A' @ B' + beta * C``; alpha and beta go into constants and scales."""
+    out = n.outputs[0]
+    if not c.is_float(out):
+        raise Unsupported("Gemm of integers", "real operands")
+    a, b = c.operand(n.inputs[0]), c.operand(n.inputs[1])
+    a = transposed(c, a) if n.attr("transA", 0) else a
+    b = transposed(c, b) if n.attr("transB", 0) else b
+    alpha, beta = float(n.attr("alpha", 1.0)), float(n.attr("beta", 1.0))
+    if not isinstance(b, Tensor):
+        b = b * alpha
+    elif not isinstance(a, Tensor):
+        a = a * alpha
+    elif alpha > 0:
+        b = b.scaled(b.scale * alpha)
+    else:
+        raise Unsupported(f"alpha is {alpha} with two computed matrices", "a positive one")
+    bias = c.operand(n.inputs[2]) if c.has(n, 2) and beta != 0 else None
+    if isinstance(bias, Tensor):
+        if beta < 0:
+            bias = c.emit("neg", bias)
+        bias = bias.scaled(bias.scale * abs(beta))
+    elif bias is not None:
+        bias = bias * beta
+    return matrix_product(c, a, b, c.peak(out), bias, label(c, n, 1, 0))
+
+
+def transposed(c: Context, x: Tensor | npt.NDArray[Any]) -> Tensor | Floats:
+    return c.emit("transpose", x, perm=(1, 0)) if isinstance(x, Tensor) else x.T

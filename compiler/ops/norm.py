@@ -1,0 +1,144 @@
+"""Softmax and normalisations: integer functions, each input has one output.
+
+Softmax over n entries x = s*q. ``e = round(32767 exp(s (q - max q)))`` by table, ``t = sum e``, ``r = floor((32767 *
+2^16 - 1) / t)``, ``p = round(e r / 2^16)`` at scale 1/32767. Since one e is 32767, r < 2^16 and p <= 32767. Error
+against the softmax of s*q: at most (n/2 + 1) / t + 2 / 32767.
+
+Normalisation of rows of n entries. ``d = n q - sum q`` is exact (real: d * s / n), ``v = sum d^2 + E`` with E standing
+for epsilon, ``g = max(isqrt(4^k v), least)``, ``r = floor(2^p / g)``, and d * r at scale sqrt(n) 2^k / 2^p is the
+result. k and p are such that g and r have 16 significant bits or more on the samples; relative error 2^-15 there.
+``least`` is the larger of what E alone gives and 2^-6 of the least g on the samples: rows with less variance than that
+come out smaller.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compiler.emit import Tensor
+from compiler.errors import Unsupported
+from compiler.graph import Node
+from compiler.lower import Context, Result, lowering
+from compiler.ops.elementwise import times_constant
+from compiler.ops.linear import Floats, plus
+from isa.types import DType
+
+ONE = 32767
+SPREAD = 2**6
+
+
+def _rows(c: Context, n: Node, default: int) -> tuple[Tensor, tuple[int, ...] | None]:
+    """The source with the reduced entries on the last axis, and the permutation that leads back (None: only a
+    reshape). Up to opset 12 all axes from ``axis`` on are one."""
+    x = c.tensor(n.inputs[0])
+    rank = len(x.shape)
+    axis = n.attr("axis", default) % rank if rank else 0
+    if n.version < 13:
+        lead = math.prod(x.shape[:axis])
+        return c.reshape(x, (lead, math.prod(x.shape) // lead)), None
+    if axis == rank - 1 or rank == 0:
+        return (x, None) if rank else (c.reshape(x, (1,)), None)
+    perm = [a for a in range(rank) if a != axis] + [axis]
+    return c.emit("transpose", x, perm=tuple(perm)), tuple(int(a) for a in np.argsort(perm))
+
+
+def _back(c: Context, y: Tensor, perm: tuple[int, ...] | None, shape: tuple[int, ...]) -> Tensor:
+    return c.reshape(y, shape) if perm is None else c.emit("transpose", y, perm=perm)
+
+
+def exponentials(c: Context, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``d = q - max q`` along the last axis, ``e = round(32767 exp(s d))`` and ``sum e``, at least 32767."""
+    x = c.narrow(x)
+    d = c.emit("sub", x, c.emit("reduce_max", x, axis=-1, keepdims=True))
+    entries = np.rint(ONE * np.exp(np.arange(d.type.lo, 1) * x.scale)).astype(np.int64)
+    e = c.lookup(d, entries, "exp", 1 / ONE)  # no row above 0: no entry exceeds the maximum
+    t = c.emit("sum", e, axes=(-1,), keepdims=True)
+    return d, e, c.emit("max", t, c.out.param(np.array(ONE)))
+
+
+@lowering("Softmax")
+def softmax(c: Context, n: Node) -> Result:
+    x, perm = _rows(c, n, 1 if n.version < 13 else -1)
+    return _back(c, softmax_last(c, x), perm, c.shape(n.outputs[0]))
+
+
+def softmax_last(c: Context, x: Tensor) -> Tensor:
+    """Softmax along the last axis."""
+    _, e, t = exponentials(c, x)
+    r = c.emit("div", c.out.param(np.array((ONE << 16) - 1)), t, scale=1 / (1 << 16))
+    p = c.emit("mul", e, r, scale=1 / (ONE << 16))
+    p = c.rescale_by(p, 1, 16, DType.I16)
+    return c.narrow(p)
+
+
+@lowering("LogSoftmax")
+def log_softmax(c: Context, n: Node) -> Result:
+    """``d - log(sum e)``, the logarithm by table."""
+    x, perm = _rows(c, n, 1 if n.version < 13 else -1)
+    d, _, t = exponentials(c, x)
+    log = c.table(t.scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
+    y = c.emit("sub", *c.align([d, log], c.peak(n.outputs[0])))
+    return _back(c, y, perm, c.shape(n.outputs[0]))
+
+
+def normalised(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> Tensor:
+    """Rows (the last axis) over their root mean square plus epsilon, after subtracting the mean if ``centre``. Wide."""
+    n = x.shape[-1]
+    d = x = c.narrow(x)
+    if centre:
+        d = c.emit("sub", c.muli(x, n), c.emit("sum", x, axes=(-1,), keepdims=True), scale=x.scale / n)
+    if d.bound**2 * n >= 2**58:
+        d = c.narrow(d, 16)
+    v = c.emit("sum", c.emit("mul", d, d), axes=(-1,), keepdims=True)
+    added = min(round(n * epsilon / d.scale**2), 2**58)
+    top = v.type.hi + added
+    low = min((int(q.min()) for q in v.values), default=0) + added
+    k = max(0, min((60 - top.bit_length()) // 2, 20 - max(low, 1).bit_length() // 2))
+    v = c.emit("addi", v, value=added) if added else v
+    g = c.emit("isqrt", c.muli(v, 4**k))
+    smallest = max(1, min(int(q.min()) for q in g.values))
+    least = max(1, math.isqrt(added * 4**k), smallest // SPREAD)
+    g = c.emit("max", g, c.out.param(np.array(least)))
+    p = 16 + g.peak.bit_length()
+    while p > 8 and d.bound * (2**p // least + 1) >= 2**60:
+        p -= 1
+    r = c.emit("div", c.out.param(np.array(2**p)), g, scale=1.0)
+    return c.emit("mul", d, r, scale=math.sqrt(n) * 2.0**k / 2.0**p)
+
+
+@lowering("LayerNormalization")
+def layer_normalization(c: Context, n: Node) -> Result:
+    if any(o and c.graph.uses(o) for o in n.outputs[1:]):
+        raise Unsupported("the outputs Mean and InvStdDev", "a reader that needs only Y")
+    x = c.tensor(n.inputs[0])
+    axis = n.attr("axis", -1) % len(x.shape)
+    rows = c.reshape(x, (*x.shape[:axis], math.prod(x.shape[axis:])))
+    y = c.reshape(normalised(c, rows, n.attr("epsilon", 1e-5)), x.shape)
+    return scaled_shifted(c, y, c.operand(n.inputs[1]), c.operand(n.inputs[2]) if c.has(n, 2) else None, n.outputs[0])
+
+
+def scaled_shifted(c: Context, y: Tensor, gamma: Tensor | Floats, beta: Tensor | Floats | None, out: str) -> Tensor:
+    """``y * gamma + beta``, wide."""
+    if isinstance(gamma, Tensor):
+        y = c.multiply(c.narrow(y), c.narrow(gamma))
+    else:
+        y = times_constant(c, y, gamma, f"{out}.gamma")
+    return plus(c, y, beta, c.peak(out))
+
+
+@lowering("BatchNormalization")
+def batch_normalization(c: Context, n: Node) -> Result:
+    """A product and a sum per channel; after a convolution the simplifier has folded it into the weights."""
+    if n.attr("training_mode", 0):
+        raise Unsupported("training_mode is set", "an exported inference model")
+    found = [c.const(name) for name in n.inputs[1:5]]
+    if any(f is None for f in found):
+        raise Unsupported("its parameters are computed from the input", "constants")
+    gamma, beta, mean, var = (np.asarray(f, np.float64) for f in found)
+    a = gamma / np.sqrt(var + n.attr("epsilon", 1e-5))
+    x = c.tensor(n.inputs[0])
+    column = (-1,) + (1,) * (len(x.shape) - 2) if len(x.shape) > 1 else (-1,)
+    y = times_constant(c, x, a.reshape(column), f"{n.outputs[0]}.a")
+    return plus(c, y, (beta - mean * a).reshape(column), c.peak(n.outputs[0]))

@@ -1,0 +1,315 @@
+"""A compiled model: the files of a folder, float in and float out, and the report on accuracy and cost.
+
+``model.tasm``, ``model.safetensors`` and ``tables/`` are the program; ``model.json`` records what its inputs and
+outputs stand for; ``example-input.npz`` is one sample, in reals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+import compiler.ops  # noqa: F401  (fills the registry)
+from assembler import assemble_file
+from compiler import graph, load
+from compiler.emit import Emitter, Tensor
+from compiler.errors import ModelError
+from compiler.fuse import fuse
+from compiler.lower import Context, Step, is_lowered, lower, quantise_input
+from compiler.quant import Precision
+from isa.builder import build
+from isa.errors import InputError
+from isa.program import I64, Program
+
+Array = npt.NDArray[Any]
+FORMAT = 1
+WEIGHTS, TABLES = "model.safetensors", "tables"
+DEFAULT_SAMPLES = 4
+DEFAULT_MARGIN = 2.0
+MAX_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype."""
+
+    name: str
+    model_name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node of the report. ``error`` is the largest difference from the float model on the samples, ``relative``
+    the same over the float output's peak; lookups and committed count entries."""
+
+    node: str
+    op: str
+    peak: float
+    scale: float
+    error: float
+    relative: float
+    lookups: int
+    committed: int
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A program with the meaning of its inputs and outputs."""
+
+    program: Program
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    folder: Path
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+
+    @staticmethod
+    def read(folder: Path) -> CompiledModel:
+        """What ``compile_onnx`` wrote. Raises ``InputError`` if there is no readable record."""
+        try:
+            record = json.loads((folder / "model.json").read_text())
+            ports = [tuple(Port(**{**p, "shape": tuple(p["shape"])}) for p in record[k]) for k in ("inputs", "outputs")]
+            rows = tuple(Row(**r) for r in record["nodes"])
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise InputError(f"{folder / 'model.json'} is not the record of a compiled model", code="F110") from e
+        return CompiledModel(assemble_file(folder / "model.tasm"), ports[0], ports[1], folder, rows)
+
+    def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
+        """Integers for the program from the model's inputs, by either name; saturates beyond the input's range."""
+        out = {}
+        for p in self.inputs:
+            key = p.model_name if p.model_name in inputs else p.name
+            if key not in inputs:
+                raise InputError(f"no value for input '{p.model_name}'", code="I102")
+            x = np.asarray(inputs[key])
+            if x.dtype.kind == "f" and not np.isfinite(x).all():
+                raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
+            x = x.astype(np.float64) if np.dtype(p.dtype).kind == "f" else x
+            out[p.name] = quantise_input(x, self.program.input(p.name).type, p.scale)
+        unknown = set(inputs) - {n for p in self.inputs for n in (p.name, p.model_name)}
+        if unknown:
+            raise InputError(f"the model has no input '{min(unknown)}'", code="I101")
+        return out
+
+    def dequantise(self, outputs: Mapping[str, npt.NDArray[np.integer[Any]]]) -> dict[str, Array]:
+        """The model's outputs, by its names and in its dtypes, from the program's."""
+        return {p.model_name: _real(outputs[p.name], p) for p in self.outputs}
+
+    def report(self) -> str:
+        """A table, one line per node, and what costs most accuracy and most lookups."""
+        names = ("peak", "scale", "error", "relative", "lookups", "committed")
+        lines = [f"{'node':32} {'operator':20}" + "".join(f" {name:>10}" for name in names)]
+        for r in self.rows:
+            lines.append(
+                f"{r.node[:32]:32} {r.op[:20]:20} {r.peak:10.4g} {r.scale:10.3g} {r.error:10.3g} {r.relative:10.2g} "
+                f"{r.lookups:10} {r.committed:10}"
+            )
+        if self.rows:
+            worst = max(self.rows, key=lambda r: r.relative)
+            dearest = max(self.rows, key=lambda r: r.lookups + r.committed)
+            lines += [
+                f"{'total':97}{sum(r.lookups for r in self.rows):11}{sum(r.committed for r in self.rows):11}",
+                f"least accurate: {worst.op} '{worst.node}', {worst.relative:.2g} of its range",
+                f"most costly: {dearest.op} '{dearest.node}', {dearest.lookups} lookups, {dearest.committed} committed",
+            ]
+        return "\n".join(lines)
+
+
+def compile_onnx(
+    path: str | Path,
+    out_dir: str | Path,
+    *,
+    shapes: load.Shapes | None = None,
+    calibrate: Mapping[str, npt.ArrayLike] | None = None,
+    weights: int = 16,
+    activations: int = 16,
+    public_inputs: bool = False,
+    committed_params: bool = True,
+    margin: float | None = None,
+) -> CompiledModel:
+    """Compiles the model in ``path`` into the folder ``out_dir`` (made if need be; written whole or not at all).
+
+    ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
+    of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
+    ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.05, and 2 for
+    random samples). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
+    """
+    model = load.load(Path(path), shapes)
+    return compile_model(
+        model,
+        out_dir,
+        calibrate=calibrate,
+        weights=weights,
+        activations=activations,
+        public_inputs=public_inputs,
+        committed_params=committed_params,
+        margin=margin,
+    )
+
+
+def compile_model(
+    model: onnx.ModelProto,
+    out_dir: str | Path,
+    *,
+    calibrate: Mapping[str, npt.ArrayLike] | None = None,
+    weights: int = 16,
+    activations: int = 16,
+    public_inputs: bool = False,
+    committed_params: bool = True,
+    margin: float | None = None,
+) -> CompiledModel:
+    """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made."""
+    if weights not in (8, 16) or activations not in (8, 16):
+        raise InputError("weights and activations have 8 or 16 bits", code="I110")
+    model = load.inline_functions(model, is_lowered)
+    if calibrate is None:
+        warnings.warn("no calibration data: scales come from random samples", stacklevel=2)
+        samples = random_samples(model)
+    else:
+        samples = _samples(model, calibrate)
+    precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else 1.05))
+    g = fuse(graph.build(model, samples))
+    out = Emitter(g.name, len(samples), committed_params)
+    c, steps = lower(g, out, precision, public_inputs)
+    inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
+    outputs = [_port(out.output(o, c.tensor(o)), o, g) for o in g.outputs]
+    return _write(Path(out_dir), out, inputs, outputs, g, c, steps)
+
+
+def random_samples(model: onnx.ModelProto, count: int = DEFAULT_SAMPLES) -> list[dict[str, Array]]:
+    """Normal reals and integers 0 or 1, always the same ones."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(count):
+        one: dict[str, Array] = {}
+        for name, dtype, shape in _inputs(model):
+            x = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 2, shape)
+            one[name] = np.asarray(x).astype(dtype)
+        samples.append(one)
+    return samples
+
+
+def _inputs(model: onnx.ModelProto) -> list[tuple[str, np.dtype[Any], tuple[int, ...]]]:
+    initialised = {t.name for t in model.graph.initializer}
+    out = []
+    for i in model.graph.input:
+        if i.name not in initialised:
+            t = i.type.tensor_type
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(t.elem_type))
+            out.append((i.name, dtype, tuple(d.dim_value for d in t.shape.dim)))
+    return out
+
+
+def _samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
+    stacks: dict[str, Array] = {}
+    for name, dtype, shape in _inputs(model):
+        if name not in given:
+            raise ModelError(f"no calibration data for input '{name}'", code="M109")
+        x = np.asarray(given[name])
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise ModelError(f"calibration data of '{name}' holds NaN or infinity", code="M109")
+        if x.shape == shape:
+            x = x[None]
+        elif shape[:1] == (1,) and x.shape[1:] == shape[1:]:
+            x = x[:, None]
+        if x.shape[1:] != shape or not len(x):
+            raise ModelError(
+                f"calibration data of '{name}' has shape {list(x.shape)}, expected {list(shape)} or a stack of them",
+                code="M109",
+            )
+        stacks[name] = x.astype(dtype)
+    unknown = sorted(set(given) - set(stacks))
+    if unknown:
+        raise ModelError(f"calibration data for '{unknown[0]}', which is no input", code="M109")
+    count = min((len(x) for x in stacks.values()), default=1)
+    return [{name: np.asarray(x[k]) for name, x in stacks.items()} for k in range(min(count, MAX_SAMPLES))]
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def _port(x: Tensor, model_name: str, g: graph.Graph) -> Port:
+    return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale)
+
+
+def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:
+    dtype = np.dtype(p.dtype)
+    if dtype.kind == "f":
+        return np.asarray(q.astype(np.float64) * p.scale).astype(dtype)
+    return np.asarray(q).astype(dtype)
+
+
+def _write(
+    folder: Path,
+    out: Emitter,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    g: graph.Graph,
+    c: Context,
+    steps: Sequence[Step],
+) -> CompiledModel:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = _rows(g, steps)
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        temporary = Path(made)
+        out.write(temporary, WEIGHTS, TABLES)
+        program = assemble_file(temporary / "model.tasm")
+        rows = _with_costs(program, steps, rows)
+        record = {
+            "format": FORMAT,
+            "precision": asdict(c.precision),
+            "inputs": [asdict(p) for p in inputs],
+            "outputs": [asdict(p) for p in outputs],
+            "nodes": [asdict(r) for r in rows],
+        }
+        (temporary / "model.json").write_text(json.dumps(record, indent=1) + "\n")
+        example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
+        np.savez_compressed(temporary / "example-input.npz", **example)  # type: ignore[arg-type]
+        shutil.rmtree(folder / TABLES, ignore_errors=True)
+        for item in sorted(temporary.iterdir(), key=lambda p: p.name == "model.tasm"):  # the program last
+            os.replace(item, folder / item.name)
+    return CompiledModel(program, tuple(inputs), tuple(outputs), folder, tuple(rows))
+
+
+def _rows(g: graph.Graph, steps: Sequence[Step]) -> list[Row]:
+    rows = []
+    for s in steps:
+        peak = scale = error = 0.0
+        for name, t in s.results:
+            v = g.values[name]
+            if v.dtype.kind not in "fiub":
+                continue
+            peak, scale = max(peak, v.absmax), t.scale
+            for x, q in zip(g.samples[name], t.values, strict=True):
+                d = np.abs(np.nan_to_num(x.astype(np.float64), posinf=0, neginf=0) - q * t.scale)
+                error = max(error, float(d[np.isfinite(x.astype(np.float64))].max(initial=0.0)))
+        rows.append(Row(s.node.name, s.node.op, peak, scale, error, error / peak if peak else error, 0, 0))
+    return rows
+
+
+def _with_costs(program: Program, steps: Sequence[Step], rows: Sequence[Row]) -> list[Row]:
+    """Lookups and committed entries per node, from the constraint system."""
+    system = build(program)
+    lookups = np.zeros(len(program.code) + 1, np.int64)
+    committed = np.zeros(len(program.code) + 1, np.int64)
+    for k in system.lookups:
+        lookups[k.origin] += k.members[0].size
+    for col in system.columns:
+        committed[col.origin] += col.size
+    return [
+        replace(r, lookups=int(lookups[s.first : s.last].sum()), committed=int(committed[s.first : s.last].sum()))
+        for s, r in zip(steps, rows, strict=True)
+    ]

@@ -1,0 +1,215 @@
+"""Fixed-point numerics: how real arithmetic becomes integer instructions.
+
+A tensor is *wide* while it is an exact accumulator (a product or sum, i64) and *narrow* when its interval fits into
+the activation width. Linear operators keep tensors wide, because that is exact and free; an operator that multiplies,
+looks up or compares asks for ``narrow``, which emits one ``rescale`` per tensor, however many readers it has.
+
+Scales follow the shift, not the other way round. ``rescale`` with shift 16 costs two lookups and one committed entry
+per element where its result provably fits, so weights and common scales are chosen such that 2^16 units of an
+accumulator are about one unit of the narrowed tensor. A fixed-point multiplier takes up the rest. No scale is ever
+approximated: the result's scale is *defined* by shift and multiplier.
+
+Where the static bound (L1 norms of the weights) exceeds what the samples reach by at most ``headroom`` bits, the scale
+covers the bound and nothing can saturate. Where a third of the bound does, the scale covers that third: ``rescale``
+saturates beyond (defined, and proven), and what is cut off fits one lookup each way. Otherwise the scale covers
+``margin`` times the samples' peak.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compiler.emit import Emitter, Tensor
+from isa.program import Attr
+from isa.types import DType
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+SHIFT = 16  # bits that one lookup of a remainder takes
+SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a longer shift
+MAX_SHIFT = 48
+COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
+LIMIT = 2**61
+SATURATED = 3  # top * 3 is less than 2^16 beyond top, for 16 bits
+SAME = 2**-22  # scales that differ by float32 rounding are the same
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bits of weights and activations (8 or 16), the factor between a sample's peak and the largest integer, and how
+    many bits of an activation may be given up to prove that nothing saturates."""
+
+    weights: int = 16
+    activations: int = 16
+    margin: float = 1.05
+    headroom: int = 2
+
+
+class Numerics:
+    """Arithmetic on ``Tensor``. All methods emit into ``self.out``."""
+
+    def __init__(self, out: Emitter, precision: Precision) -> None:
+        self.out = out
+        self.precision = precision
+        self._narrowed: dict[tuple[str, int], tuple[Tensor, float]] = {}  # with the ratio of scales
+
+    # ---- instructions --------------------------------------------------------------------------------------------
+
+    def emit(self, op: str, *sources: Tensor, scale: float | None = None, **attrs: Attr | None) -> Tensor:
+        """One instruction of the set. ``scale`` of the result: the first source's unless given."""
+        kept = {k: v for k, v in attrs.items() if v is not None}
+        return self.out.op(op, sources, sources[0].scale if scale is None else scale, attrs=kept)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x if tuple(shape) == x.shape else self.emit("reshape", x, shape=tuple(shape))
+
+    def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x if tuple(shape) == x.shape else self.emit("broadcast", x, shape=tuple(shape))
+
+    def muli(self, x: Tensor, m: int) -> Tensor:
+        """``m * x`` as reals too. To multiply the scale only, use ``x.scaled``."""
+        return x if m == 1 else self.emit("muli", x, value=m)
+
+    def multiply(self, a: Tensor, b: Tensor) -> Tensor:
+        """The exact product; both sources should be narrow."""
+        return self.emit("mul", a, b, scale=a.scale * b.scale)
+
+    # ---- constants -----------------------------------------------------------------------------------------------
+
+    def constant(self, x: Array, scale: float, label: str = "c") -> Tensor:
+        """The param ``round(x / scale)``; infinities become the largest magnitude that an activation can hold."""
+        q = np.asarray(x, np.float64) / scale
+        finite = np.abs(q[np.isfinite(q)])
+        top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
+        q = np.rint(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top))
+        return self.out.param(np.clip(q, -(2**60), 2**60).astype(np.int64), scale, label)
+
+    def quantised(self, x: Array, bits: int | None = None, label: str = "c") -> Tensor:
+        """A constant in ``bits`` bits (the weights' width), symmetric over the whole tensor."""
+        top = self._top(bits or self.precision.weights)
+        finite = np.abs(x[np.isfinite(x)].astype(np.float64))
+        peak = float(finite.max()) if finite.size else 0.0
+        return self.constant(np.clip(x, -peak, peak), peak / top if peak else 1.0, label)
+
+    # ---- narrowing -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _top(bits: int) -> int:
+        return (1 << (bits - 1)) - 1
+
+    def unit(self, peak: float, bound: float = math.inf) -> float:
+        """The scale that a narrow tensor gets: for reals up to ``peak`` on the samples, and ``bound`` at all."""
+        want = peak * self.precision.margin
+        return (self._covered(want, bound) or 1.0) / self._top(self.precision.activations)
+
+    def _covered(self, want: float, bound: float) -> float:
+        """What the largest integer stands for: the bound, a third of it, or ``want``, the first within headroom."""
+        for part in (1, SATURATED):
+            if bound / part <= want * 2**self.precision.headroom:
+                return max(bound / part, want)
+        return want
+
+    def narrow(self, x: Tensor, bits: int | None = None) -> Tensor:
+        """``x`` in ``bits`` bits (the activations' width): itself where its interval fits, else rescaled."""
+        bits = bits or self.precision.activations
+        top = self._top(bits)
+        if x.type.lo >= -top - 1 and x.type.hi <= top:
+            return x
+        if (x.name, bits) not in self._narrowed:
+            want = max(x.peak * self.precision.margin, 1)
+            covered = self._covered(want, x.bound)
+            if covered > top << SHIFT >= want:
+                covered = want  # a shift of 16 bits is worth more than a saturation saved
+            y = self.rescale(x, min(1.0, top / covered), DType(f"i{bits}"))
+            self._narrowed[x.name, bits] = y, y.scale / x.scale
+        y, ratio = self._narrowed[x.name, bits]
+        return y.scaled(ratio * x.scale)
+
+    def rescale(self, x: Tensor, factor: float, dtype: DType) -> Tensor:
+        """``round(x * f)``, saturated to ``dtype``, f the largest multiplier / 2^shift up to ``factor`` that costs
+        little: shift 16, and longer only where the multiplier would be 0. The scale follows."""
+        shift = SHIFT
+        if factor * 2**SHIFT < 1:
+            room = LIMIT // max(x.bound, 1)
+            shift = SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6
+            while shift > SHIFT and factor * 2**shift > max(room, 1):
+                shift -= 1
+            shift = min(shift, MAX_SHIFT)
+        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype)
+
+    def rescale_by(self, x: Tensor, mult: int, shift: int, dtype: DType) -> Tensor:
+        return self.emit("rescale", x, scale=x.scale * 2.0**shift / mult, shift=shift, dtype=dtype, mult=mult)
+
+    def rescale_to(self, x: Tensor, scale: float, dtype: DType = DType.I16) -> Tensor:
+        """``x`` at a given scale, saturated. The ratio is kept to 2^-16 or better, within the machine's 61 bits."""
+        factor, shift = x.scale / scale, SHIFT
+        while factor * 2**shift < 2**SHIFT and shift < MAX_SHIFT and x.bound * factor * 2 ** (shift + 1) < LIMIT / 2:
+            shift += 1
+        while factor * 2**shift >= 2**31 and shift > 0:
+            shift -= 1
+        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype).scaled(scale)
+
+    # ---- sums of differently scaled tensors ------------------------------------------------------------------------
+
+    def align(self, operands: Sequence[Tensor | Array], peak: float, bound: float = math.inf) -> list[Tensor]:
+        """The operands (tensors, or constants as real arrays) at one scale, wide and exact up to 2^-2 units of a
+        result that reaches ``peak`` on the samples and ``bound`` at all. Tensors of equal scale stay as they are if the
+        constants allow it."""
+        tensors = [x for x in operands if isinstance(x, Tensor)]
+        constants = [np.asarray(x, np.float64) for x in operands if not isinstance(x, Tensor)]
+        if not tensors:
+            s = self.unit(peak) / 2**SHIFT
+            return [self.constant(x, s) for x in constants]
+        s = tensors[0].scale
+        if all(abs(t.scale - s) <= SAME * s for t in tensors) and all(_integral(x / s) for x in constants):
+            return [x if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
+        target = self.unit(peak, bound) * SLACK / 2**SHIFT
+        wide = [t for t in tensors if t.bound >= 2**SHIFT]
+        base = max(wide, key=lambda t: t.bound) if wide else max(tensors, key=lambda t: t.scale)
+        s = base.scale
+        if s > target * COARSE:
+            s /= min(math.floor(s / target), 2**24)
+        return [self._at(x, s, target) if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
+
+    def _at(self, x: Tensor, scale: float, target: float) -> Tensor:
+        """``x`` times the nearest integer ratio, narrowed first where that would lose more than 1/4 of a unit."""
+        ratio = x.scale / scale
+        error = abs(ratio - round(ratio)) * x.peak * scale
+        if error > target * 2 ** (SHIFT - 2):
+            x = self.narrow(x)
+            ratio = x.scale / scale
+        return self.muli(x, round(ratio)).scaled(scale)
+
+    # ---- tables --------------------------------------------------------------------------------------------------
+
+    def table(self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None) -> Tensor:
+        """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
+        the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0)."""
+        x = self.narrow(x, min(self.precision.activations, 16))
+        rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
+        with np.errstate(all="ignore"):
+            y = np.asarray(f((rows * x.scale).astype(np.float64)), np.float64)
+        top = self._top(self.precision.activations)
+        if scale is None:
+            seen = np.zeros(len(rows), bool)
+            for v in x.values:
+                seen[v.reshape(-1) - x.type.lo] = True
+            finite = np.abs(np.where(np.isfinite(y), y, 0))
+            bound = float(finite.max()) if np.isfinite(y).all() else math.inf
+            scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
+        q = np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
+        return self.lookup(x, q, label, scale)
+
+    def lookup(self, x: Tensor, entries: npt.NDArray[np.int64], label: str, scale: float = 1.0) -> Tensor:
+        """``entries[x - x.type.lo]``: a table of integers on the whole interval of x (at most 2^16 wide)."""
+        return self.emit("lut", x, scale=scale, table=self.out.lut(x.type.lo, entries, label))
+
+
+def _integral(x: Floats) -> bool:
+    return bool(np.isfinite(x).all() and (np.abs(x) < 2**40).all() and (np.abs(x - np.rint(x)) <= 1e-9).all())

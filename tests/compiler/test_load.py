@@ -1,0 +1,138 @@
+"""Bad models get one clear error each, and nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compiler import ModelError, UnsupportedModel, compile_model, compile_onnx, load
+from tests.compiler.harness import floats, model_of
+
+
+def linear(opset: int = 21) -> onnx.ModelProto:
+    rng = np.random.default_rng(0)
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], name="fc")
+    return model_of([node], {"x": floats(rng, 1, 64)}, ["y"], {"w": floats(rng, 64, 10)}, opset)
+
+
+def refused(path: Path, code: str, out: Path, **options: object) -> str:
+    with pytest.raises(ModelError) as caught:
+        compile_onnx(path, out, **options)  # type: ignore[arg-type]
+    assert caught.value.code == code
+    assert not out.exists()
+    return f"{caught.value.message} | {caught.value.help}"
+
+
+@pytest.mark.parametrize("kept", [0, 1, 40, 0.5, 0.99])
+def test_truncated(tmp_path: Path, kept: float) -> None:
+    data = linear().SerializeToString()
+    (tmp_path / "m.onnx").write_bytes(data[: int(kept if kept > 1 or kept in (0, 1) else kept * len(data))])
+    with pytest.raises(ModelError) as caught:
+        compile_onnx(tmp_path / "m.onnx", tmp_path / "out")
+    assert caught.value.code in ("M101", "M103", "M104")
+    assert not (tmp_path / "out").exists()
+
+
+def test_not_onnx_and_missing(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text("this is not a model, but a sentence")
+    refused(tmp_path / "m.onnx", "M101", tmp_path / "out")
+    refused(tmp_path / "none.onnx", "F100", tmp_path / "out")
+
+
+def test_external_data(tmp_path: Path) -> None:
+    onnx.save(linear(), tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    compile_onnx(tmp_path / "m.onnx", tmp_path / "ok", calibrate={"x": np.ones((1, 64))})
+    (tmp_path / "w.bin").rename(tmp_path / "elsewhere.bin")
+    assert "w.bin" in refused(tmp_path / "m.onnx", "M102", tmp_path / "out")
+
+
+def test_too_large(tmp_path: Path) -> None:
+    with (tmp_path / "m.onnx").open("wb") as f:
+        f.truncate(2**31)  # sparse: takes no space
+    assert "2.0 GiB" in refused(tmp_path / "m.onnx", "M106", tmp_path / "out")
+
+
+def test_cycle_and_undefined(tmp_path: Path) -> None:
+    m = linear()
+    m.graph.node.insert(0, helper.make_node("Add", ["x", "b"], ["a"], name="first"))
+    m.graph.node.insert(1, helper.make_node("Relu", ["a"], ["b"], name="second"))
+    (tmp_path / "m.onnx").write_bytes(m.SerializeToString())
+    message = refused(tmp_path / "m.onnx", "M103", tmp_path / "out")
+    assert "first" in message
+    assert "second" in message
+    m.graph.node[1].input[0] = "nothing"
+    (tmp_path / "m.onnx").write_bytes(m.SerializeToString())
+    assert "'nothing'" in refused(tmp_path / "m.onnx", "M103", tmp_path / "out")
+
+
+def test_unsorted_nodes_are_sorted(tmp_path: Path) -> None:
+    m = linear()
+    m.graph.node[0].output[0] = "h"
+    m.graph.node.insert(0, helper.make_node("Relu", ["h"], ["y"]))
+    compile_model(load.prepare(m), tmp_path / "out", calibrate={"x": np.ones((1, 64))})
+
+
+@pytest.mark.parametrize("version", [6, 99])
+def test_opset(tmp_path: Path, version: int) -> None:
+    m = linear()
+    m.opset_import[0].version = version
+    (tmp_path / "m.onnx").write_bytes(m.SerializeToString())
+    assert str(version) in refused(tmp_path / "m.onnx", "M104", tmp_path / "out")
+
+
+def test_nan_weight(tmp_path: Path) -> None:
+    m = linear()
+    w = numpy_helper.to_array(m.graph.initializer[0]).copy()
+    w[3, 4] = np.nan
+    m.graph.initializer[0].CopyFrom(numpy_helper.from_array(w, "w"))
+    (tmp_path / "m.onnx").write_bytes(m.SerializeToString())
+    assert "'w' is NaN at [3, 4]" in refused(tmp_path / "m.onnx", "M105", tmp_path / "out")
+
+
+def test_shapes(tmp_path: Path) -> None:
+    m = linear()
+    dims = m.graph.input[0].type.tensor_type.shape.dim
+    dims[1].dim_param = "width"
+    path = tmp_path / "m.onnx"
+    path.write_bytes(m.SerializeToString())
+    assert "--shape x=1,?" in refused(path, "M107", tmp_path / "out")
+    refused(path, "M107", tmp_path / "out", shapes={"x": [2, 64]})  # the model says 1
+    refused(path, "M107", tmp_path / "out", shapes={"z": [1, 64]})
+    dims[0].dim_param = "batch"
+    path.write_bytes(m.SerializeToString())
+    done = compile_onnx(path, tmp_path / "a", shapes={"x": [3, 64]}, calibrate={"x": np.ones((3, 64))})
+    assert done.inputs[0].shape == (3, 64)
+
+
+def test_calibration_data(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(linear().SerializeToString())
+    for data in ({}, {"x": np.ones(3)}, {"x": np.ones((1, 64)), "z": np.ones(1)}, {"x": np.full((1, 64), np.nan)}):
+        refused(path, "M109", tmp_path / "out", calibrate=data)
+    with pytest.warns(UserWarning, match="random samples"):
+        compile_onnx(path, tmp_path / "ok")
+
+
+def test_everything_unsupported_at_once(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("NonMaxSuppression", ["boxes", "scores"], ["picked"], name="nms"),
+        helper.make_node("RandomNormalLike", ["boxes"], ["noise"], name="noise"),
+    ]
+    boxes = helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 4, 4])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 1, 4])
+    outs = [
+        helper.make_tensor_value_info("picked", TensorProto.INT64, None),
+        helper.make_tensor_value_info("noise", TensorProto.FLOAT, [1, 4, 4]),
+    ]
+    graph = helper.make_graph(nodes, "g", [boxes, scores], outs)
+    m = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(m.SerializeToString())
+    with pytest.warns(UserWarning, match="random samples"), pytest.raises(UnsupportedModel) as caught:
+        compile_onnx(path, tmp_path / "out")
+    assert {p.node for p in caught.value.problems} == {"nms", "noise"}
+    assert not (tmp_path / "out").exists()

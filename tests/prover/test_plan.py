@@ -1,0 +1,56 @@
+"""Plans of programs that would be expensive for the verifier."""
+
+import time
+
+import numpy as np
+import pytest
+
+from assembler import assemble
+from isa.errors import ConstraintError
+from prover.keys import setup
+from prover.plan import Plan
+from prover.prove import prove
+from prover.verifier.verify import verify
+from vm.machine import run
+
+
+def rolled(layers, n=32):
+    """Layer i adds its input rolled along both axes: both weights differ on every one of the 2^layers paths."""
+    text = f".program rolled\n.input y : i8[{n}, {n}] private\n.output x public\n mov x, y\n"
+    for i in range(layers):
+        text += " mov u, x\n"
+        for axis, shift in ((0, (5 * i + 1) % n), (1, (7 * i + 3) % n)):
+            if shift:
+                text += f"""
+    slice a, u, axis={axis}, start={shift}, len={n - shift}
+    slice b, u, axis={axis}, len={shift}
+    concat u, a, b, axis={axis}
+"""
+        text += " add x, x, u\n"
+    return assemble(text + " halt\n")
+
+
+def test_claims_do_not_double_with_every_layer():
+    program = rolled(24)
+    start = time.perf_counter()
+    plan = Plan.of(program)
+    assert any(c.label == "value" for c in plan.system.columns)
+    pk = setup(program)
+    trace = run(program, {"y": np.arange(1024).reshape(32, 32) % 100})
+    statement = verify(pk.verifying_key, prove(pk, trace).data)
+    assert (statement.outputs["x"] == trace.outputs["x"]).all()
+    assert time.perf_counter() - start < 60  # without a bound it would take days
+
+
+def test_an_execution_has_a_largest_number_of_cells():
+    text = """
+.program huge
+.input x : i8[1] public
+.output y public
+    repeat 1000
+        broadcast y, x, shape=(33554432,)
+    end
+    halt
+"""
+    with pytest.raises(ConstraintError, match=r"2\^34|2\^28"):
+        Plan.of(assemble(text))
