@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from assembler import assemble_file
+from assembler import assemble, assemble_file
 from isa.program import Program
 from programs.train import chargpt, common
 from prover.keys import setup
@@ -25,6 +25,42 @@ RESIDUAL_SHIFT = chargpt.ACT + chargpt.WEIGHT - chargpt.RESIDUAL
 
 def rescale(x: np.ndarray, shift: int) -> np.ndarray:
     return common.rescale(x, shift) if shift else np.clip(x, -32768, 32767)
+
+
+# All positions at once, as far as the most probable next tokens.
+FORWARD = """
+.include "lib/chargpt.tasm"
+.input tokens : i8[CONTEXT] public in 0..SYMBOLS-1
+.output best public
+.macro layer(e, gamma, beta, wq, bq, wk, bk, wv, bv, wo, bo, delta, eta, up, bup, down, bdown)
+    project     %q, %k, %v, e, gamma, beta, wq, bq, wk, bk, wv, bv
+    split_heads %q, %q, CONTEXT, HEADS, WIDTH // HEADS
+    split_heads %k, %k, CONTEXT, HEADS, WIDTH // HEADS
+    split_heads %v, %v, CONTEXT, HEADS, WIDTH // HEADS
+    einsum      %s, %q, %k, spec="hid,hjd->hij"
+    rescale     %s, %s, 15, i16
+    select      %s, seen, %s, lowest
+    softmax     %p, %s, exp9
+    matmul      %o, %p, %v
+    rescale     %o, %o, 15, i16
+    join_heads  %o, %o, CONTEXT, HEADS, WIDTH // HEADS
+    linear      %o, %o, wo, bo, 16
+    add         %sum, e, %o
+    rescale     e, %sum, 0, i16
+    feed_forward e, delta, eta, up, bup, down, bdown
+.endmacro
+gather    e, embed[tokens]
+add       e, e, position
+rescale   e, e, 0, i16
+reshape   column, rows, (CONTEXT, 1)
+le        seen, rows, column
+layer     e, gamma0, beta0, wq0, bq0, wk0, bk0, wv0, bv0, wo0, bo0, delta0, eta0, up0, bup0, down0, bdown0
+layer     e, gamma1, beta1, wq1, bq1, wk1, bk1, wv1, bv1, wo1, bo1, delta1, eta1, up1, bup1, down1, bdown1
+layernorm u, e, gamma, beta, WIDTH, ROOT
+linear    scores, u, head, bhead, 16
+argmax    best, scores, 1
+halt
+"""
 
 
 class Model:
@@ -139,3 +175,28 @@ def test_proof_of_a_whole_text(name: str, prompt: str, programs: dict[str, Progr
     got = "".join(map(chr, statement.outputs["text"].tolist()))
     assert got == text(model.generated(chargpt.tokens(prompt))).ljust(CONTEXT, ".")
     assert statement.inputs["prompt"].tolist() == arrays["prompt"].tolist()
+
+
+def test_decoding_costs_what_one_forward_pass_costs(programs: dict[str, Program], model: Model) -> None:
+    prompt = "Return True if the "
+    tokens = model.generated(chargpt.tokens(prompt))
+    assert len(tokens) == CONTEXT
+    forward = assemble(FORWARD, include_paths=[PROGRAMS], data_root=PROGRAMS / "lib")
+    passed = run(forward, {"tokens": np.array(tokens)})
+    assert passed.outputs["best"][len(prompt) - 1 : -1].tolist() == tokens[len(prompt) :]
+    once = prove(setup(forward), passed).report
+    decoded = prove(setup(programs["generate_text"]), run(programs["generate_text"], chargpt.prompt(prompt))).report
+    assert decoded.leaves < 1.01 * once.leaves
+    assert decoded.committed_entries < 1.01 * once.committed_entries
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_token_costs_the_same(name: str, programs: dict[str, Program], model: Model) -> None:
+    pk, cost = setup(programs[name]), []
+    for prompt in ("Check that the ", "Get the ", "Return True if the "):
+        trace = run(programs[name], chargpt.prompt(prompt))
+        rounds = sum(trace.program.code[pc].op == "argmax" for pc in trace.path)
+        cost.append((rounds, prove(pk, trace).report.committed_entries))
+    (r0, e0), (r1, e1), (r2, e2) = cost
+    assert r0 < r1 < r2
+    assert (e1 - e0) / (r1 - r0) == pytest.approx((e2 - e1) / (r2 - r1), rel=0.01)
