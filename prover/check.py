@@ -63,12 +63,16 @@ def check_system(system: ConstraintSystem, witness: Witness, limit: int = 20) ->
                 _violation(system, eq.origin, eq.label, eq.expression, e, f"differs from zero by {int(value[e])}")
             )
     for pc, node in system.results.items():
-        if isinstance(node, (Committed, Public)) or not node.inputs:
+        if node.origin != pc or isinstance(node, Public):
+            expected = witness(node)  # the value of another tensor: the instruction only names it
+        elif isinstance(node, Committed) or not node.inputs:
             continue
-        expected = _forward(witness, node)
-        for at in np.argwhere(witness(node) != expected)[:MAX_PER_CONSTRAINT]:
+        else:
+            expected = _forward(witness, node)
+        written = witness.written(pc)
+        for at in np.argwhere(written != expected)[:MAX_PER_CONSTRAINT]:
             e = tuple(at.tolist())
-            message = f"= {int(witness(node)[e])}, but its operands give {int(expected[e])}"
+            message = f"= {int(written[e])}, but its operands give {int(expected[e])}"
             found.append(_violation(system, pc, "value", node, e, message))
     found.sort(key=lambda v: v.instruction)
     return found[:limit]

@@ -31,9 +31,8 @@ class Witness:
             # committed params keep their own dtype: they are read a constant number of times
             self._values[param] = np.asarray(system.program.data[name])[None]
         for pc, node in system.results.items():
-            kept = system.flow.kept[pc]
-            stacked = trace.stacked(pc)
-            self._values[node] = _executions(stacked if len(kept) == len(stacked) else stacked[kept], node)
+            if node.origin == pc and not isinstance(node, Public):  # else it has its value from elsewhere
+                self._values[node] = self.written(pc)
         for i, node in system.reveals:
             self._values[node] = _executions(trace.stacked(i), node)
         for node in system.publics:
@@ -45,6 +44,13 @@ class Witness:
         if found is None:
             found = self._values[node] = self._compute(node)
         return found
+
+    def written(self, instruction: int) -> I64:
+        """What the trace says the instruction wrote, shape of its result's node."""
+        kept = self.system.flow.kept[instruction]
+        stacked = self.trace.stacked(instruction)
+        chosen = stacked if len(kept) == len(stacked) else stacked[kept]
+        return _executions(chosen, self.system.results[instruction])
 
     def _per_input(self, values: object) -> I64:
         """Inputs and outputs of a batch have a leading axis of their own."""
