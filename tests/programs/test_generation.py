@@ -15,7 +15,7 @@ from programs.train import chargpt, common
 from prover.keys import setup
 from prover.prove import prove
 from prover.verifier.verify import verify
-from vm.machine import run
+from vm.machine import run, run_batch
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 NAMES = ("generate_text", "generate_text_ram")
@@ -67,6 +67,7 @@ class Model:
     """The integer network on a whole sequence at once: no cache, a triangular mask."""
 
     def __init__(self) -> None:
+        self._generated: dict[str, list[int]] = {}
         self.w = {k: v.astype(np.int64) for k, v in load_file(PROGRAMS / "generate_text.safetensors").items()}
         with np.load(PROGRAMS / "lib" / "tables.npz") as file:
             self.exp, self.gelu = file["exp9"].astype(np.int64), file["gelu"].astype(np.int64)
@@ -98,9 +99,13 @@ class Model:
             e = rescale(e + self.linear(self.gelu[z + 32768], "down" + i, "bdown" + i, RESIDUAL_SHIFT), 0)
         return self.linear(self.norm(e, "gamma", "beta"), "head", "bhead", 16)
 
-    def generated(self, prompt: np.ndarray) -> list[int]:
+    def generated(self, prompt: str) -> list[int]:
         """``prompt`` continued greedily up to the stop token, which is included, or ``CONTEXT`` tokens."""
-        tokens = prompt.tolist()
+        if prompt not in self._generated:
+            self._generated[prompt] = self._generate(chargpt.tokens(prompt).tolist())
+        return self._generated[prompt]
+
+    def _generate(self, tokens: list[int]) -> list[int]:
         while len(tokens) < CONTEXT:
             tokens.append(int(self.scores(np.array(tokens))[-1].argmax()))
             if tokens[-1] == STOP:
@@ -140,12 +145,12 @@ def test_every_token_is_that_of_the_plain_network(
 ) -> None:
     trace = run(programs[name], chargpt.prompt(prompt), check_intervals=True)
     got = "".join(map(chr, trace.outputs["text"].tolist()))
-    expected = text(model.generated(chargpt.tokens(prompt)))
+    expected = text(model.generated(prompt))
     assert got == expected.ljust(CONTEXT, ".")
 
 
 def test_the_text_is_english_and_ends_with_the_full_stop(model: Model) -> None:
-    got = text(model.generated(chargpt.tokens(chargpt.PROMPT)))
+    got = text(model.generated(chargpt.PROMPT))
     assert got == "Get the current list of the specified in the selection."
 
 
@@ -160,7 +165,7 @@ def test_stored_inputs_are_the_default_prompt() -> None:
 def test_the_loop_in_ram_ends_with_the_text(programs: dict[str, Program], model: Model) -> None:
     for prompt in PROMPTS[:3]:
         trace = run(programs["generate_text_ram"], chargpt.prompt(prompt))
-        expected = model.generated(chargpt.tokens(prompt))
+        expected = model.generated(prompt)
         stopped = expected[-1] == STOP
         rounds = [pc for pc in trace.path if trace.program.code[pc].op == "argmax"]
         assert len(rounds) == len(expected) - stopped
@@ -173,13 +178,13 @@ def test_proof_of_a_whole_text(name: str, prompt: str, programs: dict[str, Progr
     pk = setup(p)
     statement = verify(pk.verifying_key, prove(pk, run(p, arrays)).to_bytes())
     got = "".join(map(chr, statement.outputs["text"].tolist()))
-    assert got == text(model.generated(chargpt.tokens(prompt))).ljust(CONTEXT, ".")
+    assert got == text(model.generated(prompt)).ljust(CONTEXT, ".")
     assert statement.inputs["prompt"].tolist() == arrays["prompt"].tolist()
 
 
 def test_decoding_costs_what_one_forward_pass_costs(programs: dict[str, Program], model: Model) -> None:
     prompt = "Return True if the "
-    tokens = model.generated(chargpt.tokens(prompt))
+    tokens = model.generated(prompt)
     assert len(tokens) == CONTEXT
     forward = assemble(FORWARD, include_paths=[PROGRAMS], data_root=PROGRAMS / "lib")
     passed = run(forward, {"tokens": np.array(tokens)})
@@ -200,3 +205,14 @@ def test_every_token_costs_the_same(name: str, programs: dict[str, Program], mod
     (r0, e0), (r1, e1), (r2, e2) = cost
     assert r0 < r1 < r2
     assert (e1 - e0) / (r1 - r0) == pytest.approx((e2 - e1) / (r2 - r1), rel=0.01)
+
+
+def test_a_batch_of_texts_of_different_lengths_in_one_proof(programs: dict[str, Program], model: Model) -> None:
+    prompts = [chargpt.prompt(prompt) for prompt in PROMPTS[:4]]
+    p = programs["generate_text_ram"]
+    pk = setup(p)
+    trace = run_batch(p, {name: np.stack([prompt[name] for prompt in prompts]) for name in prompts[0]})
+    statement = verify(pk.verifying_key, prove(pk, trace).to_bytes())
+    for prompt, row in zip(PROMPTS, statement.outputs["text"].tolist(), strict=False):
+        expected = text(model.generated(prompt))
+        assert "".join(map(chr, row)) == expected.ljust(CONTEXT, ".")
