@@ -21,6 +21,9 @@ from isa.program import I64, Affine, Program
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.
 
 
+_EMPTY: I64 = np.zeros(0, np.int64)
+
+
 @dataclass
 class Source:
     """What a register holds: one write, or a view along ``axis`` with a write per position."""
@@ -28,9 +31,9 @@ class Source:
     producer: int = 0
     execution: int = 0
     axis: int = -1  # -1: a single write
-    producers: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    executions: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    positions: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    producers: I64 = field(default_factory=lambda: _EMPTY)
+    executions: I64 = field(default_factory=lambda: _EMPTY)
+    positions: I64 = field(default_factory=lambda: _EMPTY)
 
 
 @dataclass
