@@ -70,6 +70,13 @@ class Builder:
     def __init__(self, program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> None:
         types = infer_types(program, max_steps=max_steps)
         self.system = ConstraintSystem(program, types, resolve(program, types, path, max_steps))
+        for t, runs, ins in zip(types.results, self.system.flow.runs, program.code, strict=True):
+            if t is not None and t.size * runs > MAX_ENTRIES:  # before anything of that size is allocated
+                raise ConstraintError(
+                    f"all {runs} executions of {ins.op} together have more than 2^28 entries",
+                    code="C110",
+                    span=ins.span,
+                )
         self.origin = -1
         self._producers: dict[int, Node] = {}
         self._luts: dict[str, Table] = {}

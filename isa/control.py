@@ -45,8 +45,11 @@ Decide = Callable[[int], int]
 
 @dataclass(frozen=True)
 class Path:
-    """What, besides the program, determines the executed path: the number of inputs proven together, and per conditional branch
-    its bits in the order of its executions (all inputs, one after the other). Public."""
+    """What, besides the program, determines the executed path. Public.
+
+    ``batch``: the number of inputs proven together. ``bits``: per conditional branch its bits in the order of its
+    executions (all inputs, one after the other).
+    """
 
     batch: int = 1
     bits: Mapping[int, Sequence[int]] = field(default_factory=dict)
@@ -76,8 +79,8 @@ def walk(
 ) -> Iterator[tuple[int, Mapping[str, int]]]:
     """The executed path: instruction index and loop counters, step by step, control instructions included.
 
-    ``decide(pc)`` is asked for the bit of a conditional branch after its step has been yielded. The counters mapping is reused
-    between steps; copy it to keep it. Raises ``StepLimit`` and ``PathError``.
+    ``decide(pc)`` is asked for the bit of a conditional branch after its step has been yielded. The counters mapping
+    is reused between steps; copy it to keep it. Raises ``StepLimit`` and ``PathError``.
     """
     code = program.code
     pairs = matching_ends(code)

@@ -40,12 +40,12 @@ class Source:
 class Dataflow:
     """Resolved reads of one executed path; with a batch, of all its inputs one after the other.
 
-    ``runs[i]``: how often instruction i ran; ``executions[i]``: how often it wrote a value of its own, in which of its
-    runs: ``kept[i]`` (readers see through a ``mov`` and most ``put``). ``reads[i][j]``: per execution, what operand j holds.
-    ``counters[i]``, ``batches[i]``: per execution of i, the loop counters and the input it belongs to.
-    ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result is read by
-    an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock before it;
-    ``clocks[buffer]``: the largest clock at halt.
+    ``runs[i]``: how often instruction i ran; ``executions[i]``: how often it wrote a value of its own, in which of
+    its runs: ``kept[i]`` (readers see through a ``mov`` and most ``put``). ``reads[i][j]``: per execution, what
+    operand j holds. ``counters[i]``, ``batches[i]``: per execution of i, the loop counters and the input it belongs
+    to. ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result
+    is read by an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock
+    before it; ``clocks[buffer]``: the largest clock at halt.
     """
 
     path: Path
@@ -147,10 +147,11 @@ def _note_loop_carried(flow: Dataflow, pc: int, source: Source) -> None:
 def _seen_through(
     program: Program, types: Types, pc: int, sources: Sequence[Source], counters: Mapping[str, int]
 ) -> Source | None:
-    """What readers of the result see where nothing new is written: through a ``mov`` its source, through a ``put`` a view.
+    """What readers of the result see where nothing new is written: through a ``mov`` its source, through a ``put`` a
+    view.
 
-    None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along another axis
-    than an earlier one.
+    None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along
+    another axis than an earlier one.
     """
     ins = program.code[pc]
     if ins.op == "mov":

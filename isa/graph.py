@@ -270,11 +270,12 @@ class Lookup:
 
 @dataclass(eq=False)
 class Tuples:
-    """Leaves of the memory argument: one tuple per entry of ``shape``, with numerator ``sign``, or minus ``multiplicity``.
+    """Leaves of the memory argument: one tuple per entry of ``shape``, with numerator ``sign``, or minus
+    ``multiplicity``.
 
-    ``space`` names what the tuples are about (a buffer, the rows of a gathered tensor, a permutation): it has a tag of its own.
-    A member has the block's shape, or more axes behind it, which are fingerprinted (an MLE evaluation); None is zero. Over
-    one space all tuples must cancel.
+    ``space`` names what the tuples are about (a buffer, the rows of a gathered tensor, a permutation): it has a tag
+    of its own. A member has the block's shape, or more axes behind it, which are fingerprinted (an MLE evaluation);
+    None is zero. Over one space all tuples must cancel.
     """
 
     space: str

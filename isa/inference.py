@@ -1,8 +1,9 @@
 """Static types of all instructions: dtype, shape and an interval that holds on every execution.
 
-``repeat`` blocks are iterated, at most as often as they run, until their types repeat. Where a program jumps, types are joined where
-paths meet, and followed to a fixpoint; an interval that keeps growing there is widened to its dtype. A data-dependent loop
-therefore needs a ``cast`` or ``clamp`` on what it accumulates, and the overflow that typing reports otherwise says so.
+``repeat`` blocks are iterated, at most as often as they run, until their types repeat. Where a program jumps, types
+are joined where paths meet, and followed to a fixpoint; an interval that keeps growing there is widened to its dtype.
+A data-dependent loop therefore needs a ``cast`` or ``clamp`` on what it accumulates, and the overflow that typing
+reports otherwise says so.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ class Types:
 
 
 def infer_types(program: Program, l1: L1Bounds | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Types:
-    """Types of all instructions over every path. Raises ``TypeRuleError`` with the instruction's span, ``StepLimit``."""
+    """Types of all instructions over every path.
+
+    Raises ``TypeRuleError`` with the instruction's span, ``StepLimit``.
+    """
     return _Inference(program, l1 or recorded_l1(program), max_steps).run()
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AttrSpec:
-    """One attribute. ``kind``: int, ints, dtype, str, name, lut, ram, label (an instruction's index), bool or affine (an
-    integer over loop counters).
+    """One attribute. ``kind``: int, ints, dtype, str, name, lut, ram, label (an instruction's index), bool or affine
+    (an integer over loop counters).
 
     ``default`` None means required, unless ``optional``. ``positional`` attributes may follow the operands without
     their name, in the order of declaration.

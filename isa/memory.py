@@ -1,7 +1,7 @@
 """RAM buffers of one execution: contents, the time of each row's last access, and the clock (protocol section 5).
 
-Every row access, load or store, takes one tick; ticks count from 1, also within a vector access, in element order. So in a store
-with equal row numbers the last one wins.
+Every row access, load or store, takes one tick; ticks count from 1, also within a vector access, in element order. So
+in a store with equal row numbers the last one wins.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Memory:
     def access(self, rows: I64, new: I64 | None = None) -> tuple[I64, I64]:
         """Read (``new`` None) or overwrite rows, one after the other.
 
-        ``rows``: ``[]`` or ``[k]``; ``new``: rows' shape followed by the row shape. Returns the contents before each access and
-        the time each of these rows was last accessed. Raises ``Trap`` T150 for a row that does not exist.
+        ``rows``: ``[]`` or ``[k]``; ``new``: rows' shape followed by the row shape. Returns the contents before each
+        access and the time each of these rows was last accessed. Raises ``Trap`` T150 for a row that does not exist.
         """
         check_rows(rows, len(self.values))
         flat = rows.reshape(-1)

@@ -1,9 +1,10 @@
 """Constraints of the memory argument: RAM, gather, permutations (protocol section 5).
 
-RAM is timestamped offline memory checking. Every access of a row, load or store, takes the tuple (input, row, fingerprint of the
-contents, time) and leaves one with the current time; all initial tuples (time 0) plus all that are left equal all that are taken
-plus all final ones, as multisets. Times of accesses are public, distinct and count from 1; that a taken tuple is older than the
-access is a range check of the elapsed time. By induction over time each access takes what the last one left.
+RAM is timestamped offline memory checking. Every access of a row, load or store, takes the tuple (input, row,
+fingerprint of the contents, time) and leaves one with the current time; all initial tuples (time 0) plus all that are
+left equal all that are taken plus all final ones, as multisets. Times of accesses are public, distinct and count from
+1; that a taken tuple is older than the access is a range check of the elapsed time. By induction over time each
+access takes what the last one left.
 
 A gather looks (row number, fingerprint) up in the rows of a tensor; a permutation is an equality of two multisets.
 """

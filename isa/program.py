@@ -74,8 +74,10 @@ class Lut:
 
 @dataclass(frozen=True)
 class Ram:
-    """A buffer of rows that `load` and `store` address by data. ``init``: name of an input or param of the same shape that
-    holds the initial contents, None for zeros."""
+    """A buffer of rows that `load` and `store` address by data.
+
+    ``init``: name of an input or param of the same shape that holds the initial contents, None for zeros.
+    """
 
     name: str
     dtype: DType

@@ -36,8 +36,10 @@ def needs_grinding(plan: Plan) -> bool:
 
 
 def encode_path(path: Path) -> bytes:
-    """The batch, then per conditional branch (in order of instruction) its bits as run lengths, runs of 0 and 1 in turn, the
-    first possibly empty; all as LEB128 numbers."""
+    """The batch, then per conditional branch (in order of instruction) its bits as run lengths.
+
+    Runs of 0 and 1 in turn, the first possibly empty; all numbers LEB128.
+    """
     out = bytearray(_uint(path.batch))
     branches = sorted((pc, bits) for pc, bits in path.bits.items() if len(bits))
     out += _uint(len(branches))
@@ -54,8 +56,10 @@ def encode_path(path: Path) -> bytes:
 
 
 def decode_path(data: bytes, max_steps: int = DEFAULT_MAX_STEPS) -> Path:
-    """The path of these bytes; raises ``ValueError`` for any bytes that ``encode_path`` does not write, and for paths longer
-    than ``max_steps``."""
+    """The path of these bytes.
+
+    Raises ``ValueError`` for any bytes that ``encode_path`` does not write, and for paths longer than ``max_steps``.
+    """
     at = 0
 
     def uint() -> int:

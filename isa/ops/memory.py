@@ -1,7 +1,8 @@
 """Memory: load and store of RAM rows, gather from a tensor, with row numbers that are data.
 
-Row numbers: a scalar, or a vector of k rows at once. Reads of RAM are columns that the memory argument pins: every access takes
-the tuple (row, fingerprint, time) that the last access of the row left, and leaves one with the current time.
+Row numbers: a scalar, or a vector of k rows at once. Reads of RAM are columns that the memory argument pins: every
+access takes the tuple (row, fingerprint, time) that the last access of the row left, and leaves one with the current
+time.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Sorting: sort, argsort, topk along the last axis, stable.
 
-Proof: columns of values v and of places i (where each entry stood) are a permutation of (entry, place), checked as a multiset in
-the lookup tree; and the keys v*n + i (n the length) strictly ascend, so equal values keep their order and the result is unique.
-Descending order sorts the negated values.
+Proof: columns of values v and of places i (where each entry stood) are a permutation of (entry, place), checked as a
+multiset in the lookup tree; and the keys v*n + i (n the length) strictly ascend, so equal values keep their order and
+the result is unique. Descending order sorts the negated values.
 """
 
 from __future__ import annotations
