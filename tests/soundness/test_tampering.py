@@ -26,7 +26,7 @@ SOURCES = {
     "no lookups": c.ADD,
     "sum of a param": c.SUM_PARAM,
 }
-BYTES = {"magic", "witness root", "key digest", "statement", "witness path", "params path"}  # all else: elements of F
+BYTES = {"magic", "witness root", "key digest", "path length", "path", "statement", "witness path", "params path"}
 
 
 def must_reject(source: str, proof: bytes, step: str | None = None) -> None:
@@ -76,7 +76,7 @@ def test_bits(name):
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_elements(name):
-    """An element plus one; an element that is not canonical, be it the same one plus p."""
+    """Of what is not bytes: an element plus one; an element that is not canonical, be it the same one plus p."""
     source, rng = SOURCES[name], random.Random(name)
     data = c.honest(source).data
     for label, offset, length in sampled(source):

@@ -68,7 +68,7 @@ def test_every_message_is_absorbed(source):
 
 
 # A challenge, and what must have been absorbed (all of it, where messages repeat) before the first one is drawn.
-STATEMENT = ("protocol", "witness root", "key digest", "statement", "program", "trace cells")
+STATEMENT = ("protocol", "witness root", "key digest", "path length", "path", "statement", "program", "trace cells")
 OBLIGATIONS: dict[str, tuple[str, ...]] = {
     "alpha": STATEMENT,
     "beta": STATEMENT,
