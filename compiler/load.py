@@ -28,6 +28,13 @@ def load(path: Path, shapes: Shapes | None = None) -> onnx.ModelProto:
 
     Raises ``ModelError`` (see ``compiler.errors`` for the codes).
     """
+    model, size = _read(path)
+    _external_data(model, path, size)
+    return prepare(model, shapes)
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, int]:
+    """The model without its external data, and the file's size."""
     try:
         size = path.stat().st_size
         if size >= LIMIT:
@@ -39,8 +46,14 @@ def load(path: Path, shapes: Shapes | None = None) -> onnx.ModelProto:
         raise ModelError(f"{path} is not an ONNX model, or it is truncated", code="M101") from e
     if not model.graph.node and not model.graph.output:
         raise ModelError(f"{path} holds no graph: not an ONNX model, or truncated", code="M101")
-    _external_data(model, path, size)
-    return prepare(model, shapes)
+    return model, size
+
+
+def input_names(path: Path) -> list[str]:
+    """The inputs of the model in ``path``, those with a default left out. Raises ``ModelError``."""
+    model, _ = _read(path)
+    initialised = {t.name for t in model.graph.initializer}
+    return [i.name for i in model.graph.input if i.name not in initialised]
 
 
 def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelProto:

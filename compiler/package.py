@@ -6,6 +6,7 @@ outputs stand for; ``example-input.npz`` is one sample, in reals.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -38,6 +39,7 @@ WEIGHTS, TABLES = "model.safetensors", "tables"
 DEFAULT_SAMPLES = 4
 DEFAULT_MARGIN = 2.0
 MAX_SAMPLES = 64
+LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,11 @@ class Row:
     lookups: int
     committed: int
 
+    @property
+    def seconds(self) -> float:
+        """Estimated proving time on two cores."""
+        return self.lookups * LOOKUP_SECONDS + self.committed * COMMITTED_SECONDS
+
 
 @dataclass(frozen=True, eq=False)
 class CompiledModel:
@@ -77,15 +84,20 @@ class CompiledModel:
     rows: tuple[Row, ...] = field(default=(), repr=False)
 
     @staticmethod
-    def read(folder: Path) -> CompiledModel:
-        """What ``compile_onnx`` wrote. Raises ``InputError`` if there is no readable record."""
+    def read(folder: Path, program: Program | None = None) -> CompiledModel:
+        """What ``compile_onnx`` wrote; ``program`` if it is assembled already. Raises ``InputError`` if there is no
+        readable record, or if it is not the program's."""
         try:
             record = json.loads((folder / "model.json").read_text())
             ports = [tuple(Port(**{**p, "shape": tuple(p["shape"])}) for p in record[k]) for k in ("inputs", "outputs")]
             rows = tuple(Row(**r) for r in record["nodes"])
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise InputError(f"{folder / 'model.json'} is not the record of a compiled model", code="F110") from e
-        return CompiledModel(assemble_file(folder / "model.tasm"), ports[0], ports[1], folder, rows)
+        program = program or assemble_file(folder / "model.tasm")
+        found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
+        if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
+            raise InputError(f"{folder / 'model.json'} is the record of another program", code="F110")
+        return CompiledModel(program, ports[0], ports[1], folder, rows)
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
         """Integers for the program from the model's inputs, by either name; saturates beyond the input's range."""
@@ -110,18 +122,20 @@ class CompiledModel:
 
     def report(self) -> str:
         """A table, one line per node, and what costs most accuracy and most lookups."""
-        names = ("peak", "scale", "error", "relative", "lookups", "committed")
+        names = ("peak", "scale", "error", "relative", "lookups", "committed", "est. ms")
         lines = [f"{'node':32} {'operator':20}" + "".join(f" {name:>10}" for name in names)]
         for r in self.rows:
             lines.append(
                 f"{r.node[:32]:32} {r.op[:20]:20} {r.peak:10.4g} {r.scale:10.3g} {r.error:10.3g} {r.relative:10.2g} "
-                f"{r.lookups:10} {r.committed:10}"
+                f"{r.lookups:10} {r.committed:10} {1000 * r.seconds:10.3g}"
             )
         if self.rows:
             worst = max(self.rows, key=lambda r: r.relative)
-            dearest = max(self.rows, key=lambda r: r.lookups + r.committed)
+            dearest = max(self.rows, key=lambda r: r.seconds)
+            total = sum(r.seconds for r in self.rows)
             lines += [
-                f"{'total':97}{sum(r.lookups for r in self.rows):11}{sum(r.committed for r in self.rows):11}",
+                f"{'total':97}{sum(r.lookups for r in self.rows):11}{sum(r.committed for r in self.rows):11}"
+                f" {1000 * total:10.3g}",
                 f"least accurate: {worst.op} '{worst.node}', {worst.relative:.2g} of its range",
                 f"most costly: {dearest.op} '{dearest.node}', {dearest.lookups} lookups, {dearest.committed} committed",
             ]
@@ -148,6 +162,7 @@ def compile_onnx(
     random samples). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
     """
     model = load.load(Path(path), shapes)
+    source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     return compile_model(
         model,
         out_dir,
@@ -157,6 +172,7 @@ def compile_onnx(
         public_inputs=public_inputs,
         committed_params=committed_params,
         margin=margin,
+        source=source,
     )
 
 
@@ -170,8 +186,9 @@ def compile_model(
     public_inputs: bool = False,
     committed_params: bool = True,
     margin: float | None = None,
+    source: str | None = None,
 ) -> CompiledModel:
-    """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made."""
+    """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made; ``source`` is recorded."""
     if weights not in (8, 16) or activations not in (8, 16):
         raise InputError("weights and activations have 8 or 16 bits", code="I110")
     model = load.inline_functions(model, is_lowered)
@@ -186,7 +203,7 @@ def compile_model(
     c, steps = lower(g, out, precision, public_inputs)
     inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
     outputs = [_port(out.output(o, c.tensor(o)), o, g) for o in g.outputs]
-    return _write(Path(out_dir), out, inputs, outputs, g, c, steps)
+    return _write(Path(out_dir), out, inputs, outputs, g, c, steps, source)
 
 
 def random_samples(model: onnx.ModelProto, count: int = DEFAULT_SAMPLES) -> list[dict[str, Array]]:
@@ -260,6 +277,7 @@ def _write(
     g: graph.Graph,
     c: Context,
     steps: Sequence[Step],
+    source: str | None,
 ) -> CompiledModel:
     folder.mkdir(parents=True, exist_ok=True)
     rows = _rows(g, steps)
@@ -270,6 +288,7 @@ def _write(
         rows = _with_costs(program, steps, rows)
         record = {
             "format": FORMAT,
+            "source": source,
             "precision": asdict(c.precision),
             "inputs": [asdict(p) for p in inputs],
             "outputs": [asdict(p) for p in outputs],

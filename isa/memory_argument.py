@@ -105,7 +105,7 @@ def gather(b: Builder, source: Node, rows: Node, result: Committed) -> None:
     members = (iota(b, shape, 0) if many else None, iota(b, shape, 1), source)
     tuples(b, space, -1, members, shape, "rows").multiplicity = times
     b.pin(times, times.interval)  # the lookup identity determines how often each row counts
-    b.pin(result, source.interval)
+    b.pin(result, result.interval)  # equal to a row of the source, which lies in its type
 
 
 def permutation(b: Builder, x: Node, values: Committed, places: Committed) -> None:

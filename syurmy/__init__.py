@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -23,6 +23,7 @@ from isa.program import Program
 from isa.trace import Trace
 
 if TYPE_CHECKING:
+    from compiler import CompiledModel
     from prover.check import Violation
     from prover.keys import ProvingKey
     from prover.prove import Proof
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from prover.verifier.verify import Statement
     from vm.events import Listener
 
-__all__ = ["Progress", "assemble", "check", "load", "prove", "run", "setup", "verify"]
+__all__ = ["Progress", "assemble", "check", "compile_onnx", "load", "prove", "run", "setup", "verify"]
 __version__ = "0.1.0"
 
 Progress = Callable[[str, float], None]
@@ -53,6 +54,17 @@ def load(path: str | Path) -> Program:
     import assembler
 
     return assembler.assemble_file(Path(path))
+
+
+def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options: Any) -> CompiledModel:
+    """Compile the ONNX model in ``path`` into the folder ``out_dir`` (the model's name beside it unless given).
+
+    ``options``: shapes, calibrate, weights, activations, public_inputs, committed_params: see ``compiler``.
+    Raises ``compiler.ModelError``, and ``UnsupportedModel`` with everything in the model that cannot be compiled.
+    """
+    from syurmy import compile
+
+    return compile.compile_onnx(path, out_dir, **options)
 
 
 def run(

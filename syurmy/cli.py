@@ -24,6 +24,7 @@ from isa.control import DEFAULT_MAX_STEPS
 from isa.errors import InputError, SyurmyError
 from isa.program import Program
 from isa.types import TensorType
+from syurmy import compile as models
 from syurmy import display, files, keys
 
 if TYPE_CHECKING:
@@ -133,18 +134,21 @@ def run(
     prove: Annotated[bool, typer.Option("--prove", help="Prove the run and verify the proof.")] = False,
     proof: Annotated[Path | None, typer.Option("--proof", metavar="FILE", help="Where to write the proof.")] = None,
     batch: Batch = False,
+    raw: models.Raw = False,
     max_steps: MaxSteps = DEFAULT_MAX_STEPS,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a program; with --prove also set up (once), prove, write PROG.proof and verify."""
+    """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
+    program = models.located(program, input)
     clock = _Clock()
     code = syurmy.load(program)
-    inputs = files.read_inputs(code, input or [], program, batch)
+    model = models.recorded(program, code, raw)
+    inputs = models.inputs(model, code, input or [], program, batch)
     with display.Working("execute"):
         trace = clock("execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps))
-    result: dict[str, Any] = {"outputs": trace.outputs, "steps": len(trace.path), "batch": trace.batch}
-    result["branches"] = sum(map(len, trace.bits.values()))
+    result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
+    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}
     target = proof or _sibling(program, ".proof")
@@ -167,11 +171,14 @@ def run(
         _print_json(result)
         return
     console = _console()
-    display.tensors(console, "output", trace.outputs)
+    display.tensors(console, "output", result["outputs"])
     if result["verified"]:
         display.summary(console, _summary(result))
         console.print(f"verified: {target}", markup=False, soft_wrap=True)
         console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
+
+
+app.command("compile")(reported(models.compile))
 
 
 def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:

@@ -172,3 +172,14 @@ def _number(word: str) -> int | float:
         return int(word)
     except ValueError:
         return float(word)
+
+
+def read_file(file: str) -> Array | dict[str, Array]:
+    """What a file holds: a tensor, or tensors by name; ``FILE:KEY`` is one of them."""
+    path, key = _split_key(file)
+    content = _read(path)
+    if key is None:
+        return content
+    if not isinstance(content, Mapping) or key not in content:
+        raise InputError(f"{path} has no entry '{key}'", code="F111")
+    return content[key]

@@ -122,6 +122,9 @@ class Gather(Op):
         return values[0][values[1]]
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        y = b.result(nodes[0].interval)
+        # every row lies in its type, also where an earlier round of a loop had a wider one
+        t = b.system.types.results[b.origin]
+        assert t is not None
+        y = b.result(t.interval)
         b.gather(nodes[0], nodes[1], y)
         return y

@@ -1,0 +1,241 @@
+"""Models on the command line: ``syurmy-vm compile``, and reals in and out of compiled programs.
+
+A program ``DIR/model.tasm`` with ``DIR/model.json`` beside it is a compiled model: its inputs are read and its outputs
+shown as reals, by the recorded scales.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json as json_format
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from isa.errors import InputError
+from isa.program import Program
+from syurmy import display, files
+
+if TYPE_CHECKING:
+    from compiler import CompiledModel
+
+Array = npt.NDArray[Any]
+PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
+GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
+Raw = Annotated[bool, typer.Option("--raw", help="Of a compiled model: inputs and outputs as integers, not reals.")]
+
+
+class Visibility(enum.StrEnum):
+    public = "public"
+    private = "private"
+
+
+class ParamVisibility(enum.StrEnum):
+    public = "public"
+    committed = "committed"
+
+
+def compile(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write.  [default: MODEL beside MODEL.onnx]"),
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", metavar="NAME=1,3,32,32", help="Shape of an input; may be repeated.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", metavar="FILE", help=".npz of real inputs by name, stacked; .npy of a single one."),
+    ] = None,
+    weights: Annotated[int, typer.Option("--weights", help="Bits of weights, 8 or 16.")] = 16,
+    activations: Annotated[int, typer.Option("--activations", help="Bits of activations, 8 or 16.")] = 16,
+    input_visibility: Annotated[
+        Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
+    ] = Visibility.private,
+    params: Annotated[
+        ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
+    ] = ParamVisibility.committed,
+    report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example."""
+    folder = output or default_folder(model)
+    start = time.perf_counter()
+    with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        done = _compiler().compile_onnx(
+            model,
+            folder,
+            shapes=dict(map(_shape, shape or [])),
+            calibrate=_given([str(calibrate)], _onnx_inputs(model)) if calibrate else None,
+            weights=weights,
+            activations=activations,
+            public_inputs=input_visibility is Visibility.public,
+            committed_params=params is ParamVisibility.committed,
+        )
+    took = time.perf_counter() - start
+    notes = _notes(caught)
+    if json:
+        result = _described(done) | {"warnings": notes, "seconds": took}
+        print(json_format.dumps(display.plain(result)))
+        return
+    if report:
+        print(done.report())
+    for kind, ports in (("input", done.inputs), ("output", done.outputs)):
+        for p in ports:
+            print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {p.scale:.4g}")
+    lookups, committed = (sum(getattr(r, name) for r in done.rows) for name in ("lookups", "committed"))
+    print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
+    print(f"{folder / PROGRAM}: compiled in {display.seconds_text(took)}")
+
+
+def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options: Any) -> CompiledModel:
+    """``compiler.compile_onnx``; ``out_dir`` is the model's name beside it unless given."""
+    return _compiler().compile_onnx(path, out_dir or default_folder(Path(path)), **options)
+
+
+def default_folder(model: Path) -> Path:
+    """``MODEL`` for ``MODEL.onnx``."""
+    return model.with_suffix("") if model.suffix else model.with_name(f"{model.name}.compiled")
+
+
+def located(path: Path, options: Sequence[str] | None) -> Path:
+    """The program to run: ``path`` itself, or for ``MODEL.onnx`` what it compiles to, in the folder ``MODEL``.
+
+    A folder compiled from the same file is used as it is. Otherwise the inputs given calibrate the model, with room
+    above them; without any, random ones do.
+    """
+    if path.suffix != ".onnx":
+        return path
+    folder = default_folder(path)
+    if _recorded_source(folder) != hashlib.sha256(files.read_bytes(path)).hexdigest():
+        with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            given = _given(options, _onnx_inputs(path)) if options else None
+            margin = None if given is None else GIVEN_MARGIN
+            _compiler().compile_onnx(path, folder, calibrate=given, margin=margin)
+            if given is not None:
+                warnings.warn("scales come from the input given: compile with --calibrate for others", stacklevel=1)
+        _notes(caught)
+    return folder / PROGRAM
+
+
+def recorded(path: Path, program: Program, raw: bool) -> CompiledModel | None:
+    """What the program's inputs and outputs stand for; None if it is not a compiled model, or with ``raw``."""
+    if raw or path.name != PROGRAM or not (path.parent / RECORD).exists():
+        return None
+    return _compiler().CompiledModel.read(path.parent, program)
+
+
+def inputs(
+    model: CompiledModel | None, program: Program, options: Sequence[str], beside: Path, *batch: bool
+) -> dict[str, Array]:
+    """Integers for the program from the files that ``--input`` names, by the program's names or the model's. Without
+    any option a compiled model runs on its example."""
+    if model is None:
+        return files.read_inputs(program, options, beside, *batch)
+    names = {n: p.model_name for p in model.inputs for n in (p.name, p.model_name)}
+    given = _given(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), names)
+    for p in model.inputs:
+        x = given.get(p.model_name)
+        if x is not None and x.ndim == 1 and x.size == np.prod(p.shape, dtype=np.int64):
+            given[p.model_name] = x.reshape(p.shape)  # a list of numbers has no shape of its own
+    return dict(model.quantise(given))
+
+
+def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[str, Array]:
+    """The model's outputs as reals by its names; without a model the program's integers."""
+    return dict(values) if model is None else model.dequantise(values)
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _compiler() -> Any:
+    try:
+        import compiler
+    except ModuleNotFoundError as e:
+        message = f"compiling models needs the package {e.name}"
+        raise InputError(message, code="X150", help="pip install 'syurmy-vm[onnx]'") from e
+    return compiler
+
+
+def _shape(option: str) -> tuple[str, tuple[int, ...]]:
+    name, eq, dims = option.rpartition("=")
+    try:
+        shape = tuple(int(d) for d in dims.split(",")) if dims else ()
+    except ValueError:
+        shape = (0,)
+    if not eq or not name or any(d < 1 for d in shape):
+        raise InputError(f"--shape {option} is no shape", code="I111", help="for example --shape x=1,3,32,32")
+    return name, shape
+
+
+def _notes(caught: Sequence[warnings.WarningMessage]) -> list[str]:
+    notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return notes
+
+
+def _described(done: CompiledModel) -> dict[str, Any]:
+    return {
+        "program": str(done.folder / PROGRAM),
+        "inputs": [vars(p) for p in done.inputs],
+        "outputs": [vars(p) for p in done.outputs],
+        "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
+        "instructions": len(done.program.code),
+        "lookups": sum(r.lookups for r in done.rows),
+        "committed_entries": sum(r.committed for r in done.rows),
+    }
+
+
+def _recorded_source(folder: Path) -> str | None:
+    try:
+        record = json_format.loads((folder / RECORD).read_text())
+        return str(record["source"]) if (folder / PROGRAM).exists() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _onnx_inputs(model: Path) -> dict[str, str]:
+    _compiler()
+    from compiler.load import input_names
+
+    return {name: name for name in input_names(model)}
+
+
+def _given(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
+    """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, or of the only input. ``names`` maps each name
+    that may be used to the model's, under which the tensor is returned."""
+    out: dict[str, Array] = {}
+    for option in options:
+        name, eq, file = option.rpartition("=")
+        if eq and name not in names:
+            raise InputError(f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(names)}")
+        content = files.read_file(file)
+        if isinstance(content, Mapping) and not eq and set(content) & set(names):
+            found = {names.get(k, k): v for k, v in content.items()}
+        elif not eq and len(set(names.values())) != 1:
+            listed = ", ".join(dict.fromkeys(names.values())) or "none"
+            raise InputError(f"which input is {file}? The model has {listed}", code="I108", help="use NAME=FILE")
+        elif isinstance(content, Mapping) and len(content) != 1:
+            raise InputError(f"{file} has several entries", code="F111", help=f"name one as {file}:KEY")
+        else:
+            value = next(iter(content.values())) if isinstance(content, Mapping) else content
+            found = {names[name] if eq else next(iter(names.values())): value}
+        twice = set(found) & set(out)
+        if twice:
+            raise InputError(f"input '{min(twice)}' is given twice", code="I107")
+        out |= found
+    return out
