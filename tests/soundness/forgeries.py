@@ -205,8 +205,8 @@ class Host:
         """Whether these are the columns and the statement of an honest run on some private inputs."""
         inputs = dict(self.inputs)
         for name, node in self.system.inputs.items():
-            x = values[node][0] % P
-            inputs[name] = np.where(x > P // 2, x - P, x).astype(np.int64)
+            x = np.asarray(values[node][0], dtype=object) % P
+            inputs[name] = np.asarray(np.where(x > P // 2, x - P, x), dtype=np.int64)
         try:
             trace = syurmy.run(self.program, inputs)
         except SyurmyError:

@@ -143,10 +143,10 @@ CASES = {
                   "addi i, n, -1; load v, buf[i]; store buf[i], s; add u, v, z; " + NARROW),
     "gather": Case("addi i, n, -1; gather y, m[i]", lambda: M[N - 1],
                    "clamp i, s, 0, 3; gather y, s[i]; gather v, z[i]; sub y, y, v; " + BACK),
-    "sort": Case("sort y, x; sort v, bits, descending=true; add y, y, v", lambda: np.sort(X) + [1, 1, 0, 0],
+    "sort": Case("sort y, x; sort v, bits, descending=true; add y, y, v", lambda: np.sort(X) + np.sort(BITS)[::-1],
                  "sort v, s; sub u, v, z; " + NARROW),
     "argsort": Case("argsort y, z, descending=true; argsort v, bits; muli v, v, 10; add y, y, v",
-                    lambda: np.array([0, 1, 3, 2]) + [0, 30, 10, 20], "argsort y, s; " + BACK),
+                    lambda: np.array([0, 31, 13, 22]), "argsort y, s; " + BACK),
     "topk": Case("topk y, z, 2", lambda: [4, 3], "topk y, s, 2; concat y, y, y, axis=0; sub u, y, z; " + NARROW),
     "bz": Case("mov y, x; slice b, bits, axis=0, len=1; bz b, over; mov y, z; over:; add y, y, w", lambda: X + W,
                "slice h, s, axis=0, start=t, len=1; lt b, h, one; bz b, up; sub u, z, s; jmp on; up:; add u, s, z; "

@@ -15,6 +15,7 @@ from prover.keys import VerifyingKey
 from prover.transcript import Rejected
 from prover.verifier.verify import Verifier
 from tests.soundness import common as c
+from tests.soundness import test_memory as memory
 
 SOURCES = {
     "params": c.DENSE,
@@ -25,7 +26,11 @@ SOURCES = {
     "argmax": c.ARGMAX,
     "no lookups": c.ADD,
     "sum of a param": c.SUM_PARAM,
+    "ram": memory.RAM,
+    "branches": memory.LOOP,
+    "sort": memory.SORT,
 }
+c.INPUTS.update(memory.INPUTS)
 BYTES = {"magic", "witness root", "key digest", "path length", "path", "statement", "witness path", "params path"}
 
 
