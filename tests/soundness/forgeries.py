@@ -205,8 +205,9 @@ class Host:
         """Whether these are the columns and the statement of an honest run on some private inputs."""
         inputs = dict(self.inputs)
         for name, node in self.system.inputs.items():
-            x = np.asarray(values[node][0], dtype=object) % P
-            inputs[name] = np.asarray(np.where(x > P // 2, x - P, x), dtype=np.int64)
+            x = [int(v) % P for v in values[node].reshape(-1)]
+            signed = np.array([v - P if v > P // 2 else v for v in x], dtype=np.int64)
+            inputs[name] = signed.reshape(node.shape[1:])
         try:
             trace = syurmy.run(self.program, inputs)
         except SyurmyError:

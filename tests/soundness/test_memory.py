@@ -19,6 +19,7 @@ from isa.errors import Trap
 from isa.graph import Committed, Node, Public, Tuples
 from isa.trace import Trace
 from prover import prove as proving
+from prover.check import check_system
 from prover.field import U64, Ext, P
 from prover.kernels.bind import dot_rows
 from prover.keys import setup
@@ -29,6 +30,7 @@ from prover.prove import Prover
 from prover.transcript import Rejected
 from prover.verifier.verify import Verifier
 from tests.soundness import common as c
+from tests.soundness.forgeries import Host
 from tests.soundness.test_cheating import OPENING, ROOT, says
 from tests.soundness.test_replay import leave_out
 
@@ -82,6 +84,7 @@ again:
     bnz more, again
     halt
 """
+TOPK = SORT.replace("sort y, x", "topk y, x, 2").replace("argsort p, x", "argsort p, x, descending=true")
 BATCH = """
 .input x : i8[4] private
 .input i : i8[] private in 0..3
@@ -104,6 +107,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     GATHER: {"x": X + np.arange(4)[:, None], "i": [2, 0, 2]},
     SORT: {"x": [3, -1, 3, 2]},
     LOOP: {"n": 3},
+    TOPK: {"x": [3, -1, 3, 2]},
     BATCH: {"x": [[1, 2, 3, 4], [5, 6, 7, 8]], "i": [2, 2]},
     WIDE: {"x": [[1, 2, 3, 4], [5, 6, 7, 8]], "i": 1},
 }
@@ -318,6 +322,36 @@ def test_elapsed_time_by_limbs(monkeypatch):
             verifier.verify(liar.run().data)
         assert e.value.step == ROOT[0]
         assert ROOT[1] in e.value.reason
+
+
+# ---- pinning ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [RAM, GATHER, SORT, LOOP, TOPK])
+def test_every_column_is_pinned_and_every_constraint_needed(source, monkeypatch):
+    """What single entries and pairs do not show to be needed, ``test_single_violations`` does."""
+    given = {k: np.array(v) for k, v in INPUTS[source].items()}
+    left = Host(c.keys(source).program, given).refuse_all(monkeypatch, 16)
+    assert {label for _, label in left} <= {"elapsed", "ascending", "branch"}
+
+
+def violated(source: str, replaced: Replaced, outputs: Mapping[str, Any], trace: Trace | None = None) -> set[str]:
+    """Labels of the constraints that a forgery violates."""
+    trace = trace or trace_of(source)
+    says(**outputs)(trace)
+    liar = Prover(c.keys(source), trace)
+    witness = c.Forged(liar, trace, replaced(liar.plan))
+    return {v.constraint for v in check_system(liar.plan.system, witness) if v.constraint != "value"}
+
+
+def test_single_violations(monkeypatch):
+    """Forgeries that would pass if one constraint was left out."""
+    for name in ("read from the future", "read of its own write"):
+        assert violated(RAM, *FORGERIES[name]) == {"elapsed"}
+    for name in ("stale read of the initial row", "one entry of the row read differs", "row changed at the end"):
+        assert violated(RAM, *FORGERIES[name]) == {"tuples of buf"}
+    assert violated(SORT, *order([-1, 2, 3, 3], [1, 3, 2, 0])) == {"ascending"}
+    assert violated(LOOP, lambda plan: {}, {}, other_run(monkeypatch, 3, {1})) == {"branch"}
 
 
 # ---- fingerprints ----------------------------------------------------------------------------------------------------
