@@ -17,7 +17,11 @@ from tests.soundness.forgeries import Host
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 NAMES = sorted(p.stem for p in PROGRAMS.glob("*.tasm"))
-LARGE = ("generate_text", "generate_text_ram")  # forged in the small by test_memory.py and test_macros.py
+LARGE = (
+    "generate_text",
+    "generate_text_ram",
+    "interpreter",
+)  # forged in the small by test_memory.py and test_macros.py
 # how many seeds are tried until each constraint is seen at work
 SMALL = {"bitwise": 4, "digits_mlp": 12, "life": 12, "rnn": 16}
 # thousands of steps on data: their instructions are pinned one by one, and in test_memory
