@@ -20,11 +20,11 @@ from assembler import syntax as s
 from assembler.data import Array, L1FromData, checked, from_entries, parse_braces, read_file
 from assembler.diagnostics import AssemblyErrors, suggestion
 from assembler.source import MAX_EXPANSIONS, Call, Item, Sources, read_text
-from isa.dataflow import infer_types
 from isa.errors import AssemblyError, Span, SyurmyError
+from isa.inference import infer_types
 from isa.instruction import REGISTRY, AttrSpec, Op
 from isa.manual import usage
-from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program
+from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
 from isa.types import DType, TensorType
 from isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems, reads_dst
 
@@ -101,11 +101,14 @@ class _Assembler:
         self._inputs: list[Input] = []
         self._params: list[Param] = []
         self._luts: list[Lut] = []
+        self._rams: list[Ram] = []
         self._outputs: list[Output] = []
         self._code: list[Instruction] = []
         self._data: dict[str, Array] = {}
         self._places: dict[str, Span] = {}  # where a name was declared
         self._output_places: dict[str, Span] = {}
+        self._init_places: dict[str, Span] = {}  # names that fill buffers
+        self._labels: dict[str, tuple[int, Span]] = {}  # the instruction that follows, and the place
         self._operand_places: list[dict[str, Span]] = []
         self._calls: list[tuple[Call, ...]] = []  # of every instruction
         self._counters: list[str | None] = []  # of the open blocks
@@ -116,6 +119,7 @@ class _Assembler:
     def program(self) -> Program:
         for item in self._sources.items:
             self._item(item)
+        self._resolve_labels()
         program = Program(
             self._name,
             tuple(self._inputs),
@@ -124,6 +128,7 @@ class _Assembler:
             tuple(self._outputs),
             tuple(self._code),
             self._data,
+            tuple(self._rams),
         )
         if len(self._code) > MAX_INSTRUCTIONS or self._sources.expansions > MAX_EXPANSIONS:
             self._add(_error(f"more than {MAX_INSTRUCTIONS} instructions or {MAX_EXPANSIONS} macro calls", "A117",
@@ -152,6 +157,13 @@ class _Assembler:
                     raise _error(f"unknown instruction '{word}'", "A110", st.mnemonic.span, help)
                 for inner in self._sources.expand(st, item.calls):
                     self._item(inner)
+            elif isinstance(st, s.Label):
+                try:
+                    self._label(st)
+                except SyurmyError as e:  # what follows on the line stands for itself
+                    self._add(e, item.calls)
+                if st.statement is not None:
+                    self._item(replace(item, statement=st.statement))
             else:
                 self._statement(st, item)
         except SyurmyError as e:
@@ -184,6 +196,8 @@ class _Assembler:
                 self._param(st, item.base)
             case s.LutDecl():
                 self._lut(st, item.base)
+            case s.RamDecl():
+                self._ram(st)
             case s.OutputDecl():
                 public = self._public(st.visibility, "private", st)
                 self._outputs.append(Output(_word(st.name, "a register"), public))
@@ -218,7 +232,7 @@ class _Assembler:
         elif p.code == "A232" or (p.name in self._output_places and p.name not in self._places):
             span = self._output_places.get(p.name or "")
         else:
-            span = self._places.get(p.name or "")
+            span = self._places.get(p.name or "") or self._init_places.get(p.name or "")
         if span is None and self._code and p.code == "A134":
             span = self._code[-1].span
         help = p.help or (suggestion(p.name, p.known) if p.name is not None else "")
@@ -300,8 +314,45 @@ class _Assembler:
             values = from_entries(f"table '{name}'", entries, target, shape, st.data.span)
         self._luts.append(Lut(name, source, target, lo, tuple(values.tolist())))
 
+    def _ram(self, st: s.RamDecl) -> None:
+        t = self._tensor(st.tensor)
+        if not t.shape:
+            raise _error("a buffer has at least one axis, its rows", "A105", st.tensor.span)
+        init = None if st.init is None else _word(st.init, "an input or a param")
+        if st.init is not None:
+            self._init_places.setdefault(st.init.value, st.init.span)
+        self._rams.append(Ram(self._new_name(st.name), t.dtype, t.shape, init))
+
     def _entry(self, text: str, span: Span) -> int:
         return self._integer(s.parse_expression(text, span))
+
+    # ---- labels --------------------------------------------------------------------------------------------------
+
+    def _label(self, st: s.Label) -> None:
+        word = _word(st.name, "a label")
+        if word in self._labels:
+            help = f"the first time at {self._labels[word][1]}; labels of a macro start with %"
+            raise _error(f"label '{word}' is defined twice", "A104", st.name.span, help)
+        self._labels[word] = len(self._code), st.name.span
+
+    def _resolve_labels(self) -> None:
+        """Names of labels become instruction indices; a jump whose label is missing leads to itself."""
+        for index, ins in enumerate(self._code):
+            if not any(a.kind == "label" for a in REGISTRY[ins.op].attributes):
+                continue
+            name = str(ins.get("target"))
+            target = index
+            span = self._operand_places[index]["target"]
+            if name in self._labels:
+                following, place = self._labels[name]
+                if following == len(self._code):
+                    self._add(_error(f"no instruction follows label '{name}'", "A136", place), ())
+                else:
+                    target = following
+            elif name not in self._damaged:
+                error = _error(f"unknown label '{name}'", "A136", span, suggestion(name, self._labels))
+                self._add(error, self._calls[index])
+            self._code[index] = replace(ins, attrs=(("target", target),))
 
     # ---- instructions --------------------------------------------------------------------------------------------
 
@@ -315,6 +366,8 @@ class _Assembler:
                 raise _error("a plain operand follows a named one", "A112", b.span, f"usage: {usage(op)}")
         if op.name == "end" and self._counters:
             self._counters.pop()
+        if op.indexed:
+            positional, named = self._indexed(op, st, positional, named)
         registers = self._registers(op, st, positional, places)
         dst = registers.pop(0) if op.has_dst else None
         rest = positional[len(registers) + op.has_dst :]
@@ -328,6 +381,22 @@ class _Assembler:
         self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span))
         self._operand_places.append(places)
         self._calls.append(calls)
+
+    def _indexed(
+        self, op: Op, st: s.Statement, positional: list[Any], named: list[s.Named]
+    ) -> tuple[list[Any], list[s.Named]]:
+        """The operands with ``name[idx]`` taken apart into sources in the registry's order, and a buffer's name."""
+        place = int(op.has_dst)
+        if len(positional) <= place or not isinstance(positional[place], s.Indexed):
+            span = positional[place].span if len(positional) > place else st.span
+            raise _error(f"{op.name} needs rows as name[index] here", "A112", span, f"usage: {usage(op)}")
+        rows = positional[place]
+        parts = {"idx": rows.index, op.indexed: rows.name}
+        others = iter(positional[place + 1 :])
+        sources = [parts[name] if name in parts else next(others, None) for name in op.sources]
+        if op.indexed not in op.sources:
+            named = [*named, s.Named(s.Name(op.indexed, rows.name.span), rows.name, rows.name.span)]
+        return [*positional[:place], *(x for x in sources if x is not None), *others], named
 
     def _registers(self, op: Op, st: s.Statement, positional: list[Any], places: dict[str, Span]) -> list[str]:
         """Destination and sources, the leading operands."""
@@ -352,7 +421,7 @@ class _Assembler:
         return isinstance(operand, s.Name) and not (
             operand.value in self._consts
             or operand.value in RESERVED
-            or any(t.name == operand.value for t in self._luts)
+            or operand.value in {t.name for t in self._luts} | {r.name for r in self._rams}
         )
 
     def _attributes(
@@ -387,8 +456,10 @@ class _Assembler:
         match spec.kind:
             case "dtype":
                 return self._dtype(node)
-            case "name" | "lut" if isinstance(node, s.Name):
+            case "name" | "lut" | "ram" if isinstance(node, s.Name):
                 value = node.value
+            case "label":
+                return _word(node, "a label")  # an index once all labels are known
             case "str" if isinstance(node, s.Text):
                 value = node.value
             case "bool" if isinstance(node, s.Name) and node.value in ("true", "false"):

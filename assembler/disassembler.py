@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import isa.ops  # noqa: F401  (fills the registry)
-from isa.instruction import REGISTRY
-from isa.program import Attr, Instruction, Lut, Param, Program
+from isa.instruction import REGISTRY, Op
+from isa.program import Attr, Instruction, Lut, Param, Program, Ram
 from isa.wellformed import reads_dst
 
 
@@ -25,22 +25,26 @@ def disassemble(program: Program, data_file: str | None = None) -> str:
         lines.append(f".input {i.name} : {t} {'public' if i.public else 'private'}{within}")
     lines += [_param(p, program, data_file) for p in program.params]
     lines += [_lut(t) for t in program.luts]
+    lines += [_ram(r) for r in program.rams]
     lines += [f".output {o.name} {'public' if o.public else 'private'}" for o in program.outputs]
     lines.append("")
     depth = 1
-    for ins in program.code:
+    targets = {ins.get("target") for ins in program.code}
+    for index, ins in enumerate(program.code):
         depth -= ins.op == "end"
+        if index in targets:
+            lines.append("    " * (depth - 1) + f"L{index}:")
         lines.append("    " * depth + instruction_text(ins))
         depth += ins.op == "repeat"
     return "\n".join(lines) + "\n"
 
 
 def instruction_text(ins: Instruction) -> str:
-    """One instruction as it is written."""
+    """One instruction as it is written; the label of instruction 12 is L12."""
     op = REGISTRY[ins.op]
     src = ins.src[1:] if reads_dst(op) else ins.src
-    parts = ([ins.dst] if ins.dst is not None else []) + list(src)
     attrs = dict(ins.attrs)
+    parts = ([ins.dst] if ins.dst is not None else []) + _sources(op, src, attrs)
     for spec in op.attributes:
         if not spec.positional:
             continue
@@ -52,9 +56,20 @@ def instruction_text(ins: Instruction) -> str:
     return f"{ins.op} {', '.join(parts)}".rstrip()
 
 
+def _sources(op: Op, src: tuple[str, ...], attrs: dict[str, Attr]) -> list[str]:
+    """Sources as written; a buffer that is indexed leaves ``attrs``."""
+    if not op.indexed:
+        return list(src)
+    named = dict(zip(op.sources, src, strict=True))
+    name = named.pop(op.indexed) if op.indexed in named else attrs.pop(op.indexed)
+    return [f"{name}[{named.pop('idx')}]", *named.values()]
+
+
 def _attribute(value: Attr, kind: str) -> str:
     if kind == "str":
         return f'"{value}"'
+    if kind == "label":
+        return f"L{value}"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -78,6 +93,11 @@ def _lut(t: Lut) -> str:
     full = (t.lo, t.hi) == (t.source.lo, t.source.hi)
     within = "" if full else f" in {t.lo}..{t.hi}"
     return f".lut {t.name} : {t.source} -> {t.target}{within} = {_braces(list(t.values))}"
+
+
+def _ram(r: Ram) -> str:
+    init = "" if r.init is None else f" = {r.init}"
+    return f".ram {r.name} : {r.dtype}[{', '.join(map(str, r.shape))}]{init}"
 
 
 def _braces(value: Any) -> str:

@@ -3,7 +3,8 @@
 A file is included once, however often it is named. A macro's body is kept parsed; a call replaces its parameters by the
 arguments, which are whole expressions, so precedence survives. Names in the body that start with ``%`` are local: call
 number n of macro m turns ``%t`` into ``m.n.t``, with n such that the sources contain no name ``m.n.*``. All other names
-in a body are those of the program. Arguments may be registers, integers, tuples, dtypes, strings and tables.
+in a body are those of the program, labels included. Arguments may be registers, rows of buffers, labels, integers,
+tuples, dtypes, strings and tables.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ MAX_EXPANSIONS = 2**16
 
 
 Call = tuple[str, Span]  # macro, place
+Argument = s.Value | s.Indexed
 
 
 @dataclass(frozen=True)
@@ -146,13 +148,14 @@ class Sources:
         for st in macro.body:
             yield Item(substituted(st, binding, prefix), macro.base, inner)
 
-    def _bind(self, macro: MacroDef, call: s.Statement) -> dict[str, s.Value]:
+    def _bind(self, macro: MacroDef, call: s.Statement) -> dict[str, Argument]:
         formals = [f.value for f, _ in macro.formals]
-        binding: dict[str, s.Value] = {}
+        binding: dict[str, Argument] = {}
         usage = f"{macro.name} {', '.join(f if d is None else f + '=...' for f, d in _formals(macro))}"
         for i, operand in enumerate(call.operands):
             if isinstance(operand, s.Named):
-                name, value, span = operand.name.value, operand.value, operand.name.span
+                name, span = operand.name.value, operand.name.span
+                value: Argument = operand.value
                 if name not in formals:
                     raise AssemblyError(f"macro {macro.name} has no parameter '{name}'", code="A144", span=span,
                                         help=suggestion(name, formals) or f"usage: {usage}")  # fmt: skip
@@ -194,7 +197,7 @@ _KEPT = {(s.Statement, "mnemonic"), (s.Named, "name"), (s.InputDecl, "visibility
          (s.OutputDecl, "visibility")}  # fmt: skip
 
 
-def substituted(x: Any, binding: dict[str, s.Value], prefix: str) -> Any:
+def substituted(x: Any, binding: dict[str, Argument], prefix: str) -> Any:
     """``x`` with parameters replaced by arguments and local names by their renamed form."""
     if isinstance(x, s.Name):
         if x.value.startswith("%"):

@@ -19,7 +19,7 @@ from lark.tree import Meta
 from assembler.diagnostics import suggestion
 from isa.errors import AssemblyError, Span
 
-DIRECTIVES = (".program", ".include", ".const", ".input", ".param", ".lut", ".output", ".macro", ".endmacro")
+DIRECTIVES = (".program", ".include", ".const", ".input", ".param", ".lut", ".ram", ".output", ".macro", ".endmacro")
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
@@ -144,6 +144,14 @@ class LutDecl:
 
 
 @dataclass(frozen=True)
+class RamDecl:
+    name: Name
+    tensor: Tensor
+    init: Name | None
+    span: Span
+
+
+@dataclass(frozen=True)
 class OutputDecl:
     name: Name
     visibility: Name | None
@@ -172,15 +180,46 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Indexed:
+    """Rows that are chosen at run time: ``kv[t]``."""
+
+    name: Name
+    index: Value
+    span: Span
+
+
+@dataclass(frozen=True)
 class Statement:
     """An instruction or a macro call."""
 
     mnemonic: Name
-    operands: tuple[Value | Named, ...]
+    operands: tuple[Value | Named | Indexed, ...]
     span: Span
 
 
-Node = ProgramName | Include | Const | InputDecl | ParamDecl | LutDecl | OutputDecl | Macro | EndMacro | Statement
+@dataclass(frozen=True)
+class Label:
+    """``name:``, alone or before a statement."""
+
+    name: Name
+    statement: Statement | Label | None
+    span: Span
+
+
+Node = (
+    ProgramName
+    | Include
+    | Const
+    | InputDecl
+    | ParamDecl
+    | LutDecl
+    | RamDecl
+    | OutputDecl
+    | Macro
+    | EndMacro
+    | Label
+    | Statement
+)
 
 
 # ---- splitting -------------------------------------------------------------------------------------------------------
@@ -353,6 +392,9 @@ class _Build(Transformer[Token, Any]):
     def output(self, meta: Meta, c: list[Any]) -> OutputDecl:
         return OutputDecl(self._name(c[0]), self._name(c[1]), self._at(meta))
 
+    def ram(self, meta: Meta, c: list[Any]) -> RamDecl:
+        return RamDecl(self._name(c[0]), c[1], self._name(c[2]), self._at(meta))
+
     def macro(self, meta: Meta, c: list[Any]) -> Macro:
         return Macro(self._name(c[0]), tuple(f for f in c[1:] if f is not None), self._at(meta))
 
@@ -361,6 +403,9 @@ class _Build(Transformer[Token, Any]):
 
     def endmacro(self, meta: Meta, c: list[Any]) -> EndMacro:
         return EndMacro(Span(self._file, 1 + self._offset, 1))
+
+    def label(self, meta: Meta, c: list[Any]) -> Label:
+        return Label(self._name(c[0]), c[1], self._at(meta))
 
     def instruction(self, meta: Meta, c: list[Any]) -> Statement:
         return Statement(self._name(c[0]), tuple(o for o in c[1:] if o is not None), self._at(meta))
@@ -387,6 +432,9 @@ class _Build(Transformer[Token, Any]):
 
     def named(self, meta: Meta, c: list[Any]) -> Named:
         return Named(self._name(c[0]), c[1], self._at(meta))
+
+    def indexed(self, meta: Meta, c: list[Any]) -> Indexed:
+        return Indexed(self._name(c[0]), c[1], self._at(meta))
 
     def string(self, meta: Meta, c: list[Any]) -> Text:
         return self._text(c[0])

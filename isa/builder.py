@@ -17,11 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isa import graph as g
-from isa.dataflow import COUNTER, DEFAULT_MAX_STEPS, Dataflow, Source, Types, infer_types, resolve
+from isa import memory_argument
+from isa.control import DEFAULT_MAX_STEPS, Path
+from isa.dataflow import COUNTER, Dataflow, Source, declaration_index, resolve
 from isa.errors import ConstraintError
 from isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
+from isa.inference import Types, infer_types
 from isa.instruction import REGISTRY, Call, broadcast_shapes
-from isa.program import I64, Lut, Program
+from isa.program import I64, Lut, Program, Ram
 from isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 LIMB = 16  # bits of the widest range table
@@ -37,6 +40,7 @@ class ConstraintSystem:
     columns: list[Committed] = field(default_factory=list)
     lookups: list[Lookup] = field(default_factory=list)
     equations: list[Equation] = field(default_factory=list)
+    tuples: list[g.Tuples] = field(default_factory=list)
     nodes: int = 0
     results: dict[int, Node] = field(default_factory=dict)  # instruction -> node of its result
     inputs: dict[str, Node] = field(default_factory=dict)
@@ -50,17 +54,29 @@ class ConstraintSystem:
         """Tables in use, in order of first use. Table t has tag t + 1."""
         return list(dict.fromkeys(lk.table for lk in self.lookups))
 
+    @property
+    def spaces(self) -> list[str]:
+        """What the memory argument is about, in order of first use. Space s has the tag after those of the tables."""
+        return list(dict.fromkeys(t.space for t in self.tuples))
+
     def trace_cells(self) -> int:
         """Number of tensor entries written by the whole execution."""
-        return sum(t.size * e for t, e in zip(self.types.results, self.flow.executions, strict=True) if t is not None)
+        return sum(t.size * e for t, e in zip(self.types.results, self.flow.runs, strict=True) if t is not None)
 
 
 class Builder:
     """See the module's description. One instance builds one system."""
 
-    def __init__(self, program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> None:
+    def __init__(self, program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> None:
         types = infer_types(program, max_steps=max_steps)
-        self.system = ConstraintSystem(program, types, resolve(program, types, max_steps))
+        self.system = ConstraintSystem(program, types, resolve(program, types, path, max_steps))
+        for t, runs, ins in zip(types.results, self.system.flow.runs, program.code, strict=True):
+            if t is not None and t.size * runs > MAX_ENTRIES:  # before anything of that size is allocated
+                raise ConstraintError(
+                    f"all {runs} executions of {ins.op} together have more than 2^28 entries",
+                    code="C110",
+                    span=ins.span,
+                )
         self.origin = -1
         self._producers: dict[int, Node] = {}
         self._luts: dict[str, Table] = {}
@@ -87,7 +103,7 @@ class Builder:
             return pairs[0][1]
         coefficients, nodes = tuple(k for k, _ in pairs), tuple(m for _, m in pairs)
         interval = g.combined_interval(coefficients, nodes, const)
-        return g.Combine(*self._new((e, *shape), interval), nodes, coefficients=coefficients, const=const)
+        return g.Combine(*self.new((e, *shape), interval), nodes, coefficients=coefficients, const=const)
 
     def broadcast(self, n: Node, shape: Sequence[int], executions: int | None = None) -> Node:
         """``n`` at a broadcast shape (and number of executions)."""
@@ -97,17 +113,17 @@ class Builder:
         lead = len(target) - len(n.shape)
         if lead:
             n = self.reshape(n, (1,) * lead + n.shape[1:])
-        return n if n.shape == target else g.Broadcast(*self._new(target, n.interval), (n,))
+        return n if n.shape == target else g.Broadcast(*self.new(target, n.interval), (n,))
 
     def reshape(self, n: Node, shape: Sequence[int]) -> Node:
         target = (n.executions, *shape)
-        return n if n.shape == target else g.Reshape(*self._new(target, n.interval), (n,))
+        return n if n.shape == target else g.Reshape(*self.new(target, n.interval), (n,))
 
     def transpose(self, n: Node, perm: Sequence[int]) -> Node:
         full = (0, *(p + 1 for p in perm))
         if full == tuple(range(len(full))):
             return n
-        return g.Transpose(*self._new([n.shape[p] for p in full], n.interval), (n,), perm=full)
+        return g.Transpose(*self.new([n.shape[p] for p in full], n.interval), (n,), perm=full)
 
     def sum(self, n: Node, axes: Sequence[int]) -> Node:
         """Sum over tensor axes, which keep length 1."""
@@ -116,7 +132,7 @@ class Builder:
         shape = [1 if i in full else d for i, d in enumerate(n.shape)]
         if count == 1:
             return n
-        return g.Sum(*self._new(shape, (n.lo * count, n.hi * count)), (n,), axes=full)
+        return g.Sum(*self.new(shape, (n.lo * count, n.hi * count)), (n,), axes=full)
 
     def concat(self, nodes: Sequence[Node], axis: int) -> Node:
         e = max(n.executions for n in nodes)
@@ -140,12 +156,12 @@ class Builder:
         shape = [next(it) if i not in out_axes else d for i, d in enumerate(shape)]
         zero = bool((index < 0).any())
         interval = (min(n.lo, 0), max(n.hi, 0)) if zero else n.interval
-        new = self._new(shape, interval)
+        new = self.new(shape, interval)
         return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), index=index)
 
     def constant(self, values: I64) -> Node:
         """A public tensor with these values (tensor axes only)."""
-        return self._constant(np.asarray(values, dtype=np.int64)[None])
+        return self.stacked_constant(np.asarray(values, dtype=np.int64)[None])
 
     # ---- products ------------------------------------------------------------------------------------------------
 
@@ -171,7 +187,7 @@ class Builder:
         count = math.prod(d for x, d in dims.items() if x not in lo)
         each = multiplied(a.interval, b.interval)
         bound = interval or (each[0] * count, each[1] * count)
-        new = self._new([dims[x] for x in lo], bound)
+        new = self.new([dims[x] for x in lo], bound)
         return g.Product(*new, (a, b), labels_a=la, labels_b=lb, labels_out=lo)
 
     def mul(self, a: Node, b: Node) -> Node:
@@ -186,7 +202,7 @@ class Builder:
         """``n`` becomes a column in its own shape, pinned by its own equation; claims on ``n`` go to the column."""
         self.origin = n.origin
         raw = copy(n)
-        raw.id = self._new(n.shape, n.interval)[1]
+        raw.id = self.new(n.shape, n.interval)[1]
         n.committed_as = self.define("value", raw)
         return n.committed_as
 
@@ -203,7 +219,7 @@ class Builder:
 
     def column(self, label: str, shape: Sequence[int], hint: Hint, interval: Interval, executions: int) -> Committed:
         """A new column that the caller pins to ``interval`` by a lookup that contains it."""
-        c = Committed(*self._new((executions, *shape), interval), (), label, hint=hint)
+        c = Committed(*self.new((executions, *shape), interval), (), label, hint=hint)
         self.system.columns.append(c)
         return c
 
@@ -236,7 +252,7 @@ class Builder:
         if forward is not None:
             assert isinstance(forward, Committed)
             return forward
-        c = Committed(*self._new((self.executions, *t.shape), interval), (), "result")
+        c = Committed(*self.new((self.executions, *t.shape), interval), (), "result")
         self.system.columns.append(c)
         return c
 
@@ -307,6 +323,26 @@ class Builder:
         self.range(d + c * 2**bits, bits, f"{label} difference")
         return c
 
+    # ---- memory and branches (isa.memory_argument) --------------------------------------------------------------
+
+    def access(self, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
+        """Row accesses of a buffer: ``old`` is what the rows held, ``new`` what they hold afterwards."""
+        memory_argument.access(self, ram, rows, old, new)
+
+    def gather(self, source: Node, rows: Node, result: Committed) -> None:
+        """``result = source[rows]`` along the first tensor axis."""
+        memory_argument.gather(self, source, rows, result)
+
+    def permutation(self, x: Node, values: Committed, places: Committed) -> None:
+        """Along the last axis the pairs (values, places) are those of (x, 0 .. n-1) in some order."""
+        memory_argument.permutation(self, x, values, places)
+
+    def branch(self, condition: Node) -> None:
+        """The condition of a branch is its public bit at every execution."""
+        bits = np.array(self.system.flow.path.bits.get(self.origin, ()), dtype=np.int64)
+        shape = (len(bits), *[1] * (len(condition.shape) - 1))
+        self.zero(condition - self.stacked_constant(bits.reshape(shape)), "branch")
+
     def lut_table(self, lut: Lut) -> Table:
         if lut.name not in self._luts:
             x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
@@ -326,7 +362,7 @@ class Builder:
 
     def reveal(self, n: Node) -> None:
         """``n`` becomes part of the statement."""
-        t = Public(*self._new(n.shape, n.interval), (), source="reveal", name=f"reveal@{self.origin}")
+        t = Public(*self.new(n.shape, n.interval), (), source="reveal", name=f"reveal@{self.origin}")
         self.system.reveals.append((self.origin, t))
         self.system.publics.append(t)
         self.zero(n - t, "reveal")
@@ -339,7 +375,7 @@ class Builder:
 
     def _wire(self, sources: Sequence[Source]) -> Node:
         if sources[0].producer == COUNTER and sources[0].axis < 0:
-            return self._constant(np.array([s.execution for s in sources], dtype=np.int64))
+            return self.stacked_constant(np.array([s.execution for s in sources], dtype=np.int64))
         if any(s.axis >= 0 for s in sources):
             return self._wire_views(sources)
         producers = sorted({s.producer for s in sources})
@@ -387,35 +423,41 @@ class Builder:
             self._producers[-(1 + k)] = s.inputs[i.name] = self._input(i.name, i.type, i.public)
         for k, prm in enumerate(program.params, len(program.inputs)):
             if prm.committed:
-                new = self._new((1, *prm.type.shape), prm.type.interval)
+                new = self.new((1, *prm.type.shape), prm.type.interval)
                 node: Node = g.ParamTensor(*new, (), prm.name, name=prm.name, l1=prm.l1)
                 s.params[prm.name] = node  # type: ignore[assignment]
             else:
                 values = np.asarray(program.data[prm.name], dtype=np.int64)[None]
-                node = Public(*self._new(values.shape, prm.type.interval), (), prm.name, "param", prm.name, values)
+                node = Public(*self.new(values.shape, prm.type.interval), (), prm.name, "param", prm.name, values)
             self._producers[-(1 + k)] = node
         for pc in sorted(s.flow.loop_carried):
             self.origin = pc
             t = s.types.results[pc]
             assert t is not None
-            c = Committed(*self._new((self.executions, *t.shape), t.interval), (), "result")
+            c = Committed(*self.new((self.executions, *t.shape), t.interval), (), "result")
             s.columns.append(c)
             self._producers[pc] = c
         luts = {t.name: t for t in program.luts}
+        rams = {r.name: r for r in program.rams}
         for pc, ins in enumerate(program.code):
             if REGISTRY[ins.op].control or s.flow.executions[pc] == 0:
                 continue
             self.origin = pc
-            self._instruction(pc, Call(ins, luts))
+            self._instruction(pc, Call(ins, luts, rams=rams))
         self.origin = -1
         for out in program.outputs:
-            node = self._wire([s.flow.final[out.name]])
+            node = self._wire(s.flow.final[out.name])
             s.outputs[out.name] = node
             if out.public:
                 t = s.types.final[out.name]
-                public = Public(*self._new(node.shape, t.interval), (), out.name, "output", out.name)
+                node = s.outputs[out.name] = self.broadcast(node, node.shape[1:], s.flow.path.batch)
+                public = Public(*self.new(node.shape, t.interval), (), out.name, "output", out.name)
                 s.publics.append(public)
                 self.zero(node - public, f"output {out.name}")
+        for ram in program.rams:
+            if s.flow.clocks.get(ram.name, 0):
+                first = None if ram.init is None else self._producers[declaration_index(program)[ram.init]]
+                memory_argument.buffer(self, ram, first)
         self.finish()
         return s
 
@@ -448,14 +490,15 @@ class Builder:
         lo, hi = max(node.lo, t.lo), min(node.hi, t.hi)
         if (lo, hi) == node.interval:
             return node
-        return g.Reshape(*self._new(node.shape, (lo, hi)), (node,))
+        return g.Reshape(*self.new(node.shape, (lo, hi)), (node,))
 
     def _input(self, name: str, t: TensorType, public: bool) -> Node:
+        batch = self.system.flow.path.batch
         if public:
-            node = Public(*self._new((1, *t.shape), t.interval), (), name, "input", name)
+            node = Public(*self.new((batch, *t.shape), t.interval), (), name, "input", name)
             self.system.publics.append(node)
             return node
-        c = Committed(*self._new((1, *t.shape), t.interval), (), f"input {name}")
+        c = Committed(*self.new((batch, *t.shape), t.interval), (), f"input {name}")
         self.system.columns.append(c)
         self.interval(c, t.lo, t.hi, f"input {name}")
         return c
@@ -492,13 +535,15 @@ class Builder:
         shape = list(nodes[0].shape)
         shape[axis] = sum(n.shape[axis] for n in nodes)
         interval = min(n.lo for n in nodes), max(n.hi for n in nodes)
-        return g.Concat(*self._new(shape, interval), tuple(nodes), axis=axis)
+        return g.Concat(*self.new(shape, interval), tuple(nodes), axis=axis)
 
-    def _constant(self, values: I64) -> Node:
-        new = self._new(values.shape, (int(values.min()), int(values.max())))
+    def stacked_constant(self, values: I64) -> Node:
+        """A public tensor with these values, execution axis included."""
+        new = self.new(values.shape, (int(values.min()), int(values.max())))
         return Public(*new, (), source="const", values=values)
 
-    def _new(self, shape: Sequence[int], interval: Interval) -> tuple[Builder, int, tuple[int, ...], int, int, int]:
+    def new(self, shape: Sequence[int], interval: Interval) -> tuple[Builder, int, tuple[int, ...], int, int, int]:
+        """The first fields of a node: id, shape, interval and origin, within the rule of integers."""
         lo, hi = interval
         if lo < -g.LIMIT or hi > g.LIMIT:
             span = self.system.program.code[self.origin].span if self.origin >= 0 else None
@@ -513,9 +558,9 @@ class Builder:
         return self, self.system.nodes, tuple(shape), lo, hi, self.origin
 
 
-def build(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> ConstraintSystem:
-    """The constraint system of a program. Raises ``TypeRuleError``, ``ConstraintError``."""
-    return Builder(program, max_steps).build()
+def build(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> ConstraintSystem:
+    """The constraint system of a program on a path. Raises ``TypeRuleError``, ``ConstraintError``."""
+    return Builder(program, path, max_steps).build()
 
 
 def _limb(x: Node, i: int) -> Hint:

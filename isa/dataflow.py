@@ -1,4 +1,4 @@
-"""The executed path, which write every read sees, and types at a fixpoint.
+"""Which write every read sees, along an executed path.
 
 Names and path are public, so reads are resolved to writes by both sides alike (protocol section 5, "Registers"). A
 register holds either the result of one execution of one instruction, or, after ``put``, a view: for every position
@@ -7,87 +7,21 @@ along one axis, the write that is visible there. Views make a loop that fills a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa.errors import AssemblyError, ConstraintError, TypeRuleError
-from isa.instruction import REGISTRY, Call, L1Bounds
-from isa.program import I64, Affine, Instruction, Program
-from isa.types import MAX_ENTRIES, DType, TensorType
-
-DEFAULT_MAX_STEPS = 1_000_000
-
-
-class StepLimit(ConstraintError):
-    """The path is longer than the step limit."""
-
-    code = "T101"
-
-
-def matching_ends(code: tuple[Instruction, ...]) -> dict[int, int]:
-    """For every ``repeat`` the index of its ``end`` and back; ``AssemblyError`` if they do not pair."""
-    pairs: dict[int, int] = {}
-    stack: list[int] = []
-    for i, ins in enumerate(code):
-        if ins.op == "repeat":
-            stack.append(i)
-        elif ins.op == "end":
-            if not stack:
-                raise AssemblyError("end without repeat", code="A130", span=ins.span)
-            j = stack.pop()
-            pairs[i], pairs[j] = j, i
-    if stack:
-        raise AssemblyError("repeat without end", code="A131", span=code[stack[-1]].span)
-    return pairs
-
-
-def counter_of(ins: Instruction) -> str | None:
-    name = ins.get("counter")
-    return str(name) if name else None
-
-
-def walk(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> Iterator[tuple[int, Mapping[str, int]]]:
-    """The executed path: instruction index and loop counters, step by step, control instructions included.
-
-    The counters mapping is reused between steps; copy it to keep it. Raises ``StepLimit``.
-    """
-    code = program.code
-    pairs = matching_ends(code)
-    counters: dict[str, int] = {}
-    rounds: dict[int, int] = {}
-    pc = steps = 0
-    while pc < len(code):
-        steps += 1
-        if steps > max_steps:
-            raise StepLimit(f"more than {max_steps} steps", span=code[pc].span, help="raise the limit with --max-steps")
-        ins = code[pc]
-        if ins.op == "repeat":
-            rounds[pc] = 0
-            if (name := counter_of(ins)) is not None:
-                counters[name] = 0
-            yield pc, counters
-        elif ins.op == "end":
-            yield pc, counters
-            start = pairs[pc]
-            rounds[start] += 1
-            if rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
-                if (name := counter_of(code[start])) is not None:
-                    counters[name] = rounds[start]
-                pc = start + 1
-                continue
-            if (name := counter_of(code[start])) is not None:
-                del counters[name]
-        else:
-            yield pc, counters
-            if ins.op == "halt":
-                return
-        pc += 1
-
+from isa.control import DEFAULT_MAX_STEPS, Path, PathError, walk
+from isa.inference import Types
+from isa.instruction import REGISTRY
+from isa.program import I64, Affine, Program
 
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.
+
+
+_EMPTY: I64 = np.zeros(0, np.int64)
 
 
 @dataclass
@@ -97,26 +31,35 @@ class Source:
     producer: int = 0
     execution: int = 0
     axis: int = -1  # -1: a single write
-    producers: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    executions: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
-    positions: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    producers: I64 = field(default_factory=lambda: _EMPTY)
+    executions: I64 = field(default_factory=lambda: _EMPTY)
+    positions: I64 = field(default_factory=lambda: _EMPTY)
 
 
 @dataclass
 class Dataflow:
-    """Resolved reads of one executed path.
+    """Resolved reads of one executed path; with a batch, of all its inputs one after the other.
 
-    ``executions[i]``: how often instruction i ran. ``reads[i][j]``: per execution, what operand j holds.
-    ``counters[i]``: per execution of i, the loop counters. ``final[name]``: what an output register holds at halt.
-    ``loop_carried``: instructions whose result is read by an instruction at or before them.
+    ``runs[i]``: how often instruction i ran; ``executions[i]``: how often it wrote a value of its own, in which of
+    its runs: ``kept[i]`` (readers see through a ``mov`` and most ``put``). ``reads[i][j]``: per execution, what
+    operand j holds. ``counters[i]``, ``batches[i]``: per execution of i, the loop counters and the input it belongs
+    to. ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result
+    is read by an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock
+    before it; ``clocks[buffer]``: the largest clock at halt.
     """
 
+    path: Path
     executions: list[int]
+    runs: list[int]
+    kept: list[list[int]]
     reads: list[list[list[Source]]]
     counters: list[list[dict[str, int]]]
-    final: dict[str, Source]
-    loop_carried: set[int]
-    steps: int
+    batches: list[list[int]]
+    final: dict[str, list[Source]] = field(default_factory=dict)
+    loop_carried: set[int] = field(default_factory=set)
+    ticks: dict[int, list[int]] = field(default_factory=dict)
+    clocks: dict[str, int] = field(default_factory=dict)
+    steps: int = 0
 
 
 def declaration_index(program: Program) -> dict[str, int]:
@@ -125,37 +68,68 @@ def declaration_index(program: Program) -> dict[str, int]:
     return {name: -(1 + k) for k, name in enumerate(names)}
 
 
-def resolve(program: Program, types: Types, max_steps: int = DEFAULT_MAX_STEPS) -> Dataflow:
-    """Follow the path on names alone. Counters appear as sources with producer ``COUNTER``."""
+def resolve(program: Program, types: Types, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Dataflow:
+    """Follow the path on names alone. Counters appear as sources with producer ``COUNTER``.
+
+    Raises ``StepLimit``, and ``PathError`` where the path is not one of this program.
+    """
+    path = path or Path()
     n = len(program.code)
     declared = declaration_index(program)
-    registers: dict[str, Source] = {name: Source(k) for name, k in declared.items()}
-    flow = Dataflow([0] * n, [[] for _ in range(n)], [[] for _ in range(n)], {}, set(), 0)
-    for i, ins in enumerate(program.code):
-        flow.reads[i] = [[] for _ in ins.src]
-    for pc, counters in walk(program, max_steps):
-        flow.steps += 1
-        ins = program.code[pc]
-        op = REGISTRY[ins.op]
-        if op.control:
-            continue
-        execution = flow.executions[pc]
-        flow.executions[pc] += 1
-        flow.counters[pc].append(dict(counters))
-        for j, name in enumerate(ins.src):
-            source = Source(COUNTER, counters[name]) if name in counters else registers[name]
-            flow.reads[pc][j].append(source)
-            _note_loop_carried(flow, pc, source)
-        if ins.dst is not None:
-            # a plain move is an alias: nothing new is written (a counter is no write and has to become one)
-            alias = ins.op == "mov" and flow.reads[pc][0][-1].producer != COUNTER
-            registers[ins.dst] = flow.reads[pc][0][-1] if alias else Source(pc, execution)
-            if ins.op == "put":
-                view = _put_view(program, types, pc, flow, counters)
-                if view is not None:
-                    registers[ins.dst] = view
-    for out in program.outputs:
-        flow.final[out.name] = registers[out.name]
+    flow = Dataflow(
+        path,
+        executions=[0] * n,
+        runs=[0] * n,
+        kept=[[] for _ in range(n)],
+        reads=[[[] for _ in ins.src] for ins in program.code],
+        counters=[[] for _ in range(n)],
+        batches=[[] for _ in range(n)],
+    )
+    flow.final = {out.name: [] for out in program.outputs}
+    decide, all_used = path.decide()
+    inputs = {i.name for i in program.inputs}
+    ops = [REGISTRY[ins.op] for ins in program.code]
+    for batch in range(path.batch):
+        registers = {name: Source(k, batch if name in inputs else 0) for name, k in declared.items()}
+        clocks = dict.fromkeys((r.name for r in program.rams), 0)
+        for pc, counters in walk(program, max_steps - flow.steps, decide):
+            flow.steps += 1
+            op = ops[pc]
+            if op.control:
+                continue
+            ins = program.code[pc]
+            flow.runs[pc] += 1
+            sources = []
+            for name in ins.src:
+                source = Source(COUNTER, counters[name]) if name in counters else registers.get(name)
+                if source is None:
+                    raise PathError(f"'{name}' is read before it is written", span=ins.span)
+                sources.append(source)
+            if ins.dst is not None and (seen := _seen_through(program, types, pc, sources, counters)) is not None:
+                registers[ins.dst] = seen
+                continue
+            execution = flow.executions[pc]
+            flow.executions[pc] += 1
+            flow.kept[pc].append(flow.runs[pc] - 1)
+            flow.counters[pc].append(dict(counters))
+            flow.batches[pc].append(batch)
+            for j, source in enumerate(sources):
+                flow.reads[pc][j].append(source)
+                _note_loop_carried(flow, pc, source)
+            if op.memory:
+                buffer = str(ins.get("buffer"))
+                flow.ticks.setdefault(pc, []).append(clocks[buffer])
+                clocks[buffer] += types.operands[pc][0].size
+            if ins.dst is not None:
+                registers[ins.dst] = Source(pc, execution)
+        for out in program.outputs:
+            if out.name not in registers:
+                raise PathError(f"output '{out.name}' is never written on this path")
+            flow.final[out.name].append(registers[out.name])
+        for name, clock in clocks.items():
+            flow.clocks[name] = max(flow.clocks.get(name, 0), clock)
+    if not all_used():
+        raise PathError("the path has more branch bits than the program uses")
     return flow
 
 
@@ -170,10 +144,26 @@ def _note_loop_carried(flow: Dataflow, pc: int, source: Source) -> None:
         flow.loop_carried.update(int(p) for p in np.unique(source.producers) if p >= pc)
 
 
-def _put_view(program: Program, types: Types, pc: int, flow: Dataflow, counters: Mapping[str, int]) -> Source | None:
-    """The view after a ``put``, or None where it must become a value of its own (another axis, a computed part)."""
+def _seen_through(
+    program: Program, types: Types, pc: int, sources: Sequence[Source], counters: Mapping[str, int]
+) -> Source | None:
+    """What readers of the result see where nothing new is written: through a ``mov`` its source, through a ``put`` a
+    view.
+
+    None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along
+    another axis than an earlier one.
+    """
     ins = program.code[pc]
-    base, part = flow.reads[pc][0][-1], flow.reads[pc][1][-1]
+    if ins.op == "mov":
+        return None if sources[0].producer == COUNTER else sources[0]
+    return _put_view(program, types, pc, sources, counters) if ins.op == "put" else None
+
+
+def _put_view(
+    program: Program, types: Types, pc: int, sources: Sequence[Source], counters: Mapping[str, int]
+) -> Source | None:
+    ins = program.code[pc]
+    base, part = sources
     base_type, part_type = types.operands[pc]
     axis = int(ins.get("axis", 0)) % len(base_type.shape)  # type: ignore[arg-type]
     if COUNTER in (base.producer, part.producer) or (base.axis >= 0 and base.axis != axis):
@@ -197,108 +187,3 @@ def _as_view(s: Source, axis: int, length: int) -> Source:
         return Source(s.producer, s.execution, axis, s.producers, s.executions, s.positions)
     full = np.full(length, s.producer, np.int64)
     return Source(0, 0, axis, full, np.full(length, s.execution, np.int64), np.arange(length, dtype=np.int64))
-
-
-@dataclass
-class Types:
-    """Static types: ``results[i]`` of instruction i joined over executions; ``operands[i]`` as joined at its reads."""
-
-    results: list[TensorType | None]
-    operands: list[tuple[TensorType, ...]]
-    final: dict[str, TensorType]
-
-
-def infer_types(program: Program, l1: L1Bounds | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Types:
-    """Types of all instructions over the executed path. A loop is iterated until its types repeat.
-
-    Raises ``TypeRuleError`` with the instruction's span.
-    """
-    code = program.code
-    pairs = matching_ends(code)
-    luts = {t.name: t for t in program.luts}
-    l1 = l1 or recorded_l1(program)
-    calls = [None if REGISTRY[ins.op].control else Call(ins, luts, l1) for ins in code]
-    fixed = {i.name: i.type for i in program.inputs} | {p.name: p.type for p in program.params}
-    state: dict[str, TensorType] = {}
-    counters: dict[str, TensorType] = {}
-    types = Types([None] * len(code), [() for _ in code], {})
-    budget = max_steps
-
-    def read(name: str, ins: Instruction) -> TensorType:
-        for scope in (counters, state, fixed):
-            if name in scope:
-                return scope[name]
-        raise TypeRuleError(f"'{name}' is read before it is written", code="A230", span=ins.span)
-
-    def join(old: TensorType | None, new: TensorType, ins: Instruction) -> TensorType:
-        if old is None:
-            return new
-        if old.shape != new.shape or old.dtype != new.dtype:
-            raise TypeRuleError(f"the type changes between executions: {old}, then {new}", code="A231", span=ins.span)
-        return old.joined(new)
-
-    def run(lo: int, hi: int) -> None:
-        nonlocal budget
-        pc = lo
-        while pc < hi:
-            ins = code[pc]
-            budget -= 1
-            if budget < 0:
-                raise StepLimit(f"more than {max_steps} steps", span=ins.span, help="raise the limit with --max-steps")
-            if ins.op == "repeat":
-                loop(pc)
-                pc = pairs[pc] + 1
-                continue
-            call = calls[pc]
-            if call is None:
-                if ins.op == "halt":
-                    return
-                pc += 1
-                continue
-            operands = tuple(read(s, ins) for s in ins.src)
-            try:
-                call.counter_ranges = {name: t.hi + 1 for name, t in counters.items()}
-                new = call.op.infer(call, operands)
-            except TypeRuleError as e:
-                e.span = e.span or ins.span
-                raise
-            if new.size > MAX_ENTRIES:
-                raise TypeRuleError(f"{new} has more than 2^28 entries", code="A225", span=ins.span)
-            old = types.operands[pc]
-            types.operands[pc] = tuple(
-                join(o, t, ins) for o, t in zip(old or (None,) * len(operands), operands, strict=True)
-            )
-            types.results[pc] = join(types.results[pc], new, ins)
-            if ins.dst is not None:
-                state[ins.dst] = new
-            pc += 1
-
-    def loop(start: int) -> None:
-        count = int(code[start].get("count"))  # type: ignore[arg-type]
-        name = counter_of(code[start])
-        if name is not None:
-            counters[name] = TensorType(DType.I32, (), 0, count - 1)
-        for _ in range(count):
-            before = dict(state)
-            run(start + 1, pairs[start])
-            if state == before:
-                break
-        if name is not None:
-            del counters[name]
-
-    run(0, len(code))
-    for out in program.outputs:
-        if out.name not in state and out.name not in fixed:
-            raise TypeRuleError(f"output '{out.name}' is never written", code="A232")
-        types.final[out.name] = state.get(out.name) or fixed[out.name]
-    return types
-
-
-class recorded_l1(L1Bounds):
-    """L1 bounds that the program records."""
-
-    def __init__(self, program: Program) -> None:
-        self._bounds = {p.name: dict(p.l1) for p in program.params}
-
-    def __call__(self, name: str, axes: tuple[int, ...]) -> int | None:
-        return self._bounds.get(name, {}).get(axes)

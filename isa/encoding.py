@@ -1,11 +1,12 @@
 """The canonical binary form of a program and its digest, the program's identity.
 
-    program = "syurmyP" version name inputs params luts outputs code
+    program = "syurmyP" version name inputs params luts outputs code [rams]
     uint    = LEB128, shortest form, < 2^64      sint = zigzag uint      list = uint count, items
     text    = uint length, UTF-8                 type = dtype shape:list(uint) lo:sint hi:sint
 
-Values of public params and tables follow their declaration, little-endian in their dtype. The values of committed
-params and source positions are not part of it. Integer attributes are coded by the kind that the registry states.
+Values of public params and tables follow their declaration, little-endian in their dtype. Buffers stand at the end of
+programs that have some. The values of committed params and source positions are not part of it. Integer attributes are
+coded by the kind that the registry states.
 ``decode`` accepts exactly the image of ``encode``: for every accepted b, ``encode(decode(b)) == b``.
 """
 
@@ -21,7 +22,7 @@ from blake3 import blake3
 import isa.ops  # noqa: F401  (fills the registry)
 from isa.errors import InputError
 from isa.instruction import REGISTRY
-from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program
+from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
 from isa.types import DType, TensorType
 from isa.wellformed import MAX_NAME, MAX_RANK, MAX_SIZE, MAX_TABLE, of_kind, problems
 
@@ -75,6 +76,17 @@ def encode(program: Program) -> bytes:
     w.uint(len(program.code))
     for ins in program.code:
         w.instruction(ins)
+    if program.rams:
+        w.uint(len(program.rams))
+    for m in program.rams:
+        w.text(m.name)
+        w.uint(_DTYPES.index(m.dtype))
+        w.uint(len(m.shape))
+        for d in m.shape:
+            w.uint(d)
+        w.flag(m.init is not None)
+        if m.init is not None:
+            w.text(m.init)
     return bytes(w.out)
 
 
@@ -99,6 +111,18 @@ def decode(data: bytes) -> Program:
         text, source, target, lo = r.text(), r.dtype(), r.dtype(), r.sint()
         return Lut(text, source, target, lo, tuple(r.array((r.uint(MAX_TABLE),), target).tolist()))
 
+    def ram() -> Ram:
+        text, dtype, shape = r.text(), r.dtype(), r.list(lambda: r.uint(MAX_SIZE), MAX_RANK)
+        return Ram(text, dtype, shape, r.text() if r.flag() else None)
+
+    def rams() -> tuple[Ram, ...]:
+        if r.position == len(data):
+            return ()
+        declared = r.list(ram)
+        if not declared:
+            raise _malformed("an empty list of buffers")
+        return declared
+
     program = Program(
         name,
         inputs=r.list(lambda: Input(r.text(), r.type(), r.flag())),
@@ -107,6 +131,7 @@ def decode(data: bytes) -> Program:
         outputs=r.list(lambda: Output(r.text(), r.flag())),
         code=r.list(r.instruction),
         data=values,
+        rams=rams(),
     )
     if r.position != len(data):
         raise _malformed(f"{len(data) - r.position} bytes too many")
@@ -188,6 +213,8 @@ class _Writer:
                 self.uint(len(value))
                 for v in value:
                     self.sint(v)
+            case "label":
+                self.uint(value)
             case "dtype":
                 self.uint(_DTYPES.index(value))
             case "bool":
@@ -284,6 +311,8 @@ class _Reader:
                 return self.sint()
             case "ints":
                 return self.list(self.sint, 64)
+            case "label":
+                return self.uint()
             case "dtype":
                 return self.dtype()
             case "bool":

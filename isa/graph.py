@@ -28,9 +28,17 @@ LIMIT = 2**63 - 1
 
 
 class Values(Protocol):
-    """Gives the integer value of a node (prover side only); shape of the node, int64."""
+    """Gives the integer value of a node (prover side only); shape of the node, int64.
+
+    ``read_times``: per execution of a RAM access, when its rows were last accessed. ``final``: contents and times of a
+    buffer at halt, per input.
+    """
 
     def __call__(self, node: Node) -> I64: ...
+
+    def read_times(self, instruction: int) -> I64: ...
+
+    def final(self, buffer: str) -> tuple[I64, I64]: ...
 
 
 Hint = Callable[[Values], I64]
@@ -258,6 +266,25 @@ class Lookup:
     members: tuple[Node, ...]
     origin: int
     label: str
+
+
+@dataclass(eq=False)
+class Tuples:
+    """Leaves of the memory argument: one tuple per entry of ``shape``, with numerator ``sign``, or minus
+    ``multiplicity``.
+
+    ``space`` names what the tuples are about (a buffer, the rows of a gathered tensor, a permutation): it has a tag
+    of its own. A member has the block's shape, or more axes behind it, which are fingerprinted (an MLE evaluation);
+    None is zero. Over one space all tuples must cancel.
+    """
+
+    space: str
+    sign: int
+    members: tuple[Node | None, ...]
+    shape: tuple[int, ...]
+    origin: int
+    label: str
+    multiplicity: Committed | None = None
 
 
 @dataclass(eq=False)

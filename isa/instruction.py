@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from isa.errors import TypeRuleError
-from isa.program import I64, Affine, Instruction, Lut
+from isa.program import I64, Affine, Instruction, Lut, Ram
 from isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:
     from isa.builder import Builder
     from isa.graph import Node
+    from isa.memory import Memory
 
 
 @dataclass(frozen=True)
 class AttrSpec:
-    """One attribute. ``kind``: int, ints, dtype, str, name, lut, bool or affine (an integer over loop counters).
+    """One attribute. ``kind``: int, ints, dtype, str, name, lut, ram, label (an instruction's index), bool or affine
+    (an integer over loop counters).
 
     ``default`` None means required, unless ``optional``. ``positional`` attributes may follow the operands without
     their name, in the order of declaration.
@@ -41,7 +43,13 @@ class AttrSpec:
 class Call:
     """One static instruction with its attributes completed by defaults; given to infer, execute and constrain."""
 
-    def __init__(self, instruction: Instruction, luts: Mapping[str, Lut], l1: L1Bounds | None = None) -> None:
+    def __init__(
+        self,
+        instruction: Instruction,
+        luts: Mapping[str, Lut],
+        l1: L1Bounds | None = None,
+        rams: Mapping[str, Ram] | None = None,
+    ) -> None:
         self.instruction = instruction
         self.op = REGISTRY[instruction.op]
         self.attrs: dict[str, Any] = {s.name: s.default for s in self.op.attributes}
@@ -50,12 +58,23 @@ class Call:
         self.counter_ranges: Mapping[str, int] = {}  # counter -> number of rounds, while types are inferred
         self._luts = luts
         self._l1 = l1
+        self._rams = rams or {}
+        self.memories: Mapping[str, Memory] = {}  # RAM during execution
+        self.read_times: I64 | None = None  # left by an executed access: when its rows were last accessed
 
     def __getitem__(self, name: str) -> Any:
         return self.attrs[name]
 
     def lut(self, name: str) -> Lut:
         return self._luts[self.attrs[name]]
+
+    def ram(self) -> Ram:
+        """The declaration of the buffer that is accessed."""
+        return self._rams[self.attrs["buffer"]]
+
+    def buffer(self) -> Memory:
+        """The buffer that is accessed, during execution."""
+        return self.memories[self.attrs["buffer"]]
 
     def at(self, name: str) -> int:
         """The value of an affine attribute at the current loop counters."""
@@ -92,6 +111,10 @@ class Op:
     variadic: ClassVar[bool] = False  # the last source may repeat
     has_dst: ClassVar[bool] = True
     attributes: ClassVar[tuple[AttrSpec, ...]] = ()
+    branch: ClassVar[bool] = False  # a conditional branch: its operand is a branch bit
+    taken_on: ClassVar[int] = 0  # of a branch: the bit that jumps
+    indexed: ClassVar[str] = ""  # "buffer" or a source: that operand is written ``name[idx]``
+    memory: ClassVar[bool] = False  # accesses a RAM buffer
     control: ClassVar[bool] = False  # handled by the path, not by infer/execute/constrain
     reads_dst: ClassVar[bool] = False  # dst is also the first source: it is written in part
     commits: ClassVar[bool] = False  # the result is a committed column: loops close through it

@@ -41,6 +41,8 @@ One statement per line; open braces continue on the next line. `;` starts a comm
 | `.param w : i16[64, 32] committed bounds -12..37 l1 (0)=123` | the same with declared bounds |
 | `.lut gelu : i16 -> i16 = "gelu.npy"` | a table on the whole source dtype |
 | `.lut f : i8 -> i16 in 0..2 = {0, 1, 4}` | a table on a domain, at most 2^16 rows |
+| `.ram kv : i16[64, 8]` | a buffer of 64 rows that `load` and `store` address at run time, zeros at first |
+| `.ram a : i16[64] = x` | the same, at first with the contents of an input or a param |
 | `.output y public` | a register whose value at `halt` leaves the program, `public` or `private` |
 | `.const N = 4 * 16` | an integer constant, defined before use |
 | `.include "lib/nn.tasm"` | another file, once: beside this file, then in the include path |
@@ -59,10 +61,40 @@ Tuples are `(0, 1)`; a single integer is a tuple of one. Attributes marked *affi
 `repeat` blocks with constant factors, as in `start=2*t+1`.
 
 A macro's parameters stand for registers, integers, tuples, dtypes, strings or tables. Names in its body that start with
-`%` are local: call number n of macro `m` turns `%t` into the register `m.n.t`. Other names are those of the program.
-Macros may call macros and hold declarations.
+`%` are local, registers and labels alike: call number n of macro `m` turns `%t` into `m.n.t`. Other names are those of
+the program. Macros may call macros and hold declarations.
 
-Every program ends with one `halt`, outside all blocks.
+## Control
+
+`repeat n` ... `end` runs a block a fixed number of times. A label, `name:`, stands on a line of its own or before an
+instruction; `jmp name` goes there, `bz bit, name` and `bnz bit, name` do if a 0/1 value is 0, or 1. Jumps stay in their
+innermost block; a label right before `end` leads to its next round. `call name` runs a routine outside all blocks up to
+its `ret`; routines share the registers, have loop counters of their own, and do not call themselves. Paths end with
+`halt`, outside all blocks. Labels have names of their own: a register may have the same one.
+
+The executed path is public: a proof shows the bits of all branches, not the data behind them. In a loop that data ends,
+intervals must come to rest: `cast` or `clamp` what is accumulated. A run takes at most `--max-steps` instructions.
+
+```
+next:
+    load  v, a[i]          ; a is a buffer, i a register
+    add   s, s, v
+    cast  s, s, i32        ; s is an i32 in every round
+    addi  i, i, 1
+    cast  i, i, i32
+    lt    more, i, n
+    bnz   more, next
+    halt
+```
+
+## Memory
+
+A buffer is an array of rows, all of one shape and dtype. `load row, kv[i]` and `store kv[i], row` take one row number,
+or a vector of them; accesses of one vector happen in its order, so of equal row numbers in a `store` the last wins. Row
+numbers outside the buffer trap. `gather row, t[i]` reads rows of any tensor in the same way. An access costs two leaves
+in the proof and a time lookup, whatever the width of its row.
+
+A batch (`--batch`) runs one program on many inputs, each with fresh registers and buffers, and proves all runs at once.
 
 ## Cost
 
@@ -73,6 +105,7 @@ The column *by* tells what pins an instruction's result in the proof.
 | `L` | a linear map of other tensors: nothing is committed, no cost |
 | `C` | products, in the one contraction sumcheck |
 | `T` | lookups in tables of at most 2^16 rows; the looked-up columns are committed |
+| `M` | the memory argument: rows of buffers and gathered rows as multisets, in the lookup tree |
 | `-` | no constraint |
 """
 
@@ -97,8 +130,12 @@ def manual() -> str:
 
 def usage(op: Op) -> str:
     """One line of syntax; brackets mark what may be left out."""
-    parts = (["dst"] if op.has_dst else []) + list(op.sources) + (["..."] if op.variadic else [])
+    sources = [s for s in op.sources if not op.indexed or s not in ("idx", op.indexed)]
+    rows = [f"{op.indexed}[idx]"] if op.indexed else []
+    parts = (["dst"] if op.has_dst else []) + rows + sources + (["..."] if op.variadic else [])
     for a in op.attributes:
+        if a.name == op.indexed:
+            continue
         text = a.name if a.positional else f"{a.name}={'...' if a.default is None else shown(a.default)}"
         parts.append(text if required(a) else f"[{text}]")
     return f"{op.name} {', '.join(parts)}".strip()

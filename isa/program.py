@@ -73,6 +73,19 @@ class Lut:
 
 
 @dataclass(frozen=True)
+class Ram:
+    """A buffer of rows that `load` and `store` address by data.
+
+    ``init``: name of an input or param of the same shape that holds the initial contents, None for zeros.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]  # rows, then the shape of a row
+    init: str | None = None
+
+
+@dataclass(frozen=True)
 class Output:
     """A register whose value at ``halt`` leaves the program; public ones are part of the statement."""
 
@@ -112,12 +125,16 @@ class Program:
     outputs: tuple[Output, ...]
     code: tuple[Instruction, ...]
     data: Mapping[str, npt.NDArray[np.integer]] = field(default_factory=dict)
+    rams: tuple[Ram, ...] = ()
 
     def input(self, name: str) -> Input:
         return next(i for i in self.inputs if i.name == name)
 
     def param(self, name: str) -> Param:
         return next(p for p in self.params if p.name == name)
+
+    def ram(self, name: str) -> Ram:
+        return next(r for r in self.rams if r.name == name)
 
     def lut(self, name: str) -> Lut:
         return next(t for t in self.luts if t.name == name)

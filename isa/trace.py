@@ -13,13 +13,22 @@ from isa.program import I64, Program
 @dataclass
 class Trace:
     """``writes[i][k]``: what execution k of instruction i wrote (int64, its type's shape). ``path``: instruction
-    indices in order, control instructions included. ``outputs``: the output registers at halt."""
+    indices in order, control instructions included. ``outputs``: the output registers at halt.
+
+    ``bits[i]``: the branch bits of instruction i. ``read_times[i][k]``: when the rows that execution k of a RAM access
+    touched were last accessed. ``final[buffer]``: per input, contents and times of last access at halt. With a batch
+    (``batch`` > 1) inputs and outputs have one more leading axis, and all inputs' executions follow one another.
+    """
 
     program: Program
     inputs: dict[str, I64]
     path: list[int] = field(default_factory=list)
     writes: dict[int, list[I64]] = field(default_factory=dict)
     outputs: dict[str, I64] = field(default_factory=dict)
+    bits: dict[int, list[int]] = field(default_factory=dict)
+    read_times: dict[int, list[I64]] = field(default_factory=dict)
+    final: dict[str, list[tuple[I64, I64]]] = field(default_factory=dict)
+    batch: int = 1
 
     def stacked(self, instruction: int) -> I64:
         """All executions of an instruction, shape ``(E, ...)``."""

@@ -16,7 +16,7 @@ import numpy as np
 
 import isa.ops  # noqa: F401  (fills the registry)
 from isa.instruction import REGISTRY, AttrSpec, Op
-from isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program
+from isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program, Ram
 from isa.types import DType, TensorType
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
@@ -63,7 +63,7 @@ def valid_name(name: str) -> bool:
 
 def _declarations(program: Program) -> Iterator[Problem]:
     seen: set[str] = set()
-    declared: list[Input | Param | Lut] = [*program.inputs, *program.params, *program.luts]
+    declared: list[Input | Param | Lut | Ram] = [*program.inputs, *program.params, *program.luts, *program.rams]
     for d in declared:
         if not valid_name(d.name):
             yield Problem(f"'{d.name}' cannot be a name", "A103", name=d.name)
@@ -77,6 +77,8 @@ def _declarations(program: Program) -> Iterator[Problem]:
         yield from _param(p, program)
     for t in program.luts:
         yield from _lut(t)
+    for r in program.rams:
+        yield from _ram(r, program)
     outputs: set[str] = set()
     for o in program.outputs:
         if o.name in outputs:
@@ -144,16 +146,36 @@ def _lut(t: Lut) -> Iterator[Problem]:
         yield Problem(f"a value of table '{t.name}' leaves {t.target}", "A109", name=t.name)
 
 
+def _ram(r: Ram, program: Program) -> Iterator[Problem]:
+    yield from _tensor(r.name, TensorType.full(r.dtype, r.shape))
+    if not r.shape:
+        yield Problem(f"buffer '{r.name}' has no axis, its rows", "A105", name=r.name)
+    if r.init is None:
+        return
+    tensors = {i.name: i.type for i in program.inputs} | {p.name: p.type for p in program.params}
+    if r.init not in tensors:
+        message = f"'{r.init}', the contents of '{r.name}', is no input or param"
+        yield Problem(message, "A120", name=r.init, known=tensors)
+        return
+    t = tensors[r.init]
+    if t.shape != r.shape or t.lo < r.dtype.lo or t.hi > r.dtype.hi:
+        message = f"'{r.init}' ({t}) cannot fill '{r.name}' ({TensorType.full(r.dtype, r.shape)})"
+        yield Problem(message, "A264", name=r.name)
+
+
 # ---- instructions ----------------------------------------------------------------------------------------------------
 
 
 def _code(program: Program) -> Iterator[Problem]:
     fixed = {i.name for i in program.inputs} | {p.name for p in program.params}
     luts = {t.name for t in program.luts}
+    rams = {r.name for r in program.rams}
+    targets = {t for ins in program.code if (t := ins.get("target")) is not None}
+    all_written = {ins.dst for ins in program.code if ins.dst is not None}
     all_counters = {str(c) for ins in program.code if ins.op == "repeat" and (c := ins.get("counter"))}
     written: set[str] = set()
     blocks: list[tuple[int, str | None]] = []
-    for clash in sorted(all_counters & (fixed | luts)):
+    for clash in sorted(all_counters & (fixed | luts | rams)):
         yield Problem(f"'{clash}' is a loop counter and something else", "A104", name=clash)
     for index, ins in enumerate(program.code):
         op = REGISTRY.get(ins.op)
@@ -163,12 +185,18 @@ def _code(program: Program) -> Iterator[Problem]:
         counters = [c for _, c in blocks if c is not None]
         yield from _syntax(index, ins, op)
         yield from _attributes(index, ins, op, counters, luts)
-        readable = fixed | written | set(counters)
+        buffer = ins.get("buffer")
+        if op.memory and buffer not in rams and buffer in fixed | all_written:
+            yield Problem(f"'{buffer}' is a tensor, a buffer is needed here", "A121", index, str(buffer),
+                          f"gather reads rows of tensors: gather row, {buffer}[index]")  # fmt: skip
+        elif op.memory and buffer not in rams:
+            yield Problem(f"unknown buffer '{buffer}'", "A120", index, str(buffer), known=rams)
+        readable = fixed | set(counters) | (all_written if targets else written)  # jumps: typing follows the paths
         for name in ins.src:
             if name not in readable:
                 yield _unreadable(index, name, program, all_counters, readable)
         if ins.dst is not None:
-            yield from _destination(index, ins.dst, fixed, luts, all_counters)
+            yield from _destination(index, ins.dst, fixed, luts, rams, all_counters)
             written.add(ins.dst)
         if ins.op == "repeat":
             counter = str(c) if (c := ins.get("counter")) else None
@@ -186,11 +214,14 @@ def _code(program: Program) -> Iterator[Problem]:
         elif ins.op == "halt":
             if blocks:
                 yield Problem("halt inside a block", "A133", index, help="a program ends outside all repeat blocks")
-            elif index != len(program.code) - 1:
+            elif index != len(program.code) - 1 and index + 1 not in targets:
                 yield Problem("halt is not the last instruction", "A133", index, help="what follows can never run")
+        elif ins.op == "ret" and blocks:
+            yield Problem("ret inside a block", "A133", index, help="a routine ends outside all repeat blocks")
     for index, _ in blocks:
         yield Problem("repeat without end", "A131", index)
-    if not program.code or program.code[-1].op != "halt":
+    yield from _jumps(program)
+    if not program.code or program.code[-1].op not in ("halt", "ret", "jmp"):
         yield Problem("the program does not end with halt", "A134", help="add halt as the last instruction")
     for o in program.outputs:
         if o.name not in written | fixed:
@@ -198,22 +229,54 @@ def _code(program: Program) -> Iterator[Problem]:
             yield Problem(message, "A232", name=o.name, known=written | fixed)
 
 
+def _jumps(program: Program) -> Iterator[Problem]:
+    """Jumps stay in their innermost block (its ``end`` included), calls go to code outside all blocks."""
+    around: list[int] = []  # the innermost open block of every instruction, -1 outside
+    blocks = [-1]
+    for index, ins in enumerate(program.code):
+        around.append(blocks[-1])
+        if ins.op == "repeat":
+            blocks.append(index)
+        elif ins.op == "end" and len(blocks) > 1:
+            blocks.pop()
+    for index, ins in enumerate(program.code):
+        target = ins.get("target")
+        if not isinstance(target, int):
+            continue
+        if not 0 <= target < len(program.code):
+            yield Problem(f"{ins.op} leads to instruction {target}, which does not exist", "A135", index, "target")
+        elif ins.op == "call" and around[target] != -1:
+            yield Problem("a routine begins inside a repeat block", "A135", index, "target",
+                          "move it behind the last halt")  # fmt: skip
+        elif ins.op != "call" and around[target] != around[index]:
+            yield Problem(f"{ins.op} enters or leaves a repeat block", "A135", index, "target",
+                          "jump to a label of the same block, which may stand before its end")  # fmt: skip
+
+
 def _unreadable(index: int, name: str, program: Program, counters: set[str], readable: set[str]) -> Problem:
     if name in counters:
         return Problem(f"counter '{name}' is read outside its block", "A122", index, name)
     if any(t.name == name for t in program.luts):
         return Problem(f"'{name}' is a table, a tensor is needed here", "A121", index, name)
+    if any(r.name == name for r in program.rams):
+        return Problem(f"'{name}' is a buffer, a tensor is needed here", "A121", index, name,
+                       f"read its rows with load: load row, {name}[index]")  # fmt: skip
     if any(i.dst == name for i in program.code[index:]):
         return Problem(f"'{name}' is read before it is written", "A230", index, name)
     return Problem(f"unknown name '{name}'", "A120", index, name, known=readable)
 
 
-def _destination(index: int, dst: str, fixed: set[str], luts: set[str], counters: set[str]) -> Iterator[Problem]:
+def _destination(
+    index: int, dst: str, fixed: set[str], luts: set[str], rams: set[str], counters: set[str]
+) -> Iterator[Problem]:
     if not valid_name(dst):
         yield Problem(f"'{dst}' cannot be a name", "A103", index, dst)
     elif dst in fixed:
         yield Problem(f"'{dst}' is an input or a param and cannot be written", "A123", index, dst,
                       "write to a register of another name")  # fmt: skip
+    elif dst in rams:
+        yield Problem(f"'{dst}' is a buffer and cannot be written as a whole", "A123", index, dst,
+                      f"write rows with store: store {dst}[index], row")  # fmt: skip
     elif dst in luts or dst in counters:
         yield Problem(f"'{dst}' is a {'table' if dst in luts else 'loop counter'} and cannot be written", "A123", index,
                       dst)  # fmt: skip
@@ -264,6 +327,8 @@ KINDS = {
     "str": "a string",
     "name": "a name",
     "lut": "the name of a table",
+    "ram": "the name of a buffer",
+    "label": "a label",
     "bool": "true or false",
     "affine": "an integer expression over loop counters",
 }
@@ -282,7 +347,9 @@ def of_kind(spec: AttrSpec, value: Attr) -> bool:
             return isinstance(value, bool)
         case "str":
             return isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable() and '"' not in value
-        case "name" | "lut":
+        case "label":
+            return _integer(value) and value >= 0  # type: ignore[operator]
+        case "name" | "lut" | "ram":
             return isinstance(value, str) and valid_name(value)
         case "affine":
             if not isinstance(value, Affine):

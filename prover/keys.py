@@ -30,7 +30,7 @@ from prover.commitment import Commitment, ParamsCommitment, commit_params
 from prover.kernels.matrix import IntegerMatrix
 from prover.layout import MatrixLayout
 from prover.merkle import MerkleTree
-from prover.plan import Plan
+from prover.plan import Plan, fixed_plan, params_layout
 from prover.verifier.key import VerifyingKey
 
 PK_MAGIC = b"SYURMYPK"
@@ -42,7 +42,7 @@ class ProvingKey:
     """A program with its params, its plan, and the params' commitment."""
 
     program: Program
-    plan: Plan
+    plan: Plan | None  # where the path does not depend on data
     verifying_key: VerifyingKey
     params: ParamsCommitment | None
 
@@ -64,12 +64,12 @@ class ProvingKey:
         Raises ``InputError`` if the file is damaged or belongs to other programs or params.
         """
         digest, arrays = _read(Path(path))
-        plan = Plan.of(program)
+        layout = params_layout(program)
         params = None
         root = None
-        if plan.params is not None:
-            shape = plan.params.shape
-            values = params_matrix(program, plan.params)
+        if layout is not None:
+            shape = layout.shape
+            values = params_matrix(program, layout)
             expected = {
                 "codeword": (np.dtype(np.uint64), (shape.n, shape.rows)),
                 "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32)),
@@ -84,7 +84,7 @@ class ProvingKey:
         vk = VerifyingKey(encode(program), root)
         if vk.digest() != digest:
             raise InputError("the proving key was made for another program", code="K131")
-        return ProvingKey(program, plan, vk, params)
+        return ProvingKey(program, fixed_plan(program), vk, params)
 
 
 def setup(program: Program) -> ProvingKey:
@@ -93,10 +93,11 @@ def setup(program: Program) -> ProvingKey:
     Raises ``InputError`` where a param breaks a bound that the program declares.
     """
     check_bounds(program)
-    plan = Plan.of(program)
+    plan = fixed_plan(program)
+    layout = params_layout(program)
     params = None
-    if plan.params is not None:
-        params = commit_params(params_matrix(program, plan.params), plan.params.shape)
+    if layout is not None:
+        params = commit_params(params_matrix(program, layout), layout.shape)
     root = params.commitment.root if params is not None else None
     return ProvingKey(program, plan, VerifyingKey(encode(program), root), params)
 

@@ -7,12 +7,14 @@ and params. Everything is canonical: two sides with the same program get the sam
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from isa.builder import Builder, ConstraintSystem
-from isa.dataflow import DEFAULT_MAX_STEPS
+from isa.control import DEFAULT_MAX_STEPS, Path
 from isa.errors import ConstraintError
-from isa.graph import Committed, Equation, Lookup, Node, Product, Table
+from isa.graph import Committed, Equation, Lookup, Node, Product, Table, Tuples
+from isa.inference import infer_types
+from isa.instruction import REGISTRY
 from isa.program import Program
 from prover.claims import Sweep, Term, eq_term, point_bits
 from prover.code import (
@@ -31,13 +33,18 @@ MAX_TRACE_CELLS = 2**34  # each is hashed
 
 @dataclass(frozen=True)
 class Block:
-    """Leaves of one lookup or one table. ``dims``: padded lengths of the lookup's axes (of the table: its rows)."""
+    """Leaves of one lookup, one table, or one block of tuples. ``dims``: padded lengths of its axes.
 
-    lookup: Lookup | None
-    table: Table
+    Numerators: ``sign``, or minus ``multiplicity`` where there is one. ``true_size``: entries that are not padding.
+    """
+
+    source: Lookup | Table | Tuples
     tag: int
     dims: tuple[int, ...]
     offset: int
+    sign: int
+    multiplicity: Committed | None
+    true_size: int
 
     @property
     def size(self) -> int:
@@ -46,10 +53,6 @@ class Block:
     @property
     def log_size(self) -> int:
         return self.size.bit_length() - 1
-
-    @property
-    def true_size(self) -> int:
-        return self.lookup.members[0].size if self.lookup else self.size
 
 
 @dataclass
@@ -72,12 +75,20 @@ class Plan:
 
     @property
     def padding(self) -> int:
-        """Padded leaves, each +1/alpha."""
-        return sum(b.size - b.true_size for b in self.blocks)
+        """Padded leaves, each +1/alpha, minus those that are -1/alpha."""
+        return sum((b.size - b.true_size) * b.sign for b in self.blocks if b.multiplicity is None)
 
     @property
     def width(self) -> int:
-        return max((b.table.width for b in self.blocks), default=0)
+        return max((block_width(b) for b in self.blocks), default=0)
+
+    @property
+    def fingerprint_bits(self) -> int:
+        """Coordinates of the point at which rows are fingerprinted."""
+        return max(
+            (point_bits(m.shape[len(t.shape) :]) for t in self.system.tuples for m in t.members if m is not None),
+            default=0,
+        )
 
     @property
     def point_length(self) -> int:
@@ -85,25 +96,22 @@ class Plan:
         return max([self.log_leaves, *(point_bits(e.expression.shape) for e in self.equations)])
 
     @staticmethod
-    def of(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> Plan:
+    def of(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Plan:
         """Raises ``TypeRuleError`` and ``ConstraintError``."""
-        builder = Builder(program, max_steps)
+        builder = Builder(program, path, max_steps)
         system = builder.build()
         commit_inseparable(builder)
-        blocks = _blocks(system)
         multiplicities = {}
         for t in system.tables:
             node = Committed(builder, 0, (1, 2**t.log_size), 0, P - 1, -1, (), f"multiplicity of {t.name}")
             multiplicities[t] = node
+        blocks = _blocks(system, multiplicities)
         columns: list[Committed] = [*system.columns, *multiplicities.values()]
         for i, c in enumerate(columns):  # ids of multiplicities follow all others
             if c.id == 0:
                 c.id = system.nodes + 1 + i
         witness = MatrixLayout([(c, c.shape) for c in columns], MIN_WITNESS_LOG_ENTRIES, choose_witness_shape)
-        params = None
-        if system.params:
-            shapes = [(name, node.shape) for name, node in system.params.items()]
-            params = MatrixLayout(shapes, MIN_PARAMS_LOG_ENTRIES, choose_params_shape)
+        params = params_layout(program)
         if system.trace_cells() > MAX_TRACE_CELLS:
             raise ConstraintError("the execution writes more than 2^34 tensor entries", code="C111")
         plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations)
@@ -112,15 +120,49 @@ class Plan:
         return plan
 
 
-def _blocks(system: ConstraintSystem) -> list[Block]:
-    tags = {t: i + 1 for i, t in enumerate(system.tables)}
-    protos: list[tuple[Lookup | None, Table, tuple[int, ...]]] = []
+def branches(program: Program) -> bool:
+    """Does the path depend on data?"""
+    return any(REGISTRY[ins.op].branch for ins in program.code)
+
+
+def fixed_plan(program: Program) -> Plan | None:
+    """The plan of a single run; where the path depends on data there is none yet, but the types are checked."""
+    if branches(program):
+        infer_types(program)
+        return None
+    return Plan.of(program)
+
+
+def params_layout(program: Program) -> MatrixLayout | None:
+    """The matrix of committed params; the same on every path."""
+    shapes = [(p.name, (1, *p.type.shape)) for p in program.params if p.committed]
+    return MatrixLayout(shapes, MIN_PARAMS_LOG_ENTRIES, choose_params_shape) if shapes else None
+
+
+def block_width(b: Block) -> int:
+    """Members of the block's tuples; a fingerprint counts one more per coordinate (its degree)."""
+    if isinstance(b.source, Tuples):
+        extra = [point_bits(m.shape[len(b.source.shape) :]) for m in b.source.members if m is not None]
+        return len(b.source.members) + max(extra, default=0)
+    return b.source.width if isinstance(b.source, Table) else b.source.table.width
+
+
+def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) -> list[Block]:
+    tables = system.tables
+    tags: dict[object, int] = {t: i + 1 for i, t in enumerate([*tables, *system.spaces])}
+    blocks: list[Block] = []
+
+    def add(source: Lookup | Table | Tuples, tag: int, shape: tuple[int, ...], sign: int, m: Committed | None) -> None:
+        blocks.append(Block(source, tag, tuple(padded(d) for d in shape), 0, sign, m, math.prod(shape)))
+
     for lk in system.lookups:
-        protos.append((lk, lk.table, tuple(padded(d) for d in lk.members[0].shape)))
-    for t in system.tables:
-        protos.append((None, t, (2**t.log_size,)))
-    offsets = stack([math.prod(d) for _, _, d in protos])
-    return [Block(lk, t, tags[t], d, o) for (lk, t, d), o in zip(protos, offsets, strict=True)]
+        add(lk, tags[lk.table], lk.members[0].shape, 1, None)
+    for t in system.tuples:
+        add(t, tags[t.space], t.shape, t.sign, t.multiplicity)
+    for table in tables:
+        add(table, tags[table], (2**table.log_size,), -1, multiplicities[table])
+    offsets = stack([b.size for b in blocks])
+    return [replace(b, offset=o) for b, o in zip(blocks, offsets, strict=True)]
 
 
 def commit_inseparable(builder: Builder) -> None:
@@ -137,6 +179,10 @@ def commit_inseparable(builder: Builder) -> None:
         for lk in system.lookups:
             for m in lk.members:
                 claims.append((m, eq_term(space, _dry_point(m.shape), m.shape)))
+        for t in system.tuples:
+            for member in t.members:
+                if member is not None:
+                    claims.append((member, eq_term(space, _dry_point(member.shape), member.shape)))
         for e in system.equations:
             claims.append((e.expression, eq_term(space, _dry_point(e.expression.shape), e.expression.shape)))
         planner = _Planner(space)

@@ -4,6 +4,7 @@ prover/verifier/verify.py.
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from isa.control import Path
 from isa.errors import InputError
-from isa.graph import Committed, ParamTensor
+from isa.graph import Committed, Node, ParamTensor, Table, Tuples
+from isa.program import I64
 from isa.trace import Trace
 from prover import lookup, mle, opening, sumcheck
 from prover import reduction as red
@@ -20,15 +23,17 @@ from prover.claims import Pulled, Sweep, Term
 from prover.commitment import Commitment, commit, stored_matrix
 from prover.contract import instance, total_sum
 from prover.contraction import Contraction, all_contractions
-from prover.field import U64, Ext, P, to_field
+from prover.field import U64, Ext, P, lift, to_field
+from prover.kernels.bind import dot_rows
 from prover.keys import ProvingKey
 from prover.layout import MatrixLayout
-from prover.plan import Plan
+from prover.plan import Block, Plan
 from prover.protocol import (
     GRINDING_BITS,
     MAGIC,
     absorb_statement,
     budget,
+    encode_path,
     encode_statement,
     grinding_nonce,
     needs_grinding,
@@ -80,8 +85,10 @@ class Prover:
 
     def __init__(self, pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> None:
         self.pk = pk
-        self.plan: Plan = pk.plan
-        self.witness = Witness(pk.plan.system, trace)
+        path = Path(trace.batch, trace.bits)
+        fixed = pk.plan is not None and path.batch == 1
+        self.plan: Plan = pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path)
+        self.witness = Witness(self.plan.system, trace)
         self.progress = progress or (lambda phase, fraction: None)
         self.transcript = Transcript()
         start_transcript(self.transcript)
@@ -143,6 +150,9 @@ class Prover:
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key
         self.sender.raw("key digest", vk.digest())
+        path = encode_path(self.plan.system.flow.path)
+        self.sender.raw("path length", len(path).to_bytes(4, "little"))
+        self.sender.raw("path", path)
         self.sender.raw("statement", encode_statement(self.plan, self.witness))
         absorb_statement(self.transcript, self.plan, vk)
         return commitment, flat
@@ -158,6 +168,7 @@ class Prover:
             transcript.challenge("grinding")
         self.alpha = transcript.challenge("alpha")
         self.beta = transcript.challenge("beta")
+        self.space.points[red.FINGERPRINT] = transcript.challenges("fingerprint point", plan.fingerprint_bits)
         point: list[Ext] = []
         num, den = Ext(0), Ext(1)
         if plan.blocks:
@@ -177,15 +188,48 @@ class Prover:
             betas.append(betas[-1] * self.beta)
         for b in plan.blocks:
             part = den[:, b.offset : b.offset + b.size]
-            if b.lookup is not None:
-                members = [self.witness(m) for m in b.lookup.members]
+            if isinstance(b.source, Tuples):
+                self.fill_tuples(part, b, b.source, betas)
+            elif isinstance(b.source, Table):
+                columns = list(b.source.columns) or [np.arange(b.size, dtype=np.int64)]
+                lookup.fill_denominators(part, columns, b.dims, b.tag, self.alpha, betas)
+            else:
+                members = [self.witness(m) for m in b.source.members]
                 lookup.fill_denominators(part, members, b.dims, b.tag, self.alpha, betas)
-                continue
-            columns = list(b.table.columns) or [np.arange(b.size, dtype=np.int64)]
-            lookup.fill_denominators(part, columns, b.dims, b.tag, self.alpha, betas)
-            counts = self.values[plan.multiplicities[b.table]].reshape(-1)
-            num[b.offset : b.offset + b.size] = np.where(counts == 0, counts, np.uint64(P) - counts)
+            part_num = num[b.offset : b.offset + b.size]
+            if b.multiplicity is not None:
+                counts = self.values[b.multiplicity]
+                wide = np.zeros(b.dims, np.uint64)
+                shape = counts.shape[len(counts.shape) - len(b.dims) :]
+                wide[tuple(slice(0, d) for d in shape)] = counts.reshape(shape)
+                part_num[:] = np.where(wide == 0, wide, np.uint64(P) - wide).reshape(-1)
+            elif b.sign < 0:
+                part_num[:] = P - 1
         return num, den
+
+    def fill_tuples(self, part: U64, b: Block, tuples: Tuples, betas: list[Ext]) -> None:
+        """Denominators of a block of tuples: plain members like a lookup's, rows by their fingerprints."""
+        rank = len(tuples.shape)
+        plain: list[tuple[Ext, I64]] = []
+        rows: list[tuple[Ext, Node]] = []
+        for beta, m in zip(betas, tuples.members, strict=False):
+            if m is not None and len(m.shape) == rank:
+                plain.append((beta, np.ascontiguousarray(self.witness(m))))
+            elif m is not None:
+                rows.append((beta, m))
+        plain = plain or [(Ext(0), np.zeros(tuples.shape, np.int64))]
+        lookup.fill_denominators(part, [v for _, v in plain], b.dims, b.tag, self.alpha, [c for c, _ in plain])
+        true = (slice(None), *(slice(0, d) for d in tuples.shape))
+        for beta, m in rows:
+            groups = red.fingerprint_groups(self.sweep, m.shape, rank, self.plan.fingerprint_bits)
+            values = np.ascontiguousarray(self.witness(m)).reshape(math.prod(tuples.shape), -1)
+            if groups:
+                _, w = self.sweep.joint(groups)
+                marks = dot_rows(values, mle.scale(w.array.reshape(2, -1), -beta), max(abs(m.lo), abs(m.hi)))
+            else:
+                marks = mle.scale(lift(to_field(values[:, 0])), -beta)
+            block = part.reshape(2, *b.dims)
+            block[true] = mle.add(np.ascontiguousarray(block[true]), marks.reshape(2, *tuples.shape))
 
     # ---- claims and contractions ---------------------------------------------------------------------------------
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from isa.graph import Committed, Node, ParamTensor, Public
+from isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
 from isa.program import I64
 from prover import mle
-from prover.claims import Pulled, Sweep, Term, eq_term, inner_product
+from prover.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
 from prover.contraction import Contraction
 from prover.field import ONE, ZERO, Ext
 from prover.layout import MatrixLayout, Place, prefix_eq
@@ -27,6 +27,7 @@ from prover.verifier.opening import ParamsClaim
 from prover.weights import Coordinate
 
 LOOKUP = "lookup"  # names of points
+FINGERPRINT = "fingerprint"
 CONTRACTION = "contraction"
 PARAMS = "params reduction"
 
@@ -48,23 +49,26 @@ def leaf_claims(
     for b in plan.blocks:
         at = prefix_eq(b.offset, b.log_size, leaf_point)
         covered = covered + at
-        if b.lookup is not None:
-            target_num = target_num + at
-            shape = b.lookup.members[0].shape
-            term = eq_term(sweep.space, suffix(LOOKUP, total, b.log_size), shape, at)
-            mask = ONE
-            for _, w in term.groups:
-                mask = mask * sweep.space.total(w)
-            target_den = target_den - at * mask * b.tag
-            power = ONE
-            for m in b.lookup.members:
-                power = power * beta
-                claims.append((m, Term(at * power, term.groups)))
+        coordinates = suffix(LOOKUP, total, b.log_size)
+        if b.multiplicity is None:
+            target_num = target_num + at * b.sign
         else:
-            target_den = target_den - at * _table_value(b, beta, leaf_point)
-            m = plan.multiplicities[b.table]
-            term = eq_term(sweep.space, suffix(LOOKUP, total, b.log_size), m.shape, at * gamma)
-            claims.append((m, term))
+            claims.append((b.multiplicity, eq_term(sweep.space, coordinates, b.multiplicity.shape, at * gamma)))
+        if isinstance(b.source, Table):
+            target_den = target_den - at * _table_value(b, b.source, beta, leaf_point)
+            continue
+        shape = b.source.shape if isinstance(b.source, Tuples) else b.source.members[0].shape
+        term = eq_term(sweep.space, coordinates, shape, at)
+        mask = ONE
+        for _, w in term.groups:
+            mask = mask * sweep.space.total(w)
+        target_den = target_den - at * mask * b.tag
+        power = ONE
+        for m in b.source.members:
+            power = power * beta
+            if m is not None:
+                groups = term.groups + fingerprint_groups(sweep, m.shape, len(shape), plan.fingerprint_bits)
+                claims.append((m, Term(at * power, groups)))
     # lookup and table denominators are alpha - ..., unused leaves are 0/1
     target_den = target_den + covered * alpha + (1 - covered)
     target = target_den + gamma * target_num
@@ -76,17 +80,23 @@ def leaf_claims(
     return claims, target
 
 
-def _table_value(b: Block, beta: Ext, leaf_point: Sequence[Ext]) -> Ext:
+def fingerprint_groups(sweep: Sweep, shape: Sequence[int], leading: int, bits: int) -> tuple[Group, ...]:
+    """eq of the fingerprint point's suffix on the axes of a row, those after the first ``leading``."""
+    term = eq_term(sweep.space, [(FINGERPRINT, i) for i in range(bits)], shape[leading:])
+    return tuple((tuple(a + leading for a in axes), w) for axes, w in term.groups)
+
+
+def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext]) -> Ext:
     """tag + sum beta^i * column_i at the block's part of the point."""
     point = leaf_point[len(leaf_point) - b.log_size :]
     value, power = Ext(b.tag), beta
-    if b.table.is_range:
+    if table.is_range:
         row = ZERO
         for x in point:
             row = row + row + x
         return value + power * row
     eq = mle.eq_vector(point)
-    for column in b.table.columns:
+    for column in table.columns:
         value = value + power * mle.dot_int(eq, column)
         power = power * beta
     return value

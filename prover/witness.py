@@ -22,20 +22,22 @@ NO_ROW = -1
 class Witness:
     def __init__(self, system: ConstraintSystem, trace: Trace) -> None:
         self.system = system
+        self.trace = trace
         self._values: dict[Node, I64] = {}
         self._rows: dict[Table, RowIndex] = {}
         for name, node in system.inputs.items():
-            self._values[node] = _int64(trace.inputs[name])[None]
+            self._values[node] = self._per_input(trace.inputs[name])
         for name, param in system.params.items():
             # committed params keep their own dtype: they are read a constant number of times
             self._values[param] = np.asarray(system.program.data[name])[None]
         for pc, node in system.results.items():
-            self._values[node] = _executions(trace.stacked(pc), node)
+            if node.origin == pc and not isinstance(node, Public):  # else it has its value from elsewhere
+                self._values[node] = self.written(pc)
         for i, node in system.reveals:
             self._values[node] = _executions(trace.stacked(i), node)
         for node in system.publics:
             if node.source == "output":
-                self._values[node] = _int64(trace.outputs[node.name])[None]
+                self._values[node] = self._per_input(trace.outputs[node.name])
 
     def __call__(self, node: Node) -> I64:
         found = self._values.get(node)
@@ -43,9 +45,26 @@ class Witness:
             found = self._values[node] = self._compute(node)
         return found
 
-    def _wide(self, node: Node) -> I64:
-        """The node's values as int64: arithmetic on a param's own dtype would wrap around."""
-        return _int64(self(node))
+    def written(self, instruction: int) -> I64:
+        """What the trace says the instruction wrote, shape of its result's node."""
+        kept = self.system.flow.kept[instruction]
+        stacked = self.trace.stacked(instruction)
+        chosen = stacked if len(kept) == len(stacked) else stacked[kept]
+        return _executions(chosen, self.system.results[instruction])
+
+    def _per_input(self, values: object) -> I64:
+        """Inputs and outputs of a batch have a leading axis of their own."""
+        a = _int64(values)
+        return a if self.trace.batch > 1 else a[None]
+
+    def read_times(self, instruction: int) -> I64:
+        """See ``isa.graph.Values``."""
+        return np.stack(self.trace.read_times[instruction])
+
+    def final(self, buffer: str) -> tuple[I64, I64]:
+        """See ``isa.graph.Values``."""
+        contents, times = zip(*self.trace.final[buffer], strict=True)
+        return np.stack(contents), np.stack(times)
 
     def override(self, node: Node, values: I64) -> None:
         """Replace a column's values (the checker's tests forge witnesses with it)."""
@@ -55,7 +74,7 @@ class Witness:
         if isinstance(node, Committed):
             if node.hint is None:
                 raise InputError(f"column '{node.label}' of instruction {node.origin} has no value in this trace")
-            return np.ascontiguousarray(np.broadcast_to(node.hint(self._wide), node.shape), dtype=np.int64)
+            return np.ascontiguousarray(np.broadcast_to(node.hint(_Wide(self)), node.shape), dtype=np.int64)
         if isinstance(node, Public):
             assert node.values is not None
             return node.values
@@ -65,7 +84,7 @@ class Witness:
         """Row of each tuple in the table, flat; ``NO_ROW`` where it has none."""
         if table not in self._rows:
             self._rows[table] = RowIndex(table)
-        return self._rows[table].find([self._wide(m).reshape(-1) for m in members])
+        return self._rows[table].find([_int64(self(m)).reshape(-1) for m in members])
 
     def multiplicities(self) -> dict[Table, I64]:
         """How often each row is looked up. Raises ``InputError`` where a lookup has no row."""
@@ -80,6 +99,18 @@ class Witness:
                 )
             counts[lk.table] += np.bincount(rows, minlength=2**lk.table.log_size)
         return counts
+
+
+class _Wide:
+    """The witness with int64 values only: arithmetic on a param's own dtype would wrap around."""
+
+    def __init__(self, witness: Witness) -> None:
+        self._witness = witness
+        self.read_times = witness.read_times
+        self.final = witness.final
+
+    def __call__(self, node: Node) -> I64:
+        return _int64(self._witness(node))
 
 
 class RowIndex:

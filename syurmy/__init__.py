@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from isa.dataflow import DEFAULT_MAX_STEPS
+from isa.control import DEFAULT_MAX_STEPS
 from isa.program import Program
 from isa.trace import Trace
 
@@ -71,16 +71,19 @@ def run(
     program: Program,
     inputs: Mapping[str, npt.ArrayLike],
     *,
+    batch: bool = False,
     max_steps: int = DEFAULT_MAX_STEPS,
     listeners: Sequence[Listener] = (),
 ) -> Trace:
     """Run ``program`` on integer arrays by input name; the result's ``outputs`` maps names to int64 arrays.
 
+    ``batch``: every input has one more leading axis, and so have the outputs; one proof shows all of these runs.
     Raises ``InputError`` for inputs that do not fit and ``Trap`` where execution stops early; see ``vm.machine.run``.
     """
     import vm
 
-    return vm.run(program, inputs, max_steps=max_steps, listeners=listeners)
+    execute = vm.run_batch if batch else vm.run
+    return execute(program, inputs, max_steps=max_steps, listeners=listeners)
 
 
 def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:

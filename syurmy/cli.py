@@ -20,9 +20,10 @@ import typer
 from rich.console import Console
 
 import syurmy
-from isa.dataflow import DEFAULT_MAX_STEPS
+from isa.control import DEFAULT_MAX_STEPS
 from isa.errors import InputError, SyurmyError
 from isa.program import Program
+from isa.types import TensorType
 from syurmy import compile as models
 from syurmy import display, files, keys
 
@@ -55,6 +56,7 @@ Inputs = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, help="Trap after this many instructions.")]
+Batch = Annotated[bool, typer.Option("--batch", help="Every input has one more leading axis: many runs, one proof.")]
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 
@@ -131,6 +133,7 @@ def run(
     input: Inputs = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove the run and verify the proof.")] = False,
     proof: Annotated[Path | None, typer.Option("--proof", metavar="FILE", help="Where to write the proof.")] = None,
+    batch: Batch = False,
     raw: models.Raw = False,
     max_steps: MaxSteps = DEFAULT_MAX_STEPS,
     json: Json = False,
@@ -141,10 +144,11 @@ def run(
     clock = _Clock()
     code = syurmy.load(program)
     model = models.recorded(program, code, raw)
-    inputs = models.inputs(model, code, input or [], program)
+    inputs = models.inputs(model, code, input or [], program, batch)
     with display.Working("execute"):
-        trace = clock("execute", lambda: syurmy.run(code, inputs, max_steps=max_steps))
+        trace = clock("execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps))
     result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
+    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}
     target = proof or _sibling(program, ".proof")
@@ -193,7 +197,7 @@ def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
 def _summary(result: dict[str, Any]) -> dict[str, str]:
     seconds = {k: display.seconds_text(v) for k, v in result["seconds"].items() if v is not None}
     return {
-        "instructions": f"{result['steps']:,}",
+        **_path_rows(result["steps"], result["branches"], result["batch"]),
         "lookup leaves": f"{result['leaves']:,}",
         "columns": f"{result['columns']:,} ({result['committed_entries']:,} entries)",
         **{f"{'  ' if name in PHASES[2:6] else ''}{name}": text for name, text in seconds.items()},
@@ -201,6 +205,16 @@ def _summary(result: dict[str, Any]) -> dict[str, str]:
         "soundness": f"{result['soundness_bits']:.1f} bits",
         "peak memory": f"{result['peak_mb']:.0f} MB",
     }
+
+
+def _path_rows(steps: int, branches: int, batch: int) -> dict[str, str]:
+    """What is said of the executed path; branches and batch only where there are some."""
+    rows = {"instructions": f"{steps:,}"}
+    if branches:
+        rows["branches"] = f"{branches:,} (their bits are public)"
+    if batch > 1:
+        rows["batch"] = f"{batch:,} inputs"
+    return rows
 
 
 @app.command()
@@ -235,6 +249,8 @@ def verify(
         "inputs": statement.inputs,
         "outputs": statement.outputs,
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
+        "batch": statement.batch,
+        "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
         "seconds": clock.seconds["verify"],
         "proof_bytes": len(data),
@@ -249,6 +265,10 @@ def verify(
     display.tensors(console, "public input", statement.inputs)
     display.tensors(console, "output", statement.outputs)
     display.tensors(console, "reveal", {f"@{i}": v for i, v in statement.reveals})
+    if statement.batch > 1:
+        console.print(f"batch of {statement.batch:,} inputs: the first axis of inputs and outputs counts them")
+    if result["branches"]:
+        console.print(f"path: {result['branches']:,} branches, their bits are public")
     took = display.seconds_text(clock.seconds["verify"])
     console.print(f"soundness {statement.soundness_bits:.1f} bits, {took}, {display.bytes_text(len(data))}")
     console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
@@ -286,13 +306,15 @@ def setup(program: ProgramPath, json: Json = False, debug: Debug = False) -> Non
 def check(
     program: ProgramPath,
     input: Inputs = None,
+    batch: Batch = False,
     max_steps: MaxSteps = DEFAULT_MAX_STEPS,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a program and evaluate every constraint directly, without a proof. Exit code 1 if one is violated."""
     code = syurmy.load(program)
-    trace = syurmy.run(code, files.read_inputs(code, input or [], program), max_steps=max_steps)
+    inputs = files.read_inputs(code, input or [], program, batch)
+    trace = syurmy.run(code, inputs, batch=batch, max_steps=max_steps)
     with display.Working("check"):
         violations = syurmy.check(code, trace)
     found = [
@@ -370,30 +392,32 @@ def info(
     """Declarations, size and constraints of a program."""
     from isa.builder import build
     from isa.encoding import digest
+    from isa.instruction import REGISTRY
 
     code = keys.read_program(program)
     result = _declarations(code) | {"digest": digest(code).hex()}
-    with display.Working("constraints"):
-        system = build(code)
-    result |= {
-        "steps": system.flow.steps,
-        "tensor_entries": system.trace_cells(),
-        "columns": len(system.columns),
-        "lookups": len(system.lookups),
-        "tables": len(system.tables),
-        "equations": len(system.equations),
-    }
+    counted = ("steps", "tensor_entries", "columns", "lookups", "tables", "equations")
+    result |= dict.fromkeys(counted)
+    result["branches"] = sum(REGISTRY[ins.op].branch for ins in code.code)
+    if not result["branches"]:
+        with display.Working("constraints"):
+            system = build(code)
+        sizes = (system.columns, system.lookups, system.tables, system.equations)
+        values = (system.flow.steps, system.trace_cells(), *map(len, sizes))
+        result |= dict(zip(counted, values, strict=True))
     if json:
         _print_json(result)
         return
     console = _console()
-    for kind in ("inputs", "params", "tables_declared", "outputs"):
+    for kind in ("inputs", "params", "tables_declared", "buffers", "outputs"):
         for d in result[kind]:
             text = " ".join(str(v) for v in d.values())
             console.print(f"{kind.partition('_')[0].rstrip('s'):7} {text}", markup=False, soft_wrap=True)
-    names = ("instructions", "steps", "tensor_entries", "columns", "lookups", "tables", "equations")
     console.print(f"program {code.name}, digest {result['digest']}", markup=False, soft_wrap=True)
+    names = [n for n in ("instructions", "branches", *counted) if result[n] is not None]
     display.summary(console, {n.replace("_", " "): f"{result[n]:,}" for n in names})
+    if result["branches"]:
+        console.print("the rest depends on the path: run shows it")
 
 
 def _declarations(code: Program) -> dict[str, Any]:
@@ -408,6 +432,10 @@ def _declarations(code: Program) -> dict[str, Any]:
             for p in code.params
         ],
         "tables_declared": [{"name": t.name, "type": f"{t.source} -> {t.target}"} for t in code.luts],
+        "buffers": [
+            {"name": r.name, "type": str(TensorType.full(r.dtype, r.shape)), "contents": r.init or "zeros"}
+            for r in code.rams
+        ],
         "outputs": [{"name": o.name, "visibility": "public" if o.public else "private"} for o in code.outputs],
         "instructions": len(code.code),
     }

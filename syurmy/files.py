@@ -67,8 +67,8 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def read_inputs(program: Program, options: Sequence[str], beside: Path) -> dict[str, Array]:
-    """The input tensors that ``--input`` names.
+def read_inputs(program: Program, options: Sequence[str], beside: Path, batch: bool = False) -> dict[str, Array]:
+    """The input tensors that ``--input`` names; for a ``batch`` with one more leading axis.
 
     ``NAME=FILE`` gives one input; ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
     ``FILE`` alone gives the only input, or all inputs if its keys are their names. Without any option the files
@@ -84,7 +84,11 @@ def read_inputs(program: Program, options: Sequence[str], beside: Path) -> dict[
     out: dict[str, Array] = {}
     for option in options:
         name, eq, file = option.partition("=")
-        given = {name: _tensor(program, name, file)} if eq and name.isidentifier() else _unnamed(program, option)
+        given = (
+            {name: _tensor(program, name, file, batch)}
+            if eq and name.isidentifier()
+            else _unnamed(program, option, batch)
+        )
         for key, value in given.items():
             if key in out:
                 raise InputError(f"input '{key}' is given twice", code="I107")
@@ -92,7 +96,7 @@ def read_inputs(program: Program, options: Sequence[str], beside: Path) -> dict[
     return out
 
 
-def _unnamed(program: Program, file: str) -> dict[str, Array]:
+def _unnamed(program: Program, file: str, batch: bool) -> dict[str, Array]:
     names = [i.name for i in program.inputs]
     if not names:
         raise InputError("the program has no inputs", code="I101")
@@ -105,10 +109,10 @@ def _unnamed(program: Program, file: str) -> dict[str, Array]:
         raise InputError(
             f"the program has {len(names)} inputs: {', '.join(names)}", code="I108", help="use --input NAME=FILE"
         )
-    return {names[0]: _tensor(program, names[0], file)}
+    return {names[0]: _tensor(program, names[0], file, batch)}
 
 
-def _tensor(program: Program, name: str, file: str) -> Array:
+def _tensor(program: Program, name: str, file: str, batch: bool) -> Array:
     path, key = _split_key(file)
     content = _read(path)
     if isinstance(content, Mapping):
@@ -122,8 +126,12 @@ def _tensor(program: Program, name: str, file: str) -> Array:
     if key is not None:
         raise InputError(f"{path} has no named entries", code="F111", help=f"use {path} without :{key}")
     shape = next((i.type.shape for i in program.inputs if i.name == name), None)
-    if path.suffix not in (".npy", ".json") and shape is not None and content.size == np.prod(shape, dtype=np.int64):
-        return content.reshape(shape)  # a text file has no shape of its own
+    if path.suffix not in (".npy", ".json") and shape is not None:  # a text file has no shape of its own
+        size = int(np.prod(shape, dtype=np.int64))
+        if content.size == size and not batch:
+            return content.reshape(shape)
+        if content.size % size == 0 and batch:
+            return content.reshape(-1, *shape)
     return content
 
 

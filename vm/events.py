@@ -1,7 +1,8 @@
 """What the machine tells its listeners (debugger, profiler, progress), in the order it happens.
 
 Every step is a ``Fetched``, followed by an ``Executed`` unless the instruction is control flow; the last event is
-``Halted`` or ``Trapped``. Arrays in events are the machine's own and must not be written to.
+``Halted`` or ``Trapped``. A batch is run input by input; steps and executions count on from one to the next, and each
+input ends with ``Halted``. Arrays in events are the machine's own and must not be written to.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,38 @@ def validated(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str
     Raises ``InputError``: I101 unknown name, I102 missing, I103 not numbers, I104 floats or NaN, I105 shape,
     I106 a value outside the declared interval (the message names the element).
     """
+    _names(program, inputs)
+    return {i.name: _checked(i, inputs[i.name]) for i in program.inputs}
+
+
+def validated_batch(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> list[dict[str, I64]]:
+    """The same for inputs that all have one more leading axis: one mapping per input of the batch.
+
+    Raises ``InputError`` as ``validated``, and I109 for leading axes that differ, are missing or empty.
+    """
+    _names(program, inputs)
+    if not program.inputs:
+        raise InputError("a program without inputs cannot run as a batch", code="I109")
+    lengths: dict[str, int] = {}
+    for i in program.inputs:
+        shape = _array(i.name, inputs[i.name]).shape
+        if shape[1:] != i.type.shape or not shape:
+            expected = ", ".join(map(str, ("batch", *i.type.shape)))
+            message = f"input '{i.name}' has shape {list(shape)}, expected [{expected}]"
+            raise InputError(message, code="I105", help="each input of a batch has one more leading axis")
+        lengths[i.name] = shape[0]
+    size = next(iter(lengths.values()))
+    if set(lengths.values()) != {size} or size == 0:
+        listed = ", ".join(f"'{name}' {n}" for name, n in lengths.items())
+        raise InputError(f"the leading axes of a batch are equal and not empty, here: {listed}", code="I109")
+    whole = {
+        i.name: _checked(replace(i, type=i.type.with_shape((size, *i.type.shape))), inputs[i.name])
+        for i in program.inputs
+    }
+    return [{name: values[k] for name, values in whole.items()} for k in range(size)]
+
+
+def _names(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> None:
     declared = [i.name for i in program.inputs]
     for name in inputs:
         if name not in declared:
@@ -31,20 +64,17 @@ def validated(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str
         listed = ", ".join(f"'{i.name}' ({i.type})" for i in missing)
         plural = "s" if len(missing) > 1 else ""
         raise InputError(f"no value for input{plural} {listed}", code="I102", help="give it with --input NAME=FILE")
-    return {i.name: _checked(i, inputs[i.name]) for i in program.inputs}
 
 
 def _checked(declared: Input, value: npt.ArrayLike) -> I64:
     t = declared.type
-    try:
-        array: npt.NDArray[Any] = np.asarray(value)
-    except (ValueError, TypeError) as e:
-        raise InputError(f"input '{declared.name}' is not a rectangular array", code="I103") from e
+    array = _array(declared.name, value)
     if array.shape != t.shape:
+        several = "is it several inputs? then run a batch (--batch)" if array.shape[1:] == t.shape else ""
         raise InputError(
             f"input '{declared.name}' has shape {list(array.shape)}, expected {list(t.shape)}",
             code="I105",
-            help="reshape it before it is passed" if array.size == t.size else "",
+            help="reshape it before it is passed" if array.size == t.size else several,
         )
     if array.dtype.kind == "f":
         raise _not_integer(declared, array)
@@ -66,6 +96,13 @@ def _checked(declared: Input, value: npt.ArrayLike) -> I64:
     out = np.array(array, dtype=np.int64, order="C")
     out.flags.writeable = False
     return out
+
+
+def _array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as e:
+        raise InputError(f"input '{name}' is not a rectangular array", code="I103") from e
 
 
 def _not_integer(declared: Input, array: npt.NDArray[Any]) -> InputError:

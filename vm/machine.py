@@ -1,8 +1,9 @@
 """Fetch, decode, execute: one run of a program on exact integers.
 
-The path is that of ``isa.dataflow.walk``, which prover and verifier follow as well. Registers hold int64 arrays; every
-value that an instruction writes is kept in the trace, read-only. Overflow is impossible: the static intervals of
-``isa.dataflow.infer_types`` lie inside ±2^61 (``check_intervals`` compares every write with them).
+The path is that of ``isa.control.walk``, which prover and verifier follow as well; here branches go where the values
+say. Registers hold int64 arrays; every value that an instruction writes is kept in the trace, read-only. Overflow is
+impossible: the static intervals of ``isa.inference.infer_types`` lie inside ±2^61 (``check_intervals`` compares every
+write with them).
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 import isa.ops  # noqa: F401  (fills the registry)
-from isa.dataflow import DEFAULT_MAX_STEPS, infer_types, walk
+from isa.control import DEFAULT_MAX_STEPS, walk
 from isa.errors import Trap
+from isa.inference import infer_types
 from isa.instruction import REGISTRY, Call
-from isa.program import I64, Program
+from isa.memory import Memory
+from isa.program import I64, Program, Ram
 from isa.trace import Trace
 from isa.types import TensorType
 from vm.events import Executed, Fetched, Halted, Listener, Trapped
-from vm.inputs import validated
+from vm.inputs import validated, validated_batch
 
+RECENT = 1000  # steps that a trap of the step limit looks back
 Operand = npt.NDArray[np.integer[Any]]
 
 
@@ -41,27 +45,80 @@ def run(
     and offending element where execution stops early (``T101``: more than ``max_steps`` steps).
     ``check_intervals`` compares every written value with its static interval and raises ``AssertionError``.
     """
-    return _Machine(program, validated(program, inputs), listeners, check_intervals).run(max_steps)
+    given = validated(program, inputs)
+    trace = Trace(program, given)
+    types = infer_types(program).results if check_intervals else None
+    trace.outputs = _Machine(trace, given, listeners, types).run(max_steps)
+    return trace
+
+
+def run_batch(
+    program: Program,
+    inputs: Mapping[str, npt.ArrayLike],
+    *,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    listeners: Sequence[Listener] = (),
+    check_intervals: bool = False,
+) -> Trace:
+    """Run ``program`` on several inputs, one after the other, for one proof: every input has one more leading axis.
+
+    The trace holds the executions of all inputs in order; its inputs and outputs keep the leading axis (a batch of one
+    is ``run``, without it). Every input starts with fresh registers and RAM. ``max_steps`` limits the whole batch.
+    Raises as ``run``, and ``InputError`` I109 for leading axes that do not fit.
+    """
+    batch = validated_batch(program, inputs)
+    trace = Trace(program, batch[0], batch=len(batch))
+    types = infer_types(program).results if check_intervals else None
+    outputs: list[dict[str, I64]] = []
+    for k, given in enumerate(batch):
+        try:
+            outputs.append(_Machine(trace, given, listeners, types).run(max_steps))
+        except Trap as trap:
+            trap.add_note(f"in input {k} of the batch")
+            raise
+    if len(batch) == 1:
+        trace.outputs = outputs[0]
+    else:
+        trace.inputs = {name: np.stack([given[name] for given in batch]) for name in batch[0]}
+        trace.outputs = {o.name: np.stack([out[o.name] for out in outputs]) for o in program.outputs}
+        for array in (*trace.inputs.values(), *trace.outputs.values()):
+            array.flags.writeable = False
+    return trace
 
 
 class _Machine:
-    def __init__(self, program: Program, inputs: dict[str, I64], listeners: Sequence[Listener], check: bool) -> None:
+    """One input; appends to the trace."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        inputs: Mapping[str, I64],
+        listeners: Sequence[Listener],
+        types: Sequence[TensorType | None] | None,
+    ) -> None:
+        program = trace.program
         luts = {t.name: t for t in program.luts}
         self.program = program
         self.listeners = listeners
-        self.trace = Trace(program, inputs)
+        self.trace = trace
         self.registers: dict[str, Operand] = {p.name: _param(program, p.name) for p in program.params}
         self.registers.update(inputs)
-        self.calls = [None if REGISTRY[ins.op].control else Call(ins, luts) for ins in program.code]
-        self.types = infer_types(program).results if check else None
+        rams = {r.name: r for r in program.rams}
+        self.calls = [None if REGISTRY[ins.op].control else Call(ins, luts, rams=rams) for ins in program.code]
+        self.memories = {r.name: Memory(self._initial(r)) for r in program.rams}
+        for call in self.calls:
+            if call is not None:
+                call.memories = self.memories
+        self.types = types
         self.wide: dict[str, I64] = {}  # params converted for instructions that need int64
 
-    def run(self, max_steps: int) -> Trace:
+    def run(self, max_steps: int) -> dict[str, I64]:
+        """The output registers at halt."""
         trace, code, listeners = self.trace, self.program.code, self.listeners
-        step = 0
-        for pc, counters in walk(self.program, max_steps + 1):
+        step = len(trace.path)
+        for pc, counters in walk(self.program, max_steps + 1, self._branch):
             if step == max_steps:
-                raise self._trapped(step, pc, Trap(f"the program takes more than {max_steps} steps", code="T101"))
+                raise self._trapped(step, pc, self._runaway(max_steps))
             trace.path.append(pc)
             for tell in listeners:
                 tell(Fetched(step, pc, code[pc], dict(counters)))
@@ -69,10 +126,21 @@ class _Machine:
             if call is not None:
                 self._execute(step, pc, call, counters)
             step += 1
-        trace.outputs = {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
+        for name, m in self.memories.items():
+            trace.final.setdefault(name, []).append((m.values, m.times))
         for tell in listeners:
             tell(Halted(step))
-        return trace
+        return {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
+
+    def _runaway(self, max_steps: int) -> Trap:
+        recent = self.trace.path[-RECENT:]
+        trap = Trap(f"the program takes more than {max_steps} steps", code="T101")
+        trap.help = "does this loop end? if so, raise the limit with --max-steps"
+        if recent:
+            first, last = (self.program.code[i].span for i in (min(recent), max(recent)))
+            lines = f", lines {first.line} to {last.line}" if first and last and first.file == last.file else ""
+            trap.add_note(f"the last {len(recent)} steps ran instructions {min(recent)} to {max(recent)}{lines}")
+        return trap
 
     def _execute(self, step: int, pc: int, call: Call, counters: Mapping[str, int]) -> None:
         ins = call.instruction
@@ -89,10 +157,23 @@ class _Machine:
             _check(pc, call, value, self.types[pc])
         writes = self.trace.writes.setdefault(pc, [])
         writes.append(value)
+        if call.op.memory and call.read_times is not None:
+            self.trace.read_times.setdefault(pc, []).append(call.read_times)
         if ins.dst is not None:
             self.registers[ins.dst] = value
         for tell in self.listeners:
             tell(Executed(step, pc, len(writes) - 1, tuple(operands), value))
+
+    def _initial(self, ram: Ram) -> I64:
+        if ram.init is None:
+            return np.zeros(ram.shape, np.int64)
+        return np.asarray(self.registers[ram.init], dtype=np.int64)
+
+    def _branch(self, pc: int) -> int:
+        """The bit of the conditional branch that was just executed."""
+        bit = int(self.trace.writes[pc][-1].reshape(-1)[0])
+        self.trace.bits.setdefault(pc, []).append(bit)
+        return bit
 
     def _operand(self, name: str, counters: Mapping[str, int], wide: bool) -> Any:
         """A counter, register, input or param. Params keep their narrow dtype only in products, which are exact for
@@ -110,7 +191,7 @@ class _Machine:
     def _trapped(self, step: int, pc: int, trap: Trap) -> Trap:
         trap.instruction = pc
         trap.span = trap.span or self.program.code[pc].span
-        element = "" if trap.element is None else f", element {list(trap.element)}"
+        element = "" if not trap.element else f", element {list(trap.element)}"
         trap.add_note(f"at instruction {pc}{element}, step {step}")
         for tell in self.listeners:
             tell(Trapped(step, pc, trap))

@@ -1,5 +1,31 @@
 """The instruction families. Importing this package fills ``isa.instruction.REGISTRY``."""
 
-from isa.ops import bitwise, compare, control, divide, linear, narrow, pointwise, product, reduce, view
+from isa.ops import (
+    bitwise,
+    compare,
+    control,
+    divide,
+    linear,
+    memory,
+    narrow,
+    order,
+    pointwise,
+    product,
+    reduce,
+    view,
+)
 
-__all__ = ["bitwise", "compare", "control", "divide", "linear", "narrow", "pointwise", "product", "reduce", "view"]
+__all__ = [
+    "bitwise",
+    "compare",
+    "control",
+    "divide",
+    "linear",
+    "memory",
+    "narrow",
+    "order",
+    "pointwise",
+    "product",
+    "reduce",
+    "view",
+]

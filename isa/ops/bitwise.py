@@ -41,6 +41,7 @@ def conjunction(b: Builder, x: Node, y: Node, dtype: DType) -> Node:
     if all(n.lo >= 0 and n.hi <= 1 for n in (x, y)):
         return b.mul(x, y)
     like = x - y  # for the common shape
+    wide_x, wide_y = (b.broadcast(n, like.shape[1:]) for n in (x, y))
     top = dtype.bits // BYTE - 1
     rest_x, rest_y = x, y
     terms = []
@@ -58,7 +59,7 @@ def conjunction(b: Builder, x: Node, y: Node, dtype: DType) -> Node:
 
         part_x = column("first", x, lambda v: v(x)) if i else rest_x
         part_y = column("second", y, lambda v: v(y)) if i else rest_y
-        both = column("and", like, lambda v: v(x) & v(y))
+        both = column("and", like, lambda v: v(wide_x) & v(wide_y))
         b.lookup(_and_table(b, signed), (part_x, part_y, both), f"byte {i}")
         rest_x, rest_y = (r - part * 2 ** (BYTE * i) for r, part in ((rest_x, part_x), (rest_y, part_y)))
         terms.append((2 ** (BYTE * i), both))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -62,6 +62,95 @@ class Halt(Op):
     has_dst = False
     control = True
     example = "halt"
+
+
+TARGET = AttrSpec("target", "label", "a label of the same block", positional=True)
+
+
+@register
+class Jmp(Op):
+    """Continue at a label of the same block."""
+
+    name = "jmp"
+    family = "control"
+    by = "-"
+    sources = ()
+    has_dst = False
+    control = True
+    attributes = (TARGET,)
+    example = "jmp again"
+
+
+@register
+class CallRoutine(Op):
+    """Run the routine at a label, up to its `ret`, and continue behind the call. Routines do not call themselves."""
+
+    name = "call"
+    family = "control"
+    by = "-"
+    sources = ()
+    has_dst = False
+    control = True
+    attributes = (AttrSpec("target", "label", "a label outside all blocks", positional=True),)
+    example = "call probe"
+
+
+@register
+class Ret(Op):
+    """Return from a routine."""
+
+    name = "ret"
+    family = "control"
+    by = "-"
+    sources = ()
+    has_dst = False
+    control = True
+    example = "ret"
+
+
+class Branch(Op):
+    """Base of conditional branches. The branch bit (the condition's value) is public, the data behind it is not."""
+
+    family = "control"
+    by = "L"
+    sources = ("cond",)
+    has_dst = False
+    branch = True
+    attributes = (TARGET,)
+
+    def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
+        if types[0].size != 1 or types[0].lo < 0 or types[0].hi > 1:
+            raise refuse(
+                f"a branch needs one 0/1 value, this is {types[0]} in [{types[0].lo}, {types[0].hi}]",
+                "make it with eq, lt or another comparison",
+                "A240",
+            )
+        return types[0]
+
+    def execute(self, call: Call, values: Sequence[I64]) -> I64:
+        return values[0]
+
+    def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
+        b.branch(nodes[0])
+        return nodes[0]
+
+
+@register
+class Bz(Branch):
+    """Continue at a label of the same block if the condition is 0."""
+
+    name = "bz"
+    taken_on: ClassVar[int] = 0
+    example = "bz found, next"
+
+
+@register
+class Bnz(Branch):
+    """Continue at a label of the same block if the condition is 1."""
+
+    name = "bnz"
+    taken_on: ClassVar[int] = 1
+    example = "bnz more, again"
 
 
 @register

@@ -109,7 +109,9 @@ class Mod(Division):
         a, divisor = nodes
         types = operand_types(b)
         lo, hi = _quotients(types[0].interval, types[1].interval)
-        q = b.ranged("quotient", a - divisor, lambda v: v(a) // v(divisor), lo, (hi - lo).bit_length())
+        like = a - divisor
+        wide_a, wide_divisor = (b.broadcast(n, like.shape[1:]) for n in nodes)
+        q = b.ranged("quotient", like, lambda v: v(wide_a) // v(wide_divisor), lo, (hi - lo).bit_length())
         return self._split(b, nodes, q)
 
 

@@ -81,7 +81,8 @@ def extremum(b: Builder, x: Node, y: Node | int, sign: int, label: str, result: 
         m = b.result(result_interval(b))
     else:
         bounds = best(x.lo, y_lo), best(x.hi, y_hi)
-        m = b.column(label, d.shape[1:], lambda v: choose(v(x), v(x) - v(d)), bounds, d.executions)
+        wide = b.broadcast(x, d.shape[1:])
+        m = b.column(label, d.shape[1:], lambda v: choose(v(wide), v(wide) - v(d)), bounds, d.executions)
     if narrow:
         b.range((m - x) * sign, unsigned_bits(above_x), f"{label} against first")
         b.range((m - y) * sign, unsigned_bits(above_y), f"{label} against second")

@@ -7,21 +7,25 @@ extensions, and the plan that both sides derive from the program; nothing of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from isa.control import Path
 from isa.encoding import decode
+from isa.errors import SyurmyError
 from isa.graph import ParamTensor, Public
 from isa.program import I64
 from prover import reduction as red
 from prover.claims import Pulled, Sweep, Term
 from prover.contraction import Contraction, all_contractions
 from prover.field import ONE, ZERO, Ext, P
-from prover.plan import Plan
+from prover.plan import Plan, fixed_plan
 from prover.protocol import (
     GRINDING_BITS,
     MAGIC,
     absorb_statement,
     budget,
+    decode_path,
     decode_statement,
     grinding_holds,
     needs_grinding,
@@ -40,7 +44,11 @@ HALF = (P + 1) // 2
 
 @dataclass(frozen=True)
 class Statement:
-    """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this."""
+    """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this.
+
+    ``batch`` inputs were run; if more than one, ``inputs`` and ``outputs`` have a leading axis. ``branches``: public
+    bits of every conditional branch, by instruction.
+    """
 
     program: str
     key_digest: bytes
@@ -49,6 +57,8 @@ class Statement:
     reveals: list[tuple[int, I64]]
     soundness_bits: float
     soundness: list[tuple[str, float]]
+    batch: int = 1
+    branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 class Verifier:
@@ -56,7 +66,14 @@ class Verifier:
 
     def __init__(self, vk: VerifyingKey) -> None:
         self.vk = vk
-        self.plan = Plan.of(decode(vk.program))
+        self.program = decode(vk.program)
+        self.plan = fixed_plan(self.program)  # None where the path depends on data
+
+    def plan_for(self, path: Path) -> Plan:
+        """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
+        if self.plan is not None and path == Path():
+            return self.plan
+        return Plan.of(self.program, path)
 
     def verify(self, proof: bytes) -> Statement:
         """Accepts, or raises ``Rejected``; no other exception on any bytes."""
@@ -72,7 +89,7 @@ class _Run:
     def __init__(self, verifier: Verifier, proof: bytes) -> None:
         if proof[: len(MAGIC)] != MAGIC:
             raise Rejected("format", "this is not a proof of this protocol version")
-        self.vk, self.plan = verifier.vk, verifier.plan
+        self.vk, self.verifier = verifier.vk, verifier
         self.transcript = Transcript()
         start_transcript(self.transcript)
         self.receiver = Receiver(self.transcript, proof[len(MAGIC) :])
@@ -94,6 +111,12 @@ class _Run:
         root = self.receiver.raw("witness root", 32)
         if self.receiver.raw("key digest", 32) != self.vk.digest():
             raise Rejected("statement", "the proof belongs to another key")
+        size = int.from_bytes(self.receiver.raw("path length", 4), "little")
+        try:
+            path = decode_path(self.receiver.raw("path", size))
+            self.plan = self.verifier.plan_for(path)
+        except (ValueError, SyurmyError) as e:
+            raise Rejected("path", str(e)) from None
         data = self.receiver.raw("statement", statement_size(self.plan))
         self.values = decode_statement(self.plan, data)
         for node, values in self.values.items():
@@ -117,6 +140,7 @@ class _Run:
             self.transcript.challenge("grinding")
         alpha = self.transcript.challenge("alpha")
         beta = self.transcript.challenge("beta")
+        self.space.points[red.FINGERPRINT] = self.transcript.challenges("fingerprint point", plan.fingerprint_bits)
         point: list[Ext] = []
         num, den = ZERO, ONE
         if plan.blocks:
@@ -230,7 +254,9 @@ class _Run:
         outputs: dict[str, I64] = {}
         for node, values in self.values.items():
             if node.source != "reveal":
-                (inputs if node.source == "input" else outputs)[node.name] = values[0]
+                single = self.plan.system.flow.path.batch == 1
+                (inputs if node.source == "input" else outputs)[node.name] = values[0] if single else values
         reveals = [(i, self.values[n]) for i, n in self.plan.system.reveals]
         name = self.plan.system.program.name
-        return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows)
+        path = self.plan.system.flow.path
+        return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows, path.batch, path.bits)

@@ -7,9 +7,9 @@ import isa.ops  # noqa: F401
 from assembler import with_bounds
 from isa.errors import SyurmyError
 from isa.instruction import REGISTRY
-from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program
+from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program, Ram
 from isa.types import DType, TensorType
-from isa.wellformed import reads_dst
+from isa.wellformed import problems, reads_dst
 
 SHAPES = [(), (2,), (2, 3), (3, 2), (1, 1, 4, 4), (2, 1, 3, 3)]
 SPECS = ["ij,jk->ik", "ij,ij->i", "ij->ji", "ij,kj->ik", "i,i->"]
@@ -41,6 +41,8 @@ def attribute(draw, spec, counters):
             return draw(st.sampled_from(SPECS))
         case "lut":
             return draw(st.sampled_from(["f", "g"]))
+        case "ram":
+            return draw(st.sampled_from(["m", "x.rows"]))
         case "affine":
             constant = draw(small)
             terms = {c: draw(st.integers(-2, 2)) for c in counters if draw(st.booleans())}
@@ -52,7 +54,8 @@ def attribute(draw, spec, counters):
 @st.composite
 def instruction(draw, known, counters):
     """A candidate, or None where there is nothing to write over."""
-    op = draw(st.sampled_from([o for o in REGISTRY.values() if not o.control]))
+    ops = [o for o in REGISTRY.values() if not (o.control or o.branch)]
+    op = draw(st.sampled_from(ops + 4 * [o for o in ops if o.indexed]))
     count = len(op.sources) + (draw(st.integers(0, 2)) if op.variadic else 0)
     src = tuple(draw(st.sampled_from(sorted(known))) for _ in range(count))
     registers = sorted(n for n in known if n.startswith("r"))
@@ -86,7 +89,13 @@ def programs(draw) -> Program:
     g = tuple(draw(st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=9)))
     luts = (Lut("f", DType.I8, DType.I8, -128, f), Lut("g", DType.I16, DType.I16, lo, g))
     halt = Instruction("halt", None, ())
-    program = Program(draw(st.sampled_from(["p", "net.v2", "_a"])), inputs, tuple(params), luts, (), (halt,), data)
+    inputs += (Input("bit", TensorType(DType.I8, (), 0, 1), False),)
+    first = kinds[0]
+    shape = first.shape or (2,)
+    rams = (Ram("m", DType.I16, (5,)), Ram("x.rows", first.dtype, shape, "x0" if first.shape else None))
+    program = Program(
+        draw(st.sampled_from(["p", "net.v2", "_a"])), inputs, tuple(params), luts, (), (halt,), data, rams
+    )
     known = {i.name for i in inputs} | {p.name for p in params}
     code: list[Instruction] = []
     counters: list[str] = []
@@ -115,8 +124,37 @@ def programs(draw) -> Program:
     written = sorted({i.dst for i in code if i.dst})
     outputs = tuple(Output(n, draw(st.booleans())) for n in written if draw(st.booleans()))
     final = replace_code(program, [*code, halt])
-    return with_bounds(Program(final.name, inputs, final.params, luts, outputs, final.code, data))
+    straight = with_bounds(Program(final.name, inputs, final.params, luts, outputs, final.code, data, rams))
+    return draw(jumping(straight))
+
+
+@st.composite
+def jumping(draw, program: Program) -> Program:
+    """The program with jumps, or as it was if the drawn jumps make none."""
+    for _ in range(draw(st.integers(0, 3))):
+        code = list(program.code)
+        at = draw(st.integers(0, len(code) - 1))
+        op = draw(st.sampled_from(["bz", "bnz", "jmp", "call"]))
+        target = draw(st.integers(at + 1 if op == "jmp" else 0, len(code)))
+        src = ("bit",) if op in ("bz", "bnz") else ()
+        code.insert(at, Instruction(op, None, src, (("target", target),)))
+        if op == "call":
+            code += [Instruction("mov", "called", ("bit",)), Instruction("ret", None, ())]
+        for i, ins in enumerate(code):
+            t = ins.get("target")
+            if i != at and t is not None and t >= at:
+                code[i] = Instruction(ins.op, None, ins.src, (("target", t + 1),))
+        if op == "call":
+            code[at] = Instruction(op, None, src, (("target", len(code) - 2),))
+        candidate = replace_code(program, code)
+        if next(problems(candidate), None) is not None:
+            continue
+        try:
+            program = with_bounds(candidate)
+        except SyurmyError:
+            continue
+    return program
 
 
 def replace_code(p: Program, code: list[Instruction]) -> Program:
-    return Program(p.name, p.inputs, p.params, p.luts, p.outputs, tuple(code), p.data)
+    return Program(p.name, p.inputs, p.params, p.luts, p.outputs, tuple(code), p.data, p.rams)

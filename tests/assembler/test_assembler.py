@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from assembler import AssemblyErrors, assemble, assemble_file, disassemble
 from isa.encoding import encode
-from isa.program import Affine, Input, Lut, Output
+from isa.program import Affine, Input, Lut, Output, Ram
 from isa.types import DType, TensorType
 
 
@@ -166,3 +166,69 @@ def test_l1_bounds_are_those_that_typing_asks_for() -> None:
 def test_comments_and_braces_over_lines() -> None:
     p = assemble('.param w : i8[3] public = {1, ; one\n  2,\n\n  3} ; "three"\n.output w public\n    halt ; stop\n')
     assert p.data["w"].tolist() == [1, 2, 3]
+
+
+def test_labels_stand_alone_or_before_an_instruction() -> None:
+    p = assemble("""
+.input c : i8[] private in 0..1
+.output c private
+first: second:
+    jmp c
+c:  bnz c, first
+    repeat 2
+        bz c, next          ; a label before end: the next round
+        call routine
+    next:
+    end
+    halt
+routine: last: ret
+""")
+    targets = [ins.get("target") for ins in p.code]
+    assert targets == [1, 0, None, 5, 7, None, None, None]
+    text = disassemble(p)
+    assert "L5:\n    end\n    halt\nL7:\n    ret\n" in text
+    assert encode(assemble(text)) == encode(p)
+
+
+def test_buffers_and_rows() -> None:
+    p = assemble("""
+.input x : i16[4, 2] private
+.input i : i32[] private in 0..3
+.const N = 4
+.ram kv : i16[2*N, 2]
+.ram a : i16[N, 2] = x
+    load y, a[i]
+    store kv[i], y
+    gather z, x[i]
+    halt
+""")
+    assert p.rams == (Ram("kv", DType.I16, (8, 2)), Ram("a", DType.I16, (4, 2), "x"))
+    assert [(c.op, c.dst, c.src, c.attrs) for c in p.code[:3]] == [
+        ("load", "y", ("i",), (("buffer", "a"),)),
+        ("store", None, ("i", "y"), (("buffer", "kv"),)),
+        ("gather", "z", ("x", "i"), ()),
+    ]
+    text = disassemble(p)
+    assert ".ram kv : i16[8, 2]\n.ram a : i16[4, 2] = x\n" in text
+    assert "load y, a[i]\n    store kv[i], y\n    gather z, x[i]\n" in text
+    assert encode(assemble(text)) == encode(p)
+
+
+def test_labels_and_rows_in_macros() -> None:
+    p = assemble("""
+.macro drop(rows, c, out)
+%again:
+    load %x, rows
+    reveal %x
+    bz c, out
+    bnz c, %again
+.endmacro
+.input c : i8[] private in 0..1
+.ram a : i16[2]
+    drop a[c], c, done
+    drop a[c], c, done
+done:
+    halt
+""")
+    assert [ins.get("target") for ins in p.code if ins.op in ("bz", "bnz")] == [8, 0, 8, 4]
+    assert [ins.dst for ins in p.code if ins.op == "load"] == ["drop.1.x", "drop.2.x"]

@@ -6,6 +6,7 @@ and equations hold. An accepted forgery is harmless only if it is the honest wit
 - ``pin_mutation``: one entry changed, by small and large steps and to random field elements; also with the helper
   columns computed anew from the changed values; also so that a looked-up expression gets another table value.
 - ``pin_solved_pairs``: two entries changed so that an equation, or a looked-up expression, keeps its value.
+- ``Forger.exchanges``: two entries exchanged in all columns of an instruction at once.
 - ``pin_deletion``: every lookup and equation must be the only one that stops some forgery.
 
 Each returns a list of complaints, empty if all is well.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ import numpy as np
 from isa import graph as g
 from isa.errors import SyurmyError
 from isa.program import Lut, Program
-from tests.isa.graph_eval import Array, Evaluated, Operand, check, op_program
+from tests.isa.graph_eval import Array, Evaluated, Operand, check, leaves, op_program
 
 P = 2**64 - 2**32 + 1
 Field = Any  # object array of integers in [0, P)
@@ -63,11 +65,29 @@ def _spread(x: Field, own: tuple[int, ...], labels: list[int]) -> Field:
     return np.transpose(x, order).reshape([dims.get(label, 1) for label in labels])
 
 
+@dataclass(frozen=True)
+class Space:
+    """All tuples of one space, which must cancel."""
+
+    tuples: tuple[g.Tuples, ...]
+
+    @property
+    def origin(self) -> int:
+        return min((t.origin for t in self.tuples if t.origin >= 0), default=-1)
+
+    @property
+    def label(self) -> str:
+        return f"tuples of {self.tuples[0].space}"
+
+
+Constraint = g.Equation | g.Lookup | Space
+
+
 @dataclass
 class Forgery:
     name: str
     columns: dict[g.Committed, Field]
-    failed: frozenset[int] = frozenset()  # numbers of constraints: equations first, then lookups
+    failed: frozenset[int] = frozenset()  # numbers of constraints: equations first, then lookups, then spaces of tuples
 
 
 @dataclass
@@ -84,7 +104,8 @@ class Forger:
         self.honest = check(self.program, self.inputs)
         self.rng = np.random.default_rng(self.seed)
         self.system = self.honest.system
-        self.constraints: list[g.Equation | g.Lookup] = [*self.system.equations, *self.system.lookups]
+        spaces = [Space(tuple(t for t in self.system.tuples if t.space == s)) for s in self.system.spaces]
+        self.constraints: list[Constraint] = [*self.system.equations, *self.system.lookups, *spaces]
         self.base: dict[g.Node, Field] = {n: to_field(v) for n, v in self.honest.nodes.items()}
         self._depends: dict[g.Node, frozenset[g.Committed]] = {}
         self._rows: dict[int, set[tuple[int, ...]]] = {}
@@ -119,10 +140,22 @@ class Forger:
         )
 
     @staticmethod
-    def expressions(c: g.Equation | g.Lookup) -> tuple[g.Node, ...]:
+    def expressions(c: Constraint) -> tuple[g.Node, ...]:
+        if isinstance(c, Space):
+            nodes = (m for t in c.tuples for m in (*t.members, t.multiplicity))
+            return tuple(dict.fromkeys(m for m in nodes if m is not None))
         return (c.expression,) if isinstance(c, g.Equation) else c.members
 
-    def holds(self, c: g.Equation | g.Lookup, changed: dict[g.Node, Field]) -> bool:
+    def cancel(self, space: Space, changed: dict[g.Node, Field]) -> bool:
+        net: dict[tuple[tuple[int, ...], ...], int] = {}
+        for t in space.tuples:
+            for leaf, weight in leaves(t, lambda n: self.value(n, changed)):
+                net[leaf] = net.get(leaf, 0) + weight
+        return all(x % P == 0 for x in net.values())
+
+    def holds(self, c: Constraint, changed: dict[g.Node, Field]) -> bool:
+        if isinstance(c, Space):
+            return self.cancel(c, changed)
         values = [self.value(e, changed).reshape(-1) for e in self.expressions(c)]
         if isinstance(c, g.Equation):
             return not values[0].any()
@@ -144,8 +177,11 @@ class Forger:
                     out[c] = new
             elif c.hint is not None:
                 changed: dict[g.Node, Field] = dict(out)
-                with np.errstate(all="ignore"):
-                    new = to_field(np.asarray(c.hint(lambda n, ch=changed: centred(self.value(n, ch)))))
+                try:
+                    with np.errstate(all="ignore"):
+                        new = to_field(np.asarray(c.hint(lambda n, ch=changed: centred(self.value(n, ch)))))
+                except IndexError:  # a row that does not exist
+                    continue
                 if (new != self.base[c]).any():
                     out[c] = new
         return out
@@ -262,6 +298,22 @@ class Forger:
                 if len(full) > len(both):
                     yield Forgery(f"{name}, helpers anew", full)
 
+    def exchanges(self) -> Iterator[Forgery]:
+        """Two entries exchanged, in all columns of one instruction and shape alike."""
+        groups: dict[tuple[int, tuple[int, ...]], list[g.Committed]] = {}
+        for c in self.system.columns:
+            if c.origin >= 0:
+                groups.setdefault((c.origin, c.shape), []).append(c)
+        for (origin, _), columns in groups.items():
+            for i, j in combinations(self.places(columns[0]), 2):
+                changed = {}
+                for c in columns:
+                    changed[c] = self.base[c].copy()
+                    flat = changed[c].reshape(-1)
+                    flat[i], flat[j] = flat[j], flat[i]
+                if any((changed[c] != self.base[c]).any() for c in columns):
+                    yield Forgery(f"entries {i} and {j} of instruction {origin} exchanged", changed)
+
     # ---- judgement -----------------------------------------------------------------------------------------------
 
     def harmless(self, f: Forgery) -> bool:
@@ -286,7 +338,7 @@ class Forger:
         """Constraints of instructions that are never the only one to stop a forgery. (The range of an input is left
         out: what reads it may imply it.)"""
         left = {i for i, c in enumerate(self.constraints) if c.origin >= 0}
-        for source in (self.mutations, self.solved_pairs):
+        for source in (self.mutations, self.solved_pairs, self.exchanges):
             for f in source():
                 failed = self.failed(f.columns)
                 if len(failed) == 1 and failed <= left and not self.harmless(f):
@@ -319,6 +371,7 @@ def pins(program: Program, inputs: Mapping[str, Array], **options: Any) -> dict[
     found = {
         "mutation": forger.accepted(forger.mutations()),
         "solved pair": forger.accepted(forger.solved_pairs()),
+        "exchange": forger.accepted(forger.exchanges()),
         "deletion": forger.useless(),
     }
     return {kind: complaints for kind, complaints in found.items() if complaints}

@@ -7,7 +7,8 @@ committed or public param). ``Evaluated.violations`` takes other column values t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ import numpy.typing as npt
 import isa.ops  # noqa: F401  (fills the registry)
 from isa import graph as g
 from isa.builder import ConstraintSystem, build
-from isa.dataflow import infer_types, walk
+from isa.control import walk
+from isa.inference import infer_types
 from isa.instruction import REGISTRY, Call
 from isa.program import I64, Input, Instruction, Lut, Output, Param, Program
 from isa.trace import Trace
@@ -162,6 +164,20 @@ class _Evaluator:
         return trace.stacked(node.origin)
 
 
+def leaves(t: g.Tuples, value: Callable[[g.Node], Any]) -> Iterator[tuple[tuple[tuple[int, ...], ...], int]]:
+    """Tuples with their weights. Rows stand for themselves, not for fingerprints; trailing zeros do not count, as in
+    those."""
+    n = math.prod(t.shape)
+
+    def rows(m: g.Node | None) -> list[tuple[int, ...]]:
+        values = [[]] * n if m is None else value(m).reshape(n, -1).tolist()
+        return [tuple(row[: max((i + 1 for i, v in enumerate(row) if v), default=0)]) for row in values]
+
+    counted = t.multiplicity is not None
+    weights = [-x for x in value(t.multiplicity).reshape(-1).tolist()] if counted else [t.sign] * n
+    yield from zip(zip(*map(rows, t.members), strict=True), weights, strict=True)
+
+
 def _violations(system: ConstraintSystem, value: _Evaluator) -> list[str]:
     out = []
     for e in system.equations:
@@ -176,6 +192,14 @@ def _violations(system: ConstraintSystem, value: _Evaluator) -> list[str]:
             ok = set(zip(*(m.tolist() for m in members), strict=True)) <= rows
         if not ok:
             out.append(f"lookup {lk.label} of instruction {lk.origin} in {lk.table.name}")
+    for space in system.spaces:
+        net: Counter[Any] = Counter()
+        for t in system.tuples:
+            if t.space == space:
+                for leaf, weight in leaves(t, value):
+                    net[leaf] += weight
+        if any(net.values()):
+            out.append(f"tuples of {space}")
     return out
 
 

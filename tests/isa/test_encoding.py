@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from assembler import assemble
 from isa.encoding import MAGIC, decode, digest, encode
 from isa.errors import InputError
-from isa.program import Instruction, Program
+from isa.program import Instruction, Program, Ram
 
 SOURCE = """
 .program net.v2
@@ -199,3 +199,81 @@ def test_programs_that_no_bytes_stand_for() -> None:
         with pytest.raises(InputError) as e:
             encode(Program(p.name, p.inputs, p.params, p.luts, p.outputs, code, data))
         assert e.value.code == "I120"
+
+
+JUMPS = """
+.input x : i16[3] private
+.input c : i8[] private in 0..1
+.ram kv : i16[4, 3]
+.ram a : i16[3] = x
+    repeat 2
+again:
+        load y, a[c]
+        bnz c, again
+        bz c, next
+next:
+    end
+    call f
+    halt
+f:
+    store kv[c], x
+    ret
+"""
+
+
+def test_jumps_and_buffers_keep_their_form() -> None:
+    p = assemble(JUMPS)
+    data = encode(p)
+    assert (decode(data).code, decode(data).rams) == (p.code, p.rams)
+    assert blake3(data).hexdigest()[:32] == "4bc4f548708b745a70333fa44e7d8ce6"
+    changes = [("bnz c, again", "bnz c, next"), ("bz c, next", "bnz c, next"), ("i16[4, 3]", "i16[5, 3]"), ("= x", ""),
+               ("kv", "vk"), ("i16[4", "i32[4"), ("y, a", "y, kv"), ("repeat 2\n", "repeat 2\n label:")]  # fmt: skip
+    others = [encode(assemble(JUMPS.replace(a, b))) for a, b in changes]
+    assert others.pop() == data  # a label that nothing leads to
+    assert len({*others, data}) == len(changes)
+    for i in range(len(data)):
+        for value in {data[i] ^ 1, data[i] ^ 0x80, 0, 255, (data[i] + 1) % 256} - {data[i]}:
+            changed = data[:i] + bytes([value]) + data[i + 1 :]
+            with contextlib.suppress(InputError):
+                assert encode(decode(changed)) == changed
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ([("jmp", 7)], "jmp leads to instruction 7"),
+        ([("repeat", 2), ("jmp", 3), ("end", None)], "jmp enters or leaves"),
+        ([("jmp", 2), ("repeat", 2), ("end", None)], "jmp enters or leaves"),
+        ([("repeat", 2), ("jmp", 0), ("end", None)], "jmp enters or leaves"),
+        ([("call", 2), ("repeat", 2), ("end", None)], "begins inside a repeat"),
+        ([("repeat", 2), ("ret", None), ("end", None)], "ret inside a block"),
+        ([("halt", None)], "halt is not the last"),
+    ],
+)
+def test_ill_formed_jumps_are_refused(code: list[tuple[str, int | None]], message: str) -> None:
+    names = {"jmp": "target", "call": "target", "repeat": "count"}
+    assert message in ill_formed(
+        *(Instruction(op, None, (), ((names[op], v),) if op in names else ()) for op, v in code)
+    )
+
+
+def test_ill_formed_buffers_are_refused() -> None:
+    p = program()
+    x = p.inputs[0]
+    ram = Ram("m", x.type.dtype, x.type.shape, x.name)
+    for bad, message in [
+        (Ram("x", x.type.dtype, (2,)), "declared twice"),
+        (Ram("m", x.type.dtype, ()), "has no axis"),
+        (Ram("m", x.type.dtype, (2, 0)), "every length"),
+        (Ram("m", x.type.dtype, (9,), x.name), "cannot fill"),
+        (Ram("m", x.type.dtype, x.type.shape, "nothing"), "is no input or param"),
+        (Ram("a b", x.type.dtype, (2,)), "cannot be a name"),
+    ]:
+        assert message in ill_formed(rams=(bad,))
+    load = Instruction("load", "y", (x.name,), (("buffer", "n"),))
+    assert "unknown buffer 'n'" in ill_formed(load, rams=(ram,))
+    assert "is a tensor" in ill_formed(Instruction("load", "y", (x.name,), (("buffer", x.name),)), rams=(ram,))
+    assert "is a buffer" in ill_formed(Instruction("mov", "m", (x.name,)), rams=(ram,))
+    assert "is a buffer" in ill_formed(Instruction("mov", "y", ("m",)), rams=(ram,))
+    with pytest.raises(InputError, match="empty list"):
+        decode(encode(p) + b"\x00")

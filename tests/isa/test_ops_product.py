@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from isa import graph as g
 from isa.builder import build
-from isa.dataflow import infer_types
 from isa.errors import TypeRuleError
+from isa.inference import infer_types
 from isa.ops import product
 from isa.types import DType
 from tests.isa.graph_eval import (

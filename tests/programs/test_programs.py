@@ -17,7 +17,22 @@ from programs.train import common, lenet
 from vm.machine import run
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
-NAMES = ("attention", "bitwise", "digits_mlp", "lenet", "life", "rnn")
+NAMES = (
+    "attention",
+    "bfs",
+    "binary_search",
+    "bitwise",
+    "digits_mlp",
+    "generate_text",
+    "generate_text_ram",
+    "hash_map",
+    "insertion_sort",
+    "interpreter",
+    "kmeans",
+    "lenet",
+    "life",
+    "rnn",
+)
 
 
 def data(name: str) -> dict[str, np.ndarray]:

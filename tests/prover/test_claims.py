@@ -25,7 +25,7 @@ def random_point(rng, n):
 
 
 def leaf(b, shape, rng):
-    c = Committed(*b._new(shape, (-100, 100)), ())
+    c = Committed(*b.new(shape, (-100, 100)), ())
     return c
 
 

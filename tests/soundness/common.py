@@ -28,7 +28,7 @@ from prover.verifier.verify import Statement, Verifier
 from prover.witness import NO_ROW, Witness
 from tests.isa.forgery import centred, evaluate, to_field
 
-STEPS = {"format", "statement", "lookup", "contraction", "params", "opening", "soundness"}
+STEPS = {"format", "path", "statement", "lookup", "contraction", "params", "opening", "soundness"}
 
 DOT = """
 .input x : i8[4] private

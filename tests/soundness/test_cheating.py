@@ -11,7 +11,7 @@ import pytest
 
 import syurmy
 from isa.errors import InputError
-from isa.graph import Committed, IndexMap, Node, Public
+from isa.graph import Committed, IndexMap, Lookup, Node, Public
 from isa.program import Param
 from isa.trace import Trace
 from isa.types import DType, TensorType
@@ -288,9 +288,9 @@ class Dropping(Prover):
     def leaves(self) -> tuple[U64, U64]:
         num, den = super().leaves()
         for b in self.plan.blocks:
-            if b.lookup is not None and b.lookup.label == "remainder":
+            if isinstance(b.source, Lookup) and b.source.label == "remainder":
                 true = np.zeros(b.dims, np.bool_)
-                true[tuple(slice(0, d) for d in b.lookup.members[0].shape)] = True
+                true[tuple(slice(0, d) for d in b.source.members[0].shape)] = True
                 num[b.offset : b.offset + b.size][true.reshape(-1)] = 0
         return num, den
 

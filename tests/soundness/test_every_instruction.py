@@ -18,7 +18,8 @@ import isa.ops  # noqa: F401
 import syurmy
 from isa.instruction import REGISTRY
 from prover.keys import setup
-from prover.prove import Proof, prove
+from prover.plan import Plan
+from prover.prove import Proof, Prover
 from prover.transcript import Rejected
 from prover.verifier.verify import Verifier
 from tests.soundness.forgeries import Host
@@ -30,9 +31,12 @@ HEAD = """
 .input z : i8[4] private in -8..7
 .input n : i8[4] private in 1..4
 .input bits : i8[4] private in 0..1
+.param one : i8[] public = {1}
 .param w : i8[4] committed = {1, -2, 0, 3}
 .param m : i8[4, 4] committed = {{1, 0, -1, 2}, {0, 2, 1, -1}, {3, 0, 0, 1}, {-2, 1, 1, 0}}
 .param k : i8[2, 1, 2, 2] committed = {{{{1, -1}, {2, 0}}}, {{{0, 3}, {-1, 1}}}}
+.ram buf : i8[4] = x
+.ram rows : i8[4, 4]
 .lut square : i8 -> i8 in -8..7 = {64, 49, 36, 25, 16, 9, 4, 1, 0, 1, 4, 9, 16, 25, 36, 49}
 """
 X, Z = np.array([-7, 3, 7, 0]), np.array([4, 3, -8, 0])
@@ -132,6 +136,25 @@ CASES = {
     "or": Case("or y, x, z", lambda: X | Z, NEGATED + "or s, v, bits", "bits"),
     "xor": Case("xor y, x, z", lambda: X ^ Z, NEGATED + "xor s, v, bits", "bits"),
     "not": Case("not y, x", lambda: ~X, "not v, s; max s, v, z"),
+    "load": Case("addi i, n, -1; load y, buf[i]", lambda: X[N - 1],
+                 "load h, buf[t]; add u, s, h; rescale s, u, 1, i8; addi i, n, -1; store buf[i], s"),
+    "store": Case("addi i, n, -1; store buf[i], z; flip i, i, 0; load y, buf[i]; broadcast i, one, (4); "
+                  "store rows[i], m; load v, rows[one]; add y, y, v", lambda: Z[::-1] + M[-1],
+                  "addi i, n, -1; load v, buf[i]; store buf[i], s; add u, v, z; " + NARROW),
+    "gather": Case("addi i, n, -1; gather y, m[i]", lambda: M[N - 1],
+                   "clamp i, s, 0, 3; gather y, s[i]; gather v, z[i]; sub y, y, v; " + BACK),
+    "sort": Case("sort y, x; sort v, bits, descending=true; add y, y, v", lambda: np.sort(X) + np.sort(BITS)[::-1],
+                 "sort v, s; sub u, v, z; " + NARROW),
+    "argsort": Case("argsort y, z, descending=true; argsort v, bits; muli v, v, 10; add y, y, v",
+                    lambda: np.array([0, 31, 13, 22]), "argsort y, s; " + BACK),
+    "topk": Case("topk y, z, 2", lambda: [4, 3], "topk y, s, 2; concat y, y, y, axis=0; sub u, y, z; " + NARROW),
+    "bz": Case("mov y, x; slice b, bits, axis=0, len=1; bz b, over; mov y, z; over:; add y, y, w", lambda: X + W,
+               "slice h, s, axis=0, start=t, len=1; lt b, h, one; bz b, up; sub u, z, s; jmp on; up:; add u, s, z; "
+               "on:; " + NARROW),
+    "bnz": Case("mov y, x; slice b, bits, axis=0, start=1, len=1; bnz b, over; mov y, z; over:; add y, y, w",
+                lambda: X + W,
+                "slice h, s, axis=0, start=t, len=1; lt b, h, one; bnz b, up; sub u, z, s; jmp on; up:; add u, s, z; "
+                "on:; " + NARROW),
     "assert": Case("le c, x, x; assert c; mov y, c", lambda: [1] * 4,
                    "le c, s, s; assert c; add u, s, c; cast s, u, i8"),
     "reveal": Case("add y, x, z; reveal x; reveal y", lambda: X + Z, "add u, s, z; cast s, u, i8; reveal s"),
@@ -149,10 +172,10 @@ def program_text(case: Case, rounds: int | None = None) -> str:
     return HEAD + "\n".join(line.strip() for line in lines)
 
 
-def outputs_begin(proof: Proof, verifier: Verifier) -> int:
+def outputs_begin(proof: Proof, plan: Plan) -> int:
     """Offset in the proof of the first entry of the outputs (8 bytes each); reveals come before them."""
     (at,) = (o for name, o, _ in proof.fields if name == "statement")
-    return at + 8 * sum(n.size for n in verifier.plan.system.publics if n.source != "output")
+    return at + 8 * sum(n.size for n in plan.system.publics if n.source != "output")
 
 
 def prove_and_verify(text: str) -> dict[str, Any]:
@@ -161,7 +184,8 @@ def prove_and_verify(text: str) -> dict[str, Any]:
     trace = syurmy.run(program, GIVEN)
     assert syurmy.check(program, trace) == []
     key = setup(program)
-    proof = prove(key, trace)
+    prover = Prover(key, trace)
+    proof = prover.run()
     verifier = Verifier(key.verifying_key)
     statement = verifier.verify(proof.data)
     assert statement.outputs.keys() == trace.outputs.keys()
@@ -169,8 +193,8 @@ def prove_and_verify(text: str) -> dict[str, Any]:
         assert np.array_equal(statement.outputs[name], value), name
     for i, value in statement.reveals:
         assert np.array_equal(value, trace.stacked(i))
-    offset = outputs_begin(proof, verifier)
-    for node in verifier.plan.system.publics:
+    offset = outputs_begin(proof, prover.plan)
+    for node in prover.plan.system.publics:
         if node.source == "output":
             refuse_changed(verifier, proof.data, offset, node.size, node.interval)
             offset += 8 * node.size

@@ -15,7 +15,7 @@ import pytest
 from prover.commitment import Commitment, commit, commit_params, stored_matrix
 from prover.field import U64, P
 from prover.keys import ProvingKey, params_matrix, setup
-from prover.protocol import absorb_statement, encode_statement
+from prover.protocol import absorb_statement, encode_path, encode_statement
 from prover.prove import Prover
 from tests.soundness import common as c
 
@@ -60,6 +60,9 @@ class Garbage(Prover):
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key
         self.sender.raw("key digest", vk.digest())
+        path = encode_path(self.plan.system.flow.path)
+        self.sender.raw("path length", len(path).to_bytes(4, "little"))
+        self.sender.raw("path", path)
         self.sender.raw("statement", encode_statement(self.plan, self.witness))
         absorb_statement(self.transcript, self.plan, vk)
         return commitment, self.flat

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isa.graph import Table
 from prover import reduction as red
 from prover.contraction import all_contractions
 from prover.field import U64, ZERO, Ext, P
@@ -56,7 +57,7 @@ def multiplicities_after_alpha() -> bytes:
     fractions = [Ext(int(n)) * Ext(int(a), int(b)).inverse() for n, a, b in zip(num, *den, strict=True)]
     plan = keys(c.RESCALE).plan
     missing = sum(fractions, ZERO) - plan.padding * seen["alpha"].inverse()
-    table = next(b for b in plan.blocks if b.lookup is None and b.size > 1)
+    table = next(b for b in plan.blocks if isinstance(b.source, Table) and b.size > 1)
     u, v = (Ext(int(den[0, table.offset + i]), int(den[1, table.offset + i])).inverse() for i in (0, 1))
     determinant = pow(u.a * v.b - u.b * v.a, -1, P)
     more = [
@@ -67,7 +68,7 @@ def multiplicities_after_alpha() -> bytes:
     class Second(Prover):
         def column_values(self) -> Any:
             values = super().column_values()
-            row = values[self.plan.multiplicities[table.table]]
+            row = values[table.multiplicity]
             for i in (0, 1):
                 row[0, i] = (int(row[0, i]) + more[i]) % P
             return values

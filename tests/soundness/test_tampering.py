@@ -15,6 +15,7 @@ from prover.keys import VerifyingKey
 from prover.transcript import Rejected
 from prover.verifier.verify import Verifier
 from tests.soundness import common as c
+from tests.soundness import test_memory as memory
 
 SOURCES = {
     "params": c.DENSE,
@@ -25,8 +26,12 @@ SOURCES = {
     "argmax": c.ARGMAX,
     "no lookups": c.ADD,
     "sum of a param": c.SUM_PARAM,
+    "ram": memory.RAM,
+    "branches": memory.LOOP,
+    "sort": memory.SORT,
 }
-BYTES = {"magic", "witness root", "key digest", "statement", "witness path", "params path"}  # all else: elements of F
+c.INPUTS.update(memory.INPUTS)
+BYTES = {"magic", "witness root", "key digest", "path length", "path", "statement", "witness path", "params path"}
 
 
 def must_reject(source: str, proof: bytes, step: str | None = None) -> None:
@@ -76,7 +81,7 @@ def test_bits(name):
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_elements(name):
-    """An element plus one; an element that is not canonical, be it the same one plus p."""
+    """Of what is not bytes: an element plus one; an element that is not canonical, be it the same one plus p."""
     source, rng = SOURCES[name], random.Random(name)
     data = c.honest(source).data
     for label, offset, length in sampled(source):

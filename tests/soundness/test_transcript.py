@@ -14,13 +14,21 @@ import pytest
 from prover.prove import Prover
 from prover.verifier import verify as verifier
 from tests.soundness import common as c
+from tests.soundness import test_memory as memory
 
 GOLDEN = Path(__file__).with_name("transcript_inventory.txt")
-LOGGED = {"params, lookups and contractions": c.DENSE, "no lookups": c.ADD_WIDE, "a reduction of params": c.SUM_PARAM}
+LOGGED = {
+    "params, lookups and contractions": c.DENSE,
+    "no lookups": c.ADD_WIDE,
+    "a reduction of params": c.SUM_PARAM,
+    "memory": memory.RAM,
+}
 EVERY = [
     *(c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.DOT, c.TWO_DOTS, c.MUL_PRIVATE),
     *(c.RESCALE, c.SELECT, c.ARGMAX, c.LOOP, c.LUT, c.ADD, c.ADD_WIDE),
+    *(memory.RAM, memory.GATHER, memory.SORT),
 ]
+c.INPUTS.update(memory.INPUTS)
 
 Log = list[tuple[str, str, int]]
 
@@ -68,10 +76,11 @@ def test_every_message_is_absorbed(source):
 
 
 # A challenge, and what must have been absorbed (all of it, where messages repeat) before the first one is drawn.
-STATEMENT = ("protocol", "witness root", "key digest", "statement", "program", "trace cells")
+STATEMENT = ("protocol", "witness root", "key digest", "path length", "path", "statement", "program", "trace cells")
 OBLIGATIONS: dict[str, tuple[str, ...]] = {
     "alpha": STATEMENT,
     "beta": STATEMENT,
+    "fingerprint point": STATEMENT,
     "lookup lambda": ("lookup root",),
     "equation point": STATEMENT,
     "gamma": ("lookup root", "lookup round", "lookup values"),
@@ -96,7 +105,8 @@ ROUNDS = {
 }
 BEFORE = [
     ("alpha", "beta"),
-    ("beta", "lookup lambda"),
+    ("beta", "fingerprint point"),
+    ("fingerprint point", "lookup lambda"),
     ("lookup merge", "equation point"),
     ("lookup merge", "gamma"),
     ("equation point", "gamma"),

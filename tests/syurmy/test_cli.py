@@ -40,6 +40,8 @@ Y = (H + 1) >> 1
 JSON_KEYS = {
     "outputs",
     "steps",
+    "batch",
+    "branches",
     "leaves",
     "columns",
     "committed_entries",
@@ -402,3 +404,97 @@ def test_a_process_verifies_and_an_interrupted_one_is_silent(proven: Path) -> No
     assert (process.returncode, out) == (130, "")
     assert err == "error[X130]: interrupted; nothing was written\n"
     assert written(proven) == before
+
+
+# ---- branches and batches ----------------------------------------------------------------------------------------
+
+LOOP = """\
+.program  sum
+.input    n : i8[] public in 0..9
+.input    x : i16[10] private
+.param    zero : i32[] public = {0}
+.output   s   public
+.ram      a : i16[10] = x
+    mov     s, zero
+    mov     i, zero
+next:
+    lt      more, i, n
+    bz      more, done
+    load    v, a[i]
+    add     s, s, v
+    cast    s, s, i32
+    addi    i, i, 1
+    cast    i, i, i32
+    jmp     next
+done:
+    halt
+"""
+XS = np.arange(30).reshape(3, 10) - 7
+NS = np.array([4, 0, 9])
+SUMS = [int(x[:n].sum()) for x, n in zip(XS, NS, strict=True)]
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Path:
+    (tmp_path / "sum.tasm").write_text(LOOP)
+    np.savez(tmp_path / "sum.inputs.npz", x=XS, n=NS)
+    (tmp_path / "x.txt").write_text(" ".join(map(str, XS.ravel())))
+    (tmp_path / "n.json").write_text(json.dumps(NS.tolist()))
+    return tmp_path
+
+
+def test_a_batch_is_proven_and_printed(loop: Path) -> None:
+    result = vm("run", loop / "sum.tasm", "--batch", "--prove", "--json")
+    assert result.exit_code == 0, result.stderr
+    value = json.loads(result.stdout)
+    branches = int(NS.sum()) + len(NS)
+    assert (value["batch"], value["branches"], value["outputs"]) == (3, branches, {"s": SUMS})
+    result = vm("verify", loop / "sum.vk", loop / "sum.proof", "--json")
+    value = json.loads(result.stdout)
+    assert (value["batch"], value["branches"], value["outputs"]) == (3, branches, {"s": SUMS})
+    assert value["inputs"] == {"n": NS.tolist()}
+    printed = vm("verify", loop / "sum.vk", loop / "sum.proof").stdout
+    assert f"outputs=[{','.join(map(str, SUMS))}]" in "".join(printed.split())
+    assert "batch of 3 inputs" in printed
+    assert f"path: {branches} branches" in printed
+    printed = vm("run", loop / "sum.tasm", "--batch", "--prove").stdout
+    assert f"{branches} (their bits are public)" in printed
+    assert "3 inputs" in printed
+
+
+def test_a_batch_from_text_and_json(loop: Path) -> None:
+    files = ["--input", f"x={loop / 'x.txt'}", "--input", f"n={loop / 'n.json'}"]
+    result = vm("run", loop / "sum.tasm", "--batch", *files, "--json")
+    assert json.loads(result.stdout)["outputs"] == {"s": SUMS}
+    result = vm("check", loop / "sum.tasm", "--batch", *files)
+    assert (result.exit_code, result.stdout[:22]) == (0, "every constraint holds")
+
+
+def test_several_inputs_without_batch_are_explained(loop: Path) -> None:
+    result = vm("run", loop / "sum.tasm")
+    assert result.exit_code == 2
+    assert "--batch" in result.stderr
+
+
+def test_the_step_limit_of_run_and_check(loop: Path) -> None:
+    for command in ("run", "check"):
+        result = vm(command, loop / "sum.tasm", "--batch", "--max-steps", 50)
+        assert result.exit_code == 1
+        assert "error[T101]: the program takes more than 50 steps" in result.stderr
+        assert "in input 1 of the batch" in result.stderr or "in input 2 of the batch" in result.stderr
+
+
+def test_info_of_a_program_whose_path_is_open(loop: Path) -> None:
+    value = json.loads(vm("info", loop / "sum.tasm", "--json").stdout)
+    assert (value["branches"], value["columns"]) == (1, None)
+    assert value["buffers"] == [{"name": "a", "type": "i16[10]", "contents": "x"}]
+    printed = vm("info", loop / "sum.tasm").stdout
+    assert "buffer  a i16[10] x\n" in printed
+    assert "depends on the path" in printed
+
+
+def test_batch_in_the_library(loop: Path) -> None:
+    program = syurmy.load(loop / "sum.tasm")
+    trace = syurmy.run(program, {"x": XS, "n": NS}, batch=True)
+    assert trace.outputs["s"].tolist() == SUMS
+    assert syurmy.check(program, trace) == []

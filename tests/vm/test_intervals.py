@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.dataflow import infer_types
 from isa.errors import Trap, TypeRuleError
+from isa.inference import infer_types
 from isa.instruction import REGISTRY, AttrSpec, Call, Op
-from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program
+from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program, Ram
 from isa.types import DType, TensorType
 from vm import Executed, Trapped, run
 from vm.events import Event
@@ -21,6 +21,7 @@ PROGRAMS = 600
 LENGTH = 12
 SHAPES: list[tuple[int, ...]] = [(), (3,), (2, 3), (3, 2), (3, 3), (1, 3), (2, 1, 3), (1, 2, 4, 4), (2, 2, 2, 2)]
 LUTS = (Lut("t8", DType.I8, DType.I16, -128, tuple(x * x - 9 for x in range(-128, 128))),)
+RAMS = (Ram("m1", DType.I16, (3,)), Ram("m2", DType.I64, (2, 3)))
 SPECS = ("ij,jk->ik", "ij->ji", "ij->", "i,i->i", "ij->i", "abij,abij->ab", "i,ij->j")
 DTYPES = list(DType)
 
@@ -33,6 +34,7 @@ class Generator:
         self.types: dict[str, TensorType] = {}
         self.code: list[Instruction] = []
         self.luts = {t.name: t for t in LUTS}
+        self.rams = {r.name: r for r in RAMS}
         self.inputs = [Input(f"x{i}", self.type(), False) for i in range(4)]
         values = self.rng.integers(-(2**15), 2**15, self.pick([s for s in SHAPES if s]))
         bounds = TensorType(DType.I16, values.shape, int(values.min()), int(values.max()))
@@ -72,7 +74,7 @@ class Generator:
     def built(self, code: Sequence[Instruction]) -> Program:
         last = next((i.dst for i in reversed(code) if i.dst), None)
         outputs = (Output(last, True),) if last else ()
-        return Program("random", tuple(self.inputs), (self.param,), LUTS, outputs, tuple(code), self.data)
+        return Program("random", tuple(self.inputs), (self.param,), LUTS, outputs, tuple(code), self.data, RAMS)
 
     def with_loop(self) -> list[Instruction]:
         start = int(self.rng.integers(LENGTH))
@@ -90,14 +92,14 @@ class Generator:
         return Instruction(ins.op, ins.dst, src, attrs)
 
     def grow(self) -> None:
-        op = self.pick([o for o in REGISTRY.values() if not o.control])
+        op = self.pick([o for o in REGISTRY.values() if not (o.control or o.branch)])
         for _ in range(20):
             names = [self.pick(list(self.types)) for _ in range(len(op.sources) + op.reads_dst)]
             if op.reads_dst and not names[0].startswith("r"):
                 continue
             ins = Instruction(op.name, None, tuple(names), self.attributes(op, [self.types[n] for n in names]))
             try:
-                new = op.infer(Call(ins, self.luts), [self.types[n] for n in names])
+                new = op.infer(Call(ins, self.luts, rams=self.rams), [self.types[n] for n in names])
             except TypeRuleError:
                 continue
             dst = names[0] if op.reads_dst else f"r{self.rng.integers(6)}" if op.has_dst else None
@@ -126,6 +128,8 @@ class Generator:
             return self.pick(LUTS).name
         if spec.kind == "str":
             return self.pick(SPECS)
+        if spec.kind == "ram":
+            return self.pick(RAMS).name
         if spec.kind == "ints":
             if spec.name in ("axes", "axis"):
                 return axes
@@ -165,7 +169,7 @@ def test_random_programs_stay_inside_their_intervals() -> None:
                 pass
             except (AssertionError, RuntimeWarning) as e:
                 raise AssertionError(f"seed {seed}: {e}\n{program.code}") from e
-    unseen = {name for name, op in REGISTRY.items() if not op.control} - set(executed)
+    unseen = {name for name, op in REGISTRY.items() if not (op.control or op.branch)} - set(executed)
     assert not unseen, f"never executed: {unseen}"
     assert finished > PROGRAMS // 4
     assert loops > PROGRAMS // 4

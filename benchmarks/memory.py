@@ -1,0 +1,160 @@
+"""RAM, long scalar runs, decoding and batches: ``python -m benchmarks.memory [--quick]``.
+
+Prints markdown tables and keeps the raw numbers in ``benchmarks/results/DATE-memory.json``. Every proof is verified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from assembler import assemble, assemble_file
+from benchmarks import report
+from benchmarks.measure import RESULTS, machine, median, peak_mb
+from isa.program import Program
+from prover.keys import setup
+from prover.prove import prove
+from prover.verifier.verify import Verifier
+from vm import run, run_batch
+
+PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+Inputs = Mapping[str, npt.NDArray[np.int64]]
+
+ACCESSES = """
+.program accesses
+.ram m : i16[1024, 8]
+.input i : i16[{n}] private in 0..1023
+.input v : i16[{n}, 8] private
+.output y public
+    store m[i], v
+    load  r, m[i]
+    sum   y, r, axes=(0,)
+    halt
+"""
+
+SCALAR = """
+.program scalar
+.input a    : i32[] private in 1..1000
+.input last : i32[] public
+.output x public
+    mov  x, a
+    muli i, a, 0
+    cast i, i, i32
+again:
+    muli x, x, 1103
+    addi x, x, 12345
+    addi z, a, 65535
+    mod  x, x, z
+    cast x, x, i32
+    addi i, i, 1
+    cast i, i, i32
+    lt   more, i, last
+    bnz  more, again
+    halt
+"""
+
+
+def measure(program: Program, inputs: Inputs, runs: int, batch: bool = False) -> dict[str, Any]:
+    """Seconds, bytes and sizes of one proof; the median of ``runs`` after one that does not count."""
+    execute = run_batch if batch else run
+    trace = execute(program, inputs)
+    pk = setup(program)
+    proof = prove(pk, trace)
+    verifier = Verifier(pk.verifying_key)
+    statement = verifier.verify(proof.data)
+    if any((statement.outputs[name] != trace.outputs[name]).any() for name in statement.outputs):
+        raise AssertionError("the proof states other outputs than the run has")
+    r = proof.report
+    return {
+        "execute": median(lambda: execute(program, inputs), runs),
+        "prove": median(lambda: prove(pk, trace), runs),
+        "verify": median(lambda: verifier.verify(proof.data), runs),
+        "bytes": len(proof.data),
+        "steps": r.steps,
+        "leaves": r.leaves,
+        "committed": r.committed_entries,
+        "bits": r.soundness_bits,
+        "peak_mb": peak_mb(),
+    }
+
+
+def accesses(log: int, runs: int) -> dict[str, Any]:
+    n = 2 ** (log - 1)  # as many stores as loads
+    rng = np.random.default_rng(log)
+    inputs = {"i": rng.integers(0, 1024, n), "v": rng.integers(-1000, 1000, (n, 8))}
+    return {"accesses": 2 * n, **measure(assemble(ACCESSES.format(n=n)), inputs, runs)}
+
+
+def scalar(rounds: int, runs: int) -> dict[str, Any]:
+    return measure(assemble(SCALAR), {"a": np.array(77), "last": np.array(rounds)}, runs)
+
+
+def program(name: str, runs: int) -> dict[str, Any]:
+    with np.load(PROGRAMS / f"{name}.inputs.npz") as file:
+        inputs = dict(file)
+    return measure(assemble_file(PROGRAMS / f"{name}.tasm"), inputs, runs)
+
+
+def lenet(batch: int, runs: int) -> dict[str, Any]:
+    with np.load(PROGRAMS / "lenet.inputs.npz") as file:
+        inputs = {name: np.stack([x] * batch) if batch > 1 else x for name, x in file.items()}
+    return {"batch": batch, **measure(assemble_file(PROGRAMS / "lenet.tasm"), inputs, runs, batch > 1)}
+
+
+def _table(first: str, rows: list[tuple[str, dict[str, Any], str]]) -> str:
+    head = [first, "steps", "leaves", "prove", "verify", "proof", "execute", ""]
+    cells = [
+        (
+            name,
+            f"{r['steps']:,}",
+            f"{r['leaves']:,}",
+            report.duration(r["prove"]),
+            report.duration(r["verify"]),
+            report.size(r["bytes"]),
+            report.duration(r["execute"]),
+            note,
+        )
+        for name, r, note in rows
+    ]
+    return report.table(head, cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    runs = 1 if quick else 3
+    logs = [10, 12] if quick else [10, 12, 14, 16, 18]
+    result: dict[str, Any] = {"machine": machine(), "quick": quick}
+    result["accesses"] = [accesses(log, runs) for log in logs]
+    result["scalar"] = [scalar(n, runs) for n in ([100] if quick else [112, 1111])]
+    names = ["generate_text", "generate_text_ram"]
+    result["programs"] = {} if quick else {name: program(name, runs) for name in names}
+    result["lenet"] = [lenet(b, runs) for b in ([1, 2] if quick else [1, 8, 64])]
+    base = result["accesses"][0]
+    rows = []
+    for r in result["accesses"]:
+        more = max(1, r["accesses"] - base["accesses"])
+        per = (r["prove"] - base["prove"]) / more * 1e6 if r is not base else r["prove"] / r["accesses"] * 1e6
+        rows.append((f"{r['accesses']:,} accesses of 8-wide rows", r, f"{per:.1f} us per access"))
+    rows += [(f"scalar loop, {r['steps']:,} steps", r, "") for r in result["scalar"]]
+    rows += [(name, r, "") for name, r in result["programs"].items()]
+    for r in result["lenet"]:
+        per = f"prove {report.duration(r['prove'] / r['batch'])}, {report.size(r['bytes'] / r['batch'])} an inference"
+        rows.append((f"LeNet-5, batch {r['batch']}", r, per))
+    print(report.machine(result["machine"]))
+    print(_table("program", rows))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    target = RESULTS / f"{time.strftime('%Y-%m-%d')}-memory{'-quick' * quick}.json"
+    target.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The executed path: blocks, branches, routines, and the step limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from isa.errors import AssemblyError, ConstraintError
+from isa.instruction import REGISTRY
+from isa.program import Instruction, Program
+
+DEFAULT_MAX_STEPS = 1_000_000
+
+
+class StepLimit(ConstraintError):
+    """The path is longer than the step limit."""
+
+    code = "T101"
+
+
+def matching_ends(code: tuple[Instruction, ...]) -> dict[int, int]:
+    """For every ``repeat`` the index of its ``end`` and back; ``AssemblyError`` if they do not pair."""
+    pairs: dict[int, int] = {}
+    stack: list[int] = []
+    for i, ins in enumerate(code):
+        if ins.op == "repeat":
+            stack.append(i)
+        elif ins.op == "end":
+            if not stack:
+                raise AssemblyError("end without repeat", code="A130", span=ins.span)
+            j = stack.pop()
+            pairs[i], pairs[j] = j, i
+    if stack:
+        raise AssemblyError("repeat without end", code="A131", span=code[stack[-1]].span)
+    return pairs
+
+
+def counter_of(ins: Instruction) -> str | None:
+    name = ins.get("counter")
+    return str(name) if name else None
+
+
+Decide = Callable[[int], int]
+
+
+@dataclass(frozen=True)
+class Path:
+    """What, besides the program, determines the executed path. Public.
+
+    ``batch``: the number of inputs proven together. ``bits``: per conditional branch its bits in the order of its
+    executions (all inputs, one after the other).
+    """
+
+    batch: int = 1
+    bits: Mapping[int, Sequence[int]] = field(default_factory=dict)
+
+    def decide(self) -> tuple[Decide, Callable[[], bool]]:
+        """A function that deals the bits out, and one that says whether all are used. Raises ``PathError``."""
+        used = dict.fromkeys(self.bits, 0)
+
+        def take(pc: int) -> int:
+            at = used.get(pc, 0)
+            if at >= len(self.bits.get(pc, ())):
+                raise PathError(f"the path has no bit for execution {at} of the branch at instruction {pc}")
+            used[pc] = at + 1
+            return self.bits[pc][at]
+
+        return take, lambda: all(used[pc] == len(bits) for pc, bits in self.bits.items())
+
+
+class PathError(ConstraintError):
+    """The branch bits are not those of a run of this program."""
+
+    code = "C120"
+
+
+def walk(
+    program: Program, max_steps: int = DEFAULT_MAX_STEPS, decide: Decide | None = None
+) -> Iterator[tuple[int, Mapping[str, int]]]:
+    """The executed path: instruction index and loop counters, step by step, control instructions included.
+
+    ``decide(pc)`` is asked for the bit of a conditional branch after its step has been yielded. The counters mapping
+    is reused between steps; copy it to keep it. Raises ``StepLimit`` and ``PathError``.
+    """
+    code = program.code
+    pairs = matching_ends(code)
+    targets = [int(t) if (t := ins.get("target")) is not None else -1 for ins in code]  # type: ignore[arg-type]
+    counters: dict[str, int] = {}
+    rounds: dict[int, int] = {}
+    returns: list[tuple[int, dict[str, int]]] = []  # a routine has counters of its own
+    pc = steps = 0
+    while pc < len(code):
+        steps += 1
+        if steps > max_steps:
+            raise StepLimit(f"more than {max_steps} steps", span=code[pc].span, help="raise the limit with --max-steps")
+        ins = code[pc]
+        op = ins.op
+        if op == "repeat":
+            rounds[pc] = 0
+            if (name := counter_of(ins)) is not None:
+                counters[name] = 0
+            yield pc, counters
+        elif op == "end":
+            yield pc, counters
+            start = pairs[pc]
+            rounds[start] += 1
+            name = counter_of(code[start])
+            if rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
+                if name is not None:
+                    counters[name] = rounds[start]
+                pc = start + 1
+                continue
+            if name is not None:
+                del counters[name]
+        else:
+            yield pc, counters
+            if op == "halt":
+                return
+            if op == "jmp":
+                pc = targets[pc]
+                continue
+            if op == "call":
+                returns.append((pc + 1, counters))
+                pc, counters = targets[pc], {}
+                continue
+            if op == "ret":
+                if not returns:
+                    raise PathError("ret outside a routine", span=ins.span)
+                pc, counters = returns.pop()
+                continue
+            if op in ("bz", "bnz"):
+                if decide is None:
+                    raise PathError("this program branches on data, its path needs branch bits", span=ins.span)
+                if decide(pc) == REGISTRY[op].taken_on:
+                    pc = targets[pc]
+                    continue
+        pc += 1
+    raise PathError("the path runs off the end of the program")

@@ -1,0 +1,232 @@
+"""Static types of all instructions: dtype, shape and an interval that holds on every execution.
+
+``repeat`` blocks are iterated, at most as often as they run, until their types repeat. Where a program jumps, types
+are joined where paths meet, and followed to a fixpoint; an interval that keeps growing there is widened to its dtype.
+A data-dependent loop therefore needs a ``cast`` or ``clamp`` on what it accumulates, and the overflow that typing
+reports otherwise says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from isa.control import DEFAULT_MAX_STEPS, StepLimit, counter_of, matching_ends
+from isa.errors import TypeRuleError
+from isa.instruction import REGISTRY, Call, L1Bounds
+from isa.program import Instruction, Program
+from isa.types import MAX_ENTRIES, DType, TensorType
+
+WIDEN_AFTER = 6  # visits of a place where paths meet
+
+State = dict[str, TensorType | None]  # None: the type differs between the paths that meet here
+
+
+@dataclass
+class Types:
+    """Static types: ``results[i]`` of instruction i joined over executions; ``operands[i]`` as joined at its reads."""
+
+    results: list[TensorType | None]
+    operands: list[tuple[TensorType, ...]]
+    final: dict[str, TensorType]
+
+
+def infer_types(program: Program, l1: L1Bounds | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Types:
+    """Types of all instructions over every path.
+
+    Raises ``TypeRuleError`` with the instruction's span, ``StepLimit``.
+    """
+    return _Inference(program, l1 or recorded_l1(program), max_steps).run()
+
+
+class _Inference:
+    def __init__(self, program: Program, l1: L1Bounds, max_steps: int) -> None:
+        self.program = program
+        self.code = program.code
+        self.pairs = matching_ends(program.code)
+        luts = {t.name: t for t in program.luts}
+        rams = {r.name: r for r in program.rams}
+        self.calls = [None if REGISTRY[ins.op].control else Call(ins, luts, l1, rams) for ins in program.code]
+        self.fixed = {i.name: i.type for i in program.inputs} | {p.name: p.type for p in program.params}
+        self.counters: dict[str, TensorType] = {}
+        self.types = Types([None] * len(program.code), [() for _ in program.code], {})
+        self.budget = max_steps
+        self.max_steps = max_steps
+        self.halted: State | None = None
+        self.routines: list[int] = []
+        self.meeting = {_target(ins) for ins in program.code if ins.get("target") is not None}
+
+    def run(self) -> Types:
+        for ram in self.program.rams:
+            if ram.init is not None:
+                t = self.fixed[ram.init]
+                if t.shape != ram.shape or t.lo < ram.dtype.lo or t.hi > ram.dtype.hi:
+                    raise TypeRuleError(f"'{ram.init}' ({t}) cannot fill buffer '{ram.name}'", code="A264")
+        _, returned = self.region(0, 0, len(self.code), {})
+        if returned is not None:
+            ret = next(ins for ins in self.code if ins.op == "ret")
+            raise TypeRuleError("ret is reached outside a routine", code="A235", span=ret.span, help="halt before it")
+        final = self.halted
+        if final is None:
+            raise TypeRuleError("no path reaches halt", code="A233", span=self.code[-1].span)
+        for out in self.program.outputs:
+            final_type = final.get(out.name) or self.fixed.get(out.name)
+            if final_type is None:
+                raise TypeRuleError(f"output '{out.name}' is not written on every path", code="A232")
+            self.types.final[out.name] = final_type
+        return self.types
+
+    def region(self, entry: int, lo: int, hi: int, start: State) -> tuple[State | None, State | None]:
+        """Types on leaving the block ``[lo, hi)`` at its end, and at ``ret``; None where no path does."""
+        if entry >= hi:
+            return start, None
+        arriving: dict[int, State] = {}
+        visits: dict[int, int] = {}
+        out: State | None = None
+        returned: State | None = None
+        ready = [entry]
+        arriving[entry] = start
+        while ready:
+            pc = ready.pop(ready.index(min(ready)))
+            state = dict(arriving[pc])
+            straight = True
+            while straight:  # follow straight code without storing states between instructions
+                straight = False
+                ins = self.code[pc]
+                self.spend(ins)
+                following = [pc + 1]
+                if ins.op == "repeat":
+                    after = self.loop(pc, state)
+                    following = [self.pairs[pc] + 1] if after is not None else []
+                    state = after if after is not None else state
+                elif ins.op == "halt":
+                    self.halted = _met(self.halted, state)
+                    following = []
+                elif ins.op == "jmp":
+                    following = [_target(ins)]
+                elif ins.op == "ret":
+                    returned = _met(returned, state)
+                    following = []
+                elif ins.op == "call":
+                    after = self.routine(pc, state)
+                    following = [pc + 1] if after is not None else []
+                    state = after if after is not None else state
+                else:
+                    self.step(pc, state)
+                    if REGISTRY[ins.op].branch:
+                        following = [pc + 1, _target(ins)]
+                for nxt in following:
+                    if nxt >= hi:
+                        out = _met(out, state)
+                    elif len(following) == 1 and nxt == pc + 1 and nxt not in self.meeting:
+                        pc, straight = nxt, True
+                    else:
+                        visits[nxt] = visits.get(nxt, 0) + 1
+                        old = arriving.get(nxt)
+                        met = _met(old, state, widen=visits[nxt] > WIDEN_AFTER)
+                        if met != old:
+                            arriving[nxt] = met
+                            if nxt not in ready:
+                                ready.append(nxt)
+        return out, returned
+
+    def loop(self, start: int, state: State) -> State | None:
+        count = int(self.code[start].get("count"))  # type: ignore[arg-type]
+        name = counter_of(self.code[start])
+        if name is not None:
+            self.counters[name] = TensorType(DType.I32, (), 0, count - 1)
+        current: State | None = state
+        for _ in range(count):
+            before = current
+            assert before is not None
+            current, _ = self.region(start + 1, start + 1, self.pairs[start], dict(before))
+            if current is None or current == before:
+                break
+        if name is not None:
+            del self.counters[name]
+        return current
+
+    def routine(self, pc: int, state: State) -> State | None:
+        target = _target(self.code[pc])
+        if target in self.routines:
+            raise TypeRuleError("a routine calls itself", code="A234", span=self.code[pc].span)
+        self.routines.append(target)
+        counters, self.counters = self.counters, {}
+        _, returned = self.region(target, 0, len(self.code), state)
+        self.counters = counters
+        self.routines.pop()
+        return returned
+
+    def step(self, pc: int, state: State) -> None:
+        ins, call = self.code[pc], self.calls[pc]
+        assert call is not None
+        operands = tuple(self.read(s, ins, state) for s in ins.src)
+        try:
+            call.counter_ranges = {name: t.hi + 1 for name, t in self.counters.items()}
+            new = call.op.infer(call, operands)
+        except TypeRuleError as e:
+            e.span = e.span or ins.span
+            raise
+        if new.size > MAX_ENTRIES:
+            raise TypeRuleError(f"{new} has more than 2^28 entries", code="A225", span=ins.span)
+        old = self.types.operands[pc] or (None,) * len(operands)
+        self.types.operands[pc] = tuple(_joined(o, t, ins) for o, t in zip(old, operands, strict=True))
+        self.types.results[pc] = _joined(self.types.results[pc], new, ins)
+        if ins.dst is not None:
+            state[ins.dst] = new
+
+    def read(self, name: str, ins: Instruction, state: State) -> TensorType:
+        if name in self.counters:
+            return self.counters[name]
+        if name in state:
+            t = state[name]
+            if t is None:
+                message = f"the type of '{name}' differs between the paths that meet here"
+                raise TypeRuleError(message, code="A231", span=ins.span, help="cast it to one dtype on every path")
+            return t
+        if name in self.fixed:
+            return self.fixed[name]
+        raise TypeRuleError(f"'{name}' is read before it is written on every path", code="A230", span=ins.span)
+
+    def spend(self, ins: Instruction) -> None:
+        self.budget -= 1
+        if self.budget < 0:
+            message = f"more than {self.max_steps} steps"
+            raise StepLimit(message, span=ins.span, help="raise the limit with --max-steps")
+
+
+def _target(ins: Instruction) -> int:
+    return int(ins.get("target"))  # type: ignore[arg-type]
+
+
+def _joined(old: TensorType | None, new: TensorType, ins: Instruction) -> TensorType:
+    if old is None:
+        return new
+    if old.shape != new.shape or old.dtype != new.dtype:
+        raise TypeRuleError(f"the type changes between executions: {old}, then {new}", code="A231", span=ins.span)
+    return old.joined(new)
+
+
+def _met(old: State | None, new: State, widen: bool = False) -> State:
+    """Types where paths meet: registers that are written on both, their intervals joined."""
+    if old is None:
+        return dict(new)
+    out: State = {}
+    for name in old.keys() & new.keys():
+        a, b = old[name], new[name]
+        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+            out[name] = None
+        elif widen:
+            out[name] = replace(a, lo=a.lo if b.lo >= a.lo else a.dtype.lo, hi=a.hi if b.hi <= a.hi else a.dtype.hi)
+        else:
+            out[name] = a.joined(b)
+    return out
+
+
+class recorded_l1(L1Bounds):
+    """L1 bounds that the program records."""
+
+    def __init__(self, program: Program) -> None:
+        self._bounds = {p.name: dict(p.l1) for p in program.params}
+
+    def __call__(self, name: str, axes: tuple[int, ...]) -> int | None:
+        return self._bounds.get(name, {}).get(axes)
