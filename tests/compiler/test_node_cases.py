@@ -1,0 +1,68 @@
+"""One of ONNX's own node tests for every operator that docs/operators.md lists: compiled, proven and verified."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vm
+from compiler.coverage import PAGE, PARAMETERS, Case, cases, compiled, difference, page, run
+from prover.keys import setup
+from prover.prove import prove
+from prover.verifier.verify import verify
+
+ROW = re.compile(r"\| (\w+) \| (lowered|by body) \| (\d+) \|")
+OPERATORS = [m[1] for m in map(ROW.match, PAGE.read_text().splitlines()) if m and int(m[3])]
+
+
+@cache
+def all_cases() -> dict[str, Case]:
+    return {c.name: c for c in cases()}
+
+
+def entries(case: Case) -> int:
+    return sum(np.asarray(x).size for x in (*case.inputs.values(), *case.outputs.values()))
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_operator_is_proven(op: str, tmp_path: Path) -> None:
+    """The smallest case of the operator that passes: compiled, run, compared, proven, verified."""
+    mine = sorted((c for c in all_cases().values() if c.op == op), key=entries)
+    case = next(c for c in mine if run(c).status == "passed")
+    done = compiled(case, tmp_path)
+    trace = vm.run(done.program, done.quantise(case.inputs), check_intervals=True)
+    key = setup(done.program)
+    statement = verify(key.verifying_key, prove(key, trace).data)
+    for name, y in done.dequantise(statement.outputs).items():
+        assert difference(y, np.asarray(case.outputs[name])) == ""
+
+
+def test_outcomes_are_told_apart() -> None:
+    known = all_cases()
+    found = [run(known[name]) for name in ("test_abs", "test_nonzero_example", "test_softmax_large_number")]
+    assert [o.status for o in found] == ["passed", "unsupported", "failed"]
+    text = page(found)
+    assert "| Abs | lowered | 1 | 0 | 0 |  |" in text
+    assert "the result's shape depends on the input's values (1)" in text
+
+
+def test_only_parameters_become_constants() -> None:
+    assert not any(0 in k for op, k in PARAMETERS.items() if op not in CONSTANT)
+    case = all_cases()["test_gather_0"]
+    assert list(case.inputs) == ["data"]
+    assert [t.name for t in case.model.graph.initializer] == ["indices"]
+
+
+CONSTANT = {"ConstantOfShape", "Range", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"}
+
+
+def test_difference_uses_the_tolerance_of_the_dtype() -> None:
+    want = np.array([1.0, -2.0], np.float32)
+    assert difference(want + np.float32(1e-3), want) == ""
+    assert difference(want + np.float32(3e-3), want) == "less accurate than the tolerance"
+    assert difference(np.array([1, 2]), np.array([1, 3])) == "1 of 2 entries differ"
+    assert difference(np.zeros(2), np.zeros(3)) == "shape [2], expected [3]"
