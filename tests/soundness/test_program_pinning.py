@@ -24,17 +24,6 @@ LARGE = (
 )  # forged in the small by test_memory.py and test_macros.py
 # how many seeds are tried until each constraint is seen at work
 SMALL = {"bitwise": 4, "digits_mlp": 12, "life": 12, "rnn": 16}
-# thousands of steps on data: their instructions are pinned one by one, and in test_memory
-LONG = {
-    "bfs",
-    "binary_search",
-    "generate_text",
-    "generate_text_ram",
-    "hash_map",
-    "insertion_sort",
-    "interpreter",
-    "kmeans",
-}
 # casts that cannot fail, as the masks before them leave few bits; intervals do not show it
 IMPLIED = {"bitwise": [(7, "result"), (12, "result")]}
 
@@ -51,7 +40,7 @@ def test_the_walk_is_not_empty() -> None:
     assert len(NAMES) >= 6
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - LONG))
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in LARGE])
 def test_no_forgery_is_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """And in small programs each constraint is needed."""
     left = host(name).refuse_all(monkeypatch, SMALL.get(name, 1))
