@@ -1,7 +1,8 @@
 """RNN, GRU and LSTM, unrolled: every time step has instructions of its own.
 
 The inputs' part of all gates is one product for all steps. States are narrowed once per step, gates once per step
-before their tables; sums in between are exact. Weights, initial states that are constant and sequence lengths are constants.
+before their tables; sums in between are exact. Weights, initial states that are constant and sequence lengths are
+constants.
 """
 
 from __future__ import annotations
