@@ -1,8 +1,11 @@
-"""Softmax under a constant mask: causal attention.
+"""Softmax under a mask: causal attention, and attention to the tokens that are there.
 
 Exporters write a mask as ``Softmax(x + m)`` or ``Softmax(Where(k, x, m))`` with entries of m at minus infinity, or so
 far below that nothing of the exponential is left. One scale for such a sum would leave x no bits, so x and the kept
 entries are handed over instead. Kept entries are those of Softmax over them (see ``norm``); the others are exactly 0.
+
+A mask may be data where its form shows what it is: ``x + t * c`` or ``x + Where(t, c, 0)`` with a constant c so far
+below 0. An entry is kept where the whole number t is below 1.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from compiler.errors import Unsupported
 from compiler.graph import Graph, Node, live, observed
 from compiler.lower import Context, Result, lowering
 from compiler.ops.norm import ONE, exponentials, shares
@@ -28,7 +32,7 @@ def fuse_masks(graph: Graph) -> Graph:
     constants, values, samples = dict(graph.constants), dict(graph.values), dict(graph.samples)
     nodes = []
     for n in graph.nodes:
-        found = None
+        found = source = None
         rank = len(graph.values[n.outputs[0]].shape) if n.op == "Softmax" else 0
         default = 1 if n.version < 13 else -1
         if n.op == "Softmax" and not n.domain and rank and n.attr("axis", default) % rank == rank - 1:
@@ -45,6 +49,11 @@ def fuse_masks(graph: Graph) -> Graph:
                 x = nodes[-1].outputs[0]
                 values[x] = observed(samples[x])
             n = Node(n.name, "MaskedSoftmax", DOMAIN, 1, (x, name), n.outputs, {})
+        elif source is not None and source.op == "Add":
+            for x, m in (source.inputs, source.inputs[::-1]):
+                t = _switch(graph, made.get(m))
+                if t is not None and graph.values[x].shape == graph.values[n.outputs[0]].shape:
+                    n = Node(n.name, "MaskedSoftmax", DOMAIN, 1, (x, t), n.outputs, {})
         nodes.append(n)
     nodes = live(nodes, graph.outputs)
     return replace(graph, nodes=tuple(nodes), constants=constants, values=values, samples=samples)
@@ -75,11 +84,34 @@ def _split(graph: Graph, n: Node) -> tuple[str, npt.NDArray[np.bool_], Floats | 
     return x, keep, bias if bias.any() else None
 
 
+def _switch(graph: Graph, n: Node | None) -> str | None:
+    """The tensor that is above 0 where the mask that a node makes hides an entry."""
+    if n is None or n.op not in ("Mul", "Where"):
+        return None
+    t, far, *rest = n.inputs if n.inputs[1] in graph.constants else n.inputs[::-1]
+    c = graph.constants.get(far)
+    if c is None or c.size != 1 or not c.reshape(-1)[0] <= -FAR or t in graph.constants:
+        return None
+    hidden = [np.asarray(v) != 0 for v in graph.samples[t]]
+    if rest:  # what is added to kept entries must be nothing
+        added = graph.samples.get(rest[0]) or [graph.constants[rest[0]]] * len(hidden)
+        if any(np.where(h, 0, v).any() for h, v in zip(hidden, added, strict=True)):
+            return None
+    return t
+
+
 @lowering("MaskedSoftmax", domain=DOMAIN)
 def masked_softmax(c: Context, n: Node) -> Result:
     x = c.narrow(c.tensor(n.inputs[0]))
-    keep = np.asarray(c.const(n.inputs[1]))
-    k = c.broadcast(c.out.param(keep.astype(np.int64), label=f"{n.outputs[0]}.keep"), x.shape)
+    keep = c.const(n.inputs[1])
+    if keep is not None:
+        k = c.out.param(keep.astype(np.int64), label=f"{n.outputs[0]}.keep")
+    else:
+        t = c.tensor(n.inputs[1])
+        if t.scale != 1.0:
+            raise Unsupported("a mask computed from reals", "whole numbers")
+        k = c.emit("lt", t, c.out.param(np.array(1)))
+    k = c.broadcast(k, x.shape)
     least = c.broadcast(c.out.param(np.array(x.type.lo)), x.shape)
     _, e, _ = exponentials(c, c.emit("select", k, x, least, scale=x.scale))
     e = c.emit("mul", e, k, scale=e.scale)

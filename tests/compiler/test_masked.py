@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.compiler.harness import check, floats
 
@@ -32,3 +32,19 @@ def test_a_mask_that_also_adds() -> None:
     mask = np.where(CAUSAL, np.float32(-1e9), floats(rng, 5, 5))
     nodes = [helper.make_node("Add", ["x", "m"], ["s"]), helper.make_node("Softmax", ["s"], ["y"])]
     check(nodes, {"x": floats(rng, 2, 5, 5)}, {"m": mask})
+
+
+@pytest.mark.parametrize("form", ["mul", "swapped", "where"])
+def test_a_mask_that_is_data(form: str) -> None:
+    rng = np.random.default_rng(3)
+    x = floats(rng, 2, 3, 5, 5) * 3
+    present = (np.arange(5) < np.array([[3], [5]])).astype(np.int64).reshape(2, 1, 1, 5)
+    node = helper.make_node
+    nodes = [node("Cast", ["m"], ["f"], to=TensorProto.FLOAT), node("Sub", ["one", "f"], ["t"])]
+    if form == "where":
+        nodes += [node("Cast", ["t"], ["b"], to=TensorProto.BOOL), node("Where", ["b", "far", "t"], ["a"])]
+    else:
+        nodes.append(node("Mul", ["t", "far"] if form == "mul" else ["far", "t"], ["a"]))
+    nodes += [node("Add", ["x", "a"], ["s"]), node("Softmax", ["s"], ["y"])]
+    constants = {"one": np.array(1, np.float32), "far": np.array(np.finfo(np.float32).min, np.float32)}
+    check(nodes, {"x": x, "m": present}, constants)
