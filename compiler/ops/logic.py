@@ -18,14 +18,17 @@ COMPARISONS = {"Equal": "eq", "Less": "lt", "LessOrEqual": "le", "Greater": "gt"
 MASKED = 16.0  # exp(-16) is nothing in 16 bits
 
 
-def together(c: Context, names: Sequence[str], floor: float = 0.0) -> list[Tensor]:
-    """Operands at one scale, narrow as far as they are computed; integers as they are."""
+def together(c: Context, names: Sequence[str], out: str = "") -> list[Tensor]:
+    """Operands at one scale, narrow as far as they are computed; integers as they are. The scale suits their largest
+    values, or those of the tensor ``out``."""
     if not c.is_float(names[0]):
         return [c.tensor(name) for name in names]
     operands = [c.operand(name) for name in names]
     narrow = [c.narrow(x) if isinstance(x, Tensor) else x for x in operands]
     peak = max((c.peak(name) for name in names), default=0.0)
-    return c.align([x if isinstance(x, Tensor) else finite(x, peak + floor) for x in narrow], peak or 1.0)
+    return c.align(
+        [x if isinstance(x, Tensor) else finite(x, peak) for x in narrow], (c.peak(out) if out else peak) or 1.0
+    )
 
 
 def finite(x: np.ndarray, peak: float) -> np.ndarray:
@@ -83,13 +86,13 @@ def is_inf(c: Context, n: Node) -> Result:
 @lowering("Where", since=9)
 def where(c: Context, n: Node) -> Result:
     """Infinite constants (masks before a softmax) are ``2 * peak + 16``."""
-    a, b = together(c, n.inputs[1:], 0.0)
+    a, b = together(c, n.inputs[1:], n.outputs[0])
     return c.broadcast(c.emit("select", c.tensor(n.inputs[0]), a, b, scale=a.scale), c.shape(n.outputs[0]))
 
 
 @lowering("Max", "Min", since=8)
 def extremum(c: Context, n: Node) -> Result:
-    parts = together(c, n.inputs)
+    parts = together(c, n.inputs, n.outputs[0])
     acc = parts[0]
     for x in parts[1:]:
         acc = c.emit(n.op.lower(), acc, x)
