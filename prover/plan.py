@@ -182,7 +182,11 @@ def commit_inseparable(builder: Builder) -> None:
         for t in system.tuples:
             for member in t.members:
                 if member is not None:
-                    claims.append((member, eq_term(space, _dry_point(member.shape), member.shape)))
+                    rank = len(t.shape)
+                    lead = eq_term(space, _dry_point(t.shape), t.shape)
+                    row = eq_term(space, _dry_point(member.shape[rank:], "row"), member.shape[rank:])
+                    groups = tuple((tuple(a + rank for a in axes), w) for axes, w in row.groups)
+                    claims.append((member, Term(lead.coefficient, lead.groups + groups)))
         for e in system.equations:
             claims.append((e.expression, eq_term(space, _dry_point(e.expression.shape), e.expression.shape)))
         planner = _Planner(space)
@@ -209,10 +213,10 @@ class _Planner(Sweep):
         return [eq_term(self.space, _dry_point(node.shape), node.shape)]
 
 
-def _dry_point(shape: tuple[int, ...]) -> list[Coordinate]:
+def _dry_point(shape: tuple[int, ...], name: str = "dry") -> list[Coordinate]:
     """Suffixes of one point have equal names, as in the protocol."""
     bits = point_bits(shape)
-    return [("dry", i - bits) for i in range(bits)]
+    return [(name, i - bits) for i in range(bits)]
 
 
 def separable(product: Product, term: Term) -> bool:
