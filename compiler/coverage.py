@@ -162,7 +162,7 @@ def _run(case: Case, folder: Path) -> tuple[str, str, bool]:
     if strange:
         return "unsupported", "sequences and optional values", False
     values = [np.asarray(v) for v in (*case.inputs.values(), *case.outputs.values())]
-    odd = sorted({v.dtype.name for v in values if v.dtype.kind not in "fiub" and v.dtype.name not in TOLERANCE})
+    odd = sorted({v.dtype.name for v in values if v.dtype.kind not in "iub" and v.dtype.name not in TOLERANCE})
     if odd:
         return "unsupported", f"dtype {', '.join(odd)}", False
     if any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in values):

@@ -29,6 +29,7 @@ from compiler.errors import ModelError
 from compiler.fuse import fuse
 from compiler.lower import Context, Step, is_lowered, lower, quantise_input
 from compiler.ops.masked import fuse_masks
+from compiler.qdq import to_integers
 from compiler.quant import Precision
 from isa.builder import build
 from isa.errors import InputError
@@ -192,7 +193,7 @@ def compile_model(
     """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made; ``source`` is recorded."""
     if weights not in (8, 16) or activations not in (8, 16):
         raise InputError("weights and activations have 8 or 16 bits", code="I110")
-    model = load.inline_functions(model, is_lowered)
+    model = load.inline_functions(to_integers(model), is_lowered)
     if calibrate is None:
         warnings.warn("no calibration data: scales come from random samples", stacklevel=2)
         samples = random_samples(model)

@@ -17,7 +17,7 @@ from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
 from compiler.ops.linear import convolution
-from compiler.ops.quantized import MULTIPLIER, requantised
+from compiler.ops.quantized import MULTIPLIER, dequantize_linear, parameters, quantize_linear, requantised
 from isa.types import DType
 
 Ints = npt.NDArray[np.int64]
@@ -44,8 +44,8 @@ def centred(c: Context, n: Node, i: int, zero: int, shape: tuple[int, ...] | Non
     return c.emit("addi", y, value=-int(z)) if z.ndim == 0 else c.emit("sub", y, c.out.param(z))
 
 
-def requantised_by(c: Context, x: Tensor, ratios: Floats, zero: int, dtype: np.dtype[Any]) -> Tensor:
-    """``saturate(round(x * ratios) + zero)``, the ratios broadcast against x."""
+def requantised_by(c: Context, x: Tensor, ratios: Floats, zero: Ints, dtype: np.dtype[Any]) -> Tensor:
+    """``saturate(round(x * ratios) + zero)``, ratios and zero points broadcast against x."""
     info = np.iinfo(dtype)
     lo, hi = int(info.min), int(info.max)
     middle = (lo + hi + 1) // 2
@@ -55,7 +55,7 @@ def requantised_by(c: Context, x: Tensor, ratios: Floats, zero: int, dtype: np.d
         shift -= 1
     y = c.emit("mul", x, c.out.param(np.rint(ratios * 2.0**shift).astype(np.int64)), scale=1.0)
     offset = (zero - middle) << shift
-    y = c.emit("addi", y, value=offset) if offset else y
+    y = c.emit("add", y, c.out.param(offset), scale=1.0) if offset.any() else y
     y = c.emit("rescale", y, scale=1.0, shift=shift, dtype=DType.I8 if info.bits == 8 else DType.I16)
     return c.emit("addi", y, value=middle) if middle else y
 
@@ -64,7 +64,7 @@ def finished(c: Context, acc: Tensor, product: Floats, scale: float, zero: int, 
     """An accumulator whose unit is ``product`` (one, or an array that broadcasts) as integers at ``scale``."""
     if product.size == 1:
         return requantised(c, acc.scaled(float(product.reshape(-1)[0])), scale, zero, dtype)
-    return requantised_by(c, acc.scaled(1.0), product / scale, zero, dtype)
+    return requantised_by(c, acc.scaled(1.0), product / scale, np.array(zero), dtype)
 
 
 def _scale(c: Context, n: Node, i: int) -> Floats:
@@ -128,3 +128,32 @@ def qlinear_conv(c: Context, n: Node) -> Result:
     scales = _scale(c, n, 4)
     product = _scale(c, n, 1).reshape(()) * (scales.reshape(()) if scales.size == 1 else scales.reshape(column))
     return finished(c, acc, product, *_target(c, n, 6))
+
+
+@lowering("QuantizeLinear", since=13)
+def quantize_linear_axis(c: Context, n: Node) -> Result:
+    """Per tensor, or with a scale per position of ``axis``."""
+    scale, zero = parameters(c, n, 1)
+    x, dtype = c.tensor(n.inputs[0]), c.value(n.outputs[0]).dtype
+    if dtype.kind not in "iu":
+        raise Unsupported(f"quantisation to {dtype}", "8 or 16 bits")
+    if scale.size == 1:
+        return quantize_linear(c, n)
+    if scale.ndim != 1:
+        raise Unsupported("scales per block", "one per channel")
+    rank, axis = len(x.shape), n.attr("axis", 1)
+    ratios, zeros = x.scale / _along(scale, rank, axis), _along(zero, rank, axis)
+    return requantised_by(c, x.scaled(1.0), ratios, zeros.astype(np.int64), dtype)
+
+
+@lowering("DequantizeLinear", since=13)
+def dequantize_linear_axis(c: Context, n: Node) -> Result:
+    """Per tensor, or per position of ``axis``: an exact product with scales in 16 bits."""
+    scale, zero = parameters(c, n, 1)
+    if scale.size == 1 and zero.size == 1:
+        return dequantize_linear(c, n)
+    if scale.ndim != 1:
+        raise Unsupported("scales per block", "one per channel")
+    rank, axis = len(c.shape(n.inputs[0])), n.attr("axis", 1)
+    x = c.emit("sub", c.tensor(n.inputs[0]), c.out.param(_along(zero, rank, axis).astype(np.int64)))
+    return c.multiply(x, c.quantised(_along(scale, rank, axis)))

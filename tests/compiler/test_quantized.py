@@ -53,3 +53,42 @@ def test_quantised_input_is_near() -> None:
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
     ]
     check(nodes, {"x": x}, {"s": np.float32(0.02), "z": np.int8(3)}, tolerance=0.01)
+
+
+@pytest.mark.parametrize("op", ["Conv", "MatMul"])
+def test_scales_per_channel_between_quantisations(op: str) -> None:
+    """Equal to onnxruntime, bit for bit."""
+    rng = np.random.default_rng(1)
+    conv = op == "Conv"
+    x = rng.integers(0, 256, (1, 3, 8, 8) if conv else (5, 12)).astype(np.uint8)
+    sw = rng.uniform(0.002, 0.02, 4).astype(np.float32)
+    constants: dict[str, Any] = {
+        "w": rng.integers(-127, 128, (4, 3, 3, 3) if conv else (12, 4)).astype(np.int8), "zw": np.zeros(4, np.int8),
+        "sx": np.float32(0.031), "zx": np.uint8(7), "sw": sw, "sy": np.float32(0.25), "zy": np.uint8(128)}  # fmt: skip
+    node = helper.make_node
+    axis = 0 if conv else 1
+    nodes = [node("DequantizeLinear", ["x", "sx", "zx"], ["xr"]),
+             node("DequantizeLinear", ["w", "sw", "zw"], ["wr"], axis=axis)]  # fmt: skip
+    if conv:
+        constants |= {"b": rng.integers(-999, 999, 4).astype(np.int32), "sb": np.float32(0.031) * sw,
+                      "zb": np.zeros(4, np.int32)}  # fmt: skip
+        nodes += [node("DequantizeLinear", ["b", "sb", "zb"], ["br"], axis=0),
+                  node("Conv", ["xr", "wr", "br"], ["c"], pads=[1, 1, 1, 1])]  # fmt: skip
+    else:
+        nodes.append(node("MatMul", ["xr", "wr"], ["c"]))
+    nodes.append(node("QuantizeLinear", ["c", "sy", "zy"], ["y"]))
+    done = check(nodes, {"x": x}, constants, runtime=True)
+    assert [r.op for r in done.rows] == [f"QLinear{op}"]
+
+
+@pytest.mark.parametrize("zero", [0, 5])
+def test_quantisation_per_channel(zero: int) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.integers(-99, 99, (2, 3, 4)).astype(np.int8)
+    scales = np.array([0.5, 0.013, 2.0], np.float32)
+    constants = {"one": np.float32(1.0), "s": scales, "z": np.array([zero, 1, 2], np.int8)}
+    node = helper.make_node
+    nodes = [node("DequantizeLinear", ["x", "s", "z"], ["y"], axis=1)]
+    check(nodes, {"x": x}, {k: constants[k] for k in "sz"})
+    nodes = [node("DequantizeLinear", ["x", "one"], ["r"]), node("QuantizeLinear", ["r", "s", "z"], ["y"], axis=1)]
+    check(nodes, {"x": x}, {**constants, "s": np.array([0.7, 0.37, 2.3], np.float32)})
