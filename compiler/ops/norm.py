@@ -105,15 +105,15 @@ def deviations(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> tu
     v = c.emit("sum", c.emit("mul", d, d), axes=(-1,), keepdims=True)
     added = min(round(n * epsilon / d.scale**2), 2**58)
     top = v.type.hi + added
-    low = min((int(q.min()) for q in v.values), default=0) + added
+    low = min((int(q[q > 0].min()) for q in v.values if (q > 0).any()), default=0) + added
     k = max(0, min((60 - top.bit_length()) // 2, 20 - max(low, 1).bit_length() // 2))
     v = c.emit("addi", v, value=added) if added else v
     g = c.emit("isqrt", c.muli(v, 4**k))
-    smallest = max(1, min(int(q.min()) for q in g.values))
+    smallest = min((int(q[q > 0].min()) for q in g.values if (q > 0).any()), default=1)  # rows of zeros stay zeros
     least = max(1, math.isqrt(added * 4**k), smallest // SPREAD)
     g = c.emit("max", g, c.out.param(np.array(least)))
     p = 16 + g.peak.bit_length()
-    while p > 8 and d.bound * (2**p // least + 1) >= 2**60:
+    while p > 8 and max(d.bound, g.type.hi) * (2**p // least + 1) >= 2**60:
         p -= 1
     r = c.emit("div", c.out.param(np.array(2**p)), g, scale=math.sqrt(n) * 2.0**k / 2.0**p / d.scale)
     return d, r
