@@ -17,6 +17,7 @@ from compiler.lower import Context, Result, lowering
 from compiler.ops.logic import together
 
 MAX_POWER = 62
+WIDE = 2**31 - 1
 
 
 def sign(c: Context, x: Tensor) -> Tensor:
@@ -44,6 +45,8 @@ def quotient(c: Context, a: Tensor, b: Tensor) -> Tensor:
 
 def remainder(c: Context, a: Tensor, b: Tensor, like_dividend: bool) -> Tensor:
     """``a - b * trunc(a / b)`` or ``a - b * floor(a / b)``, at the scale of both."""
+    if min(a.bound, b.bound) >= WIDE and not like_dividend and b.type.lo < 0:
+        raise Unsupported("a remainder of signed 32-bit integers by data", "16 bits or a constant divisor")
     size = divisor(c, b)
     if like_dividend:
         r = c.emit("mod", magnitude(c, a), size, scale=a.scale)

@@ -19,14 +19,12 @@ MAX_EXPONENTS = 16
 
 @lowering("Pow", since=7)
 def pow_(c: Context, n: Node) -> Result:
-    """Reals: one table per exponent. Integers: repeated products, exact."""
+    """Reals: one table per exponent, or logarithms if there are many. Integers: repeated products, exact."""
     p = c.const(n.inputs[1])
-    if p is None:
-        raise Unsupported("an exponent that is computed", "a constant")
     x, out = c.tensor(n.inputs[0]), n.outputs[0]
-    exponents = np.unique(p.astype(np.float64))
-    if len(exponents) > MAX_EXPONENTS:
-        raise Unsupported(f"{len(exponents)} different exponents", f"at most {MAX_EXPONENTS}")
+    exponents = np.unique(p.astype(np.float64)) if p is not None else np.zeros(0)
+    if p is None or len(exponents) > MAX_EXPONENTS:
+        return _by_logarithm(c, n, x)
     powers = [_power(c, x, float(e), c.is_float(n.inputs[0])) for e in exponents]
     if len(powers) == 1:
         return c.broadcast(powers[0], c.shape(out))
@@ -38,6 +36,22 @@ def pow_(c: Context, n: Node) -> Result:
         acc = part if acc is None else c.emit("add", acc, part)
     assert acc is not None
     return c.broadcast(acc, c.shape(out))
+
+
+def _by_logarithm(c: Context, n: Node, x: Tensor) -> Tensor:
+    """``exp(p log x)`` where x is above 0, and 0 elsewhere."""
+    if not c.is_float(n.inputs[0]):
+        raise Unsupported(
+            "integers to many different or computed powers", f"{MAX_EXPONENTS} constant exponents or less"
+        )
+    if c.value(n.inputs[0]).lo < 0:
+        raise Unsupported("negative reals to many different or computed powers", "a base of 0 or more")
+    p, out = c.operand(n.inputs[1]), n.outputs[0]
+    positive = c.emit("gt", c.narrow(x), c.out.param(np.array(0)), scale=1.0)
+    log = c.table(x, lambda v: np.log(np.maximum(v, x.scale)), "log")
+    exponent = c.narrow(p) if isinstance(p, Tensor) else c.quantised(p)
+    y = c.table(c.multiply(c.narrow(log), exponent), np.exp, "exp")
+    return c.broadcast(c.emit("mul", y, positive), c.shape(out))
 
 
 def _power(c: Context, x: Tensor, e: float, real: bool) -> Tensor:
