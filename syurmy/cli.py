@@ -252,6 +252,7 @@ def verify(
         "batch": statement.batch,
         "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
+        "soundness": dict(statement.soundness),
         "seconds": clock.seconds["verify"],
         "proof_bytes": len(data),
     }
@@ -271,6 +272,8 @@ def verify(
         console.print(f"path: {result['branches']:,} branches, their bits are public")
     took = display.seconds_text(clock.seconds["verify"])
     console.print(f"soundness {statement.soundness_bits:.1f} bits, {took}, {display.bytes_text(len(data))}")
+    budget = ", ".join(f"{name} {bits:.1f}" for name, bits in statement.soundness[:-1])
+    console.print(f"errors in bits, added up: {budget}", markup=False, soft_wrap=True)
     console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
 
 
