@@ -53,7 +53,8 @@ _SECOND = (
 PARAMETERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_SECOND.split(), (1,)),
     "AffineGrid": (1,), "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "Col2Im": (1, 2),
-    "ConstantOfShape": (0,), "ConvInteger": (2, 3), "CumProd": (1,), "DequantizeLinear": (1, 2), "GRU": (1, 2, 3, 4),
+    "ConstantOfShape": (0,), "ConvInteger": (2, 3), "CumProd": (1,), "DequantizeLinear": (1, 2), "Dropout": (1, 2),
+    "GRU": (1, 2, 3, 4),
     "GroupNormalization": (1, 2), "HammingWindow": (0,), "HannWindow": (0,), "InstanceNormalization": (1, 2),
     "LSTM": (1, 2, 3, 4, 7), "MatMulInteger": (2, 3), "MelWeightMatrix": (0, 1, 2, 3, 4), "OneHot": (1, 2),
     "Pad": (1, 2, 3), "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7),

@@ -15,7 +15,11 @@ from isa.types import DType
 
 @lowering("Identity", "Dropout")
 def identity(c: Context, n: Node) -> Result:
-    """Dropout at inference; its mask is only known where it is not read."""
+    """Dropout at inference; its mask is all ones."""
+    if n.op == "Dropout" and c.has(n, 2):
+        training, ratio = (c.const(n.inputs[k]) if c.has(n, k) else np.array(0.5) for k in (2, 1))
+        if training is None or (training.any() and (ratio is None or ratio.any())):
+            raise Unsupported("training_mode is set, or computed from the input", "an exported inference model")
     if len(n.outputs) > 1 and n.outputs[1] and c.graph.uses(n.outputs[1]):
         ones = np.ones(c.shape(n.outputs[1]), np.int64)
         return c.tensor(n.inputs[0]), c.out.param(ones)
