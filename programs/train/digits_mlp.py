@@ -9,8 +9,6 @@ images, which were not used for training. Pixels are 0 to 16, that is scale 4.
 from __future__ import annotations
 
 import numpy as np
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from programs.train.common import (
     PROGRAMS,
@@ -34,6 +32,10 @@ SHIFT_1 = 8  # of the first layer: small pixels make a small accumulator
 
 def split() -> tuple[Ints, Ints, Ints, Ints]:
     """Images (n, 64) with pixels 0 to 16 and labels: train, test. The same split for every program on these digits."""
+    # scikit-learn is only needed to train, not by those who import the numerics
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     x, xt, y, yt = train_test_split(images.astype(np.int64), labels, test_size=360, stratify=labels, random_state=0)
     return x, xt, y, yt
