@@ -116,7 +116,7 @@ def test_reductions(shape: list[int], seed: int, op: str, keep: bool, data: st.D
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     x = floats(np.random.default_rng(seed), *shape) + np.float32(0.1)
     constants = {"axes": np.array([axis], np.int64)}
-    check(f"Reduce{op}", {"x": x}, constants, keepdims=int(keep), tolerance=5e-4, peak=0.3)
+    check(f"Reduce{op}", {"x": x}, constants, keepdims=int(keep), tolerance=1e-3, peak=0.3)
 
 
 @SOME
