@@ -3,17 +3,13 @@
 The matrix is column-major, ``uint64[C, R]``; the codeword ``uint64[n, R]`` has n = C << log_blowup columns in the order
 of prover/kernels/ntt.py. The root binds the prover to the matrix only together with an opening (prover/opening.py).
 
-A params commitment is made once and kept as arrays in files that are mapped into memory: its codeword, the digests of
-its tree, and the integers themselves. Whoever loads them trusts the files; the verifier compares openings with the root
-in its key.
+A params commitment is made once and kept in a proving key (prover/keys.py). Whoever loads one trusts the file; the
+verifier compares openings with the root in its own key.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,48 +64,3 @@ def commit_params(values: npt.NDArray[np.signedinteger[Any]], shape: MatrixShape
     integers = IntegerMatrix.of(values)
     commitment = commit(integers.columns(), shape)
     return ParamsCommitment(Commitment(shape, commitment.codeword, commitment.tree), integers)
-
-
-def write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an ``.npy`` file: complete under its name, or not there."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as f:
-            np.lib.format.write_array(f, np.ascontiguousarray(array), allow_pickle=False)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
-def read_array(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The array of an ``.npy`` file, mapped copy-on-write. ``ValueError`` for another dtype, shape or a damaged
-    file."""
-    try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise ValueError(f"{path} does not hold an array: {error}") from None
-    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.dtype(dtype):
-        raise ValueError(f"{path} does not hold {np.dtype(dtype)}{list(shape)}")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{path} is not in row-major order")
-    return np.asarray(array)
-
-
-def save_params(params: ParamsCommitment, codeword: Path, digests: Path, integers: Path) -> None:
-    write_array(integers, params.integers.values)
-    write_array(digests, params.commitment.tree.digests)
-    write_array(codeword, params.commitment.codeword)
-
-
-def load_params(
-    shape: MatrixShape, dtype: npt.DTypeLike, codeword: Path, digests: Path, integers: Path
-) -> ParamsCommitment:
-    """What ``save_params`` wrote for a params matrix of this shape and dtype."""
-    tree = MerkleTree(read_array(digests, np.uint8, (2 * shape.n - 1, 32)))
-    word = read_array(codeword, np.uint64, (shape.n, shape.rows))
-    values = read_array(integers, dtype, (shape.rows, shape.cols))
-    return ParamsCommitment(Commitment(shape, word, tree), IntegerMatrix.of(values))

@@ -1,0 +1,47 @@
+"""Proving keys on disk: what is saved is loaded, and nothing else is."""
+
+import numpy as np
+import pytest
+
+from assembler import assemble
+from isa.errors import InputError
+from prover.keys import ProvingKey, setup
+from prover.prove import prove
+from prover.verifier.verify import verify
+from vm.machine import run
+
+TEXT = """
+.program small
+.input x : i8[4, 3] private
+.param w : i8[3, 2] committed = {{1, -2}, {3, 4}, {-5, %d}}
+.output y public
+    matmul  y, x, w
+    rescale y, y, 3, i8
+    halt
+"""
+
+
+def test_a_key_survives_its_file(tmp_path):
+    program = assemble(TEXT % 6)
+    key = setup(program)
+    path = tmp_path / "small.pk"
+    key.save(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.pk"]
+    again = ProvingKey.load(path, program)
+    assert again.verifying_key == key.verifying_key
+    proof = prove(again, run(program, {"x": np.arange(12).reshape(4, 3)}))
+    assert verify(key.verifying_key, proof.data).outputs["y"].shape == (4, 2)
+
+
+def test_a_key_of_others_or_a_damaged_one_is_refused(tmp_path):
+    program = assemble(TEXT % 6)
+    path = tmp_path / "small.pk"
+    setup(program).save(path)
+    with pytest.raises(InputError) as e:
+        ProvingKey.load(path, assemble(TEXT % 7))
+    assert e.value.code == "K131"
+    data = path.read_bytes()
+    for cut in (0, 7, 20, 100, len(data) - 100):
+        path.write_bytes(data[:cut])
+        with pytest.raises(InputError):
+            ProvingKey.load(path, program)
