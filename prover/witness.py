@@ -6,8 +6,6 @@ their hints; linear images are computed where someone asks for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from isa.builder import ConstraintSystem
@@ -167,8 +165,3 @@ def _executions(stacked: I64, node: Node) -> I64:
     """The trace's executions; one of them where the node says they are all the same."""
     out = stacked if len(stacked) == node.executions else stacked[:1]
     return _int64(out)
-
-
-def statement_values(witness: Witness) -> Mapping[Public, I64]:
-    """Values of the statement's tensors."""
-    return {node: witness(node) for node in witness.system.publics}
