@@ -32,10 +32,12 @@ def _round(x: I64, mult: int, shift: int) -> I64:
 class Rescale(Op):
     """`dst = saturate(floor((src * mult + 2^(shift-1)) / 2^shift))`: round half up, then clamp to the dtype.
 
-    The interval is the smallest `[0, 2^k)` or `[-2^(k-1), 2^(k-1))` around the rounded one, inside the dtype.
+    With lo or hi, clamp to these instead: `lo=0` is a relu of the rounded value. The interval is the smallest
+    `[0, 2^k)` or `[-2^(k-1), 2^(k-1))` around the rounded one, inside the bounds.
 
-    Proof: `src*mult + 2^(shift-1) - z*2^shift` lies in `[0, 2^shift)` by limbs, and z in its range. Where z's
-    interval leaves the dtype, `z = y + over - under` with `over*(max - y) = 0` and `under*(y - min) = 0`.
+    Proof: `src*mult + 2^(shift-1) - z*2^shift` lies in `[0, 2^shift)` by limbs, and y in its range. Where z's
+    interval leaves the bounds, `z = y + over - under` with `over*(max - y) = 0` and `under*(y - min) = 0`; since
+    min < max, at most one of both is not 0.
     """
 
     name = "rescale"
@@ -45,9 +47,16 @@ class Rescale(Op):
         AttrSpec("shift", "int", "0 to 48", positional=True),
         AttrSpec("dtype", "dtype", "i8, i16 or i32", positional=True),
         AttrSpec("mult", "int", "fixed-point multiplier, 1 to 2^31 - 1", default=1),
+        AttrSpec("lo", "int", "lower bound inside the dtype", optional=True),
+        AttrSpec("hi", "int", "upper bound inside the dtype, above lo", optional=True),
     )
     commits = True
     example = "rescale h, acc, 9, i16"
+
+    @staticmethod
+    def _bounds(call: Call) -> Interval:
+        lo, hi, dtype = call["lo"], call["hi"], call["dtype"]
+        return dtype.lo if lo is None else lo, dtype.hi if hi is None else hi
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
         shift, mult, dtype = call["shift"], call["mult"], call["dtype"]
@@ -57,40 +66,35 @@ class Rescale(Op):
             raise refuse(f"multiplier {mult} is outside 1 to 2^31 - 1", code="A250")
         if dtype is DType.I64:
             raise refuse("rescale narrows to i8, i16 or i32", code="A250")
+        least, most = self._bounds(call)
+        if not dtype.lo <= least < most <= dtype.hi:
+            raise refuse(f"bounds {least} and {most} are not in order inside {dtype}", code="A250")
         result(DType.I64, types[0].shape, scaled(types[0].interval, mult))
-        lo, hi = hull(_rounded(types[0].interval, mult, shift))
-        return TensorType(dtype, types[0].shape, max(lo, dtype.lo), min(hi, dtype.hi))
+        lo, hi = (min(max(end, least), most) for end in hull(_rounded(types[0].interval, mult, shift)))
+        return TensorType(dtype, types[0].shape, lo, hi)
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
-        shift, dtype = call["shift"], call["dtype"]
-        out: I64 = np.clip(_round(values[0], call["mult"], shift), dtype.lo, dtype.hi)
+        out: I64 = np.clip(_round(values[0], call["mult"], call["shift"]), *self._bounds(call))
         return out
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        src, shift, mult, dtype = nodes[0], call["shift"], call["mult"], call["dtype"]
+        src, shift, mult = nodes[0], call["shift"], call["mult"]
+        least, most = self._bounds(call)
         y = b.result(result_interval(b))
         b.interval(y, *y.interval, "result")
         lo, hi = _rounded(operand_types(b)[0].interval, mult, shift)
         z: Node = y
-        if hi > dtype.hi:
+        if hi > most:
             over = b.ranged(
-                "over",
-                src,
-                lambda v: np.maximum(_round(v(src), mult, shift) - dtype.hi, 0),
-                0,
-                unsigned_bits(hi - dtype.hi),
+                "over", src, lambda v: np.maximum(_round(v(src), mult, shift) - most, 0), 0, unsigned_bits(hi - most)
             )
-            zero_product(b, over, dtype.hi - y, "over only at the maximum")
+            zero_product(b, over, most - y, "over only at the maximum")
             z = z + over
-        if lo < dtype.lo:
+        if lo < least:
             under = b.ranged(
-                "under",
-                src,
-                lambda v: np.maximum(dtype.lo - _round(v(src), mult, shift), 0),
-                0,
-                unsigned_bits(dtype.lo - lo),
+                "under", src, lambda v: np.maximum(least - _round(v(src), mult, shift), 0), 0, unsigned_bits(least - lo)
             )
-            zero_product(b, under, y - dtype.lo, "under only at the minimum")
+            zero_product(b, under, y - least, "under only at the minimum")
             z = z - under
         b.range(src * mult + ((1 << shift) >> 1) - z * (1 << shift), shift, "remainder")
         return y

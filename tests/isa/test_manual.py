@@ -35,5 +35,5 @@ def test_stale_page_and_bad_usage(tmp_path: Path, monkeypatch, capsys) -> None:
 
 
 def test_usage_line() -> None:
-    assert manual.usage(REGISTRY["rescale"]) == "rescale dst, src, shift, dtype, [mult=1]"
+    assert manual.usage(REGISTRY["rescale"]) == "rescale dst, src, shift, dtype, [mult=1], [lo=...], [hi=...]"
     assert manual.usage(REGISTRY["repeat"]) == "repeat count, [counter]"

@@ -32,6 +32,28 @@ def test_rescale_equals_python(source, target, shift, mult, seed, kind):
     assert got.tolist() == [[min(max((v * mult + half) >> shift, target.lo), target.hi) for v in r] for r in x.tolist()]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(list(DType)), st.sampled_from([0, 1, 8, 17]), st.sampled_from([1, 3]), st.integers(-130, 130),
+    st.integers(1, 300), st.sampled_from("lhb"), st.integers(0, 2**32),
+)  # fmt: skip
+def test_rescale_between_bounds(source, shift, mult, lo, width, which, seed):
+    x = random_array(np.random.default_rng(seed), (2, 4), source, extreme=bool(seed % 2))
+    bounds = (-(2**59), 2**59) if source is I64 else None
+    x = x if bounds is None else np.clip(x, *bounds)
+    attrs = {k: v for k, v in (("lo", lo), ("hi", lo + width)) if which in (k[0], "b")}
+    got = check_op("rescale", Operand(x, source, bounds=bounds), shift=shift, dtype=I16, mult=mult, **attrs)
+    low, high = attrs.get("lo", I16.lo), attrs.get("hi", I16.hi)
+    half = (1 << shift) >> 1
+    assert got.tolist() == [[min(max((v * mult + half) >> shift, low), high) for v in r] for r in x.tolist()]
+
+
+@pytest.mark.parametrize("attrs", [{"lo": 3, "hi": 3}, {"lo": 4, "hi": 3}, {"lo": -129}, {"hi": 128}, {"hi": -128}])
+def test_rescale_bounds_are_in_order_inside_the_dtype(attrs):
+    with pytest.raises(TypeRuleError):
+        check_op("rescale", [1], shift=1, dtype=I8, **attrs)
+
+
 @pytest.mark.parametrize(
     ("shift", "mult", "dtype"), [(49, 1, I8), (-1, 1, I8), (3, 0, I8), (3, 2**31, I8), (3, 1, I64)]
 )
@@ -100,6 +122,9 @@ def test_cast_of_a_product_becomes_a_column():
         ("rescale", Operand([3000000, -77, -12900000], I32), {"shift": 17, "dtype": I8}),
         ("rescale", Operand([-77, 2**40], I64), {"shift": 20, "dtype": I16}),
         ("rescale", Operand([3000000, -77], I32), {"shift": 0, "dtype": I16}),
+        ("rescale", Operand([300, -77, -129], I16), {"shift": 3, "dtype": I16, "lo": 0}),
+        ("rescale", Operand([3000000, -77, -12900000], I32), {"shift": 4, "dtype": I32, "lo": 0, "hi": 2**20 - 1}),
+        ("rescale", Operand([3000000, -917504, -12900000], I32), {"shift": 17, "dtype": I16, "lo": -5, "hi": 20}),
         ("clamp", Operand([100, -5, 5], I8), {"lo": -3, "hi": 20}),
         ("clamp", Operand([100000, -77777777, 5], I32), {"lo": -3, "hi": 20}),
         ("cast", Operand([100, -77, 5], I32), {"dtype": I8}),
