@@ -7,6 +7,7 @@ one of each per node, and there is one rounding instead of one per node.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from compiler.graph import Graph, Node, live
 from compiler.lower import Context, Result, lowering
 from compiler.ops.activation import FUNCTIONS
+from compiler.quant import FEW
 
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
@@ -25,6 +27,7 @@ BINARY: dict[str, Callable[[Floats, Floats], Floats]] = {
     "Max": np.maximum}  # fmt: skip
 FREE = {"Add", "Sub", "Mul", "Div"}  # with a number
 LINEAR = {"Neg", "Identity"}
+EXACT = {"Sqrt", "Log", "Reciprocal", "Div", "Pow", "Mul"}
 MAX_NODES = 32  # counted with repetition, as often as they are evaluated
 
 
@@ -38,8 +41,9 @@ class Expression:
     costly: tuple[str, ...] = ()
 
 
-def fuse(graph: Graph) -> Graph:
-    """The graph with such expressions replaced by one node each, where that saves something."""
+def fuse(graph: Graph, fine: bool = False) -> Graph:
+    """The graph with such expressions replaced by one node each, where that saves something. A fine program computes
+    roots, logarithms and reciprocals of few entries exactly, not by a table."""
     known: dict[str, Expression] = {}
     for n in graph.nodes:
         e = _expression(graph, n, known)
@@ -58,6 +62,8 @@ def fuse(graph: Graph) -> Graph:
         read = [m for m in graph.nodes if n.outputs[0] in m.inputs]
         name = n.outputs[0]
         ends = name not in inner or name in graph.outputs or any(m.outputs[0] not in known for m in read)
+        if e is not None and fine and EXACT.intersection(e.costly) and math.prod(graph.values[name].shape) <= FEW:
+            e = None
         if e is not None and ends and e.nodes > 1 and e.costly and e.costly not in (("Relu",), ("Clip",)):
             n = Node(n.name, "Pointwise", DOMAIN, 1, (e.source,), n.outputs, {"function": e.function, "of": e.costly})
         nodes.append(n)

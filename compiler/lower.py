@@ -13,7 +13,7 @@ import numpy.typing as npt
 from compiler.emit import Emitter, Tensor
 from compiler.errors import Problem, Unsupported, UnsupportedModel
 from compiler.graph import Graph, Node, Value
-from compiler.quant import Numerics, Precision
+from compiler.quant import FINE_BITS, Numerics, Precision
 from isa.types import DType, TensorType
 
 Array = npt.NDArray[Any]
@@ -124,9 +124,10 @@ def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
     """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype (that of
     i32 above 32 bits); reals at the scale that covers the samples."""
     if v.dtype.kind == "f":
-        top = 2 ** (precision.activations - 1) - 1
-        scale = (v.absmax * precision.margin or 1.0) / top
-        return TensorType.full(DType(f"i{precision.activations}"), v.shape), float(np.float64(scale))
+        bits = FINE_BITS if precision.fine else precision.activations - 1
+        scale = (v.absmax * precision.margin or 1.0) / (2**bits - 1)
+        dtype = next(d for d in DType if d.bits > bits)
+        return TensorType(dtype, v.shape, -(2**bits), 2**bits - 1), float(np.float64(scale))
     if v.dtype.kind == "b":
         return TensorType(DType.I8, v.shape, 0, 1), 1.0
     if v.dtype.kind not in "iu":

@@ -6,6 +6,7 @@ outputs stand for; ``example-input.npz`` is one sample, in reals.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ import compiler.ops  # noqa: F401  (fills the registry)
 from assembler import assemble_file
 from compiler import graph, load
 from compiler.emit import Emitter, Tensor
-from compiler.errors import ModelError
+from compiler.errors import ModelError, UnsupportedModel
 from compiler.fuse import fuse
 from compiler.lower import Context, Step, is_lowered, lower, quantise_input
 from compiler.ops.masked import fuse_masks
@@ -41,6 +42,7 @@ WEIGHTS, TABLES = "model.safetensors", "tables"
 DEFAULT_SAMPLES = 4
 CALIBRATED_MARGIN, DEFAULT_MARGIN = 1.25, 2.0
 MAX_SAMPLES = 64
+TOLERANCE = 1e-3
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
 
 
@@ -155,13 +157,15 @@ def compile_onnx(
     public_inputs: bool = False,
     committed_params: bool = True,
     margin: float | None = None,
+    tolerance: float = TOLERANCE,
 ) -> CompiledModel:
     """Compiles the model in ``path`` into the folder ``out_dir`` (made if need be; written whole or not at all).
 
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
     ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, and 2 for
-    random samples). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
+    random samples). ``tolerance``: where an output is further from the float model on half the samples' range than this,
+    the program is made finer, which costs about twice as much to prove. Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
     """
     model = load.load(Path(path), shapes)
     source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -174,6 +178,7 @@ def compile_onnx(
         public_inputs=public_inputs,
         committed_params=committed_params,
         margin=margin,
+        tolerance=tolerance,
         source=source,
     )
 
@@ -188,6 +193,7 @@ def compile_model(
     public_inputs: bool = False,
     committed_params: bool = True,
     margin: float | None = None,
+    tolerance: float = TOLERANCE,
     source: str | None = None,
 ) -> CompiledModel:
     """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made; ``source`` is recorded."""
@@ -200,12 +206,43 @@ def compile_model(
     else:
         samples = _samples(model, calibrate)
     precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
-    g = fuse(fuse_masks(graph.build(model, samples)))
-    out = Emitter(g.name, len(samples), committed_params)
+    observed = fuse_masks(graph.build(model, samples))
+    made = _lowered(observed, precision, committed_params, public_inputs)
+    if made.error > tolerance / 2 and (weights, activations) == (16, 16):
+        with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
+            fine = _lowered(observed, replace(precision, fine=True), committed_params, public_inputs)
+            made = min(made, fine, key=lambda m: m.error)
+    return _write(Path(out_dir), made, source)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A lowered graph. ``error``: the largest difference of a real output from the float model on the samples, over
+    the range of that output."""
+
+    graph: graph.Graph
+    context: Context
+    steps: Sequence[Step]
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+    error: float
+
+
+def _lowered(observed: graph.Graph, precision: Precision, committed_params: bool, public_inputs: bool) -> Made:
+    g = fuse(observed, precision.fine)
+    out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), committed_params)
     c, steps = lower(g, out, precision, public_inputs)
     inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
-    outputs = [_port(out.output(o, c.tensor(o)), o, g) for o in g.outputs]
-    return _write(Path(out_dir), out, inputs, outputs, g, c, steps, source)
+    outputs, error = [], 0.0
+    for name in g.outputs:
+        x = out.output(name, c.tensor(name))
+        outputs.append(_port(x, name, g))
+        if c.is_float(name):
+            v = g.values[name]
+            floats = g.samples[name] if name in g.samples else [g.constants[name]] * out.samples
+            span = (v.hi - v.lo) or v.absmax or 1.0
+            error = max(error, _difference(floats, x) / span)
+    return Made(g, c, steps, inputs, outputs, error)
 
 
 def random_samples(model: onnx.ModelProto, count: int = DEFAULT_SAMPLES) -> list[dict[str, Array]]:
@@ -271,29 +308,32 @@ def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:
     return np.asarray(q).astype(dtype)
 
 
-def _write(
-    folder: Path,
-    out: Emitter,
-    inputs: Sequence[Port],
-    outputs: Sequence[Port],
-    g: graph.Graph,
-    c: Context,
-    steps: Sequence[Step],
-    source: str | None,
-) -> CompiledModel:
+def _difference(floats: Sequence[Array], x: Tensor) -> float:
+    """The largest difference on the samples, where the float model is finite."""
+    largest = 0.0
+    for f, q in zip(floats, x.values, strict=True):
+        real = f.astype(np.float64)
+        d = np.abs(np.nan_to_num(real, posinf=0, neginf=0) - q * x.scale)
+        largest = max(largest, float(d[np.isfinite(real)].max(initial=0.0)))
+    return largest
+
+
+def _write(folder: Path, made: Made, source: str | None) -> CompiledModel:
+    g, out, steps = made.graph, made.context.out, made.steps
     folder.mkdir(parents=True, exist_ok=True)
     rows = _rows(g, steps)
-    with tempfile.TemporaryDirectory(dir=folder) as made:
-        temporary = Path(made)
+    with tempfile.TemporaryDirectory(dir=folder) as inside:
+        temporary = Path(inside)
         out.write(temporary, WEIGHTS, TABLES)
         program = assemble_file(temporary / "model.tasm")
         rows = _with_costs(program, steps, rows)
         record = {
             "format": FORMAT,
             "source": source,
-            "precision": asdict(c.precision),
-            "inputs": [asdict(p) for p in inputs],
-            "outputs": [asdict(p) for p in outputs],
+            "precision": asdict(made.context.precision),
+            "error": made.error,
+            "inputs": [asdict(p) for p in made.inputs],
+            "outputs": [asdict(p) for p in made.outputs],
             "nodes": [asdict(r) for r in rows],
         }
         (temporary / "model.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -302,7 +342,7 @@ def _write(
         shutil.rmtree(folder / TABLES, ignore_errors=True)
         for item in sorted(temporary.iterdir(), key=lambda p: p.name == "model.tasm"):  # the program last
             os.replace(item, folder / item.name)
-    return CompiledModel(program, tuple(inputs), tuple(outputs), folder, tuple(rows))
+    return CompiledModel(program, tuple(made.inputs), tuple(made.outputs), folder, tuple(rows))
 
 
 def _rows(g: graph.Graph, steps: Sequence[Step]) -> list[Row]:
@@ -314,9 +354,7 @@ def _rows(g: graph.Graph, steps: Sequence[Step]) -> list[Row]:
             if v.dtype.kind not in "fiub":
                 continue
             peak, scale = max(peak, v.absmax), t.scale
-            for x, q in zip(g.samples[name], t.values, strict=True):
-                d = np.abs(np.nan_to_num(x.astype(np.float64), posinf=0, neginf=0) - q * t.scale)
-                error = max(error, float(d[np.isfinite(x.astype(np.float64))].max(initial=0.0)))
+            error = max(error, _difference(g.samples[name], t))
         rows.append(Row(s.node.name, s.node.op, peak, scale, error, error / peak if peak else error, 0, 0))
     return rows
 

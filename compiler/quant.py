@@ -13,6 +13,10 @@ Where the static bound (L1 norms of the weights) exceeds what the samples reach 
 covers the bound and nothing can saturate. Where a third of the bound does, the scale covers that third: ``rescale``
 saturates beyond (defined, and proven), and what is cut off fits one lookup each way. Otherwise the scale covers
 ``margin`` times the samples' peak.
+
+A *fine* program is for models whose errors add up beyond the tolerance. Weights have all their bits, per channel;
+factors of products have 20 bits on the samples, and what the interval adds above, in two range lookups instead of one
+(so they hardly ever saturate); tables still take 16 bits and give 20. It costs about twice as much to prove.
 """
 
 from __future__ import annotations
@@ -38,17 +42,27 @@ COARSE = 2**8  # an accumulator up to this much coarser than asked for is not re
 LIMIT = 2**61
 SATURATED = 3  # top * 3 is less than 2^16 beyond top, for 16 bits
 SAME = 2**-22  # scales that differ by float32 rounding are the same
+FINE_BITS = 20  # magnitude bits of fine factors on the samples
+LEAST_BITS = 17  # a factor with this many does not have to saturate to get more
+ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
+FEW = 2**12  # entries of a tensor on which exact functions cost nothing
+DIRECT = 2**24  # a factor up to this bound is taken as it is
 
 
 @dataclass(frozen=True)
 class Precision:
-    """Bits of weights and activations (8 or 16), the factor between a sample's peak and the largest integer, and how
-    many bits of an activation may be given up to prove that nothing saturates."""
+    """Bits of weights and activations (8 or 16), the factor between a sample's peak and the largest integer, and
+    whether factors of products have more bits than that (16 bits only)."""
 
     weights: int = 16
     activations: int = 16
     margin: float = 1.25
-    headroom: int = 2
+    fine: bool = False
+
+    @property
+    def headroom(self) -> int:
+        """How many bits of an activation may be given up to prove that nothing saturates."""
+        return 1 if self.fine else 2
 
 
 class Numerics:
@@ -77,7 +91,8 @@ class Numerics:
         return x if m == 1 else self.emit("muli", x, value=m)
 
     def multiply(self, a: Tensor, b: Tensor) -> Tensor:
-        """The exact product; both sources should be narrow."""
+        """The exact product of both, as factors."""
+        a, b = (self.factor(x, 2**29) for x in (a, b))
         return self.emit("mul", a, b, scale=a.scale * b.scale)
 
     # ---- constants -----------------------------------------------------------------------------------------------
@@ -106,7 +121,12 @@ class Numerics:
     def unit(self, peak: float, bound: float = math.inf) -> float:
         """The scale that a narrow tensor gets: for reals up to ``peak`` on the samples, and ``bound`` at all."""
         want = peak * self.precision.margin
-        return (self._covered(want, bound) or 1.0) / self._top(self.precision.activations)
+        return (self._covered(want, bound) or 1.0) / self.largest
+
+    @property
+    def largest(self) -> int:
+        """The largest integer of an activation: of a table's result, and what sums are aligned for."""
+        return 2**FINE_BITS - 1 if self.precision.fine else self._top(self.precision.activations)
 
     def _covered(self, want: float, bound: float) -> float:
         """What the largest integer stands for: the bound, a third of it, or ``want``, the first within headroom."""
@@ -131,20 +151,64 @@ class Numerics:
         y, ratio = self._narrowed[x.name, bits]
         return y.scaled(ratio * x.scale)
 
-    def rescale(self, x: Tensor, factor: float, dtype: DType) -> Tensor:
-        """``round(x * f)``, saturated to ``dtype``, f the largest multiplier / 2^shift up to ``factor`` that costs
-        little: shift 16, and longer only where the multiplier would be 0. The scale follows."""
-        shift = SHIFT
-        if factor * 2**SHIFT < 1:
-            room = LIMIT // max(x.bound, 1)
-            shift = SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6
-            while shift > SHIFT and factor * 2**shift > max(room, 1):
-                shift -= 1
-            shift = min(shift, MAX_SHIFT)
-        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype)
+    def factor(self, x: Tensor, limit: int = 2**31) -> Tensor:
+        """``x`` as a factor of an exact product: narrow, or where the program is fine up to ``limit``, with
+        ``FINE_BITS`` bits on the samples (``LEAST_BITS``, where that saves saturation)."""
+        if x.name in self.out.params:
+            return x
+        if not self.precision.fine or 2 * limit <= self._top(self.precision.activations):
+            return self.narrow(x)
+        if x.bound <= min(DIRECT, limit):
+            return x
+        if x.bound <= 2 * x.peak and x.type.size > FEW:
+            return self.narrow(x)  # the bound is reached: 16 bits cover it, and one lookup is enough
+        return self._fine(x, limit, relu=False)
 
-    def rescale_by(self, x: Tensor, mult: int, shift: int, dtype: DType) -> Tensor:
-        return self.emit("rescale", x, scale=x.scale * 2.0**shift / mult, shift=shift, dtype=dtype, mult=mult)
+    def relu(self, x: Tensor) -> Tensor:
+        """``max(x, 0)``, as a factor or narrow; where the program is fine, with the narrowing in one instruction."""
+        if not self.precision.fine or x.bound < 2**SHIFT:
+            return self.emit("relu", self.narrow(x))
+        return self._fine(x, 2**31, relu=True)
+
+    def _fine(self, x: Tensor, limit: int, relu: bool) -> Tensor:
+        key = x.name, -limit if relu else limit
+        if key not in self._narrowed:
+            bound = max(x.type.hi, 1) if relu else x.bound
+            peak = max((int(v.max()) for v in x.values if v.size), default=0) if relu else x.peak
+            want, top = max(peak, 1), 2 ** min(limit.bit_length() - 1, 31) - 1  # intervals are rounded to powers of two
+            f = min(1.0, 2**FINE_BITS / want)
+            lo, hi = 0 if relu else None, None
+            if bound * f * SLACK > top:
+                f = top / (bound * SLACK)
+                if relu and (2**SHIFT - 1) / bound * want >= 2 ** (SHIFT - 2):
+                    f = (2**SHIFT - 1) / (bound * SLACK)
+                elif f * want < 2**LEAST_BITS:
+                    bits = min(FINE_BITS, top.bit_length() - ROOM_BITS)
+                    f = min(1.0, 2**bits / want)
+                    hi = 2 ** (bits + ROOM_BITS) - 1
+                    lo = 0 if relu else -hi - 1
+            if hi is None and f < 2.0**-SHIFT <= 2**4 * f and bound <= top << SHIFT:
+                f = 2.0**-SHIFT  # more bits cost less than a longer remainder
+            y = self.rescale(x, f, DType.I32, lo, hi)
+            self._narrowed[key] = y, y.scale / x.scale
+        y, ratio = self._narrowed[key]
+        return y.scaled(ratio * x.scale)
+
+    def rescale(self, x: Tensor, factor: float, dtype: DType, lo: int | None = None, hi: int | None = None) -> Tensor:
+        """``round(x * f)``, saturated to ``dtype`` (or lo and hi), f the largest multiplier / 2^shift up to ``factor``
+        that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows."""
+        shift, room = SHIFT, max(LIMIT // max(x.bound, 1) - 1, 1)
+        if factor * 2**SHIFT < 1:
+            shift = min(SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6, MAX_SHIFT)
+        while shift > 0 and factor * 2 ** (shift - 1) >= 1 and factor * 2**shift > room:
+            shift -= 1
+        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype, lo, hi)
+
+    def rescale_by(
+        self, x: Tensor, mult: int, shift: int, dtype: DType, lo: int | None = None, hi: int | None = None
+    ) -> Tensor:
+        scale = x.scale * 2.0**shift / mult
+        return self.emit("rescale", x, scale=scale, shift=shift, dtype=dtype, mult=mult, lo=lo, hi=hi)
 
     def rescale_to(self, x: Tensor, scale: float, dtype: DType = DType.I16) -> Tensor:
         """``x`` at a given scale, saturated. The ratio is kept to 2^-16 or better, within the machine's 61 bits."""
@@ -182,7 +246,7 @@ class Numerics:
         ratio = x.scale / scale
         error = abs(ratio - round(ratio)) * x.peak * scale
         if error > target * 2 ** (SHIFT - 2):
-            x = self.narrow(x)
+            x = self.factor(x)
             ratio = x.scale / scale
         return self.muli(x, round(ratio)).scaled(scale)
 
@@ -195,7 +259,7 @@ class Numerics:
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
         with np.errstate(all="ignore"):
             y = np.asarray(f((rows * x.scale).astype(np.float64)), np.float64)
-        top = self._top(self.precision.activations)
+        top = self.largest
         if scale is None:
             seen = np.zeros(len(rows), bool)
             for v in x.values:

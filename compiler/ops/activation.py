@@ -12,7 +12,7 @@ import numpy.typing as npt
 from compiler.emit import Tensor
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
-from compiler.ops.root import is_wide, logarithm, root
+from compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
 from isa.types import DType
 
 Floats = npt.NDArray[np.float64]
@@ -104,6 +104,8 @@ def by_table(c: Context, n: Node) -> Result:
         return _integer(c, n, x)
     if n.op in WIDE_FUNCTIONS and is_wide(c, x):
         return WIDE_FUNCTIONS[n.op](c, x)
+    if n.op == "Reciprocal" and is_positive(c, x):
+        return reciprocal(c, x)
     return c.table(x, FUNCTIONS[n.op](n), n.op.lower())
 
 
@@ -121,7 +123,7 @@ def relu(c: Context, n: Node) -> Result:
     """On the narrowed source. A quantisation of the model's own must see the exact value: before it, on the source."""
     x = c.tensor(n.inputs[0])
     exact = not c.is_float(n.inputs[0]) or set(c.graph.readers(n.outputs[0])) == {"QuantizeLinear"}
-    return c.emit("relu", x if exact else c.narrow(x))
+    return c.emit("relu", x) if exact else c.relu(x)
 
 
 @lowering("Clip")

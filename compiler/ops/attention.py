@@ -11,14 +11,15 @@ import numpy.typing as npt
 from compiler.emit import Tensor
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
+from compiler.ops.linear import pair_limit
 from compiler.ops.logic import both
-from compiler.ops.norm import ONE, softmax_last
-from isa.types import DType
+from compiler.ops.norm import exponentials, scores, shares, softmax_last
 
 
 @lowering("Attention", since=23)
 def attention(c: Context, n: Node) -> Result:
-    q, k, v = (c.narrow(c.tensor(name)) for name in n.inputs[:3])
+    limit = pair_limit(max(c.shape(n.inputs[0])[-1], c.shape(n.inputs[1])[-2]))
+    q, k, v = (c.factor(c.tensor(name), limit) for name in n.inputs[:3])
     flat = len(q.shape) == 3
     if flat:
         q = _heads(c, q, n.attr("q_num_heads"))
@@ -28,7 +29,7 @@ def attention(c: Context, n: Node) -> Result:
         past = c.shape(n.inputs[4])[2]
         k, v = _joined(c, c.tensor(n.inputs[4]), k), _joined(c, c.tensor(n.inputs[5]), v)
     present = (k, v)
-    k, v = (_repeated(c, c.narrow(x), q.shape[1]) for x in (k, v))
+    k, v = (_repeated(c, c.factor(x, limit), q.shape[1]) for x in (k, v))
     factor = n.attr("scale", 0.0) or 1 / math.sqrt(q.shape[3])
     s = c.emit("matmul", q, c.emit("transpose", k, perm=(0, 1, 3, 2)), scale=q.scale * k.scale * factor)
     shown, mode = s, n.attr("qk_matmul_output_mode", 0)
@@ -42,7 +43,7 @@ def attention(c: Context, n: Node) -> Result:
     p = softmax_last(c, s) if allowed is None else masked_softmax(c, s, allowed)
     if mode == 3:
         shown = p
-    v = c.narrow(v)
+    v = c.factor(v, limit)
     y = c.emit("matmul", p, v, scale=p.scale * v.scale)
     if flat:
         y = c.reshape(c.emit("transpose", y, perm=(0, 2, 1, 3)), c.shape(n.outputs[0]))
@@ -55,7 +56,7 @@ def _heads(c: Context, x: Tensor, heads: int) -> Tensor:
 
 
 def _joined(c: Context, past: Tensor, x: Tensor) -> Tensor:
-    parts = c.align([c.narrow(past), x], max(t.peak * t.scale for t in (past, x)))
+    parts = c.align([c.factor(past), x], max(t.peak * t.scale for t in (past, x)))
     return c.emit("concat", *parts, axis=2)
 
 
@@ -121,12 +122,7 @@ def _finite(
 
 def masked_softmax(c: Context, x: Tensor, allowed: Tensor) -> Tensor:
     """Softmax along the last axis over the entries where ``allowed`` is 1; the others, and rows of others, give 0."""
-    x = c.narrow(x)
+    x = scores(c, x)
     top = c.emit("select", allowed, x, c.out.param(np.array(x.type.lo), x.scale), scale=x.scale)
-    d = c.emit("sub", top, c.emit("reduce_max", top, axis=-1, keepdims=True))
-    entries = np.rint(ONE * np.exp(np.arange(d.type.lo, 1) * x.scale)).astype(np.int64)
-    e = c.emit("mul", c.lookup(d, entries, "exp", 1 / ONE), allowed)
-    t = c.emit("max", c.emit("sum", e, axes=(-1,), keepdims=True), c.out.param(np.array(ONE)))
-    r = c.emit("div", c.out.param(np.array((ONE << 16) - 1)), t, scale=1 / (1 << 16))
-    p = c.rescale_by(c.emit("mul", e, r, scale=1 / (ONE << 16)), 1, 16, DType.I16)
-    return c.narrow(p)
+    _, e = exponentials(c, top)
+    return shares(c, c.emit("mul", e, allowed, scale=e.scale))

@@ -11,6 +11,7 @@ from compiler.emit import Tensor
 from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
+from compiler.ops.linear import pair_limit
 from compiler.ops.indexing import take
 
 
@@ -69,7 +70,10 @@ def einsum(c: Context, n: Node) -> Result:
         b, lb = _without(c, b, lb, needed | set(la))
         out = "".join(dict.fromkeys(ch for ch in la + lb if ch in needed))
         if real:
-            a, b = c.narrow(a), c.narrow(b)
+            inner = math.prod(
+                d for x, t in ((a, la), (b, lb)) for ch, d in zip(t, x.shape, strict=True) if ch not in out
+            )
+            a, b = (c.factor(x, pair_limit(inner)) for x in (a, b))
         xs = [(_contracted(c, a, b, la, lb, out), out), *rest]
     x, labels = _without(c, *xs[0], set(result))
     perm = tuple(labels.index(ch) for ch in result)

@@ -9,6 +9,7 @@ from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
 from compiler.ops.integer import quotient
+from compiler.ops.root import is_positive, reciprocal
 
 
 def total(c: Context, n: Node, signs: tuple[int, ...]) -> Tensor:
@@ -60,7 +61,7 @@ def times_constant(c: Context, x: Tensor, w: np.ndarray[tuple[int, ...], np.dtyp
         y = c.muli(x, 0) if f == 0 else c.emit("neg", x) if f < 0 else x
         shape = np.broadcast_shapes(x.shape, w.shape)
         return c.broadcast(y.scaled(x.scale * (abs(f) or 1.0)), shape)
-    return c.multiply(c.narrow(x), c.quantised(w, label=label))
+    return c.multiply(x, c.quantised(w, label=label))
 
 
 @lowering("Mul", since=7)
@@ -73,7 +74,7 @@ def mul(c: Context, n: Node) -> Result:
     assert isinstance(b, Tensor)
     if not isinstance(a, Tensor):
         return times_constant(c, b, a, n.outputs[0])
-    return c.multiply(c.narrow(a), c.narrow(b))
+    return c.multiply(a, b)
 
 
 @lowering("Div", since=7)
@@ -87,7 +88,7 @@ def div(c: Context, n: Node) -> Result:
         if not b.all():
             raise Unsupported("division by a constant that is zero")
         return times_constant(c, a, 1.0 / b, n.outputs[0])
-    r = c.table(b, lambda v: 1.0 / v, "reciprocal")
+    r = reciprocal(c, b) if is_positive(c, b) else c.table(b, lambda v: 1.0 / v, "reciprocal")
     if not isinstance(a, Tensor):
         return times_constant(c, r, a, n.outputs[0])
-    return c.multiply(c.narrow(a), c.narrow(r))
+    return c.multiply(a, r)

@@ -161,7 +161,7 @@ def scattered(c: Context, n: Node, places: Index) -> Tensor:
         if how == "add":
             acc = c.emit("add", acc, new)
         else:
-            acc = c.multiply(c.narrow(acc), c.narrow(new)) if real else c.emit("mul", acc, new)
+            acc = c.multiply(acc, new) if real else c.emit("mul", acc, new)
     return c.reshape(acc, shape)
 
 
@@ -267,7 +267,7 @@ def cumprod(c: Context, n: Node) -> Result:
     parts = [c.emit("slice", x, axis=axis, start=k, len=1) for k in range(x.shape[axis])]
     out = parts[:1]
     for part in parts[1:]:
-        out.append(c.multiply(c.narrow(out[-1]), c.narrow(part)) if real else c.emit("mul", out[-1], part))
+        out.append(c.multiply(out[-1], part) if real else c.emit("mul", out[-1], part))
     if n.attr("exclusive", 0):
         ones = np.ones(parts[0].shape)
         out = [c.constant(ones, 2.0**-15) if real else c.out.param(ones.astype(np.int64)), *out[:-1]]

@@ -17,38 +17,63 @@ from compiler.quant import SHIFT, SLACK
 
 Floats = npt.NDArray[np.float64]
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
+FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
 MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
 
 
 def weights(
-    c: Context, w: Floats, x: Tensor, peak: float, channel: int | None, bias: float, label: str
-) -> tuple[Tensor, Tensor | None]:
-    """``w`` as a param for products with the narrow ``x`` that reach ``peak`` (bias included, at most ``bias``), and
-    multipliers per channel or None.
+    c: Context, w: Floats, x: Tensor, peak: float, axes: tuple[int, ...], channel: int | None, bias: float, label: str
+) -> Tensor:
+    """``w`` as a param for products with the narrow ``x`` that reach ``peak`` (bias included, at most ``bias``), summed
+    over ``axes``.
 
     The unit is 2^-16 units of the narrowed result per unit of x, unless that needs more bits than weights have. With 16
-    bits one unit serves all channels: activations have one scale, so errors of a small channel are as large as those of
-    a large one either way. With 8 bits channel o has the unit ``u * m[o] / 2^8``, m[o] an integer in 1 .. 2^8.
+    bits one unit then serves all channels: activations have one scale, so errors of a small channel are as large as
+    those of a large one either way. With 8 bits channel o has the unit ``u * m[o] / 2^8``, m[o] in 1 .. 2^8, and the
+    param holds the 8-bit mantissas times m. A fine program has 19 bits or more for the largest weight, and 16 for the
+    largest of each channel, where those are within 2^8 of each other: more bits of a constant cost nothing.
     """
     if not np.isfinite(w).all():
         raise Unsupported("a weight is infinite")
     top = 2 ** (c.precision.weights - 1) - 1
     largest = float(np.abs(w).max(initial=0.0))
     if largest == 0:
-        return c.constant(w, 1.0 / x.scale, label), None
-    sums = np.abs(w).sum(axis=tuple(a for a in range(w.ndim) if a != channel)).max() if channel is not None else None
-    bound = math.inf if sums is None else float(sums) * x.bound * x.scale + bias
+        return c.constant(w, 1.0 / x.scale, label)
+    each = (
+        np.abs(w).max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True) if channel is not None else w
+    )
+    if c.precision.fine:  # 16 bits for nine tenths of the channels
+        small = float(np.quantile(each, 0.1)) if channel is not None else largest
+        return c.constant(w, min(max(small / top, largest / MOST), largest / FINE_WEIGHT), label)
+    bound = float(np.abs(w).sum(axis=axes).max()) * x.bound * x.scale + bias if channel is not None else math.inf
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
     unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top)
-    if c.precision.weights > 8 or channel is None:
-        return c.constant(w, unit, label), None
-    kept = tuple(a for a in range(w.ndim) if a != channel)
-    each = np.abs(w).max(axis=kept, keepdims=True)
+    if channel is None or c.precision.weights > 8:
+        return c.constant(w, unit, label)
     m = np.clip(np.ceil(each / (unit * top) * RATIO), 1, RATIO)
-    if (m == RATIO).all():
-        return c.constant(w, unit, label), None
-    multiplier = c.out.param(m.reshape(-1).astype(np.int64), 1.0, f"{label}.m")
-    return c.constant(w / (m / RATIO), unit, label).scaled(unit / RATIO), multiplier
+    return c.constant(np.rint(w / (unit * m / RATIO)) * m, 1.0, label).scaled(unit / RATIO)
+
+
+def with_weights(
+    c: Context, w: Floats, x: Tensor, peak: float, axes: tuple[int, ...], channel: int | None, bias: float, label: str
+) -> tuple[Tensor, Tensor]:
+    """``x`` as a factor, and ``weights`` for it."""
+    if c.precision.fine:  # weights do not depend on the factor, but its size on them
+        q = weights(c, w, x, peak, axes, channel, bias, label)
+        return c.factor(x, limit(q, axes)), q
+    x = c.narrow(x)
+    return x, weights(c, w, x, peak, axes, channel, bias, label)
+
+
+def limit(w: Tensor, axes: tuple[int, ...]) -> int:
+    """What a factor may reach so that its products with a constant w, summed over ``axes``, stay integers."""
+    total = int(np.abs(w.values[0]).sum(axis=axes).max(initial=1))
+    return 2**59 // max(total, 1)
+
+
+def pair_limit(count: int) -> int:
+    """What two factors may reach so that sums of ``count`` products stay integers."""
+    return 2 ** ((59 - max(count, 1).bit_length()) // 2)
 
 
 def plus(c: Context, acc: Tensor, bias: Tensor | Floats | None, peak: float) -> Tensor:
@@ -87,19 +112,17 @@ def spatial(
 @lowering("Conv")
 def conv(c: Context, n: Node) -> Result:
     """1-, 2- and 3-dimensional; groups, strides, dilations, auto_pad. Weights may be data."""
-    x, w = c.narrow(c.tensor(n.inputs[0])), c.operand(n.inputs[1])
+    x, w = c.tensor(n.inputs[0]), c.operand(n.inputs[1])
     out = n.outputs[0]
     bias = c.operand(n.inputs[2]) if c.has(n, 2) else None
     top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
-    m: Tensor | None = None
     if isinstance(w, Tensor):
-        q = c.narrow(w)
+        x, q = (c.factor(t, pair_limit(math.prod(w.shape[1:]))) for t in (x, w))
     else:
-        q, m = weights(c, w, x, c.peak(out), 0, top, n.inputs[1])
+        w = plane(w)
+        x, q = with_weights(c, w, x, c.peak(out), tuple(range(1, w.ndim)), 0, top, n.inputs[1])
     acc = convolution(c, x, q, n)
     column = (-1,) + (1,) * (len(x.shape) - 2)
-    if m is not None:
-        acc = c.emit("mul", acc, c.reshape(m, (m.shape[0], *column[1:])), scale=acc.scale)
     if isinstance(bias, Tensor):
         bias = c.reshape(bias, (bias.shape[0], *column[1:]))
     elif bias is not None:
@@ -107,13 +130,18 @@ def conv(c: Context, n: Node) -> Result:
     return plus(c, acc, bias, c.peak(out))
 
 
+def plane(w: Floats) -> Floats:
+    """A constant kernel over one axis as one over two: its L1 norms are known of the param, not of a reshaped one."""
+    return w[:, :, None] if w.ndim == 3 else w
+
+
 def convolution(c: Context, x: Tensor, w: Tensor, n: Node) -> Tensor:
-    """The convolution of integers, without bias."""
-    image, kernel = x.shape[2:], w.shape[2:]
+    """The convolution of integers, without bias. Over one axis the kernel may be a ``plane``."""
+    image, kernel = x.shape[2:], w.shape[len(w.shape) - len(x.shape[2:]) :]
     strides, dilations, widths = spatial(n, image, kernel)
     group, scale = n.attr("group", 1), x.scale * w.scale
     if len(image) == 1:
-        x, w = c.reshape(x, (*x.shape[:2], 1, image[0])), c.reshape(w, (*w.shape[:2], 1, kernel[0]))
+        x, w = c.reshape(x, (*x.shape[:2], 1, image[0])), c.reshape(w, (*w.shape[:2], 1, kernel[-1]))
         y = conv2d(c, x, w, [1, *strides], [1, *dilations], [(0, 0), *widths], group)
         y = c.reshape(y, (*y.shape[:2], y.shape[3]))
     elif len(image) == 2:
@@ -180,21 +208,15 @@ def matrix_product(
 ) -> Tensor:
     """``a @ b + bias`` by NumPy's rules, wide; at most one of a and b is constant."""
     top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
-    m: Tensor | None = None
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        qa, qb = c.narrow(a), c.narrow(b)
+        qa, qb = (c.factor(x, pair_limit(a.shape[-1])) for x in (a, b))
     elif isinstance(a, Tensor):
         assert not isinstance(b, Tensor)
-        qa = c.narrow(a)
-        qb, m = weights(c, b, qa, peak, 1 if b.ndim == 2 else None, top, label)
+        qa, qb = with_weights(c, b, a, peak, (max(b.ndim - 2, 0),), 1 if b.ndim == 2 else None, top, label)
     else:
         assert isinstance(b, Tensor)
-        qb = c.narrow(b)
-        qa, m = weights(c, a, qb, peak, 0 if a.ndim == 2 else None, top, label)
-        m = m if m is None or len(qb.shape) == 1 else c.reshape(m, (*m.shape, 1))
+        qb, qa = with_weights(c, a, b, peak, (a.ndim - 1,), 0 if a.ndim == 2 else None, top, label)
     acc = c.emit("matmul", qa, qb, scale=qa.scale * qb.scale)
-    if m is not None:
-        acc = c.emit("mul", acc, m, scale=acc.scale)
     return plus(c, acc, bias, peak)
 
 

@@ -5,6 +5,7 @@ Reals are compared after both are brought to one scale, within half a unit of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from compiler.emit import Tensor
 from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
+from compiler.quant import FEW
 
 COMPARISONS = {"Equal": "eq", "Less": "lt", "LessOrEqual": "le", "Greater": "gt", "GreaterOrEqual": "ge"}
 MASKED = 16.0  # exp(-16) is nothing in 16 bits
@@ -24,7 +26,8 @@ def together(c: Context, names: Sequence[str], out: str = "") -> list[Tensor]:
     if not c.is_float(names[0]):
         return [c.tensor(name) for name in names]
     operands = [c.operand(name) for name in names]
-    narrow = [c.narrow(x) if isinstance(x, Tensor) else x for x in operands]
+    few = c.precision.fine and math.prod(c.shape(names[0])) <= FEW
+    narrow = [x if few or not isinstance(x, Tensor) else c.narrow(x) for x in operands]
     peak = max((c.peak(name) for name in names), default=0.0)
     return c.align(
         [x if isinstance(x, Tensor) else finite(x, peak) for x in narrow], (c.peak(out) if out else peak) or 1.0

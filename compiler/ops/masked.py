@@ -18,7 +18,7 @@ import numpy.typing as npt
 from compiler.errors import Unsupported
 from compiler.graph import Graph, Node, live, observed
 from compiler.lower import Context, Result, lowering
-from compiler.ops.norm import ONE, exponentials, shares
+from compiler.ops.norm import exponentials, scores, shares
 
 Floats = npt.NDArray[np.float64]
 DOMAIN = "fused"
@@ -102,7 +102,7 @@ def _switch(graph: Graph, n: Node | None) -> str | None:
 
 @lowering("MaskedSoftmax", domain=DOMAIN)
 def masked_softmax(c: Context, n: Node) -> Result:
-    x = c.narrow(c.tensor(n.inputs[0]))
+    x = scores(c, c.tensor(n.inputs[0]))
     keep = c.const(n.inputs[1])
     if keep is not None:
         k = c.out.param(keep.astype(np.int64), label=f"{n.outputs[0]}.keep")
@@ -113,7 +113,5 @@ def masked_softmax(c: Context, n: Node) -> Result:
         k = c.emit("lt", t, c.out.param(np.array(1)))
     k = c.broadcast(k, x.shape)
     least = c.broadcast(c.out.param(np.array(x.type.lo)), x.shape)
-    _, e, _ = exponentials(c, c.emit("select", k, x, least, scale=x.scale))
-    e = c.emit("mul", e, k, scale=e.scale)
-    t = c.emit("sum", e, axes=(-1,), keepdims=True)
-    return shares(c, e, c.emit("max", t, c.out.param(np.array(ONE))))
+    _, e = exponentials(c, c.emit("select", k, x, least, scale=x.scale))
+    return shares(c, c.emit("mul", e, k, scale=e.scale))

@@ -27,6 +27,8 @@ from isa.types import DType
 
 ONE = 32767
 SPREAD = 2**6
+REACH = 11.2  # exp of less is below half a unit
+COARSE = 2.0**4  # scores beyond this have a unit of 2^-11 in 16 bits
 
 
 def _rows(c: Context, n: Node, default: int) -> tuple[Tensor, tuple[int, ...] | None]:
@@ -48,14 +50,25 @@ def _back(c: Context, y: Tensor, perm: tuple[int, ...] | None, shape: tuple[int,
     return c.reshape(y, shape) if perm is None else c.emit("transpose", y, perm=perm)
 
 
-def exponentials(c: Context, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``d = q - max q`` along the last axis, ``e = round(32767 exp(s d))`` and ``sum e``, at least 32767."""
-    x = c.narrow(x)
-    d = c.emit("sub", x, c.emit("reduce_max", x, axis=-1, keepdims=True))
-    entries = np.rint(ONE * np.exp(np.arange(d.type.lo, 1) * x.scale)).astype(np.int64)
-    e = c.lookup(d, entries, "exp", 1 / ONE)  # no row above 0: no entry exceeds the maximum
-    t = c.emit("sum", e, axes=(-1,), keepdims=True)
-    return d, e, c.emit("max", t, c.out.param(np.array(ONE)))
+def scores(c: Context, x: Tensor) -> Tensor:
+    """The source of a softmax: narrow, or a factor where narrow is too coarse and the program is fine."""
+    coarse = x.peak * x.scale > COARSE and c.precision.fine
+    return c.factor(x) if coarse else c.narrow(x)
+
+
+def exponentials(c: Context, x: Tensor) -> tuple[Tensor, Tensor]:
+    """``d = q - max q`` along the last axis and ``e = round(32767 exp(s d))``, for q from ``scores``. A range of d
+    that a table does not hold is cut off where e is 0."""
+    d = near = c.emit("sub", x, c.emit("reduce_max", x, axis=-1, keepdims=True))
+    if d.type.lo <= -(2**16):
+        near = c.rescale(d, min(1.0, (2**16 - 1) * d.scale / REACH), DType.I32, 1 - 2**16, 0)
+    entries = np.rint(ONE * np.exp(np.arange(near.type.lo, 1) * near.scale)).astype(np.int64)
+    return d, c.lookup(near, entries, "exp", 1 / ONE)  # no row above 0: no entry exceeds the maximum
+
+
+def total(c: Context, e: Tensor) -> Tensor:
+    """The sum along the last axis, at least 32767."""
+    return c.emit("max", c.emit("sum", e, axes=(-1,), keepdims=True), c.out.param(np.array(ONE)))
 
 
 @lowering("Softmax")
@@ -66,13 +79,13 @@ def softmax(c: Context, n: Node) -> Result:
 
 def softmax_last(c: Context, x: Tensor) -> Tensor:
     """Softmax along the last axis."""
-    _, e, t = exponentials(c, x)
-    return shares(c, e, t)
+    _, e = exponentials(c, scores(c, x))
+    return shares(c, e)
 
 
-def shares(c: Context, e: Tensor, t: Tensor) -> Tensor:
-    """``e / t`` at scale 1/32767, for entries e up to 32767 and their sum t, at least 32767."""
-    r = c.emit("div", c.out.param(np.array((ONE << 16) - 1)), t, scale=1 / (1 << 16))
+def shares(c: Context, e: Tensor) -> Tensor:
+    """``e / sum e`` at scale 1/32767, for entries e up to 32767."""
+    r = c.emit("div", c.out.param(np.array((ONE << 16) - 1)), total(c, e), scale=1 / (1 << 16))
     p = c.emit("mul", e, r, scale=1 / (ONE << 16))
     p = c.rescale_by(p, 1, 16, DType.I16)
     return c.narrow(p)
@@ -82,8 +95,8 @@ def shares(c: Context, e: Tensor, t: Tensor) -> Tensor:
 def log_softmax(c: Context, n: Node) -> Result:
     """``d - log(sum e)``, the logarithm by table."""
     x, perm = _rows(c, n, 1 if n.version < 13 else -1)
-    d, _, t = exponentials(c, x)
-    log = c.table(t.scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
+    d, e = exponentials(c, scores(c, x))
+    log = c.table(total(c, e).scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
     y = c.emit("sub", *c.align([d, log], c.peak(n.outputs[0])))
     return _back(c, y, perm, c.shape(n.outputs[0]))
 
@@ -97,9 +110,13 @@ def normalised(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> Te
 def deviations(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> tuple[Tensor, Tensor]:
     """The two factors of ``normalised``: what is left after subtracting the mean, and one over its root mean square."""
     n = x.shape[-1]
-    d = x = c.narrow(x)
+    if not c.precision.fine or x.bound * n >= 2**59:
+        x = c.factor(x)
+    d = x
     if centre:
         d = c.emit("sub", c.muli(x, n), c.emit("sum", x, axes=(-1,), keepdims=True), scale=x.scale / n)
+    if c.precision.fine:
+        d = c.factor(d, 2 ** ((58 - n.bit_length()) // 2))
     if d.bound**2 * n >= 2**58:
         d = c.narrow(d, 16)
     v = c.emit("sum", c.emit("mul", d, d), axes=(-1,), keepdims=True)
@@ -143,7 +160,7 @@ def layer_normalization(c: Context, n: Node) -> Result:
 def scaled_shifted(c: Context, y: Tensor, gamma: Tensor | Floats, beta: Tensor | Floats | None, out: str) -> Tensor:
     """``y * gamma + beta``, wide."""
     if isinstance(gamma, Tensor):
-        y = c.multiply(c.narrow(y), c.narrow(gamma))
+        y = c.multiply(y, gamma)
     else:
         y = times_constant(c, y, gamma, f"{out}.gamma")
     return plus(c, y, beta, c.peak(out))

@@ -101,7 +101,7 @@ def lrn(c: Context, n: Node) -> Result:
     for part in parts[1:]:
         total = c.emit("add", total, part)
     f = c.table(total, lambda v: np.power(np.maximum(bias + a * v, 1e-30), -beta), "lrn")
-    return c.multiply(x, c.narrow(f))
+    return c.multiply(x, f)
 
 
 @lowering("LpPool", "GlobalLpPool")

@@ -61,7 +61,7 @@ def max_pool(c: Context, n: Node) -> Result:
     """Padding holds the least value that the source can have."""
     if len(n.outputs) > 1 and n.outputs[1] and c.graph.uses(n.outputs[1]):
         raise Unsupported("the indices of the maxima", "a reader that needs only the maxima")
-    x = c.narrow(c.tensor(n.inputs[0]))
+    x = c.factor(c.tensor(n.inputs[0]))
     kernel, lengths = n.attr("kernel_shape"), c.shape(n.outputs[0])[2:]
     strides, dilations, widths = spatial(n, x.shape[2:], kernel, lengths)
     x = padded(c, x, widths, x.type.lo)
@@ -98,6 +98,6 @@ def global_average_pool(c: Context, n: Node) -> Result:
 
 @lowering("GlobalMaxPool")
 def global_max_pool(c: Context, n: Node) -> Result:
-    x = c.narrow(c.tensor(n.inputs[0]))
+    x = c.factor(c.tensor(n.inputs[0]))
     y = c.emit("reduce_max", c.reshape(x, (*x.shape[:2], -1 if len(x.shape) > 2 else 1)), axis=2)
     return c.reshape(y, c.shape(n.outputs[0]))

@@ -10,7 +10,7 @@ from compiler.emit import Tensor
 from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
-from compiler.ops.norm import ONE, exponentials
+from compiler.ops.norm import ONE, exponentials, scores, total
 from compiler.ops.reduce import last, reduced_axes
 from compiler.ops.root import square
 
@@ -49,8 +49,8 @@ def _by_logarithm(c: Context, n: Node, x: Tensor) -> Tensor:
     p, out = c.operand(n.inputs[1]), n.outputs[0]
     positive = c.emit("gt", c.narrow(x), c.out.param(np.array(0)), scale=1.0)
     log = c.table(x, lambda v: np.log(np.maximum(v, x.scale)), "log")
-    exponent = c.narrow(p) if isinstance(p, Tensor) else c.quantised(p)
-    y = c.table(c.multiply(c.narrow(log), exponent), np.exp, "exp")
+    exponent = p if isinstance(p, Tensor) else c.quantised(p)
+    y = c.table(c.multiply(log, exponent), np.exp, "exp")
     return c.broadcast(c.emit("mul", y, positive), c.shape(out))
 
 
@@ -97,7 +97,7 @@ def reduce_prod(c: Context, n: Node) -> Result:
 
 
 def _times(c: Context, a: Tensor, b: Tensor, real: bool) -> Tensor:
-    return c.multiply(c.narrow(a), c.narrow(b)) if real else c.emit("mul", a, b)
+    return c.multiply(a, b) if real else c.emit("mul", a, b)
 
 
 @lowering("ReduceLogSumExp")
@@ -108,9 +108,9 @@ def reduce_log_sum_exp(c: Context, n: Node) -> Result:
         return x
     if not c.is_float(n.inputs[0]):
         raise Unsupported("integers", "real operands")
-    x = c.narrow(last(c, x, axes))
-    _, _, t = exponentials(c, x)
-    log = c.table(t.scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
+    x = scores(c, last(c, x, axes))
+    _, e = exponentials(c, x)
+    log = c.table(total(c, e).scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
     top = c.emit("reduce_max", x, axis=-1, keepdims=True)
     return c.reshape(c.emit("add", *c.align([top, log], c.peak(n.outputs[0]) or 1.0)), c.shape(n.outputs[0]))
 

@@ -41,7 +41,7 @@ def reduce_extremum(c: Context, n: Node) -> Result:
     x, axes = c.tensor(n.inputs[0]), reduced_axes(c, n)
     if not axes:
         return x
-    x = c.narrow(x) if c.is_float(n.inputs[0]) else x
+    x = c.factor(x) if c.is_float(n.inputs[0]) else x
     y = c.emit("reduce_max" if n.op == "ReduceMax" else "reduce_min", last(c, x, axes), axis=-1)
     return c.reshape(y, c.shape(n.outputs[0]))
 

@@ -49,8 +49,7 @@ def product(c: Context, x: Tensor, w: Operand, label: str) -> Tensor:
 
 
 def times(c: Context, a: Operand, b: Tensor) -> Tensor:
-    left = c.narrow(a) if isinstance(a, Tensor) else c.quantised(a)
-    return c.multiply(left, c.narrow(b))
+    return c.multiply(a if isinstance(a, Tensor) else c.quantised(a), b)
 
 
 def part(c: Context, x: Operand, axis: int, k: int, width: int) -> Operand:
@@ -75,7 +74,7 @@ def _activations(c: Context, n: Node, direction: int) -> list[Activation]:
         if op not in FUNCTIONS:
             if op != "Relu":
                 raise Unsupported(f"the activation {name}", "one that is an operator of one number")
-            made.append(lambda x: c.emit("relu", c.narrow(x)))
+            made.append(c.relu)
             continue
         f = FUNCTIONS[op](Node(n.name, op, "", n.version, (), (), attrs))
         made.append(lambda x, f=f, op=op: c.table(x, f, op.lower()))
@@ -124,7 +123,7 @@ def recurrent(c: Context, n: Node) -> Result:
 
 def _stack(c: Context, xs: Sequence[Tensor]) -> Tensor:
     """Tensors [batch, hidden] joined along a new first axis, at one scale."""
-    narrow = [c.narrow(x) for x in xs]
+    narrow = [c.factor(x) for x in xs]
     parts = c.align(narrow, max(x.peak * x.scale for x in narrow) or 1.0)
     parts = [c.reshape(p, (1, *p.shape)) for p in parts]
     return parts[0] if len(parts) == 1 else c.emit("concat", *parts, axis=0)
@@ -158,11 +157,11 @@ def _run(
         xt = c.reshape(c.emit("slice", from_input, axis=0, start=at, len=1) if steps > 1 else from_input,
                        (batch, gates * hidden))  # fmt: skip
         new, cell_new = cells(c, n, xt, state, memory, r, bias, peep, acts, hidden)
-        new = c.narrow(new)
+        new = c.factor(new)
         running = lengths > at
         if not running.all():
             mask = c.out.param(running.astype(np.int64).reshape(-1, 1))
-            kept = [c.narrow(s) for s in (state, memory)]
+            kept = [c.factor(s) for s in (state, memory)]
             state = _select(c, mask, new, kept[0])
             memory = _select(c, mask, cell_new, kept[1])
             out[at] = c.emit("mul", new, mask)
@@ -173,7 +172,7 @@ def _run(
 
 
 def _select(c: Context, mask: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    a, b = c.align([c.narrow(a), b], max(a.peak * a.scale, b.peak * b.scale) or 1.0)
+    a, b = c.align([c.factor(a), b], max(a.peak * a.scale, b.peak * b.scale) or 1.0)
     return c.emit("select", mask, a, b, scale=a.scale)
 
 
@@ -211,7 +210,7 @@ def _lstm(
         f = add(c, f, times(c, part(c, peep, 0, 2, hidden), memory))
     i = acts[0](i)
     f = negated(c, i) if n.attr("input_forget", 0) else acts[0](f)
-    memory = c.narrow(add(c, times(c, f, memory), times(c, i, acts[1](g))))
+    memory = c.factor(add(c, times(c, f, memory), times(c, i, acts[1](g))))
     if peep is not None:
         o = add(c, o, times(c, part(c, peep, 0, 1, hidden), memory))
     return times(c, acts[0](o), acts[2](memory)), memory
@@ -239,7 +238,7 @@ def _gru(
     else:
         assert isinstance(wb, np.ndarray)
         assert isinstance(rb, np.ndarray)
-        s = add(c, xh, product(c, c.narrow(times(c, reset, h)), rh, f"{n.name}.Rh"), wb + rb)
+        s = add(c, xh, product(c, times(c, reset, h), rh, f"{n.name}.Rh"), wb + rb)
     g = acts[1](s)
     new = add(c, g, times(c, z, add(c, h, c.emit("neg", g))))
     return new, new

@@ -15,17 +15,18 @@ import numpy as np
 
 from compiler.emit import Tensor
 from compiler.lower import Context
+from compiler.quant import FEW
 
 WIDE = 2**17  # a source beyond this has more bits than a table's
 ROOT_BITS = 20
 LOG_BITS = 15
-KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip"}  # of x >= 0
+RECIPROCAL_BITS = 20
+KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip", "rescale"}  # of x >= 0
 
 
 def square(c: Context, x: Tensor) -> Tensor:
-    """``x * x``, wide and exact for the narrowed source."""
-    x = c.narrow(x)
-    return c.emit("mul", x, x, scale=x.scale * x.scale)
+    """``x * x``, wide and exact for the factor."""
+    return c.multiply(x, x)
 
 
 def is_wide(c: Context, x: Tensor) -> bool:
@@ -38,9 +39,10 @@ def is_wide(c: Context, x: Tensor) -> bool:
     waiting = [x.name]
     while waiting:  # intervals do not know that x * x is not negative
         ins = made.get(waiting.pop())
-        if ins is None or not (ins.op in KEEPING or (ins.op == "mul" and ins.src[0] == ins.src[1])):
+        keeping = ins is not None and (ins.op in KEEPING or (ins.op == "muli" and int(str(ins.get("value"))) >= 0))
+        if ins is None or not (keeping or (ins.op == "mul" and ins.src[0] == ins.src[1])):
             return False
-        waiting += ins.src if ins.op in KEEPING else ()
+        waiting += ins.src if keeping else ()
     return True
 
 
@@ -50,6 +52,24 @@ def root(c: Context, x: Tensor, bits: int = ROOT_BITS) -> Tensor:
     while k and x.bound * 4**k >= 2**60:
         k -= 1
     return c.emit("isqrt", c.muli(x, 4**k), scale=math.sqrt(x.scale) / 2.0**k)
+
+
+def is_positive(c: Context, x: Tensor) -> bool:
+    """Whether a fine program divides by x exactly: never below 0, above 0 on the samples, and few (a division costs some
+    ten lookups)."""
+    few = c.precision.fine and x.type.size <= FEW and all((v > 0).all() for v in x.values)
+    return few and (x.type.lo >= 0 or is_wide(c, x))
+
+
+def reciprocal(c: Context, x: Tensor) -> Tensor:
+    """``floor(2^p / max(x, least))``, ``RECIPROCAL_BITS`` bits or more on the samples; ``least`` is 2^-6 of the least
+    x on the samples, and what is below it counts as that."""
+    least = max(1, min(int(v.min()) for v in x.values) >> 6)
+    p = RECIPROCAL_BITS + x.peak.bit_length()
+    while p > 8 and x.bound * (2**p // least + 1) >= 2**60:
+        p -= 1
+    floor = c.emit("max", x, c.out.param(np.array(least)))
+    return c.emit("div", c.out.param(np.array(2**p)), floor, scale=2.0**-p / x.scale)
 
 
 def logarithm(c: Context, x: Tensor) -> Tensor:

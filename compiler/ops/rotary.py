@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 def rotary_embedding(c: Context, n: Node) -> Result:
     """``(a, b)`` becomes ``(a cos - b sin, a sin + b cos)``; a and b are halves of the turned part, or neighbours if
     ``interleaved``. Entries from ``rotary_embedding_dim`` on stay."""
-    x = c.narrow(c.tensor(n.inputs[0]))
+    x = c.factor(c.tensor(n.inputs[0]))
     cos, sin = (_angles(c, n, i) for i in (1, 2))
     flat = len(x.shape) == 3
     if flat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from compiler.emit import Tensor
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import convolution, plus, weights
+from compiler.ops.linear import convolution, pair_limit, plane, plus, with_weights
 from compiler.ops.shape import cut
 
 
@@ -27,7 +28,7 @@ def spread(c: Context, x: Tensor, axis: int, stride: int) -> Tensor:
 @lowering("ConvTranspose")
 def conv_transpose(c: Context, n: Node) -> Result:
     """1- to 3-dimensional; groups, strides, dilations, pads, output_shape, output_padding, auto_pad."""
-    x, w, out = c.narrow(c.tensor(n.inputs[0])), c.operand(n.inputs[1]), n.outputs[0]
+    x, w, out = c.tensor(n.inputs[0]), c.operand(n.inputs[1]), n.outputs[0]
     group = n.attr("group", 1)
     rank = len(x.shape) - 2
     ones = (1,) * rank
@@ -36,15 +37,15 @@ def conv_transpose(c: Context, n: Node) -> Result:
     column = (-1, *ones)
     if isinstance(w, Tensor):
         kernel = w.shape[2:]
-        q = _turned(c, c.narrow(w), group)
+        x, q = (c.factor(t, pair_limit(math.prod(w.shape))) for t in (x, w))
+        q = _turned(c, q, group)
     else:
         kernel = w.shape[2:]
         turned = np.flip(w, tuple(range(2, rank + 2)))
         turned = turned.reshape(group, w.shape[0] // group, w.shape[1], *kernel).swapaxes(1, 2)
-        turned = turned.reshape(group * w.shape[1], w.shape[0] // group, *kernel)
+        turned = plane(turned.reshape(group * w.shape[1], w.shape[0] // group, *kernel))
         top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
-        q, m = weights(c, turned, x, c.peak(out), None, top, n.inputs[1])
-        assert m is None
+        x, q = with_weights(c, turned, x, c.peak(out), tuple(range(1, turned.ndim)), None, top, n.inputs[1])
     lengths, image = c.shape(out)[2:], x.shape[2:]
     for k in range(rank):
         x = spread(c, x, k + 2, strides[k])
