@@ -37,7 +37,7 @@ from isa.errors import InputError
 from isa.program import I64, Program
 
 Array = npt.NDArray[Any]
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, TABLES = "model.safetensors", "tables"
 DEFAULT_SAMPLES = 4
 CALIBRATED_MARGIN, DEFAULT_MARGIN = 1.25, 2.0
@@ -79,13 +79,16 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class CompiledModel:
-    """A program with the meaning of its inputs and outputs."""
+    """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
+    float model on the calibration samples, over that output's range; ``fine``: see ``compiler.quant``."""
 
     program: Program
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     folder: Path
     rows: tuple[Row, ...] = field(default=(), repr=False)
+    error: float = 0.0
+    fine: bool = False
 
     @staticmethod
     def read(folder: Path, program: Program | None = None) -> CompiledModel:
@@ -95,13 +98,14 @@ class CompiledModel:
             record = json.loads((folder / "model.json").read_text())
             ports = [tuple(Port(**{**p, "shape": tuple(p["shape"])}) for p in record[k]) for k in ("inputs", "outputs")]
             rows = tuple(Row(**r) for r in record["nodes"])
+            error, fine = float(record["error"]), bool(record["precision"]["fine"])
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise InputError(f"{folder / 'model.json'} is not the record of a compiled model", code="F110") from e
         program = program or assemble_file(folder / "model.tasm")
         found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
         if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
             raise InputError(f"{folder / 'model.json'} is the record of another program", code="F110")
-        return CompiledModel(program, ports[0], ports[1], folder, rows)
+        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine)
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
         """Integers for the program from the model's inputs, by either name; saturates beyond the input's range."""
@@ -164,8 +168,9 @@ def compile_onnx(
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
     ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, and 2 for
-    random samples). ``tolerance``: where an output is further from the float model on half the samples' range than this,
-    the program is made finer, which costs about twice as much to prove. Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
+    random samples). ``tolerance``: what a real output may be off, over its range; where it is off by more than half of
+    that on the samples, the program is made finer, which costs about a third more to prove (16 bits only). Raises
+    ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
     """
     model = load.load(Path(path), shapes)
     source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -342,7 +347,9 @@ def _write(folder: Path, made: Made, source: str | None) -> CompiledModel:
         shutil.rmtree(folder / TABLES, ignore_errors=True)
         for item in sorted(temporary.iterdir(), key=lambda p: p.name == "model.tasm"):  # the program last
             os.replace(item, folder / item.name)
-    return CompiledModel(program, tuple(made.inputs), tuple(made.outputs), folder, tuple(rows))
+    return CompiledModel(
+        program, tuple(made.inputs), tuple(made.outputs), folder, tuple(rows), made.error, made.context.precision.fine
+    )
 
 
 def _rows(g: graph.Graph, steps: Sequence[Step]) -> list[Row]:

@@ -63,6 +63,10 @@ def compile(
         float | None,
         typer.Option("--margin", min=1.0, help="Room above the calibration's peaks.  [default: 1.25; random data: 2]"),
     ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", min=0.0, help="What outputs may be off, over their range; more bits if needed."),
+    ] = 1e-3,
     input_visibility: Annotated[
         Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
     ] = Visibility.private,
@@ -88,6 +92,7 @@ def compile(
             public_inputs=input_visibility is Visibility.public,
             committed_params=params is ParamVisibility.committed,
             margin=margin,
+            tolerance=tolerance,
         )
     took = time.perf_counter() - start
     notes = _notes(caught)
@@ -101,6 +106,8 @@ def compile(
         for p in ports:
             print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {p.scale:.4g}")
     lookups, committed = (sum(getattr(r, name) for r in done.rows) for name in ("lookups", "committed"))
+    kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
+    print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
     print(f"{folder / PROGRAM}: compiled in {display.seconds_text(took)}")
 
@@ -202,6 +209,8 @@ def _described(done: CompiledModel) -> dict[str, Any]:
         "inputs": [vars(p) for p in done.inputs],
         "outputs": [vars(p) for p in done.outputs],
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
+        "error": done.error,
+        "fine": done.fine,
         "instructions": len(done.program.code),
         "lookups": sum(r.lookups for r in done.rows),
         "committed_entries": sum(r.committed for r in done.rows),

@@ -11,8 +11,8 @@ from compiler.emit import Tensor
 from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import pair_limit
 from compiler.ops.indexing import take
+from compiler.ops.linear import pair_limit
 
 
 def spelled(equation: str, ranks: list[int]) -> tuple[list[str], str]:

@@ -55,8 +55,8 @@ def root(c: Context, x: Tensor, bits: int = ROOT_BITS) -> Tensor:
 
 
 def is_positive(c: Context, x: Tensor) -> bool:
-    """Whether a fine program divides by x exactly: never below 0, above 0 on the samples, and few (a division costs some
-    ten lookups)."""
+    """Whether a fine program divides by x exactly: never below 0, above 0 on the samples, and few (a
+    division costs some ten lookups)."""
     few = c.precision.fine and x.type.size <= FEW and all((v > 0).all() for v in x.values)
     return few and (x.type.lo >= 0 or is_wide(c, x))
 
