@@ -108,7 +108,9 @@ class MatrixLayout:
         for (key, shape), order, offset in zip(tensors, orders, stack(sizes), strict=True):
             self.places[key] = Place(shape, order, tuple(padded(shape[a]) for a in order), offset)
         self.log_entries = max(min_log_entries, log2_ceil(max(1, sum(sizes))))
+        self._masks: dict[int, Bools] = {}
         self.shape = choose(self.log_entries, lambda log_cols: max(1, int(self._mask(log_cols).sum())))
+        self._masks = {self.shape.log_cols: self._masks[self.shape.log_cols]}
 
     @property
     def log_rows(self) -> int:
@@ -117,16 +119,21 @@ class MatrixLayout:
     @cached_property
     def stored_rows(self) -> I64:
         """Indices of the stored rows, increasing."""
-        mask = self._mask(self.shape.log_cols)
-        if not mask.any():
-            mask[0] = True
-        return np.flatnonzero(mask).astype(np.int64)
+        rows = np.flatnonzero(self._mask(self.shape.log_cols)).astype(np.int64)
+        return rows if len(rows) else np.zeros(1, np.int64)
 
     @property
     def true_entries(self) -> int:
         return sum(math.prod(p.shape) for p in self.places.values())
 
     def _mask(self, log_cols: int) -> Bools:
+        """Which rows of 2^log_cols hold a true entry. Twice as long ones do where one of their halves does."""
+        if log_cols not in self._masks:
+            half = self._masks.get(log_cols - 1)
+            self._masks[log_cols] = self._first_mask(log_cols) if half is None else half[::2] | half[1::2]
+        return self._masks[log_cols]
+
+    def _first_mask(self, log_cols: int) -> Bools:
         mask = np.zeros(1 << (self.log_entries - log_cols), dtype=np.bool_)
         for p in self.places.values():
             rows = p.rows(log_cols)

@@ -7,7 +7,9 @@ import pytest
 
 from assembler import assemble
 from isa.errors import ConstraintError
+from prover.code import MatrixShape
 from prover.keys import setup
+from prover.layout import MatrixLayout
 from prover.plan import Plan
 from prover.prove import prove
 from prover.verifier.verify import verify
@@ -54,3 +56,23 @@ def test_an_execution_has_a_largest_number_of_cells():
 """
     with pytest.raises(ConstraintError, match=r"2\^34|2\^28"):
         Plan.of(assemble(text))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_stored_rows_are_those_that_hold_an_entry(seed):
+    """Against the definition, entry by entry, for every length of rows."""
+    rng = np.random.default_rng(seed)
+    shapes = [tuple(rng.integers(1, 7, rng.integers(1, 4)).tolist()) for _ in range(8)]
+    counts = {}
+
+    def choose(log_entries, stored):
+        counts.update((log_cols, stored(log_cols)) for log_cols in range(log_entries + 1))
+        return MatrixShape(stored(2), 2, 2)
+
+    layout = MatrixLayout(list(enumerate(shapes)), 4, choose)
+    full = np.zeros(1 << layout.log_entries, bool)
+    for p in layout.places.values():
+        full[p.offset : p.offset + p.size].reshape(p.dims)[p.true_part] = True
+    for log_cols, count in counts.items():
+        assert count == full.reshape(-1, 1 << log_cols).any(axis=1).sum()
+    assert layout.stored_rows.tolist() == np.flatnonzero(full.reshape(-1, 4).any(axis=1)).tolist()
