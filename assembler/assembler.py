@@ -26,7 +26,7 @@ from isa.instruction import REGISTRY, AttrSpec, Op
 from isa.manual import usage
 from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
 from isa.types import DType, TensorType
-from isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems, reads_dst
+from isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems
 
 MAX_INSTRUCTIONS = 2**18
 MAX_BITS = 512  # of an intermediate constant
@@ -371,7 +371,7 @@ class _Assembler:
         registers = self._registers(op, st, positional, places)
         dst = registers.pop(0) if op.has_dst else None
         rest = positional[len(registers) + op.has_dst :]
-        src = ([dst] if reads_dst(op) and dst is not None else []) + registers
+        src = ([dst] if op.reads_dst and dst is not None else []) + registers
         attrs = self._attributes(op, st, rest, named, places)
         if op.name == "repeat":
             counter = attrs.get("counter")

@@ -13,7 +13,6 @@ import numpy as np
 import isa.ops  # noqa: F401  (fills the registry)
 from isa.instruction import REGISTRY, Op
 from isa.program import Attr, Instruction, Lut, Param, Program, Ram
-from isa.wellformed import reads_dst
 
 
 def disassemble(program: Program, data_file: str | None = None) -> str:
@@ -42,7 +41,7 @@ def disassemble(program: Program, data_file: str | None = None) -> str:
 def instruction_text(ins: Instruction) -> str:
     """One instruction as it is written; the label of instruction 12 is L12."""
     op = REGISTRY[ins.op]
-    src = ins.src[1:] if reads_dst(op) else ins.src
+    src = ins.src[1:] if op.reads_dst else ins.src
     attrs = dict(ins.attrs)
     parts = ([ins.dst] if ins.dst is not None else []) + _sources(op, src, attrs)
     for spec in op.attributes:

@@ -256,12 +256,6 @@ class Builder:
         self.system.columns.append(c)
         return c
 
-    def ranged_result(self, lo: int, bits: int) -> Committed:
-        """The result column with values in ``[lo, lo + 2^bits)``."""
-        c = self.result((lo, lo + 2**bits - 1))
-        self.range(c - lo, bits, "result")
-        return c
-
     @property
     def executions(self) -> int:
         """How often the current instruction runs."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import isa.ops  # noqa: F401  (fills the registry)
 from isa.instruction import REGISTRY, AttrSpec, Op
-from isa.wellformed import KINDS, reads_dst
+from isa.wellformed import KINDS
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "isa.md"
 
@@ -159,7 +159,7 @@ def summary(op: Op) -> str:
 
 def _section(op: Op) -> str:
     lines = [f"\n### {op.name}\n", f"```\n{usage(op)}\n```\n", inspect.cleandoc(op.__doc__ or "").strip(), ""]
-    if reads_dst(op):
+    if op.reads_dst:
         lines.append("The old value of `dst` is read too.\n")
     operands = [f"`{s}`" for s in op.sources]
     if operands:

@@ -49,11 +49,6 @@ def problems(program: Program) -> Iterator[Problem]:
     yield from _code(program)
 
 
-def reads_dst(op: Op) -> bool:
-    """Whether the destination's old value is the first source (``put``)."""
-    return bool(getattr(op, "reads_dst", False))
-
-
 def valid_name(name: str) -> bool:
     return len(name) <= MAX_NAME and NAME.match(name) is not None and name not in RESERVED
 
@@ -285,10 +280,10 @@ def _destination(
 def _syntax(index: int, ins: Instruction, op: Op) -> Iterator[Problem]:
     if (ins.dst is not None) != op.has_dst:
         yield Problem(f"{op.name} {'needs' if op.has_dst else 'has no'} destination", "A112", index)
-    least = len(op.sources) + reads_dst(op)
+    least = len(op.sources) + op.reads_dst
     if len(ins.src) < least or (len(ins.src) > least and not op.variadic):
         yield Problem(f"{op.name} takes {least} operands, not {len(ins.src)}", "A112", index)
-    if reads_dst(op) and ins.src[:1] != (ins.dst,):
+    if op.reads_dst and ins.src[:1] != (ins.dst,):
         yield Problem(f"the first operand of {op.name} is its destination", "A112", index)
 
 

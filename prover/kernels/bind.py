@@ -13,13 +13,8 @@ from numba import njit
 
 from prover.field import U64
 from prover.kernels import pool
-from prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
-from prover.kernels.matrix import FLUSH, SMALL, signed_limbs
-
-
-@njit(inline="always")
-def _limb_value(lo, hi):
-    return add(from_int(lo), mul(from_int(hi), ONE << S32))
+from prover.kernels.field import ZERO, add, from_int, mul
+from prover.kernels.matrix import FLUSH, SMALL, limb_value, signed_limbs
 
 
 @njit(nogil=True, cache=True)
@@ -38,8 +33,8 @@ def dot_rows_limbs(values, limbs, out, lo, hi):
                 b += v * np.int64(limbs[1, j])
                 c += v * np.int64(limbs[2, j])
                 d += v * np.int64(limbs[3, j])
-            out[0, k] = add(out[0, k], _limb_value(a, b))
-            out[1, k] = add(out[1, k], _limb_value(c, d))
+            out[0, k] = add(out[0, k], limb_value(a, b))
+            out[1, k] = add(out[1, k], limb_value(c, d))
 
 
 @njit(nogil=True, cache=True)

@@ -60,7 +60,7 @@ def bind_columns_kernel(matrix, weights, out, lo, hi):
 
 
 @njit(inline="always")
-def _limb_value(lo, hi):
+def limb_value(lo, hi):
     return add(from_int(lo), mul(from_int(hi), ONE << S32))
 
 
@@ -106,8 +106,8 @@ def bind_limbs_kernel(values, first, limbs, out, lo, hi):
                     for k in range(4):
                         acc[k, c] += np.int64(limbs[i, k]) * v
             for c in range(width):
-                out[0, c0 + c] = add(out[0, c0 + c], _limb_value(acc[0, c], acc[1, c]))
-                out[1, c0 + c] = add(out[1, c0 + c], _limb_value(acc[2, c], acc[3, c]))
+                out[0, c0 + c] = add(out[0, c0 + c], limb_value(acc[0, c], acc[1, c]))
+                out[1, c0 + c] = add(out[1, c0 + c], limb_value(acc[2, c], acc[3, c]))
 
 
 @njit(nogil=True, cache=True)

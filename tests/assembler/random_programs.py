@@ -9,7 +9,7 @@ from isa.errors import SyurmyError
 from isa.instruction import REGISTRY
 from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program, Ram
 from isa.types import DType, TensorType
-from isa.wellformed import problems, reads_dst
+from isa.wellformed import problems
 
 SHAPES = [(), (2,), (2, 3), (3, 2), (1, 1, 4, 4), (2, 1, 3, 3)]
 SPECS = ["ij,jk->ik", "ij,ij->i", "ij->ji", "ij,kj->ik", "i,i->"]
@@ -60,7 +60,7 @@ def instruction(draw, known, counters):
     src = tuple(draw(st.sampled_from(sorted(known))) for _ in range(count))
     registers = sorted(n for n in known if n.startswith("r"))
     dst = draw(st.sampled_from([*registers, f"r{len(registers)}"])) if op.has_dst else None
-    if reads_dst(op):
+    if op.reads_dst:
         if not registers:
             return None
         dst = draw(st.sampled_from(registers))

@@ -7,7 +7,7 @@ import pytest
 import isa.ops  # noqa: F401
 from isa.instruction import REGISTRY, register
 from isa.manual import required
-from isa.wellformed import KINDS, of_kind, reads_dst, valid_name
+from isa.wellformed import KINDS, of_kind, valid_name
 
 OPS = list(REGISTRY.values())
 
@@ -41,7 +41,7 @@ def test_definition_is_complete(op) -> None:
 def test_syntax_is_consistent(op) -> None:
     assert len(set(op.sources)) == len(op.sources)
     assert not op.variadic or op.sources
-    assert not reads_dst(op) or op.has_dst
+    assert not op.reads_dst or op.has_dst
     names = [a.name for a in op.attributes]
     assert len(set(names)) == len(names)
     for a in op.attributes:
