@@ -13,7 +13,7 @@ import numpy.typing as npt
 from compiler.emit import Emitter, Tensor
 from compiler.errors import Problem, Unsupported, UnsupportedModel
 from compiler.graph import Graph, Node, Value
-from compiler.quant import FINE_BITS, Numerics, Precision
+from compiler.quant import FINE_BITS, Numerics, Precision, power_of_two
 from isa.types import DType, TensorType
 
 Array = npt.NDArray[Any]
@@ -122,10 +122,11 @@ class Context(Numerics):
 
 def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
     """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype (that of
-    i32 above 32 bits); reals at the scale that covers the samples."""
+    i32 above 32 bits); reals at the least power of two that covers the samples, so that whole numbers, halves and the
+    like (pixels, counts, thresholds) are exact and equal ones stay equal."""
     if v.dtype.kind == "f":
         bits = FINE_BITS if precision.fine else precision.activations - 1
-        scale = (v.absmax * precision.margin or 1.0) / (2**bits - 1)
+        scale = power_of_two((v.absmax * precision.margin or 1.0) / (2**bits - 1))
         dtype = next(d for d in DType if d.bits > bits)
         return TensorType(dtype, v.shape, -(2**bits), 2**bits - 1), float(np.float64(scale))
     if v.dtype.kind == "b":

@@ -110,7 +110,7 @@ class Numerics:
         top = self._top(bits or self.precision.weights)
         finite = np.abs(x[np.isfinite(x)].astype(np.float64))
         peak = float(finite.max()) if finite.size else 0.0
-        return self.constant(np.clip(x, -peak, peak), peak / top if peak else 1.0, label)
+        return self.constant(np.clip(x, -peak, peak), exact_scale(x, peak / top if peak else 1.0), label)
 
     # ---- narrowing -----------------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Numerics:
         base = max(wide, key=lambda t: t.bound) if wide else max(tensors, key=lambda t: t.scale)
         s = base.scale
         if s > target * COARSE:
-            s /= min(math.floor(s / target), 2**24)
+            s /= 2 ** min(math.floor(math.log2(s / target)), 24)
         return [self._at(x, s, target) if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
 
     def _at(self, x: Tensor, scale: float, target: float) -> Tensor:
@@ -274,6 +274,17 @@ class Numerics:
     def lookup(self, x: Tensor, entries: npt.NDArray[np.int64], label: str, scale: float = 1.0) -> Tensor:
         """``entries[x - x.type.lo]``: a table of integers on the whole interval of x (at most 2^16 wide)."""
         return self.emit("lut", x, scale=scale, table=self.out.lut(x.type.lo, entries, label))
+
+
+def power_of_two(scale: float) -> float:
+    """The least power of two from ``scale`` on."""
+    return 2.0 ** math.ceil(math.log2(scale))
+
+
+def exact_scale(x: Array, scale: float) -> float:
+    """The least power of two from ``scale`` on if all entries are whole multiples of it, else ``scale``."""
+    q = x.astype(np.float64) / power_of_two(scale)
+    return power_of_two(scale) if (np.rint(q) == q).all() else scale
 
 
 def _integral(x: Floats) -> bool:
