@@ -107,7 +107,7 @@ class Numerics:
 
     def quantised(self, x: Array, bits: int | None = None, label: str = "c") -> Tensor:
         """A constant in ``bits`` bits (the weights' width), symmetric over the whole tensor."""
-        top = self._top(bits or self.precision.weights)
+        top = self.largest if bits is None and self.precision.fine else self._top(bits or self.precision.weights)
         finite = np.abs(x[np.isfinite(x)].astype(np.float64))
         peak = float(finite.max()) if finite.size else 0.0
         return self.constant(np.clip(x, -peak, peak), exact_scale(x, peak / top if peak else 1.0), label)

@@ -1,7 +1,7 @@
 """Gather, scatter and what can be said with them.
 
-Constant indices are views: runs of positions, joined. Indices that are data select by products with truth values, one
-comparison per index and position of the axis; tables of more than ``MAX_ROWS`` positions wait for memory instructions.
+Constant indices are views: runs of positions, joined. Indices that are data read whole rows by the memory argument
+(``gather``): one lookup per index and one per row of the table, whatever their width.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from compiler.emit import Tensor
 from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
-from compiler.ops.shape import pick
+from compiler.ops.shape import cut, pick
 
 Index = npt.NDArray[np.int64]
-MAX_ROWS = 4096
 MAX_RUNS = 4096
 
 
@@ -47,40 +46,43 @@ def indices(c: Context, name: str, length: int) -> Index | None:
     return at
 
 
-def one_hot(c: Context, x: Tensor, depth: int) -> Tensor:
-    """``out[.., k] = 1 if x[..] is k or k - depth, else 0``."""
-    if depth > MAX_ROWS:
-        raise Unsupported(f"indices that are data into {depth} positions", f"{MAX_ROWS} or less, or constant indices")
-    if x.type.lo < 0:
-        below = c.emit("lt", x, c.out.param(np.array(0)), scale=1.0)
-        x = c.emit("add", x, c.muli(below, depth))
-    return c.emit("eq", c.reshape(x, (*x.shape, 1)), c.out.param(np.arange(depth)), scale=1.0)
+def from_zero(c: Context, index: Tensor, length: int) -> Tensor:
+    """Indices that are data, counted from the start: those below 0 count from the end."""
+    if index.type.lo >= 0:
+        return index
+    return c.emit("add", index, c.muli(c.emit("lt", index, c.out.param(np.array(0)), scale=1.0), length))
+
+
+def rows_at(c: Context, rows: Tensor, index: Tensor, real: bool) -> Tensor:
+    """``rows[index]`` along the first axis by one memory read per index; an index outside traps."""
+    if real and rows.name not in c.out.params:
+        rows = c.factor(rows)
+    y = c.emit("gather", rows, flat(c, index), scale=rows.scale)
+    return c.reshape(y, (*index.shape, *rows.shape[1:]))
 
 
 @lowering("Gather")
 def gather(c: Context, n: Node) -> Result:
-    """Data indices outside the axis give 0."""
+    """Indices may be data; one outside the axis traps."""
     x = c.tensor(n.inputs[0])
     axis = n.attr("axis", 0) % len(x.shape)
     length, shape = x.shape[axis], c.shape(n.outputs[0])
     at = indices(c, n.inputs[1], length)
     if at is not None:
         return c.reshape(pick(c, x, axis, at.reshape(-1)), shape)
-    index = flat(c, c.tensor(n.inputs[1]))
+    index = from_zero(c, c.tensor(n.inputs[1]), length)
     first = (axis, *(a for a in range(len(x.shape)) if a != axis))
-    x = c.narrow(x) if c.is_float(n.inputs[0]) else x
-    rows = c.reshape(c.emit("transpose", x, perm=first) if axis else x, (length, math.prod(x.shape) // length))
-    y = c.emit("matmul", one_hot(c, index, length), rows, scale=x.scale)
-    y = c.reshape(y, (index.shape[0], *(x.shape[a] for a in first[1:])))
+    rows = c.emit("transpose", x, perm=first) if axis else x
+    y = rows_at(c, rows, index, c.is_float(n.inputs[0]))
     if axis:
-        perm = (*range(1, axis + 1), 0, *range(axis + 1, len(x.shape)))
-        y = c.emit("transpose", y, perm=perm)
+        k = len(index.shape)
+        y = c.emit("transpose", y, perm=(*range(k, k + axis), *range(k), *range(k + axis, len(y.shape))))
     return c.reshape(y, shape)
 
 
 @lowering("GatherElements", since=11)
 def gather_elements(c: Context, n: Node) -> Result:
-    """Data indices outside the axis give 0."""
+    """Indices may be data; one outside the axis traps."""
     x = c.tensor(n.inputs[0])
     rank = len(x.shape)
     axis, shape = n.attr("axis", 0) % rank, c.shape(n.inputs[1])
@@ -89,18 +91,14 @@ def gather_elements(c: Context, n: Node) -> Result:
         places = list(np.indices(shape))
         places[axis] = at
         return take(c, x, np.ravel_multi_index(tuple(places), x.shape))
-    x = c.narrow(x) if c.is_float(n.inputs[0]) else x
-    for a in range(rank):
-        if a != axis and shape[a] != x.shape[a]:
-            x = c.emit("slice", x, axis=a, start=0, len=shape[a])
-    perm = (*(a for a in range(rank) if a != axis), axis)
-    back = tuple(int(a) for a in np.argsort(perm))
-    moved = c.emit("transpose", x, perm=perm) if axis != rank - 1 else x
-    index = c.tensor(n.inputs[1])
-    index = c.emit("transpose", index, perm=perm) if axis != rank - 1 else index
-    y = c.emit("matmul", one_hot(c, index, x.shape[axis]), c.reshape(moved, (*moved.shape, 1)), scale=x.scale)
-    y = c.reshape(y, index.shape)
-    return c.emit("transpose", y, perm=back) if axis != rank - 1 else y
+    index = from_zero(c, c.tensor(n.inputs[1]), x.shape[axis])
+    strides = np.cumprod([1, *x.shape[:0:-1]])[::-1]
+    others = sum((np.arange(shape[a]) * strides[a]).reshape([-1 if b == a else 1 for b in range(rank)])
+                 for a in range(rank) if a != axis)  # fmt: skip
+    place = c.muli(index, int(strides[axis]))
+    if rank > 1:
+        place = c.emit("add", place, c.out.param(np.asarray(others, np.int64)))
+    return rows_at(c, flat(c, x), place, c.is_float(n.inputs[0]))
 
 
 def _places(at: Index, shape: tuple[int, ...], batch: int) -> Index:
@@ -118,10 +116,24 @@ def _places(at: Index, shape: tuple[int, ...], batch: int) -> Index:
 
 @lowering("GatherND", since=11)
 def gather_nd(c: Context, n: Node) -> Result:
-    x, at = c.tensor(n.inputs[0]), c.const(n.inputs[1])
-    if at is None:
-        raise Unsupported("indices that are data", "constants, or GatherElements")
-    return take(c, x, _places(at.astype(np.int64), x.shape, n.attr("batch_dims", 0)))
+    """Indices may be data; a place outside the tensor traps."""
+    x, at, batch = c.tensor(n.inputs[0]), c.const(n.inputs[1]), n.attr("batch_dims", 0)
+    if at is not None:
+        return take(c, x, _places(at.astype(np.int64), x.shape, batch))
+    index = c.tensor(n.inputs[1])
+    depth = index.shape[-1]
+    row: Tensor | None = None
+    for k in range(depth):
+        part = c.reshape(cut(c, index, len(index.shape) - 1, k, 1), index.shape[:-1])
+        part = from_zero(c, part, x.shape[batch + k])
+        row = part if row is None else c.emit("add", c.muli(row, x.shape[batch + k]), part)
+    assert row is not None
+    if batch:
+        each = math.prod(x.shape[batch : batch + depth])
+        lead = np.arange(math.prod(x.shape[:batch])).reshape(*x.shape[:batch], *(1,) * (len(row.shape) - batch))
+        row = c.emit("add", row, c.out.param(lead * each))
+    rows = c.reshape(x, (math.prod(x.shape[: batch + depth]), *x.shape[batch + depth :]))
+    return c.reshape(rows_at(c, rows, row, c.is_float(n.inputs[0])), c.shape(n.outputs[0]))
 
 
 def scattered(c: Context, n: Node, places: Index) -> Tensor:
@@ -195,7 +207,9 @@ def one_hot_(c: Context, n: Node) -> Result:
     if x.scale != 1.0:
         x = c.lookup(c.narrow(x), np.rint(np.arange(c.narrow(x).type.lo, c.narrow(x).type.hi + 1) * c.narrow(x).scale)
                      .astype(np.int64), "index")  # fmt: skip
-    hot = one_hot(c, x, int(depth.reshape(-1)[0]))
+    k = int(depth.reshape(-1)[0])
+    x = from_zero(c, x, k)
+    hot = c.emit("eq", c.reshape(x, (*x.shape, 1)), c.out.param(np.arange(k)), scale=1.0)
     off, on = (float(v) for v in values.reshape(-1))
     scale = 1.0
     if not all(v == int(v) and abs(v) < 2**31 for v in (off, on)):

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from compiler.emit import Tensor
-from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
 from compiler.ops.linear import spatial
+from compiler.ops.order import window_places
+from isa.types import DType
 
 
 def slide(
@@ -38,6 +39,24 @@ def slide(
     return x
 
 
+def windows(
+    c: Context,
+    x: Tensor,
+    lengths: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> Tensor:
+    """[batch, channels, lengths.., entries of a window]: the windows of the spatial axes, written out."""
+    parts = []
+    for at in np.ndindex(*kernel):
+        part = x
+        for k, j in enumerate(at):
+            part = c.emit("slice", part, axis=k + 2, start=j * dilations[k], len=lengths[k], step=strides[k])
+        parts.append(c.reshape(part, (*part.shape, 1)))
+    return parts[0] if len(parts) == 1 else c.emit("concat", *parts, axis=len(parts[0].shape) - 1)
+
+
 def _pairs(parts: list[Tensor]) -> list[list[Tensor]]:
     return [parts[i : i + 2] for i in range(0, len(parts), 2)]
 
@@ -59,11 +78,14 @@ def padded(c: Context, x: Tensor, widths: Sequence[tuple[int, int]], value: int)
 @lowering("MaxPool")
 def max_pool(c: Context, n: Node) -> Result:
     """Padding holds the least value that the source can have."""
-    if len(n.outputs) > 1 and n.outputs[1] and c.graph.uses(n.outputs[1]):
-        raise Unsupported("the indices of the maxima", "a reader that needs only the maxima")
     x = c.factor(c.tensor(n.inputs[0]))
-    kernel, lengths = n.attr("kernel_shape"), c.shape(n.outputs[0])[2:]
-    strides, dilations, widths = spatial(n, x.shape[2:], kernel, lengths)
+    image, kernel, lengths = x.shape[2:], n.attr("kernel_shape"), c.shape(n.outputs[0])[2:]
+    strides, dilations, widths = spatial(n, image, kernel, lengths)
+    if len(n.outputs) > 1 and n.outputs[1] and c.graph.uses(n.outputs[1]):
+        wide = c.emit("cast", x, dtype=DType.I64)  # a value below all others marks the padding
+        w = windows(c, padded(c, wide, widths, x.type.lo - 1), lengths, kernel, strides, dilations)
+        best = c.emit("reduce_max", w, axis=-1, keepdims=False)
+        return best, window_places(c, n, w, kernel, dilations, strides, [b for b, _ in widths], image)
     x = padded(c, x, widths, x.type.lo)
     return slide(c, x, lengths, kernel, strides, dilations, lambda a, b: c.emit("max", a, b))
 
