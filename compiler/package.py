@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from compiler.emit import Emitter, Tensor
 from compiler.errors import ModelError, UnsupportedModel
 from compiler.fuse import fuse
 from compiler.lower import Context, Step, is_lowered, lower, quantise_input
+from compiler.ops.embedding import fuse_embeddings
 from compiler.ops.masked import fuse_masks
 from compiler.qdq import to_integers
 from compiler.quant import Precision
@@ -211,7 +213,7 @@ def compile_model(
     else:
         samples = _samples(model, calibrate)
     precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
-    observed = fuse_masks(graph.build(model, samples))
+    observed = fuse_embeddings(fuse_masks(graph.build(model, samples)))
     made = _lowered(observed, precision, committed_params, public_inputs)
     if made.error > tolerance / 2 and (weights, activations) == (16, 16):
         with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
@@ -373,6 +375,8 @@ def _with_costs(program: Program, steps: Sequence[Step], rows: Sequence[Row]) ->
     committed = np.zeros(len(program.code) + 1, np.int64)
     for k in system.lookups:
         lookups[k.origin] += k.members[0].size
+    for t in system.tuples:
+        lookups[t.origin] += math.prod(t.shape)
     for col in system.columns:
         committed[col.origin] += col.size
     return [

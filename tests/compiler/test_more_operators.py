@@ -136,6 +136,24 @@ def test_gather(shape: list[int], seed: int, private: bool, data: st.DataObject)
 
 
 @SOME
+@given(SEEDS, st.sampled_from(["Equal", "swapped", "OneHot"]))
+def test_one_hot_products_are_rows(seed: int, form: str) -> None:
+    """Indices outside give rows of zeros; OneHot counts negative ones from the end."""
+    rng = np.random.default_rng(seed)
+    node = helper.make_node
+    pair = ["i", "places"] if form == "Equal" else ["places", "i"]
+    nodes = [node("OneHot", ["i", "depth", "values"], ["hot"])] if form == "OneHot" else [
+        node("Equal", pair, ["same"]), node("Cast", ["same"], ["hot"], to=1)]  # fmt: skip
+    nodes.append(node("MatMul", ["hot", "w"], ["y"]))
+    index = rng.integers(-8, 8, (2, 5) if form == "OneHot" else (2, 5, 1))
+    constants = {"w": floats(rng, 6, 3), "depth": np.array(6), "values": np.array([0, 1], np.float32),
+                 "places": np.arange(6).reshape(1, 1, 6)}  # fmt: skip
+    used = {k: constants[k] for k in ("w", *(("depth", "values") if form == "OneHot" else ("places",)))}
+    done = check(nodes, {"i": index}, used)
+    assert [r.op for r in done.rows] == ["Embedding"]
+
+
+@SOME
 @given(SEEDS, st.integers(0, 1), st.integers(1, 2), st.booleans())
 def test_gather_nd(seed: int, batch: int, depth: int, private: bool) -> None:
     rng = np.random.default_rng(seed)
