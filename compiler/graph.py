@@ -87,7 +87,9 @@ def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Gra
     versions = {o.domain: o.version for o in model.opset_import}
     nodes: list[Node] = []
     for k, n in enumerate(model.graph.node):
-        if _constant(n, constants):
+        empty = {o: np.asarray(first[o]) for o in n.output if o and not np.size(first[o])}
+        constants.update(empty)  # without entries there is nothing that depends on an input
+        if _constant(n, constants) or len(empty) == len([o for o in n.output if o]):
             constants.update({o: np.asarray(first[o]) for o in n.output if o})
         else:
             nodes.append(_node(n, k, versions))

@@ -77,6 +77,8 @@ def opset(model: onnx.ModelProto) -> int:
     """Version of the default domain's operators; refuses versions that are too old or unknown."""
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
     known = onnx.defs.onnx_opset_version()
+    if len(versions) == 1 and versions[0] < OLDEST and _unchanged(model.graph, versions[0]):
+        return versions[0]
     if len(versions) != 1 or not OLDEST <= versions[0] <= known:
         found = ", ".join(map(str, versions)) or "none"
         raise ModelError(
@@ -85,6 +87,17 @@ def opset(model: onnx.ModelProto) -> int:
             help="export it again with another opset_version, or convert it with onnx.version_converter",
         )
     return int(versions[0])
+
+
+def _unchanged(graph: onnx.GraphProto, version: int) -> bool:
+    """Whether every operator is defined in opset ``version`` as in the oldest that is supported."""
+    try:
+        pairs = [
+            [onnx.defs.get_schema(n.op_type, v, n.domain).since_version for v in (version, OLDEST)] for n in graph.node
+        ]
+    except onnx.defs.SchemaError:
+        return False
+    return all(a == b for a, b in pairs)
 
 
 def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ from compiler.ops.linear import Floats, spatial
 from compiler.ops.norm import normalised, scaled_shifted
 from compiler.ops.pool import padded, slide
 from compiler.ops.reduce import last
+from compiler.ops.root import root
 
 
 def _columns(x: Tensor | Floats | None, c: Context, rank: int) -> Tensor | Floats | None:
@@ -112,10 +113,15 @@ def lp_pool(c: Context, n: Node) -> Result:
     y = c.multiply(x, x) if p == 2 else c.table(x, lambda v: np.abs(v) ** p, "power")
     if n.op == "GlobalLpPool":
         total = c.emit("sum", y, axes=tuple(range(2, len(x.shape))), keepdims=True)
-        return c.table(total, lambda v: np.maximum(v, 0) ** (1 / p), "root")
+        return _root(c, total, p)
     kernel, lengths = n.attr("kernel_shape"), c.shape(n.outputs[0])[2:]
     if len(kernel) != len(lengths):
         raise Unsupported("a kernel of another rank than the image")
     strides, dilations, widths = spatial(n, x.shape[2:], kernel, lengths)
     total = slide(c, padded(c, y, widths, 0), lengths, kernel, strides, dilations, lambda a, b: c.emit("add", a, b))
-    return c.table(total, lambda v: np.maximum(v, 0) ** (1 / p), "root")
+    return _root(c, total, p)
+
+
+def _root(c: Context, total: Tensor, p: float) -> Tensor:
+    """Of a sum that is not negative: exact for p = 2, else by a table, which has few bits near 0, where it is steep."""
+    return root(c, total) if p == 2 else c.table(total, lambda v: np.maximum(v, 0) ** (1 / p), "root")

@@ -32,7 +32,8 @@ def coordinates(mode: str, length: int, out: int, scale: float, roi: tuple[float
     if mode == "pytorch_half_pixel":
         return (x + 0.5) / scale - 0.5 if out > 1 else np.full(1, -0.5 if scale == 1 else 0.0)
     if mode == "align_corners":
-        return x * (length - 1) / (out - 1) if out > 1 else np.zeros(1)
+        width = scale * length  # as ONNX's reference has it: not rounded to the output's length
+        return x * (length - 1) / (width - 1) if out > 1 else np.zeros(1)
     if mode == "asymmetric":
         return x / scale
     if mode == "tf_crop_and_resize":

@@ -48,10 +48,11 @@ def expand(c: Context, n: Node) -> Result:
 def concat(c: Context, n: Node) -> Result:
     """Tensors of one scale are joined as they are; others are brought to one, exactly."""
     out = n.outputs[0]
+    names = [i for i in n.inputs if 0 not in c.shape(i)]
     if c.is_float(out):
-        parts = c.align([c.operand(i) for i in n.inputs], c.peak(out))
+        parts = c.align([c.operand(i) for i in names], c.peak(out))
     else:
-        parts = [c.tensor(i) for i in n.inputs]
+        parts = [c.tensor(i) for i in names]
     return parts[0] if len(parts) == 1 else c.emit("concat", *parts, axis=n.attr("axis", 1) % len(parts[0].shape))
 
 
@@ -101,12 +102,11 @@ def _down(length: int, start: int, end: int, step: int) -> range:
 def split(c: Context, n: Node) -> Result:
     x = c.tensor(n.inputs[0])
     axis = n.attr("axis", 0) % len(x.shape)
-    at, parts = 0, []
+    at = 0
+    parts: list[Tensor | None] = []
     for name in n.outputs:
         length = c.shape(name)[axis]
-        if not length:
-            raise Unsupported("a part is empty", "one entry or more")
-        parts.append(cut(c, x, axis, at, length))
+        parts.append(cut(c, x, axis, at, length) if length else None)  # an empty part is a constant
         at += length
     return parts
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from compiler import UnsupportedModel
 from compiler.lower import operators
 from compiler.ops.activation import FUNCTIONS
 from tests.compiler.harness import check, floats
@@ -312,6 +313,26 @@ def test_concat_and_split(shape: list[int], seed: int, parts: int, scaled: bool,
     names = [f"y{k}" for k in range(parts)]
     check("Split", {"x": floats(rng, *whole)}, {"s": np.array(lengths, np.int64)}, axis=axis, outputs=names,
           tolerance=5e-2)  # fmt: skip
+
+
+@given(SEEDS, st.integers(0, 2), st.integers(-3, -1), st.integers(0, 3))
+@settings(max_examples=8, deadline=None)
+def test_parts_without_entries_vanish(seed: int, axis: int, negative: int, first: int) -> None:
+    """A slice and a part of a split that are empty, joined with others: neither costs anything."""
+    x = floats(np.random.default_rng(seed), 3, 3, 3)
+    node = helper.make_node
+    nodes = [node("Slice", ["x", "at", "at", "axes"], ["none"]),
+             node("Split", ["x", "lengths"], ["a", "b"], axis=negative),
+             node("Concat", ["a", "b"], ["all"], axis=negative),
+             node("Concat", ["all", "none", "x"], ["y"], axis=axis)]  # fmt: skip
+    check(nodes, {"x": x}, {"at": np.array([1]), "axes": np.array([axis]), "lengths": np.array([first, 3 - first])})
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_an_output_without_entries_is_refused(axis: int) -> None:
+    x = floats(np.random.default_rng(0), 2, 3)
+    with pytest.raises(UnsupportedModel, match="no entries"):
+        check("Slice", {"x": x}, {"s": np.array([1]), "e": np.array([1]), "a": np.array([axis])})
 
 
 # ---- graphs ----------------------------------------------------------------------------------------------------------
