@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format typecheck bench isa-manual check-manual clean
+.PHONY: help venv demo test lint format typecheck bench isa-manual check-manual operators check-operators clean
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -51,6 +51,12 @@ isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.
 
 check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
 	$(BIN)/python -m isa.manual --check
+
+operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
+	$(BIN)/python -m compiler.coverage
+
+check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node tests show.
+	$(BIN)/python -m compiler.coverage --check --jobs $(JOBS)
 
 clean: ## Remove caches, keys and proofs; the environment stays.
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
