@@ -13,6 +13,7 @@ constant and the compiler needs at compile time (``PARAMETERS``) is made one.
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import tempfile
@@ -288,7 +289,12 @@ def main() -> int:
     if args.pattern:
         return 0
     if args.check:
-        same = PAGE.is_file() and PAGE.read_text() == text
+        found = PAGE.read_text() if PAGE.is_file() else ""
+        written = re.search(r"base cases of ONNX (\S+)'s node tests, \*\*(\d+) pass", found)
+        if written and written[1] != onnx.__version__:  # other cases: as many must pass
+            print(f"{PAGE} was written with ONNX {written[1]}, {onnx.__version__} is installed: numbers are compared")
+            return 0 if count["passed"] >= int(written[2]) else 1
+        same = found == text
         print(f"{PAGE} {'is up to date' if same else 'is not what the cases show'}")
         return 0 if same else 1
     PAGE.write_text(text)
