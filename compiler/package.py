@@ -32,6 +32,7 @@ from compiler.fuse import fuse
 from compiler.lower import Context, Step, is_lowered, lower, quantise_input
 from compiler.ops.embedding import fuse_embeddings
 from compiler.ops.masked import fuse_masks
+from compiler.ops.spectrum import fuse_spectra
 from compiler.qdq import to_integers
 from compiler.quant import Precision
 from isa.builder import build
@@ -213,7 +214,7 @@ def compile_model(
     else:
         samples = _samples(model, calibrate)
     precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
-    observed = fuse_embeddings(fuse_masks(graph.build(model, samples)))
+    observed = fuse_spectra(fuse_embeddings(fuse_masks(graph.build(model, samples))))
     made = _lowered(observed, precision, committed_params, public_inputs)
     if made.error > tolerance / 2 and (weights, activations) == (16, 16):
         with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61

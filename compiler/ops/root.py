@@ -3,8 +3,11 @@
 A table on a narrowed source knows x to 2^-16 of its peak, which is little of a root or a logarithm near 0: a magnitude
 ``sqrt(re^2 + im^2)`` of 2^-8 of the peak would be lost. Squares are exact products, sums of them are exact, and of an
 accumulator v at scale s the machine takes ``g = floor(sqrt(4^k v))`` exactly: ``sqrt(v s) = g 2^-k sqrt(s)``, error one
-unit of that scale. k makes the largest g on the samples 2^20. The logarithm is ``2 log(g) + log(s) - 2 k log 2`` where
-g fits a table's source, from one unit (relative error 1/g) on: 32 binary orders of magnitude instead of 16.
+unit of that scale. k makes the largest g on the samples 2^20.
+
+A logarithm takes 23 bits of g, more than a table's source has: one table of ``min(g, T)``, T = 2^16 - 1, and one of
+``g / 2^8`` that adds what is beyond T and is 0 below. Its relative error is 1/g for small g and 2^-9 above T, over 46
+binary orders of magnitude of v instead of 16.
 """
 
 from __future__ import annotations
@@ -12,14 +15,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from compiler.emit import Tensor
 from compiler.lower import Context
 from compiler.quant import FEW
+from isa.types import DType
 
 WIDE = 2**17  # a source beyond this has more bits than a table's
 ROOT_BITS = 20
-LOG_BITS = 15
+LOG_BITS, COARSE_BITS = 23, 8
+FINE_TOP = 2**16 - 1
 RECIPROCAL_BITS = 20
 KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip", "rescale"}  # of x >= 0
 
@@ -72,7 +78,30 @@ def reciprocal(c: Context, x: Tensor) -> Tensor:
     return c.emit("div", c.out.param(np.array(2**p)), floor, scale=2.0**-p / x.scale)
 
 
-def logarithm(c: Context, x: Tensor) -> Tensor:
-    """The natural logarithm; 0 counts as half a unit of the root."""
+def logarithm(c: Context, x: Tensor, floor: float = 0.0, offset: float = 0.0) -> Tensor:
+    """``log(max(x, floor) + offset)``; without a floor or an offset, 0 counts as half a unit of the root."""
     g = root(c, x, LOG_BITS)
-    return c.table(g, lambda v: 2 * np.log(np.maximum(v, g.scale / 2)), "log")
+    excess = g.peak.bit_length() - LOG_BITS
+    if excess > 0:
+        g = c.rescale_by(g, 1, excess, DType.I32)
+
+    def function(units: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        v = np.maximum(np.square(units * g.scale), floor) + offset
+        return np.log(np.maximum(v, (g.scale / 2) ** 2) if not floor + offset else v)
+
+    low = function(np.arange(min(g.type.hi, FINE_TOP) + 1))
+    if g.type.hi <= FINE_TOP:
+        return _entries(c, g, low, float(np.abs(low).max()))
+    fine = c.emit("clamp", g, hi=FINE_TOP)
+    coarse = c.rescale_by(g, 1, COARSE_BITS, DType.I32)
+    coarse = c.emit("clamp", coarse, hi=FINE_TOP) if coarse.type.hi > FINE_TOP else coarse
+    whole = function(np.arange(coarse.type.hi + 1) << COARSE_BITS)
+    high = np.maximum(whole - low[-1], 0)
+    peak = float(max(np.abs(low).max(), np.abs(whole[1:]).max()))
+    return c.emit("add", _entries(c, fine, low, peak), _entries(c, coarse, high, peak))
+
+
+def _entries(c: Context, x: Tensor, values: npt.NDArray[np.float64], peak: float) -> Tensor:
+    """The values at 0, 1, ... as a table, in units that keep ``peak`` in an activation."""
+    scale = (peak or 1.0) / c.largest
+    return c.lookup(x, np.rint(values / scale).astype(np.int64), "log", scale)
