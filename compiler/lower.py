@@ -13,7 +13,7 @@ import numpy.typing as npt
 from compiler.emit import Emitter, Tensor
 from compiler.errors import Problem, Unsupported, UnsupportedModel
 from compiler.graph import Graph, Node, Value
-from compiler.quant import FINE_BITS, Numerics, Precision, power_of_two
+from compiler.quant import FINE_BITS, ROOM_BITS, Numerics, Precision, power_of_two
 from isa.types import DType, TensorType
 
 Array = npt.NDArray[Any]
@@ -127,6 +127,7 @@ def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
     if v.dtype.kind == "f":
         bits = FINE_BITS if precision.fine else precision.activations - 1
         scale = power_of_two((v.absmax * precision.margin or 1.0) / (2**bits - 1))
+        bits += ROOM_BITS * precision.fine  # as other factors have
         dtype = next(d for d in DType if d.bits > bits)
         return TensorType(dtype, v.shape, -(2**bits), 2**bits - 1), float(np.float64(scale))
     if v.dtype.kind == "b":

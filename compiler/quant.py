@@ -46,6 +46,8 @@ FINE_BITS = 20  # magnitude bits of fine factors on the samples
 LEAST_BITS = 17  # a factor with this many does not have to saturate to get more
 ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
 FEW = 2**12  # entries of a tensor on which exact functions cost nothing
+RATIO_BITS = 16  # of ratios between scales, where the machine has room: small entries keep theirs
+GRID = 2**12 + 1  # points at which a function is tried
 DIRECT = 2**24  # a factor up to this bound is taken as it is
 
 
@@ -190,7 +192,8 @@ class Numerics:
                     lo = 0 if relu else -hi - 1
             if hi is None and f < 2.0**-SHIFT <= 2**4 * f and bound <= top << SHIFT:
                 f = 2.0**-SHIFT  # more bits cost less than a longer remainder
-            y = self.rescale(x, f, DType.I32, lo, hi)
+            # powers of two: tensors of one scale keep scales whose ratio is an integer
+            y = self.rescale_by(x, 1, min(-math.floor(math.log2(f)), MAX_SHIFT), DType.I32, lo, hi)
             self._narrowed[key] = y, y.scale / x.scale
         y, ratio = self._narrowed[key]
         return y.scaled(ratio * x.scale)
@@ -240,23 +243,29 @@ class Numerics:
         s = base.scale
         if s > target * COARSE:
             s /= 2 ** min(math.floor(math.log2(s / target)), 24)
+        if self.precision.fine and any(self._misfit(t, s) > target * 2 ** (SHIFT - 2) for t in tensors):
+            reach = max(math.log2(max(t.bound, 1) * t.scale / s) for t in tensors)
+            s /= 2 ** max(0, min(RATIO_BITS, 58 - math.ceil(reach) - len(tensors).bit_length()))
         return [self._at(x, s, target) if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
 
     def _at(self, x: Tensor, scale: float, target: float) -> Tensor:
         """``x`` times the nearest integer ratio, narrowed first where that would lose more than 1/4 of a unit."""
-        ratio = x.scale / scale
-        error = abs(ratio - round(ratio)) * x.peak * scale
-        if error > target * 2 ** (SHIFT - 2):
+        if self._misfit(x, scale) > target * 2 ** (SHIFT - 2):
             x = self.factor(x)
-            ratio = x.scale / scale
-        return self.muli(x, round(ratio)).scaled(scale)
+        return self.muli(x, round(x.scale / scale)).scaled(scale)
+
+    @staticmethod
+    def _misfit(x: Tensor, scale: float) -> float:
+        """What ``x`` loses on the samples where the ratio of scales becomes an integer."""
+        ratio = x.scale / scale
+        return abs(ratio - round(ratio)) * x.peak * scale
 
     # ---- tables --------------------------------------------------------------------------------------------------
 
     def table(self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None) -> Tensor:
         """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0)."""
-        x = self.narrow(x, min(self.precision.activations, 16))
+        x = self._bent(x, f)
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
         with np.errstate(all="ignore"):
             y = np.asarray(f((rows * x.scale).astype(np.float64)), np.float64)
@@ -270,6 +279,22 @@ class Numerics:
             scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
         q = np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
         return self.lookup(x, q, label, scale)
+
+    def _bent(self, x: Tensor, f: Callable[[Floats], Floats]) -> Tensor:
+        """``x`` narrowed for a table of ``f``. A fine program gives no bits to where f is flat on both sides (a sigmoid
+        beyond 15): there the narrowed source saturates, and the result is the same."""
+        top = self._top(min(self.precision.activations, 16))
+        reach = max(x.peak * self.precision.margin, 1) * x.scale
+        if self.precision.fine and x.bound > top:
+            grid = np.linspace(0, reach, GRID)
+            with np.errstate(all="ignore"):
+                sides = [np.asarray(f(sign * grid), np.float64) for sign in (1.0, -1.0)]
+            unit = max(float(np.abs(y).max()) for y in sides) / self.largest
+            bent = [np.flatnonzero(~(np.abs(y - y[-1]) <= unit / 2)) for y in sides]
+            last = min(max(int(b[-1]) if len(b) else 0 for b in bent) + 1, GRID - 1)
+            if 0 < grid[last] < reach / 2:
+                return self.rescale(x, top * x.scale / float(grid[last]), DType.I16)
+        return self.narrow(x, min(self.precision.activations, 16))
 
     def lookup(self, x: Tensor, entries: npt.NDArray[np.int64], label: str, scale: float = 1.0) -> Tensor:
         """``entries[x - x.type.lo]``: a table of integers on the whole interval of x (at most 2^16 wide)."""
