@@ -55,7 +55,8 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """``samples[name][k]``: the float model's tensor on sample k. ``constants`` are those that no input reaches."""
+    """``samples[name][k]``: the float model's tensor on sample k. ``constants`` are those that no input reaches;
+    ``folded``: the DequantizeLinear nodes that made some of them, by their outputs."""
 
     name: str
     inputs: tuple[str, ...]
@@ -64,6 +65,7 @@ class Graph:
     constants: Mapping[str, Array]
     values: Mapping[str, Value]
     samples: Mapping[str, Sequence[Array]] = field(repr=False)
+    folded: Mapping[str, Node] = field(default_factory=dict, repr=False)
 
     def readers(self, name: str) -> list[str]:
         """Operators of the nodes that read a tensor."""
@@ -83,14 +85,17 @@ def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Gra
         for name, x in other.items():
             if np.shape(x) != np.shape(first[name]):
                 raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    constants = {t.name: _native(numpy_helper.to_array(t)) for t in model.graph.initializer}
     versions = {o.domain: o.version for o in model.opset_import}
     nodes: list[Node] = []
+    folded: dict[str, Node] = {}
     for k, n in enumerate(model.graph.node):
         empty = {o: np.asarray(first[o]) for o in n.output if o and not np.size(first[o])}
         constants.update(empty)  # without entries there is nothing that depends on an input
         if _constant(n, constants) or len(empty) == len([o for o in n.output if o]):
-            constants.update({o: np.asarray(first[o]) for o in n.output if o})
+            constants.update({o: _native(np.asarray(first[o])) for o in n.output if o})
+            if n.op_type == "DequantizeLinear":
+                folded[n.output[0]] = _node(n, k, versions)
         else:
             nodes.append(_node(n, k, versions))
     outputs = tuple(o.name for o in model.graph.output)
@@ -99,7 +104,7 @@ def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Gra
     merged = {name: [np.asarray(o[name]) for o in runs] for name in first}
     values = {name: observed(xs) for name, xs in merged.items()}
     values.update({name: observed([x]) for name, x in constants.items()})
-    return Graph(model.graph.name or "model", inputs, outputs, tuple(nodes), constants, values, merged)
+    return Graph(model.graph.name or "model", inputs, outputs, tuple(nodes), constants, values, merged, folded)
 
 
 def evaluate(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Any]:
@@ -155,11 +160,17 @@ def _refuse_dynamic(graph: onnx.GraphProto) -> None:
         raise UnsupportedModel(problems)
 
 
+def _native(x: Array) -> Array:
+    """Integers of 2 and 4 bits, which NumPy lacks, in 8 bits."""
+    small = x.dtype.name in ("int2", "int4", "uint2", "uint4")
+    return x.astype(np.uint8 if x.dtype.name.startswith("u") else np.int8) if small else x
+
+
 def _constant(n: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
     if n.op_type in ("Constant", "Shape", "Size"):
         return True
     if n.op_type == "DequantizeLinear" and np.size(constants.get(n.input[1], ())) == 1:
-        return False  # quantised weights stay integers at the model's own scale
+        return False  # weights with one scale stay integers at the model's own scale
     subgraphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in n.attribute)
     return not subgraphs and n.op_type not in RANDOM and all(not i or i in constants for i in n.input)
 

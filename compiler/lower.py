@@ -140,11 +140,35 @@ def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
     return TensorType(dtype, v.shape, lo, hi), 1.0
 
 
+def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
+    """Type and scale of a real input that the model does nothing with but quantise, in one way: it enters as the
+    integers of that QuantizeLinear, less the zero point, and is exact."""
+    readers = [n for n in graph.nodes if name in n.inputs]
+    ways = set()
+    for n in readers:
+        given = [graph.constants.get(i) for i in n.inputs[1:] if i]
+        to = graph.values[n.outputs[0]].dtype
+        if n.op != "QuantizeLinear" or n.attr("precision") or to.kind not in "iu" or to.itemsize > 2:
+            return None
+        if any(g is None or g.size != 1 for g in given) or given[0].dtype != np.float32:
+            return None
+        ways.add((float(given[0].reshape(())), int(given[1].reshape(())) if len(given) > 1 else 0, to))
+    if len(ways) != 1 or name in graph.outputs or graph.values[name].dtype != np.float32:
+        return None
+    scale, zero, to = ways.pop()
+    lo, hi = int(np.iinfo(to).min) - zero, int(np.iinfo(to).max) - zero
+    dtype = next(d for d in DType if d.lo <= lo and hi <= d.hi)
+    return TensorType(dtype, graph.values[name].shape, lo, hi), scale
+
+
 def quantise_input(x: Array, t: TensorType, scale: float) -> npt.NDArray[np.int64]:
-    """Reals to the integers of an input: round half to even, saturate."""
+    """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
+    own quantisation does."""
     if x.dtype.kind != "f":
         return np.asarray(x, np.int64)
-    return np.clip(np.rint(x.astype(np.float64) / scale), t.lo, t.hi).astype(np.int64)
+    kind = np.float32 if float(np.float32(scale)) == scale else np.float64
+    with np.errstate(over="ignore"):
+        return np.clip(np.rint(x.astype(kind) / kind(scale)), t.lo, t.hi).astype(np.int64)
 
 
 def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tuple[Context, list[Step]]:
@@ -154,7 +178,7 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
     for name in graph.inputs:
         try:
-            t, scale = input_type(graph.values[name], precision)
+            t, scale = quantised_input(graph, name) or input_type(graph.values[name], precision)
         except Unsupported as e:
             problems.append(Problem(name, "input", e.reason, e.need))
             continue

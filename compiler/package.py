@@ -33,7 +33,7 @@ from compiler.lower import Context, Step, is_lowered, lower, quantise_input
 from compiler.ops.embedding import fuse_embeddings
 from compiler.ops.masked import fuse_masks
 from compiler.ops.spectrum import fuse_spectra
-from compiler.qdq import to_integers
+from compiler.qdq import fuse_quantised
 from compiler.quant import Precision
 from isa.builder import build
 from isa.errors import InputError
@@ -207,14 +207,16 @@ def compile_model(
     """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made; ``source`` is recorded."""
     if weights not in (8, 16) or activations not in (8, 16):
         raise InputError("weights and activations have 8 or 16 bits", code="I110")
-    model = load.inline_functions(to_integers(model), is_lowered)
+    model = load.inline_functions(model, is_lowered)
     if calibrate is None:
         warnings.warn("no calibration data: scales come from random samples", stacklevel=2)
         samples = random_samples(model)
     else:
         samples = _samples(model, calibrate)
     precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
-    observed = fuse_spectra(fuse_embeddings(fuse_masks(graph.build(model, samples))))
+    observed = fuse_quantised(graph.build(model, samples))
+    for fusion in (fuse_masks, fuse_embeddings, fuse_spectra):
+        observed = fusion(observed)
     made = _lowered(observed, precision, committed_params, public_inputs)
     if made.error > tolerance / 2 and (weights, activations) == (16, 16):
         with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61

@@ -1,75 +1,329 @@
-"""Convolutions and matrix products between DequantizeLinear and QuantizeLinear, with weight scales per channel, become
-QLinearConv and QLinearMatMul: integers throughout, so that results are those of the quantised model bit for bit."""
+"""What stands between DequantizeLinear and QuantizeLinear becomes one function of integers.
+
+- A convolution or matrix product with constant weights, of a dequantised tensor, and its bias: per channel a monotone
+  function of the exact accumulator, ``y = Q(fl(fl(u acc) + b))`` with u the product of both scales.
+- Pointwise operators on one dequantised tensor, or on two of 8 bits: a function on at most 2^16 pairs of integers that
+  the ONNX reference evaluator itself computes (``compiler.ops.tabulated``).
+- An average over fewer than 8 entries, whose halves are decided by the rounding of the float32 sum: every partial sum
+  is rounded as float32 rounds it (``compiler.ops.averages``).
+- A concatenation: its parts are quantised, exactly as ``Q(concat(x, y)) = concat(Q(x), Q(y))``.
+- Relu and Clip before QuantizeLinear bound its result: Q never decreases, so ``Q(clip(x, a, b))`` is a clipped Q.
+
+Operators that only move or choose entries (Reshape, Transpose, MaxPool, ...) work on the integers as they are.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
+
+from compiler.emit import Tensor
+from compiler.errors import Unsupported
+from compiler.graph import Graph, Node, live
+from compiler.lower import Context, Result, lowering
+from compiler.ops.activation import FUNCTIONS
+from compiler.ops.averages import averaged, windows
+from compiler.ops.linear import convolution
+from compiler.ops.pool import average_pool
+from compiler.ops.quantized import ROWS, classes, constant_parameters, limits, precision, stepped
+from compiler.ops.tabulated import Dequantised, Quantiser, requantised, tabulated
+from compiler.steps import Ints
+
+Array = npt.NDArray[Any]
+DOMAIN = "quantised"
+QUANTISERS = ("", "com.microsoft")
+MOVES = {
+    "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Slice",
+    "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}  # fmt: skip
+POINTWISE = {*FUNCTIONS, "Add", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Pow", "PRelu", "Relu", "Sub"}
+MAX_NODES = 32
+SHORT_SUM = 8  # NumPy and onnxruntime add so few entries one after the other
 
 
-def to_integers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with such nodes replaced; itself if there are none."""
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    made = {o: n for n in model.graph.node for o in n.output}
-    read = [i for n in model.graph.node for i in n.input] + [o.name for o in model.graph.output]
-    replaced: dict[str, onnx.NodeProto] = {}
-    for q in model.graph.node:
-        inner = made.get(q.input[0]) if q.op_type == "QuantizeLinear" else None
-        if inner is None or read.count(q.input[0]) != 1:
-            continue
-        found = _integer_node(q, inner, made, constants)
-        if found is not None:
-            replaced[q.output[0]] = found
-    if not replaced:
-        return model
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    nodes = [replaced.get(n.output[0], n) for n in model.graph.node]
-    needed = {o.name for o in model.graph.output}
-    kept = []
-    for n in reversed(nodes):
-        if needed.intersection(n.output):
-            kept.append(n)
-            needed.update(n.input)
-    del out.graph.node[:]
-    out.graph.node.extend(kept[::-1])
-    return out
+class _Patterns:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.made = {o: n for n in graph.nodes for o in n.outputs} | dict(graph.folded)
+        self.uses = Counter(i for n in graph.nodes for i in n.inputs) + Counter(graph.outputs)
+        self._dequantised: dict[str, Dequantised | None] = {}
 
+    def constant(self, name: str) -> Array | None:
+        """A real constant's values, also one that is dequantised in the program."""
+        if name in self.graph.constants:
+            return self.graph.constants[name]
+        n = self.made.get(name)
+        fixed = n is not None and n.op == "DequantizeLinear" and all(i in self.graph.constants for i in n.inputs)
+        return self.graph.samples[name][0] if fixed else None
 
-def _integer_node(
-    q: onnx.NodeProto, n: onnx.NodeProto, made: Mapping[str, onnx.NodeProto], constants: Mapping[str, np.ndarray]
-) -> onnx.NodeProto | None:
-    if n.op_type not in ("Conv", "MatMul") or len(q.input) < 3 or not all(i in constants for i in q.input[1:]):
-        return None
-    parts = [made.get(i) for i in n.input]
-    if any(p is None or p.op_type != "DequantizeLinear" or len(p.input) < 3 for p in parts[:2]):
-        return None
-    x, w = parts[0], parts[1]
-    assert x is not None
-    assert w is not None
-    params = [*x.input[1:], *w.input]
-    if not all(i in constants for i in params) or constants[x.input[1]].size != 1:
-        return None
-    scales, weights = constants[w.input[1]], constants[w.input[0]]
-    axis = next((a.i for a in w.attribute if a.name == "axis"), 1) % max(weights.ndim, 1)
-    channel = 0 if n.op_type == "Conv" else weights.ndim - 1
-    if scales.ndim != 1 or scales.size == 1 or axis != channel:
-        return None
-    target = [q.input[1], q.input[2]]
-    attributes = {a.name: helper.get_attribute_value(a) for a in n.attribute}
-    if n.op_type == "MatMul":
-        return helper.make_node("QLinearMatMul", [*x.input, *w.input, *target], q.output[:1], n.name)
-    bias: list[str] = []
-    if len(n.input) > 2 and n.input[2]:
-        b = parts[2]
-        if b is None or b.op_type != "DequantizeLinear" or not all(i in constants for i in b.input):
+    def quantiser(self, n: Node) -> Quantiser | None:
+        given = [self.graph.constants.get(i) for i in n.inputs[1:] if i]
+        if any(g is None or g.size != 1 for g in given):
             return None
-        unit = constants[x.input[1]].reshape(()) * scales
-        zero = constants[b.input[2]].any() if len(b.input) > 2 else False
-        if zero or constants[b.input[0]].dtype != np.int32 or not np.allclose(constants[b.input[1]], unit, rtol=1e-5):
+        zero = int(np.asarray(given[1]).reshape(())) if len(given) > 1 else 0
+        real, to = (self.graph.values[name].dtype for name in (n.inputs[0], n.outputs[0]))
+        if real.kind != "f":
             return None
-        bias = [b.input[0]]
-    return helper.make_node("QLinearConv", [*x.input, *w.input, *target, *bias], q.output[:1], n.name, **attributes)
+        try:
+            return Quantiser(np.asarray(given[0]).reshape(()), zero, limits(to), real, precision(n))
+        except Unsupported:
+            return None
+
+    def dequantised(self, name: str) -> Dequantised | None:
+        """Where a tensor comes from, through operators that keep its entries."""
+        if name not in self._dequantised:
+            n = self.made.get(name)
+            found = None
+            if n is not None and n.op == "DequantizeLinear" and n.domain in QUANTISERS:
+                found = self._parameters(n)
+            elif n is not None and n.op in MOVES and not n.domain and n.inputs:
+                found = self.dequantised(n.inputs[0])
+            self._dequantised[name] = found
+        return self._dequantised[name]
+
+    def _parameters(self, n: Node) -> Dequantised | None:
+        given = [self.graph.constants.get(i) for i in n.inputs[1:] if i]
+        if any(g is None or g.size != 1 for g in given):
+            return None
+        zero = int(np.asarray(given[1]).reshape(())) if len(given) > 1 else 0
+        x = self.graph.constants.get(n.inputs[0])
+        try:
+            span = limits(self.graph.values[n.inputs[0]].dtype) if x is None else (int(x.min()), int(x.max()))
+        except Unsupported:
+            return None
+        return Dequantised(np.asarray(given[0]).reshape(()), zero, span)
+
+    # ---- what QuantizeLinear reads ---------------------------------------------------------------------------------
+
+    def fused(self, q: Node) -> Node:
+        """The node that replaces ``q``: itself if nothing fits."""
+        to = self.quantiser(q)
+        if to is None:
+            return q
+        name, plain = q.inputs[0], to
+        while (n := self.made.get(name)) is not None and (b := self._bounds(n)) is not None:
+            name, to = n.inputs[0], replace(to, bounds=(b, *to.bounds))
+        if n is not None and not n.domain:
+            found = self._product(n, name) or self._average(n) or self._concat(n)
+            if found is not None:
+                op, inputs, attrs = found
+                return Node(q.name, op, DOMAIN, 1, inputs, q.outputs, {**attrs, "to": to})
+        if (found := self._pointwise(q.inputs[0])) is not None:
+            op, inputs, attrs = found
+            return Node(q.name, op, DOMAIN, 1, inputs, q.outputs, {**attrs, "to": plain})
+        return Node(q.name, "Bounded", DOMAIN, 1, (name,), q.outputs, {"to": to}) if to.bounds else q
+
+    def _bounds(self, n: Node) -> tuple[float, float] | None:
+        if n.domain or n.op not in ("Relu", "Clip"):
+            return None
+        if n.op == "Relu":
+            return 0.0, math.inf
+        ends = []
+        for i, attr, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+            x = np.asarray(n.attr(attr, default))
+            if i < len(n.inputs) and n.inputs[i]:
+                given = self.constant(n.inputs[i])
+                if given is None or given.size != 1:
+                    return None
+                x = given
+            ends.append(float(x.reshape(())))
+        return ends[0], ends[1]
+
+    def _product(self, n: Node, name: str) -> tuple[str, tuple[str, ...], dict[str, Any]] | None:
+        """Conv, Gemm, or MatMul with or without a bias that is added."""
+        added: Array | None = None
+        if n.op == "Add":
+            for i in (0, 1):
+                inner, given = self.made.get(n.inputs[i]), self.constant(n.inputs[1 - i])
+                if inner is not None and inner.op == "MatMul" and given is not None and self.uses[name] == 1:
+                    name, n, added = n.inputs[i], inner, given
+                    break
+        if n.op not in ("Conv", "Gemm", "MatMul") or self.uses[name] != 1:
+            return None
+        if n.attr("transA", 0) or n.attr("alpha", 1.0) != 1 or n.attr("beta", 1.0) != 1:
+            return None
+        x, d = self.dequantised(n.inputs[0]), self.made.get(n.inputs[1])
+        if x is None or d is None or d.op != "DequantizeLinear" or any(i not in self.graph.constants for i in d.inputs):
+            return None
+        q = self.graph.constants[d.inputs[0]]
+        if n.op != "Conv" and q.ndim != 2:
+            return None
+        channel = 0 if n.op == "Conv" or n.attr("transB", 0) else 1
+        given = [self.graph.constants[i] for i in d.inputs[1:] if i]
+        try:
+            p = constant_parameters(
+                given[0], given[1] if len(given) > 1 else None, q.shape, d.attr("axis", 1), d.attr("block_size", 0)
+            )
+        except Unsupported:
+            return None
+        scale = p.scale
+        if scale.size > 1:
+            kept = tuple(a for a in range(q.ndim) if a != channel)
+            if scale.max(axis=kept).size != q.shape[channel] or (scale != scale.max(axis=kept, keepdims=True)).any():
+                return None  # several scales along a sum
+            scale = scale.max(axis=kept)
+        bias = added
+        if len(n.inputs) > 2 and n.inputs[2]:
+            bias = self.constant(n.inputs[2])
+            if bias is None:
+                return None
+        if bias is not None and bias.size > 1 and (bias.size != q.shape[channel] or bias.shape[-1] != bias.size):
+            return None
+        weights = q.astype(np.int64) - p.zero
+        if n.op != "Conv" and channel == 0:
+            weights = weights.T
+        attrs = {"node": n, "weights": weights, "label": d.inputs[0], "bias": bias}
+        attrs["unit"] = float(x.scale) * scale.astype(np.float64).reshape(-1)
+        return "Product", (n.inputs[0],), attrs
+
+    def _average(self, n: Node) -> tuple[str, tuple[str, ...], dict[str, Any]] | None:
+        if n.op != "AveragePool" or len(n.attr("kernel_shape")) > 2:
+            return None
+        x = self.dequantised(n.inputs[0])
+        if x is None or not 1 < math.prod(n.attr("kernel_shape")) < SHORT_SUM or x.scale.dtype != np.float32:
+            return None
+        image, out = (self.graph.values[i].shape[2:] for i in (n.inputs[0], n.outputs[0]))
+        if any(n.attr("pads") or ()) or windows(n, image, out) is None:
+            return None
+        return "Average", n.inputs, {"node": n, "scale": x.scale, "out": out}
+
+    def _concat(self, n: Node) -> tuple[str, tuple[str, ...], dict[str, Any]] | None:
+        if n.op != "Concat" or not all(self.dequantised(i) for i in n.inputs):
+            return None
+        return "Concat", n.inputs, {"axis": n.attr("axis")}
+
+    def _pointwise(self, name: str) -> tuple[str, tuple[str, ...], dict[str, Any]] | None:
+        nodes: list[Node] = []
+        leaves: dict[str, Dequantised] = {}
+        fixed: dict[str, Array] = {}
+
+        def visit(name: str) -> bool:
+            found = self.dequantised(name)
+            if found is not None:
+                leaves[name] = found
+                return True
+            given = self.constant(name)
+            if given is not None and given.size == 1:
+                fixed[name] = given.reshape(())
+                return True
+            n = self.made.get(name)
+            if n is None or n.domain or n.op not in POINTWISE or len(n.outputs) != 1 or len(nodes) > MAX_NODES:
+                return False
+            if any(o.outputs == n.outputs for o in nodes):
+                return True
+            if not all(not i or visit(i) for i in n.inputs):
+                return False
+            nodes.append(n)
+            return True
+
+        if not visit(name) or not nodes or not 1 <= len(leaves) <= 2:
+            return None
+        if math.prod(d.width for d in leaves.values()) > ROWS:
+            return None
+        return "Function", tuple(leaves), {"nodes": tuple(nodes), "leaves": leaves, "fixed": fixed}
+
+
+def fuse_quantised(graph: Graph) -> Graph:
+    """The graph with such nodes in the place of QuantizeLinear."""
+    quantisers = [n.op == "QuantizeLinear" and n.domain in QUANTISERS for n in graph.nodes]
+    if not any(quantisers):
+        return graph
+    patterns = _Patterns(graph)
+    nodes = [patterns.fused(n) if found else n for n, found in zip(graph.nodes, quantisers, strict=True)]
+    return replace(graph, nodes=tuple(live(nodes, graph.outputs)))
+
+
+# ---- lowerings -------------------------------------------------------------------------------------------------------
+
+
+@lowering("Bounded", domain=DOMAIN)
+def bounded(c: Context, n: Node) -> Result:
+    return requantised(c, c.tensor(n.inputs[0]), n.attr("to"))
+
+
+@lowering("Product", domain=DOMAIN)
+def product(c: Context, n: Node) -> Result:
+    core, bias, x = n.attr("node"), n.attr("bias"), c.tensor(n.inputs[0])
+    w = c.out.param(n.attr("weights"), 1.0, n.attr("label"))
+    conv = core.op == "Conv"
+    acc = convolution(c, x, w, core).scaled(1.0) if conv else c.emit("matmul", x, w, scale=1.0)
+    column = (-1,) + (1,) * (len(x.shape) - 2) if conv else (-1,)
+    values = [n.attr("unit").reshape(column)] + ([] if bias is None else [bias.reshape(column)])
+    columns, index = classes(*values)
+    f = n.attr("to").function(columns[0], columns[1] if bias is not None else None)
+    return stepped(c, acc, f, index)
+
+
+@lowering("Average", domain=DOMAIN)
+def average(c: Context, n: Node) -> Result:
+    core, to = n.attr("node"), n.attr("to")
+    y = averaged(c, c.tensor(n.inputs[0]), core, n.attr("scale"), n.attr("out"), to.of)
+    if y is not None:
+        return y
+    exact = average_pool(c, core)
+    assert isinstance(exact, Tensor)
+    return requantised(c, exact, to)
+
+
+@lowering("Concat", domain=DOMAIN)
+def concat(c: Context, n: Node) -> Result:
+    parts = [requantised(c, c.tensor(i), n.attr("to")) for i in n.inputs]
+    return c.emit("concat", *parts, axis=n.attr("axis") % len(parts[0].shape))
+
+
+@lowering("Function", domain=DOMAIN)
+def function(c: Context, n: Node) -> Result:
+    leaves, to, kind = n.attr("leaves"), n.attr("to"), _kind(n)
+    scales = [float(d.scale) for d in leaves.values()]
+
+    def integers(*centred: Ints) -> Ints:
+        return to.of(_evaluated(n, {i: d.reals(a) for (i, d), a in zip(leaves.items(), centred, strict=True)}))
+
+    ratios = [scales[0] / float(to.scale), scales[-1] / float(to.scale) * (-1 if kind == "Sub" else 1)]
+    y = tabulated(
+        c,
+        [c.tensor(i) for i in leaves],
+        tuple(leaves.values()),
+        integers,
+        ratios if kind in ("Add", "Sub") else (),
+        to.zero,
+        to.function(np.array([[math.prod(scales)]])) if kind == "Mul" else None,
+    )
+    return c.broadcast(y, c.shape(n.outputs[0]))
+
+
+def _evaluated(n: Node, feeds: Mapping[str, Array]) -> Array:
+    """The reals of a ``Function`` node, by the ONNX reference evaluator, node by node in each one's own version."""
+    from onnx.reference import ReferenceEvaluator
+
+    known = {**n.attr("fixed"), **feeds}
+    for k in n.attr("nodes"):
+        attrs = {a: list(v) if isinstance(v, tuple) else v for a, v in k.attrs.items()}
+        proto = onnx.helper.make_node(k.op, k.inputs, k.outputs, **attrs)
+        graph = onnx.helper.make_graph(
+            [proto],
+            "node",
+            [],
+            [onnx.ValueInfoProto(name=k.outputs[0])],
+            [numpy_helper.from_array(np.asarray(known[i]), i) for i in dict.fromkeys(k.inputs) if i],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", k.version)])
+        with np.errstate(all="ignore"):
+            known[k.outputs[0]] = np.asarray(ReferenceEvaluator(model).run(None, {})[0])
+    return np.asarray(known[n.attr("nodes")[-1].outputs[0]])
+
+
+def _kind(n: Node) -> str:
+    """``Add``, ``Sub`` or ``Mul`` where that is what a ``Function`` of two tensors is, up to Relu and Clip."""
+    found = [k for k in n.attr("nodes") if k.op not in ("Relu", "Clip")]
+    if len(found) != 1 or len(n.inputs) != 2 or set(found[0].inputs) != set(n.inputs):
+        return ""
+    reversed_difference = found[0].op == "Sub" and found[0].inputs != n.inputs
+    return "" if reversed_difference else found[0].op

@@ -1,102 +1,262 @@
 """Quantised models as they are: QuantizeLinear and DequantizeLinear, bit for bit.
 
 A dequantised tensor is its integers less the zero point, at the model's own scale, so products and sums of dequantised
-tensors are exact accumulators. ``requantised`` then computes, as float32 does, ``saturate(rint(x * s / t) + zero)``,
-rounding half to even:
+tensors are exact accumulators. Requantisation of an accumulator a with unit u is, in the floating point of the model,
 
-- up to 2^16 values of x: a table of the float32 results themselves;
-- s / t within float32 rounding of p / q with q even and at most 2 |x|, so that halves occur: h = floor(2 x p / q) and
-  whether anything was cut off decide, through a table of twice the entries of the result;
-- otherwise one ``rescale`` by a 31-bit multiplier. It can differ from float32 only within 2^-22 of a half, where the
-  order of the reference's float32 sums decides.
+    y(a) = clip(rint((fl(u a) + bias) / scale) + zero)    QuantizeLinear, of the correctly rounded real u a
+    y(a) = clip(rint(ratio a + zero))                     QLinearConv and QLinearMatMul, as the ONNX reference has it
+    y(a) = clip(rint(fl(ratio a)) + zero)                 operators of onnxruntime's own
+
+rounding half to even: a monotone step function per channel. ``stepped`` emits exactly that function on the whole
+interval of a, and checks it at compile time (``compiler.steps``): nothing, where y(a) - a is constant; a table, where
+that has few rows; one ``rescale`` by a multiplier and an offset per channel that equal it; and where there are none,
+such a map that is at most one above, less a comparison with the threshold of the level that it gave.
 """
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from compiler import steps
 from compiler.emit import Tensor
 from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
+from compiler.steps import Ints, Step
 from isa.types import DType
 
-MULTIPLIER = 31  # bits
+Array = npt.NDArray[Any]
+ROWS = 2**16  # of a table
+FEW_ROWS = 2**10  # a table of so many rows is never dearer than a rescale
+PER_ENTRY = 4  # rows of a table that cost about as much as one rescale
 
 
-def requantised(c: Context, x: Tensor, scale: float, zero: int, dtype: np.dtype[Any]) -> Tensor:
-    """``saturate(rint(real x / scale) + zero)`` in the range of ``dtype`` (8 or 16 bits), as integers."""
-    info = np.iinfo(dtype)
-    if info.bits not in (8, 16):
-        raise Unsupported(f"quantisation to {dtype}", "8 or 16 bits")
-    lo, hi = int(info.min), int(info.max)
-    if x.type.hi - x.type.lo < 2**16:
-        reals = np.arange(x.type.lo, x.type.hi + 1).astype(np.float32) * np.float32(x.scale)
-        entries = np.clip(np.rint(reals / np.float32(scale)).astype(np.int64) + zero, lo, hi)
-        return c.lookup(x, entries, "quantise")
-    f = Fraction(x.scale) / Fraction(scale)
-    simple = f.limit_denominator(2 * x.bound)
-    if simple.denominator % 2 == 0 and abs(simple / f - 1) < Fraction(1, 2**22):
-        return _half_even(c, x, simple, zero, lo, hi)
-    shift = min(48, max(0, MULTIPLIER - 1 - math.floor(math.log2(f))))
-    middle = (lo + hi + 1) // 2  # the dtype's range becomes that of a signed one
-    offset = (zero - middle) << shift
-    mult = round(f * 2**shift)
-    while shift and (abs(offset) + x.bound * mult >= 2**60 or mult >= 2**MULTIPLIER):
-        shift, offset, mult = shift - 1, offset // 2, round(f * 2 ** (shift - 1))
-    y = c.emit("addi", c.muli(x, mult), value=offset) if offset else c.muli(x, mult)
-    y = c.emit("rescale", y, scale=1.0, shift=shift, dtype=DType.I8 if info.bits == 8 else DType.I16)
-    return c.emit("addi", y, value=middle) if middle else y
+# ---- the functions ---------------------------------------------------------------------------------------------------
 
 
-def _half_even(c: Context, x: Tensor, f: Fraction, zero: int, lo: int, hi: int) -> Tensor:
-    doubled = c.muli(x, 2 * f.numerator)
-    h = c.emit("div", doubled, c.out.param(np.array(f.denominator)), scale=1.0)
-    cut = c.emit("sub", doubled, c.muli(h, f.denominator))
-    inexact = c.emit("gt", cut, c.out.param(np.array(0)), scale=1.0)
-    first, last = 2 * (lo - zero) - 2, 2 * (hi - zero) + 2
-    if 2 * (last - first + 1) > 2**16:
-        raise Unsupported("rounding half to even in 16 bits", "scales whose quotient makes no halves, or 8 bits")
-    at = c.emit("add", c.muli(c.emit("clamp", h, lo=first, hi=last), 2), inexact)
-    rows = np.arange(2 * first, 2 * last + 2)
-    halves, above = rows >> 1, rows & 1
-    whole = halves >> 1
-    up = (halves & 1) & (above | (whole & 1))
-    entries = np.clip(whole + up + zero, lo, hi)
-    return c.emit("lut", at, scale=1.0, table=c.out.lut(2 * first, entries.astype(np.int64), "half_even"))
+@dataclass(frozen=True, eq=False)
+class Requantisation:
+    """QuantizeLinear of ``fl(unit * a) + bias``, clipped to ``bounds`` on the way; columns, one row per channel.
+    ``dtype``: of the reals; ``precision``: what is divided in, where the operator says so."""
+
+    unit: Array
+    scale: Array
+    zero: Array
+    limits: tuple[int, int]
+    dtype: np.dtype[Any]
+    bias: Array | None = None
+    bounds: tuple[tuple[float, float], ...] = ()
+    precision: np.dtype[Any] | None = None
+
+    def __call__(self, a: Ints, rows: slice) -> Ints:
+        with np.errstate(all="ignore"):
+            r = (a * self.unit[rows]).astype(self.dtype)
+            if self.bias is not None:
+                r = r + self.bias[rows]
+        return self.of(r, rows)
+
+    def of(self, r: Array, rows: slice) -> Ints:
+        """The integers of reals."""
+        with np.errstate(all="ignore"):
+            for low, high in self.bounds:
+                r = np.minimum(np.maximum(r, self.dtype.type(low)), self.dtype.type(high))
+            kind = self.precision or np.result_type(r, self.scale)
+            q = np.rint(r.astype(kind) / self.scale[rows].astype(kind)).astype(np.float64)
+        return _integers(q + self.zero[rows], self.limits)
 
 
-def parameters(c: Context, n: Node, i: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Scale (float32 values, exact) and zero point from inputs i and i + 1, which must be constant."""
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """``rint(ratio a + zero)`` in float64, as the ONNX reference does; ``single``: ``rint(fl(ratio a)) + zero``."""
+
+    ratio: Array
+    zero: Array
+    limits: tuple[int, int]
+    single: bool = False
+
+    def __call__(self, a: Ints, rows: slice) -> Ints:
+        if self.single:
+            product = a.astype(np.float32) * self.ratio[rows].astype(np.float32)
+            return _integers(np.rint(product).astype(np.float64) + self.zero[rows], self.limits)
+        return _integers(np.rint(a * self.ratio[rows].astype(np.float64) + self.zero[rows]), self.limits)
+
+
+def _integers(y: Array, limits: tuple[int, int]) -> Ints:
+    return np.clip(np.nan_to_num(y, nan=limits[0]), *limits).astype(np.int64)
+
+
+def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The range of an integer dtype of 2 to 16 bits (those below 8 are the onnx package's own)."""
+    if dtype.kind in "iu" and dtype.itemsize <= 2:
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    for bits in (2, 4):
+        if dtype.name in (f"int{bits}", f"uint{bits}"):
+            return (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    raise Unsupported(f"quantisation to {dtype}", "an integer of 16 bits or less")
+
+
+def classes(*values: Array) -> tuple[list[Array], Ints]:
+    """Different rows of arrays that broadcast together, as columns, and which row each entry has."""
+    wide = np.broadcast_arrays(*values)
+    rows = np.stack([v.reshape(-1).astype(np.float64) for v in wide], axis=1)
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return [v.reshape(-1)[first][:, None] for v in wide], inverse.reshape(wide[0].shape).astype(np.int64)
+
+
+# ---- instructions ----------------------------------------------------------------------------------------------------
+
+
+def stepped(c: Context, x: Tensor, f: Step, index: Ints) -> Tensor:
+    """``f`` of the integers of x; ``index``, which broadcasts against x, holds the number of each entry's function."""
+    index = index if index.any() else np.zeros((), np.int64)
+    count, width = int(index.max()) + 1, x.type.hi - x.type.lo + 1
+    few = count * width <= ROWS
+    if few:
+        grid = np.broadcast_to(np.arange(x.type.lo, x.type.hi + 1), (count, width))
+        entries = f(grid, slice(0, count))
+        shift = entries - grid
+        if (shift == shift[:, :1]).all():
+            return _plus(c, x.scaled(1.0), shift[index, 0])
+        if count * width <= max(FEW_ROWS, PER_ENTRY * int(np.prod(x.shape))):
+            return _looked_up(c, x, entries, index)
+    s = steps.thresholds(f, count, x.type.lo, x.type.hi)
+    h = steps.linear(s)
+    if h is not None and not steps.differs(s, f, h):
+        return _mapped(c, x, s, h, index)
+    if few:
+        return _looked_up(c, x, entries, index)
+    h = steps.above(s)
+    if h is None or steps.differs(s, f, h, slack=1):
+        raise Unsupported(f"requantisation of integers up to {x.bound}", "a smaller accumulator")
+    return _corrected(c, x, s, _mapped(c, x, s, h, index), index)
+
+
+def _plus(c: Context, x: Tensor, value: Ints) -> Tensor:
+    if (value == value.reshape(-1)[0]).all():
+        v = int(value.reshape(-1)[0])
+        return c.emit("addi", x, value=v) if v else x
+    return c.emit("add", x, c.out.param(value))
+
+
+def _looked_up(c: Context, x: Tensor, entries: Ints, index: Ints) -> Tensor:
+    width = entries.shape[1]
+    at = _plus(c, x.scaled(1.0), index * width - x.type.lo) if len(entries) > 1 else x
+    first = 0 if len(entries) > 1 else x.type.lo
+    return c.emit("lut", at, scale=1.0, table=c.out.lut(first, entries.reshape(-1), "quantise"))
+
+
+def _mapped(c: Context, x: Tensor, s: steps.Steps, h: steps.Linear, index: Ints) -> Tensor:
+    """The map, clipped to the levels of ``s``: the lowest is the dtype's, where ``rescale`` saturates."""
+    dtype = DType.I8 if s.last - s.first < 2**8 else DType.I16
+    base = s.first - dtype.lo
+    mult, offset = h.mult[index], h.offset[index] - (base << h.shift) - (1 << (h.shift - 1))
+    x = x.scaled(1.0)
+    one = int(mult.reshape(-1)[0])
+    y = c.muli(x, one) if (mult == one).all() else c.emit("mul", x, c.out.param(mult))
+    y = c.emit("rescale", _plus(c, y, offset), scale=1.0, shift=h.shift, dtype=dtype)
+    if y.type.hi > s.last - base:
+        y = c.emit("clamp", y, hi=s.last - base)
+    return c.emit("addi", y, value=base) if base else y
+
+
+def _corrected(c: Context, x: Tensor, s: steps.Steps, h: Tensor, index: Ints) -> Tensor:
+    """``h - [x < T[h]]``. The lowest level has no threshold."""
+    rows, which = np.unique(s.at, axis=0, return_inverse=True)
+    table = np.concatenate([np.full((len(rows), 1), s.lo, np.int64), rows], axis=1)
+    place = _plus(c, h, which.reshape(-1)[index] * table.shape[1] - s.first)
+    if table.size <= ROWS:
+        t = c.emit("lut", place, scale=1.0, table=c.out.lut(0, table.reshape(-1), "thresholds"))
+    else:
+        rows_of = c.emit("gather", c.out.param(table.reshape(-1)), c.reshape(place, (int(np.prod(place.shape)),)))
+        t = c.reshape(rows_of, place.shape)
+    y = c.emit("sub", h, c.emit("lt", x.scaled(1.0), t, scale=1.0))
+    return c.emit("clamp", y, lo=s.first) if y.type.lo < s.first else y
+
+
+# ---- operators -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Parameters:
+    """Scale and zero point of a tensor, which broadcast against it."""
+
+    scale: Array
+    zero: Ints
+
+    @property
+    def single(self) -> bool:
+        return self.scale.size == 1 and self.zero.size == 1
+
+
+def spread(values: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:
+    """Parameters per tensor, per position of an axis, or per block of an axis, as an array that broadcasts."""
+    if values.size == 1:
+        return values.reshape(())
+    if not block:
+        if values.ndim != 1:
+            raise Unsupported("parameters of more than one axis", "one axis, or a block size")
+        return values.reshape([-1 if a == axis % len(shape) else 1 for a in range(len(shape))])
+    axis %= len(shape)
+    return np.repeat(values, block, axis=axis).take(np.arange(shape[axis]), axis=axis)
+
+
+def constant_parameters(scale: Array, zero: Array | None, shape: tuple[int, ...], axis: int, block: int) -> Parameters:
+    z = np.zeros((), np.int64) if zero is None else np.asarray(zero).astype(np.int64)
+    return Parameters(spread(np.asarray(scale), shape, axis, block), spread(z, shape, axis, block))
+
+
+def parameters(c: Context, n: Node, i: int) -> Parameters:
+    """From inputs i and i + 1, which must be constant, for input 0."""
     scale = c.const(n.inputs[i])
-    zero = c.const(n.inputs[i + 1]) if c.has(n, i + 1) else np.zeros((), np.int64)
-    if scale is None or zero is None:
+    zero = c.const(n.inputs[i + 1]) if c.has(n, i + 1) else None
+    if scale is None or (zero is None and c.has(n, i + 1)):
         raise Unsupported("scale and zero point are computed from the input", "constants")
-    return scale.astype(np.float64), np.asarray(zero).astype(np.int64)
+    shape = c.shape(n.inputs[0])
+    return constant_parameters(scale, zero, shape, n.attr("axis", 1), n.attr("block_size", 0))
 
 
-def one(values: npt.NDArray[Any], what: str) -> Any:
-    if values.size != 1:
-        raise Unsupported(f"a {what} per channel", "one per tensor")
-    return values.reshape(-1)[0]
+def precision(n: Node) -> np.dtype[Any] | None:
+    """The dtype in which a QuantizeLinear says that it divides."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return np.dtype(tensor_dtype_to_np_dtype(n.attr("precision"))) if n.attr("precision") else None
+
+
+def quantised(
+    c: Context,
+    x: Tensor,
+    p: Parameters,
+    to: tuple[int, int],
+    real: np.dtype[Any],
+    bounds: tuple[tuple[float, float], ...] = (),
+    division: np.dtype[Any] | None = None,
+) -> Tensor:
+    """QuantizeLinear of a tensor that stands for reals of dtype ``real`` (or for integers)."""
+    (scale, zero), index = classes(p.scale, p.zero)
+    kind = real if real.kind == "f" else np.dtype(np.float64)
+    unit = np.full(scale.shape, x.scale)
+    return stepped(c, x, Requantisation(unit, scale, zero, to, kind, None, bounds, division), index)
 
 
 @lowering("QuantizeLinear", since=10)
+@lowering("QuantizeLinear", domain="com.microsoft")
 def quantize_linear(c: Context, n: Node) -> Result:
-    x = c.tensor(n.inputs[0])
-    scale, zero = parameters(c, n, 1)
-    return requantised(c, x, float(one(scale, "scale")), int(one(zero, "zero point")), c.value(n.outputs[0]).dtype)
+    """Per tensor, per position of ``axis``, or per block of it."""
+    to = limits(c.value(n.outputs[0]).dtype)
+    real = c.value(n.inputs[0]).dtype
+    return quantised(c, c.tensor(n.inputs[0]), parameters(c, n, 1), to, real, division=precision(n))
 
 
 @lowering("DequantizeLinear", since=10)
+@lowering("DequantizeLinear", domain="com.microsoft")
 def dequantize_linear(c: Context, n: Node) -> Result:
-    x = c.tensor(n.inputs[0])
-    scale, zero = parameters(c, n, 1)
-    z = int(one(zero, "zero point"))
-    y = c.emit("addi", x, value=-z) if z else x
-    return y.scaled(float(one(scale, "scale")))
+    """Per tensor exact, at the model's scale. With several scales: an exact product with scales in 16 bits."""
+    p = parameters(c, n, 1)
+    x = _plus(c, c.tensor(n.inputs[0]), -p.zero)
+    if p.scale.size == 1:
+        return x.scaled(float(p.scale))
+    return c.multiply(x, c.quantised(p.scale))
