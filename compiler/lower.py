@@ -143,12 +143,15 @@ def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
 def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
     """Type and scale of a real input that the model does nothing with but quantise, in one way: it enters as the
     integers of that QuantizeLinear, less the zero point, and is exact."""
-    readers = [n for n in graph.nodes if name in n.inputs]
     ways = set()
-    for n in readers:
+    for n in graph.nodes:
+        if name not in n.inputs:
+            continue
+        if n.op != "QuantizeLinear" or n.attr("precision"):
+            return None
         given = [graph.constants.get(i) for i in n.inputs[1:] if i]
         to = graph.values[n.outputs[0]].dtype
-        if n.op != "QuantizeLinear" or n.attr("precision") or to.kind not in "iu" or to.itemsize > 2:
+        if to.kind not in "iu" or to.itemsize > 2:
             return None
         if any(g is None or g.size != 1 for g in given) or given[0].dtype != np.float32:
             return None

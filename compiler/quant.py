@@ -48,6 +48,7 @@ ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
 FEW = 2**12  # entries of a tensor on which exact functions cost nothing
 RATIO_BITS = 16  # of ratios between scales, where the machine has room: small entries keep theirs
 GRID = 2**12 + 1  # points at which a function is tried
+STEEP = 2.0**-12  # of the largest value: what one table may be off
 DIRECT = 2**24  # a factor up to this bound is taken as it is
 
 
@@ -265,11 +266,11 @@ class Numerics:
     def table(self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None) -> Tensor:
         """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0)."""
+        if scale is None and self.precision.fine and (y := self._split(x, f, label)) is not None:
+            return y
         x = self._bent(x, f)
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
-        with np.errstate(all="ignore"):
-            y = np.asarray(f((rows * x.scale).astype(np.float64)), np.float64)
-        top = self.largest
+        y = _values(f, rows * x.scale)
         if scale is None:
             seen = np.zeros(len(rows), bool)
             for v in x.values:
@@ -277,24 +278,58 @@ class Numerics:
             finite = np.abs(np.where(np.isfinite(y), y, 0))
             bound = float(finite.max()) if np.isfinite(y).all() else math.inf
             scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
-        q = np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
-        return self.lookup(x, q, label, scale)
+        return self.lookup(x, self._entries(y, scale), label, scale)
+
+    def _entries(self, y: Floats, scale: float) -> npt.NDArray[np.int64]:
+        top = self.largest
+        return np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
+
+    def _split(self, x: Tensor, f: Callable[[Floats], Floats], label: str) -> Tensor | None:
+        """``f(inner(x)) + (f(x) - f(inner(x)))`` where one table is too coarse for a function that is steep near 0 (a
+        root, a logarithm, a reciprocal): the first term by a table of small units on x cut off at ``2^15`` of them, the
+        second by one of large units, which is 0 where nothing is cut off. None where one table does."""
+        seen = np.concatenate([v.reshape(-1) for v in x.values]).astype(np.float64) * x.scale
+        coarse = max(self._reach(x, f), x.scale) / self._top(16)
+        want, limit = _values(f, seen), coarse * self._top(16)
+        off = np.abs(_values(f, np.clip(np.rint(seen / coarse) * coarse, -limit, limit)) - want)
+        if not np.isfinite(want).all() or not (~(off <= STEEP * np.abs(want).max(initial=0.0))).any():
+            return None
+        x = self.factor(x)
+        shift = x.bound.bit_length() - 15
+        if shift <= 2:
+            return None
+        inner = self.emit("clamp", x, lo=None if x.type.lo >= -(2**15) else -(2**15), hi=2**15 - 1)
+        outer = self.rescale_by(x, 1, shift, DType.I32)
+        near = np.arange(inner.type.lo, inner.type.hi + 1, dtype=np.int64)
+        far = np.arange(outer.type.lo, outer.type.hi + 1, dtype=np.int64) << shift
+        low = _values(f, near * x.scale)
+        high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
+        high = np.where((far >= near[0]) & (far <= near[-1]), 0.0, high)
+        scale = self.unit(
+            max(float(np.abs(want).max(initial=0.0)), float(np.abs(low[np.isfinite(low)]).max(initial=0.0)))
+        )
+        parts = (inner, low, "near"), (outer, high, "far")
+        return self.emit(
+            "add", *(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale) for t, v, end in parts)
+        )
 
     def _bent(self, x: Tensor, f: Callable[[Floats], Floats]) -> Tensor:
         """``x`` narrowed for a table of ``f``. A fine program gives no bits to where f is flat on both sides (a sigmoid
         beyond 15): there the narrowed source saturates, and the result is the same."""
-        top = self._top(min(self.precision.activations, 16))
-        reach = max(x.peak * self.precision.margin, 1) * x.scale
-        if self.precision.fine and x.bound > top:
-            grid = np.linspace(0, reach, GRID)
-            with np.errstate(all="ignore"):
-                sides = [np.asarray(f(sign * grid), np.float64) for sign in (1.0, -1.0)]
-            unit = max(float(np.abs(y).max()) for y in sides) / self.largest
-            bent = [np.flatnonzero(~(np.abs(y - y[-1]) <= unit / 2)) for y in sides]
-            last = min(max(int(b[-1]) if len(b) else 0 for b in bent) + 1, GRID - 1)
-            if 0 < grid[last] < reach / 2:
-                return self.rescale(x, top * x.scale / float(grid[last]), DType.I16)
+        top, peak = self._top(min(self.precision.activations, 16)), x.peak * self.precision.margin * x.scale
+        if self.precision.fine and x.bound > top and 0 < (reach := self._reach(x, f)) < peak / 2:
+            return self.rescale(x, top * x.scale / reach, DType.I16)
         return self.narrow(x, min(self.precision.activations, 16))
+
+    def _reach(self, x: Tensor, f: Callable[[Floats], Floats]) -> float:
+        """The largest magnitude of x on the samples and its margin, or where f gets flat on both sides."""
+        reach = max(x.peak * self.precision.margin, 1) * x.scale
+        grid = np.linspace(0, reach, GRID)
+        sides = [_values(f, sign * grid) for sign in (1.0, -1.0)]
+        unit = max(float(np.abs(y).max()) for y in sides) / self.largest
+        bent = [np.flatnonzero(~(np.abs(y - y[-1]) <= unit / 2)) for y in sides]
+        last = min(max(int(b[-1]) if len(b) else 0 for b in bent) + 1, GRID - 1)
+        return float(grid[last])
 
     def lookup(self, x: Tensor, entries: npt.NDArray[np.int64], label: str, scale: float = 1.0) -> Tensor:
         """``entries[x - x.type.lo]``: a table of integers on the whole interval of x (at most 2^16 wide)."""
@@ -310,6 +345,11 @@ def exact_scale(x: Array, scale: float) -> float:
     """The least power of two from ``scale`` on if all entries are whole multiples of it, else ``scale``."""
     q = x.astype(np.float64) / power_of_two(scale)
     return power_of_two(scale) if (np.rint(q) == q).all() else scale
+
+
+def _values(f: Callable[[Floats], Floats], x: Floats) -> Floats:
+    with np.errstate(all="ignore"):
+        return np.asarray(f(x.astype(np.float64)), np.float64)
 
 
 def _integral(x: Floats) -> bool:
