@@ -279,7 +279,7 @@ MODELS = {
               compared=300),
         Model("resnet", "ResNet-8, Fashion-MNIST", lambda: HERE / "resnet.onnx", images("resnet"), {},
               labels=labels("resnet"), compared=300),
-        Model("chargpt", "character GPT, 4×64, 64 tokens", lambda: HERE / "chargpt.onnx", prose, {}, margin=1.3,
+        Model("chargpt", "character GPT, 4×64, 64 tokens", lambda: HERE / "chargpt.onnx", prose, {},
               compared=64),
         Model("textangle", "text angle (rapidocr cls, MobileNetV3)",
               shipped("rapidocr-onnxruntime", "rapidocr_onnxruntime", "models/ch_ppocr_mobile_v2.0_cls_infer.onnx"),

@@ -43,7 +43,7 @@ Array = npt.NDArray[Any]
 FORMAT = 2
 WEIGHTS, TABLES = "model.safetensors", "tables"
 DEFAULT_SAMPLES = 4
-CALIBRATED_MARGIN, DEFAULT_MARGIN = 1.25, 2.0
+CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 MAX_SAMPLES = 64
 TOLERANCE = 1e-3
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
@@ -170,10 +170,10 @@ def compile_onnx(
 
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
-    ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, and 2 for
-    random samples). ``tolerance``: what a real output may be off, over its range; where it is off by more than half of
-    that on the samples, the program is made finer, which costs about a third more to prove (16 bits only). Raises
-    ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
+    ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, 1.4 if the
+    program is made finer, and 2 for random samples). ``tolerance``: what a real output may be off, over its range; where
+    it is off by more than half of that on the samples, the program is made finer, which costs up to a third more to
+    prove (16 bits only). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
     """
     model = load.load(Path(path), shapes)
     source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -220,7 +220,8 @@ def compile_model(
     made = _lowered(observed, precision, committed_params, public_inputs)
     if made.error > tolerance / 2 and (weights, activations) == (16, 16):
         with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
-            fine = _lowered(observed, replace(precision, fine=True), committed_params, public_inputs)
+            roomy = precision.margin if margin else max(precision.margin, FINE_MARGIN)  # bits to spare
+            fine = _lowered(observed, replace(precision, fine=True, margin=roomy), committed_params, public_inputs)
             made = min(made, fine, key=lambda m: m.error)
     return _write(Path(out_dir), made, source)
 

@@ -268,9 +268,9 @@ class Numerics:
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0)."""
         if scale is None and self.precision.fine and (y := self._split(x, f, label)) is not None:
             return y
-        x = self._bent(x, f)
+        x, zero = self._bent(x, f)
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
-        y = _values(f, rows * x.scale)
+        y = _values(f, rows * x.scale + zero)
         if scale is None:
             seen = np.zeros(len(rows), bool)
             for v in x.values:
@@ -289,9 +289,10 @@ class Numerics:
         root, a logarithm, a reciprocal): the first term by a table of small units on x cut off at ``2^15`` of them, the
         second by one of large units, which is 0 where nothing is cut off. None where one table does."""
         seen = np.concatenate([v.reshape(-1) for v in x.values]).astype(np.float64) * x.scale
-        coarse = max(self._reach(x, f), x.scale) / self._top(16)
-        want, limit = _values(f, seen), coarse * self._top(16)
-        off = np.abs(_values(f, np.clip(np.rint(seen / coarse) * coarse, -limit, limit)) - want)
+        low, high = self._window(x, f)
+        coarse = max(high - low, x.scale) / 2**16
+        want = _values(f, seen)
+        off = np.abs(_values(f, np.clip(np.rint(seen / coarse) * coarse, low, high)) - want)
         if not np.isfinite(want).all() or not (~(off <= STEEP * np.abs(want).max(initial=0.0))).any():
             return None
         x = self.factor(x)
@@ -313,23 +314,30 @@ class Numerics:
             "add", *(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale) for t, v, end in parts)
         )
 
-    def _bent(self, x: Tensor, f: Callable[[Floats], Floats]) -> Tensor:
-        """``x`` narrowed for a table of ``f``. A fine program gives no bits to where f is flat on both sides (a sigmoid
-        beyond 15): there the narrowed source saturates, and the result is the same."""
-        top, peak = self._top(min(self.precision.activations, 16)), x.peak * self.precision.margin * x.scale
-        if self.precision.fine and x.bound > top and 0 < (reach := self._reach(x, f)) < peak / 2:
-            return self.rescale(x, top * x.scale / reach, DType.I16)
-        return self.narrow(x, min(self.precision.activations, 16))
+    def _bent(self, x: Tensor, f: Callable[[Floats], Floats]) -> tuple[Tensor, float]:
+        """``x`` narrowed for a table of ``f``, and the real number that 0 stands for. A fine program gives no bits to
+        where f is flat (a sigmoid beyond 15, a swish below -15): there the narrowed source saturates, and the result is
+        the same."""
+        top = self._top(min(self.precision.activations, 16))
+        if self.precision.fine and x.bound > top:
+            low, high = self._window(x, f)
+            width, reach = high - low, 2 * max(x.peak * self.precision.margin, 1) * x.scale
+            middle = 0.0 if abs(high + low) < 0.1 * width else (high + low) / 2
+            if 0 < width < 0.8 * reach:
+                shift = -round(middle / x.scale)
+                moved = self.emit("addi", x, value=shift) if shift else x
+                return self.rescale(moved, 2 * top * x.scale / width, DType.I16), -shift * x.scale
+        return self.narrow(x, min(self.precision.activations, 16)), 0.0
 
-    def _reach(self, x: Tensor, f: Callable[[Floats], Floats]) -> float:
-        """The largest magnitude of x on the samples and its margin, or where f gets flat on both sides."""
+    def _window(self, x: Tensor, f: Callable[[Floats], Floats]) -> tuple[float, float]:
+        """The interval of what x reaches on the samples, with its margin, outside of which f is flat."""
         reach = max(x.peak * self.precision.margin, 1) * x.scale
         grid = np.linspace(0, reach, GRID)
-        sides = [_values(f, sign * grid) for sign in (1.0, -1.0)]
+        sides = [_values(f, sign * grid) for sign in (-1.0, 1.0)]
         unit = max(float(np.abs(y).max()) for y in sides) / self.largest
         bent = [np.flatnonzero(~(np.abs(y - y[-1]) <= unit / 2)) for y in sides]
-        last = min(max(int(b[-1]) if len(b) else 0 for b in bent) + 1, GRID - 1)
-        return float(grid[last])
+        low, high = (float(grid[min((int(b[-1]) if len(b) else 0) + 1, GRID - 1)]) for b in bent)
+        return -low, high
 
     def lookup(self, x: Tensor, entries: npt.NDArray[np.int64], label: str, scale: float = 1.0) -> Tensor:
         """``entries[x - x.type.lo]``: a table of integers on the whole interval of x (at most 2^16 wide)."""

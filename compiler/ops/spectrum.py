@@ -22,7 +22,7 @@ from compiler.ops.root import logarithm
 from isa.types import DType
 
 DOMAIN = "spectrum"
-PART_BITS = 24  # of a part's largest possible magnitude
+PART_BITS = 23  # of a part's largest possible magnitude
 SUM_BITS = 59  # of a band's
 EXTRA = 4
 VIEWS = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "Cast"}
@@ -127,7 +127,7 @@ def analysis(c: Context, n: Node) -> Result:
     w = c.operand(n.inputs[1])
     assert isinstance(w, np.ndarray)
     unit = 2.0 ** (math.ceil(math.log2(float(np.abs(w).max()))) - c.precision.weights + 1 - EXTRA)
-    return convolution(c, c.narrow(c.tensor(n.inputs[0])), c.constant(plane(w), unit, n.inputs[1]), n)
+    return convolution(c, c.factor(c.tensor(n.inputs[0])), c.constant(plane(w), unit, n.inputs[1]), n)
 
 
 @lowering("Power", domain=DOMAIN)
