@@ -293,7 +293,8 @@ class Numerics:
         coarse = max(high - low, x.scale) / 2**16
         want = _values(f, seen)
         off = np.abs(_values(f, np.clip(np.rint(seen / coarse) * coarse, low, high)) - want)
-        if not np.isfinite(want).all() or not (~(off <= STEEP * np.abs(want).max(initial=0.0))).any():
+        steep = STEEP / (4 if x.type.size <= FEW else 1)
+        if not np.isfinite(want).all() or not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
             return None
         x = self.factor(x)
         shift = x.bound.bit_length() - 15
