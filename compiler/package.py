@@ -171,7 +171,7 @@ def compile_onnx(
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
     ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, 1.4 if the
-    program is made finer, and 2 for random samples). ``tolerance``: what a real output may be off, over its range. If it
+    program is made finer, 2 for random samples). ``tolerance``: what a real output may be off, over its range. If it
     is off by more than half of that on the samples, the program is made finer, which costs up to a third more to prove
     (16 bits only). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
     """
