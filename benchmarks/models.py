@@ -293,7 +293,7 @@ MODELS = {
               documents, {}),
         Model("silero", "voice activity (silero-vad, static)",
               shipped("silero-vad", "silero_vad", "data/silero_vad_openvino_16k.onnx"), frames, {},
-              decide=above_half, state=("state", "stateN"), compared=600),
+              decide=above_half, state=("state", "stateN"), margin=1.6, compared=600),
         Model("minilm", "sentence embedding (MiniLM-L6, 32 tokens)", minilm_path, sentences, {}, decide=None),
     )
 }  # fmt: skip

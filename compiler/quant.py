@@ -297,15 +297,16 @@ class Numerics:
         if not np.isfinite(want).all() or not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
             return None
         x = self.factor(x)
-        shift = x.bound.bit_length() - 15
+        shift = math.ceil(x.peak * self.precision.margin).bit_length() - 15
         if shift <= 2:
             return None
         inner = self.emit("clamp", x, lo=None if x.type.lo >= -(2**15) else -(2**15), hi=2**15 - 1)
-        outer = self.rescale_by(x, 1, shift, DType.I32)
+        outer = self.rescale_by(x, 1, shift, DType.I16)
         near = np.arange(inner.type.lo, inner.type.hi + 1, dtype=np.int64)
         far = np.arange(outer.type.lo, outer.type.hi + 1, dtype=np.int64) << shift
         low = _values(f, near * x.scale)
-        high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
+        with np.errstate(invalid="ignore"):
+            high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
         high = np.where((far >= near[0]) & (far <= near[-1]), 0.0, high)
         scale = self.unit(
             max(float(np.abs(want).max(initial=0.0)), float(np.abs(low[np.isfinite(low)]).max(initial=0.0)))
