@@ -47,6 +47,7 @@ LEAST_BITS = 17  # a factor with this many does not have to saturate to get more
 ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
 FEW = 2**12  # entries of a tensor on which exact functions cost nothing
 RATIO_BITS = 16  # of ratios between scales, where the machine has room: small entries keep theirs
+SUM_BITS = 48  # what sums take for that; readers have some for factors of their own
 GRID = 2**12 + 1  # points at which a function is tried
 STEEP = 2.0**-12  # of the largest value: what one table may be off
 DIRECT = 2**24  # a factor up to this bound is taken as it is
@@ -246,7 +247,7 @@ class Numerics:
             s /= 2 ** min(math.floor(math.log2(s / target)), 24)
         if self.precision.fine and any(self._misfit(t, s) > target * 2 ** (SHIFT - 2) for t in tensors):
             reach = max(math.log2(max(t.bound, 1) * t.scale / s) for t in tensors)
-            s /= 2 ** max(0, min(RATIO_BITS, 58 - math.ceil(reach) - len(tensors).bit_length()))
+            s /= 2 ** max(0, min(RATIO_BITS, SUM_BITS - math.ceil(reach) - len(tensors).bit_length()))
         return [self._at(x, s, target) if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
 
     def _at(self, x: Tensor, scale: float, target: float) -> Tensor:
@@ -296,10 +297,10 @@ class Numerics:
         steep = STEEP / (4 if x.type.size <= FEW else 1)
         if not np.isfinite(want).all() or not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
             return None
+        if min(x.peak, 2**FINE_BITS) < 2**17:
+            return None  # no unit is small enough for a second table
         x = self.factor(x)
         shift = math.ceil(x.peak * self.precision.margin).bit_length() - 15
-        if shift <= 2:
-            return None
         inner = self.emit("clamp", x, lo=None if x.type.lo >= -(2**15) else -(2**15), hi=2**15 - 1)
         outer = self.rescale_by(x, 1, shift, DType.I16)
         near = np.arange(inner.type.lo, inner.type.hi + 1, dtype=np.int64)
@@ -336,7 +337,8 @@ class Numerics:
         reach = max(x.peak * self.precision.margin, 1) * x.scale
         grid = np.linspace(0, reach, GRID)
         sides = [_values(f, sign * grid) for sign in (-1.0, 1.0)]
-        unit = max(float(np.abs(y).max()) for y in sides) / self.largest
+        want = np.abs(_values(f, np.concatenate([v.reshape(-1) for v in x.values]) * x.scale))
+        unit = float(want[np.isfinite(want)].max(initial=0.0)) / self.largest
         bent = [np.flatnonzero(~(np.abs(y - y[-1]) <= unit / 2)) for y in sides]
         low, high = (float(grid[min((int(b[-1]) if len(b) else 0) + 1, GRID - 1)]) for b in bent)
         return -low, high

