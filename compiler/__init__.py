@@ -23,10 +23,12 @@ it gets and may use:
 - ``c.emit(op, *tensors, scale=..., **attributes)``: one instruction; ``scale`` is the result's (default: the first
   source's). ``x.type.lo/hi``: its proven interval, ``x.values``: its integers on the samples, ``x.peak``.
 - ``c.narrow(x)``: x in the activations' width; free if it fits already, and emitted once for all readers. Give narrow
-  operands to products, tables, comparisons, maxima. Leave sums and products wide: the reader narrows.
+  operands to tables and comparisons. Leave sums and products wide: the reader narrows.
+- ``c.factor(x, limit)``: x as a factor of a product: narrow, or where the program is fine (``c.precision.fine``, see
+  ``compiler.quant``) with more bits, at most ``limit``. ``c.multiply(a, b)`` does it itself. ``c.relu(x)`` likewise.
 - ``c.table(x, f, label)``: any real function of one argument; ``c.lookup(x, entries, label)``: a table of integers.
 - ``c.align([...], peak)``: tensors and constants at one scale, for sums, concatenations, comparisons, maxima.
-- ``c.multiply(a, b)``, ``c.reshape``, ``c.broadcast``, ``c.constant(array, scale)``, ``c.quantised(array)``,
+- ``c.reshape``, ``c.broadcast``, ``c.constant(array, scale)``, ``c.quantised(array)``,
   ``c.rescale_to(x, scale)``, ``x.scaled(scale)`` (free: another meaning for the same integers).
 - Integer and boolean ONNX tensors are exact: scale 1, values as in ONNX; intervals must show that nothing overflows.
 - ``raise Unsupported(reason, need)`` for what cannot be done; all of them are reported at once.

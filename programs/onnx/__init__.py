@@ -1,6 +1,7 @@
 """Networks trained here on real data and exported to ONNX, with a few inputs to compare on.
 
-``lenet5.onnx`` (MNIST digits) and ``chargpt.onnx`` (English prose); ``python -m programs.onnx.NAME`` trains again.
+``lenet5.onnx`` (MNIST digits), ``resnet.onnx`` (Fashion-MNIST) and ``chargpt.onnx`` (English prose); ``python -m
+programs.onnx.NAME`` trains again.
 ``minilm`` makes the encoder of a sentence embedding from the weights of a package.
 """
 
