@@ -47,15 +47,16 @@ TOLERANCE = {"float16": 2e-3, "float32": 1e-3, "float64": 1e-3, "bfloat16": 8e-3
 """Largest error over the largest magnitude of the expected output; other dtypes must be equal."""
 
 _SECOND = (
-    "BitShift CenterCropPad CumSum DFT Expand Gather GatherElements GatherND Pow ReduceL1 ReduceL2 ReduceLogSum "
+    "BitShift CenterCropPad CumSum Expand Gather GatherElements GatherND Pow ReduceL1 ReduceL2 ReduceLogSum "
     "ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Split Squeeze Tile "
     "TopK Trilu Unsqueeze"
 )
 PARAMETERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_SECOND.split(), (1,)),
     "AffineGrid": (1,), "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "Col2Im": (1, 2),
-    "ConstantOfShape": (0,), "ConvInteger": (2, 3), "CumProd": (1,), "DequantizeLinear": (1, 2), "Dropout": (1, 2),
-    "GRU": (1, 2, 3, 4),
+    "ConstantOfShape": (0,), "ConvInteger": (2, 3), "CumProd": (1,), "DFT": (1, 2), "DequantizeLinear": (1, 2), "Dropout": (1, 2),
+    "GRU": (1, 2, 3, 4), "GridSample": (1,), "If": (0,), "Loop": (0, 1), "MaxUnpool": (2,), "RoiAlign": (1, 2),
+    "STFT": (1, 2, 3),
     "GroupNormalization": (1, 2), "HammingWindow": (0,), "HannWindow": (0,), "InstanceNormalization": (1, 2),
     "LSTM": (1, 2, 3, 4, 7), "MatMulInteger": (2, 3), "MelWeightMatrix": (0, 1, 2, 3, 4), "OneHot": (1, 2),
     "Pad": (1, 2, 3), "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7),
