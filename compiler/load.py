@@ -247,7 +247,9 @@ def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
             )
     if open_inputs:
         raise ModelError(
-            f"the shape of {', '.join(open_inputs)} is not fixed", code="M107", help=f"give {' '.join(wanted)}"
+            f"the shape of {', '.join(open_inputs)} is not fixed, or 0 along an axis",
+            code="M107",
+            help=f"give {' '.join(wanted)}",
         )
 
 

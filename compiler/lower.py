@@ -122,8 +122,8 @@ class Context(Numerics):
 
 def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[TensorType, float]:
     """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype cut to that of
-    i32 (of 32 bits without a sign if ``unsigned``); reals at the least power of two that covers the samples, so that whole numbers, halves and the
-    like (pixels, counts, thresholds) are exact and equal ones stay equal."""
+    i32 (of 32 bits without a sign if ``unsigned``); reals at the least power of two that covers the samples, so that
+    whole numbers, halves and the like (pixels, counts, thresholds) are exact and equal ones stay equal."""
     if v.dtype.kind == "f":
         bits = FINE_BITS if precision.fine else precision.activations - 1
         scale = power_of_two((v.absmax * precision.margin or 1.0) / (2**bits - 1))

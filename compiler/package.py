@@ -290,6 +290,8 @@ def _samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list
         x = np.asarray(given[name])
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ModelError(f"calibration data of '{name}' holds NaN or infinity", code="M109")
+        if not math.prod(x.shape[1:]):
+            raise ModelError(f"calibration data of '{name}' has no entries: shape {list(x.shape)}", code="M109")
         if x.shape == shape:
             x = x[None]
         elif shape[:1] == (1,) and x.shape[1:] == shape[1:]:
