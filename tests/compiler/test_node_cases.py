@@ -60,14 +60,14 @@ def test_only_parameters_become_constants() -> None:
 
 
 CONSTANT = {
-    "ConstantOfShape",
-    "Range",
     "BlackmanWindow",
+    "ConstantOfShape",
     "HammingWindow",
     "HannWindow",
     "If",
     "Loop",
     "MelWeightMatrix",
+    "Range",
 }
 
 
