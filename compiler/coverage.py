@@ -47,21 +47,19 @@ TOLERANCE = {"float16": 2e-3, "float32": 1e-3, "float64": 1e-3, "bfloat16": 8e-3
 """Largest error over the largest magnitude of the expected output; other dtypes must be equal."""
 
 _SECOND = (
-    "BitShift CenterCropPad CumSum DFT Expand Gather GatherElements GatherND Pow ReduceL1 ReduceL2 ReduceLogSum "
-    "ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Split Squeeze Tile "
-    "TopK Trilu Unsqueeze"
+    "BitShift CenterCropPad CumProd CumSum Expand GridSample Pow ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
+    "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape ReverseSequence Scatter "
+    "ScatterElements ScatterND Split Squeeze Tile TopK Trilu Unsqueeze Upsample AffineGrid"
 )
+_BOTH = "Col2Im DFT DequantizeLinear Dropout GroupNormalization InstanceNormalization OneHot QuantizeLinear RoiAlign"
 PARAMETERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_SECOND.split(), (1,)),
-    "AffineGrid": (1,), "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "Col2Im": (1, 2),
-    "ConstantOfShape": (0,), "ConvInteger": (2, 3), "CumProd": (1,), "DequantizeLinear": (1, 2), "Dropout": (1, 2),
-    "GRU": (1, 2, 3, 4),
-    "GroupNormalization": (1, 2), "HammingWindow": (0,), "HannWindow": (0,), "InstanceNormalization": (1, 2),
-    "LSTM": (1, 2, 3, 4, 7), "MatMulInteger": (2, 3), "MelWeightMatrix": (0, 1, 2, 3, 4), "OneHot": (1, 2),
-    "Pad": (1, 2, 3), "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7),
-    "QuantizeLinear": (1, 2), "RNN": (1, 2, 3, 4), "Range": (0, 1, 2), "Resize": (1, 2, 3), "ReverseSequence": (1,),
-    "RotaryEmbedding": (1, 2, 3), "Scatter": (1,), "ScatterElements": (1,), "ScatterND": (1,), "Slice": (1, 2, 3, 4),
-    "TensorScatter": (2,), "Upsample": (1,),
+    **dict.fromkeys(_BOTH.split(), (1, 2)),
+    "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "ConstantOfShape": (0,), "ConvInteger": (2, 3),
+    "GRU": (1, 2, 3, 4), "HammingWindow": (0,), "HannWindow": (0,), "If": (0,), "LSTM": (1, 2, 3, 4, 7),
+    "Loop": (0, 1), "MatMulInteger": (2, 3), "MaxUnpool": (2,), "MelWeightMatrix": (0, 1, 2, 3, 4), "Pad": (1, 2, 3),
+    "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "RNN": (1, 2, 3, 4),
+    "Range": (0, 1, 2), "Resize": (1, 2, 3), "RotaryEmbedding": (1, 2, 3), "STFT": (1, 2, 3), "Slice": (1, 2, 3, 4),
 }  # fmt: skip
 
 

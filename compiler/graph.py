@@ -92,7 +92,7 @@ def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Gra
     for k, n in enumerate(model.graph.node):
         empty = {o: np.asarray(first[o]) for o in n.output if o and not np.size(first[o])}
         constants.update(empty)  # without entries there is nothing that depends on an input
-        if _constant(n, constants) or len(empty) == len([o for o in n.output if o]):
+        if folds(n, constants) or len(empty) == len([o for o in n.output if o]):
             constants.update({o: _native(np.asarray(first[o])) for o in n.output if o})
             if n.op_type == "DequantizeLinear":
                 folded[n.output[0]] = _node(n, k, versions)
@@ -147,7 +147,7 @@ def _refuse_dynamic(graph: onnx.GraphProto) -> None:
     fixed: dict[str, Any] = {t.name: None for t in graph.initializer}
     problems = []
     for n in graph.node:
-        constant = _constant(n, fixed)
+        constant = folds(n, fixed)
         if constant:
             fixed.update(dict.fromkeys(n.output))
         if n.op_type in RANDOM:
@@ -166,7 +166,8 @@ def _native(x: Array) -> Array:
     return x.astype(np.uint8 if x.dtype.name.startswith("u") else np.int8) if small else x
 
 
-def _constant(n: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
+def folds(n: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
+    """Whether a node's outputs depend on no input: all it reads is in ``constants``, or only shapes matter."""
     if n.op_type in ("Constant", "Shape", "Size"):
         return True
     if n.op_type == "DequantizeLinear" and np.size(constants.get(n.input[1], ())) == 1:

@@ -115,8 +115,11 @@ def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]
         typed = onnx.shape_inference.infer_shapes(_initializers_typed(model), data_prop=True)
         try:
             inlined = onnx.inliner.inline_selected_functions(typed, sorted(ids), inline_schema_functions=True)
-        except RuntimeError:  # a body that needs the type of an input that is absent: reported as not lowered
+        except RuntimeError:  # the node is reported as not lowered
             return model
+        nameless = [v for v in inlined.graph.value_info if not v.name]
+        for v in nameless:
+            inlined.graph.value_info.remove(v)
         if [n.op_type for n in inlined.graph.node] == [n.op_type for n in model.graph.node]:
             return model
         model = inlined
@@ -124,7 +127,8 @@ def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]
 
 
 def _initializers_typed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """With type and shape of each initializer among the graph's values, where the inliner looks for them."""
+    """With type and shape of each initializer among the graph's values, where the inliner looks for them; and with some
+    type for '', an absent input, of which it asks too."""
     typed = onnx.ModelProto()
     typed.CopyFrom(model)
     known = {v.name for v in (*model.graph.value_info, *model.graph.input)}
@@ -133,6 +137,7 @@ def _initializers_typed(model: onnx.ModelProto) -> onnx.ModelProto:
         for t in model.graph.initializer
         if t.name not in known
     )
+    typed.graph.value_info.append(onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, []))
     return typed
 
 
@@ -242,7 +247,9 @@ def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
             )
     if open_inputs:
         raise ModelError(
-            f"the shape of {', '.join(open_inputs)} is not fixed", code="M107", help=f"give {' '.join(wanted)}"
+            f"the shape of {', '.join(open_inputs)} is not fixed, or 0 along an axis",
+            code="M107",
+            help=f"give {' '.join(wanted)}",
         )
 
 

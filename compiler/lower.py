@@ -120,10 +120,10 @@ class Context(Numerics):
         return self.graph.values[name].dtype.kind == "f"
 
 
-def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
-    """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype (that of
-    i32 above 32 bits); reals at the least power of two that covers the samples, so that whole numbers, halves and the
-    like (pixels, counts, thresholds) are exact and equal ones stay equal."""
+def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[TensorType, float]:
+    """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype cut to that of
+    i32 (of 32 bits without a sign if ``unsigned``); reals at the least power of two that covers the samples, so that
+    whole numbers, halves and the like (pixels, counts, thresholds) are exact and equal ones stay equal."""
     if v.dtype.kind == "f":
         bits = FINE_BITS if precision.fine else precision.activations - 1
         scale = power_of_two((v.absmax * precision.margin or 1.0) / (2**bits - 1))
@@ -135,7 +135,7 @@ def input_type(v: Value, precision: Precision) -> tuple[TensorType, float]:
     if v.dtype.kind not in "iu":
         raise Unsupported(f"dtype {v.dtype}", "numbers")
     info = np.iinfo(v.dtype)
-    lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), DType.I32.hi)
+    lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), 2**32 - 1 if unsigned else DType.I32.hi)
     dtype = next(d for d in DType if d.lo <= lo and hi <= d.hi)
     return TensorType(dtype, v.shape, lo, hi), 1.0
 
@@ -181,7 +181,8 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
     for name in graph.inputs:
         try:
-            t, scale = quantised_input(graph, name) or input_type(graph.values[name], precision)
+            recast = set(graph.readers(name)) == {"BitCast"}  # nothing is computed that could leave 61 bits
+            t, scale = quantised_input(graph, name) or input_type(graph.values[name], precision, recast)
         except Unsupported as e:
             problems.append(Problem(name, "input", e.reason, e.need))
             continue

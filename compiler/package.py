@@ -26,6 +26,7 @@ import onnx
 import compiler.ops  # noqa: F401  (fills the registry)
 from assembler import assemble_file
 from compiler import graph, load
+from compiler.control import flattened
 from compiler.emit import Emitter, Tensor
 from compiler.errors import ModelError, UnsupportedModel
 from compiler.fuse import fuse
@@ -213,6 +214,7 @@ def compile_model(
         samples = random_samples(model)
     else:
         samples = _samples(model, calibrate)
+    model = flattened(model, samples[0], is_lowered)
     precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
     observed = fuse_quantised(graph.build(model, samples))
     for fusion in (fuse_masks, fuse_embeddings, fuse_spectra):
@@ -288,6 +290,8 @@ def _samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list
         x = np.asarray(given[name])
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ModelError(f"calibration data of '{name}' holds NaN or infinity", code="M109")
+        if not math.prod(x.shape[1:]):
+            raise ModelError(f"calibration data of '{name}' has no entries: shape {list(x.shape)}", code="M109")
         if x.shape == shape:
             x = x[None]
         elif shape[:1] == (1,) and x.shape[1:] == shape[1:]:

@@ -101,7 +101,7 @@ def gather_elements(c: Context, n: Node) -> Result:
     return rows_at(c, flat(c, x), place, c.is_float(n.inputs[0]))
 
 
-def _places(at: Index, shape: tuple[int, ...], batch: int) -> Index:
+def places_of(at: Index, shape: tuple[int, ...], batch: int) -> Index:
     """Row-major places of what GatherND reads: ``at[.., :]`` are the leading coordinates after ``batch`` axes."""
     at = np.where(at < 0, at + np.array(shape[batch : batch + at.shape[-1]]), at)
     depth = at.shape[-1]
@@ -114,87 +114,31 @@ def _places(at: Index, shape: tuple[int, ...], batch: int) -> Index:
     return np.asarray(lead.reshape(*lead.shape, *(1,) * inner.ndim) * max(inner.size, 1) + inner)
 
 
+def row_numbers(c: Context, index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Row-major numbers of the places ``index[.., :]`` that are data, among the leading axes of ``shape``."""
+    row: Tensor | None = None
+    for k in range(index.shape[-1]):
+        part = from_zero(c, c.reshape(cut(c, index, len(index.shape) - 1, k, 1), index.shape[:-1]), shape[k])
+        row = part if row is None else c.emit("add", c.muli(row, shape[k]), part)
+    assert row is not None
+    return row
+
+
 @lowering("GatherND", since=11)
 def gather_nd(c: Context, n: Node) -> Result:
     """Indices may be data; a place outside the tensor traps."""
     x, at, batch = c.tensor(n.inputs[0]), c.const(n.inputs[1]), n.attr("batch_dims", 0)
     if at is not None:
-        return take(c, x, _places(at.astype(np.int64), x.shape, batch))
+        return take(c, x, places_of(at.astype(np.int64), x.shape, batch))
     index = c.tensor(n.inputs[1])
     depth = index.shape[-1]
-    row: Tensor | None = None
-    for k in range(depth):
-        part = c.reshape(cut(c, index, len(index.shape) - 1, k, 1), index.shape[:-1])
-        part = from_zero(c, part, x.shape[batch + k])
-        row = part if row is None else c.emit("add", c.muli(row, x.shape[batch + k]), part)
-    assert row is not None
+    row = row_numbers(c, index, x.shape[batch:])
     if batch:
         each = math.prod(x.shape[batch : batch + depth])
         lead = np.arange(math.prod(x.shape[:batch])).reshape(*x.shape[:batch], *(1,) * (len(row.shape) - batch))
         row = c.emit("add", row, c.out.param(lead * each))
     rows = c.reshape(x, (math.prod(x.shape[: batch + depth]), *x.shape[batch + depth :]))
     return c.reshape(rows_at(c, rows, row, c.is_float(n.inputs[0])), c.shape(n.outputs[0]))
-
-
-def scattered(c: Context, n: Node, places: Index) -> Tensor:
-    """Input 0 with input 2 written to constant ``places`` of the row-major order; several to one place are combined by
-    the node's reduction, one round each."""
-    x, updates = [c.tensor(i) for i in (n.inputs[0], n.inputs[2])]
-    how = n.attr("reduction", "none")
-    real = c.is_float(n.inputs[0])
-    peak = max(c.peak(n.inputs[0]), c.peak(n.inputs[2]), c.peak(n.outputs[0]))
-    if real and how != "mul":
-        x, updates = c.align([x, updates], peak)
-    shape, size = x.shape, math.prod(x.shape)
-    u, places = flat(c, updates), places.reshape(-1)
-    acc = flat(c, x)
-    rounds: list[dict[int, int]] = [{}]
-    for k, place in enumerate(places.tolist()):
-        if how == "none":
-            rounds[0][place] = k
-        else:
-            free = next((r for r in rounds if place not in r), None)
-            if free is None:
-                free = {}
-                rounds.append(free)
-            free[place] = k
-    for r in rounds:
-        source = np.arange(size)
-        for place, k in r.items():
-            source[place] = size + k
-        if how in ("none", "max", "min"):
-            new = take(c, c.emit("concat", acc, u, axis=0), source)
-            acc = new if how == "none" else c.emit(how, acc, new)
-            continue
-        neutral = 0 if how == "add" else 1
-        source = np.where(source < size, len(places), source - size)
-        one = c.out.param(np.array([neutral]), 1.0) if not real or how == "add" else c.constant(np.ones(1), u.scale)
-        new = take(c, c.emit("concat", u, one, axis=0), source)
-        if how == "add":
-            acc = c.emit("add", acc, new)
-        else:
-            acc = c.multiply(acc, new) if real else c.emit("mul", acc, new)
-    return c.reshape(acc, shape)
-
-
-@lowering("ScatterElements", "Scatter")
-def scatter_elements(c: Context, n: Node) -> Result:
-    shape = c.shape(n.inputs[0])
-    axis = n.attr("axis", 0) % len(shape)
-    at = indices(c, n.inputs[1], shape[axis])
-    if at is None:
-        raise Unsupported("indices that are data", "constants")
-    places = list(np.indices(at.shape))
-    places[axis] = at
-    return scattered(c, n, np.ravel_multi_index(tuple(places), shape))
-
-
-@lowering("ScatterND", since=11)
-def scatter_nd(c: Context, n: Node) -> Result:
-    at = c.const(n.inputs[1])
-    if at is None:
-        raise Unsupported("indices that are data", "constants")
-    return scattered(c, n, _places(at.astype(np.int64), c.shape(n.inputs[0]), 0))
 
 
 @lowering("OneHot", since=9)

@@ -6,6 +6,7 @@ ONNX, counts as 1, so that every input has one result. Unsigned overflow wraps.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from compiler.errors import Unsupported
 from compiler.graph import Node
 from compiler.lower import Context, Result, lowering
 from compiler.ops.logic import together
+from isa.types import DType
 
 MAX_POWER = 62
 WIDE = 2**31 - 1
+MAX_SHIFT = 32
 
 
 def sign(c: Context, x: Tensor) -> Tensor:
@@ -77,10 +80,12 @@ def wrapped(c: Context, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
     return c.emit("addi", y, value=lo) if lo else y
 
 
+@lowering("CastLike", since=15)
 @lowering("Cast", since=6)
 def cast(c: Context, n: Node) -> Result:
     """Between reals, and from integers to reals: the same number. To booleans: whether it is not 0. From reals to
-    integers: toward 0, where a real less than half a unit below an integer is that integer; saturates."""
+    integers: toward 0, saturating. Exact where the scale is a power of two, as that of inputs; else a real less than
+    half a unit below an integer is that integer."""
     x = c.tensor(n.inputs[0])
     dtype = c.value(n.outputs[0]).dtype
     if dtype.kind == "f":
@@ -88,20 +93,27 @@ def cast(c: Context, n: Node) -> Result:
     if dtype.kind == "b":
         if x.type.lo >= 0 and x.type.hi <= 1 and x.scale == 1.0:
             return x
-        x = c.narrow(x) if c.is_float(n.inputs[0]) else x
         return c.emit("ne", x, c.out.param(np.array(0)), scale=1.0)
     if dtype.kind not in "iu":
         raise Unsupported(f"a cast to {dtype}", "numbers")
     if not c.is_float(n.inputs[0]):
         return wrapped(c, x, dtype)
     info = np.iinfo(dtype)
-    if x.scale == 1.0 and info.min <= x.type.lo and x.type.hi <= info.max:
-        return x
+    lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), DType.I32.hi)
+    shift = -math.log2(x.scale)
+    if x.bound >= 2**15 and shift == int(shift) and 0 <= shift <= MAX_SHIFT:
+        y = magnitude(c, x).scaled(1.0)
+        y = c.emit("shr", y, amount=int(shift)) if shift else y
+        y = c.emit("mul", y, sign(c, x)) if x.type.lo < 0 else y
+        return y if lo <= y.type.lo and y.type.hi <= hi else _saturated(c, y, lo, hi)
     x = c.narrow(x)
     rows = np.arange(x.type.lo, x.type.hi + 1) * x.scale
     entries = np.trunc(rows + np.sign(rows) * x.scale / 2)
-    lo, hi = max(int(info.min), -(2**31)), min(int(info.max), 2**31 - 1)
     return c.lookup(x, np.clip(entries, lo, hi).astype(np.int64), "to_integer")
+
+
+def _saturated(c: Context, x: Tensor, lo: int, hi: int) -> Tensor:
+    return c.emit("clamp", c.emit("cast", x, dtype=DType.I64), lo=lo, hi=hi)
 
 
 @lowering("BitwiseAnd", "BitwiseOr", "BitwiseXor", since=18)

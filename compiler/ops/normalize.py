@@ -16,6 +16,8 @@ from compiler.ops.pool import padded, slide
 from compiler.ops.reduce import last
 from compiler.ops.root import root
 
+POWER_BITS = 30
+
 
 def _columns(x: Tensor | Floats | None, c: Context, rank: int) -> Tensor | Floats | None:
     """A vector over channels, shaped to meet [N, C, ..]."""
@@ -107,13 +109,13 @@ def lrn(c: Context, n: Node) -> Result:
 
 @lowering("LpPool", "GlobalLpPool")
 def lp_pool(c: Context, n: Node) -> Result:
-    """``(sum |x|^p)^(1/p)``: two tables and sums; squares are exact."""
+    """``(sum |x|^p)^(1/p)``: a table of powers with ``POWER_BITS`` bits (magnitudes and squares are exact), exact sums,
+    and roots: square roots are exact, what is left of p is a table over one."""
     x = c.narrow(c.tensor(n.inputs[0]))
-    p = float(n.attr("p", 2))
-    y = c.multiply(x, x) if p == 2 else c.table(x, lambda v: np.abs(v) ** p, "power")
+    p = n.attr("p", 2)
+    y = _powers(c, x, p)
     if n.op == "GlobalLpPool":
-        total = c.emit("sum", y, axes=tuple(range(2, len(x.shape))), keepdims=True)
-        return _root(c, total, p)
+        return _root(c, c.emit("sum", y, axes=tuple(range(2, len(x.shape))), keepdims=True), p)
     kernel, lengths = n.attr("kernel_shape"), c.shape(n.outputs[0])[2:]
     if len(kernel) != len(lengths):
         raise Unsupported("a kernel of another rank than the image")
@@ -122,6 +124,19 @@ def lp_pool(c: Context, n: Node) -> Result:
     return _root(c, total, p)
 
 
-def _root(c: Context, total: Tensor, p: float) -> Tensor:
-    """Of a sum that is not negative: exact for p = 2, else by a table, which has few bits near 0, where it is steep."""
-    return root(c, total) if p == 2 else c.table(total, lambda v: np.maximum(v, 0) ** (1 / p), "root")
+def _powers(c: Context, x: Tensor, p: int) -> Tensor:
+    """``|x|^p`` of the narrow x."""
+    if p == 1:
+        return c.emit("abs", x)
+    if p == 2:
+        return c.multiply(x, x)
+    q = np.abs(np.arange(x.type.lo, x.type.hi + 1, dtype=np.float64))
+    unit = q.max() ** p / 2**POWER_BITS
+    return c.lookup(x, np.rint(q**p / unit).astype(np.int64), "power", unit * x.scale**p)
+
+
+def _root(c: Context, total: Tensor, p: int) -> Tensor:
+    """The p-th root of a sum that is not negative."""
+    while p % 2 == 0:
+        total, p = root(c, total), p // 2
+    return total if p == 1 else c.table(root(c, total), lambda v: v ** (2 / p), "root")
