@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.lower import operators
+from tests.compiler import instances_of_maps  # noqa: F401  (adds its instances)
 from tests.compiler.harness import check
 from tests.compiler.instances import INSTANCES, Draw
 
-ELSEWHERE = {"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
-             "QuantizeLinear"}  # fmt: skip
+ELSEWHERE = {"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
+             "QLinearMatMul", "QuantizeLinear"}  # fmt: skip
 """Quantised operators, in test_quantized and test_quantised_models."""
 REFUSED = {"IsInf"}
 WALKED = sorted({op for domain, op in operators() if not domain} - ELSEWHERE - REFUSED)

@@ -332,4 +332,8 @@ def test_what_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="finite"):
         check("IsInf", {"x": x})
     with pytest.raises(UnsupportedModel, match="indices that are data"):
-        check("ScatterND", {"x": x, "i": np.array([[1]], np.int64), "u": x[:1]})
+        check("ScatterND", {"x": x, "i": np.array([[1]], np.int64), "u": x[:1]}, reduction="max")
+    with pytest.raises(UnsupportedModel, match="places computed from the input"):
+        check("GridSample", {"x": x.reshape(1, 1, 2, 2), "g": floats(rng, 1, 2, 2, 2)})
+    with pytest.raises(UnsupportedModel, match="the determinant of matrices of 7 rows"):
+        check("Det", {"x": floats(rng, 7, 7)}, opset=22)
