@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         _write(target, result)
 
     def listed(key: str) -> Callable[[Any], None]:
-        return result.setdefault(key, []).append
+        rows: list[Any] = result.setdefault(key, [])
+        return rows.append
 
     if "kernels" in parts:
         command = ["-m", "benchmarks.kernels", *["--quick"] * options.quick]
@@ -65,14 +67,14 @@ def main(argv: list[str] | None = None) -> int:
     if "programs" in parts:
         for name in names:
             runs = 1 if options.quick else None
-            attempt(name, lambda n=name, r=runs: programs.measure(n, r), listed("programs"))
+            attempt(name, partial(programs.measure, name, runs), listed("programs"))
     if "peers" in parts:
         missing = peers.unavailable(options.peer_python)
         if missing:
             failures.append(missing)
             print(missing, file=sys.stderr)
         for name in () if missing else [n for n in peers.CASES if n in names]:
-            attempt(f"ezkl {name}", lambda n=name: peers.measure(n, options.peer_python), listed("peers"))
+            attempt(f"ezkl {name}", partial(peers.measure, name, options.peer_python), listed("peers"))
     _write(target, result)
     print(report.markdown(result))
     print(f"raw numbers: {target}", file=sys.stderr)

@@ -155,7 +155,7 @@ def cold_start() -> dict[str, Any]:
             if not summary["verified"]:
                 raise Failed(f"the proof of the {name} process was not verified")
         environment = {"SYURMY_CACHE": str(Path(folder) / "another")}
-        compiled = child(
+        compiled: dict[str, Any] = child(
             ["-m", "benchmarks.programs", "--compile", str(path)], environment=environment, timeout=TIMEOUT
         )
         return out | compiled

@@ -22,9 +22,9 @@ from compiler.ops.root import logarithm
 from isa.types import DType
 
 DOMAIN = "spectrum"
-PART_BITS = 23  # of a part's largest possible magnitude
-SUM_BITS = 59  # of a band's
-EXTRA = 4
+PART_BITS = 24  # of a part's largest possible magnitude
+SUM_BITS, REST_BITS = 59, 8  # of a band's, and of what rounding leaves of its weights
+EXTRA_BITS = 4  # of the analysis beyond those of weights: rounded sines leak from the peak into other bands
 VIEWS = {"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Identity", "Cast"}
 
 
@@ -123,10 +123,10 @@ def _squared(graph: Graph, made: dict[str, Node], name: str) -> tuple[str, ...] 
 
 @lowering("Analysis", domain=DOMAIN)
 def analysis(c: Context, n: Node) -> Result:
-    """A convolution whose weights have all their bits, in units of a power of two: those of sines are of cosines."""
+    """A convolution with ``EXTRA_BITS``. The unit is a power of two, so that sines and cosines have the same."""
     w = c.operand(n.inputs[1])
     assert isinstance(w, np.ndarray)
-    unit = 2.0 ** (math.ceil(math.log2(float(np.abs(w).max()))) - c.precision.weights + 1 - EXTRA)
+    unit = 2.0 ** (math.ceil(math.log2(float(np.abs(w).max()))) - c.precision.weights + 1 - EXTRA_BITS)
     return convolution(c, c.factor(c.tensor(n.inputs[0])), c.constant(plane(w), unit, n.inputs[1]), n)
 
 
@@ -151,16 +151,24 @@ def _part(c: Context, x: Tensor) -> Tensor:
 
 @lowering("Bands", domain=DOMAIN)
 def bands(c: Context, n: Node) -> Result:
-    """The product with a constant matrix on either side (a Gemm: plus a constant), exact in units that keep it in the
-    machine's integers."""
+    """The product with a constant matrix on either side (a Gemm: plus a constant), in units that keep it in the
+    machine's integers. A wide band has small weights: what rounding them leaves is multiplied apart, in finer units."""
     first = c.const(n.inputs[0]) is not None  # the constant matrix
     x, m = c.tensor(n.inputs[first]), c.operand(n.inputs[not first])
     assert isinstance(m, np.ndarray)
-    m = m.T if n.attr("transB", 0) else m
-    sums = float(m.sum(axis=-1 if first or m.ndim == 1 else -2).max()) or 1.0
-    unit = max(sums * x.bound / 2.0**SUM_BITS, float(m.max()) / (2 ** (c.precision.weights - 1) - 1))
-    q = c.constant(m, unit, n.inputs[not first])
-    y = c.emit("matmul", *((q, x) if first else (x, q)), scale=x.scale * q.scale)
+    m, label, axis = m.T if n.attr("transB", 0) else m, n.inputs[not first], -1 if first or m.ndim == 1 else -2
+    most = 2.0**SUM_BITS / x.bound  # of the sum of a band's weights, in units
+    unit = max(float(m.sum(axis).max()) / most, float(m.max()) / (2 ** (c.precision.weights - 1) - 1)) or 1.0
+
+    def product(weights: Tensor) -> Tensor:
+        return c.emit("matmul", *((weights, x) if first else (x, weights)), scale=x.scale * weights.scale)
+
+    y = product(c.constant(m, unit, label))
+    rest = m / unit - np.rint(m / unit)
+    bits = min(REST_BITS, math.floor(math.log2(most / max(float(np.abs(rest).sum(axis).max()), 1e-9))) - 1)
+    if bits > 0 and rest.any():
+        fine = product(c.constant(rest * unit, unit / 2**bits, f"{label}.rest"))
+        y = c.emit("add", y, c.emit("shr", fine, amount=bits, scale=y.scale))
     return c.emit("add", y, c.constant(np.asarray(c.operand(n.inputs[2])), y.scale)) if c.has(n, 2) else y
 
 

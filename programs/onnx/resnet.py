@@ -1,7 +1,7 @@
 """Train a small residual network on Fashion-MNIST and export it to ONNX.
 
-    python -m programs.onnx.resnet       (needs the extra `onnx` and Debian's package dataset-fashion-mnist; a
-                                          quarter of an hour on two cores)
+    python -m programs.onnx.resnet       (needs the extra `onnx` and Debian's package dataset-fashion-mnist;
+                                          a quarter of an hour on two cores)
 
 ResNet-8: a convolution of 16 channels, three stages of 16, 32 and 64 with one basic block each (two 3x3 convolutions,
 batch norm, ReLU; the last two stages halve the image and project the shortcut by a 1x1 convolution), the average over
@@ -235,7 +235,7 @@ def exported(net: Network) -> onnx.ModelProto:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train resnet.onnx")
     parser.add_argument("--data", type=Path, default=DATA, help=f"folder of the four files, {DATA} by default")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)

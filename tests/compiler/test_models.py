@@ -15,7 +15,9 @@ from benchmarks import models
 pytest.importorskip("onnxruntime")
 
 
-@pytest.mark.parametrize(("name", "count"), [("lenet5", 100), ("resnet", 60), ("chargpt", 12), ("silero", 200)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("lenet5", 100), ("resnet", 60), ("chargpt", 12), ("silero", 200), ("melspectrogram", 12)]
+)
 def test_agreement_and_proof(name: str, count: int, tmp_path: Path) -> None:
     """Within a thousandth of the output's range, on inputs that were not calibrated on; the same decisions."""
     model = models.MODELS[name]
