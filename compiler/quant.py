@@ -16,7 +16,7 @@ saturates beyond (defined, and proven), and what is cut off fits one lookup each
 
 A *fine* program is for models whose errors add up beyond the tolerance. Weights have all their bits, per channel;
 factors of products have 20 bits on the samples, and what the interval adds above, in two range lookups instead of one
-(so they hardly ever saturate); tables still take 16 bits and give 20. It costs about a third more to prove.
+(so they hardly ever saturate); tables still take 16 bits and give 20.
 """
 
 from __future__ import annotations
@@ -267,9 +267,15 @@ class Numerics:
     def table(self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None) -> Tensor:
         """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0)."""
-        if scale is None and self.precision.fine and (y := self._split(x, f, label)) is not None:
-            return y
-        x, zero = self._bent(x, f)
+        bits, zero = min(self.precision.activations, 16), 0.0
+        if self.precision.fine and x.bound > self._top(bits):
+            seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
+            want = _values(f, seen)
+            window = self._window(x, f, want)
+            if scale is None and (y := self._split(x, f, label, seen, want, window)) is not None:
+                return y
+            x, zero = self._bent(x, window)
+        x = self.narrow(x, bits)
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
         y = _values(f, rows * x.scale + zero)
         if scale is None:
@@ -285,20 +291,26 @@ class Numerics:
         top = self.largest
         return np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
 
-    def _split(self, x: Tensor, f: Callable[[Floats], Floats], label: str) -> Tensor | None:
+    def _split(
+        self,
+        x: Tensor,
+        f: Callable[[Floats], Floats],
+        label: str,
+        seen: Floats,
+        want: Floats,
+        window: tuple[float, float],
+    ) -> Tensor | None:
         """``f(inner(x)) + (f(x) - f(inner(x)))`` where one table is too coarse for a function that is steep near 0 (a
         root, a logarithm, a reciprocal): the first term by a table of small units on x cut off at ``2^15`` of them, the
-        second by one of large units, which is 0 where nothing is cut off. None where one table does."""
-        seen = np.concatenate([v.reshape(-1) for v in x.values]).astype(np.float64) * x.scale
-        low, high = self._window(x, f)
-        coarse = max(high - low, x.scale) / 2**16
-        want = _values(f, seen)
-        off = np.abs(_values(f, np.clip(np.rint(seen / coarse) * coarse, low, high)) - want)
+        second by one of large units, which is 0 where nothing is cut off. None where one table does.
+        ``seen``, ``want``: x and f of it on the samples."""
+        if min(x.peak, 2**FINE_BITS) < 2**17 or not np.isfinite(want).all():
+            return None  # no unit is small enough for a second table, or no result
+        coarse = max(window[1] - window[0], x.scale) / 2**16
+        off = np.abs(_values(f, np.clip(np.rint(seen / coarse) * coarse, *window)) - want)
         steep = STEEP / (4 if x.type.size <= FEW else 1)
-        if not np.isfinite(want).all() or not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
+        if not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
             return None
-        if min(x.peak, 2**FINE_BITS) < 2**17:
-            return None  # no unit is small enough for a second table
         x = self.factor(x)
         shift = math.ceil(x.peak * self.precision.margin).bit_length() - 15
         inner = self.emit("clamp", x, lo=None if x.type.lo >= -(2**15) else -(2**15), hi=2**15 - 1)
@@ -317,28 +329,27 @@ class Numerics:
             "add", *(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale) for t, v, end in parts)
         )
 
-    def _bent(self, x: Tensor, f: Callable[[Floats], Floats]) -> tuple[Tensor, float]:
-        """``x`` narrowed for a table of ``f``, and the real number that 0 stands for. A fine program gives no bits to
-        where f is flat (a sigmoid beyond 15, a swish below -15): there the narrowed source saturates, and the result is
-        the same."""
+    def _bent(self, x: Tensor, window: tuple[float, float]) -> tuple[Tensor, float]:
+        """``x`` narrowed to the window outside of which a function is flat (a sigmoid beyond 15, a swish below -15),
+        and the real number that 0 stands for: the source saturates there, and the result is the same. ``x`` itself
+        where that gives its table few bits."""
+        low, high = window
+        width, reach = high - low, 2 * max(x.peak * self.precision.margin, 1) * x.scale
+        if not 0 < width < 0.8 * reach:
+            return x, 0.0
+        middle = 0.0 if abs(high + low) < 0.1 * width else (high + low) / 2
+        shift = -round(middle / x.scale)
+        moved = self.emit("addi", x, value=shift) if shift else x
         top = self._top(min(self.precision.activations, 16))
-        if self.precision.fine and x.bound > top:
-            low, high = self._window(x, f)
-            width, reach = high - low, 2 * max(x.peak * self.precision.margin, 1) * x.scale
-            middle = 0.0 if abs(high + low) < 0.1 * width else (high + low) / 2
-            if 0 < width < 0.8 * reach:
-                shift = -round(middle / x.scale)
-                moved = self.emit("addi", x, value=shift) if shift else x
-                return self.rescale(moved, 2 * top * x.scale / width, DType.I16), -shift * x.scale
-        return self.narrow(x, min(self.precision.activations, 16)), 0.0
+        return self.rescale(moved, 2 * top * x.scale / width, DType.I16), -shift * x.scale
 
-    def _window(self, x: Tensor, f: Callable[[Floats], Floats]) -> tuple[float, float]:
-        """The interval of what x reaches on the samples, with its margin, outside of which f is flat."""
+    def _window(self, x: Tensor, f: Callable[[Floats], Floats], want: Floats) -> tuple[float, float]:
+        """The interval of what x reaches on the samples, with its margin, outside of which f is flat.
+        ``want``: f of x there, which says what flat is."""
         reach = max(x.peak * self.precision.margin, 1) * x.scale
         grid = np.linspace(0, reach, GRID)
         sides = [_values(f, sign * grid) for sign in (-1.0, 1.0)]
-        want = np.abs(_values(f, np.concatenate([v.reshape(-1) for v in x.values]) * x.scale))
-        unit = float(want[np.isfinite(want)].max(initial=0.0)) / self.largest
+        unit = float(np.abs(want[np.isfinite(want)]).max(initial=0.0)) / self.largest
         bent = [np.flatnonzero(~(np.abs(y - y[-1]) <= unit / 2)) for y in sides]
         low, high = (float(grid[min((int(b[-1]) if len(b) else 0) + 1, GRID - 1)]) for b in bent)
         return -low, high
