@@ -47,16 +47,16 @@ bench: $(READY) ## Measure kernels and programs; results and their machine go to
 	$(BIN)/python -m benchmarks $(ARGS)
 
 isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.
-	$(BIN)/python -m isa.manual
+	$(BIN)/python -m syurmy.isa.manual
 
 check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
-	$(BIN)/python -m isa.manual --check
+	$(BIN)/python -m syurmy.isa.manual --check
 
 operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
-	$(BIN)/python -m compiler.coverage
+	$(BIN)/python -m syurmy.compiler.coverage
 
 check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node tests show.
-	$(BIN)/python -m compiler.coverage --check --jobs $(JOBS)
+	$(BIN)/python -m syurmy.compiler.coverage --check --jobs $(JOBS)
 
 clean: ## Remove caches, keys and proofs; the environment stays.
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

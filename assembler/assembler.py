@@ -16,17 +16,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from assembler import syntax as s
-from assembler.data import Array, L1FromData, checked, from_entries, parse_braces, read_file
-from assembler.diagnostics import AssemblyErrors, suggestion
-from assembler.source import MAX_EXPANSIONS, Call, Item, Sources, read_text
-from isa.errors import AssemblyError, Span, SyurmyError
-from isa.inference import infer_types
-from isa.instruction import REGISTRY, AttrSpec, Op
-from isa.manual import usage
-from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
-from isa.types import DType, TensorType
-from isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems
+from syurmy.assembler import syntax as s
+from syurmy.assembler.data import Array, L1FromData, checked, from_entries, parse_braces, read_file
+from syurmy.assembler.diagnostics import AssemblyErrors, suggestion
+from syurmy.assembler.source import MAX_EXPANSIONS, Call, Item, Sources, read_text
+from syurmy.isa.errors import AssemblyError, Span, SyurmyError
+from syurmy.isa.inference import infer_types
+from syurmy.isa.instruction import REGISTRY, AttrSpec, Op
+from syurmy.isa.manual import usage
+from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
+from syurmy.isa.types import DType, TensorType
+from syurmy.isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems
 
 MAX_INSTRUCTIONS = 2**18
 MAX_BITS = 512  # of an intermediate constant

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.errors import AssemblyError, Span
-from isa.instruction import L1Bounds
-from isa.types import DType
-from isa.wellformed import l1_bound
+from syurmy.isa.errors import AssemblyError, Span
+from syurmy.isa.instruction import L1Bounds
+from syurmy.isa.types import DType
+from syurmy.isa.wellformed import l1_bound
 
 Array = npt.NDArray[np.integer[Any]]
 

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from isa.errors import SyurmyError
+from syurmy.isa.errors import SyurmyError
 
 
 class AssemblyErrors(SyurmyError):

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-import isa.ops  # noqa: F401  (fills the registry)
-from isa.instruction import REGISTRY, Op
-from isa.program import Attr, Instruction, Lut, Param, Program, Ram
+import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa.instruction import REGISTRY, Op
+from syurmy.isa.program import Attr, Instruction, Lut, Param, Program, Ram
 
 
 def disassemble(program: Program, data_file: str | None = None) -> str:

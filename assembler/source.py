@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assembler import syntax as s
-from assembler.diagnostics import suggestion
-from isa.errors import AssemblyError, InputError, Span, SyurmyError
+from syurmy.assembler import syntax as s
+from syurmy.assembler.diagnostics import suggestion
+from syurmy.isa.errors import AssemblyError, InputError, Span, SyurmyError
 
 MAX_EXPANSIONS = 2**16
 

@@ -16,8 +16,8 @@ from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken, VisitError
 from lark.tree import Meta
 
-from assembler.diagnostics import suggestion
-from isa.errors import AssemblyError, Span
+from syurmy.assembler.diagnostics import suggestion
+from syurmy.isa.errors import AssemblyError, Span
 
 DIRECTIVES = (".program", ".include", ".const", ".input", ".param", ".lut", ".ram", ".output", ".macro", ".endmacro")
 

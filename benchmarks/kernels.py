@@ -15,17 +15,17 @@ import numpy as np
 from numba import njit
 
 from benchmarks.measure import median
-from prover import lookup
-from prover.code import NOMINAL_BITS, choose_witness_shape, queries
-from prover.commitment import commit, stored_matrix
-from prover.field import U64, Ext, P
-from prover.kernels import pool
-from prover.kernels.field import kmul
-from prover.kernels.matrix import IntegerMatrix
-from prover.kernels.ntt import encode
-from prover.merkle import hash_columns
-from prover.opening import prove_witness
-from prover.transcript import Sender, Transcript
+from syurmy.prover import lookup
+from syurmy.prover.commitment import commit, stored_matrix
+from syurmy.prover.field import U64, Ext, P
+from syurmy.prover.kernels import pool
+from syurmy.prover.kernels.field import kmul
+from syurmy.prover.kernels.matrix import IntegerMatrix
+from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.opening import prove_witness
+from syurmy.prover.protocol.merkle import hash_columns
+from syurmy.prover.protocol.reed_solomon import NOMINAL_BITS, choose_witness_shape, queries
+from syurmy.prover.protocol.transcript import Sender, Transcript
 
 RUNS = 5
 THREADS = pool.THREADS

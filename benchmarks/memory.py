@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from assembler import assemble, assemble_file
 from benchmarks import report
 from benchmarks.measure import RESULTS, machine, median, peak_mb
-from isa.program import Program
-from prover.keys import setup
-from prover.prove import prove
-from prover.verifier.verify import Verifier
-from vm import run, run_batch
+from syurmy.assembler import assemble, assemble_file
+from syurmy.isa.program import Program
+from syurmy.prover.keys import setup
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import Verifier
+from syurmy.vm import run, run_batch
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
 Inputs = Mapping[str, npt.NDArray[np.int64]]

@@ -39,7 +39,7 @@ import numpy as np
 from benchmarks.measure import ROOT, Failed, child, machine, peak_mb
 
 if TYPE_CHECKING:
-    from compiler import CompiledModel
+    from syurmy.compiler import CompiledModel
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Samples = list[dict[str, Array]]

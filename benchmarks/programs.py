@@ -76,9 +76,9 @@ print(json.dumps(net.parameters))
 
 def _run(name: str, runs: int, folder: Path) -> dict[str, Any]:
     import syurmy
-    from prover.prove import Proof
-    from prover.verifier.verify import Verifier
     from syurmy.files import read_inputs
+    from syurmy.prover.prove import Proof
+    from syurmy.prover.verifier.verify import Verifier
 
     def load(name: str) -> tuple[Any, Any]:
         path = folder / f"{name}.tasm"

@@ -37,7 +37,7 @@ Return the output's Tensor, or one per output. Its shape is checked against the 
 ``tests/compiler/harness.py``, which compares with the ONNX reference evaluator on random shapes and attributes.
 """
 
-from compiler.errors import ModelError, Problem, UnsupportedModel
-from compiler.package import CompiledModel, compile_model, compile_onnx
+from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.package import CompiledModel, compile_model, compile_onnx
 
 __all__ = ["CompiledModel", "ModelError", "Problem", "UnsupportedModel", "compile_model", "compile_onnx"]

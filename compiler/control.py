@@ -15,9 +15,9 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from compiler.errors import Problem, UnsupportedModel
-from compiler.graph import evaluate, folds
-from compiler.load import inline_functions
+from syurmy.compiler.errors import Problem, UnsupportedModel
+from syurmy.compiler.graph import evaluate, folds
+from syurmy.compiler.load import inline_functions
 
 Array = npt.NDArray[Any]
 CONTROL = {"If", "Loop", "Scan"}

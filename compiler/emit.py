@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import isa.ops  # noqa: F401  (fills the registry)
-from assembler.disassembler import instruction_text
-from compiler.errors import Unsupported
-from isa.errors import Trap, TypeRuleError
-from isa.instruction import REGISTRY, Call, L1Bounds
-from isa.program import I64, Attr, Instruction, Lut
-from isa.types import DType, TensorType, smallest_dtype
-from isa.wellformed import MAX_TABLE, RESERVED, l1_bound
+import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.assembler.disassembler import instruction_text
+from syurmy.compiler.errors import Unsupported
+from syurmy.isa.errors import Trap, TypeRuleError
+from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
+from syurmy.isa.program import I64, Attr, Instruction, Lut
+from syurmy.isa.types import DType, TensorType, smallest_dtype
+from syurmy.isa.wellformed import MAX_TABLE, RESERVED, l1_bound
 
 Array = npt.NDArray[Any]
 MAX_LABEL = 60

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isa.errors import SyurmyError
+from syurmy.isa.errors import SyurmyError
 
 
 class ModelError(SyurmyError):

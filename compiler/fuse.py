@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from compiler.graph import Graph, Node, live
-from compiler.lower import Context, Result, lowering
-from compiler.ops.activation import FUNCTIONS
-from compiler.quant import FEW
+from syurmy.compiler.graph import Graph, Node, live
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.activation import FUNCTIONS
+from syurmy.compiler.quant import FEW
 
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]

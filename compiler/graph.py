@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 
 Array = npt.NDArray[Any]
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}

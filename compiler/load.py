@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from compiler.errors import ModelError
+from syurmy.compiler.errors import ModelError
 
 OLDEST = 7
 LIMIT = 2**31  # bytes of a protobuf message

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Emitter, Tensor
-from compiler.errors import Problem, Unsupported, UnsupportedModel
-from compiler.graph import Graph, Node, Value
-from compiler.quant import FINE_BITS, ROOM_BITS, Numerics, Precision, power_of_two
-from isa.types import DType, TensorType
+from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
+from syurmy.compiler.graph import Graph, Node, Value
+from syurmy.compiler.quant import FINE_BITS, ROOM_BITS, Numerics, Precision, power_of_two
+from syurmy.isa.types import DType, TensorType
 
 Array = npt.NDArray[Any]
 Result = Tensor | Sequence[Tensor | None]

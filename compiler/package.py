@@ -23,22 +23,22 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-import compiler.ops  # noqa: F401  (fills the registry)
-from assembler import assemble_file
-from compiler import graph, load
-from compiler.control import flattened
-from compiler.emit import Emitter, Tensor
-from compiler.errors import ModelError, UnsupportedModel
-from compiler.fuse import fuse
-from compiler.lower import Context, Step, is_lowered, lower, quantise_input
-from compiler.ops.embedding import fuse_embeddings
-from compiler.ops.masked import fuse_masks
-from compiler.ops.spectrum import fuse_spectra
-from compiler.qdq import fuse_quantised
-from compiler.quant import Precision
-from isa.builder import build
-from isa.errors import InputError
-from isa.program import I64, Program
+import syurmy.compiler.ops  # noqa: F401  (fills the registry)
+from syurmy.assembler import assemble_file
+from syurmy.compiler import graph, load
+from syurmy.compiler.control import flattened
+from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.compiler.errors import ModelError, UnsupportedModel
+from syurmy.compiler.fuse import fuse
+from syurmy.compiler.lower import Context, Step, is_lowered, lower, quantise_input
+from syurmy.compiler.ops.embedding import fuse_embeddings
+from syurmy.compiler.ops.masked import fuse_masks
+from syurmy.compiler.ops.spectrum import fuse_spectra
+from syurmy.compiler.qdq import fuse_quantised
+from syurmy.compiler.quant import Precision
+from syurmy.isa.builder import build
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import I64, Program
 
 Array = npt.NDArray[Any]
 FORMAT = 2

@@ -25,17 +25,17 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Graph, Node, live
-from compiler.lower import Context, Result, lowering
-from compiler.ops.activation import FUNCTIONS
-from compiler.ops.averages import averaged, windows
-from compiler.ops.linear import convolution
-from compiler.ops.pool import average_pool
-from compiler.ops.quantized import ROWS, classes, constant_parameters, limits, precision, stepped
-from compiler.ops.tabulated import Dequantised, Quantiser, requantised, tabulated
-from compiler.steps import Ints
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Graph, Node, live
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.activation import FUNCTIONS
+from syurmy.compiler.ops.averages import averaged, windows
+from syurmy.compiler.ops.linear import convolution
+from syurmy.compiler.ops.pool import average_pool
+from syurmy.compiler.ops.quantized import ROWS, classes, constant_parameters, limits, precision, stepped
+from syurmy.compiler.ops.tabulated import Dequantised, Quantiser, requantised, tabulated
+from syurmy.compiler.steps import Ints
 
 Array = npt.NDArray[Any]
 DOMAIN = "quantised"

@@ -29,9 +29,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Emitter, Tensor
-from isa.program import Attr
-from isa.types import DType
+from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.isa.program import Attr
+from syurmy.isa.types import DType
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

@@ -1,3 +1,3 @@
 """The tensor instruction set: types, programs, definitions of instructions, and the constraint system they build."""
 
-import isa.ops  # noqa: F401  (fills the registry before anything reads it)
+import syurmy.isa.ops  # noqa: F401  (fills the registry before anything reads it)

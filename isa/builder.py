@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa import graph as g
-from isa import memory_argument
-from isa.control import DEFAULT_MAX_STEPS, Path
-from isa.dataflow import COUNTER, Dataflow, Source, declaration_index, resolve
-from isa.errors import ConstraintError
-from isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
-from isa.inference import Types, infer_types
-from isa.instruction import REGISTRY, Call, broadcast_shapes
-from isa.program import I64, Lut, Program, Ram
-from isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
+from syurmy.isa import graph as g
+from syurmy.isa import memory_argument
+from syurmy.isa.dataflow import COUNTER, Dataflow, Source, declaration_index, resolve
+from syurmy.isa.errors import ConstraintError
+from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
+from syurmy.isa.inference import Types, infer_types
+from syurmy.isa.instruction import REGISTRY, Call, broadcast_shapes
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
+from syurmy.isa.program import I64, Lut, Program, Ram
+from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 LIMB = 16  # bits of the widest range table
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa.control import DEFAULT_MAX_STEPS, Path, PathError, walk
-from isa.inference import Types
-from isa.instruction import REGISTRY
-from isa.program import I64, Affine, Program
+from syurmy.isa.inference import Types
+from syurmy.isa.instruction import REGISTRY
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Path, PathError, walk
+from syurmy.isa.program import I64, Affine, Program
 
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.

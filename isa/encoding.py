@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-import isa.ops  # noqa: F401  (fills the registry)
-from isa.errors import InputError
-from isa.instruction import REGISTRY
-from isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
-from isa.types import DType, TensorType
-from isa.wellformed import MAX_NAME, MAX_RANK, MAX_SIZE, MAX_TABLE, of_kind, problems
+import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa.errors import InputError
+from syurmy.isa.instruction import REGISTRY
+from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
+from syurmy.isa.types import DType, TensorType
+from syurmy.isa.wellformed import MAX_NAME, MAX_RANK, MAX_SIZE, MAX_TABLE, of_kind, problems
 
 MAGIC = b"syurmyP"
 VERSION = 1

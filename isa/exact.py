@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from isa.program import I64
+from syurmy.isa.program import I64
 
 BLAS_LIMIT = 2**53
 

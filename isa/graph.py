@@ -2,7 +2,7 @@
 
 Every node has a shape ``(E, d1, ..., dk)``: axis 0 counts the executions of a static instruction (1 outside loops).
 Nodes are created by ``isa.builder``; ``forward`` is the exact integer definition of each linear image, which the
-witness, the checker and the tests use. Its transpose (the adjoint) lives in ``prover.claims``.
+witness, the checker and the tests use. Its transpose (the adjoint) lives in ``prover.protocol.claims``.
 
 Rule of integers: every node's interval lies strictly inside +-2^63, and p > 2^63 + 2^62. So an expression that is zero
 in the field is zero in the integers, and one that equals a table entry (|t| <= 2^61) in the field equals it in the
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from isa.program import I64
-from isa.types import Interval, added, scaled
+from syurmy.isa.program import I64
+from syurmy.isa.types import Interval, added, scaled
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
+    from syurmy.isa.builder import Builder
 
 LIMIT = 2**63 - 1
 
@@ -234,7 +234,7 @@ class Product(Node):
         self.has_product = True
 
     def forward(self, args: Sequence[I64]) -> I64:
-        from isa.exact import einsum
+        from syurmy.isa.exact import einsum
 
         bound = max(abs(self.lo), abs(self.hi))
         return einsum(self.labels_a, self.labels_b, self.labels_out, args[0], args[1], self.shape, bound)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from isa.control import DEFAULT_MAX_STEPS, StepLimit, counter_of, matching_ends
-from isa.errors import TypeRuleError
-from isa.instruction import REGISTRY, Call, L1Bounds
-from isa.program import Instruction, Program
-from isa.types import MAX_ENTRIES, DType, TensorType
+from syurmy.isa.errors import TypeRuleError
+from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
+from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, counter_of, matching_ends
+from syurmy.isa.program import Instruction, Program
+from syurmy.isa.types import MAX_ENTRIES, DType, TensorType
 
 WIDEN_AFTER = 6  # visits of a place where paths meet
 

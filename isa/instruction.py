@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from isa.errors import TypeRuleError
-from isa.program import I64, Affine, Instruction, Lut, Ram
-from isa.types import DType, Interval, TensorType
+from syurmy.isa.errors import TypeRuleError
+from syurmy.isa.program import I64, Affine, Instruction, Lut, Ram
+from syurmy.isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
-    from isa.memory import Memory
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
+    from syurmy.isa.memory import Memory
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The reference manual, generated from the registry: ``python -m isa.manual [--check]`` writes or checks docs/isa.md.
+"""The reference manual, from the registry: ``python -m syurmy.isa.manual [--check]`` writes or checks docs/isa.md.
 
 Exit codes: 0 written or up to date, 1 stale (``--check``), 2 bad usage.
 """
@@ -9,16 +9,16 @@ import inspect
 import sys
 from pathlib import Path
 
-import isa.ops  # noqa: F401  (fills the registry)
-from isa.instruction import REGISTRY, AttrSpec, Op
-from isa.wellformed import KINDS
+import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa.instruction import REGISTRY, AttrSpec, Op
+from syurmy.isa.wellformed import KINDS
 
 PATH = Path(__file__).resolve().parent.parent / "docs" / "isa.md"
 
 PREFACE = """\
 # Instruction set reference
 
-Generated from the definitions in `isa/ops` by `python -m isa.manual`; edit those, not this page.
+Generated from the definitions in `isa/ops` by `python -m syurmy.isa.manual`; edit those, not this page.
 
 ## Values
 
@@ -184,7 +184,7 @@ def _cell(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--check"]):
-        print("usage: python -m isa.manual [--check]", file=sys.stderr)
+        print("usage: python -m syurmy.isa.manual [--check]", file=sys.stderr)
         return 2
     text = manual()
     if not arguments:
@@ -193,7 +193,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if PATH.is_file() and PATH.read_text(encoding="utf-8") == text:
         return 0
-    print(f"{PATH.name} is stale: run python -m isa.manual", file=sys.stderr)
+    print(f"{PATH.name} is stale: run python -m syurmy.isa.manual", file=sys.stderr)
     return 1
 
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isa.graph import Committed, Node, Tuples, Values
-from isa.program import I64, Ram
-from isa.types import unsigned_bits
+from syurmy.isa.graph import Committed, Node, Tuples, Values
+from syurmy.isa.program import I64, Ram
+from syurmy.isa.types import unsigned_bits
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
+    from syurmy.isa.builder import Builder
 
 
 def tuples(

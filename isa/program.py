@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from isa.errors import Span
-from isa.types import DType, TensorType
+from syurmy.isa.errors import Span
+from syurmy.isa.types import DType, TensorType
 
 I64 = npt.NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa.program import I64, Program
+from syurmy.isa.program import I64, Program
 
 
 @dataclass

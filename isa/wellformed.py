@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-import isa.ops  # noqa: F401  (fills the registry)
-from isa.instruction import REGISTRY, AttrSpec, Op
-from isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program, Ram
-from isa.types import DType, TensorType
+import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa.instruction import REGISTRY, AttrSpec, Op
+from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program, Ram
+from syurmy.isa.types import DType, TensorType
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
 RESERVED = frozenset([d.value for d in DType] + ["true", "false"])

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isa.builder import ConstraintSystem, build
-from isa.control import Path
-from isa.errors import Span
-from isa.graph import Committed, Node, Product, Public, Tuples
-from isa.program import I64, Program
-from isa.trace import Trace
-from prover.witness import NO_ROW, Witness
+from syurmy.isa.builder import ConstraintSystem, build
+from syurmy.isa.errors import Span
+from syurmy.isa.graph import Committed, Node, Product, Public, Tuples
+from syurmy.isa.path import Path
+from syurmy.isa.program import I64, Program
+from syurmy.isa.trace import Trace
+from syurmy.prover.witness import NO_ROW, Witness
 
 MAX_PER_CONSTRAINT = 3  # violations listed for one lookup or equation
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prover.code import MatrixShape
-from prover.field import U64
-from prover.kernels.matrix import IntegerMatrix, transpose
-from prover.kernels.ntt import encode
-from prover.merkle import MerkleTree
+from syurmy.prover.field import U64
+from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
+from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.protocol.merkle import MerkleTree
+from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 
 @dataclass(frozen=True, eq=False)

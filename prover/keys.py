@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.encoding import encode
-from isa.errors import InputError
-from isa.program import Program
-from isa.wellformed import l1_bound
-from prover.commitment import Commitment, ParamsCommitment, commit_params
-from prover.kernels.matrix import IntegerMatrix
-from prover.layout import MatrixLayout
-from prover.merkle import MerkleTree
-from prover.plan import Plan, fixed_plan, params_layout
-from prover.verifier.key import VerifyingKey
+from syurmy.isa.encoding import encode
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import Program
+from syurmy.isa.wellformed import l1_bound
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
+from syurmy.prover.kernels.matrix import IntegerMatrix
+from syurmy.prover.protocol.key import VerifyingKey
+from syurmy.prover.protocol.layout import MatrixLayout
+from syurmy.prover.protocol.merkle import MerkleTree
+from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
 
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64

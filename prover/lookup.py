@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prover import mle
-from prover.field import ONE, U64, ZERO, Ext, ext_array, lift
-from prover.kernels import logup as kernels
-from prover.kernels.pool import for_ranges
-from prover.transcript import Sender
+from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, lift
+from syurmy.prover.kernels import logup as kernels
+from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.transcript import Sender
 
 _INNER = 9  # variables of the inner eq table: 8 KiB
 _CHUNK = 4096  # pairs a thread takes at least

@@ -11,7 +11,7 @@ opening with eq(s_row): W(s) = <w, eq(s_col)>.
 over the column bits ends at one column point s; all g_j(s) are sent before delta, and h = sum_j delta^j * g_j is
 opened: <h, eq(s)> = sum_j delta^j * g_j(s).
 
-Soundness of each: prover/soundness.py (sumcheck, batching by gamma and delta, proximity, queries).
+Soundness of each: prover/protocol/soundness.py (sumcheck, batching by gamma and delta, proximity, queries).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from prover import mle, sumcheck
-from prover.commitment import Commitment, ParamsCommitment
-from prover.field import ONE, U64
-from prover.kernels.matrix import bind_columns
-from prover.transcript import Sender
-from prover.verifier.opening import ParamsClaim, combined_weights, powers
+from syurmy.prover import sumcheck
+from syurmy.prover.commitment import Commitment, ParamsCommitment
+from syurmy.prover.field import ONE, U64
+from syurmy.prover.kernels.matrix import bind_columns
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights, powers
+from syurmy.prover.protocol.transcript import Sender
 
 I64 = npt.NDArray[np.int64]
 

@@ -12,37 +12,30 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa.control import Path
-from isa.errors import InputError
-from isa.graph import Committed, Node, ParamTensor, Table, Tuples
-from isa.program import I64
-from isa.trace import Trace
-from prover import lookup, mle, opening, sumcheck
-from prover import reduction as red
-from prover.claims import Pulled, Sweep, Term
-from prover.commitment import Commitment, commit, stored_matrix
-from prover.contract import instance, total_sum
-from prover.contraction import Contraction, all_contractions
-from prover.field import U64, Ext, P, lift, to_field
-from prover.kernels.bind import dot_rows
-from prover.keys import ProvingKey
-from prover.layout import MatrixLayout
-from prover.plan import Block, Plan
-from prover.protocol import (
-    GRINDING_BITS,
-    MAGIC,
-    absorb_statement,
-    budget,
-    encode_path,
-    encode_statement,
-    grinding_nonce,
-    needs_grinding,
-    query_counts,
-    start_transcript,
-)
-from prover.transcript import Sender, Transcript
-from prover.weights import WeightSpace
-from prover.witness import Witness
+from syurmy.isa.errors import InputError
+from syurmy.isa.graph import Committed, Node, ParamTensor, Table, Tuples
+from syurmy.isa.path import Path
+from syurmy.isa.program import I64
+from syurmy.isa.trace import Trace
+from syurmy.prover import lookup, opening, sumcheck
+from syurmy.prover.commitment import Commitment, commit, stored_matrix
+from syurmy.prover.field import U64, Ext, P, lift, to_field
+from syurmy.prover.kernels.bind import dot_rows
+from syurmy.prover.keys import ProvingKey
+from syurmy.prover.operands import instance, total_sum
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol import reduction as red
+from syurmy.prover.protocol.budget import budget, query_counts
+from syurmy.prover.protocol.claims import Pulled, Sweep, Term
+from syurmy.prover.protocol.contraction import Contraction, all_contractions
+from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_nonce, needs_grinding
+from syurmy.prover.protocol.layout import MatrixLayout
+from syurmy.prover.protocol.path import encode_path
+from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.statement import MAGIC, absorb_statement, encode_statement, start_transcript
+from syurmy.prover.protocol.transcript import Sender, Transcript
+from syurmy.prover.protocol.weights import WeightSpace
+from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
 

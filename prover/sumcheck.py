@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prover.field import U64, ZERO, Ext, P, ext_array
-from prover.kernels import sumcheck as kernels
-from prover.kernels.pool import for_ranges
-from prover.transcript import Sender
+from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
+from syurmy.prover.kernels import sumcheck as kernels
+from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.protocol.transcript import Sender
 
 HALF = (P + 1) // 2
 

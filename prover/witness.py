@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from isa.builder import ConstraintSystem
-from isa.errors import InputError
-from isa.graph import Committed, Node, Public, Table
-from isa.program import I64
-from isa.trace import Trace
+from syurmy.isa.builder import ConstraintSystem
+from syurmy.isa.errors import InputError
+from syurmy.isa.graph import Committed, Node, Public, Table
+from syurmy.isa.program import I64
+from syurmy.isa.trace import Trace
 
 NO_ROW = -1
 

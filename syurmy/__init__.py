@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from isa.control import DEFAULT_MAX_STEPS
-from isa.program import Program
-from isa.trace import Trace
+from syurmy.isa.path import DEFAULT_MAX_STEPS
+from syurmy.isa.program import Program
+from syurmy.isa.trace import Trace
 
 if TYPE_CHECKING:
-    from compiler import CompiledModel
-    from prover.check import Violation
-    from prover.keys import ProvingKey
-    from prover.prove import Proof
-    from prover.verifier.key import VerifyingKey
-    from prover.verifier.verify import Statement
-    from vm.events import Listener
+    from syurmy.compiler import CompiledModel
+    from syurmy.prover.check import Violation
+    from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.prove import Proof
+    from syurmy.prover.verifier.verify import Statement
+    from syurmy.vm.events import Listener
 
 __all__ = ["Progress", "assemble", "check", "compile_onnx", "load", "prove", "run", "setup", "verify"]
 __version__ = "0.1.0"
@@ -43,7 +43,7 @@ Progress = Callable[[str, float], None]
 def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".") -> Program:
     """The program written in ``text`` (tensor assembly). ``.include`` and data files are looked up from ``folder``;
     ``filename`` is what diagnostics show. Raises ``assembler.AssemblyErrors`` with every diagnostic."""
-    import assembler
+    from syurmy import assembler
 
     return assembler.assemble(text + "\n", filename=filename, include_paths=[folder], data_root=folder)
 
@@ -51,7 +51,7 @@ def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".")
 def load(path: str | Path) -> Program:
     """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyErrors`` if
     it is wrong."""
-    import assembler
+    from syurmy import assembler
 
     return assembler.assemble_file(Path(path))
 
@@ -80,7 +80,7 @@ def run(
     ``batch``: every input has one more leading axis, and so have the outputs; one proof shows all of these runs.
     Raises ``InputError`` for inputs that do not fit and ``Trap`` where execution stops early; see ``vm.machine.run``.
     """
-    import vm
+    from syurmy import vm
 
     execute = vm.run_batch if batch else vm.run
     return execute(program, inputs, max_steps=max_steps, listeners=listeners)
@@ -91,7 +91,7 @@ def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:
 
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
-    from prover import keys
+    from syurmy.prover import keys
 
     key = keys.setup(program)
     return key, key.verifying_key
@@ -99,20 +99,20 @@ def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:
 
 def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
     """A proof that ``trace`` is an execution of the key's program. Its ``report`` holds sizes and seconds per phase."""
-    from prover.prove import prove as construct
+    from syurmy.prover.prove import prove as construct
 
     return construct(key, trace, progress)
 
 
 def verify(key: VerifyingKey, proof: bytes) -> Statement:
-    """What the proof shows: public inputs, outputs and revealed values. Raises ``prover.transcript.Rejected``."""
-    from prover.verifier.verify import verify as decide
+    """What the proof shows: public inputs, outputs and revealed values. Raises ``Rejected``."""
+    from syurmy.prover.verifier.verify import verify as decide
 
     return decide(key, proof)
 
 
 def check(program: Program, trace: Trace) -> list[Violation]:
     """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution."""
-    from prover.check import check as evaluate
+    from syurmy.prover.check import check as evaluate
 
     return evaluate(program, trace)

@@ -20,16 +20,16 @@ import typer
 from rich.console import Console
 
 import syurmy
-from isa.control import DEFAULT_MAX_STEPS
-from isa.errors import InputError, SyurmyError
-from isa.program import Program
-from isa.types import TensorType
 from syurmy import compile as models
 from syurmy import display, files, keys
+from syurmy.isa.errors import InputError, SyurmyError
+from syurmy.isa.path import DEFAULT_MAX_STEPS
+from syurmy.isa.program import Program
+from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:
-    from prover.verifier.key import VerifyingKey
-    from prover.verifier.verify import Statement
+    from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.verifier.verify import Statement
 
 app = typer.Typer(
     name="syurmy-vm",
@@ -183,7 +183,7 @@ app.command("compile")(reported(models.compile))
 
 def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
     """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
-    from prover.transcript import Rejected
+    from syurmy.prover.protocol.transcript import Rejected
 
     try:
         return syurmy.verify(key, proof)
@@ -226,7 +226,7 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Verify a proof and print its statement. Exit code 0 accepted, 1 rejected, 2 unreadable."""
-    from prover.transcript import Rejected
+    from syurmy.prover.protocol.transcript import Rejected
 
     verifying_key = keys.read_verifying_key(key)
     data = files.read_bytes(proof)
@@ -346,7 +346,7 @@ def check(
 @reported
 def asm(program: ProgramPath, output: Target = None, json: Json = False, debug: Debug = False) -> None:
     """Assemble a program to its canonical binary encoding (PROG.bin unless --output)."""
-    from isa.encoding import digest, encode
+    from syurmy.isa.encoding import digest, encode
 
     code = syurmy.load(program)
     data = encode(code)
@@ -374,7 +374,7 @@ def disasm(
     debug: Debug = False,
 ) -> None:
     """Print a program as tensor assembly, macros expanded."""
-    from assembler import disassemble
+    from syurmy.assembler import disassemble
 
     text = disassemble(keys.read_program(program))
     if output is not None:
@@ -393,9 +393,9 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Declarations, size and constraints of a program."""
-    from isa.builder import build
-    from isa.encoding import digest
-    from isa.instruction import REGISTRY
+    from syurmy.isa.builder import build
+    from syurmy.isa.encoding import digest
+    from syurmy.isa.instruction import REGISTRY
 
     code = keys.read_program(program)
     result = _declarations(code) | {"digest": digest(code).hex()}

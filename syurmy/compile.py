@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from isa.errors import InputError
-from isa.program import Program
 from syurmy import display, files
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import Program
 
 if TYPE_CHECKING:
-    from compiler import CompiledModel
+    from syurmy.compiler import CompiledModel
 
 Array = npt.NDArray[Any]
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
@@ -180,7 +180,7 @@ def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[st
 
 def _compiler() -> ModuleType:
     try:
-        import compiler
+        from syurmy import compiler
     except ModuleNotFoundError as e:
         message = f"compiling models needs the package {e.name}"
         raise InputError(message, code="X150", help="pip install 'syurmy-vm[onnx]'") from e
@@ -229,7 +229,7 @@ def _recorded_source(folder: Path) -> str | None:
 
 def _onnx_inputs(model: Path) -> dict[str, str]:
     _compiler()
-    from compiler.load import input_names
+    from syurmy.compiler.load import input_names
 
     return {name: name for name in input_names(model)}
 

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from isa.errors import SyurmyError, Trap
+from syurmy.isa.errors import SyurmyError, Trap
 
 PATIENCE = 2.0  # seconds without a progress bar
 
 
 def error_text(e: SyurmyError) -> str:
     """``error[CODE]: message (help)`` on one line; with place, source line and caret where there is a source."""
-    from assembler.diagnostics import AssemblyErrors, render
+    from syurmy.assembler.diagnostics import AssemblyErrors, render
 
     if e.span is not None or isinstance(e, AssemblyErrors):
         return render(e)
@@ -29,7 +29,7 @@ def error_text(e: SyurmyError) -> str:
 
 def error_json(e: SyurmyError) -> dict[str, Any]:
     """The error as JSON data; of several diagnostics the first, and all under ``errors``."""
-    from assembler.diagnostics import AssemblyErrors
+    from syurmy.assembler.diagnostics import AssemblyErrors
 
     if isinstance(e, AssemblyErrors):
         return error_json(e.errors[0]) | {"errors": [error_json(x) for x in e.errors]}

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.errors import InputError
-from isa.program import Program
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import Program
 
 Array = npt.NDArray[Any]
 

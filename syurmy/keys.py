@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import syurmy
-from isa.errors import InputError
-from isa.program import Program
 from syurmy.files import read_bytes, write_whole, written_whole
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import Program
 
 if TYPE_CHECKING:
-    from prover.keys import ProvingKey
-    from prover.verifier.key import VerifyingKey
+    from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.key import VerifyingKey
 
 
 def key_paths(program_path: Path) -> tuple[Path, Path]:
@@ -25,7 +25,7 @@ def key_paths(program_path: Path) -> tuple[Path, Path]:
 
 def obtain(program: Program, program_path: Path) -> tuple[ProvingKey, bool]:
     """The program's key, and whether it was there already. Files are written both or none."""
-    from prover.keys import ProvingKey
+    from syurmy.prover.keys import ProvingKey
 
     pk_path, vk_path = key_paths(program_path)
     try:
@@ -44,7 +44,7 @@ def obtain(program: Program, program_path: Path) -> tuple[ProvingKey, bool]:
 
 def read_verifying_key(path: Path) -> VerifyingKey:
     """The key in a file; ``InputError`` if it cannot be read or is not one."""
-    from prover.verifier.key import VerifyingKey
+    from syurmy.prover.protocol.key import VerifyingKey
 
     return VerifyingKey.from_bytes(read_bytes(path))
 
@@ -52,7 +52,7 @@ def read_verifying_key(path: Path) -> VerifyingKey:
 def read_program(path: Path) -> Program:
     """The program in tensor assembly, in a verifying key or in a binary encoding. The latter two hold no committed
     params, so it can be read but not run."""
-    from isa.encoding import decode
+    from syurmy.isa.encoding import decode
 
     if path.suffix == ".tasm":
         return syurmy.load(path)

@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from isa.errors import Trap
-from isa.program import I64, Instruction
+from syurmy.isa.errors import Trap
+from syurmy.isa.program import I64, Instruction
 
 
 @dataclass(frozen=True)

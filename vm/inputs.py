@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.errors import InputError
-from isa.program import I64, Input, Program
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import I64, Input, Program
 
 
 def validated(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:

@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import isa.ops  # noqa: F401  (fills the registry)
-from isa.control import DEFAULT_MAX_STEPS, walk
-from isa.errors import Trap
-from isa.inference import infer_types
-from isa.instruction import REGISTRY, Call
-from isa.memory import Memory
-from isa.program import I64, Program, Ram
-from isa.trace import Trace
-from isa.types import TensorType
-from vm.events import Executed, Fetched, Halted, Listener, Trapped
-from vm.inputs import validated, validated_batch
+import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa.errors import Trap
+from syurmy.isa.inference import infer_types
+from syurmy.isa.instruction import REGISTRY, Call
+from syurmy.isa.memory import Memory
+from syurmy.isa.path import DEFAULT_MAX_STEPS, walk
+from syurmy.isa.program import I64, Program, Ram
+from syurmy.isa.trace import Trace
+from syurmy.isa.types import TensorType
+from syurmy.vm.events import Executed, Fetched, Halted, Listener, Trapped
+from syurmy.vm.inputs import validated, validated_batch
 
 RECENT = 1000  # steps that a trap of the step limit looks back
 Operand = npt.NDArray[np.integer[Any]]

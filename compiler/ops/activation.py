@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
-from isa.types import DType
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
+from syurmy.isa.types import DType
 
 Floats = npt.NDArray[np.float64]
 Family = Callable[[Node], Callable[[Floats], Floats]]

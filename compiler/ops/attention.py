@@ -8,12 +8,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import pair_limit
-from compiler.ops.logic import both
-from compiler.ops.norm import exponentials, scores, shares, softmax_last
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import pair_limit
+from syurmy.compiler.ops.logic import both
+from syurmy.compiler.ops.norm import exponentials, scores, shares, softmax_last
 
 
 @lowering("Attention", since=23)

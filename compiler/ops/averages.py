@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.graph import Node
-from compiler.lower import Context
-from compiler.steps import Ints
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context
+from syurmy.compiler.steps import Ints
 
 Array = npt.NDArray[Any]
 BITS = 24  # of a float32's mantissa

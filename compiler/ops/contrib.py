@@ -23,18 +23,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.averages import averaged
-from compiler.ops.norm import softmax
-from compiler.ops.pool import average_pool
-from compiler.ops.qlinear import along, centred, fixed, requantised
-from compiler.ops.quantized import Ratio, limits, stepped
-from compiler.ops.tabulated import Dequantised, Quantiser, tabulated
-from compiler.ops.tabulated import requantised as as_quantised
-from compiler.steps import Ints
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.averages import averaged
+from syurmy.compiler.ops.norm import softmax
+from syurmy.compiler.ops.pool import average_pool
+from syurmy.compiler.ops.qlinear import along, centred, fixed, requantised
+from syurmy.compiler.ops.quantized import Ratio, limits, stepped
+from syurmy.compiler.ops.tabulated import Dequantised, Quantiser, tabulated
+from syurmy.compiler.ops.tabulated import requantised as as_quantised
+from syurmy.compiler.steps import Ints
 
 Array = npt.NDArray[Any]
 DOMAIN = "com.microsoft"

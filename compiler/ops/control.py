@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
 
 
 @lowering("If", "Loop", "Scan")

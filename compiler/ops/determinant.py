@@ -6,10 +6,10 @@ from itertools import combinations
 
 import numpy as np
 
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.shape import pick
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.shape import pick
 
 MAX_SIDE = 6
 

@@ -14,9 +14,9 @@ import math
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
 
 LEVELS = 255
 ONE = 2**31  # the largest number of units that 1 may have where the source is 0 everywhere

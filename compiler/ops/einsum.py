@@ -7,12 +7,12 @@ from string import ascii_lowercase, ascii_uppercase
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.indexing import take
-from compiler.ops.linear import pair_limit
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.indexing import take
+from syurmy.compiler.ops.linear import pair_limit
 
 
 def spelled(equation: str, ranks: list[int]) -> tuple[list[str], str]:

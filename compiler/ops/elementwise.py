@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.integer import quotient
-from compiler.ops.root import is_positive, reciprocal
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.integer import quotient
+from syurmy.compiler.ops.root import is_positive, reciprocal
 
 
 def total(c: Context, n: Node, signs: tuple[int, ...]) -> Tensor:

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.graph import Graph, Node, live
-from compiler.lower import Context, Result, lowering
-from compiler.ops.indexing import from_zero, rows_at
-from compiler.ops.logic import both
+from syurmy.compiler.graph import Graph, Node, live
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.indexing import from_zero, rows_at
+from syurmy.compiler.ops.logic import both
 
 DOMAIN = "fused"
 

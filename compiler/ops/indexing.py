@@ -11,11 +11,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.shape import cut, pick
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.shape import cut, pick
 
 Index = npt.NDArray[np.int64]
 MAX_RUNS = 4096

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.logic import together
-from isa.types import DType
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.logic import together
+from syurmy.isa.types import DType
 
 MAX_POWER = 62
 WIDE = 2**31 - 1

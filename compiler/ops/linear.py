@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.quant import SHIFT, SLACK
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.quant import SHIFT, SLACK
 
 Floats = npt.NDArray[np.float64]
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel

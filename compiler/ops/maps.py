@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from onnx import helper, numpy_helper
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node, evaluate
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import Floats, convolution, matrix_product, plane, with_weights
-from compiler.ops.shape import pick
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node, evaluate
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import Floats, convolution, matrix_product, plane, with_weights
+from syurmy.compiler.ops.shape import pick
 
 Array = npt.NDArray[Any]
 MAX_MATRIX = 2**22

@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from compiler.errors import Unsupported
-from compiler.graph import Graph, Node, live, observed
-from compiler.lower import Context, Result, lowering
-from compiler.ops.norm import exponentials, scores, shares
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Graph, Node, live, observed
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.norm import exponentials, scores, shares
 
 Floats = npt.NDArray[np.float64]
 DOMAIN = "fused"

@@ -17,13 +17,13 @@ import math
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.elementwise import times_constant
-from compiler.ops.linear import Floats, plus
-from isa.types import DType
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.elementwise import times_constant
+from syurmy.compiler.ops.linear import Floats, plus
+from syurmy.isa.types import DType
 
 ONE = 32767
 SPREAD = 2**6

@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import Floats, spatial
-from compiler.ops.norm import normalised, scaled_shifted
-from compiler.ops.pool import padded, slide
-from compiler.ops.reduce import last
-from compiler.ops.root import root
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import Floats, spatial
+from syurmy.compiler.ops.norm import normalised, scaled_shifted
+from syurmy.compiler.ops.pool import padded, slide
+from syurmy.compiler.ops.reduce import last
+from syurmy.compiler.ops.root import root
 
 POWER_BITS = 30
 

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.indexing import flat, rows_at
-from compiler.ops.shape import cut
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.indexing import flat, rows_at
+from syurmy.compiler.ops.shape import cut
 
 
 @lowering("TopK")

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import spatial
-from compiler.ops.order import window_places
-from isa.types import DType
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import spatial
+from syurmy.compiler.ops.order import window_places
+from syurmy.isa.types import DType
 
 
 def slide(

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.norm import ONE, exponentials, scores, total
-from compiler.ops.reduce import last, reduced_axes
-from compiler.ops.root import square
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.norm import ONE, exponentials, scores, total
+from syurmy.compiler.ops.reduce import last, reduced_axes
+from syurmy.compiler.ops.root import square
 
 MAX_EXPONENTS = 16
 

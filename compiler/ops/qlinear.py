@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import convolution
-from compiler.ops.quantized import Ratio, classes, limits, stepped
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import convolution
+from syurmy.compiler.ops.quantized import Ratio, classes, limits, stepped
 
 Array = npt.NDArray[Any]
 

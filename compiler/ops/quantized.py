@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler import steps
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.steps import Ints, Step
-from isa.types import DType
+from syurmy.compiler import steps
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.steps import Ints, Step
+from syurmy.isa.types import DType
 
 Array = npt.NDArray[Any]
 ROWS = 2**16  # of a table

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from compiler.emit import Tensor
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
 
 
 def reduced_axes(c: Context, n: Node) -> tuple[int, ...]:

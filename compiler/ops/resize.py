@@ -11,12 +11,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import matrix_product
-from compiler.ops.shape import pick
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import matrix_product
+from syurmy.compiler.ops.shape import pick
 
 Floats = npt.NDArray[np.float64]
 

@@ -17,10 +17,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.lower import Context
-from compiler.quant import FEW
-from isa.types import DType
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.lower import Context
+from syurmy.compiler.quant import FEW
+from syurmy.isa.types import DType
 
 WIDE = 2**17  # a source beyond this has more bits than a table's
 ROOT_BITS = 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
 
 Floats = npt.NDArray[np.float64]
 

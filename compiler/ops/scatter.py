@@ -12,12 +12,12 @@ import math
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.errors import Unsupported
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.indexing import Index, flat, from_zero, indices, places_of, row_numbers, take
-from compiler.ops.shape import cut, pick
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.indexing import Index, flat, from_zero, indices, places_of, row_numbers, take
+from syurmy.compiler.ops.shape import cut, pick
 
 MAX_PAIRS = 2**20
 

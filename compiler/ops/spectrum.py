@@ -14,12 +14,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.graph import Graph, Node, live
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import convolution, plane
-from compiler.ops.root import logarithm
-from isa.types import DType
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Graph, Node, live
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import convolution, plane
+from syurmy.compiler.ops.root import logarithm
+from syurmy.isa.types import DType
 
 DOMAIN = "spectrum"
 PART_BITS = 24  # of a part's largest possible magnitude

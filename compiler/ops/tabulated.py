@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compiler.emit import Tensor
-from compiler.lower import Context
-from compiler.ops.quantized import Requantisation, stepped
-from compiler.steps import Ints, Step
-from isa.types import DType
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.lower import Context
+from syurmy.compiler.ops.quantized import Requantisation, stepped
+from syurmy.compiler.steps import Ints, Step
+from syurmy.isa.types import DType
 
 Array = npt.NDArray[Any]
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.emit import Tensor
-from compiler.graph import Node
-from compiler.lower import Context, Result, lowering
-from compiler.ops.linear import convolution, pair_limit, plane, plus, with_weights
-from compiler.ops.shape import cut
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.linear import convolution, pair_limit, plane, plus, with_weights
+from syurmy.compiler.ops.shape import cut
 
 
 def spread(c: Context, x: Tensor, axis: int, stride: int) -> Tensor:

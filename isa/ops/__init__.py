@@ -1,6 +1,6 @@
 """The instruction families. Importing this package fills ``isa.instruction.REGISTRY``."""
 
-from isa.ops import (
+from syurmy.isa.ops import (
     bitwise,
     compare,
     control,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
-from isa.ops.gadgets import operand_types, typed
-from isa.program import I64
-from isa.types import DType, Interval, TensorType
+from syurmy.isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.ops.gadgets import operand_types, typed
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Hint, Node, Table
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Hint, Node, Table
 
 BYTE = 8
 

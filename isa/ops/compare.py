@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
-from isa.ops.gadgets import extremum
-from isa.program import I64
-from isa.types import DType, TensorType, join
+from syurmy.isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.ops.gadgets import extremum
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, TensorType, join
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 
 def wider(a: DType, b: DType) -> DType:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from isa.errors import Trap
-from isa.instruction import AttrSpec, Call, Op, refuse, register
-from isa.program import I64
-from isa.types import TensorType
+from syurmy.isa.errors import Trap
+from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register
+from syurmy.isa.program import I64
+from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 
 @register

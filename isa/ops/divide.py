@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isa.errors import Trap
-from isa.instruction import AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
-from isa.ops.gadgets import hull, operand_types, result_interval, typed
-from isa.program import I64
-from isa.types import DType, Interval, TensorType, scaled, unsigned_bits
+from syurmy.isa.errors import Trap
+from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.ops.gadgets import hull, operand_types, result_interval, typed
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 
 def _quotients(a: Interval, b: Interval) -> Interval:

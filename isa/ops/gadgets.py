@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from isa.builder import LIMB, Builder
-from isa.graph import Committed, Node, Values
-from isa.instruction import broadcast_shapes
-from isa.program import I64
-from isa.types import Interval, TensorType, signed_bits, unsigned_bits
+from syurmy.isa.builder import LIMB, Builder
+from syurmy.isa.graph import Committed, Node, Values
+from syurmy.isa.instruction import broadcast_shapes
+from syurmy.isa.program import I64
+from syurmy.isa.types import Interval, TensorType, signed_bits, unsigned_bits
 
 
 def hull(interval: Interval) -> Interval:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isa.instruction import AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register, result
-from isa.ops.view import ints
-from isa.program import I64
-from isa.types import DType, TensorType, added, scaled
+from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register, result
+from syurmy.isa.ops.view import ints
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, TensorType, added, scaled
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 
 @register

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from isa.instruction import AttrSpec, Call, Op, refuse, register, result
-from isa.memory import check_rows
-from isa.program import I64
-from isa.types import TensorType
+from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from syurmy.isa.memory import check_rows
+from syurmy.isa.program import I64
+from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 BUFFER = AttrSpec("buffer", "ram", "a buffer declared with .ram")
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isa.instruction import AttrSpec, Call, Op, refuse, register, result
-from isa.ops.gadgets import typed
-from isa.program import I64
-from isa.types import DType, TensorType
+from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from syurmy.isa.ops.gadgets import typed
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, TensorType
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 DESCENDING = AttrSpec("descending", "bool", "largest first", default=False)
 

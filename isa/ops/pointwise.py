@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isa.builder import LIMB
-from isa.errors import Trap
-from isa.graph import Committed
-from isa.instruction import AttrSpec, Call, Op, register, result
-from isa.ops.gadgets import extremum, negative, result_interval, typed
-from isa.program import I64
-from isa.types import DType, TensorType, signed_bits, smallest_dtype
+from syurmy.isa.builder import LIMB
+from syurmy.isa.errors import Trap
+from syurmy.isa.graph import Committed
+from syurmy.isa.instruction import AttrSpec, Call, Op, register, result
+from syurmy.isa.ops.gadgets import extremum, negative, result_interval, typed
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, TensorType, signed_bits, smallest_dtype
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 
 def _by_table(b: Builder, x: Node, kind: str, f: Callable[[I64], I64], saved: int) -> Node | None:

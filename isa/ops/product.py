@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from isa import exact
-from isa.instruction import AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
-from isa.ops.view import WINDOW_ATTRIBUTES, Window
-from isa.program import I64
-from isa.types import DType, Interval, TensorType, join, multiplied, scaled
+from syurmy.isa import exact
+from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.ops.view import WINDOW_ATTRIBUTES, Window
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, Interval, TensorType, join, multiplied, scaled
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 CHUNK = 2**22  # entries of a convolution's window matrix that are gathered at a time
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from isa.instruction import AttrSpec, Call, Op, normal_axis, refuse, register, result
-from isa.ops.gadgets import best_of, extremum
-from isa.program import I64
-from isa.types import DType, TensorType, smallest_dtype
+from syurmy.isa.instruction import AttrSpec, Call, Op, normal_axis, refuse, register, result
+from syurmy.isa.ops.gadgets import best_of, extremum
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, TensorType, smallest_dtype
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 # Cost of the extreme value of n entries, leaves + committed: pairwise rounds take 3(n - 1) with one limb and 6(n - 1)
 # with two, in log2(n) rounds; the one-hot choice takes 3n - 1 and 5n - 1, in one. Pooling windows of 2x2 are pairwise.

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isa.instruction import AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
-from isa.program import I64, Affine
-from isa.types import DType, TensorType, join
+from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
+from syurmy.isa.program import I64, Affine
+from syurmy.isa.types import DType, TensorType, join
 
 if TYPE_CHECKING:
-    from isa.builder import Builder
-    from isa.graph import Node
+    from syurmy.isa.builder import Builder
+    from syurmy.isa.graph import Node
 
 
 def ints(value: int | Sequence[int]) -> tuple[int, ...]:

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from prover.field import U64
-from prover.kernels import pool
-from prover.kernels.field import ZERO, add, from_int, mul
-from prover.kernels.matrix import FLUSH, SMALL, limb_value, signed_limbs
+from syurmy.prover.field import U64
+from syurmy.prover.kernels import pool
+from syurmy.prover.kernels.field import ZERO, add, from_int, mul
+from syurmy.prover.kernels.matrix import FLUSH, SMALL, limb_value, signed_limbs
 
 
 @njit(nogil=True, cache=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from prover.kernels import pool
+from syurmy.prover.kernels import pool
 
 LANES = 16
 CHUNK_WORDS = 256

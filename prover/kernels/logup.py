@@ -12,9 +12,9 @@ node. eq is the outer product of two short tables.
 import numpy as np
 from numba import njit
 
-from prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
-from prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac, reduce_small
-from prover.kernels.sumcheck import fold, kmac
+from syurmy.prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
+from syurmy.prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac, reduce_small
+from syurmy.prover.kernels.sumcheck import fold, kmac
 
 
 @njit(forceinline=True)

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from prover.field import U64, P, to_field
-from prover.kernels import pool
-from prover.kernels.field import ONE, S32, ZERO, add, from_int, mul, mul_wide, reduce128, sub
+from syurmy.prover.field import U64, P, to_field
+from syurmy.prover.kernels import pool
+from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul, mul_wide, reduce128, sub
 
 BLOCK = 32  # of a transposition
 TILE = 512  # columns whose four accumulators stay in the first-level cache: 16 KiB

@@ -8,7 +8,7 @@ a0*b1 + a1*b0.
 import numpy as np
 from numba import njit
 
-from prover.kernels.field import EPS, ONE, S32, SEVEN, ZERO, add, kmul, ksub, mul, mul_wide, reduce128, sub
+from syurmy.prover.kernels.field import EPS, ONE, S32, SEVEN, ZERO, add, kmul, ksub, mul, mul_wide, reduce128, sub
 
 ZERO_SUM = (ZERO, ZERO, ZERO)
 S63 = np.uint64(63)

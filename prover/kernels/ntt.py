@@ -15,10 +15,10 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from prover.field import GENERATOR, TWO_ADICITY, U64
-from prover.field import P as P_INT
-from prover.kernels import pool
-from prover.kernels.field import EPS, S32, P, mul
+from syurmy.prover.field import GENERATOR, TWO_ADICITY, U64
+from syurmy.prover.field import P as P_INT
+from syurmy.prover.kernels import pool
+from syurmy.prover.kernels.field import EPS, S32, P, mul
 
 TILE_LOG = 7  # stages per pass
 RUN = 64

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import gpu
+from syurmy import gpu
 
 THREADS = max(1, int(os.environ.get("SYURMY_THREADS", "0")) or len(os.sched_getaffinity(0)))
 MIN_CHUNK = 4096  # items; below this a thread hand-over costs more than it saves

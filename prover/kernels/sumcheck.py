@@ -7,8 +7,8 @@ are summed at t = 0, 1, ..., 3; what a product of fewer than three lines does no
 import numpy as np
 from numba import njit
 
-from prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
-from prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac
+from syurmy.prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
+from syurmy.prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac
 
 THREE = np.uint64(3)
 

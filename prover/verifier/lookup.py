@@ -8,8 +8,8 @@ multiplicities below p.
 
 from __future__ import annotations
 
-from prover.field import Ext
-from prover.transcript import Receiver, Rejected
+from syurmy.prover.field import Ext
+from syurmy.prover.protocol.transcript import Receiver, Rejected
 
 STEP = "lookup"
 

@@ -8,52 +8,21 @@ fit each other are errors of the caller (``ValueError``); every proof that is no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from prover import mle
-from prover.code import MatrixShape
-from prover.field import ONE, U64, ZERO, Ext, eq_scalar
-from prover.kernels.matrix import bind_columns
-from prover.kernels.ntt import encode_ext
-from prover.merkle import DIGEST, hash_columns, proof_length, verify_multiproof
-from prover.transcript import Receiver, Rejected
-from prover.verifier import sumcheck
+from syurmy.prover.field import U64, ZERO, Ext, eq_scalar
+from syurmy.prover.kernels.matrix import bind_columns
+from syurmy.prover.kernels.ntt import encode_ext
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.merkle import DIGEST, hash_columns, proof_length, verify_multiproof
+from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights, powers
+from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.protocol.transcript import Receiver, Rejected
+from syurmy.prover.verifier import sumcheck
 
 I64 = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class ParamsClaim:
-    """<u^T M, eq(column_point)> = value; u is ``weights`` (``uint64[2, k]``) on the stored rows from ``first_row``,
-    else zero."""
-
-    first_row: int
-    weights: U64
-    column_point: list[Ext]
-    value: Ext
-
-
-def powers(x: Ext, count: int) -> list[Ext]:
-    """1, x, ..., x^(count - 1)."""
-    out = [ONE]
-    while len(out) < count:
-        out.append(out[-1] * x)
-    return out[:count]
-
-
-def combined_weights(claims: Sequence[ParamsClaim], coefficients: Sequence[Ext], rows: int) -> U64:
-    """Sum of coefficient * u over the claims, ``uint64[2, rows]``. ``ValueError`` for a claim on rows that do not
-    exist."""
-    out = np.zeros((2, rows), np.uint64)
-    for claim, c in zip(claims, coefficients, strict=True):
-        if claim.first_row < 0 or claim.first_row + claim.weights.shape[1] > rows:
-            raise ValueError("a claim on rows that do not exist")
-        part = slice(claim.first_row, claim.first_row + claim.weights.shape[1])
-        out[:, part] = mle.add(out[:, part], mle.scale(claim.weights, c))
-    return out
 
 
 def check_rows(receiver: Receiver, label: str, root: bytes, shape: MatrixShape, queries: int, row_weights: U64) -> U64:

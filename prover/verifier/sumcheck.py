@@ -7,9 +7,9 @@ degree*rounds/|K|.
 
 from __future__ import annotations
 
-from prover.field import Ext
-from prover.mle import interpolate
-from prover.transcript import Receiver
+from syurmy.prover.field import Ext
+from syurmy.prover.protocol.mle import interpolate
+from syurmy.prover.protocol.transcript import Receiver
 
 
 def verify(receiver: Receiver, label: str, target: Ext, rounds: int, degree: int) -> tuple[list[Ext], Ext]:

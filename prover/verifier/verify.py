@@ -10,34 +10,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from isa.control import Path
-from isa.encoding import decode
-from isa.errors import SyurmyError
-from isa.graph import ParamTensor, Public
-from isa.program import I64
-from prover import reduction as red
-from prover.claims import Pulled, Sweep, Term
-from prover.contraction import Contraction, all_contractions
-from prover.field import ONE, ZERO, Ext, P
-from prover.plan import Plan, fixed_plan
-from prover.protocol import (
-    GRINDING_BITS,
-    MAGIC,
-    absorb_statement,
-    budget,
-    decode_path,
-    decode_statement,
-    grinding_holds,
-    needs_grinding,
-    query_counts,
-    start_transcript,
-    statement_size,
-)
-from prover.soundness import TARGET_BITS, InsufficientSoundness
-from prover.transcript import Receiver, Rejected, Transcript
-from prover.verifier import lookup, opening, sumcheck
-from prover.verifier.key import VerifyingKey
-from prover.weights import WeightSpace
+from syurmy.isa.encoding import decode
+from syurmy.isa.errors import SyurmyError
+from syurmy.isa.graph import ParamTensor, Public
+from syurmy.isa.path import Path
+from syurmy.isa.program import I64
+from syurmy.prover.field import ONE, ZERO, Ext, P
+from syurmy.prover.protocol import reduction as red
+from syurmy.prover.protocol.budget import budget, query_counts
+from syurmy.prover.protocol.claims import Pulled, Sweep, Term
+from syurmy.prover.protocol.contraction import Contraction, all_contractions
+from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, needs_grinding
+from syurmy.prover.protocol.key import VerifyingKey
+from syurmy.prover.protocol.path import decode_path
+from syurmy.prover.protocol.plan import Plan, fixed_plan
+from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
+from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
+from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
+from syurmy.prover.protocol.weights import WeightSpace
+from syurmy.prover.verifier import lookup, opening, sumcheck
 
 HALF = (P + 1) // 2
 

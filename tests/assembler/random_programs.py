@@ -3,13 +3,13 @@
 import numpy as np
 from hypothesis import strategies as st
 
-import isa.ops  # noqa: F401
-from assembler import with_bounds
-from isa.errors import SyurmyError
-from isa.instruction import REGISTRY
-from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program, Ram
-from isa.types import DType, TensorType
-from isa.wellformed import problems
+import syurmy.isa.ops  # noqa: F401
+from syurmy.assembler import with_bounds
+from syurmy.isa.errors import SyurmyError
+from syurmy.isa.instruction import REGISTRY
+from syurmy.isa.program import Affine, Input, Instruction, Lut, Output, Param, Program, Ram
+from syurmy.isa.types import DType, TensorType
+from syurmy.isa.wellformed import problems
 
 SHAPES = [(), (2,), (2, 3), (3, 2), (1, 1, 4, 4), (2, 1, 3, 3)]
 SPECS = ["ij,jk->ik", "ij,ij->i", "ij->ji", "ij,kj->ik", "i,i->"]

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from assembler import AssemblyErrors, assemble, assemble_file, disassemble
-from isa.encoding import encode
-from isa.program import Affine, Input, Lut, Output, Ram
-from isa.types import DType, TensorType
+from syurmy.assembler import AssemblyErrors, assemble, assemble_file, disassemble
+from syurmy.isa.encoding import encode
+from syurmy.isa.program import Affine, Input, Lut, Output, Ram
+from syurmy.isa.types import DType, TensorType
 
 
 def const(expression: str) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assembler import AssemblyErrors, assemble, assemble_file, render
-from isa.errors import AssemblyError, InputError, Span, SyurmyError
+from syurmy.assembler import AssemblyErrors, assemble, assemble_file, render
+from syurmy.isa.errors import AssemblyError, InputError, Span, SyurmyError
 
 CASES = re.findall(
     r"^=== (\w+)\n(.*?)\n---\n(.*?)(?=\n\n===|\Z)",

@@ -2,9 +2,9 @@
 
 from hypothesis import HealthCheck, given, settings
 
-from assembler import assemble, disassemble
-from isa.encoding import decode, digest, encode
-from isa.program import Program
+from syurmy.assembler import assemble, disassemble
+from syurmy.isa.encoding import decode, digest, encode
+from syurmy.isa.program import Program
 from tests.assembler.random_programs import programs
 
 

@@ -13,8 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-import vm
-from compiler import CompiledModel, compile_model, load
+from syurmy import vm
+from syurmy.compiler import CompiledModel, compile_model, load
 
 Array = np.ndarray[Any, np.dtype[Any]]
 OPSET = 21

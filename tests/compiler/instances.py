@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
-from compiler.ops.activation import FUNCTIONS
+from syurmy.compiler.ops.activation import FUNCTIONS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Instance = dict[str, Any]

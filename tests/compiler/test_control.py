@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from compiler import UnsupportedModel, control
+from syurmy.compiler import UnsupportedModel, control
 from tests.compiler.harness import check, floats
 from tests.compiler.instances_of_maps import BOOL, FLOAT, INT, body
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.lower import operators
+from syurmy.compiler.lower import operators
 from tests.compiler import instances_of_maps  # noqa: F401  (adds its instances)
 from tests.compiler.harness import check
 from tests.compiler.instances import INSTANCES, Draw

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import syurmy
-from compiler import CompiledModel
+from syurmy.compiler import CompiledModel
 from tests.compiler.harness import Array, check, compiled, evaluated, floats, helper, model_of, outputs_of
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compiler import ModelError, UnsupportedModel, compile_model, compile_onnx, load
+from syurmy.compiler import ModelError, UnsupportedModel, compile_model, compile_onnx, load
 from tests.compiler.harness import floats, model_of
 
 

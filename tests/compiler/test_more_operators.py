@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from compiler import UnsupportedModel
-from isa.errors import Trap
+from syurmy.compiler import UnsupportedModel
+from syurmy.isa.errors import Trap
 from tests.compiler.harness import check, compiled, floats, model_of, outputs_of
 
 SEEDS = st.integers(0, 2**32 - 1)

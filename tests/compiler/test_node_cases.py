@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import vm
-from compiler.coverage import PAGE, PARAMETERS, Case, cases, compiled, difference, page, run
-from prover.keys import setup
-from prover.prove import prove
-from prover.verifier.verify import verify
+from syurmy import vm
+from syurmy.compiler.coverage import PAGE, PARAMETERS, Case, cases, compiled, difference, page, run
+from syurmy.prover.keys import setup
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import verify
 
 ROW = re.compile(r"\| (\w+) \| (lowered|by body) \| (\d+) \|")
 OPERATORS = [m[1] for m in map(ROW.match, PAGE.read_text().splitlines()) if m and int(m[3])]

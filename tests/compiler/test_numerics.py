@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-import vm
+from syurmy import vm
 from tests.compiler.harness import Array, compiled, floats, model_of
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from compiler import UnsupportedModel
-from compiler.lower import operators
-from compiler.ops.activation import FUNCTIONS
+from syurmy.compiler import UnsupportedModel
+from syurmy.compiler.lower import operators
+from syurmy.compiler.ops.activation import FUNCTIONS
 from tests.compiler.harness import check, floats
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import syurmy
-from compiler import load
+from syurmy.compiler import load
 from tests.compiler.harness import Array, compiled, floats, outputs_of
 
 ort = pytest.importorskip("onnxruntime")

@@ -11,10 +11,10 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 import syurmy
-import vm
-from compiler import CompiledModel, compile_model, compile_onnx, load
-from isa.encoding import encode
-from isa.errors import InputError
+from syurmy import vm
+from syurmy.compiler import CompiledModel, compile_model, compile_onnx, load
+from syurmy.isa.encoding import encode
+from syurmy.isa.errors import InputError
 from tests.compiler.harness import Array, floats, model_of
 
 

@@ -16,8 +16,8 @@ from onnx.reference import ReferenceEvaluator
 
 import syurmy
 from benchmarks import models
-from compiler import steps
-from compiler.ops.quantized import Ratio
+from syurmy.compiler import steps
+from syurmy.compiler.ops.quantized import Ratio
 from tests.compiler.harness import check, compiled, evaluated, floats, model_of, outputs_of
 
 ort = pytest.importorskip("onnxruntime")

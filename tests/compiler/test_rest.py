@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from compiler import UnsupportedModel
+from syurmy.compiler import UnsupportedModel
 from tests.compiler.harness import check, floats
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-import vm
+from syurmy import vm
 from tests.compiler.harness import compiled, floats, model_of
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import syurmy
-from compiler import CompiledModel
+from syurmy.compiler import CompiledModel
 from tests.compiler.harness import Array, compiled, evaluated, helper, model_of, outputs_of
 
 LENGTH, STEP, BINS = 64, 32, 33

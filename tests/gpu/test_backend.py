@@ -2,11 +2,11 @@
 
 import numpy as np
 
-import gpu
-from assembler import assemble
-from prover.keys import setup
-from prover.prove import prove
-from vm.machine import run
+from syurmy import gpu
+from syurmy.assembler import assemble
+from syurmy.prover.keys import setup
+from syurmy.prover.prove import prove
+from syurmy.vm.machine import run
 
 TEXT = """
 .program small

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from isa import graph as g
-from isa.errors import SyurmyError
-from isa.program import Lut, Program
+from syurmy.isa import graph as g
+from syurmy.isa.errors import SyurmyError
+from syurmy.isa.program import Lut, Program
 from tests.isa.graph_eval import Array, Evaluated, Operand, check, leaves, op_program
 
 P = 2**64 - 2**32 + 1

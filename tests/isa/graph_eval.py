@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import isa.ops  # noqa: F401  (fills the registry)
-from isa import graph as g
-from isa.builder import ConstraintSystem, build
-from isa.control import walk
-from isa.inference import infer_types
-from isa.instruction import REGISTRY, Call
-from isa.program import I64, Input, Instruction, Lut, Output, Param, Program
-from isa.trace import Trace
-from isa.types import DType, TensorType, smallest_dtype
+import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa import graph as g
+from syurmy.isa.builder import ConstraintSystem, build
+from syurmy.isa.inference import infer_types
+from syurmy.isa.instruction import REGISTRY, Call
+from syurmy.isa.path import walk
+from syurmy.isa.program import I64, Input, Instruction, Lut, Output, Param, Program
+from syurmy.isa.trace import Trace
+from syurmy.isa.types import DType, TensorType, smallest_dtype
 
 Array = npt.NDArray[np.int64]
 KINDS = ("private", "public", "param", "public param")

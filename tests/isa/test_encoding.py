@@ -8,10 +8,10 @@ from blake3 import blake3
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from assembler import assemble
-from isa.encoding import MAGIC, decode, digest, encode
-from isa.errors import InputError
-from isa.program import Instruction, Program, Ram
+from syurmy.assembler import assemble
+from syurmy.isa.encoding import MAGIC, decode, digest, encode
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import Instruction, Program, Ram
 
 SOURCE = """
 .program net.v2

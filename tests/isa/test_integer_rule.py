@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import syurmy
-from assembler import AssemblyErrors
-from isa import graph as g
-from isa import instruction as registry
-from isa.builder import Builder, build
-from isa.errors import ConstraintError, TypeRuleError
-from isa.instruction import Call, Op
-from isa.program import I64
-from isa.types import DType, TensorType
-from prover.field import P
+from syurmy.assembler import AssemblyErrors
+from syurmy.isa import graph as g
+from syurmy.isa import instruction as registry
+from syurmy.isa.builder import Builder, build
+from syurmy.isa.errors import ConstraintError, TypeRuleError
+from syurmy.isa.instruction import Call, Op
+from syurmy.isa.program import I64
+from syurmy.isa.types import DType, TensorType
+from syurmy.prover.field import P
 from tests.isa.graph_eval import Operand, check_op, op_program
 
 I64_MIN, I64_MAX = -(2**61), 2**61 - 1

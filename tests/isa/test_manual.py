@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import isa.ops  # noqa: F401
-from isa import manual
-from isa.instruction import REGISTRY
+import syurmy.isa.ops  # noqa: F401
+from syurmy.isa import manual
+from syurmy.isa.instruction import REGISTRY
 
 
 def test_every_instruction_has_a_section() -> None:

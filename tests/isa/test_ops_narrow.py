@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.errors import Trap, TypeRuleError
-from isa.types import DType
+from syurmy.isa.errors import Trap, TypeRuleError
+from syurmy.isa.types import DType
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import KINDS, Operand, check, check_op, instruction, program_of, random_array
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isa.types import DType
+from syurmy.isa.types import DType
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import KINDS, Operand, check_op, random_array
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.errors import Trap, TypeRuleError
-from isa.program import Lut
-from isa.types import DType
+from syurmy.isa.errors import Trap, TypeRuleError
+from syurmy.isa.program import Lut
+from syurmy.isa.types import DType
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import Operand, check, check_op, op_program, random_array
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa import graph as g
-from isa.builder import build
-from isa.errors import TypeRuleError
-from isa.inference import infer_types
-from isa.ops import product
-from isa.types import DType
+from syurmy.isa import graph as g
+from syurmy.isa.builder import build
+from syurmy.isa.errors import TypeRuleError
+from syurmy.isa.inference import infer_types
+from syurmy.isa.ops import product
+from syurmy.isa.types import DType
 from tests.isa.graph_eval import (
     Operand,
     check,

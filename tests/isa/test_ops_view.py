@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.builder import build
-from isa.errors import TypeRuleError
-from isa.program import Affine
-from isa.types import DType
+from syurmy.isa.builder import build
+from syurmy.isa.errors import TypeRuleError
+from syurmy.isa.program import Affine
+from syurmy.isa.types import DType
 from tests.isa.graph_eval import (
     Operand,
     check,

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-import isa.ops  # noqa: F401
-from isa.instruction import REGISTRY, register
-from isa.manual import required
-from isa.wellformed import KINDS, of_kind, valid_name
+import syurmy.isa.ops  # noqa: F401
+from syurmy.isa.instruction import REGISTRY, register
+from syurmy.isa.manual import required
+from syurmy.isa.wellformed import KINDS, of_kind, valid_name
 
 OPS = list(REGISTRY.values())
 

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from assembler import assemble_file
-from isa.errors import Trap
-from isa.program import Program
 from programs import inputs
-from prover.keys import setup
-from prover.prove import prove
-from prover.verifier.verify import verify
-from vm.machine import run
+from syurmy.assembler import assemble_file
+from syurmy.isa.errors import Trap
+from syurmy.isa.program import Program
+from syurmy.prover.keys import setup
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import verify
+from syurmy.vm.machine import run
 
 ROOT = Path(__file__).resolve().parents[2]
 I16 = st.integers(-(2**15), 2**15 - 1)

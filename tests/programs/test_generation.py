@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from assembler import assemble, assemble_file
-from isa.program import Program
 from programs.train import chargpt, common
-from prover.keys import setup
-from prover.prove import prove
-from prover.verifier.verify import verify
-from vm.machine import run, run_batch
+from syurmy.assembler import assemble, assemble_file
+from syurmy.isa.program import Program
+from syurmy.prover.keys import setup
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import verify
+from syurmy.vm.machine import run, run_batch
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 NAMES = ("generate_text", "generate_text_ram")

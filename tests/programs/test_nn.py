@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assembler import assemble
 from programs.train import tables
-from vm.machine import run
+from syurmy.assembler import assemble
+from syurmy.vm.machine import run
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 TABLES = """

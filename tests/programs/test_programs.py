@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from assembler import assemble_file
-from isa.program import Program
-from isa.trace import Trace
 from programs import generate
 from programs.train import common, lenet
-from vm.machine import run
+from syurmy.assembler import assemble_file
+from syurmy.isa.program import Program
+from syurmy.isa.trace import Trace
+from syurmy.vm.machine import run
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 NAMES = (

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa import graph as g
-from isa.builder import Builder
-from isa.graph import Committed, Node
-from isa.program import Instruction, Program
-from prover.claims import Sweep, Term, _segments, eq_term, inner_product, point_bits
-from prover.contraction import Contraction
-from prover.field import ONE, ZERO, Ext, P
-from prover.plan import separable
-from prover.weights import WeightSpace
+from syurmy.isa import graph as g
+from syurmy.isa.builder import Builder
+from syurmy.isa.graph import Committed, Node
+from syurmy.isa.program import Instruction, Program
+from syurmy.prover.field import ONE, ZERO, Ext, P
+from syurmy.prover.protocol.claims import Sweep, Term, _segments, eq_term, inner_product, point_bits
+from syurmy.prover.protocol.contraction import Contraction
+from syurmy.prover.protocol.plan import separable
+from syurmy.prover.protocol.weights import WeightSpace
 
 EMPTY = Program("empty", (), (), (), (), (Instruction("halt", None, ()),))
 
@@ -125,8 +125,8 @@ def test_pull_back_through_random_graphs(seed):
 @given(st.integers(0, 2**32))
 def test_contractions_of_products(seed):
     """c * sum w_b A' B' is the claim on the product, and the operand terms are A'(rho), B'(rho)."""
-    from prover import mle
-    from prover.contract import instance, instance_sum
+    from syurmy.prover.operands import instance, instance_sum
+    from syurmy.prover.protocol import mle
 
     rng = random.Random(seed)
     b = Builder(EMPTY)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from prover import commitment as cm
-from prover.code import MatrixShape
-from prover.field import P, to_field
-from prover.kernels.ntt import encode
-from prover.merkle import MerkleTree
+from syurmy.prover import commitment as cm
+from syurmy.prover.field import P, to_field
+from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.protocol.merkle import MerkleTree
+from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 SHAPE = MatrixShape(3, 4, 2)
 

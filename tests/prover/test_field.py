@@ -7,8 +7,19 @@ import numpy as np
 import pytest
 from numba import njit
 
-from prover.field import NON_RESIDUE, Ext, P, eq_scalar, ext_array, ext_list, from_field, lift, log2_ceil, to_field
-from prover.kernels import field as kernels
+from syurmy.prover.field import (
+    NON_RESIDUE,
+    Ext,
+    P,
+    eq_scalar,
+    ext_array,
+    ext_list,
+    from_field,
+    lift,
+    log2_ceil,
+    to_field,
+)
+from syurmy.prover.kernels import field as kernels
 
 EDGES = [0, 1, 2, 2**32 - 2, 2**32 - 1, 2**32, 2**32 + 1, 2**63, P // 2, P // 2 + 1, P - 2**32, P - 2, P - 1]
 

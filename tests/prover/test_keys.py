@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from assembler import assemble
-from isa.errors import InputError
-from prover.keys import ProvingKey, setup
-from prover.prove import prove
-from prover.verifier.verify import verify
-from vm.machine import run
+from syurmy.assembler import assemble
+from syurmy.isa.errors import InputError
+from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import verify
+from syurmy.vm.machine import run
 
 TEXT = """
 .program small

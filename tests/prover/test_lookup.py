@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from prover import lookup, mle
-from prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list, log2_ceil
-from prover.transcript import Receiver, Rejected, Sender, Transcript
-from prover.verifier.lookup import verify_tree
+from syurmy.prover import lookup
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list, log2_ceil
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
+from syurmy.prover.verifier.lookup import verify_tree
 
 Fraction = tuple[Ext, Ext]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from prover import merkle
-from prover.kernels.blake3 import hash_messages
+from syurmy.prover.kernels.blake3 import hash_messages
+from syurmy.prover.protocol import merkle
 
 
 def naive_root(columns):

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from prover import mle
-from prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list
+from syurmy.prover.protocol import mle
 
 EDGES = [0, 1, P - 1, 2**32, 2**32 - 1, P - 2**32]
 

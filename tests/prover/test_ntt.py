@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prover.field import P
-from prover.kernels import matrix, ntt
+from syurmy.prover.field import P
+from syurmy.prover.kernels import matrix, ntt
 
 EDGES = [0, 1, P - 1, P - 2, 2**32, 2**32 - 1, 2**63, (P - 1) // 2, (P + 1) // 2]
 

@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prover import commitment as cm
-from prover import mle, opening
-from prover.code import MatrixShape
-from prover.field import U64, Ext, P, to_field
-from prover.kernels.matrix import IntegerMatrix
-from prover.transcript import Receiver, Rejected, Sender, Transcript
-from prover.verifier import opening as verifier
+from syurmy.prover import commitment as cm
+from syurmy.prover import opening
+from syurmy.prover.field import U64, Ext, P, to_field
+from syurmy.prover.kernels.matrix import IntegerMatrix
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
+from syurmy.prover.verifier import opening as verifier
 
 SHAPE = MatrixShape(5, 6, 2)  # of 8 rows
 STORED = np.array([0, 1, 3, 4, 6])

@@ -5,15 +5,15 @@ import time
 import numpy as np
 import pytest
 
-from assembler import assemble
-from isa.errors import ConstraintError
-from prover.code import MatrixShape
-from prover.keys import setup
-from prover.layout import MatrixLayout
-from prover.plan import Plan
-from prover.prove import prove
-from prover.verifier.verify import verify
-from vm.machine import run
+from syurmy.assembler import assemble
+from syurmy.isa.errors import ConstraintError
+from syurmy.prover.keys import setup
+from syurmy.prover.protocol.layout import MatrixLayout
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import verify
+from syurmy.vm.machine import run
 
 
 def rolled(layers, n=32):

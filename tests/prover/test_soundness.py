@@ -4,9 +4,9 @@ from fractions import Fraction
 
 import pytest
 
-from prover import soundness
-from prover.code import MatrixShape
-from prover.soundness import Budget
+from syurmy.prover.protocol import soundness
+from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.protocol.soundness import Budget
 
 
 def test_terms():

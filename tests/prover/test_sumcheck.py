@@ -5,11 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from prover import mle, sumcheck
-from prover.field import U64, ZERO, Ext, P, ext_array, ext_list
-from prover.sumcheck import HALF, Instance
-from prover.transcript import Receiver, Rejected, Sender, Transcript
-from prover.verifier import sumcheck as verifier
+from syurmy.prover import sumcheck
+from syurmy.prover.field import U64, ZERO, Ext, P, ext_array, ext_list
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
+from syurmy.prover.sumcheck import HALF, Instance
+from syurmy.prover.verifier import sumcheck as verifier
 
 Shape = tuple[int, str]  # variables, one letter per table: "k" over K, "f" over F
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from prover.field import Ext, P
-from prover.transcript import Receiver, Rejected, Sender, Transcript
+from syurmy.prover.field import Ext, P
+from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
 
 
 def _challenge(*messages: tuple[str, bytes]) -> Ext:

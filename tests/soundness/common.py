@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 import syurmy
-from isa.graph import Committed, Node, Table
-from isa.program import I64
-from isa.trace import Trace
-from prover.field import ZERO, Ext
-from prover.keys import ProvingKey, setup
-from prover.protocol import MAGIC, start_transcript
-from prover.prove import Proof, Prover
-from prover.transcript import Rejected, Sender, Transcript
-from prover.verifier import verify as verifier
-from prover.verifier.verify import Statement, Verifier
-from prover.witness import NO_ROW, Witness
+from syurmy.isa.graph import Committed, Node, Table
+from syurmy.isa.program import I64
+from syurmy.isa.trace import Trace
+from syurmy.prover.field import ZERO, Ext
+from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.protocol.statement import MAGIC, start_transcript
+from syurmy.prover.protocol.transcript import Rejected, Sender, Transcript
+from syurmy.prover.prove import Proof, Prover
+from syurmy.prover.verifier import verify as verifier
+from syurmy.prover.verifier.verify import Statement, Verifier
+from syurmy.prover.witness import NO_ROW, Witness
 from tests.isa.forgery import centred, evaluate, to_field
 
 STEPS = {"format", "path", "statement", "lookup", "contraction", "params", "opening", "soundness"}

@@ -18,18 +18,18 @@ import numpy as np
 import pytest
 
 import syurmy
-from isa import graph as g
-from isa.builder import ConstraintSystem
-from isa.control import Path
-from isa.errors import SyurmyError, Trap
-from isa.exact import einsum
-from isa.instruction import REGISTRY
-from isa.program import I64, Program
-from prover.check import check_system
-from prover.field import P
-from prover.keys import ProvingKey, setup
-from prover.plan import Plan
-from prover.witness import Witness
+from syurmy.isa import graph as g
+from syurmy.isa.builder import ConstraintSystem
+from syurmy.isa.errors import SyurmyError, Trap
+from syurmy.isa.exact import einsum
+from syurmy.isa.instruction import REGISTRY
+from syurmy.isa.path import Path
+from syurmy.isa.program import I64, Program
+from syurmy.prover.check import check_system
+from syurmy.prover.field import P
+from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.witness import Witness
 
 STEPS = (1, -1, 2**8, -(2**8), 2**16, -(2**16), 2**32)
 PAIR_STEPS = (1, -1, 2**16)

@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 
 import syurmy
-from isa.errors import InputError
-from isa.graph import Committed, IndexMap, Lookup, Node, Public
-from isa.program import Param
-from isa.trace import Trace
-from isa.types import DType, TensorType
-from prover import prove as proving
-from prover import reduction as red
-from prover.claims import Term
-from prover.commitment import Commitment, ParamsCommitment, commit_params
-from prover.contraction import all_contractions
-from prover.field import U64, Ext, P
-from prover.kernels.ntt import encode_ext
-from prover.keys import ProvingKey, check_bounds, params_matrix, setup
-from prover.mle import dot, dot_base, eq_vector, interpolate
-from prover.plan import Plan
-from prover.prove import Prover
-from prover.transcript import Rejected
-from prover.witness import Witness
+from syurmy.isa.errors import InputError
+from syurmy.isa.graph import Committed, IndexMap, Lookup, Node, Public
+from syurmy.isa.program import Param
+from syurmy.isa.trace import Trace
+from syurmy.isa.types import DType, TensorType
+from syurmy.prover import prove as proving
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
+from syurmy.prover.field import U64, Ext, P
+from syurmy.prover.kernels.ntt import encode_ext
+from syurmy.prover.keys import ProvingKey, check_bounds, params_matrix, setup
+from syurmy.prover.protocol import reduction as red
+from syurmy.prover.protocol.claims import Term
+from syurmy.prover.protocol.contraction import all_contractions
+from syurmy.prover.protocol.mle import dot, dot_base, eq_vector, interpolate
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.prove import Prover
+from syurmy.prover.witness import Witness
 from tests.soundness import common as c
 from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, keys, refused, trace_of, verifier_of
 
@@ -443,7 +443,7 @@ def test_row_changed():
 @pytest.mark.parametrize("what", ["both", "columns", "path"])
 def test_path_of_another_column(what, monkeypatch):
     def shifted(sender, label, commitment, queries, row_weights, row=None):
-        from prover.kernels.matrix import bind_columns
+        from syurmy.prover.kernels.matrix import bind_columns
 
         sender.ext_array(f"{label} row", bind_columns(commitment.matrix, row_weights))
         n = commitment.shape.n

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import isa.ops  # noqa: F401
 import syurmy
-from isa.instruction import REGISTRY
-from prover.keys import setup
-from prover.plan import Plan
-from prover.prove import Proof, Prover
-from prover.transcript import Rejected
-from prover.verifier.verify import Verifier
+import syurmy.isa.ops
+from syurmy.isa.instruction import REGISTRY
+from syurmy.prover.keys import setup
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.prove import Proof, Prover
+from syurmy.prover.verifier.verify import Verifier
 from tests.soundness.forgeries import Host
 
 WALK = [op for op in REGISTRY.values() if not op.control]

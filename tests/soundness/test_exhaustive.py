@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import syurmy
-from isa import builder
-from isa import graph as g
-from isa.builder import build
-from isa.errors import Trap
-from isa.ops import gadgets, pointwise
+from syurmy.isa import builder
+from syurmy.isa import graph as g
+from syurmy.isa.builder import build
+from syurmy.isa.errors import Trap
+from syurmy.isa.ops import gadgets, pointwise
 
 MARGIN = 1
 CHUNK = 1 << 17

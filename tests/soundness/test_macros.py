@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import syurmy
-from isa.program import I64, Program
-from prover.keys import setup
-from prover.prove import prove
-from prover.verifier.verify import verify
+from syurmy.isa.program import I64, Program
+from syurmy.prover.keys import setup
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import verify
 from tests.isa.forgery import Forger, P
 from tests.soundness.forgeries import Host, Moved, unit
 

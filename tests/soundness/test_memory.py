@@ -13,22 +13,23 @@ import numpy as np
 import pytest
 
 import syurmy
-from isa import builder
-from isa.control import Path
-from isa.errors import Trap
-from isa.graph import Committed, Node, Public, Tuples
-from isa.trace import Trace
-from prover import prove as proving
-from prover.check import check_system
-from prover.field import U64, Ext, P
-from prover.kernels.bind import dot_rows
-from prover.keys import setup
-from prover.mle import eq_vector
-from prover.plan import Block, Plan
-from prover.protocol import decode_path, encode_path, start_transcript
-from prover.prove import Prover
-from prover.transcript import Rejected
-from prover.verifier.verify import Verifier
+from syurmy.isa import builder
+from syurmy.isa.errors import Trap
+from syurmy.isa.graph import Committed, Node, Public, Tuples
+from syurmy.isa.path import Path
+from syurmy.isa.trace import Trace
+from syurmy.prover import prove as proving
+from syurmy.prover.check import check_system
+from syurmy.prover.field import U64, Ext, P
+from syurmy.prover.kernels.bind import dot_rows
+from syurmy.prover.keys import setup
+from syurmy.prover.protocol.mle import eq_vector
+from syurmy.prover.protocol.path import decode_path, encode_path
+from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.statement import start_transcript
+from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.prove import Prover
+from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
 from tests.soundness.forgeries import Host
 from tests.soundness.test_cheating import OPENING, ROOT, says
@@ -453,7 +454,7 @@ def test_forged_order(values, places):
 
 def other_run(monkeypatch: pytest.MonkeyPatch, n: int, flipped: set[int]) -> Trace:
     """A run in which these executions of the branch go the other way."""
-    from isa.ops.control import Bnz
+    from syurmy.isa.ops.control import Bnz
 
     execute, seen = Bnz.execute, [0]
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prover.commitment import Commitment, commit, commit_params, stored_matrix
-from prover.field import U64, P
-from prover.keys import ProvingKey, params_matrix, setup
-from prover.protocol import absorb_statement, encode_path, encode_statement
-from prover.prove import Prover
+from syurmy.prover.commitment import Commitment, commit, commit_params, stored_matrix
+from syurmy.prover.field import U64, P
+from syurmy.prover.keys import ProvingKey, params_matrix, setup
+from syurmy.prover.protocol.path import encode_path
+from syurmy.prover.protocol.statement import absorb_statement, encode_statement
+from syurmy.prover.prove import Prover
 from tests.soundness import common as c
 
 PADDED = [c.RESCALE, c.DENSE, c.ARGMAX, c.SELECT, c.LUT, c.ADD_PRIVATE, c.LOOP]

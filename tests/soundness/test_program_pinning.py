@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import syurmy
-from isa.program import I64
-from prover.prove import prove
-from prover.transcript import Rejected
-from prover.verifier.verify import Verifier
+from syurmy.isa.program import I64
+from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import Verifier
 from tests.soundness.forgeries import Host
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"

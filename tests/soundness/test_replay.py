@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isa.graph import Table
-from prover import reduction as red
-from prover.contraction import all_contractions
-from prover.field import U64, ZERO, Ext, P
-from prover.mle import dot_base
-from prover.prove import Prover
-from prover.transcript import Transcript
+from syurmy.isa.graph import Table
+from syurmy.prover.field import U64, ZERO, Ext, P
+from syurmy.prover.protocol import reduction as red
+from syurmy.prover.protocol.contraction import all_contractions
+from syurmy.prover.protocol.mle import dot_base
+from syurmy.prover.protocol.transcript import Transcript
+from syurmy.prover.prove import Prover
 from tests.soundness import common as c
 from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, keys, refused
 from tests.soundness.test_cheating import Covering, at, result_of, says

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from isa.errors import SyurmyError
-from prover import protocol
-from prover.field import P
-from prover.keys import VerifyingKey
-from prover.transcript import Rejected
-from prover.verifier.verify import Verifier
+from syurmy.isa.errors import SyurmyError
+from syurmy.prover.field import P
+from syurmy.prover.keys import VerifyingKey
+from syurmy.prover.protocol import statement as protocol
+from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
 from tests.soundness import test_memory as memory
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from prover.prove import Prover
-from prover.verifier import verify as verifier
+from syurmy.prover.prove import Prover
+from syurmy.prover.verifier import verify as verifier
 from tests.soundness import common as c
 from tests.soundness import test_memory as memory
 

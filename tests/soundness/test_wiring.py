@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prover.prove import Prover
+from syurmy.prover.prove import Prover
 from tests.soundness import common as c
 
 COUNTER_FIRST = """

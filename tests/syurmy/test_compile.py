@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 import syurmy
-from compiler import CompiledModel
-from isa.errors import InputError
 from syurmy.cli import app
+from syurmy.compiler import CompiledModel
+from syurmy.isa.errors import InputError
 
 pytest.importorskip("onnxruntime")
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from isa.errors import InputError, Span, Trap
 from syurmy import display
+from syurmy.isa.errors import InputError, Span, Trap
 
 
 @pytest.mark.parametrize(

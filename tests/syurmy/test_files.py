@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isa.errors import InputError
-from isa.program import Input, Program
-from isa.types import DType, TensorType
 from syurmy.files import read_inputs, write_whole, written_whole
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import Input, Program
+from syurmy.isa.types import DType, TensorType
 
 
 def program(**shapes: tuple[int, ...]) -> Program:
@@ -169,7 +169,7 @@ def test_several_files_are_written_together_or_not_at_all(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("value", [{"x": [[1, 2], [3]]}, {"x": "text"}])
 def test_ragged_or_textual_json(tmp_path: Path, value: Any) -> None:
-    from vm.inputs import validated
+    from syurmy.vm.inputs import validated
 
     (tmp_path / "x.json").write_text(json.dumps(value))
     with pytest.raises(InputError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from assembler import assemble
-from isa.program import Program
+from syurmy.assembler import assemble
+from syurmy.isa.program import Program
 
 CONSTANTS = """
 .param zero : i32[] public = {0}

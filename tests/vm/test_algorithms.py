@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isa.errors import InputError, Trap
-from isa.program import Program
-from isa.trace import Trace
-from prover.check import check
-from prover.keys import ProvingKey, setup
-from prover.prove import prove
-from prover.verifier.verify import verify
-from vm import run, run_batch
+from syurmy.isa.errors import InputError, Trap
+from syurmy.isa.program import Program
+from syurmy.isa.trace import Trace
+from syurmy.prover.check import check
+from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.prove import prove
+from syurmy.prover.verifier.verify import verify
+from syurmy.vm import run, run_batch
 
 sys.path.insert(0, str(Path(__file__).parent))
 import algorithms as a

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isa.errors import Trap, TypeRuleError
-from isa.inference import infer_types
-from isa.instruction import REGISTRY, AttrSpec, Call, Op
-from isa.program import Affine, Input, Instruction, Lut, Output, Param, Program, Ram
-from isa.types import DType, TensorType
-from vm import Executed, Trapped, run
-from vm.events import Event
+from syurmy.isa.errors import Trap, TypeRuleError
+from syurmy.isa.inference import infer_types
+from syurmy.isa.instruction import REGISTRY, AttrSpec, Call, Op
+from syurmy.isa.program import Affine, Input, Instruction, Lut, Output, Param, Program, Ram
+from syurmy.isa.types import DType, TensorType
+from syurmy.vm import Executed, Trapped, run
+from syurmy.vm.events import Event
 
 PROGRAMS = 600
 LENGTH = 12

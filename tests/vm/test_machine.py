@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isa.errors import InputError, Span, Trap
-from isa.program import Input, Instruction, Output, Param, Program
-from isa.types import DType, TensorType
-from vm import Event, Executed, Fetched, Halted, Trapped, run
+from syurmy.isa.errors import InputError, Span, Trap
+from syurmy.isa.program import Input, Instruction, Output, Param, Program
+from syurmy.isa.types import DType, TensorType
+from syurmy.vm import Event, Executed, Fetched, Halted, Trapped, run
 
 
 def ins(op: str, dst: str | None = None, *src: str, line: int = 1, **attrs: Any) -> Instruction:

@@ -9,23 +9,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from isa.builder import Builder, ConstraintSystem
-from isa.control import DEFAULT_MAX_STEPS, Path
-from isa.errors import ConstraintError
-from isa.graph import Committed, Equation, Lookup, Node, Product, Table, Tuples
-from isa.inference import infer_types
-from isa.instruction import REGISTRY
-from isa.program import Program
-from prover.claims import Sweep, Term, eq_term, point_bits
-from prover.code import (
+from syurmy.isa.builder import Builder, ConstraintSystem
+from syurmy.isa.errors import ConstraintError
+from syurmy.isa.graph import Committed, Equation, Lookup, Node, Product, Table, Tuples
+from syurmy.isa.inference import infer_types
+from syurmy.isa.instruction import REGISTRY
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
+from syurmy.isa.program import Program
+from syurmy.prover.field import P, log2_ceil
+from syurmy.prover.protocol.claims import Sweep, Term, eq_term, point_bits
+from syurmy.prover.protocol.layout import MatrixLayout, stack
+from syurmy.prover.protocol.reed_solomon import (
     MIN_PARAMS_LOG_ENTRIES,
     MIN_WITNESS_LOG_ENTRIES,
     choose_params_shape,
     choose_witness_shape,
 )
-from prover.field import P, log2_ceil
-from prover.layout import MatrixLayout, stack
-from prover.weights import Coordinate, WeightSpace, padded
+from syurmy.prover.protocol.weights import Coordinate, WeightSpace, padded
 
 MAX_TERMS = 256  # on one tensor in one sweep
 MAX_TRACE_CELLS = 2**34  # each is hashed

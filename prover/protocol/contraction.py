@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isa.graph import Node, Product
-from prover.claims import Group, Sweep, Term
-from prover.field import ONE, Ext
-from prover.plan import label_kind
-from prover.weights import Coordinate, Weight, padded
+from syurmy.isa.graph import Node, Product
+from syurmy.prover.field import ONE, Ext
+from syurmy.prover.protocol.claims import Group, Sweep, Term
+from syurmy.prover.protocol.plan import label_kind
+from syurmy.prover.protocol.weights import Coordinate, Weight, padded
 
 
 @dataclass(frozen=True)

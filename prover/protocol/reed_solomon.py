@@ -4,7 +4,7 @@ A matrix of R stored rows and C = 2^log_cols columns is encoded row by row to n 
 (Reed-Solomon, rate rho = 2^-log_blowup); a query opens one position, R elements.
 
 Soundness of t queries, unique decoding, no conjecture: let e = floor((n - C)/2). If the rows are not within e of
-codewords, a random combination is not either (error log2(R)*n/|K|, prover/soundness.py) and differs from any codeword
+codewords, a random combination is not either (error log2(R)*n/|K|, protocol/soundness.py) and differs from any codeword
 in more than e positions. If they are, the row w that is sent, when wrong, encodes to a word that differs from the
 decoded combination in n - C + 1 positions, e of them at most corrupted. Either way a query misses with probability at
 most (1 + rho)/2, and sampling without replacement does not raise the product: ((1 + rho)/2)^t.

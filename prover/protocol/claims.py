@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa import graph as g
-from isa.graph import Committed, Node, ParamTensor, Product, Public
-from isa.program import I64
-from prover import mle
-from prover.field import ONE, ZERO, Ext
-from prover.weights import Coordinate, Weight, WeightSpace, padded
+from syurmy.isa import graph as g
+from syurmy.isa.graph import Committed, Node, ParamTensor, Product, Public
+from syurmy.isa.program import I64
+from syurmy.prover.field import ONE, ZERO, Ext
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.weights import Coordinate, Weight, WeightSpace, padded
 
 Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over them
 

@@ -15,16 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
-from isa.program import I64
-from prover import mle
-from prover.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
-from prover.contraction import Contraction
-from prover.field import ONE, ZERO, Ext
-from prover.layout import MatrixLayout, Place, prefix_eq
-from prover.plan import Block, Plan
-from prover.verifier.opening import ParamsClaim
-from prover.weights import Coordinate
+from syurmy.isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
+from syurmy.isa.program import I64
+from syurmy.prover.field import ONE, ZERO, Ext
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
+from syurmy.prover.protocol.contraction import Contraction
+from syurmy.prover.protocol.layout import MatrixLayout, Place, prefix_eq
+from syurmy.prover.protocol.params_claims import ParamsClaim
+from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.weights import Coordinate
 
 LOOKUP = "lookup"  # names of points
 FINGERPRINT = "fingerprint"

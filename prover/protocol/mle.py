@@ -15,9 +15,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from prover.field import U64, ZERO, Ext, P, ext_array
-from prover.kernels import mle as kernels
-from prover.kernels.pool import MIN_CHUNK, for_ranges
+from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
+from syurmy.prover.kernels import mle as kernels
+from syurmy.prover.kernels.pool import MIN_CHUNK, for_ranges
 
 I64 = npt.NDArray[np.int64]
 _SERIAL = 12  # levels of an eq vector that one thread expands

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from isa.program import I64
-from prover import mle
-from prover.field import ONE, U64, Ext, log2_ceil
+from syurmy.isa.program import I64
+from syurmy.prover.field import ONE, U64, Ext, log2_ceil
+from syurmy.prover.protocol import mle
 
 Coordinate = tuple[str, int]
 

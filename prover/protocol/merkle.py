@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from prover.field import U64
-from prover.kernels.blake3 import hash_messages
+from syurmy.prover.field import U64
+from syurmy.prover.kernels.blake3 import hash_messages
 
 DIGEST = 32
 LEAF_KEY = blake3(b"syurmy-vm merkle leaf v1").digest()

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from isa.encoding import decode
-from isa.errors import InputError
+from syurmy.isa.encoding import decode
+from syurmy.isa.errors import InputError
 
 PROTOCOL_VERSION = 1
 VK_MAGIC = b"SYURMYVK"

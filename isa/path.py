@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from isa.errors import AssemblyError, ConstraintError
-from isa.instruction import REGISTRY
-from isa.program import Instruction, Program
+from syurmy.isa.errors import AssemblyError, ConstraintError
+from syurmy.isa.instruction import REGISTRY
+from syurmy.isa.program import Instruction, Program
 
 DEFAULT_MAX_STEPS = 1_000_000
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prover import mle
-from prover.claims import Group, Sweep
-from prover.contraction import Contraction, Side
-from prover.field import U64, ZERO, Ext, lift, to_field
-from prover.kernels.bind import dot_rows
-from prover.kernels.matrix import SMALL, IntegerMatrix
-from prover.sumcheck import Instance
-from prover.weights import padded
-from prover.witness import Witness
+from syurmy.prover.field import U64, ZERO, Ext, lift, to_field
+from syurmy.prover.kernels.bind import dot_rows
+from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.claims import Group, Sweep
+from syurmy.prover.protocol.contraction import Contraction, Side
+from syurmy.prover.protocol.weights import padded
+from syurmy.prover.sumcheck import Instance
+from syurmy.prover.witness import Witness
 
 
 def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:

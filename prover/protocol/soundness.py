@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from prover.code import MatrixShape, queries_within, query_error
-from prover.field import P
+from syurmy.prover.field import P
+from syurmy.prover.protocol.reed_solomon import MatrixShape, queries_within, query_error
 
 K_SIZE = P * P
 TARGET_BITS = 100

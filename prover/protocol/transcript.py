@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from blake3 import blake3
 
-from prover.field import U64, Ext, P
+from syurmy.prover.field import U64, Ext, P
 
 DOMAIN = b"syurmy-vm transcript v1"
 

@@ -1,0 +1,55 @@
+"""The statement on the wire and in the transcript: version, key, program, public values, trace cells (section 7)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from blake3 import blake3
+
+from syurmy.isa.graph import Public
+from syurmy.isa.program import I64
+from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.transcript import Transcript
+
+if TYPE_CHECKING:
+    from syurmy.prover.witness import Witness
+
+MAGIC = b"SYURMYPF" + struct.pack("<H", PROTOCOL_VERSION)
+PARAMETERS = b"goldilocks u^2-7; blake3; ligero rho 1/4 unique decoding; 100 bits"
+
+
+def statement_size(plan: Plan) -> int:
+    """Bytes of an encoded statement."""
+    return sum(8 * node.size for node in plan.system.publics)
+
+
+def encode_statement(plan: Plan, values: Witness | Mapping[Public, I64]) -> bytes:
+    """Public inputs, reveals and outputs in canonical order, little-endian int64."""
+    get = values.__getitem__ if isinstance(values, Mapping) else values
+    return b"".join(np.ascontiguousarray(get(n), dtype="<i8").tobytes() for n in plan.system.publics)
+
+
+def decode_statement(plan: Plan, data: bytes) -> dict[Public, I64]:
+    """The inverse; the size has been checked."""
+    out: dict[Public, I64] = {}
+    at = 0
+    for n in plan.system.publics:
+        out[n] = np.frombuffer(data, "<i8", n.size, at).astype(np.int64).reshape(n.shape)
+        at += 8 * n.size
+    return out
+
+
+def start_transcript(transcript: Transcript) -> None:
+    """Version and parameters come first."""
+    transcript.absorb("protocol", MAGIC + PARAMETERS)
+
+
+def absorb_statement(transcript: Transcript, plan: Plan, vk: VerifyingKey) -> None:
+    """After the root, key digest and statement: the program's digest and one zero byte per trace cell (protocol
+    section 7)."""
+    transcript.absorb("program", blake3(b"syurmy-vm program" + vk.program).digest())
+    transcript.absorb_zeros("trace cells", plan.trace_cells)
