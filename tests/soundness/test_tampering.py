@@ -11,7 +11,7 @@ import pytest
 from syurmy.isa.errors import SyurmyError
 from syurmy.prover.field import P
 from syurmy.prover.keys import VerifyingKey
-from syurmy.prover.protocol import statement as protocol
+from syurmy.prover.protocol import grinding
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
@@ -186,7 +186,7 @@ def test_splices():
 
 def test_grinding_nonce(monkeypatch):
     """Large proofs carry a nonce; small ones do here."""
-    monkeypatch.setattr(protocol, "GRINDING_LEAVES", 0)
+    monkeypatch.setattr(grinding, "GRINDING_LEAVES", 0)
     source = c.RESCALE
     proof = c.Prover(c.keys(source), c.trace_of(source)).run()
     assert c.accepted(source, proof.data)
