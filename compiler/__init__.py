@@ -1,9 +1,10 @@
 """From ONNX to the instruction set: load, observe, lower, emit.
 
 ``load`` checks the file, fixes shapes, simplifies and inlines functions; ``graph.build`` runs the float model on
-samples and folds what no input reaches; ``fuse`` turns pointwise chains into tables; ``lower`` walks the nodes and
-calls one lowering each, which emits typed instructions (``emit``) through fixed-point helpers (``quant``); ``package``
-writes the files and reads them back.
+samples (``calibration``) and folds what no input reaches; ``passes`` replace groups of nodes by one; ``lower`` walks
+the nodes and calls one lowering each, which emits typed instructions (``emit``) through fixed-point helpers
+(``scales``, ``narrowing``, ``tables``). ``pipeline`` does all this and writes the files; ``model`` reads them and
+translates inputs and outputs, without the packages that compiling needs.
 
 **Adding a lowering.** Put a function into the family's file under ``compiler/ops`` (a new file is found by itself)::
 
@@ -25,7 +26,7 @@ it gets and may use:
 - ``c.narrow(x)``: x in the activations' width; free if it fits already, and emitted once for all readers. Give narrow
   operands to tables and comparisons. Leave sums and products wide: the reader narrows.
 - ``c.factor(x, limit)``: x as a factor of a product: narrow, or where the program is fine (``c.precision.fine``, see
-  ``compiler.quant``) with more bits, at most ``limit``. ``c.multiply(a, b)`` does it itself. ``c.relu(x)`` likewise.
+  ``compiler.scales``) with more bits, at most ``limit``. ``c.multiply(a, b)`` does it itself. ``c.relu(x)`` likewise.
 - ``c.table(x, f, label)``: any real function of one argument; ``c.lookup(x, entries, label)``: a table of integers.
 - ``c.align([...], peak)``: tensors and constants at one scale, for sums, concatenations, comparisons, maxima.
 - ``c.reshape``, ``c.broadcast``, ``c.constant(array, scale)``, ``c.quantised(array)``,
@@ -37,7 +38,22 @@ Return the output's Tensor, or one per output. Its shape is checked against the 
 ``tests/compiler/harness.py``, which compares with the ONNX reference evaluator on random shapes and attributes.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
-from syurmy.compiler.package import CompiledModel, compile_model, compile_onnx
+from syurmy.compiler.model import CompiledModel
+
+if TYPE_CHECKING:
+    from syurmy.compiler.pipeline import compile_model, compile_onnx
 
 __all__ = ["CompiledModel", "ModelError", "Problem", "UnsupportedModel", "compile_model", "compile_onnx"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("compile_model", "compile_onnx"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from syurmy.compiler import pipeline  # the packages that compiling needs are loaded when it is asked for
+
+    return getattr(pipeline, name)

@@ -34,10 +34,11 @@ import onnx
 from onnx import numpy_helper
 
 from syurmy import vm
-from syurmy.compiler import load
+from syurmy.compiler import graph, load
 from syurmy.compiler.errors import ModelError, UnsupportedModel
 from syurmy.compiler.lower import is_lowered, operators
-from syurmy.compiler.package import CompiledModel, compile_model
+from syurmy.compiler.model import CompiledModel
+from syurmy.compiler.pipeline import compile_model
 from syurmy.isa.errors import SyurmyError
 
 Array = npt.NDArray[Any]
@@ -227,7 +228,7 @@ def page(outcomes: Iterable[Outcome]) -> str:
         by_op[o.op].append(o)
     total = Counter(o.status for group in by_op.values() for o in group)
     folded = sum(o.constant and o.status == "passed" for group in by_op.values() for o in group)
-    lowered = {f"{d}.{op}" if d else op for d, op in operators() if d != "fused"}
+    lowered = {f"{d}.{op}" if d else op for d, op in operators() if d != graph.FUSED}
     lines = [
         "# ONNX operators",
         "",

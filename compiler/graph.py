@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 
 Array = npt.NDArray[Any]
+FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 DYNAMIC = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}  # the result's shape depends on values
 

@@ -13,7 +13,9 @@ import numpy.typing as npt
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
-from syurmy.compiler.quant import FINE_BITS, ROOM_BITS, Numerics, Precision, power_of_two
+from syurmy.compiler.model import quantise_input
+from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
+from syurmy.compiler.tables import Tables
 from syurmy.isa.types import DType, TensorType
 
 Array = npt.NDArray[Any]
@@ -56,8 +58,9 @@ class Step:
     results: tuple[tuple[str, Tensor], ...]
 
 
-class Context(Numerics):
-    """What a lowering sees: the graph's constants, ranges and shapes, the tensors made so far, and ``Numerics``."""
+class Context(Tables):
+    """What a lowering sees: the graph's constants, ranges and shapes, the tensors made so far, and fixed-point
+    arithmetic (``Scales``, ``Narrowing``, ``Tables``)."""
 
     def __init__(self, graph: Graph, out: Emitter, precision: Precision) -> None:
         super().__init__(out, precision)
@@ -162,16 +165,6 @@ def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
     lo, hi = int(np.iinfo(to).min) - zero, int(np.iinfo(to).max) - zero
     dtype = next(d for d in DType if d.lo <= lo and hi <= d.hi)
     return TensorType(dtype, graph.values[name].shape, lo, hi), scale
-
-
-def quantise_input(x: Array, t: TensorType, scale: float) -> npt.NDArray[np.int64]:
-    """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
-    own quantisation does."""
-    if x.dtype.kind != "f":
-        return np.asarray(x, np.int64)
-    kind = np.float32 if float(np.float32(scale)) == scale else np.float64
-    with np.errstate(over="ignore"):
-        return np.clip(np.rint(x.astype(kind) / kind(scale)), t.lo, t.hi).astype(np.int64)
 
 
 def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tuple[Context, list[Step]]:

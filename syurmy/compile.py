@@ -15,21 +15,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
 from syurmy import display, files
+from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, CompiledModel
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 
-if TYPE_CHECKING:
-    from syurmy.compiler import CompiledModel
-
 Array = npt.NDArray[Any]
-PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
 Raw = Annotated[bool, typer.Option("--raw", help="Of a compiled model: inputs and outputs as integers, not reals.")]
 
@@ -115,7 +112,7 @@ def compile(
 
 
 def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options: Any) -> CompiledModel:
-    """``compiler.compile_onnx``; ``out_dir`` is the model's name beside it unless given."""
+    """``compiler.pipeline.compile_onnx``; ``out_dir`` is the model's name beside it unless given."""
     done: CompiledModel = _compiler().compile_onnx(path, out_dir or default_folder(Path(path)), **options)
     return done
 
@@ -150,8 +147,7 @@ def recorded(path: Path, program: Program, raw: bool) -> CompiledModel | None:
     """What the program's inputs and outputs stand for; None if it is not a compiled model, or with ``raw``."""
     if raw or path.name != PROGRAM or not (path.parent / RECORD).exists():
         return None
-    model: CompiledModel = _compiler().CompiledModel.read(path.parent, program)
-    return model
+    return CompiledModel.read(path.parent, program)
 
 
 def inputs(
@@ -180,11 +176,11 @@ def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[st
 
 def _compiler() -> ModuleType:
     try:
-        from syurmy import compiler
+        from syurmy.compiler import pipeline
     except ModuleNotFoundError as e:
         message = f"compiling models needs the package {e.name}"
         raise InputError(message, code="X150", help="pip install 'syurmy-vm[onnx]'") from e
-    return compiler
+    return pipeline
 
 
 def _shape(option: str) -> tuple[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
-from syurmy.compiler.graph import Node
+from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
 from syurmy.isa.types import DType
@@ -202,3 +202,8 @@ def prelu(c: Context, n: Node) -> Result:
     top = 2 ** (c.precision.weights - 1) - 1
     unit = max(float(np.abs(slope).max()), float(np.abs(1 - slope).max())) / top
     return c.emit("add", c.multiply(x, c.constant(slope, unit)), c.multiply(r, c.constant(1 - slope, unit)))
+
+
+@lowering("Pointwise", domain=FUSED)
+def pointwise(c: Context, n: Node) -> Result:
+    return c.table(c.tensor(n.inputs[0]), n.attr("function"), "_".join(n.attr("of")).lower()[:40])

@@ -13,7 +13,7 @@ from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.linear import pair_limit
 from syurmy.compiler.ops.logic import both
-from syurmy.compiler.ops.norm import exponentials, scores, shares, softmax_last
+from syurmy.compiler.ops.softmax import exponentials, scores, shares, softmax_last
 
 
 @lowering("Attention", since=23)

@@ -13,7 +13,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.quant import SHIFT, SLACK
+from syurmy.compiler.scales import SHIFT, SLACK
 
 Floats = npt.NDArray[np.float64]
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel

@@ -14,7 +14,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.quant import FEW
+from syurmy.compiler.scales import FEW
 
 COMPARISONS = {"Equal": "eq", "Less": "lt", "LessOrEqual": "le", "Greater": "gt", "GreaterOrEqual": "ge"}
 MASKED = 16.0  # exp(-16) is nothing in 16 bits

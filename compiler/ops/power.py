@@ -10,9 +10,9 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.ops.norm import ONE, exponentials, scores, total
 from syurmy.compiler.ops.reduce import last, reduced_axes
 from syurmy.compiler.ops.root import square
+from syurmy.compiler.ops.softmax import ONE, exponentials, scores, total
 
 MAX_EXPONENTS = 16
 

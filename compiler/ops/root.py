@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.lower import Context
-from syurmy.compiler.quant import FEW
+from syurmy.compiler.scales import FEW
 from syurmy.isa.types import DType
 
 WIDE = 2**17  # a source beyond this has more bits than a table's

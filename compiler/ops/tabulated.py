@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.lower import Context
-from syurmy.compiler.ops.quantized import Requantisation, stepped
+from syurmy.compiler.ops.quantised import Requantisation, stepped
 from syurmy.compiler.steps import Ints, Step
 from syurmy.isa.types import DType
 

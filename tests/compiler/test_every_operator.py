@@ -14,7 +14,7 @@ from tests.compiler.instances import INSTANCES, Draw
 
 ELSEWHERE = {"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
              "QLinearMatMul", "QuantizeLinear"}  # fmt: skip
-"""Quantised operators, in test_quantized and test_quantised_models."""
+"""Quantised operators, in test_quantised and test_quantised_models."""
 REFUSED = {"IsInf"}
 WALKED = sorted({op for domain, op in operators() if not domain} - ELSEWHERE - REFUSED)
 

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 import syurmy
 from benchmarks import models
 from syurmy.compiler import steps
-from syurmy.compiler.ops.quantized import Ratio
+from syurmy.compiler.ops.quantised import Ratio
 from tests.compiler.harness import check, compiled, evaluated, floats, model_of, outputs_of
 
 ort = pytest.importorskip("onnxruntime")

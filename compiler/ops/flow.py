@@ -1,4 +1,4 @@
-"""Control flow that ``compiler.control`` had to leave."""
+"""Control flow that ``passes.unroll`` had to leave."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from syurmy.compiler import UnsupportedModel, control
+from syurmy.compiler import UnsupportedModel
+from syurmy.compiler.passes import unroll
 from tests.compiler.harness import check, floats
 from tests.compiler.instances_of_maps import BOOL, FLOAT, INT, body
 
@@ -51,7 +52,7 @@ def test_data_decides_nothing() -> None:
 
 
 def test_too_many_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "MAX_NODES", 10)
+    monkeypatch.setattr(unroll, "MAX_NODES", 10)
     graph = body("b", [node("Neg", ["a"], ["n"]), node("Identity", ["c"], ["d"])],
                  [("i", INT, []), ("c", BOOL, []), ("a", FLOAT, [3])], ["d", "n"])  # fmt: skip
     with pytest.raises(UnsupportedModel, match="too many rounds"):

@@ -8,7 +8,7 @@ They are functions of integers that onnxruntime computes in float32. Here, with 
     QLinearAveragePool            rint(fl(fl(mean) / scale + zero)), the mean summed in float32 (``averages``)
     QLinearSigmoid, -LeakyRelu    rint(fl(f(fl(scale a)) / scale)) + zero, by table
     QLinearConcat, QLinearWhere   rint(fl(fl(scale a) / scale)) + zero, then as their namesakes
-    QLinearSoftmax                Softmax of the reals (``compiler.ops.norm``), then as QuantizeLinear
+    QLinearSoftmax                Softmax of the reals (``compiler.ops.softmax``), then as QuantizeLinear
 
 The first two and Sigmoid differ from onnxruntime by one only where it is within float32 rounding of a half.
 """
@@ -28,10 +28,10 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.averages import averaged
-from syurmy.compiler.ops.norm import softmax
 from syurmy.compiler.ops.pool import average_pool
-from syurmy.compiler.ops.qlinear import along, centred, fixed, requantised
-from syurmy.compiler.ops.quantized import Ratio, limits, stepped
+from syurmy.compiler.ops.quantised import Ratio, limits, stepped
+from syurmy.compiler.ops.quantised_linear import along, centred, fixed, requantised
+from syurmy.compiler.ops.softmax import softmax
 from syurmy.compiler.ops.tabulated import Dequantised, Quantiser, tabulated
 from syurmy.compiler.ops.tabulated import requantised as as_quantised
 from syurmy.compiler.steps import Ints

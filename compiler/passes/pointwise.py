@@ -14,14 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from syurmy.compiler.graph import Graph, Node, live
-from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.graph import FUSED, Graph, Node, live
 from syurmy.compiler.ops.activation import FUNCTIONS
-from syurmy.compiler.quant import FEW
+from syurmy.compiler.scales import FEW, Precision
 
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
-DOMAIN = "fused"
 BINARY: dict[str, Callable[[Floats, Floats], Floats]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power, "Min": np.minimum,
     "Max": np.maximum}  # fmt: skip
@@ -41,7 +39,7 @@ class Expression:
     costly: tuple[str, ...] = ()
 
 
-def fuse(graph: Graph, fine: bool = False) -> Graph:
+def fuse(graph: Graph, precision: Precision) -> Graph:
     """The graph with such expressions replaced by one node each, where that saves something. A fine program computes
     roots, logarithms and reciprocals of few entries exactly, not by a table."""
     known: dict[str, Expression] = {}
@@ -62,10 +60,15 @@ def fuse(graph: Graph, fine: bool = False) -> Graph:
         read = [m for m in graph.nodes if n.outputs[0] in m.inputs]
         name = n.outputs[0]
         ends = name not in inner or name in graph.outputs or any(m.outputs[0] not in known for m in read)
-        if e is not None and fine and EXACT.intersection(e.costly) and math.prod(graph.values[name].shape) <= FEW:
+        if (
+            e is not None
+            and precision.fine
+            and EXACT.intersection(e.costly)
+            and math.prod(graph.values[name].shape) <= FEW
+        ):
             e = None
         if e is not None and ends and e.nodes > 1 and e.costly and e.costly not in (("Relu",), ("Clip",)):
-            n = Node(n.name, "Pointwise", DOMAIN, 1, (e.source,), n.outputs, {"function": e.function, "of": e.costly})
+            n = Node(n.name, "Pointwise", FUSED, 1, (e.source,), n.outputs, {"function": e.function, "of": e.costly})
         nodes.append(n)
     return replace(graph, nodes=tuple(live(nodes, graph.outputs)))
 
@@ -122,8 +125,3 @@ def _function(n: Node, parts: list[Expression | float]) -> Function | None:
     if n.op in simple and len(parts) == 1:
         return lambda x: simple[n.op](value(first, x))
     return None
-
-
-@lowering("Pointwise", domain=DOMAIN)
-def pointwise(c: Context, n: Node) -> Result:
-    return c.table(c.tensor(n.inputs[0]), n.attr("function"), "_".join(n.attr("of")).lower()[:40])

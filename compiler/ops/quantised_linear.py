@@ -1,4 +1,4 @@
-"""Operators on quantised integers: exact accumulators, requantised as ``compiler.ops.quantized`` does.
+"""Operators on quantised integers: exact accumulators, requantised as ``compiler.ops.quantised`` does.
 
 ``acc = sum (x - x_zero) (w - w_zero) + bias`` and ``y = clip(rint(acc ratio + y_zero))``, where the ratio
 ``x_scale w_scale / y_scale`` is a float32 number per tensor, row, column or channel. The product is a float64 number,
@@ -18,7 +18,7 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.linear import convolution
-from syurmy.compiler.ops.quantized import Ratio, classes, limits, stepped
+from syurmy.compiler.ops.quantised import Ratio, classes, limits, stepped
 
 Array = npt.NDArray[Any]
 

@@ -1,0 +1,174 @@
+"""A compiled model: the files of a folder, reals in and reals out, and the report on accuracy and cost.
+
+``model.tasm``, ``model.safetensors`` and ``tables/`` are the program; ``model.json`` records what its inputs and
+outputs stand for; ``example-input.npz`` is one sample, in reals. Reading and running one needs none of the packages
+that compiling does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy.isa.errors import InputError
+from syurmy.isa.program import I64, Program
+from syurmy.isa.types import TensorType
+
+if TYPE_CHECKING:
+    from syurmy.compiler.scales import Precision
+
+Array = npt.NDArray[Any]
+FORMAT = 2
+PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
+WEIGHTS, TABLES = "model.safetensors", "tables"
+LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype."""
+
+    name: str
+    model_name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node of the report. ``error`` is the largest difference from the float model on the samples, ``relative``
+    the same over the float output's peak; lookups and committed count entries."""
+
+    node: str
+    op: str
+    peak: float
+    scale: float
+    error: float
+    relative: float
+    lookups: int
+    committed: int
+
+    @property
+    def seconds(self) -> float:
+        """Estimated proving time on two cores."""
+        return self.lookups * LOOKUP_SECONDS + self.committed * COMMITTED_SECONDS
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
+    float model on the calibration samples, over that output's range; ``fine``: see ``compiler.scales``."""
+
+    program: Program
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    folder: Path
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    error: float = 0.0
+    fine: bool = False
+
+    @staticmethod
+    def read(folder: Path, program: Program | None = None) -> CompiledModel:
+        """What ``compile_onnx`` wrote into a folder; ``program`` if it is assembled already. Raises ``InputError`` if
+        there is no readable record, or if it is not the program's."""
+        try:
+            record = json.loads((folder / RECORD).read_text())
+            ports = [tuple(Port(**{**p, "shape": tuple(p["shape"])}) for p in record[k]) for k in ("inputs", "outputs")]
+            rows = tuple(Row(**r) for r in record["nodes"])
+            error, fine = float(record["error"]), bool(record["precision"]["fine"])
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise InputError(f"{folder / 'model.json'} is not the record of a compiled model", code="F110") from e
+        if program is None:
+            from syurmy.assembler import assemble_file
+
+            program = assemble_file(folder / PROGRAM)
+        found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
+        if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
+            raise InputError(f"{folder / 'model.json'} is the record of another program", code="F110")
+        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine)
+
+    def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
+        """Integers for the program from the model's inputs, by either name; saturates beyond the input's range."""
+        out = {}
+        for p in self.inputs:
+            key = p.model_name if p.model_name in inputs else p.name
+            if key not in inputs:
+                raise InputError(f"no value for input '{p.model_name}'", code="I102")
+            x = np.asarray(inputs[key])
+            if x.dtype.kind == "f" and not np.isfinite(x).all():
+                raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
+            x = x.astype(np.float64) if np.dtype(p.dtype).kind == "f" else x
+            out[p.name] = quantise_input(x, self.program.input(p.name).type, p.scale)
+        unknown = set(inputs) - {n for p in self.inputs for n in (p.name, p.model_name)}
+        if unknown:
+            raise InputError(f"the model has no input '{min(unknown)}'", code="I101")
+        return out
+
+    def dequantise(self, outputs: Mapping[str, npt.NDArray[np.integer[Any]]]) -> dict[str, Array]:
+        """The model's outputs, by its names and in its dtypes, from the program's."""
+        return {p.model_name: _real(outputs[p.name], p) for p in self.outputs}
+
+    def report(self) -> str:
+        """A table, one line per node, and what costs most accuracy and most lookups."""
+        names = ("peak", "scale", "error", "relative", "lookups", "committed", "est. ms")
+        lines = [f"{'node':32} {'operator':20}" + "".join(f" {name:>10}" for name in names)]
+        for r in self.rows:
+            lines.append(
+                f"{r.node[:32]:32} {r.op[:20]:20} {r.peak:10.4g} {r.scale:10.3g} {r.error:10.3g} {r.relative:10.2g} "
+                f"{r.lookups:10} {r.committed:10} {1000 * r.seconds:10.3g}"
+            )
+        if self.rows:
+            worst = max(self.rows, key=lambda r: r.relative)
+            dearest = max(self.rows, key=lambda r: r.seconds)
+            total = sum(r.seconds for r in self.rows)
+            lines += [
+                f"{'total':97}{sum(r.lookups for r in self.rows):11}{sum(r.committed for r in self.rows):11}"
+                f" {1000 * total:10.3g}",
+                f"least accurate: {worst.op} '{worst.node}', {worst.relative:.2g} of its range",
+                f"most costly: {dearest.op} '{dearest.node}', {dearest.lookups} lookups, {dearest.committed} committed",
+            ]
+        return "\n".join(lines)
+
+
+def record(
+    source: str | None,
+    precision: Precision,
+    error: float,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    rows: Sequence[Row],
+) -> dict[str, Any]:
+    """What ``CompiledModel.read`` reads. ``source``: digest of the model's file."""
+    return {
+        "format": FORMAT,
+        "source": source,
+        "precision": asdict(precision),
+        "error": error,
+        "inputs": [asdict(p) for p in inputs],
+        "outputs": [asdict(p) for p in outputs],
+        "nodes": [asdict(r) for r in rows],
+    }
+
+
+def quantise_input(x: Array, t: TensorType, scale: float) -> npt.NDArray[np.int64]:
+    """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
+    own quantisation does."""
+    if x.dtype.kind != "f":
+        return np.asarray(x, np.int64)
+    kind = np.float32 if float(np.float32(scale)) == scale else np.float64
+    with np.errstate(over="ignore"):
+        return np.clip(np.rint(x.astype(kind) / kind(scale)), t.lo, t.hi).astype(np.int64)
+
+
+def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:
+    dtype = np.dtype(p.dtype)
+    if dtype.kind == "f":
+        return np.asarray(q.astype(np.float64) * p.scale).astype(dtype)
+    return np.asarray(q).astype(dtype)

@@ -1,0 +1,179 @@
+"""Narrowing: from an exact accumulator to a tensor of few bits, and tensors of several scales at one.
+
+    rescale(x) = clip(round(x * mult / 2^shift), lo, hi),   scale of the result = scale of x * 2^shift / mult
+
+A tensor is *wide* while it is an exact accumulator (a product or sum, i64) and *narrow* when its interval fits into
+the activation width. Linear operators keep tensors wide, because that is exact and free; an operator that multiplies,
+looks up or compares asks for ``narrow``, which emits one ``rescale`` per tensor, however many readers it has.
+
+Scales follow the shift, not the other way round. ``rescale`` with shift 16 costs two lookups and one committed entry
+per element where its result provably fits, so weights and common scales are chosen such that 2^16 units of an
+accumulator are about one unit of the narrowed tensor. A fixed-point multiplier takes up the rest. No scale is ever
+approximated: the result's scale is *defined* by shift and multiplier.
+
+In a fine program (``compiler.scales``) factors of products have 20 bits on the samples, and what the interval adds
+above, in two range lookups instead of one (so they hardly ever saturate).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.compiler.scales import FEW, FINE_BITS, ROOM_BITS, SHIFT, SLACK, Floats, Precision, Scales
+from syurmy.isa.types import DType
+
+Array = npt.NDArray[Any]
+MAX_SHIFT = 48
+COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
+LIMIT = 2**61
+SAME = 2**-22  # scales that differ by float32 rounding are the same
+LEAST_BITS = 17  # a factor with this many does not have to saturate to get more
+RATIO_BITS = 16  # of ratios between scales, where the machine has room: small entries keep theirs
+SUM_BITS = 48  # what sums take for that; readers have some for factors of their own
+DIRECT = 2**24  # a factor up to this bound is taken as it is
+
+
+class Narrowing(Scales):
+    """Narrow tensors and factors, each made once for all its readers, and common scales."""
+
+    def __init__(self, out: Emitter, precision: Precision) -> None:
+        super().__init__(out, precision)
+        self._narrowed: dict[tuple[str, int], tuple[Tensor, float]] = {}  # with the ratio of scales
+
+    def narrow(self, x: Tensor, bits: int | None = None) -> Tensor:
+        """``x`` in ``bits`` bits (the activations' width): itself where its interval fits, else rescaled."""
+        bits = bits or self.precision.activations
+        top = self._top(bits)
+        if x.type.lo >= -top - 1 and x.type.hi <= top:
+            return x
+        if (x.name, bits) not in self._narrowed:
+            want = max(x.peak * self.precision.margin, 1)
+            covered = self._covered(want, x.bound)
+            if covered > top << SHIFT >= want:
+                covered = want  # a shift of 16 bits is worth more than a saturation saved
+            y = self.rescale(x, min(1.0, top / covered), DType(f"i{bits}"))
+            self._narrowed[x.name, bits] = y, y.scale / x.scale
+        y, ratio = self._narrowed[x.name, bits]
+        return y.scaled(ratio * x.scale)
+
+    def factor(self, x: Tensor, limit: int = 2**31) -> Tensor:
+        """``x`` as a factor of an exact product: narrow, or where the program is fine up to ``limit``, with
+        ``FINE_BITS`` bits on the samples (``LEAST_BITS``, where that saves saturation)."""
+        if x.name in self.out.params:
+            return x
+        if not self.precision.fine or 2 * limit <= self._top(self.precision.activations):
+            return self.narrow(x)
+        if x.bound <= min(DIRECT, limit):
+            return x
+        if x.bound <= 2 * x.peak and x.type.size > FEW:
+            return self.narrow(x)  # the bound is reached: 16 bits cover it, and one lookup is enough
+        return self._fine(x, limit, relu=False)
+
+    def multiply(self, a: Tensor, b: Tensor) -> Tensor:
+        """The exact product of both, as factors."""
+        a, b = (self.factor(x, 2**29) for x in (a, b))
+        return self.emit("mul", a, b, scale=a.scale * b.scale)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """``max(x, 0)``, as a factor or narrow; where the program is fine, with the narrowing in one instruction."""
+        if not self.precision.fine or x.bound < 2**SHIFT:
+            return self.emit("relu", self.narrow(x))
+        return self._fine(x, 2**31, relu=True)
+
+    def _fine(self, x: Tensor, limit: int, relu: bool) -> Tensor:
+        top = 2 ** min(limit.bit_length() - 1, 31) - 1  # intervals are rounded to powers of two
+        key = x.name, -top if relu else top
+        if key not in self._narrowed:
+            bound = max(x.type.hi, 1) if relu else x.bound
+            peak = max((int(v.max()) for v in x.values if v.size), default=0) if relu else x.peak
+            want = max(peak, 1)
+            f = min(1.0, 2**FINE_BITS / want)
+            lo, hi = 0 if relu else None, None
+            if bound * f * SLACK > top:
+                f = top / (bound * SLACK)
+                if relu and (2**SHIFT - 1) / bound * want >= 2 ** (SHIFT - 2):
+                    f = (2**SHIFT - 1) / (bound * SLACK)
+                elif f * want < 2**LEAST_BITS:
+                    bits = min(FINE_BITS, top.bit_length() - ROOM_BITS)
+                    f = min(1.0, 2**bits / want)
+                    hi = 2 ** (bits + ROOM_BITS) - 1
+                    lo = 0 if relu else -hi - 1
+            if hi is None and f < 2.0**-SHIFT <= 2**4 * f and bound <= top << SHIFT:
+                f = 2.0**-SHIFT  # more bits cost less than a longer remainder
+            # powers of two: tensors of one scale keep scales whose ratio is an integer
+            y = self.rescale_by(x, 1, min(-math.floor(math.log2(f)), MAX_SHIFT), DType.I32, lo, hi)
+            self._narrowed[key] = y, y.scale / x.scale
+        y, ratio = self._narrowed[key]
+        return y.scaled(ratio * x.scale)
+
+    def rescale(self, x: Tensor, factor: float, dtype: DType, lo: int | None = None, hi: int | None = None) -> Tensor:
+        """``round(x * f)``, saturated to ``dtype`` (or lo and hi), f the largest multiplier / 2^shift up to ``factor``
+        that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows."""
+        shift, room = SHIFT, max(LIMIT // max(x.bound, 1) - 1, 1)
+        if factor * 2**SHIFT < 1:
+            shift = min(SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6, MAX_SHIFT)
+        while shift > 0 and factor * 2 ** (shift - 1) >= 1 and factor * 2**shift > room:
+            shift -= 1
+        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype, lo, hi)
+
+    def rescale_by(
+        self, x: Tensor, mult: int, shift: int, dtype: DType, lo: int | None = None, hi: int | None = None
+    ) -> Tensor:
+        scale = x.scale * 2.0**shift / mult
+        return self.emit("rescale", x, scale=scale, shift=shift, dtype=dtype, mult=mult, lo=lo, hi=hi)
+
+    def rescale_to(self, x: Tensor, scale: float, dtype: DType = DType.I16) -> Tensor:
+        """``x`` at a given scale, saturated. The ratio is kept to 2^-16 or better, within the machine's 61 bits."""
+        factor, shift = x.scale / scale, SHIFT
+        while factor * 2**shift < 2**SHIFT and shift < MAX_SHIFT and x.bound * factor * 2 ** (shift + 1) < LIMIT / 2:
+            shift += 1
+        while factor * 2**shift >= 2**31 and shift > 0:
+            shift -= 1
+        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype).scaled(scale)
+
+    # ---- sums of differently scaled tensors ------------------------------------------------------------------------
+
+    def align(self, operands: Sequence[Tensor | Array], peak: float, bound: float = math.inf) -> list[Tensor]:
+        """The operands (tensors, or constants as real arrays) at one scale, wide and exact up to 2^-2 units of a
+        result that reaches ``peak`` on the samples and ``bound`` at all. Tensors of equal scale stay as they are if the
+        constants allow it."""
+        tensors = [x for x in operands if isinstance(x, Tensor)]
+        constants = [np.asarray(x, np.float64) for x in operands if not isinstance(x, Tensor)]
+        if not tensors:
+            s = self.unit(peak) / 2**SHIFT
+            return [self.constant(x, s) for x in constants]
+        s = tensors[0].scale
+        if all(abs(t.scale - s) <= SAME * s for t in tensors) and all(_integral(x / s) for x in constants):
+            return [x if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
+        target = self.unit(peak, bound) * SLACK / 2**SHIFT
+        wide = [t for t in tensors if t.bound >= 2**SHIFT]
+        base = max(wide, key=lambda t: t.bound) if wide else max(tensors, key=lambda t: t.scale)
+        s = base.scale
+        if s > target * COARSE:
+            s /= 2 ** min(math.floor(math.log2(s / target)), 24)
+        if self.precision.fine and any(self._misfit(t, s) > target * 2 ** (SHIFT - 2) for t in tensors):
+            reach = max(math.log2(max(t.bound, 1) * t.scale / s) for t in tensors)
+            s /= 2 ** max(0, min(RATIO_BITS, SUM_BITS - math.ceil(reach) - len(tensors).bit_length()))
+        return [self._at(x, s, target) if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
+
+    def _at(self, x: Tensor, scale: float, target: float) -> Tensor:
+        """``x`` times the nearest integer ratio, narrowed first where that would lose more than 1/4 of a unit."""
+        if self._misfit(x, scale) > target * 2 ** (SHIFT - 2):
+            x = self.factor(x)
+        return self.muli(x, round(x.scale / scale)).scaled(scale)
+
+    @staticmethod
+    def _misfit(x: Tensor, scale: float) -> float:
+        """What ``x`` loses on the samples where the ratio of scales becomes an integer."""
+        ratio = x.scale / scale
+        return abs(ratio - round(ratio)) * x.peak * scale
+
+
+def _integral(x: Floats) -> bool:
+    return bool(np.isfinite(x).all() and (np.abs(x) < 2**40).all() and (np.abs(x - np.rint(x)) <= 1e-9).all())

@@ -1,0 +1,91 @@
+"""Softmax, LogSoftmax, and their parts: integer functions, each input has one output.
+
+Softmax over n entries x = s*q. ``e = round(32767 exp(s (q - max q)))`` by table, ``t = sum e``, ``r = floor((32767 *
+2^16 - 1) / t)``, ``p = round(e r / 2^16)`` at scale 1/32767. Since one e is 32767, r < 2^16 and p <= 32767. Error
+against the softmax of s*q: at most (n/2 + 1) / t + 2 / 32767.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Node
+from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.isa.types import DType
+
+ONE = 32767
+REACH = 11.2  # exp of less is below half a unit
+COARSE = 2.0**4  # scores beyond this have a unit of 2^-11 in 16 bits
+
+
+def _rows(c: Context, n: Node, default: int) -> tuple[Tensor, tuple[int, ...] | None]:
+    """The source with the reduced entries on the last axis, and the permutation that leads back (None: only a
+    reshape). Up to opset 12 all axes from ``axis`` on are one."""
+    x = c.tensor(n.inputs[0])
+    rank = len(x.shape)
+    axis = n.attr("axis", default) % rank if rank else 0
+    if n.version < 13:
+        lead = math.prod(x.shape[:axis])
+        return c.reshape(x, (lead, math.prod(x.shape) // lead)), None
+    if axis == rank - 1 or rank == 0:
+        return (x, None) if rank else (c.reshape(x, (1,)), None)
+    perm = [a for a in range(rank) if a != axis] + [axis]
+    return c.emit("transpose", x, perm=tuple(perm)), tuple(int(a) for a in np.argsort(perm))
+
+
+def _back(c: Context, y: Tensor, perm: tuple[int, ...] | None, shape: tuple[int, ...]) -> Tensor:
+    return c.reshape(y, shape) if perm is None else c.emit("transpose", y, perm=perm)
+
+
+def scores(c: Context, x: Tensor) -> Tensor:
+    """The source of a softmax: narrow, or a factor where narrow is too coarse and the program is fine."""
+    coarse = x.peak * x.scale > COARSE and c.precision.fine
+    return c.factor(x) if coarse else c.narrow(x)
+
+
+def exponentials(c: Context, x: Tensor) -> tuple[Tensor, Tensor]:
+    """``d = q - max q`` along the last axis and ``e = round(32767 exp(s d))``, for q from ``scores``. A range of d
+    that a table does not hold is cut off where e is 0."""
+    d = near = c.emit("sub", x, c.emit("reduce_max", x, axis=-1, keepdims=True))
+    if d.type.lo <= -(2**16):
+        near = c.rescale(d, min(1.0, (2**16 - 1) * d.scale / REACH), DType.I32, 1 - 2**16, 0)
+    entries = np.rint(ONE * np.exp(np.arange(near.type.lo, 1) * near.scale)).astype(np.int64)
+    return d, c.lookup(near, entries, "exp", 1 / ONE)  # no row above 0: no entry exceeds the maximum
+
+
+def total(c: Context, e: Tensor) -> Tensor:
+    """The sum along the last axis, at least 32767."""
+    return c.emit("max", c.emit("sum", e, axes=(-1,), keepdims=True), c.out.param(np.array(ONE)))
+
+
+@lowering("Softmax")
+def softmax(c: Context, n: Node) -> Result:
+    x, perm = _rows(c, n, 1 if n.version < 13 else -1)
+    return _back(c, softmax_last(c, x), perm, c.shape(n.outputs[0]))
+
+
+def softmax_last(c: Context, x: Tensor) -> Tensor:
+    """Softmax along the last axis."""
+    _, e = exponentials(c, scores(c, x))
+    return shares(c, e)
+
+
+def shares(c: Context, e: Tensor) -> Tensor:
+    """``e / sum e`` at scale 1/32767, for entries e up to 32767."""
+    r = c.emit("div", c.out.param(np.array((ONE << 16) - 1)), total(c, e), scale=1 / (1 << 16))
+    p = c.emit("mul", e, r, scale=1 / (ONE << 16))
+    p = c.rescale_by(p, 1, 16, DType.I16)
+    return c.narrow(p)
+
+
+@lowering("LogSoftmax")
+def log_softmax(c: Context, n: Node) -> Result:
+    """``d - log(sum e)``, the logarithm by table."""
+    x, perm = _rows(c, n, 1 if n.version < 13 else -1)
+    d, e = exponentials(c, scores(c, x))
+    log = c.table(total(c, e).scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
+    y = c.emit("sub", *c.align([d, log], c.peak(n.outputs[0])))
+    return _back(c, y, perm, c.shape(n.outputs[0]))

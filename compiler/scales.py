@@ -1,0 +1,134 @@
+"""Scales: what the integers of a tensor stand for.
+
+    real = scale * integer
+
+with one scale per tensor and no zero point. A product's scale is the product of both, a sum's terms have one scale, and
+a constant or an input becomes ``round(real / scale)``. The scale of a tensor of few bits is chosen such that its
+largest integer covers what the tensor reaches:
+
+    scale = covered / largest,   want = margin * peak
+    covered = max(bound, want)        if bound <= 2^headroom * want: nothing can saturate
+              max(bound / 3, want)    if bound / 3 <= 2^headroom * want
+              want                    otherwise
+
+where ``peak`` is the largest real on the samples and ``bound`` what the proven interval (L1 norms of the weights)
+admits. Beyond what is covered ``rescale`` saturates (defined, and proven); what is cut off beyond a third of the bound
+fits one lookup each way.
+
+A *fine* program is for models whose errors add up beyond the tolerance. Weights have all their bits, per channel;
+factors of products have 20 bits on the samples (``compiler.narrowing``); tables still take 16 bits and give 20.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.isa.program import Attr
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+SHIFT = 16  # bits that one lookup of a remainder takes
+SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a longer shift
+SATURATED = 3  # top * 3 is less than 2^16 beyond top, for 16 bits
+FINE_BITS = 20  # magnitude bits of fine factors on the samples
+ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
+FEW = 2**12  # entries of a tensor on which exact functions cost nothing
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bits of weights and activations (8 or 16), the factor between a sample's peak and the largest integer, and
+    whether factors of products have more bits than that (16 bits only)."""
+
+    weights: int = 16
+    activations: int = 16
+    margin: float = 1.25
+    fine: bool = False
+
+    @property
+    def headroom(self) -> int:
+        """How many bits of an activation may be given up to prove that nothing saturates."""
+        return 1 if self.fine else 2
+
+
+class Scales:
+    """Instructions, constants and units. All methods emit into ``self.out``."""
+
+    def __init__(self, out: Emitter, precision: Precision) -> None:
+        self.out = out
+        self.precision = precision
+
+    # ---- instructions --------------------------------------------------------------------------------------------
+
+    def emit(self, op: str, *sources: Tensor, scale: float | None = None, **attrs: Attr | None) -> Tensor:
+        """One instruction of the set. ``scale`` of the result: the first source's unless given."""
+        kept = {k: v for k, v in attrs.items() if v is not None}
+        return self.out.op(op, sources, sources[0].scale if scale is None else scale, attrs=kept)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x if tuple(shape) == x.shape else self.emit("reshape", x, shape=tuple(shape))
+
+    def broadcast(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x if tuple(shape) == x.shape else self.emit("broadcast", x, shape=tuple(shape))
+
+    def muli(self, x: Tensor, m: int) -> Tensor:
+        """``m * x`` as reals too. To multiply the scale only, use ``x.scaled``."""
+        return x if m == 1 else self.emit("muli", x, value=m)
+
+    # ---- constants -----------------------------------------------------------------------------------------------
+
+    def constant(self, x: Array, scale: float, label: str = "c") -> Tensor:
+        """The param ``round(x / scale)``; infinities become the largest magnitude that an activation can hold."""
+        q = np.asarray(x, np.float64) / scale
+        finite = np.abs(q[np.isfinite(q)])
+        top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
+        q = np.rint(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top))
+        return self.out.param(np.clip(q, -(2**60), 2**60).astype(np.int64), scale, label)
+
+    def quantised(self, x: Array, bits: int | None = None, label: str = "c") -> Tensor:
+        """A constant in ``bits`` bits (the weights' width), symmetric over the whole tensor."""
+        top = self.largest if bits is None and self.precision.fine else self._top(bits or self.precision.weights)
+        finite = np.abs(x[np.isfinite(x)].astype(np.float64))
+        peak = float(finite.max()) if finite.size else 0.0
+        return self.constant(np.clip(x, -peak, peak), exact_scale(x, peak / top if peak else 1.0), label)
+
+    # ---- units ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _top(bits: int) -> int:
+        return (1 << (bits - 1)) - 1
+
+    def unit(self, peak: float, bound: float = math.inf) -> float:
+        """The scale that a narrow tensor gets: for reals up to ``peak`` on the samples, and ``bound`` at all."""
+        want = peak * self.precision.margin
+        return (self._covered(want, bound) or 1.0) / self.largest
+
+    @property
+    def largest(self) -> int:
+        """The largest integer of an activation: of a table's result, and what sums are aligned for."""
+        return 2**FINE_BITS - 1 if self.precision.fine else self._top(self.precision.activations)
+
+    def _covered(self, want: float, bound: float) -> float:
+        """What the largest integer stands for: the bound, a third of it, or ``want``, the first within headroom."""
+        for part in (1, SATURATED):
+            if bound / part <= want * 2**self.precision.headroom:
+                return max(bound / part, want)
+        return want
+
+
+def power_of_two(scale: float) -> float:
+    """The least power of two from ``scale`` on."""
+    return 2.0 ** math.ceil(math.log2(scale))
+
+
+def exact_scale(x: Array, scale: float) -> float:
+    """The least power of two from ``scale`` on if all entries are whole multiples of it, else ``scale``."""
+    q = x.astype(np.float64) / power_of_two(scale)
+    return power_of_two(scale) if (np.rint(q) == q).all() else scale

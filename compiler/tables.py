@@ -1,0 +1,127 @@
+"""Tables: any real function of one argument, as a lookup of integers.
+
+    entry[q] = clip(round(f(scale_in * q) / scale_out))   for every integer q of the narrowed source's interval
+
+The error is half a unit of the result, plus what rounding the source to 16 bits does to f. In a fine program that is
+reduced where the source is wide: its range is cut to the window outside of which f is flat (``_bent``), and a function
+that is steep near 0 is the sum of two tables of different units (``_split``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.narrowing import Narrowing
+from syurmy.compiler.scales import FEW, FINE_BITS, Floats
+from syurmy.isa.types import DType
+
+GRID = 2**12 + 1  # points at which a function is tried
+STEEP = 2.0**-12  # of the largest value: what one table may be off
+
+
+class Tables(Narrowing):
+    """Functions by table."""
+
+    def table(self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None) -> Tensor:
+        """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
+        the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0)."""
+        bits, zero = min(self.precision.activations, 16), 0.0
+        if self.precision.fine and x.bound > self._top(bits):
+            seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
+            want = _values(f, seen)
+            window = self._window(x, f, want)
+            if scale is None and (y := self._split(x, f, label, seen, want, window)) is not None:
+                return y
+            x, zero = self._bent(x, window)
+        x = self.narrow(x, bits)
+        rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
+        y = _values(f, rows * x.scale + zero)
+        if scale is None:
+            seen = np.zeros(len(rows), bool)
+            for v in x.values:
+                seen[v.reshape(-1) - x.type.lo] = True
+            finite = np.abs(np.where(np.isfinite(y), y, 0))
+            bound = float(finite.max()) if np.isfinite(y).all() else math.inf
+            scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
+        return self.lookup(x, self._entries(y, scale), label, scale)
+
+    def _entries(self, y: Floats, scale: float) -> npt.NDArray[np.int64]:
+        top = self.largest
+        return np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
+
+    def _split(
+        self,
+        x: Tensor,
+        f: Callable[[Floats], Floats],
+        label: str,
+        seen: Floats,
+        want: Floats,
+        window: tuple[float, float],
+    ) -> Tensor | None:
+        """``f(inner(x)) + (f(x) - f(inner(x)))`` where one table is too coarse for a function that is steep near 0 (a
+        root, a logarithm, a reciprocal): the first term by a table of small units on x cut off at ``2^15`` of them, the
+        second by one of large units, which is 0 where nothing is cut off. None where one table does.
+        ``seen``, ``want``: x and f of it on the samples."""
+        if min(x.peak, 2**FINE_BITS) < 2**17 or not np.isfinite(want).all():
+            return None  # no unit is small enough for a second table, or no result
+        coarse = max(window[1] - window[0], x.scale) / 2**16
+        off = np.abs(_values(f, np.clip(np.rint(seen / coarse) * coarse, *window)) - want)
+        steep = STEEP / (4 if x.type.size <= FEW else 1)
+        if not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
+            return None
+        x = self.factor(x)
+        shift = math.ceil(x.peak * self.precision.margin).bit_length() - 15
+        inner = self.emit("clamp", x, lo=None if x.type.lo >= -(2**15) else -(2**15), hi=2**15 - 1)
+        outer = self.rescale_by(x, 1, shift, DType.I16)
+        near = np.arange(inner.type.lo, inner.type.hi + 1, dtype=np.int64)
+        far = np.arange(outer.type.lo, outer.type.hi + 1, dtype=np.int64) << shift
+        low = _values(f, near * x.scale)
+        with np.errstate(invalid="ignore"):
+            high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
+        high = np.where((far >= near[0]) & (far <= near[-1]), 0.0, high)
+        scale = self.unit(
+            max(float(np.abs(want).max(initial=0.0)), float(np.abs(low[np.isfinite(low)]).max(initial=0.0)))
+        )
+        parts = (inner, low, "near"), (outer, high, "far")
+        return self.emit(
+            "add", *(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale) for t, v, end in parts)
+        )
+
+    def _bent(self, x: Tensor, window: tuple[float, float]) -> tuple[Tensor, float]:
+        """``x`` narrowed to the window outside of which a function is flat (a sigmoid beyond 15, a swish below -15),
+        and the real number that 0 stands for: the source saturates there, and the result is the same. ``x`` itself
+        where that gives its table few bits."""
+        low, high = window
+        width, reach = high - low, 2 * max(x.peak * self.precision.margin, 1) * x.scale
+        if not 0 < width < 0.8 * reach:
+            return x, 0.0
+        middle = 0.0 if abs(high + low) < 0.1 * width else (high + low) / 2
+        shift = -round(middle / x.scale)
+        moved = self.emit("addi", x, value=shift) if shift else x
+        top = self._top(min(self.precision.activations, 16))
+        return self.rescale(moved, 2 * top * x.scale / width, DType.I16), -shift * x.scale
+
+    def _window(self, x: Tensor, f: Callable[[Floats], Floats], want: Floats) -> tuple[float, float]:
+        """The interval of what x reaches on the samples, with its margin, outside of which f is flat.
+        ``want``: f of x there, which says what flat is."""
+        reach = max(x.peak * self.precision.margin, 1) * x.scale
+        grid = np.linspace(0, reach, GRID)
+        sides = [_values(f, sign * grid) for sign in (-1.0, 1.0)]
+        unit = float(np.abs(want[np.isfinite(want)]).max(initial=0.0)) / self.largest
+        bent = [np.flatnonzero(~(np.abs(y - y[-1]) <= unit / 2)) for y in sides]
+        low, high = (float(grid[min((int(b[-1]) if len(b) else 0) + 1, GRID - 1)]) for b in bent)
+        return -low, high
+
+    def lookup(self, x: Tensor, entries: npt.NDArray[np.int64], label: str, scale: float = 1.0) -> Tensor:
+        """``entries[x - x.type.lo]``: a table of integers on the whole interval of x (at most 2^16 wide)."""
+        return self.emit("lut", x, scale=scale, table=self.out.lut(x.type.lo, entries, label))
+
+
+def _values(f: Callable[[Floats], Floats], x: Floats) -> Floats:
+    with np.errstate(all="ignore"):
+        return np.asarray(f(x.astype(np.float64)), np.float64)
