@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,38 @@ def test_onnx_runs_at_once(model: Path) -> None:
     onnx.save(dense(op="Tanh"), model)
     call("run", model, "--input", x)
     assert (model.parent / "net" / "model.tasm").stat().st_mtime_ns != made
+
+
+WITHOUT = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("onnx", "onnxruntime", "onnxslim", "google"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocked())
+from syurmy.cli import main
+sys.exit(main())
+"""
+
+
+def test_only_compiling_needs_the_package_onnx(model: Path) -> None:
+    folder = model.parent / "out"
+    call("compile", model, "-o", folder, "--calibrate", model.parent / "data.npz")
+
+    def without(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", WITHOUT, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = without("run", folder / "model.tasm", "--input", model.parent / "x.npy", "--json")
+    assert done.returncode == 0, done.stderr
+    assert np.shape(json.loads(done.stdout)["outputs"]["y/out"]) == (1, 3)
+    for command in (("compile", model), ("run", model)):
+        refused = without(*command)
+        assert refused.returncode != 0
+        assert "X150" in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_options(model: Path) -> None:
