@@ -198,6 +198,21 @@ def _attribute(value: Any) -> Any:
     return value
 
 
+def applied(n: Node, inputs: Sequence[Array | None]) -> Array:
+    """The first output of one node of a standard domain, by the ONNX reference; None for absent inputs."""
+    from onnx.reference import ReferenceEvaluator
+
+    names = [f"i{k}" if x is not None else "" for k, x in enumerate(inputs)]
+    attrs = {k: numpy_helper.from_array(v) if isinstance(v, np.ndarray) else v for k, v in n.attrs.items()}
+    node = onnx.helper.make_node(n.op, names, ["o"], domain=n.domain, **attrs)
+    given = {i: x for i, x in zip(names, inputs, strict=True) if i}
+    infos = [onnx.ValueInfoProto(name=i) for i in given]
+    graph = onnx.helper.make_graph([node], "one", infos, [onnx.ValueInfoProto(name="o")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid(n.domain, n.version)])
+    out: Any = ReferenceEvaluator(model).run(None, given)
+    return np.asarray(out[0])
+
+
 def live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
     """The nodes that an output needs."""
     needed, kept = set(outputs), []

@@ -112,8 +112,9 @@ def split(c: Context, n: Node) -> Result:
 
 
 @lowering("Pad")
-def pad(c: Context, n: Node) -> Result:
-    """Modes constant, reflect, edge and wrap; negative widths cut."""
+def pad(c: Context, n: Node, fill: float | None = None) -> Result:
+    """Modes constant, reflect, edge and wrap; negative widths cut. ``fill`` instead of the node's padding value, minus
+    infinity for the least that an entry can be."""
     x = c.tensor(n.inputs[0])
     rank = len(x.shape)
     widths = n.attr("pads") or n.attr("paddings")
@@ -122,7 +123,9 @@ def pad(c: Context, n: Node) -> Result:
     axes = [a % rank for a in c.ints(n, 3, "axes")] if c.has(n, 3) else list(range(rank))
     mode = n.attr("mode", "constant")
     value = float(n.attr("value", 0.0))
-    if c.has(n, 2):
+    if fill is not None:
+        value = fill
+    elif c.has(n, 2):
         found = c.const(n.inputs[2])
         if found is None:
             raise Unsupported("the padding value is computed from the input", "a constant")
@@ -134,14 +137,14 @@ def pad(c: Context, n: Node) -> Result:
             x = cut(c, x, axis, max(-before, 0), length + min(before, 0) + min(after, 0))
             before, after = max(before, 0), max(after, 0)
         if before or after:
-            x = _padded(c, x, axis, before, after, mode, value)
+            x = _padded(c, x, axis, before, after, mode, value, fill == -math.inf)
     return x
 
 
-def _padded(c: Context, x: Tensor, axis: int, before: int, after: int, mode: str, value: float) -> Tensor:
+def _padded(c: Context, x: Tensor, axis: int, before: int, after: int, mode: str, value: float, least: bool) -> Tensor:
     length = x.shape[axis]
     if mode == "constant":
-        q = round(value / x.scale) if math.isfinite(value) else int(math.copysign(2**20, value))
+        q = x.type.lo if least else round(value / x.scale) if math.isfinite(value) else int(math.copysign(2**20, value))
         if not x.type.dtype.lo <= q <= x.type.dtype.hi:
             x = c.emit("cast", x, dtype=DType.I64)
         return c.emit("pad", x, axis=(axis,), before=(before,), after=(after,), value=q)

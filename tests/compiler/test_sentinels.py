@@ -1,0 +1,209 @@
+"""Sentinels in the forms and constants that exporters write: masks that are inputs, padded either way, and maxima."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from tests.compiler.harness import Array, check, floats, helper
+
+node = helper.make_node
+SMALLEST = float(np.finfo(np.float32).min)
+SENTINELS = [-1e4, -65504.0, -1e9, SMALLEST, -np.inf]
+N = 6
+LENGTHS = [3, 6, 1]
+RIGHT = np.arange(N) < np.array(LENGTHS)[:, None]  # [batch, N]
+LEFT = RIGHT[:, ::-1]
+CAUSAL = np.tril(np.ones((N, N), bool))
+
+
+def scores(seed: int, scale: float = 3) -> Array:
+    return floats(np.random.default_rng(seed), len(LENGTHS), 2, N, N) * np.float32(scale)
+
+
+def scalar(x: float) -> Array:
+    return np.array(x, np.float32)
+
+
+@pytest.mark.parametrize("far", SENTINELS)
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("form", ["where", "added where", "complement times", "log"])
+def test_a_padding_mask_that_is_an_input(form: str, side: str, far: float) -> None:
+    if form == "log" and far != -np.inf:
+        pytest.skip("a logarithm has one sentinel")
+    if form == "complement times" and far == -np.inf:
+        pytest.skip("0 times infinity is NaN")
+    mask = (RIGHT if side == "right" else LEFT).astype(np.int64)
+    constants = {"c": scalar(far), "zero": scalar(0), "one": scalar(1), "axes": np.array([1, 2])}
+    nodes = [node("Unsqueeze", ["m", "axes"], ["u"])]
+    if form in ("where", "added where"):
+        nodes.append(node("Cast", ["u"], ["b"], to=TensorProto.BOOL))
+        nodes += (
+            [node("Where", ["b", "x", "c"], ["s"])]
+            if form == "where"
+            else [node("Where", ["b", "zero", "c"], ["a"]), node("Add", ["a", "x"], ["s"])]
+        )
+    else:
+        nodes.append(node("Cast", ["u"], ["f"], to=TensorProto.FLOAT))
+        nodes += (
+            [node("Log", ["f"], ["a"])]
+            if form == "log"
+            else [node("Sub", ["one", "f"], ["t"]), node("Mul", ["t", "c"], ["a"])]
+        )
+        nodes.append(node("Add", ["x", "a"], ["s"]))
+    check([*nodes, node("Softmax", ["s"], ["y"])], {"x": scores(1), "m": mask}, constants, runtime=True)
+
+
+@pytest.mark.parametrize(("far", "side"), list(itertools.product(SENTINELS[:-1], ["left", "right"])))
+@pytest.mark.parametrize("form", ["sum and max", "min", "and", "where of where"])
+def test_a_causal_mask_joins_a_padding_mask(form: str, side: str, far: float) -> None:
+    """Left padding leaves rows that see nothing: the float model shares them among the least hidden entries."""
+    mask = (RIGHT if side == "right" else LEFT)[:, None, None, :]
+    constants = {
+        "c": scalar(far),
+        "zero": scalar(0),
+        "causal": np.where(CAUSAL, np.float32(0), np.float32(far)),
+        "k": CAUSAL,
+    }
+    if form == "and":
+        nodes = [node("And", ["m", "k"], ["b"]), node("Where", ["b", "x", "c"], ["s"])]
+    elif form == "where of where":
+        nodes = [node("Where", ["k", "x", "c"], ["w"]), node("Where", ["m", "w", "c"], ["s"])]
+    else:
+        nodes = [node("Where", ["m", "zero", "c"], ["p"])]
+        nodes += (
+            [node("Add", ["p", "causal"], ["q"]), node("Max", ["q", "c"], ["a"])]
+            if form == "sum and max"
+            else [node("Min", ["p", "causal"], ["a"])]
+        )
+        nodes.append(node("Add", ["x", "a"], ["s"]))
+    loose = 1e-3 if far == -65504 else 2e-4  # the float model's sums of -65504 have a unit of 2^-8
+    check(
+        [*nodes, node("Softmax", ["s"], ["y"])], {"x": scores(2), "m": mask}, constants, runtime=True, tolerance=loose
+    )
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_where_for_the_causal_mask_and_a_sum_for_the_padding(side: str) -> None:
+    mask = (RIGHT if side == "right" else LEFT)[:, None, None, :].astype(np.float32)
+    constants = {"c": scalar(-1e4), "one": scalar(1), "k": CAUSAL}
+    nodes = [
+        node("Where", ["k", "x", "c"], ["w"]),
+        node("Sub", ["one", "m"], ["t"]),
+        node("Mul", ["t", "c"], ["p"]),
+        node("Add", ["w", "p"], ["s"]),
+        node("Softmax", ["s"], ["y"]),
+    ]
+    check(nodes, {"x": scores(3), "m": mask}, constants, runtime=True, tolerance=1e-3)  # sums of -1e4 are rounded
+
+
+@pytest.mark.parametrize("far", SENTINELS[:-1])
+def test_an_additive_mask_that_is_an_input(far: float) -> None:
+    mask = np.where(RIGHT, np.float32(0), np.float32(far))[:, None, None, :]
+    check(
+        [node("Add", ["x", "m"], ["s"]), node("Softmax", ["s"], ["y"])],
+        {"x": scores(4), "m": mask},
+        runtime=True,
+    )
+
+
+def test_infinity_behind_a_guard() -> None:
+    """Rows that see nothing are NaN, and 0 behind the guard."""
+    mask = LEFT[:, None, None, :]
+    constants = {"c": scalar(-np.inf), "zero": scalar(0), "k": CAUSAL}
+    nodes = [
+        node("And", ["m", "k"], ["b"]),
+        node("Where", ["b", "zero", "c"], ["a"]),
+        node("Add", ["x", "a"], ["s"]),
+        node("Softmax", ["s"], ["p"]),
+        node("IsNaN", ["p"], ["n"]),
+        node("Where", ["n", "zero", "p"], ["y"]),
+    ]
+    check(nodes, {"x": scores(5), "m": mask}, constants, runtime=True)
+
+
+@pytest.mark.parametrize("move", ["GatherND", "Slice", "Expand", "Concat", "Reshape", "scaled"])
+def test_masks_that_move(move: str) -> None:
+    mask = RIGHT[:, None, None, :]
+    constants: dict[str, Array] = {"c": scalar(SMALLEST), "zero": scalar(0)}
+    nodes = [node("Where", ["m", "zero", "c"], ["a"])]
+    batch = len(LENGTHS)
+    if move == "GatherND":
+        constants["i"] = np.array([[[[[b, 0, 0, j] for j in range(N)]]] for b in range(batch)])
+        nodes.append(node("GatherND", ["a", "i"], ["g"]))
+    elif move == "Slice":
+        constants |= {"from": np.array([0]), "to": np.array([N]), "axis": np.array([3])}
+        nodes.append(node("Slice", ["a", "from", "to", "axis"], ["g"]))
+    elif move == "Expand":
+        constants["shape"] = np.array([batch, 1, N, N])
+        nodes.append(node("Expand", ["a", "shape"], ["g"]))
+    elif move == "Concat":
+        constants |= {"h": np.array([N // 2, N // 2])}
+        nodes += [node("Split", ["m", "h"], ["m0", "m1"], axis=3)]
+        nodes[0] = node("Where", ["m0", "zero", "c"], ["a0"])
+        nodes = [
+            nodes[1],
+            nodes[0],
+            node("Where", ["m1", "zero", "c"], ["a1"]),
+            node("Concat", ["a0", "a1"], ["g"], axis=3),
+        ]
+    elif move == "Reshape":
+        constants |= {"flat": np.array([batch, N]), "full": np.array([batch, 1, 1, N])}
+        nodes += [node("Reshape", ["a", "flat"], ["f"]), node("Reshape", ["f", "full"], ["g"])]
+    else:
+        constants["half"] = scalar(0.5)
+        nodes.append(node("Mul", ["a", "half"], ["g"]))
+    nodes += [node("Add", ["x", "g"], ["s"]), node("Softmax", ["s"], ["y"])]
+    check(nodes, {"x": scores(6), "m": mask}, constants, runtime=True)
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_along_any_axis(axis: int) -> None:
+    rng = np.random.default_rng(7)
+    mask = rng.random((len(LENGTHS), 2, N, N)) < 0.7
+    constants = {"c": scalar(-1e9)}
+    nodes = [node("Where", ["m", "x", "c"], ["s"]), node("Softmax", ["s"], ["y"], axis=axis)]
+    check(nodes, {"x": scores(8), "m": mask}, constants, runtime=True)
+
+
+@pytest.mark.parametrize("far", [-1e4, -1e9, SMALLEST, -np.inf])
+def test_padding_before_a_maximum(far: float) -> None:
+    rng = np.random.default_rng(9)
+    x = floats(rng, 1, 3, 6, 6) - np.float32(40)
+    constants = {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "v": scalar(far)}
+    nodes = [node("Pad", ["x", "pads", "v"], ["p"]), node("MaxPool", ["p"], ["y"], kernel_shape=[2, 2], strides=[2, 2])]
+    check(nodes, {"x": x}, constants, runtime=True)
+
+
+@pytest.mark.parametrize("far", [-1e4, SMALLEST, -np.inf])
+@pytest.mark.parametrize("op", ["ArgMax", "ReduceMax", "TopK"])
+def test_the_largest_of_what_is_allowed(op: str, far: float) -> None:
+    """Moves that are not allowed, words that must not come."""
+    rng = np.random.default_rng(10)
+    x = floats(rng, 4, 9)
+    allowed = rng.random((4, 9)) < 0.5
+    allowed[:, 0] = True
+    constants: dict[str, Array] = {"c": scalar(far)}
+    nodes = [node("Where", ["m", "x", "c"], ["s"])]
+    if op == "TopK":
+        constants["k"] = np.array([1])
+        nodes.append(node("TopK", ["s", "k"], ["y", "i"]))
+        check(nodes, {"x": x, "m": allowed}, constants, runtime=True, outputs=("y", "i"))
+    else:
+        attrs = {"axis": 1} if op == "ArgMax" else {}
+        if op == "ReduceMax":
+            constants["axes"] = np.array([1])
+        nodes.append(node(op, ["s", *(["axes"] if op == "ReduceMax" else [])], ["y"], **attrs))
+        check(nodes, {"x": x, "m": allowed}, constants, runtime=True)
+
+
+def test_large_values_are_not_sentinels() -> None:
+    """Weights of thousands beside scores of thousands, and of different sizes."""
+    rng = np.random.default_rng(11)
+    x = floats(rng, 4, 5) * np.float32(800)
+    constants = {"b": np.array([-1500, -2500, 900, -1100, 0], np.float32)}
+    nodes = [node("Add", ["x", "b"], ["s"]), node("ArgMax", ["s"], ["y"], axis=1)]
+    check(nodes, {"x": x}, constants, runtime=True)
