@@ -1,6 +1,6 @@
 """Clocks, peak memory, child processes and the description of the machine.
 
-Standard library only at import: a peer's process must not carry this project's memory.
+Light to import: a peer's process must not carry this project's memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,6 +18,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from syurmy.host import cores
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -42,18 +43,6 @@ def median(work: Callable[[], object], runs: int) -> float:
     """Median seconds of ``runs`` calls after one that does not count."""
     work()
     return statistics.median(seconds(work, runs))
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process in MiB.
-
-    Linux: VmHWM. ``getrusage`` would also count the parent's memory at the time of the fork.
-    """
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def child(
@@ -87,7 +76,7 @@ def machine() -> dict[str, Any]:
     """What a reader needs to compare numbers: hardware, load, versions, the state of the sources."""
     return {
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load": round(os.getloadavg()[0], 2),
         "system": platform.platform(),

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import report
-from benchmarks.measure import RESULTS, machine, median, peak_mb
+from benchmarks.measure import RESULTS, machine, median
 from syurmy.assembler import assemble, assemble_file
+from syurmy.host import peak_mb
 from syurmy.isa.program import Program
 from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove

@@ -36,7 +36,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.measure import ROOT, Failed, child, machine, peak_mb
+from benchmarks.measure import ROOT, Failed, child, machine
+from syurmy.host import peak_mb
 
 if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel

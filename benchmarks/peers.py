@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Failed, child, peak_mb
+from benchmarks.measure import Failed, child
+from syurmy.host import peak_mb
 
 CASES = ("mlp64", "mlp784", "lenet5")
 TIMEOUT = 3600.0

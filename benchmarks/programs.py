@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ROOT, Failed, child, median, peak_mb, seconds
+from benchmarks.measure import ROOT, Failed, child, median, seconds
+from syurmy.host import peak_mb
 
 TIMEOUT = 3600.0
 WARM = "mlp64"

@@ -5,13 +5,13 @@ prover/verifier/verify.py.
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from syurmy.host import peak_mb
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import Committed, Node, ParamTensor, Table, Tuples
 from syurmy.isa.path import Path
@@ -112,7 +112,7 @@ class Prover:
         r.columns = len(plan.witness.places)
         r.committed_entries = plan.witness.true_entries
         r.proof_bytes = len(data)
-        r.peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        r.peak_mb = peak_mb()
         return Proof(data, fields, r)
 
     def _lap(self, phase: str, fraction: float) -> None:

@@ -13,31 +13,88 @@ params are trusted from set-up.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
-from syurmy.isa.path import DEFAULT_MAX_STEPS
-from syurmy.isa.program import Program
-from syurmy.isa.trace import Trace
-
 if TYPE_CHECKING:
-    from syurmy.compiler import CompiledModel
+    import numpy.typing as npt
+
+    from syurmy.assembler import AssemblyErrors
+    from syurmy.compiler import CompiledModel, ModelError, UnsupportedModel
+    from syurmy.isa.errors import AssemblyError, ConstraintError, InputError, SyurmyError, Trap
+    from syurmy.isa.program import Program
+    from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
     from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.protocol.transcript import Rejected
     from syurmy.prover.prove import Proof
     from syurmy.prover.verifier.verify import Statement
-    from syurmy.vm.events import Listener
+    from syurmy.vm import Listener
 
-__all__ = ["Progress", "assemble", "check", "compile_onnx", "load", "prove", "run", "setup", "verify"]
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # the only place: the package's metadata are read from here
+
+_HOMES = {  # the names above at run time: a module is imported when one of its names is first used
+    "syurmy.assembler": "AssemblyErrors",
+    "syurmy.compiler": "CompiledModel ModelError UnsupportedModel",
+    "syurmy.isa.errors": "AssemblyError ConstraintError InputError SyurmyError Trap",
+    "syurmy.isa.program": "Program",
+    "syurmy.isa.trace": "Trace",
+    "syurmy.prover.check": "Violation",
+    "syurmy.prover.keys": "ProvingKey",
+    "syurmy.prover.protocol.key": "VerifyingKey",
+    "syurmy.prover.protocol.transcript": "Rejected",
+    "syurmy.prover.prove": "Proof",
+    "syurmy.prover.verifier.verify": "Statement",
+    "syurmy.vm": "Listener",
+}
+
+__all__ = [
+    "AssemblyError",
+    "AssemblyErrors",
+    "CompiledModel",
+    "ConstraintError",
+    "InputError",
+    "Listener",
+    "ModelError",
+    "Program",
+    "Progress",
+    "Proof",
+    "ProvingKey",
+    "Rejected",
+    "Statement",
+    "SyurmyError",
+    "Trace",
+    "Trap",
+    "UnsupportedModel",
+    "VerifyingKey",
+    "Violation",
+    "assemble",
+    "check",
+    "compile_onnx",
+    "load",
+    "prove",
+    "run",
+    "setup",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names.split():
+            value = globals()[name] = getattr(import_module(module), name)
+            return value
+    raise AttributeError(f"module 'syurmy' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 Progress = Callable[[str, float], None]
 """Called with the phase (commit, lookup, contraction, opening) and how much of it is done, 0 to 1."""
-
-# The prover is imported when it is first used: loading its compiled kernels takes longer than assembling a program.
 
 
 def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".") -> Program:
@@ -62,9 +119,9 @@ def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options:
     ``options``: shapes, calibrate, weights, activations, public_inputs, committed_params: see ``compiler``.
     Raises ``compiler.ModelError``, and ``UnsupportedModel`` with everything in the model that cannot be compiled.
     """
-    from syurmy import compile
+    from syurmy.commands import models
 
-    return compile.compile_onnx(path, out_dir, **options)
+    return models.compile_onnx(path, out_dir, **options)
 
 
 def run(
@@ -72,18 +129,20 @@ def run(
     inputs: Mapping[str, npt.ArrayLike],
     *,
     batch: bool = False,
-    max_steps: int = DEFAULT_MAX_STEPS,
+    max_steps: int | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Trace:
     """Run ``program`` on integer arrays by input name; the result's ``outputs`` maps names to int64 arrays.
 
     ``batch``: every input has one more leading axis, and so have the outputs; one proof shows all of these runs.
+    ``max_steps``: trap after this many instructions (a million unless given).
     Raises ``InputError`` for inputs that do not fit and ``Trap`` where execution stops early; see ``vm.machine.run``.
     """
     from syurmy import vm
 
     execute = vm.run_batch if batch else vm.run
-    return execute(program, inputs, max_steps=max_steps, listeners=listeners)
+    limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
+    return execute(program, inputs, listeners=listeners, **limit)
 
 
 def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from syurmy import gpu
+from syurmy.host import cores
 
-THREADS = max(1, int(os.environ.get("SYURMY_THREADS", "0")) or len(os.sched_getaffinity(0)))
+THREADS = max(1, int(os.environ.get("SYURMY_THREADS", "0")) or cores())
 MIN_CHUNK = 4096  # items; below this a thread hand-over costs more than it saves
 
 _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="syurmy")

@@ -7,6 +7,7 @@ import sys
 ALLOWED = {
     "syurmy",
     "syurmy.gpu",
+    "syurmy.host",
     "syurmy.prover",
     "syurmy.prover.field",
 }

@@ -19,6 +19,8 @@ from typer.testing import CliRunner, Result
 
 import syurmy
 from syurmy.cli import app
+from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS
 
 SOURCE = """\
 .program  tiny
@@ -374,6 +376,44 @@ def test_python_interface(folder: Path) -> None:
     statement = syurmy.verify(verifying_key, proof.to_bytes())
     assert (np.asarray(statement.outputs["y"]) == Y).all()
     assert phases
+
+
+# ---- help, version, names ------------------------------------------------------------------------------------------
+
+COMMANDS = ("run", "compile", "verify", "setup", "check", "asm", "disasm", "info")
+
+
+def process(*args: str, **options: Any) -> str:
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=True, **options).stdout
+
+
+def test_help_lists_the_commands_and_their_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = vm("--help").stdout
+    assert all(f" {command} " in listed for command in COMMANDS)
+    assert f"{DEFAULT_MAX_STEPS:,}" in vm("run", "--help").stdout
+    assert "beside MODEL.onnx" in vm("compile", "--help").stdout  # not taken for markup
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    code = "import atexit, sys; from syurmy.cli import main; atexit.register(lambda: print(*sys.modules)); main()"
+    loaded = process("-c", code, *arguments).splitlines()[-1].split()
+    assert "syurmy.commands.run" in loaded
+    assert not {"numpy", "numba", "lark", "syurmy.isa"} & set(loaded)
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert process("-m", "syurmy", "--version") == f"syurmy-vm {syurmy.__version__}\n"
+
+
+def test_every_public_name_is_there() -> None:
+    code = "import sys, syurmy; assert 'numpy' not in sys.modules; from syurmy import *; print(*sorted(globals()))"
+    assert set(syurmy.__all__) <= set(process("-c", code).split())
+    assert set(syurmy.__all__) <= set(dir(syurmy))
+    assert syurmy.InputError is InputError
+    with pytest.raises(AttributeError, match="'syurmy' has no attribute 'nothing'"):
+        _ = syurmy.nothing
 
 
 # ---- processes -----------------------------------------------------------------------------------------------------

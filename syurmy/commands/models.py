@@ -1,4 +1,4 @@
-"""Models on the command line: ``syurmy-vm compile``, and reals in and out of compiled programs.
+"""Reals in and out of compiled models, for the commands that run and compile them.
 
 A program ``DIR/model.tasm`` with ``DIR/model.json`` beside it is a compiled model: its inputs are read and its outputs
 shown as reals, by the recorded scales.
@@ -6,20 +6,17 @@ shown as reals, by the recorded scales.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json as json_format
 import sys
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import typer
 
 from syurmy import display, files
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, CompiledModel
@@ -28,92 +25,11 @@ from syurmy.isa.program import Program
 
 Array = npt.NDArray[Any]
 GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
-Raw = Annotated[bool, typer.Option("--raw", help="Of a compiled model: inputs and outputs as integers, not reals.")]
-
-
-class Visibility(enum.StrEnum):
-    public = "public"
-    private = "private"
-
-
-class ParamVisibility(enum.StrEnum):
-    public = "public"
-    committed = "committed"
-
-
-def compile(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model.", show_default=False)],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder to write.  [default: MODEL beside MODEL.onnx]"),
-    ] = None,
-    shape: Annotated[
-        list[str] | None, typer.Option("--shape", metavar="NAME=1,3,32,32", help="Shape of an input; may be repeated.")
-    ] = None,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option("--calibrate", metavar="FILE", help=".npz of real inputs by name, stacked; .npy of a single one."),
-    ] = None,
-    weights: Annotated[int, typer.Option("--weights", help="Bits of weights, 8 or 16.")] = 16,
-    activations: Annotated[int, typer.Option("--activations", help="Bits of activations, 8 or 16.")] = 16,
-    margin: Annotated[
-        float | None,
-        typer.Option(
-            "--margin", min=1.0, help="Room above the calibration's peaks.  [default: 1.25, fine 1.4; random data: 2]"
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option("--tolerance", min=0.0, help="What outputs may be off, over their range; more bits if needed."),
-    ] = 1e-3,
-    input_visibility: Annotated[
-        Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
-    ] = Visibility.private,
-    params: Annotated[
-        ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
-    ] = ParamVisibility.committed,
-    report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-) -> None:
-    """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example."""
-    folder = output or default_folder(model)
-    start = time.perf_counter()
-    with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        done = _compiler().compile_onnx(
-            model,
-            folder,
-            shapes=dict(map(_shape, shape or [])),
-            calibrate=_given([str(calibrate)], _onnx_inputs(model)) if calibrate else None,
-            weights=weights,
-            activations=activations,
-            public_inputs=input_visibility is Visibility.public,
-            committed_params=params is ParamVisibility.committed,
-            margin=margin,
-            tolerance=tolerance,
-        )
-    took = time.perf_counter() - start
-    notes = _notes(caught)
-    if json:
-        result = _described(done) | {"warnings": notes, "seconds": took}
-        print(json_format.dumps(display.plain(result)))
-        return
-    if report:
-        print(done.report())
-    for kind, ports in (("input", done.inputs), ("output", done.outputs)):
-        for p in ports:
-            print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {p.scale:.4g}")
-    lookups, committed = (sum(getattr(r, name) for r in done.rows) for name in ("lookups", "committed"))
-    kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
-    print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
-    print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
-    print(f"{folder / PROGRAM}: compiled in {display.seconds_text(took)}")
 
 
 def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options: Any) -> CompiledModel:
     """``compiler.pipeline.compile_onnx``; ``out_dir`` is the model's name beside it unless given."""
-    done: CompiledModel = _compiler().compile_onnx(path, out_dir or default_folder(Path(path)), **options)
+    done: CompiledModel = compiler().compile_onnx(path, out_dir or default_folder(Path(path)), **options)
     return done
 
 
@@ -134,12 +50,12 @@ def located(path: Path, options: Sequence[str] | None) -> Path:
     if _recorded_source(folder) != hashlib.sha256(files.read_bytes(path)).hexdigest():
         with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            given = _given(options, _onnx_inputs(path)) if options else None
+            given = given_tensors(options, onnx_inputs(path)) if options else None
             margin = None if given is None else GIVEN_MARGIN
-            _compiler().compile_onnx(path, folder, calibrate=given, margin=margin)
+            compiler().compile_onnx(path, folder, calibrate=given, margin=margin)
             if given is not None:
                 warnings.warn("scales come from the input given: compile with --calibrate for others", stacklevel=1)
-        _notes(caught)
+        notes(caught)
     return folder / PROGRAM
 
 
@@ -158,7 +74,7 @@ def inputs(
     if model is None:
         return files.read_inputs(program, options, beside, *batch)
     names = {n: p.model_name for p in model.inputs for n in (p.name, p.model_name)}
-    given = _given(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), names)
+    given = given_tensors(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), names)
     for p in model.inputs:
         x = given.get(p.model_name)
         if x is not None and x.ndim == 1 and x.size == np.prod(p.shape, dtype=np.int64):
@@ -174,7 +90,7 @@ def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[st
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _compiler() -> ModuleType:
+def compiler() -> ModuleType:
     try:
         from syurmy.compiler import pipeline
     except ModuleNotFoundError as e:
@@ -183,36 +99,11 @@ def _compiler() -> ModuleType:
     return pipeline
 
 
-def _shape(option: str) -> tuple[str, tuple[int, ...]]:
-    name, eq, dims = option.rpartition("=")
-    try:
-        shape = tuple(int(d) for d in dims.split(",")) if dims else ()
-    except ValueError:
-        shape = (0,)
-    if not eq or not name or any(d < 1 for d in shape):
-        raise InputError(f"--shape {option} is no shape", code="I111", help="for example --shape x=1,3,32,32")
-    return name, shape
-
-
-def _notes(caught: Sequence[warnings.WarningMessage]) -> list[str]:
+def notes(caught: Sequence[warnings.WarningMessage]) -> list[str]:
     notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
     return notes
-
-
-def _described(done: CompiledModel) -> dict[str, Any]:
-    return {
-        "program": str(done.folder / PROGRAM),
-        "inputs": [vars(p) for p in done.inputs],
-        "outputs": [vars(p) for p in done.outputs],
-        "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
-        "error": done.error,
-        "fine": done.fine,
-        "instructions": len(done.program.code),
-        "lookups": sum(r.lookups for r in done.rows),
-        "committed_entries": sum(r.committed for r in done.rows),
-    }
 
 
 def _recorded_source(folder: Path) -> str | None:
@@ -223,14 +114,14 @@ def _recorded_source(folder: Path) -> str | None:
         return None
 
 
-def _onnx_inputs(model: Path) -> dict[str, str]:
-    _compiler()
+def onnx_inputs(model: Path) -> dict[str, str]:
+    compiler()
     from syurmy.compiler.load import input_names
 
     return {name: name for name in input_names(model)}
 
 
-def _given(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
+def given_tensors(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
     """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, or of the only input. ``names`` maps each name
     that may be used to the model's, under which the tensor is returned."""
     out: dict[str, Array] = {}

@@ -1,0 +1,5 @@
+"""``python -m syurmy`` is ``syurmy-vm``."""
+
+from syurmy.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""``syurmy-vm check``: every constraint, evaluated without a proof."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+import syurmy
+from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, print_json, terminal
+
+
+def check(
+    program: ProgramPath,
+    input: Inputs = None,
+    batch: Batch = False,
+    max_steps: MaxSteps = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a program and evaluate every constraint directly, without a proof. Exit code 1 if one is violated."""
+    from syurmy import display, files
+
+    code = syurmy.load(program)
+    inputs = files.read_inputs(code, input or [], program, batch)
+    trace = syurmy.run(code, inputs, batch=batch, max_steps=max_steps)
+    with display.Working("check"):
+        violations = syurmy.check(code, trace)
+    found = [
+        {
+            "instruction": v.instruction,
+            "source": str(v.span) if v.span else None,
+            "constraint": v.constraint,
+            "tensor": v.tensor,
+            "execution": v.element[0],
+            "element": v.element[1:],
+            "message": v.message,
+        }
+        for v in violations
+    ]
+    if json:
+        print_json({"ok": not found, "steps": len(trace.path), "violations": found})
+    elif not found:
+        terminal().print(f"every constraint holds ({len(trace.path):,} steps)")
+    for v in violations if not json else ():
+        print(f"error[K100]: {v}", file=sys.stderr)
+    if found:
+        raise typer.Exit(1)

@@ -1,0 +1,131 @@
+"""``syurmy-vm compile``: an ONNX model to a program that runs on integers."""
+
+from __future__ import annotations
+
+import enum
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syurmy.commands.common import Debug, Json, print_json
+
+if TYPE_CHECKING:
+    from syurmy.compiler import CompiledModel
+
+
+class Visibility(enum.StrEnum):
+    public = "public"
+    private = "private"
+
+
+class ParamVisibility(enum.StrEnum):
+    public = "public"
+    committed = "committed"
+
+
+def compile(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX model.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write.", show_default="MODEL beside MODEL.onnx"),
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option("--shape", metavar="NAME=1,3,32,32", help="Shape of an input; may be repeated.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", metavar="FILE", help=".npz of real inputs by name, stacked; .npy of a single one."),
+    ] = None,
+    weights: Annotated[int, typer.Option("--weights", help="Bits of weights, 8 or 16.")] = 16,
+    activations: Annotated[int, typer.Option("--activations", help="Bits of activations, 8 or 16.")] = 16,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            min=1.0,
+            help="Room above the calibration's peaks.",
+            show_default="1.25, fine 1.4; random data: 2",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option("--tolerance", min=0.0, help="What outputs may be off, over their range; more bits if needed."),
+    ] = 1e-3,
+    input_visibility: Annotated[
+        Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
+    ] = Visibility.private,
+    params: Annotated[
+        ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
+    ] = ParamVisibility.committed,
+    report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example."""
+    from syurmy import display
+    from syurmy.commands import models
+
+    folder = output or models.default_folder(model)
+    start = time.perf_counter()
+    with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        done = models.compiler().compile_onnx(
+            model,
+            folder,
+            shapes=dict(map(_shape, shape or [])),
+            calibrate=models.given_tensors([str(calibrate)], models.onnx_inputs(model)) if calibrate else None,
+            weights=weights,
+            activations=activations,
+            public_inputs=input_visibility is Visibility.public,
+            committed_params=params is ParamVisibility.committed,
+            margin=margin,
+            tolerance=tolerance,
+        )
+    took = time.perf_counter() - start
+    warned = models.notes(caught)
+    if json:
+        result = _described(done) | {"warnings": warned, "seconds": took}
+        print_json(result)
+        return
+    if report:
+        print(done.report())
+    for kind, ports in (("input", done.inputs), ("output", done.outputs)):
+        for p in ports:
+            print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {p.scale:.4g}")
+    lookups, committed = (sum(getattr(r, name) for r in done.rows) for name in ("lookups", "committed"))
+    kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
+    print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
+    print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
+    print(f"{folder / models.PROGRAM}: compiled in {display.seconds_text(took)}")
+
+
+def _shape(option: str) -> tuple[str, tuple[int, ...]]:
+    from syurmy.isa.errors import InputError
+
+    name, eq, dims = option.rpartition("=")
+    try:
+        shape = tuple(int(d) for d in dims.split(",")) if dims else ()
+    except ValueError:
+        shape = (0,)
+    if not eq or not name or any(d < 1 for d in shape):
+        raise InputError(f"--shape {option} is no shape", code="I111", help="for example --shape x=1,3,32,32")
+    return name, shape
+
+
+def _described(done: CompiledModel) -> dict[str, Any]:
+    from syurmy.commands import models
+
+    return {
+        "program": str(done.folder / models.PROGRAM),
+        "inputs": [vars(p) for p in done.inputs],
+        "outputs": [vars(p) for p in done.outputs],
+        "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
+        "error": done.error,
+        "fine": done.fine,
+        "instructions": len(done.program.code),
+        "lookups": sum(r.lookups for r in done.rows),
+        "committed_entries": sum(r.committed for r in done.rows),
+    }

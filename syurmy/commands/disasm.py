@@ -1,0 +1,30 @@
+"""``syurmy-vm disasm``: a program as text."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syurmy.commands.common import Debug, Json, Target, print_json
+
+
+def disasm(
+    program: Annotated[Path, typer.Argument(metavar="FILE", help="Binary encoding, PROG.vk or PROG.tasm.")],
+    output: Target = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print a program as tensor assembly, macros expanded."""
+    from syurmy import files, keys
+    from syurmy.assembler import disassemble
+
+    text = disassemble(keys.read_program(program))
+    if output is not None:
+        files.write_whole(output, text.encode())
+    if json:
+        print_json({"file": str(output) if output else None, "text": text})
+    elif output is None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")

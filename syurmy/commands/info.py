@@ -1,0 +1,73 @@
+"""``syurmy-vm info``: what a program declares and costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from syurmy.commands.common import Debug, Json, print_json, terminal
+
+if TYPE_CHECKING:
+    from syurmy.isa.program import Program
+
+
+def info(
+    program: Annotated[Path, typer.Argument(metavar="FILE", help="PROG.tasm, PROG.vk or a binary encoding.")],
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Declarations, size and constraints of a program."""
+    from syurmy import display, keys
+    from syurmy.isa.builder import build
+    from syurmy.isa.encoding import digest
+    from syurmy.isa.instruction import REGISTRY
+
+    code = keys.read_program(program)
+    result = _declarations(code) | {"digest": digest(code).hex()}
+    counted = ("steps", "tensor_entries", "columns", "lookups", "tables", "equations")
+    result |= dict.fromkeys(counted)
+    result["branches"] = sum(REGISTRY[ins.op].branch for ins in code.code)
+    if not result["branches"]:
+        with display.Working("constraints"):
+            system = build(code)
+        values = [system.flow.steps, system.trace_cells(), len(system.columns), len(system.lookups)]
+        values += [len(system.tables), len(system.equations)]
+        result |= dict(zip(counted, values, strict=True))
+    if json:
+        print_json(result)
+        return
+    console = terminal()
+    for kind in ("inputs", "params", "tables_declared", "buffers", "outputs"):
+        for d in result[kind]:
+            text = " ".join(str(v) for v in d.values())
+            console.print(f"{kind.partition('_')[0].rstrip('s'):7} {text}", markup=False, soft_wrap=True)
+    console.print(f"program {code.name}, digest {result['digest']}", markup=False, soft_wrap=True)
+    names = [n for n in ("instructions", "branches", *counted) if result[n] is not None]
+    display.summary(console, {n.replace("_", " "): f"{result[n]:,}" for n in names})
+    if result["branches"]:
+        console.print("the rest depends on the path: run shows it")
+
+
+def _declarations(code: Program) -> dict[str, Any]:
+    from syurmy.isa.types import TensorType
+
+    return {
+        "program": code.name,
+        "inputs": [
+            {"name": i.name, "type": str(i.type), "visibility": "public" if i.public else "private"}
+            for i in code.inputs
+        ],
+        "params": [
+            {"name": p.name, "type": str(p.type), "visibility": "committed" if p.committed else "public"}
+            for p in code.params
+        ],
+        "tables_declared": [{"name": t.name, "type": f"{t.source} -> {t.target}"} for t in code.luts],
+        "buffers": [
+            {"name": r.name, "type": str(TensorType.full(r.dtype, r.shape)), "contents": r.init or "zeros"}
+            for r in code.rams
+        ],
+        "outputs": [{"name": o.name, "visibility": "public" if o.public else "private"} for o in code.outputs],
+        "instructions": len(code.code),
+    }

@@ -1,0 +1,124 @@
+"""``syurmy-vm run``: run a program, and prove the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import syurmy
+from syurmy.commands.common import (
+    NOT_PRIVATE,
+    TRUSTED,
+    Batch,
+    Clock,
+    Debug,
+    Inputs,
+    Json,
+    MaxSteps,
+    ProgramPath,
+    Raw,
+    print_json,
+    sibling,
+    terminal,
+)
+
+if TYPE_CHECKING:
+    from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.verifier.verify import Statement
+
+PHASES = ("setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify")
+
+
+def run(
+    program: ProgramPath,
+    input: Inputs = None,
+    prove: Annotated[bool, typer.Option("--prove", help="Prove the run and verify the proof.")] = False,
+    proof: Annotated[Path | None, typer.Option("--proof", metavar="FILE", help="Where to write the proof.")] = None,
+    batch: Batch = False,
+    raw: Raw = False,
+    max_steps: MaxSteps = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
+    from syurmy import display, files, host, keys
+    from syurmy.commands import models
+
+    program = models.located(program, input)
+    clock = Clock()
+    code = syurmy.load(program)
+    model = models.recorded(program, code, raw)
+    inputs = models.inputs(model, code, input or [], program, batch)
+    with display.Working("execute"):
+        trace = clock("execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps))
+    result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
+    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
+    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
+    result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}
+    target = proof or sibling(program, ".proof")
+    if prove or proof is not None:
+        with display.Working("set-up") as working:
+            key, _ = clock("setup", lambda: keys.obtain(code, program))
+            working("prove", 0.0)
+            made = clock("prove", lambda: syurmy.prove(key, trace, working))
+            data = made.to_bytes()
+            working("verify", 1.0)
+            statement = clock("verify", lambda: _verified(key.verifying_key, data, program))
+        files.write_whole(target, data)
+        report = made.report
+        result |= {name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")}
+        result |= {"proof_bytes": len(data), "soundness_bits": statement.soundness_bits, "verified": True}
+        clock.seconds = report.seconds | clock.seconds
+    result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
+    result["peak_mb"] = host.peak_mb()
+    if json:
+        print_json(result)
+        return
+    console = terminal()
+    display.tensors(console, "output", result["outputs"])
+    if result["verified"]:
+        display.summary(console, _summary(result))
+        console.print(f"verified: {target}", markup=False, soft_wrap=True)
+        console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
+
+
+def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
+    """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
+    from syurmy import keys
+    from syurmy.isa.errors import SyurmyError
+    from syurmy.prover.protocol.transcript import Rejected
+
+    try:
+        return syurmy.verify(key, proof)
+    except Rejected as e:
+        help = f"delete {keys.key_paths(program)[0]} and try again; if it stays, please report it"
+        error = SyurmyError(f"the proof just made is rejected at step '{e.step}': {e.reason}", code="V110", help=help)
+        error.exit_code = 1
+        raise error from e
+
+
+def _summary(result: dict[str, Any]) -> dict[str, str]:
+    from syurmy import display
+
+    seconds = {k: display.seconds_text(v) for k, v in result["seconds"].items() if v is not None}
+    return {
+        **_path_rows(result["steps"], result["branches"], result["batch"]),
+        "lookup leaves": f"{result['leaves']:,}",
+        "columns": f"{result['columns']:,} ({result['committed_entries']:,} entries)",
+        **{f"{'  ' if name in PHASES[2:6] else ''}{name}": text for name, text in seconds.items()},
+        "proof": display.bytes_text(result["proof_bytes"]),
+        "soundness": f"{result['soundness_bits']:.1f} bits",
+        "peak memory": f"{result['peak_mb']:.0f} MB",
+    }
+
+
+def _path_rows(steps: int, branches: int, batch: int) -> dict[str, str]:
+    """What is said of the executed path; branches and batch only where there are some."""
+    rows = {"instructions": f"{steps:,}"}
+    if branches:
+        rows["branches"] = f"{branches:,} (their bits are public)"
+    if batch > 1:
+        rows["batch"] = f"{batch:,} inputs"
+    return rows

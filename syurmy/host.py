@@ -1,0 +1,30 @@
+"""What is asked of the machine, the same on Linux and macOS: how many cores, how much memory was used."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+
+def cores() -> int:
+    """Cores that this process may use; where the system does not say which, all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process in MiB.
+
+    Linux: VmHWM, as ``getrusage`` would also count the parent's memory at the time of the fork. Elsewhere
+    ``getrusage``, which counts bytes on macOS and KiB on other systems.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
