@@ -42,7 +42,8 @@ def assemble(
     """The program of a text, or of a file (a ``Path``, or a string that ends in ``.tasm`` on one line).
 
     Includes are looked up beside the including file, then in ``include_paths``; data files beside the file that names
-    them, or in ``data_root``. Raises ``AssemblyErrors`` with every diagnostic, ``InputError`` for an unreadable file.
+    them, or in ``data_root``; what is not there, in the library that is installed with the package.
+    Raises ``AssemblyErrors`` with every diagnostic, ``InputError`` for an unreadable file.
     """
     if isinstance(source, Path) or ("\n" not in source and source.endswith(".tasm")):
         return assemble_file(source, include_paths=include_paths, data_root=data_root)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.assembler.source import LIBRARY
 from syurmy.isa.errors import AssemblyError, Span
 from syurmy.isa.instruction import L1Bounds
 from syurmy.isa.types import DType
@@ -116,13 +117,16 @@ def flat(value: Any) -> list[int]:
 
 
 def read_file(path: str, key: str | None, base: Path, span: Span) -> npt.NDArray[Any]:
-    """The array ``key`` of a file, whatever its dtype. ``path`` may carry the key: ``weights.npz:w1``."""
+    """The array ``key`` of a file in ``base`` or else in the library, whatever its dtype. ``path`` may carry the key:
+    ``weights.npz:w1``."""
     if key is None and ":" in path:
         stem, _, tail = path.rpartition(":")
         if Path(stem).suffix in _SUFFIXES:
             path, key = stem, tail
     full = base / path
     suffix = full.suffix
+    if not full.is_file() and (LIBRARY / path).is_file():
+        full = LIBRARY / path
     if suffix not in _SUFFIXES:
         raise _refuse(f"'{path}' is not a data file", span, "use .npy, .npz or .safetensors", "A301")
     if suffix == ".npy" and key is not None:

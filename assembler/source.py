@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import syurmy
 from syurmy.assembler import syntax as s
 from syurmy.assembler.diagnostics import suggestion
 from syurmy.isa.errors import AssemblyError, InputError, Span, SyurmyError
 
 MAX_EXPANSIONS = 2**16
+LIBRARY = Path(syurmy.__file__).parent / "lib"  # macros and tables that are installed with the package
 
 
 Call = tuple[str, Span]  # macro, place
@@ -117,12 +119,12 @@ class Sources:
 
     def _include(self, st: s.Include, path: Path) -> None:
         wanted = st.path.value
-        tried = [folder / wanted for folder in (path.parent, *self.include_paths)]
+        tried = [folder / wanted for folder in (path.parent, *self.include_paths, LIBRARY)]
         found = next((p.resolve() for p in tried if p.is_file()), None)
         if found is None:
-            listed = ", ".join(map(str, tried))
+            listed = ", ".join(map(str, tried[:-1]))
             raise AssemblyError(f"include file not found: {wanted}", code="A150", span=st.path.span,
-                                help=f"tried {listed}")  # fmt: skip
+                                help=f"tried {listed} and the library")  # fmt: skip
         if found in self._open:
             chain = " -> ".join(p.name for p in [*self._open[self._open.index(found) :], found])
             raise AssemblyError(f"include cycle: {chain}", code="A151", span=st.path.span)

@@ -45,7 +45,7 @@ One statement per line; open braces continue on the next line. `;` starts a comm
 | `.ram a : i16[64] = x` | the same, at first with the contents of an input or a param |
 | `.output y public` | a register whose value at `halt` leaves the program, `public` or `private` |
 | `.const N = 4 * 16` | an integer constant, defined before use |
-| `.include "lib/nn.tasm"` | another file, once: beside this file, then in the include path |
+| `.include "nn.tasm"` | another file, once: beside this file, in the include path, or in the library |
 | `.macro f(dst, src, axis=-1)` ... `.endmacro` | a macro, called like an instruction |
 
 Inputs are `private` or `public`: public ones are part of the statement. Params are `committed`, and only a commitment
@@ -53,7 +53,8 @@ enters the key, or `public`, and part of the program. Their bounds (minimum, max
 absolute values over given axes) are computed from the data; without data they must be declared, and set-up checks them.
 
 Data files are `.npy`, `.npz` (`"file.npz:key"` or `"file.npz":"key"`) and `.safetensors`, relative to the file that
-names them, and hold integers of the declared shape and range.
+names them, and hold integers of the declared shape and range. The library is installed with the package: `nn.tasm`
+(layers of neural networks as macros, each with the bound on its error) and `tables.npz` (their tables).
 
 An instruction is `op dst, sources, attributes`. Attributes in the usage line without `=` may be given by position, all
 by name. Wherever an integer stands, shapes included, an expression may: `+ - * // % **`, parentheses and constants.

@@ -98,8 +98,9 @@ Progress = Callable[[str, float], None]
 
 
 def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".") -> Program:
-    """The program written in ``text`` (tensor assembly). ``.include`` and data files are looked up from ``folder``;
-    ``filename`` is what diagnostics show. Raises ``assembler.AssemblyErrors`` with every diagnostic."""
+    """The program written in ``text`` (tensor assembly). ``.include`` and data files are looked up from ``folder``,
+    then in the library (``nn.tasm``, ``tables.npz``); ``filename`` is what diagnostics show.
+    Raises ``AssemblyErrors`` with every diagnostic."""
     from syurmy import assembler
 
     return assembler.assemble(text + "\n", filename=filename, include_paths=[folder], data_root=folder)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from syurmy.assembler import AssemblyErrors, assemble, assemble_file, disassemble
+from syurmy.assembler.source import LIBRARY
 from syurmy.isa.encoding import encode
 from syurmy.isa.program import Affine, Input, Lut, Output, Ram
 from syurmy.isa.types import DType, TensorType
@@ -144,6 +145,34 @@ def test_includes(tmp_path: Path) -> None:
     (tmp_path / "lib" / "b.tasm").write_text(".const B = C\n", encoding="utf-8")
     with pytest.raises(AssemblyErrors, match=r"lib/b\.tasm:1:12: error\[A120\]: unknown constant 'C'"):
         assemble(source, include_paths=[tmp_path / "lib"])
+
+
+SOFTMAX = """
+.include "nn.tasm"
+.lut exp : i32 -> i16 in -65535..0 = "tables.npz:exp"
+.input x : i16[4] private
+.output y public
+    softmax y, x, exp
+    halt
+"""
+
+
+def test_the_library_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tasm").write_text(SOFTMAX, encoding="utf-8")
+    from_file, from_text = assemble(Path("a.tasm")), assemble(SOFTMAX, data_root=tmp_path)
+    assert encode(from_file) == encode(from_text)
+    assert from_file.luts[0].name == "exp"
+    # a file beside the program comes first
+    (tmp_path / "nn.tasm").write_text(".macro softmax(dst, src, t)\n    lut dst, src, t\n.endmacro\n", encoding="utf-8")
+    np.savez(tmp_path / "tables.npz", exp=np.arange(65536) % 7)
+    assert [i.op for i in assemble(Path("a.tasm")).code] == ["lut", "halt"]
+    assert assemble(Path("a.tasm")).luts[0].values[:9] == (0, 1, 2, 3, 4, 5, 6, 0, 1)
+
+
+def test_the_library_is_one_file_by_any_name() -> None:
+    source = '.include "lib/nn.tasm"\n.include "nn.tasm"\n.input x : i8[2] private\n.output x public\n    halt\n'
+    assemble(source, include_paths=[LIBRARY.parent])  # twice defined macros would be refused
 
 
 def test_declared_bounds() -> None:
