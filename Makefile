@@ -3,30 +3,40 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+RUNS   := $(VENV)/.runs
 READY  := $(VENV)/.ready
 JOBS   ?= 2
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format typecheck bench isa-manual check-manual operators check-operators clean
+.PHONY: help venv demo check test lint format typecheck bench isa-manual check-manual operators check-operators clean
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: PYTHON (interpreter, 3.11 or newer), VENV (environment), JOBS (parallel tests), ARGS (for test, bench)."
 	@echo "Examples: make test ARGS=tests/vm      make test JOBS=4 ARGS='-k rescale'      make demo PYTHON=python3.12"
 
 venv: $(READY) ## Create the environment with everything that tests and checks need.
 
-$(READY): pyproject.toml
+$(RUNS): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint,onnx]'
+	$(PIP) --editable .
 	@touch $@
 
-demo: $(READY) ## Run a network on real handwritten digits, prove it, verify the proof in a process of its own.
+$(READY): $(RUNS)
+	$(PIP) --editable '.[test,lint,onnx]'
+	@touch $@
+
+demo: $(RUNS) ## Run a network on real handwritten digits, prove it, verify the proof in a process of its own.
 	$(BIN)/syurmy-vm run programs/digits_mlp.tasm --prove
 	$(BIN)/syurmy-vm verify programs/digits_mlp.vk programs/digits_mlp.proof
+
+check: lint typecheck check-manual ## Style, types, manual and the quick tests, in less than a minute: before every commit.
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(QUICK)
 
 test: $(READY) ## Run the tests; ARGS selects some.
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
@@ -43,7 +53,7 @@ typecheck: $(READY) ## Check type annotations (strict).
 	$(BIN)/mypy
 
 bench: $(READY) ## Measure kernels and programs; results and their machine go to benchmarks/README.md.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 
 isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.

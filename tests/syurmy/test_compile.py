@@ -20,6 +20,7 @@ from syurmy.compiler import CompiledModel
 from syurmy.isa.errors import InputError
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
 
 
 def call(*arguments: object, code: int = 0) -> Any:

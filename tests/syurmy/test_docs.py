@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"(<!-- not run -->\n)?^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
