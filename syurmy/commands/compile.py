@@ -67,6 +67,7 @@ def compile(
     """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example."""
     from syurmy import display
     from syurmy.commands import models
+    from syurmy.compiler.model import PROGRAM
 
     folder = output or models.default_folder(model)
     start = time.perf_counter()
@@ -99,7 +100,7 @@ def compile(
     kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
-    print(f"{folder / models.PROGRAM}: compiled in {display.seconds_text(took)}")
+    print(f"{folder / PROGRAM}: compiled in {display.seconds_text(took)}")
 
 
 def _shape(option: str) -> tuple[str, tuple[int, ...]]:
@@ -116,10 +117,10 @@ def _shape(option: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _described(done: CompiledModel) -> dict[str, Any]:
-    from syurmy.commands import models
+    from syurmy.compiler.model import PROGRAM
 
     return {
-        "program": str(done.folder / models.PROGRAM),
+        "program": str(done.folder / PROGRAM),
         "inputs": [vars(p) for p in done.inputs],
         "outputs": [vars(p) for p in done.outputs],
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
