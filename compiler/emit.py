@@ -26,6 +26,7 @@ from syurmy.isa.types import DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import MAX_TABLE, RESERVED, l1_bound
 
 Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
 MAX_LABEL = 60
 HEADER = "Compiled from an ONNX model. real = scale * integer for every register; scales stand in the comments."
 
@@ -89,6 +90,8 @@ class Emitter:
         self._names: set[str] = set()
         self._shared: dict[tuple[Any, ...], Tensor] = {}
         self._l1 = _L1(self.params)
+        self._rounds: dict[str, int] = {}  # of the open block: its counter and how often it runs
+        self.types: dict[str, TensorType] = {}  # of the last write to every register
 
     # ---- declarations --------------------------------------------------------------------------------------------
 
@@ -119,8 +122,9 @@ class Emitter:
             name = self.fresh(label)
             self.params[name] = array
             wide = array.astype(np.int64)
-            self._shared[key] = Tensor(name, TensorType(dtype, array.shape, lo, hi), 1.0, (wide,) * self.samples)
-        return self._shared[key].scaled(scale)
+            self._shared[key] = Tensor(name, TensorType(dtype, array.shape, lo, hi), 1.0, (wide,))
+        made = self._shared[key]
+        return replace(made, scale=scale, values=made.values * self.samples)
 
     def lut(self, lo: int, values: I64, label: str) -> str:
         """A table on ``lo ..``; equal ones are declared once."""
@@ -166,10 +170,12 @@ class Emitter:
         dst = name or self.fresh(f"{self.prefix}.{op}")
         ins = Instruction(op, dst, tuple(t.name for t in operands), kept)
         call = Call(ins, self.luts, self._l1)
+        rounds = self._rounds
+        call.counter_ranges = dict(rounds)
         try:
             t = call.op.infer(call, [o.type for o in operands])
             values = tuple(
-                np.asarray(call.op.execute(call, [o.values[k] for o in operands]), np.int64)
+                self._executed(call, [o.values[k] for o in operands], {name: k % n for name, n in rounds.items()})
                 for k in range(self.samples)
             )
         except TypeRuleError as e:
@@ -178,7 +184,49 @@ class Emitter:
             raise Unsupported(f"{op} traps on a calibration sample: {e.message}") from e
         self.scales[len(self.code)] = scale
         self.code.append(ins)
+        self.types[dst] = t
         return Tensor(dst, t, scale, values)
+
+    @staticmethod
+    def _executed(call: Call, operands: Sequence[I64], counters: Mapping[str, int]) -> I64:
+        call.counters = counters
+        return np.asarray(call.op.execute(call, operands), np.int64)
+
+    # ---- loops (see ``compiler.loops``) ----------------------------------------------------------------------------
+
+    def begin(self, rounds: int, counter: str) -> None:
+        """Opens a block; from here on every tensor has its integers on every sample and round."""
+        if self._rounds:
+            raise ValueError("blocks do not nest here")
+        self.code.append(Instruction("repeat", None, (), (("count", rounds), ("counter", counter))))
+        self._rounds = {counter: rounds}
+        self.samples *= rounds
+
+    def end(self) -> None:
+        """Closes the block."""
+        (rounds,) = self._rounds.values()
+        self.code.append(Instruction("end", None, ()))
+        self.samples //= rounds
+        self._rounds = {}
+
+    def rerun(
+        self, first: int, rounds: int, counter: str, held: Mapping[str, Tensor], names: Sequence[str]
+    ) -> dict[str, tuple[I64, ...]]:
+        """The block from instruction ``first`` on the samples, from what registers ``held`` before it: the integers
+        that ``names`` hold behind it."""
+        body = self.code[first + 1 : -1]
+        calls = [Call(ins, self.luts, self._l1) for ins in body]
+        params = {name: x.astype(np.int64) for name, x in self.params.items()}
+        found: dict[str, list[I64]] = {name: [] for name in names}
+        for k in range(self.samples):
+            registers = params | {name: x.values[k] for name, x in held.items()}
+            for t in range(rounds):
+                for ins, call in zip(body, calls, strict=True):
+                    assert ins.dst is not None
+                    registers[ins.dst] = self._executed(call, [registers[i] for i in ins.src], {counter: t})
+            for name in names:
+                found[name].append(registers[name])
+        return {name: tuple(values) for name, values in found.items()}
 
     # ---- files ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +245,8 @@ class Emitter:
         for i, ins in enumerate(self.code):
             if i in self.comments:
                 lines += ["", *(f"; {c}" for c in self.comments[i])]
-            lines.append(f"    {instruction_text(ins):<76} ; scale {self.scales[i]:.6g}")
+            scale = f" ; scale {self.scales[i]:.6g}" if i in self.scales else ""
+            lines.append(f"    {instruction_text(ins):<76}{scale}".rstrip())
         return "\n".join([*lines, "", "    halt", ""])
 
     def write(self, folder: Path, weights: str, tables: str) -> None:

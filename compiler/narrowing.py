@@ -44,7 +44,7 @@ class Narrowing(Scales):
 
     def __init__(self, out: Emitter, precision: Precision) -> None:
         super().__init__(out, precision)
-        self._narrowed: dict[tuple[str, int], tuple[Tensor, float]] = {}  # with the ratio of scales
+        self.narrowed: dict[tuple[str, int], tuple[Tensor, float]] = {}  # with the ratio of scales
 
     def narrow(self, x: Tensor, bits: int | None = None) -> Tensor:
         """``x`` in ``bits`` bits (the activations' width): itself where its interval fits, else rescaled."""
@@ -52,14 +52,14 @@ class Narrowing(Scales):
         top = self._top(bits)
         if x.type.lo >= -top - 1 and x.type.hi <= top:
             return x
-        if (x.name, bits) not in self._narrowed:
+        if (x.name, bits) not in self.narrowed:
             want = max(x.peak * self.precision.margin, 1)
             covered = self._covered(want, x.bound)
             if covered > top << SHIFT >= want:
                 covered = want  # a shift of 16 bits is worth more than a saturation saved
             y = self.rescale(x, min(1.0, top / covered), DType(f"i{bits}"))
-            self._narrowed[x.name, bits] = y, y.scale / x.scale
-        y, ratio = self._narrowed[x.name, bits]
+            self.narrowed[x.name, bits] = y, y.scale / x.scale
+        y, ratio = self.narrowed[x.name, bits]
         return y.scaled(ratio * x.scale)
 
     def factor(self, x: Tensor, limit: int = 2**31) -> Tensor:
@@ -89,7 +89,7 @@ class Narrowing(Scales):
     def _fine(self, x: Tensor, limit: int, relu: bool) -> Tensor:
         top = 2 ** min(limit.bit_length() - 1, 31) - 1  # intervals are rounded to powers of two
         key = x.name, -top if relu else top
-        if key not in self._narrowed:
+        if key not in self.narrowed:
             bound = max(x.type.hi, 1) if relu else x.bound
             peak = max((int(v.max()) for v in x.values if v.size), default=0) if relu else x.peak
             want = max(peak, 1)
@@ -108,8 +108,8 @@ class Narrowing(Scales):
                 f = 2.0**-SHIFT  # more bits cost less than a longer remainder
             # powers of two: tensors of one scale keep scales whose ratio is an integer
             y = self.rescale_by(x, 1, min(-math.floor(math.log2(f)), MAX_SHIFT), DType.I32, lo, hi)
-            self._narrowed[key] = y, y.scale / x.scale
-        y, ratio = self._narrowed[key]
+            self.narrowed[key] = y, y.scale / x.scale
+        y, ratio = self.narrowed[key]
         return y.scaled(ratio * x.scale)
 
     def rescale(self, x: Tensor, factor: float, dtype: DType, lo: int | None = None, hi: int | None = None) -> Tensor:
@@ -128,14 +128,17 @@ class Narrowing(Scales):
         scale = x.scale * 2.0**shift / mult
         return self.emit("rescale", x, scale=scale, shift=shift, dtype=dtype, mult=mult, lo=lo, hi=hi)
 
-    def rescale_to(self, x: Tensor, scale: float, dtype: DType = DType.I16) -> Tensor:
-        """``x`` at a given scale, saturated. The ratio is kept to 2^-16 or better, within the machine's 61 bits."""
+    def rescale_to(
+        self, x: Tensor, scale: float, dtype: DType = DType.I16, lo: int | None = None, hi: int | None = None
+    ) -> Tensor:
+        """``x`` at a given scale, saturated (to lo and hi). The ratio is kept to 2^-16 or better, within the
+        machine's 61 bits."""
         factor, shift = x.scale / scale, SHIFT
         while factor * 2**shift < 2**SHIFT and shift < MAX_SHIFT and x.bound * factor * 2 ** (shift + 1) < LIMIT / 2:
             shift += 1
         while factor * 2**shift >= 2**31 and shift > 0:
             shift -= 1
-        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype).scaled(scale)
+        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype, lo, hi).scaled(scale)
 
     # ---- sums of differently scaled tensors ------------------------------------------------------------------------
 

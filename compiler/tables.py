@@ -27,9 +27,12 @@ STEEP = 2.0**-12  # of the largest value: what one table may be off
 class Tables(Narrowing):
     """Functions by table."""
 
-    def table(self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None) -> Tensor:
+    def table(
+        self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None, top: int | None = None
+    ) -> Tensor:
         """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
-        the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0)."""
+        the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0).
+        ``scale``, ``top``: the result's unit and largest integer, if not those that suit it."""
         bits, zero = min(self.precision.activations, 16), 0.0
         if self.precision.fine and x.bound > self._top(bits):
             seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
@@ -48,10 +51,10 @@ class Tables(Narrowing):
             finite = np.abs(np.where(np.isfinite(y), y, 0))
             bound = float(finite.max()) if np.isfinite(y).all() else math.inf
             scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
-        return self.lookup(x, self._entries(y, scale), label, scale)
+        return self.lookup(x, self._entries(y, scale, top), label, scale)
 
-    def _entries(self, y: Floats, scale: float) -> npt.NDArray[np.int64]:
-        top = self.largest
+    def _entries(self, y: Floats, scale: float, top: int | None = None) -> npt.NDArray[np.int64]:
+        top = top or self.largest
         return np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
 
     def _split(

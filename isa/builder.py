@@ -340,7 +340,7 @@ class Builder:
     def lut_table(self, lut: Lut) -> Table:
         if lut.name not in self._luts:
             x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
-            self._luts[lut.name] = self.table(f"lut {lut.name}", (x, np.array(lut.values, np.int64)))
+            self._luts[lut.name] = self.table(f"lut {lut.name}", (x, lut.array))
         return self._luts[lut.name]
 
     def table(self, name: str, columns: Sequence[I64]) -> Table:

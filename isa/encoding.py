@@ -68,7 +68,7 @@ def encode(program: Program) -> bytes:
         w.uint(_DTYPES.index(t.target))
         w.sint(t.lo)
         w.uint(len(t.values))
-        w.array(np.array(t.values, dtype=np.int64), t.target)
+        w.array(t.array, t.target)
     w.uint(len(program.outputs))
     for o in program.outputs:
         w.text(o.name)

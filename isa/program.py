@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,13 @@ class Lut:
     @property
     def hi(self) -> int:
         return self.lo + len(self.values) - 1
+
+    @cached_property
+    def array(self) -> I64:
+        """The values, read-only: a table is read once per execution of every ``lut``."""
+        out = np.array(self.values, np.int64)
+        out.flags.writeable = False
+        return out
 
 
 @dataclass(frozen=True)

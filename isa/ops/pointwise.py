@@ -51,7 +51,7 @@ class ApplyLut(Op):
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
         table = call.lut("table")
-        return result(table.target, types[0].shape, (min(table.values), max(table.values)))
+        return result(table.target, types[0].shape, (int(table.array.min()), int(table.array.max())))
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
         table, x = call.lut("table"), values[0]
@@ -60,7 +60,8 @@ class ApplyLut(Op):
             element = tuple(bad[0].tolist())
             message = f"{x[element]} is outside table '{table.name}', {table.lo} to {table.hi}"
             raise Trap(message, element=element, code="T130")
-        return np.array(table.values, np.int64)[x - table.lo]
+        out: I64 = table.array[x - table.lo]
+        return out
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         y = b.result(result_interval(b))
