@@ -221,6 +221,7 @@ class Emitter:
         for k in range(self.samples):
             registers = params | {name: x.values[k] for name, x in held.items()}
             for t in range(rounds):
+                registers[counter] = np.array(t)
                 for ins, call in zip(body, calls, strict=True):
                     assert ins.dst is not None
                     registers[ins.dst] = self._executed(call, [registers[i] for i in ins.src], {counter: t})

@@ -57,7 +57,7 @@ class Value:
 @dataclass(frozen=True, eq=False)
 class Graph:
     """``samples[name][k]``: the float model's tensor on sample k. ``constants`` are those that no input reaches;
-    ``folded``: the DequantizeLinear nodes that made some of them, by their outputs."""
+    ``folded``: the DequantizeLinear nodes that made some of them, by their outputs; ``opsets``: version by domain."""
 
     name: str
     inputs: tuple[str, ...]
@@ -67,6 +67,7 @@ class Graph:
     values: Mapping[str, Value]
     samples: Mapping[str, Sequence[Array]] = field(repr=False)
     folded: Mapping[str, Node] = field(default_factory=dict, repr=False)
+    opsets: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def readers(self, name: str) -> list[str]:
         """Operators of the nodes that read a tensor."""
@@ -80,7 +81,12 @@ class Graph:
 def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Graph:
     """The graph of a loaded model, observed on ``samples`` (at least one; arrays by input name)."""
     _refuse_dynamic(model.graph)
-    runs = [evaluate(model, s) for s in samples]
+    run = Runner(model)
+    return graph_of(model, [run(s) for s in samples])
+
+
+def graph_of(model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]]) -> Graph:
+    """The graph of a loaded model, from what ``Runner`` gave on every sample."""
     first = runs[0]
     for other in runs[1:]:
         for name, x in other.items():
@@ -105,29 +111,44 @@ def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Gra
     merged = {name: [np.asarray(o[name]) for o in runs] for name in first}
     values = {name: observed(xs) for name, xs in merged.items()}
     values.update({name: observed([x]) for name, x in constants.items()})
-    return Graph(model.graph.name or "model", inputs, outputs, tuple(nodes), constants, values, merged, folded)
+    return Graph(
+        model.graph.name or "model", inputs, outputs, tuple(nodes), constants, values, merged, folded, versions
+    )
 
 
-def evaluate(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Any]:
-    """Every tensor of the float model on one set of inputs."""
-    names = [o for n in model.graph.node for o in n.output if o]
-    outputs = {o.name for o in model.graph.output}
-    wide = onnx.ModelProto()
-    wide.CopyFrom(model)
-    wide.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in outputs)
-    results: Sequence[Any] | None = None
-    try:
-        import onnxruntime as ort
+class Runner:
+    """The float model: every tensor on the way, on one set of inputs after the other."""
 
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 2
-        session = ort.InferenceSession(wide.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        results = session.run(names, dict(feeds))
-    except Exception:  # not installed, or the operator is too new for it: the reference evaluator decides
-        results = _reference(model, names, feeds)
-    return {**feeds, **dict(zip(names, results, strict=True))}
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.names = [o for n in model.graph.node for o in n.output if o]
+        self._session: Any = None
+        try:
+            import onnxruntime as ort
+
+            outputs = {o.name for o in model.graph.output}
+            wide = onnx.ModelProto()
+            wide.CopyFrom(model)
+            wide.graph.output.extend(onnx.ValueInfoProto(name=n) for n in self.names if n not in outputs)
+            options = ort.SessionOptions()
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.log_severity_level = 4
+            options.intra_op_num_threads = 2
+            self._session = ort.InferenceSession(wide.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception:  # not installed, or the operator is too new for it: the reference evaluator decides
+            self._session = None
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
+        """Tensors by name, the inputs among them. Raises ``ModelError``."""
+        results: Sequence[Any] | None = None
+        if self._session is not None:
+            try:
+                results = self._session.run(self.names, dict(feeds))
+            except Exception:  # an operator that it builds and cannot run
+                results = None
+        if results is None:
+            results = _reference(self.model, self.names, feeds)
+        return {**feeds, **dict(zip(self.names, results, strict=True))}
 
 
 def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Any]:
@@ -185,7 +206,19 @@ def _node(n: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> Node:
     except onnx.defs.SchemaError:
         version = opset
     attrs = {a.name: _attribute(onnx.helper.get_attribute_value(a)) for a in n.attribute}
-    return Node(n.name or f"{n.op_type}_{index}", n.op_type, domain, version, tuple(n.input), tuple(n.output), attrs)
+    inputs = (*n.input, *captured(n))  # what bodies read is read here
+    return Node(n.name or f"{n.op_type}_{index}", n.op_type, domain, version, inputs, tuple(n.output), attrs)
+
+
+def captured(n: onnx.NodeProto) -> list[str]:
+    """What the bodies of a node read from outside, in order."""
+    found: dict[str, None] = {}
+    for a in n.attribute:
+        for body in [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs:
+            own = {i.name for i in (*body.input, *body.initializer)} | {o for m in body.node for o in m.output}
+            reads = [i for m in body.node for i in (*m.input, *captured(m))] + [o.name for o in body.output]
+            found.update(dict.fromkeys(i for i in reads if i and i not in own))
+    return list(found)
 
 
 def _attribute(value: Any) -> Any:

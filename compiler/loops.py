@@ -54,6 +54,9 @@ class Loop:
         """``x`` with the interval of ``t``, so that no round widens it: a part of a tensor that has such entries."""
         if x.type == t:
             return x
+        if not t.shape:
+            one = self._typed(self.c.reshape(x, (1,)), replace(t, shape=(1,)))
+            return self.c.reshape(one, ())
         ends = np.full((1, *t.shape[1:]), t.lo)
         ends.reshape(-1)[-1] = t.hi
         row = self.out.op("cast", [self.out.param(ends, x.scale, "ends")], x.scale, attrs={"dtype": t.dtype})

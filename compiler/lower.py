@@ -119,6 +119,11 @@ class Context(Tables):
         """The largest magnitude on the samples."""
         return self.graph.values[name].absmax
 
+    def given(self, name: str) -> Sequence[Array]:
+        """The float model's tensor on every sample."""
+        c = self.const(name)
+        return self.graph.samples[name] if c is None else [c] * self.out.samples
+
     def is_float(self, name: str) -> bool:
         return self.graph.values[name].dtype.kind == "f"
 
@@ -188,7 +193,7 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
             continue  # behind a node that was reported
         first = len(out.code)
         try:
-            step = _node(c, n)
+            step = lower_node(c, n)
         except Unsupported as e:
             problems.append(Problem(n.name, n.op, e.reason, e.need))
             continue
@@ -202,7 +207,8 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
     return c, steps
 
 
-def _node(c: Context, n: Node) -> tuple[tuple[str, Tensor], ...]:
+def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor], ...]:
+    """Emits one node; its results, which the context keeps. Raises ``Unsupported``."""
     f = _find(n)
     if f is None:
         raise Unsupported("no lowering")

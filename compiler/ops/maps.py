@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
-from syurmy.compiler.graph import Node, evaluate
+from syurmy.compiler.graph import Node, Runner
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.linear import Floats, convolution, matrix_product, plane, with_weights
 from syurmy.compiler.ops.shape import pick
@@ -43,7 +43,7 @@ def response(n: Node, inputs: Sequence[Array | None], attrs: Mapping[str, Any] |
     graph = helper.make_graph([node], "map", [helper.make_tensor_value_info("x", 1, x.shape)],
                               [helper.make_tensor_value_info("y", 1, None)], fixed)  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", n.version)], ir_version=8)
-    return np.asarray(evaluate(model, {"x": x})["y"], np.float64)
+    return np.asarray(Runner(model)({"x": x})["y"], np.float64)
 
 
 def units(count: int, outputs: int) -> Floats:

@@ -16,13 +16,14 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from syurmy.compiler.errors import Problem, UnsupportedModel
-from syurmy.compiler.graph import evaluate, folds
+from syurmy.compiler.graph import Runner, folds
 from syurmy.compiler.load import inline_functions
 
 Array = npt.NDArray[Any]
 CONTROL = {"If", "Loop", "Scan"}
 MAX_NODES = 2**14  # of all rounds together
 MAX_DEPTH = 8
+MIN_ROUNDS = 8  # from which on a loop is shorter than its rounds (``ops.flow``)
 
 
 def flattened(
@@ -43,6 +44,39 @@ def flattened(
     return model
 
 
+def loops(n: NodeProto) -> bool:
+    """Whether a Scan, or a Loop whose trip count is known, becomes a loop of the program: all rounds run, and the body
+    has no control flow of its own and makes nothing of the iteration's number but places in tensors from outside."""
+    body = _attribute(n, "body", None)
+    if any(_controls(m) for m in body.node) or len(body.output) != len({o.name for o in body.output}):
+        return False
+    if n.op_type == "Scan":
+        return True
+    number, condition = (i.name for i in body.input[:2])
+    if not _always(body, body.output[0].name, condition):
+        return False
+    inside = {o for m in body.node for o in m.output} | {i.name for i in body.input}
+    readers = [m for m in body.node if number in m.input]
+    return number not in {o.name for o in body.output} and all(
+        m.op_type == "Gather" and m.input[1] == number and m.input[0] not in inside for m in readers
+    )
+
+
+def _always(body: onnx.GraphProto, name: str, condition: str) -> bool:
+    """Whether a body's condition is the one it got, or true."""
+    if name == condition:
+        return True
+    for t in body.initializer:
+        if t.name == name:
+            return bool(numpy_helper.to_array(t).all())
+    made = next((m for m in body.node if name in m.output), None)
+    if made is None:
+        return False
+    if made.op_type == "Constant":
+        return bool(numpy_helper.to_array(_attribute(made, "value", None)).all())
+    return made.op_type in ("Identity", "Cast") and _always(body, made.input[0], condition)
+
+
 def _controls(n: NodeProto) -> bool:
     return n.op_type in CONTROL and n.domain in ("", "ai.onnx")
 
@@ -53,7 +87,7 @@ class _Unrolling:
     def __init__(self, model: onnx.ModelProto, sample: Mapping[str, Array]) -> None:
         self.model = model
         self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
-        self.values = evaluate(model, sample)
+        self.values = Runner(model)(sample)
         self.fixed: dict[str, Array] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         for n in model.graph.node:
             if folds(n, self.fixed):
@@ -88,6 +122,8 @@ class _Unrolling:
         if any(g is None for g in given) or not any(n.input[:2]):
             return False
         rounds = int(given[0].reshape(())) if n.input[0] else 2**62  # type: ignore[union-attr]
+        if n.input[0] and rounds >= MIN_ROUNDS and loops(n):
+            return False
         condition, body = bool(given[1].any()), _attribute(n, "body", None)  # type: ignore[union-attr]
         states = list(n.input[2:])
         scanned: list[list[str]] = [[] for _ in body.output[1 + len(states) :]]
@@ -120,6 +156,8 @@ class _Unrolling:
             _attribute(n, f"scan_{k}put_directions", [0] * m) for k, m in (("in", count), ("out", outs))
         )
         length = self.values[sources[0]].shape[into[0]]
+        if length >= MIN_ROUNDS and loops(n):
+            return False
         scanned: list[list[str]] = [[] for _ in range(outs)]
         for k in range(length):
             prefix = f"{n.output[0]}/{k}/"

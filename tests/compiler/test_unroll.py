@@ -53,7 +53,7 @@ def test_data_decides_nothing() -> None:
 
 def test_too_many_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unroll, "MAX_NODES", 10)
-    graph = body("b", [node("Neg", ["a"], ["n"]), node("Identity", ["c"], ["d"])],
-                 [("i", INT, []), ("c", BOOL, []), ("a", FLOAT, [3])], ["d", "n"])  # fmt: skip
+    nodes = [node("Cast", ["i"], ["f"], to=FLOAT), node("Add", ["a", "f"], ["n"]), node("Identity", ["c"], ["d"])]
+    graph = body("b", nodes, [("i", INT, []), ("c", BOOL, []), ("a", FLOAT, [3])], ["d", "n"])
     with pytest.raises(UnsupportedModel, match="too many rounds"):
         check([node("Loop", ["m", "", "x"], ["y"], body=graph)], {"x": X}, {"m": np.array(50)}, runtime=True)
