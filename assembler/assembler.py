@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from syurmy.assembler import syntax as s
 from syurmy.assembler.data import Array, L1FromData, checked, from_entries, parse_braces, read_file
 from syurmy.assembler.diagnostics import AssemblyErrors, suggestion
@@ -24,8 +26,8 @@ from syurmy.isa.errors import AssemblyError, Span, SyurmyError
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, AttrSpec, Op
 from syurmy.isa.manual import usage
-from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
-from syurmy.isa.types import DType, TensorType
+from syurmy.isa.program import I64, Affine, Attr, Input, Instruction, Lut, Note, Output, Param, Program, Ram
+from syurmy.isa.types import DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems
 
 MAX_INSTRUCTIONS = 2**18
@@ -113,6 +115,9 @@ class _Assembler:
         self._operand_places: list[dict[str, Span]] = []
         self._calls: list[tuple[Call, ...]] = []  # of every instruction
         self._counters: list[str | None] = []  # of the open blocks
+        self._notes: list[Note] = []
+        self._numbers: dict[int, str] = {}  # public params that stand for numbers in the text
+        self._parts = 0  # registers made for x[...] operands
         self._damaged = sources.damaged
 
     # ---- driving -------------------------------------------------------------------------------------------------
@@ -130,6 +135,7 @@ class _Assembler:
             tuple(self._code),
             self._data,
             tuple(self._rams),
+            tuple(self._notes),
         )
         if len(self._code) > MAX_INSTRUCTIONS or self._sources.expansions > MAX_EXPANSIONS:
             self._add(_error(f"more than {MAX_INSTRUCTIONS} instructions or {MAX_EXPANSIONS} macro calls", "A117",
@@ -154,7 +160,9 @@ class _Assembler:
             if isinstance(st, s.Statement) and st.mnemonic.value not in REGISTRY:
                 if st.mnemonic.value not in self._sources.macros:
                     word = st.mnemonic.value
-                    help = suggestion(word, [*REGISTRY, *self._sources.macros]) or "docs/isa.md lists all instructions"
+                    known = [*REGISTRY, *self._sources.macros]
+                    help = suggestion(word, known) or suggestion(word.lower(), known)
+                    help = help or "docs/isa.md lists all instructions"
                     raise _error(f"unknown instruction '{word}'", "A110", st.mnemonic.span, help)
                 for inner in self._sources.expand(st, item.calls):
                     self._item(inner)
@@ -175,6 +183,9 @@ class _Assembler:
                     names = [o.value for o in st.operands if isinstance(o, s.Name)]
                     self._counters.append(names[-1] if names else None)
                 self._damaged.update(o.value for o in st.operands if isinstance(o, s.Name))
+            elif isinstance(st, s.For):
+                self._damaged.update(("repeat", st.name.value))
+                self._counters.append(None)
             elif hasattr(st, "name"):
                 self._damaged.add(getattr(st.name, "value", ""))
 
@@ -203,6 +214,12 @@ class _Assembler:
                 public = self._public(st.visibility, "private", st)
                 self._outputs.append(Output(_word(st.name, "a register"), public))
                 self._output_places.setdefault(st.name.value, st.name.span)
+            case s.For():
+                self._for(st, item.calls)
+            case s.Print():
+                self._notes.append(Note(len(self._code), _word(st.name, "a register"), None, st.span))
+            case s.Expect():
+                self._notes.append(Note(len(self._code), _word(st.name, "a register"), self._expected(st), st.span))
             case s.Statement():
                 self._instruction(st, item.calls)
 
@@ -271,7 +288,10 @@ class _Assembler:
     def _public(self, visibility: s.Name | None, other: str, st: s.InputDecl | s.ParamDecl | s.OutputDecl) -> bool:
         if visibility is None or visibility.value not in ("public", other):
             span = st.name.span if visibility is None else visibility.span
-            raise _error(f"say whether '{st.name.value}' is public or {other}", "A111", span)
+            help = ""
+            if visibility is not None and not isinstance(st, s.OutputDecl):
+                help = "a param is hidden as committed, an input as private"
+            raise _error(f"say whether '{st.name.value}' is public or {other}", "A111", span, help)
         return visibility.value == "public"
 
     def _param(self, st: s.ParamDecl, base: Path) -> None:
@@ -369,7 +389,7 @@ class _Assembler:
             self._counters.pop()
         if op.indexed:
             positional, named = self._indexed(op, st, positional, named)
-        registers = self._registers(op, st, positional, places)
+        registers = self._registers(op, st, positional, places, calls)
         dst = registers.pop(0) if op.has_dst else None
         rest = positional[len(registers) + op.has_dst :]
         src = ([dst] if op.reads_dst and dst is not None else []) + registers
@@ -392,15 +412,22 @@ class _Assembler:
             span = positional[place].span if len(positional) > place else st.span
             raise _error(f"{op.name} needs rows as name[index] here", "A112", span, f"usage: {usage(op)}")
         rows = positional[place]
-        parts = {"idx": rows.index, op.indexed: rows.name}
+        index = rows.subscripts[0]
+        if len(rows.subscripts) > 1 or isinstance(index, s.Positions):
+            raise _error(
+                f"{op.name} takes one row number, or a vector of them", "A112", rows.span, f"usage: {usage(op)}"
+            )
+        parts = {"idx": index, op.indexed: rows.name}
         others = iter(positional[place + 1 :])
         sources = [parts[name] if name in parts else next(others, None) for name in op.sources]
         if op.indexed not in op.sources:
             named = [*named, s.Named(s.Name(op.indexed, rows.name.span), rows.name, rows.name.span)]
         return [*positional[:place], *(x for x in sources if x is not None), *others], named
 
-    def _registers(self, op: Op, st: s.Statement, positional: list[Any], places: dict[str, Span]) -> list[str]:
-        """Destination and sources, the leading operands."""
+    def _registers(
+        self, op: Op, st: s.Statement, positional: list[Any], places: dict[str, Span], calls: tuple[Call, ...]
+    ) -> list[str]:
+        """Destination and sources, the leading operands. Numbers and parts of tensors become registers here."""
         count = op.has_dst + len(op.sources)
         if len(positional) < count:
             raise _error(f"{op.name} needs {count} operands, here are {len(positional)}", "A112", st.span,
@@ -409,20 +436,130 @@ class _Assembler:
             while count < len(positional) and self._is_register(positional[count]):
                 count += 1
         names = []
-        for operand in positional[:count]:
-            word = _word(operand, "a register")
-            if word in self._consts:
-                raise _error(f"'{word}' is a constant, a tensor is needed here", "A121", operand.span,
-                             "addi and muli take constants")  # fmt: skip
+        for k, operand in enumerate(positional[:count]):
+            is_source = k >= op.has_dst
+            if is_source and isinstance(operand, s.Indexed):
+                word = self._part(operand, calls)
+            elif is_source and self._is_number(operand):
+                word = self._number(self._integer(operand), operand.span)
+            else:
+                word = _word(operand, "a register")
+                if word in self._consts:
+                    raise _error(f"'{word}' is a constant and cannot be written", "A121", operand.span)
             places.setdefault(word, operand.span)
             names.append(word)
         return names
 
+    def _is_number(self, operand: Any) -> bool:
+        """Whether an operand is a number as it stands: a loop counter alone is a register."""
+        return isinstance(operand, s.Number | s.Operation) or (
+            isinstance(operand, s.Name) and operand.value in self._consts
+        )
+
+    def _number(self, value: int, span: Span) -> str:
+        """The public param that stands for a number in the text, one for all uses."""
+        if value not in self._numbers:
+            dtype = smallest_dtype(value, value)
+            if dtype is None:
+                raise _error(f"{value} does not fit into i64", "A118", span)
+            name = f"number.{'minus' if value < 0 else ''}{abs(value)}"
+            while name in self._places:
+                name += "_"
+            self._places[name] = span
+            self._numbers[value] = name
+            self._params.append(Param(name, TensorType(dtype, (), value, value), False))
+            self._data[name] = np.array(value, f"i{dtype.bits // 8}")
+        return self._numbers[value]
+
+    # ---- parts of tensors ----------------------------------------------------------------------------------------
+
+    def _part(self, x: s.Indexed, calls: tuple[Call, ...]) -> str:
+        """The register of ``x[t, 0:8]``: a slice per subscript, and last, for row numbers that are data, a gather."""
+        source, axis = _word(x.name, "a register"), 0
+        rows: str | None = None
+        for k, sub in enumerate(x.subscripts):
+            if isinstance(sub, s.Positions):
+                if sub.first is None and sub.end is None:
+                    axis += 1
+                    continue
+                source = self._sliced(source, axis, sub, x, calls)
+                axis += 1
+            elif isinstance(sub, s.Name) and sub.value not in self._consts and sub.value not in self._counters:
+                if k:
+                    raise _error("only the first subscript can be data", "A112", sub.span, "transpose first")
+                rows = _word(sub, "a register")
+                axis += 1
+            else:
+                at = self._affine(sub)
+                start = at if at.terms else at.constant
+                source = self._emit("slice", (source,), {"axis": axis, "start": start}, x, calls)
+        if rows is not None:
+            return self._emit("gather", (source, rows), {}, x, calls)
+        if source == x.name.value:
+            source = self._emit("mov", (source,), {}, x, calls)
+        return source
+
+    def _sliced(self, source: str, axis: int, sub: s.Positions, x: s.Indexed, calls: tuple[Call, ...]) -> str:
+        first = Affine(0) if sub.first is None else self._affine(sub.first)
+        if sub.end is None:
+            raise _error("say where the positions end", "A112", sub.span, "as in x[0:8]")
+        count = _computed("-", [self._affine(sub.end), first])
+        if count.terms or count.constant < 1:
+            raise _error("the number of positions must be a constant, at least 1", "A118", sub.span)
+        start = first if first.terms else first.constant
+        return self._emit("slice", (source,), {"axis": axis, "start": start, "len": count.constant}, x, calls)
+
+    def _emit(
+        self, op: str, src: tuple[str, ...], attrs: Mapping[str, Attr], at: s.Indexed, calls: tuple[Call, ...]
+    ) -> str:
+        """An instruction that the text only implies; its result is a register of its own."""
+        self._parts += 1
+        dst = f"part.{self._parts}"
+        while dst in self._places:
+            dst += "_"
+        self._places[dst] = at.span
+        defaults = {a.name: a.default for a in REGISTRY[op].attributes}
+        kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
+        self._code.append(Instruction(op, dst, src, kept, at.span))
+        self._operand_places.append({src[0]: at.name.span})
+        self._calls.append(calls)
+        return dst
+
+    # ---- rows, and notes for people --------------------------------------------------------------------------------
+
+    def _for(self, st: s.For, calls: tuple[Call, ...]) -> None:
+        name, source = _word(st.name, "a name"), _word(st.source, "an input or a param")
+        shapes = {i.name: i.type.shape for i in self._inputs} | {p.name: p.type.shape for p in self._params}
+        if source not in shapes:
+            help = suggestion(source, shapes) or "for a register write repeat with its number of rows, and x[t]"
+            raise _error(f"'{source}' is no input or param", "A119", st.source.span, help)
+        if not shapes[source]:
+            raise _error(f"'{source}' is a scalar and has no rows", "A119", st.source.span)
+        counter = f"{name}.number"
+        attrs = (("count", shapes[source][0]), ("counter", counter))
+        self._code.append(Instruction("repeat", None, (), attrs, st.span))
+        self._operand_places.append({})
+        self._calls.append(calls)
+        self._counters.append(counter)
+        start = Affine(0, ((counter, 1),))
+        self._code.append(Instruction("slice", name, (source,), (("axis", 0), ("start", start)), st.span))
+        self._operand_places.append({name: st.name.span, source: st.source.span})
+        self._calls.append(calls)
+
+    def _expected(self, st: s.Expect) -> I64:
+        if not isinstance(st.value, s.Braces):
+            return np.array(self._integer(st.value), np.int64)
+        entries = parse_braces(st.value.text, st.value.span, self._entry)
+        return np.array(entries, np.int64)
+
     def _is_register(self, operand: Any) -> bool:
-        return isinstance(operand, s.Name) and not (
-            operand.value in self._consts
-            or operand.value in RESERVED
-            or operand.value in {t.name for t in self._luts} | {r.name for r in self._rams}
+        return isinstance(operand, s.Indexed) or (
+            isinstance(operand, s.Name)
+            and not (
+                operand.value in self._consts
+                or operand.value in RESERVED
+                or operand.value in {t.name for t in self._luts} | {r.name for r in self._rams}
+            )
         )
 
     def _attributes(

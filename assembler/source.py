@@ -220,7 +220,7 @@ def substituted(x: Any, binding: dict[str, Argument], prefix: str) -> Any:
 def read_text(path: Path, span: Span | None = None) -> str:
     """A source file's text; raises ``InputError`` I101."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # some editors write a mark at the beginning
     except OSError as e:
         raise InputError(f"cannot read {path}: {e.strerror}", code="I101", span=span) from None
     except UnicodeDecodeError:

@@ -19,7 +19,10 @@ from lark.tree import Meta
 from syurmy.assembler.diagnostics import suggestion
 from syurmy.isa.errors import AssemblyError, Span
 
-DIRECTIVES = (".program", ".include", ".const", ".input", ".param", ".lut", ".ram", ".output", ".macro", ".endmacro")
+DIRECTIVES = (".program", ".include", ".const", ".input", ".param", ".lut", ".ram", ".output", ".macro", ".endmacro",
+              ".for", ".print", ".expect")  # fmt: skip
+
+VISIBILITIES = ("public", "private", "committed")
 
 
 # ---- values ----------------------------------------------------------------------------------------------------------
@@ -171,6 +174,32 @@ class EndMacro:
 
 
 @dataclass(frozen=True)
+class For:
+    """``.for row in x``: a block that runs once per row of x, in which ``row`` is that row."""
+
+    name: Name
+    source: Name
+    span: Span
+
+
+@dataclass(frozen=True)
+class Print:
+    """``.print x``: for people, no part of the program."""
+
+    name: Name
+    span: Span
+
+
+@dataclass(frozen=True)
+class Expect:
+    """``.expect x = 5`` or ``= {1, 2}``: a test, no part of the program."""
+
+    name: Name
+    value: Value | Braces
+    span: Span
+
+
+@dataclass(frozen=True)
 class Named:
     """An operand with its name: ``axis=1``."""
 
@@ -180,11 +209,20 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Positions:
+    """``first:end`` along an axis; None for its ends."""
+
+    first: Value | None
+    end: Value | None
+    span: Span
+
+
+@dataclass(frozen=True)
 class Indexed:
-    """Rows that are chosen at run time: ``kv[t]``."""
+    """A part of a tensor, ``x[t, 0:8]``, or rows that are chosen at run time, ``kv[i]``."""
 
     name: Name
-    index: Value
+    subscripts: tuple[Value | Positions, ...]
     span: Span
 
 
@@ -217,6 +255,9 @@ Node = (
     | OutputDecl
     | Macro
     | EndMacro
+    | For
+    | Print
+    | Expect
     | Label
     | Statement
 )
@@ -325,6 +366,10 @@ def _syntax_error(e: UnexpectedInput, line: Line, file: str) -> AssemblyError:
         help = "a brace is not closed"
     elif found == '"':
         help = "a string ends on the line where it starts"
+    elif found == "#":
+        help = "comments start with ;"
+    elif before.lstrip().startswith((".input", ".param", ".output")) and found not in VISIBILITIES:
+        help = suggestion(found, VISIBILITIES)
     elif found == "/":
         help = "integer division is //"
     length = 1 if found == "end of line" else len(found)
@@ -404,6 +449,15 @@ class _Build(Transformer[Token, Any]):
     def endmacro(self, meta: Meta, c: list[Any]) -> EndMacro:
         return EndMacro(Span(self._file, 1 + self._offset, 1))
 
+    def for_(self, meta: Meta, c: list[Any]) -> For:
+        return For(self._name(c[0]), self._name(c[1]), self._at(meta))
+
+    def print(self, meta: Meta, c: list[Any]) -> Print:
+        return Print(self._name(c[0]), self._at(meta))
+
+    def expect(self, meta: Meta, c: list[Any]) -> Expect:
+        return Expect(self._name(c[0]), c[1], self._at(meta))
+
     def label(self, meta: Meta, c: list[Any]) -> Label:
         return Label(self._name(c[0]), c[1], self._at(meta))
 
@@ -434,7 +488,10 @@ class _Build(Transformer[Token, Any]):
         return Named(self._name(c[0]), c[1], self._at(meta))
 
     def indexed(self, meta: Meta, c: list[Any]) -> Indexed:
-        return Indexed(self._name(c[0]), c[1], self._at(meta))
+        return Indexed(self._name(c[0]), tuple(c[1:]), self._at(meta))
+
+    def positions(self, meta: Meta, c: list[Any]) -> Positions:
+        return Positions(c[0], c[1], self._at(meta))
 
     def string(self, meta: Meta, c: list[Any]) -> Text:
         return self._text(c[0])

@@ -47,6 +47,9 @@ One statement per line; open braces continue on the next line. `;` starts a comm
 | `.const N = 4 * 16` | an integer constant, defined before use |
 | `.include "nn.tasm"` | another file, once: beside this file, in the include path, or in the library |
 | `.macro f(dst, src, axis=-1)` ... `.endmacro` | a macro, called like an instruction |
+| `.for row in x` ... `end` | a block that runs once per row of an input or param, in which `row` is that row |
+| `.print h` | for people: `run` and `test` show `h` whenever they come here |
+| `.expect h = {1, 2, N}` | a test: `syurmy-vm test` compares, whenever it comes here; one number stands for all entries |
 
 Inputs are `private` or `public`: public ones are part of the statement. Params are `committed`, and only a commitment
 enters the key, or `public`, and part of the program. Their bounds (minimum, maximum, and the maximum of the sum of
@@ -60,6 +63,10 @@ An instruction is `op dst, sources, attributes`. Attributes in the usage line wi
 by name. Wherever an integer stands, shapes included, an expression may: `+ - * // % **`, parentheses and constants.
 Tuples are `(0, 1)`; a single integer is a tuple of one. Attributes marked *affine* also take the counters of enclosing
 `repeat` blocks with constant factors, as in `start=2*t+1`.
+
+A source may also be a number, `add y, x, 1` or `div m, s, WINDOW` (a public scalar param that all equal numbers share),
+or a part of a tensor with the subscripts of NumPy, `x[t, 0:8]`, `x[:, 2]`: constants and loop counters make slices,
+and a register as the first subscript, `x[i]`, a `gather`. `.print` and `.expect` are no part of the program.
 
 A macro's parameters stand for registers, integers, tuples, dtypes, strings or tables. Names in its body that start with
 `%` are local, registers and labels alike: call number n of macro `m` turns `%t` into `m.n.t`. Other names are those of

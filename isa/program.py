@@ -119,11 +119,24 @@ class Instruction:
 
 
 @dataclass(frozen=True, eq=False)
+class Note:
+    """What a file says about a register for people: show it, or what it is expected to hold.
+
+    ``index``: before which instruction; ``expected``: None to show it. Notes are no part of the program.
+    """
+
+    index: int
+    name: str
+    expected: I64 | None = None
+    span: Span | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Program:
     """A program and the values of its params. ``data`` maps every param to an integer array of its shape.
 
     Two programs are the same if their encodings are (``isa.encoding.encode``): names, declarations, instructions,
-    tables and public params count; the values of committed params and source positions do not.
+    tables and public params count; the values of committed params, source positions and notes do not.
     """
 
     name: str
@@ -134,6 +147,7 @@ class Program:
     code: tuple[Instruction, ...]
     data: Mapping[str, npt.NDArray[np.integer]] = field(default_factory=dict)
     rams: tuple[Ram, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def input(self, name: str) -> Input:
         return next(i for i in self.inputs if i.name == name)

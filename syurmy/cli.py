@@ -20,6 +20,7 @@ from syurmy.commands.disasm import disasm
 from syurmy.commands.info import info
 from syurmy.commands.run import run
 from syurmy.commands.setup import setup
+from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 for command in (run, compile, verify, setup, check, asm, disasm, info):
     app.command()(reported(command))
+app.command("test")(reported(run_tests))
 
 
 def _version(asked: bool) -> None:

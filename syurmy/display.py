@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from syurmy.isa.errors import SyurmyError, Trap
+
+if TYPE_CHECKING:
+    from syurmy.vm.notes import Seen
 
 PATIENCE = 2.0  # seconds without a progress bar
 
@@ -67,6 +70,15 @@ def tensor_text(value: npt.ArrayLike) -> str:
 def tensors(console: Console, title: str, values: Mapping[str, npt.ArrayLike]) -> None:
     for name, value in values.items():
         console.print(f"{title} {name} = {tensor_text(value)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def note_text(seen: Seen) -> str:
+    """A ``.print`` line: its place, the counters of its loops, and the value."""
+    span = seen.note.span
+    line = f"line {span.line}, " if span is not None else ""
+    counters = "".join(f", {name} = {value}" for name, value in seen.counters.items())
+    value = "nothing yet" if seen.value is None else tensor_text(seen.value)
+    return f"[{line}step {seen.step}{counters}] {seen.note.name} = {value}"
 
 
 def summary(console: Console, rows: Mapping[str, str]) -> None:

@@ -149,9 +149,10 @@ class Transpose(Op):
 @register
 class Slice(Op):
     """`len` positions along `axis` from `start` on, every `step`-th: `dst[.., j, ..] = src[.., start + j*step, ..]`.
+    Without `len` the one position `start`, and the axis goes.
 
     `start` may use the counters of enclosing `repeat` blocks. A slice that can leave the axis is refused by the
-    assembler.
+    assembler. Written as an operand, `x[t]` is `slice .., x, axis=0, start=t`, and `x[t, 0:8]` two slices.
     """
 
     name = "slice"
@@ -160,7 +161,7 @@ class Slice(Op):
     attributes = (
         AttrSpec("axis", "int", "axis of src"),
         AttrSpec("start", "affine", "first position, at least 0", default=0),
-        AttrSpec("len", "int", "number of positions, at least 1"),
+        AttrSpec("len", "int", "number of positions, at least 1", optional=True),
         AttrSpec("step", "int", "distance of positions, at least 1", default=1),
     )
     example = "slice row, x, axis=0, start=2*t+1, len=1"
@@ -168,6 +169,11 @@ class Slice(Op):
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
         shape, n, step = list(types[0].shape), call["len"], call["step"]
         axis = normal_axis(call["axis"], len(shape))
+        if n is None:
+            if step != 1:
+                raise refuse("step goes with len", code="A223")
+            positions(call, "start", 1, shape.pop(axis))
+            return types[0].with_shape(shape)
         if n < 1 or step < 1:
             raise refuse("len and step must be at least 1", code="A223")
         positions(call, "start", (n - 1) * step + 1, shape[axis])
@@ -176,13 +182,19 @@ class Slice(Op):
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
         axis, start, step = normal_axis(call["axis"], values[0].ndim), call.at("start"), call["step"]
+        if call["len"] is None:
+            return values[0][(slice(None),) * axis + (start,)]
         cut = slice(start, start + (call["len"] - 1) * step + 1, step)
         return values[0][(slice(None),) * axis + (cut,)]
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         axis = normal_axis(call["axis"], len(nodes[0].shape) - 1)
         first = np.array(starts(b, call, "start"), np.int64)[:, None]
-        return pick_rows(b, nodes[0], axis, first + np.arange(call["len"]) * call["step"])
+        part = pick_rows(b, nodes[0], axis, first + np.arange(call["len"] or 1) * call["step"])
+        if call["len"] is not None:
+            return part
+        shape = part.shape[1:]
+        return b.reshape(part, shape[:axis] + shape[axis + 1 :])
 
 
 @register

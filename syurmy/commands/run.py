@@ -25,8 +25,12 @@ from syurmy.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from syurmy.isa.program import Program
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.verifier.verify import Statement
+    from syurmy.vm.notes import Notes
 
 PHASES = ("setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify")
 
@@ -52,7 +56,11 @@ def run(
     model = models.recorded(program, code, raw)
     inputs = models.inputs(model, code, input or [], program, batch)
     with display.Working("execute"):
-        trace = clock("execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps))
+        notes = _notes(code, inputs, batch)
+        listeners = [] if notes is None else [notes]
+        trace = clock(
+            "execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps, listeners=listeners)
+        )
     result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
@@ -77,11 +85,24 @@ def run(
         print_json(result)
         return
     console = terminal()
+    for seen in notes.seen if notes is not None else ():
+        if seen.note.expected is None:
+            console.print(display.note_text(seen), markup=False, highlight=False, soft_wrap=True)
     display.tensors(console, "output", result["outputs"])
     if result["verified"]:
         display.summary(console, _summary(result))
         console.print(f"verified: {target}", markup=False, soft_wrap=True)
         console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
+
+
+def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | None:
+    """What follows the ``.print`` lines of a program that has any (of one input, not of a batch)."""
+    from syurmy.vm.inputs import validated
+    from syurmy.vm.notes import Notes
+
+    if batch or not any(n.expected is None for n in code.notes):
+        return None
+    return Notes(code, validated(code, inputs))
 
 
 def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
