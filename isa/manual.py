@@ -49,7 +49,7 @@ One statement per line; open braces continue on the next line. `;` starts a comm
 | `.macro f(dst, src, axis=-1)` ... `.endmacro` | a macro, called like an instruction |
 | `.for row in x` ... `end` | a block that runs once per row of an input or param, in which `row` is that row |
 | `.print h` | for people: `run` and `test` show `h` whenever they come here |
-| `.expect h = {1, 2, N}` | a test: `syurmy-vm test` compares, whenever it comes here; one number stands for all entries |
+| `.expect h = {1, 2, N}` | a test: `syurmy-vm test` compares here; one number stands for all entries |
 
 Inputs are `private` or `public`: public ones are part of the statement. Params are `committed`, and only a commitment
 enters the key, or `public`, and part of the program. Their bounds (minimum, maximum, and the maximum of the sum of
