@@ -100,6 +100,13 @@ def eq_scalar(x: Sequence[Ext], y: Sequence[Ext]) -> Ext:
     return out
 
 
+def root_of_unity(log_n: int) -> int:
+    """Primitive 2^log_n-th root of unity omega; ``ValueError`` above the two-adicity 32 of F*."""
+    if not 0 <= log_n <= TWO_ADICITY:
+        raise ValueError(f"F has no root of unity of order 2^{log_n}")
+    return pow(GENERATOR, (P - 1) >> log_n, P)
+
+
 def to_field(values: npt.NDArray[np.int64]) -> U64:
     """Canonical field image of signed integers |v| < 2^63; same shape, ``uint64``."""
     v = np.ascontiguousarray(values, dtype=np.int64)

@@ -2,7 +2,7 @@
 
 Importing this package fixes Numba's cache folder. Numba does not notice a change in a function that a kernel
 calls from another file, so the folder is keyed by a digest of all kernel sources, the Numba version and the CPU:
-a stale kernel can never run.
+a stale kernel can never run. It also selects the compiled arithmetic for the process (protocol/arithmetic.py).
 """
 
 import hashlib
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import llvmlite.binding as _llvm
 import numba
+
+from syurmy.prover.protocol import arithmetic
 
 
 def _cache_key() -> str:
@@ -31,3 +33,7 @@ def _cache_root() -> Path:
 
 CACHE_DIR = _cache_root() / _cache_key()
 setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010  (numba's config is untyped)
+
+from syurmy.prover.kernels import compiled  # noqa: E402  (the kernels need the folder)
+
+arithmetic.select(compiled)

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from syurmy.prover.field import GENERATOR, TWO_ADICITY, U64
+from syurmy.prover.field import TWO_ADICITY, U64, root_of_unity
 from syurmy.prover.field import P as P_INT
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import EPS, S32, P, mul
@@ -118,13 +118,6 @@ def ntt_pass_kernel(source, out, powers, log_cols, log_blowup, done, stages, lo,
         for m in range(size):
             for k in range(width):
                 out[base + (m << log_distance), start + k] = tile[m, k]
-
-
-def root_of_unity(log_n: int) -> int:
-    """Primitive 2^log_n-th root of unity omega; ``ValueError`` above the two-adicity 32 of F*."""
-    if not 0 <= log_n <= TWO_ADICITY:
-        raise ValueError(f"F has no root of unity of order 2^{log_n}")
-    return pow(GENERATOR, (P_INT - 1) >> log_n, P_INT)
 
 
 @lru_cache(maxsize=4)

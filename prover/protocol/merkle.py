@@ -18,7 +18,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from syurmy.prover.field import U64
-from syurmy.prover.kernels.blake3 import hash_messages
+from syurmy.prover.protocol import arithmetic
 
 DIGEST = 32
 LEAF_KEY = blake3(b"syurmy-vm merkle leaf v1").digest()
@@ -29,13 +29,13 @@ U8 = npt.NDArray[np.uint8]
 
 def hash_columns(columns: U64) -> U8:
     """Leaf digests ``uint8[n, 32]`` of ``uint64[n, R]``, one per column."""
-    words = np.ascontiguousarray(columns).astype("<u8", copy=False).view(np.uint32)
-    return hash_messages(words, LEAF_KEY).view(np.uint8)
+    data = np.ascontiguousarray(columns).astype("<u8", copy=False).view(np.uint8)
+    return arithmetic.current().hash_messages(data, LEAF_KEY)
 
 
 def hash_nodes(pairs: U8) -> U8:
     """Node digests ``uint8[n, 32]`` of ``uint8[2n, 32]`` children."""
-    return hash_messages(np.ascontiguousarray(pairs).reshape(-1, 2 * DIGEST).view(np.uint32), NODE_KEY).view(np.uint8)
+    return arithmetic.current().hash_messages(np.ascontiguousarray(pairs).reshape(-1, 2 * DIGEST), NODE_KEY)
 
 
 class MerkleTree:

@@ -9,66 +9,49 @@ All functions raise ``ValueError`` where shapes do not fit and return new arrays
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
-from syurmy.prover.kernels import mle as kernels
-from syurmy.prover.kernels.pool import MIN_CHUNK, for_ranges
+from syurmy.prover.protocol import arithmetic
 
 I64 = npt.NDArray[np.int64]
-_SERIAL = 12  # levels of an eq vector that one thread expands
 
 
 def eq_vector(point: Sequence[Ext], size: int | None = None) -> U64:
-    """eq(point, i) for i < size (default 2^k): ``uint64[2, size]``. About half a product per entry."""
+    """eq(point, i) for i < size (default 2^k): ``uint64[2, size]``."""
     k = len(point)
     size = 1 << k if size is None else size
     if not 1 <= size <= 1 << k:
         raise ValueError(f"{size} entries of an eq vector in {k} variables")
-    levels = min(k, _SERIAL)
-    n = ((size - 1) >> (k - levels)) + 1
-    out = np.empty((2, n), dtype=np.uint64)
-    kernels.eq_prefix(ext_array(point[:levels]), levels, n, out)
-    for level in range(levels, k):
-        n = ((size - 1) >> (k - 1 - level)) + 1
-        src, out = out, np.empty((2, n), dtype=np.uint64)
-        r = point[level]
-        for_ranges(kernels.eq_level, src.shape[1], src, np.uint64(r.a), np.uint64(r.b), out)
-    return out
-
-
-def _total(parts: Iterable[tuple[int, int]]) -> Ext:
-    a = b = 0
-    for x, y in parts:
-        a, b = a + int(x), b + int(y)
-    return Ext(a, b)
+    return arithmetic.current().eq_vector(ext_array(point), size)
 
 
 def dot(a: U64, b: U64) -> Ext:
     """Inner product of two ``uint64[2, n]``."""
     if a.shape != b.shape:
         raise ValueError(f"inner product of shapes {a.shape} and {b.shape}")
-    return _total(for_ranges(kernels.dot, a.shape[1], np.ascontiguousarray(a), np.ascontiguousarray(b)))
-
-
-def _dot_flat(w: U64, v: U64, signed: bool) -> Ext:
-    if v.ndim != 1 or w.shape != (2, len(v)):
-        raise ValueError(f"inner product of shapes {w.shape} and {v.shape}")
-    return _total(for_ranges(kernels.dot_base, len(v), np.ascontiguousarray(w), v, signed))
+    return arithmetic.current().dot(np.ascontiguousarray(a), np.ascontiguousarray(b))
 
 
 def dot_base(w: U64, v: U64) -> Ext:
     """Inner product of ``uint64[2, n]`` over K and ``uint64[n]`` over F."""
-    return _dot_flat(w, np.ascontiguousarray(v), False)
+    _check_flat(w, v)
+    return arithmetic.current().dot_base(np.ascontiguousarray(w), np.ascontiguousarray(v))
 
 
 def dot_int(w: U64, v: I64) -> Ext:
     """Inner product of ``uint64[2, n]`` over K and signed integers, |v| < 2^63."""
-    return _dot_flat(w, np.ascontiguousarray(v, dtype=np.int64).view(np.uint64), True)
+    _check_flat(w, v)
+    return arithmetic.current().dot_int(np.ascontiguousarray(w), np.ascontiguousarray(v, dtype=np.int64))
+
+
+def _check_flat(w: U64, v: U64 | I64) -> None:
+    if v.ndim != 1 or w.shape != (2, len(v)):
+        raise ValueError(f"inner product of shapes {w.shape} and {v.shape}")
 
 
 def evaluate(table: U64, point: Sequence[Ext]) -> Ext:
@@ -87,30 +70,21 @@ def _flat(a: U64) -> U64:
 
 def scale(a: U64, s: Ext) -> U64:
     """s*a for ``uint64[2, ...]``."""
-    src = _flat(a)
-    out = np.empty_like(src)
-    for_ranges(kernels.multiply, src.shape[1], src, ext_array([s]), 0, out)
-    return out.reshape(a.shape)
+    return arithmetic.current().multiply(_flat(a), ext_array([s])).reshape(a.shape)
 
 
 def mul(a: U64, b: U64) -> U64:
     """Entrywise product of two ``uint64[2, ...]``."""
     if a.shape != b.shape:
         raise ValueError(f"product of shapes {a.shape} and {b.shape}")
-    src = _flat(a)
-    out = np.empty_like(src)
-    for_ranges(kernels.multiply, src.shape[1], src, _flat(b), 1, out)
-    return out.reshape(a.shape)
+    return arithmetic.current().multiply(_flat(a), _flat(b)).reshape(a.shape)
 
 
 def add(a: U64, b: U64) -> U64:
     """Entrywise sum of two arrays of one shape, over K or over F."""
     if a.shape != b.shape:
         raise ValueError(f"sum of shapes {a.shape} and {b.shape}")
-    x, y = np.ascontiguousarray(a).reshape(-1), np.ascontiguousarray(b).reshape(-1)
-    out = np.empty_like(x)
-    for_ranges(kernels.add_flat, len(x), x, y, out)
-    return out.reshape(a.shape)
+    return arithmetic.current().add(np.ascontiguousarray(a), np.ascontiguousarray(b))
 
 
 def sum_axis(a: U64, axis: int) -> U64:
@@ -119,28 +93,21 @@ def sum_axis(a: U64, axis: int) -> U64:
     if not 0 <= axis < len(dims):
         raise ValueError(f"axis {axis} of shape {dims}")
     before, after = 2 * int(np.prod(dims[:axis], dtype=np.int64)), int(np.prod(dims[axis + 1 :], dtype=np.int64))
-    out = np.empty((before, after), dtype=np.uint64)
-    src = np.ascontiguousarray(a).reshape(before, dims[axis], after)
-    for_ranges(kernels.sum_middle, before, src, out, min_chunk=1 + MIN_CHUNK // max(1, dims[axis] * after))
-    return out.reshape(2, *dims[:axis], *dims[axis + 1 :])
+    middle = np.ascontiguousarray(a).reshape(before, dims[axis], after)
+    return arithmetic.current().sum_middle(middle).reshape(2, *dims[:axis], *dims[axis + 1 :])
 
 
 def scatter_add(a: U64, index: I64, size: int) -> U64:
     """``uint64[2, size]`` with out[index[i]] the sum of the a[i] of that index; index -1 drops the entry."""
     if index.shape != a.shape[1:] or (index.size and not -1 <= int(index.min()) <= int(index.max()) < size):
         raise ValueError("scatter index does not fit")
-    out = np.zeros((2, size), dtype=np.uint64)
-    kernels.scatter_add(np.ascontiguousarray(a), np.ascontiguousarray(index, dtype=np.int64), out)
-    return out
+    where = np.ascontiguousarray(index, dtype=np.int64)
+    return arithmetic.current().scatter_add(np.ascontiguousarray(a), where, size)
 
 
 def outer(a: U64, b: U64) -> U64:
     """``uint64[2, n, m]`` of the products a[i]*b[j]."""
-    n, m = a.shape[1], b.shape[1]
-    out = np.empty((2, n, m), dtype=np.uint64)
-    chunk = 1 + MIN_CHUNK // max(1, m)
-    for_ranges(kernels.outer, n, np.ascontiguousarray(a), np.ascontiguousarray(b), out, min_chunk=chunk)
-    return out
+    return arithmetic.current().outer(np.ascontiguousarray(a), np.ascontiguousarray(b))
 
 
 @cache

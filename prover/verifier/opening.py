@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from syurmy.prover.field import U64, ZERO, Ext, eq_scalar
-from syurmy.prover.kernels.matrix import bind_columns
-from syurmy.prover.kernels.ntt import encode_ext
-from syurmy.prover.protocol import mle
+from syurmy.prover.protocol import arithmetic, mle
 from syurmy.prover.protocol.merkle import DIGEST, hash_columns, proof_length, verify_multiproof
 from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights, powers
 from syurmy.prover.protocol.reed_solomon import MatrixShape
@@ -36,7 +34,9 @@ def check_rows(receiver: Receiver, label: str, root: bytes, shape: MatrixShape, 
     digests = np.frombuffer(path, np.uint8).reshape(-1, DIGEST)
     if not verify_multiproof(root, shape.log_n, positions, hash_columns(columns), digests):
         raise Rejected("opening", f"an opened column of '{label}' is not under the root")
-    if not np.array_equal(encode_ext(row, shape.log_blowup)[:, positions], bind_columns(columns, row_weights)):
+    vectors = arithmetic.current()
+    codeword = vectors.encode_ext(row, shape.log_blowup)
+    if not np.array_equal(codeword[:, positions], vectors.bind_columns(columns, row_weights)):
         raise Rejected("opening", f"the row of '{label}' does not encode to the opened columns")
     return row
 
