@@ -10,7 +10,9 @@ import pytest
 
 from syurmy.isa.errors import SyurmyError
 from syurmy.prover.field import P
+from syurmy.prover.kernels import compiled
 from syurmy.prover.keys import VerifyingKey
+from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol import grinding
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Verifier
@@ -35,13 +37,28 @@ BYTES = {"magic", "witness root", "key digest", "path length", "path", "statemen
 
 
 def must_reject(source: str, proof: bytes, step: str | None = None) -> None:
-    start = time.perf_counter()
-    with pytest.raises(Rejected) as e:
-        c.verifier_of(source).verify(proof)
-    assert e.value.step in c.STEPS
-    assert e.value.reason
-    assert step is None or e.value.step == step, str(e.value)
-    assert time.perf_counter() - start < 2
+    """With the compiled and with the plain arithmetic, at the same step for the same reason."""
+    said = []
+    for module in (compiled, plain):
+        start = time.perf_counter()
+        with arithmetic.using(module), pytest.raises(Rejected) as e:
+            c.verifier_of(source).verify(proof)
+        assert e.value.step in c.STEPS
+        assert e.value.reason
+        assert step is None or e.value.step == step, str(e.value)
+        assert time.perf_counter() - start < 2
+        said.append(str(e.value))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_honest_proofs_are_accepted(name):
+    """With both arithmetics, as the same statement."""
+    source, said = SOURCES[name], []
+    for module in (compiled, plain):
+        with arithmetic.using(module):
+            said.append(repr(c.verifier_of(source).verify(c.honest(source).data)))
+    assert said[0] == said[1]
 
 
 def fields(source: str) -> list[tuple[str, int, int]]:
