@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from syurmy.isa.errors import SyurmyError, Trap
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the distribution that only verifies has neither rich nor an assembler
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from syurmy.assembler.diagnostics import AssemblyErrors
     from syurmy.vm.notes import Seen
 
 PATIENCE = 2.0  # seconds without a progress bar
@@ -23,18 +24,16 @@ PATIENCE = 2.0  # seconds without a progress bar
 
 def error_text(e: SyurmyError) -> str:
     """``error[CODE]: message (help)`` on one line; with place, source line and caret where there is a source."""
-    from syurmy.assembler.diagnostics import AssemblyErrors, render
+    if e.span is not None or _is_several(e):
+        from syurmy.assembler.diagnostics import render
 
-    if e.span is not None or isinstance(e, AssemblyErrors):
         return render(e)
     return f"error[{e.code}]: {e.message}" + (f" ({e.help})" if e.help else "")
 
 
 def error_json(e: SyurmyError) -> dict[str, Any]:
     """The error as JSON data; of several diagnostics the first, and all under ``errors``."""
-    from syurmy.assembler.diagnostics import AssemblyErrors
-
-    if isinstance(e, AssemblyErrors):
+    if _is_several(e):
         return error_json(e.errors[0]) | {"errors": [error_json(x) for x in e.errors]}
     out: dict[str, Any] = {"code": e.code, "message": e.message}
     if e.help:
@@ -44,6 +43,12 @@ def error_json(e: SyurmyError) -> dict[str, Any]:
     if isinstance(e, Trap):
         out |= {"instruction": e.instruction, "element": None if e.element is None else list(e.element)}
     return out
+
+
+def _is_several(e: SyurmyError) -> TypeGuard[AssemblyErrors]:
+    """Is it all diagnostics of a source? Only if the assembler, which raises them, has been imported."""
+    diagnostics = sys.modules.get("syurmy.assembler.diagnostics")
+    return diagnostics is not None and isinstance(e, diagnostics.AssemblyErrors)
 
 
 def plain(value: Any) -> Any:
@@ -68,8 +73,12 @@ def tensor_text(value: npt.ArrayLike) -> str:
 
 
 def tensors(console: Console, title: str, values: Mapping[str, npt.ArrayLike]) -> None:
-    for name, value in values.items():
-        console.print(f"{title} {name} = {tensor_text(value)}", markup=False, highlight=False, soft_wrap=True)
+    for line in tensor_lines(title, values):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def tensor_lines(title: str, values: Mapping[str, npt.ArrayLike]) -> list[str]:
+    return [f"{title} {name} = {tensor_text(value)}" for name, value in values.items()]
 
 
 def note_text(seen: Seen) -> str:
@@ -82,6 +91,8 @@ def note_text(seen: Seen) -> str:
 
 
 def summary(console: Console, rows: Mapping[str, str]) -> None:
+    from rich.table import Table
+
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -131,6 +142,9 @@ class Working:
                 self._bar.update(self._task, description=phase, completed=fraction, total=1.0)
 
     def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         with self._lock:
             if not self._phase:
                 return  # finished while the timer fired

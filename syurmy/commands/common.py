@@ -1,25 +1,22 @@
-"""What commands share: options, coded errors and exit codes, JSON, clocks."""
+"""What commands share: options, the wrapper that reports errors, clocks."""
 
 from __future__ import annotations
 
 import functools
-import json as json_format
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from syurmy.outcome import NOT_PRIVATE as NOT_PRIVATE
+from syurmy.outcome import TRUSTED as TRUSTED
+from syurmy.outcome import exit_code
+from syurmy.outcome import print_json as print_json
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from syurmy.isa.errors import SyurmyError
-
-NOT_PRIVATE = "not zero-knowledge: private values are not sent, not hidden"
-TRUSTED = "params: trusted from set-up"
 
 ProgramPath = Annotated[Path, typer.Argument(metavar="PROG.tasm", help="Tensor assembly.", show_default=False)]
 Inputs = Annotated[
@@ -48,42 +45,14 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def wrapper(*args: Any, **options: Any) -> None:
-        from syurmy.isa.errors import InputError, SyurmyError
-
-        json, debug = options.get("json", False), options.get("debug", False)
-        try:
+        def work() -> int:
             command(*args, **options)
-            sys.stdout.flush()
-        except SyurmyError as e:
-            fail(e, json, debug, e.exit_code)
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader left: nothing to say, nobody to say it to
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            fail(InputError("interrupted; nothing was written", code="X130"), json, debug, 130)
-        except MemoryError:
-            fail(InputError("not enough memory", code="X140"), json, debug, 2)
-        except OSError as e:
-            fail(InputError(f"{e.filename or 'file'}: {e.strerror or e}", code="F100"), json, debug, 2)
+            return 0
+
+        if code := exit_code(work, options.get("json", False), options.get("debug", False)):
+            raise typer.Exit(code)
 
     return wrapper
-
-
-def fail(error: SyurmyError, json: bool, debug: bool, exit_code: int) -> None:
-    from syurmy import display
-
-    if debug:
-        traceback.print_exc()
-    print(display.error_text(error), file=sys.stderr)
-    if json:
-        print_json({"error": display.error_json(error)})
-    raise typer.Exit(exit_code)
-
-
-def print_json(value: dict[str, Any]) -> None:
-    from syurmy.display import plain
-
-    print(json_format.dumps(plain(value)))
 
 
 def terminal() -> Console:

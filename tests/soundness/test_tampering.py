@@ -12,8 +12,7 @@ from syurmy.isa.errors import SyurmyError
 from syurmy.prover.field import P
 from syurmy.prover.kernels import compiled
 from syurmy.prover.keys import VerifyingKey
-from syurmy.prover.protocol import arithmetic, plain
-from syurmy.prover.protocol import grinding
+from syurmy.prover.protocol import arithmetic, grinding, plain
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c

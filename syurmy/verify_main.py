@@ -1,0 +1,42 @@
+"""The command line ``syurmy-verify``: the command ``verify`` of ``syurmy-vm`` alone, on Python's own argument parser.
+
+Exit codes: 0 accepted, 1 rejected, 2 bad usage or unreadable files, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import syurmy
+from syurmy import outcome
+
+
+def parser() -> argparse.ArgumentParser:
+    """Arguments and options of ``syurmy-vm verify``."""
+    out = argparse.ArgumentParser("syurmy-verify", description="Verify a proof and print its statement.")
+    out.add_argument("key", type=Path, metavar="PROG.vk", help="Verifying key.")
+    out.add_argument("proof", type=Path, metavar="FILE.proof", help="Proof.")
+    out.add_argument("--reference", action="store_true", help="Verify in plain NumPy, as this command always does.")
+    out.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
+    out.add_argument("--debug", action="store_true", help="Show tracebacks of errors.")
+    out.add_argument("--version", action="version", version=f"syurmy-verify {syurmy.__version__}")
+    return out
+
+
+def _verify(key: Path, proof: Path, reference: bool, json: bool, debug: bool) -> int:
+    from syurmy.verification import answer
+
+    return answer(key, proof, reference).show(json, debug)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``syurmy-verify``; returns the exit code."""
+    given = parser().parse_args(arguments)
+    return outcome.exit_code(lambda: _verify(**vars(given)), given.json, given.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
