@@ -1,0 +1,125 @@
+"""The distribution ``syurmy-verify``: the verifier's modules, alone with NumPy and BLAKE3, decide as the whole does."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import random
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from syurmy.prover.protocol.transcript import Rejected
+from tests.soundness import common as c
+from tests.soundness.test_tampering import SOURCES, fields
+from tests.syurmy.test_install import call
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "distributions" / "verify"
+LARGEST = 100  # MB installed
+
+DECIDE = """
+import base64, json, sys
+import syurmy
+from syurmy.prover.verifier.verify import Verifier
+
+for case in json.load(open(sys.argv[1])):
+    verifier = Verifier(syurmy.VerifyingKey.from_bytes(base64.b64decode(case["key"])))
+    proof = base64.b64decode(case["proof"])
+    said = []
+    for at, mask in case["changes"]:
+        changed = bytearray(proof)
+        changed[at] ^= mask
+        try:
+            said.append(repr(verifier.verify(bytes(changed))))
+        except syurmy.Rejected as e:
+            said.append(str(e))
+    print(json.dumps(said))
+print(*sys.modules)
+"""
+
+
+def backend() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("backend", FOLDER / "backend.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_its_modules_are_those_that_verifying_loads() -> None:
+    roots = ", ".join(backend().ROOTS)
+    code = f"import sys, {roots}; print(*(m for m in sys.modules if m.split('.')[0] == 'syurmy'))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(backend().closure()) == set(loaded.stdout.split())
+
+
+def cases() -> list[dict[str, Any]]:
+    """Of every small program an honest proof, and changes of one bit of every field; the first changes nothing."""
+    out = []
+    for name, source in SOURCES.items():
+        rng = random.Random(name)
+        changes = [(0, 0), *((o + rng.randrange(n), 1 << rng.randrange(8)) for _, o, n in fields(source))]
+        key, proof = c.keys(source).verifying_key.to_bytes(), c.honest(source).data
+        out.append(
+            {"key": base64.b64encode(key).decode(), "proof": base64.b64encode(proof).decode(), "changes": changes}
+        )
+    return out
+
+
+def verdicts(source: str, changes: list[tuple[int, int]]) -> list[str]:
+    said = []
+    for at, mask in changes:
+        proof = bytearray(c.honest(source).data)
+        proof[at] ^= mask
+        try:
+            said.append(repr(c.verifier_of(source).verify(bytes(proof))))
+        except Rejected as e:
+            said.append(str(e))
+    return said
+
+
+@pytest.mark.slow
+def test_it_decides_alone_as_the_whole_does(tmp_path: Path) -> None:
+    built, environment = tmp_path / "dist", tmp_path / "environment"
+    call(sys.executable, "-m", "build", "--outdir", built, FOLDER)  # the sdist, and the wheel from the sdist
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    call(python, "-m", "pip", "install", "--quiet", next(built.glob("*.whl")))
+    call(python, "-m", "pip", "check")
+    installed = {p["name"] for p in json.loads(call(python, "-m", "pip", "list", "--format=json"))}
+    assert installed - {"pip", "setuptools", "typing_extensions"} == {"syurmy-verify", "numpy", "blake3"}
+    packages = next((environment / "lib").glob("*/site-packages"))
+    ours = [
+        p for p in packages.rglob("*") if p.is_file() and p.relative_to(packages).parts[0] not in ("pip", "setuptools")
+    ]
+    assert sum(p.stat().st_size for p in ours) <= LARGEST * 10**6
+
+    given = cases()
+    (tmp_path / "cases.json").write_text(json.dumps(given))
+    (tmp_path / "decide.py").write_text(DECIDE)
+    *answers, modules = call(python, "decide.py", "cases.json", cwd=tmp_path).splitlines()
+    for source, case, answer in zip(SOURCES.values(), given, answers, strict=True):
+        said = json.loads(answer)
+        assert said == verdicts(source, case["changes"])
+        assert said[0].startswith("Statement(")
+        assert not any(x.startswith("Statement(") for x in said[1:])
+    assert not {"numba", "rich", "typer", "syurmy.prover.prove"} & set(modules.split())
+
+    (tmp_path / "dense.vk").write_bytes(c.keys(c.DENSE).verifying_key.to_bytes())
+    (tmp_path / "dense.proof").write_bytes(c.honest(c.DENSE).data)
+    (tmp_path / "bad.proof").write_bytes(c.honest(c.DENSE).data[:-1])
+    command = environment / "bin" / "syurmy-verify"
+    assert call(command, "--version").startswith("syurmy-verify ")
+    assert "output y = " in call(command, "dense.vk", "dense.proof", cwd=tmp_path)
+    assert json.loads(call(command, "dense.vk", "dense.proof", "--json", cwd=tmp_path))["verified"] is True
+    bad = subprocess.run([command, "dense.vk", "bad.proof"], cwd=tmp_path, capture_output=True, text=True)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr.startswith("error[V100]: proof rejected at step 'format'")
