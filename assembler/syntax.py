@@ -6,6 +6,7 @@ own by ``tasm.lark`` (LALR). A statement that cannot be parsed costs one diagnos
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput
 from lark.tree import Meta
 
 from syurmy.assembler.diagnostics import suggestion
+from syurmy.host import cache_folder
 from syurmy.isa.errors import AssemblyError, Span
 
 DIRECTIVES = (".program", ".include", ".const", ".input", ".param", ".lut", ".ram", ".output", ".macro", ".endmacro",
@@ -311,7 +313,14 @@ def _without_comment(line: str) -> str:
 
 @cache
 def _lark() -> Lark:
-    return Lark.open("tasm.lark", rel_to=__file__, parser="lalr", start=["statement", "expr"], propagate_positions=True)
+    """The parser. Its tables are kept in a file, which lark makes again where it is missing, old or damaged."""
+    kept: str | bool = False
+    with contextlib.suppress(OSError):  # no such folder to be had: the tables are made each time
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        kept = str(cache_folder() / "grammar")
+    return Lark.open(
+        "tasm.lark", rel_to=__file__, parser="lalr", start=["statement", "expr"], propagate_positions=True, cache=kept
+    )
 
 
 def parse(line: Line, file: str) -> Node:

@@ -15,6 +15,13 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def cache_folder() -> Path:
+    """Where what takes time to make is kept between processes; it need not exist. ``SYURMY_CACHE`` names another."""
+    if "SYURMY_CACHE" in os.environ:
+        return Path(os.environ["SYURMY_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "syurmy-vm"
+
+
 def peak_mb() -> float:
     """Peak resident memory of this process in MiB.
 

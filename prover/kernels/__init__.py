@@ -6,12 +6,12 @@ a stale kernel can never run. It also selects the compiled arithmetic for the pr
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import llvmlite.binding as _llvm
 import numba
 
+from syurmy.host import cache_folder
 from syurmy.prover.protocol import arithmetic
 
 
@@ -25,13 +25,7 @@ def _cache_key() -> str:
     return h.hexdigest()
 
 
-def _cache_root() -> Path:
-    if "SYURMY_CACHE" in os.environ:
-        return Path(os.environ["SYURMY_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "syurmy-vm"
-
-
-CACHE_DIR = _cache_root() / _cache_key()
+CACHE_DIR = cache_folder() / _cache_key()
 setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010  (numba's config is untyped)
 
 from syurmy.prover.kernels import compiled  # noqa: E402  (the kernels need the folder)

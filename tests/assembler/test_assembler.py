@@ -1,5 +1,8 @@
 """What the text form means: declarations, data, constants, macros, includes, attributes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +264,19 @@ done:
 """)
     assert [ins.get("target") for ins in p.code if ins.op in ("bz", "bnz")] == [8, 0, 8, 4]
     assert [ins.dst for ins in p.code if ins.op == "load"] == ["drop.1.x", "drop.2.x"]
+
+
+@pytest.mark.parametrize("kept", ["nothing", "damaged", "of another grammar", "no folder"])
+def test_the_parser_is_made_where_it_is_not_kept(kept, tmp_path):
+    folder = tmp_path / "cache"
+    if kept == "no folder":
+        folder.write_text("a file")
+    elif kept != "nothing":
+        folder.mkdir()
+        (folder / "grammar").write_bytes(b"\x80\x04" if kept == "damaged" else b"0" * 64 + b"\n" + b"garbage")
+    code = "from syurmy.assembler import assemble; print(assemble('.program kept\\n    halt\\n').name)"
+    for _ in range(2):  # the second process may find what the first has kept
+        environment = os.environ | {"SYURMY_CACHE": str(folder)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == ("kept\n", "")
+    assert kept == "no folder" or (folder / "grammar").stat().st_size > 1000
