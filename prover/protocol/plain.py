@@ -16,7 +16,6 @@ and of the high halves, which holds for fewer than 2^32 terms.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,7 @@ name = "plain"
 P = np.uint64(P_INT)
 LOW = np.uint64(2**32 - 1)  # mask of the low half, and 2^64 mod p
 HALF = np.uint64(32)  # bits of a half
+TWO_32, SEVEN = (np.array([x], np.uint64) for x in (1 << 32, 7))
 BLOCK = 1 << 13  # products whose intermediate results stay in the second-level cache, in memory that is not given back
 _SMALL = 3  # coordinates of an eq vector that are multiplied one by one
 
@@ -65,7 +65,7 @@ def mul_f(a: U64, b: U64) -> U64:
 def _from_halves(low: U64, high: U64) -> U64:
     """low + 2^32 * high of two words."""
     low, high = (np.where(x >= P, x - P, x) for x in (low, high))
-    return add_f(low, mul_f(high, np.full_like(high, 1 << 32)))
+    return add_f(low, mul_f(high, TWO_32))
 
 
 def _sum_f(a: U64, axis: int) -> U64:
@@ -77,7 +77,7 @@ def _sum_f(a: U64, axis: int) -> U64:
 
 def mul_k(a: U64, b: U64) -> U64:
     """a * b entrywise for ``uint64[2, ...]``; shapes are broadcast."""
-    seven = mul_f(b[1], np.full_like(b[1], 7))
+    seven = mul_f(b[1], SEVEN)
     p = mul_f(np.stack([a[0], a[1], a[0], a[1]]), np.stack([b[0], seven, b[1], b[0]]))
     return add_f(p[::2], p[1::2])
 
@@ -176,14 +176,15 @@ def bind_columns(matrix: U64, weights: U64) -> U64:
     return out
 
 
-@lru_cache(maxsize=4)
 def _powers(log_n: int) -> U64:
     """omega_n^i for i < n."""
     root = root_of_unity(log_n)
     out = np.ones(1 << log_n, np.uint64)
     for k in range(log_n):
-        out[1 << k : 2 << k] = mul_f(out[: 1 << k], np.full(1 << k, pow(root, 1 << k, P_INT), np.uint64))
-    out.flags.writeable = False
+        known, more = out[: 1 << k], out[1 << k : 2 << k]
+        step = np.array([pow(root, 1 << k, P_INT)], np.uint64)
+        for s in _blocks(1 << k):
+            more[s] = mul_f(known[s], step)
     return out
 
 
