@@ -72,6 +72,18 @@ def child(
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def process(arguments: Sequence[object], *, environment: Mapping[str, str], runs: int = 5) -> float:
+    """Median seconds of the whole process ``python ARGUMENTS``, after one that does not count. Raises ``Failed``."""
+
+    def run() -> None:
+        command = [sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"{arguments} ended with exit code {done.returncode}")
+
+    return median(run, runs)
+
+
 def machine() -> dict[str, Any]:
     """What a reader needs to compare numbers: hardware, load, versions, the state of the sources."""
     return {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import ROOT, Failed, child, median, seconds
+from benchmarks.measure import ROOT, Failed, child, median, process, seconds
 from syurmy.host import peak_mb
 
 TIMEOUT = 3600.0
@@ -136,7 +136,8 @@ def _run(name: str, runs: int, folder: Path) -> dict[str, Any]:
 
 def cold_start() -> dict[str, Any]:
     """Whole processes ``syurmy-vm run programs/digits_mlp.tasm --prove``: first with an empty kernel cache and no keys,
-    then again; and how long compiling the kernels took, in a third process with another empty cache.
+    then again; and how long compiling the kernels took, in a third process with another empty cache. Median seconds of
+    whole processes that compile nothing.
     """
     import shutil
 
@@ -155,6 +156,15 @@ def cold_start() -> dict[str, Any]:
             out[f"{name}_prove_seconds"] = summary["seconds"]["prove"]
             if not summary["verified"]:
                 raise Failed(f"the proof of the {name} process was not verified")
+        lenet = path.with_name("lenet.tasm")
+        child(["-m", "syurmy", "run", str(lenet), "--prove", "--json"], environment=environment, timeout=TIMEOUT)
+        files = {p.stem: [p.with_suffix(".vk"), p.with_suffix(".proof")] for p in (path, lenet)}
+        out["processes"] = {
+            " ".join(["syurmy-vm", *words, *(f.name for f in files.get(stem, []))]): process(
+                ["-m", "syurmy", *words, *files.get(stem, [])], environment=environment
+            )
+            for words, stem in ((["--help"], ""), (["verify"], path.stem), (["verify"], lenet.stem))
+        }
         environment = {"SYURMY_CACHE": str(Path(folder) / "another")}
         compiled: dict[str, Any] = child(
             ["-m", "benchmarks.programs", "--compile", str(path)], environment=environment, timeout=TIMEOUT

@@ -130,7 +130,9 @@ def cold(c: dict[str, Any]) -> str:
             [title, _target(took, target, duration(took)), duration(c[f"{name}_prove_seconds"]), duration(target)]
         )
     head = ("`syurmy-vm run programs/digits_mlp.tasm --prove`", "whole process", "of which prove", "target")
-    text = f"Compiling all {c['kernels']} kernels that a proof uses: {duration(c['compile_seconds'])}."
+    light = [[f"`{command}`", duration(took)] for command, took in c["processes"].items()]
+    text = f"{table(('whole process, nothing compiled or proven', 'median'), light)}\n\n"
+    text += f"Compiling all {c['kernels']} kernels that a proof uses: {duration(c['compile_seconds'])}."
     return f"{table(head, rows)}\n\n{text}"
 
 

@@ -23,6 +23,7 @@ PEER = {
 }
 COLD = {
     "cold_seconds": 70.0,
+    "processes": {"syurmy-vm --help": 0.12, "syurmy-vm verify lenet.vk lenet.proof": 0.4},
     "cold_prove_seconds": 40.0,
     "warm_seconds": 1.5,
     "warm_prove_seconds": 0.125,
@@ -67,6 +68,7 @@ def test_the_report_states_the_raw_numbers(quick: dict[str, Any]) -> None:
         f"{case['leaves']:,}",
         report.duration(case["seconds"]["prove"]),
         report.size(case["proof_bytes"]),
+        f"| `syurmy-vm verify lenet.vk lenet.proof` | {report.duration(0.4)} |",
         "| peer 1 | 1.50 s | 3.50 s | 20.0 ms | 3.07 KB | 378 MiB | 138 MB |",
         "| **70.0 s** ✗ |",
         "| 1.50 s ✓ |",
