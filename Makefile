@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test lint format typecheck bench isa-manual check-manual operators check-operators clean
+.PHONY: help venv demo check test lint format typecheck bench isa-manual check-manual audit operators check-operators clean
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -58,6 +58,9 @@ bench: $(READY) ## Measure kernels and programs; results and their machine go to
 
 isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.
 	$(BIN)/python -m syurmy.isa.manual
+
+audit: $(READY) ## Write the counts of lines in docs/audit.md.
+	$(BIN)/python distributions/verify/audit.py
 
 check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
 	$(BIN)/python -m syurmy.isa.manual --check

@@ -45,8 +45,9 @@ print(*sys.modules)
 """
 
 
-def backend() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("backend", FOLDER / "backend.py")
+def loaded_from(name: str) -> ModuleType:
+    """A module in the distribution's folder."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -55,10 +56,11 @@ def backend() -> ModuleType:
 
 
 def test_its_modules_are_those_that_verifying_loads() -> None:
-    roots = ", ".join(backend().ROOTS)
+    backend = loaded_from("backend")
+    roots = ", ".join(backend.ROOTS)
     code = f"import sys, {roots}; print(*(m for m in sys.modules if m.split('.')[0] == 'syurmy'))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert set(backend().closure()) == set(loaded.stdout.split())
+    assert set(backend.closure()) == set(loaded.stdout.split())
 
 
 def cases() -> list[dict[str, Any]]:
