@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
+from syurmy.compiler.bodies import expanded
 from syurmy.compiler.errors import ModelError
 
 OLDEST = 7
@@ -64,6 +65,9 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     _sort(copy.graph)
     _check_weights(copy.graph)
     _fix_shapes(copy.graph, shapes or {})
+    if copy.functions:
+        copy = onnx.inliner.inline_local_functions(copy)
+    copy = expanded(copy)
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
             copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
@@ -104,11 +108,13 @@ def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]
     """The model's own functions, and operators without a lowering that ONNX defines by others, replaced by bodies."""
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    versions = {o.domain: o.version for o in model.opset_import}
     for _ in range(4):  # bodies may use functions again
+        model = expanded(model)
         ids = {
             (n.domain, n.op_type)
             for n in model.graph.node
-            if not lowered(n.domain, n.op_type) and _has_body(n.op_type, n.domain)
+            if not lowered(n.domain, n.op_type) and _has_body(n.op_type, n.domain, versions.get(n.domain, 1))
         }
         if not ids:
             return model
@@ -141,9 +147,9 @@ def _initializers_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     return typed
 
 
-def _has_body(op: str, domain: str) -> bool:
+def _has_body(op: str, domain: str, version: int) -> bool:
     try:
-        schema = onnx.defs.get_schema(op, domain=domain)
+        schema = onnx.defs.get_schema(op, version, domain)
     except onnx.defs.SchemaError:
         return False
     return any(getattr(schema, kind, False) for kind in ("has_function", "has_context_dependent_function"))
