@@ -17,7 +17,8 @@ from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from syurmy.compiler.bodies import expanded
-from syurmy.compiler.errors import ModelError
+from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.foreign import is_pointer, recognised
 
 OLDEST = 7
 LIMIT = 2**31  # bytes of a protobuf message
@@ -37,6 +38,9 @@ def load(path: Path, shapes: Shapes | None = None) -> onnx.ModelProto:
 def _read(path: Path) -> tuple[onnx.ModelProto, int]:
     """The model without its external data, and the file's size."""
     try:
+        other = recognised(path)
+        if other is not None:
+            raise ModelError(f"{path} is {other[0]}", code="M101", help=other[1])
         size = path.stat().st_size
         if size >= LIMIT:
             raise _too_large(path, size)
@@ -102,6 +106,34 @@ def _unchanged(graph: onnx.GraphProto, version: int) -> bool:
     except onnx.defs.SchemaError:
         return False
     return all(a == b for a, b in pairs)
+
+
+def refuse_unknown(model: onnx.ModelProto, lowered: Callable[[str, str], bool]) -> None:
+    """Raises ``UnsupportedModel`` for the operators of which neither ONNX nor the compiler knows what they compute."""
+    fixed = {t.name for t in model.graph.initializer}
+    problems = []
+    for n in model.graph.node:
+        if not lowered(n.domain, n.op_type) and not onnx.defs.has(n.op_type, domain=n.domain):
+            if n.domain == "com.microsoft" and fixed.issuperset(i for i in n.input if i):
+                continue  # onnxruntime computes it once
+            problems.append(_unknown(n))
+    if problems:
+        raise UnsupportedModel(problems)
+
+
+def _unknown(n: onnx.NodeProto) -> Problem:
+    name = n.name or next(iter(n.output), n.op_type)
+    op = f"{n.domain}.{n.op_type}" if n.domain else n.op_type
+    if "aten" in n.domain or n.op_type == "ATen":
+        inner = [a.s.decode(errors="replace") for a in n.attribute if a.name == "operator"]
+        reason = f"PyTorch's exporter had no ONNX for {inner[0] if inner else n.op_type}"
+        return Problem(name, op, reason, "an export with a newer opset_version, or with dynamo=True")
+    if n.domain == "com.microsoft.nchwc":
+        need = "a file saved at ORT_ENABLE_EXTENDED, or with the NchwcTransformer disabled"
+        return Problem(name, op, "onnxruntime laid the file out for one processor", need)
+    if n.domain == "com.microsoft":
+        return Problem(name, op, "an operator of onnxruntime's own", "the file before onnxruntime optimised it")
+    return Problem(name, op, "an operator that ONNX does not define", "one that it does, or a function in the model")
 
 
 def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]) -> onnx.ModelProto:
@@ -171,6 +203,10 @@ def _external_data(model: onnx.ModelProto, path: Path, size: int) -> None:
             code="M102",
             help=f"put the file beside the model, in {path.parent}",
         )
+    pointers = sorted(f for f in files if is_pointer(path.parent / f))
+    if pointers:
+        what = f"external data of {path} is a Git LFS pointer, not the file itself: {', '.join(pointers)}"
+        raise ModelError(what, code="M102", help="fetch it with git lfs pull")
     total = size + sum((path.parent / f).stat().st_size for f in files)
     if total >= LIMIT:
         raise _too_large(path, total)

@@ -58,7 +58,7 @@ class Form:
 
 @lowering("If")
 def branch(c: Context, n: Node) -> Result:
-    raise Unsupported("the condition is computed from the input", "a constant")
+    raise Unsupported("the condition is computed from the input", "a constant, or both branches and a Where")
 
 
 @lowering("Scan")
@@ -91,7 +91,7 @@ def loop(c: Context, n: Node) -> Result:
     wanted = c.const(n.inputs[1]) if n.inputs[1] else np.array(True)
     node = helper.make_node("Loop", [], [], body=body)
     if trips is None or wanted is None or not wanted.all() or not loops(node):
-        raise Unsupported("the trip count or the condition is computed from the input", "a constant")
+        raise Unsupported("the trip count or the condition is computed from the input", "a constant number of rounds")
     initial = n.inputs[2 : 2 + states]
     axes = [(0, False)] * (len(body.output) - 1 - states)
     form = Form(body, int(trips.reshape(())), initial, ["number", "condition", *range(states)], 1, axes)
