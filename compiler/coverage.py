@@ -36,6 +36,7 @@ from onnx import numpy_helper
 from syurmy import vm
 from syurmy.compiler import graph, load
 from syurmy.compiler.errors import ModelError, UnsupportedModel
+from syurmy.compiler.held import NAMES, held
 from syurmy.compiler.lower import is_lowered, operators
 from syurmy.compiler.model import CompiledModel
 from syurmy.compiler.pipeline import compile_model
@@ -56,7 +57,8 @@ _BOTH = "Col2Im DFT DequantizeLinear Dropout GroupNormalization InstanceNormaliz
 PARAMETERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_SECOND.split(), (1,)),
     **dict.fromkeys(_BOTH.split(), (1, 2)),
-    "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "ConstantOfShape": (0,), "ConvInteger": (2, 3),
+    "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "CastLike": (1,), "Compress": (1,),
+    "ConstantOfShape": (0,), "ConvInteger": (2, 3),
     "GRU": (1, 2, 3, 4), "HammingWindow": (0,), "HannWindow": (0,), "If": (0,), "LSTM": (1, 2, 3, 4, 7),
     "Loop": (0, 1), "MatMulInteger": (2, 3), "MaxUnpool": (2,), "MelWeightMatrix": (0, 1, 2, 3, 4), "Pad": (1, 2, 3),
     "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "RNN": (1, 2, 3, 4),
@@ -168,10 +170,11 @@ def _run(case: Case, folder: Path) -> tuple[str, str, bool]:
     if strange:
         return "unsupported", "sequences and optional values", False
     values = [np.asarray(v) for v in (*case.inputs.values(), *case.outputs.values())]
-    odd = sorted({v.dtype.name for v in values if v.dtype.kind not in "iub" and v.dtype.name not in TOLERANCE})
+    known = {*TOLERANCE, *NAMES}
+    odd = sorted({v.dtype.name for v in values if v.dtype.kind not in "iub" and v.dtype.name not in known})
     if odd:
         return "unsupported", f"dtype {', '.join(odd)}", False
-    if any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in values):
+    if any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in map(held, values)):
         return "unsupported", "NaN or infinity in an input or output", False
     done = compiled(case, folder)
     trace = vm.run(done.program, done.quantise(case.inputs), check_intervals=True)
@@ -185,7 +188,7 @@ def _run(case: Case, folder: Path) -> tuple[str, str, bool]:
 
 def compiled(case: Case, folder: Path) -> CompiledModel:
     """The case's program, calibrated on its inputs."""
-    stacks = {k: np.asarray(v)[None] for k, v in case.inputs.items()}
+    stacks = {k: held(np.asarray(v))[None] for k, v in case.inputs.items()}
     return compile_model(load.prepare(case.model), folder, calibrate=stacks)
 
 

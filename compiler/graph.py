@@ -178,7 +178,7 @@ def _refuse_dynamic(graph: onnx.GraphProto) -> None:
             fixed.update(dict.fromkeys(n.output))
         if n.op_type in RANDOM:
             problems.append(Problem(n.name or n.op_type, n.op_type, "random values", "pass them as an input"))
-        elif n.op_type in DYNAMIC and not constant:
+        elif n.op_type in DYNAMIC and not constant and not (n.op_type == "Compress" and n.input[1] in fixed):
             problems.append(
                 Problem(
                     n.name or n.op_type,

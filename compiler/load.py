@@ -19,6 +19,7 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_m
 from syurmy.compiler.bodies import expanded
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
+from syurmy.compiler.held import without_held
 
 OLDEST = 7
 LIMIT = 2**31  # bytes of a protobuf message
@@ -78,7 +79,7 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
-    return _simplified(copy)
+    return _simplified(without_held(copy))
 
 
 def opset(model: onnx.ModelProto) -> int:
