@@ -20,9 +20,9 @@ import tempfile
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
@@ -35,6 +35,7 @@ from onnx import numpy_helper
 
 from syurmy import vm
 from syurmy.compiler import graph, load
+from syurmy.compiler.coverage_opsets import OPSETS, by_body, downgraded, versions
 from syurmy.compiler.errors import ModelError, UnsupportedModel
 from syurmy.compiler.held import NAMES, held
 from syurmy.compiler.lower import is_lowered, operators
@@ -214,6 +215,39 @@ def run_all(found: Sequence[Case], jobs: int = 2) -> list[Outcome]:
         return list(pool.map(_run_index, range(len(found)), chunksize=8))
 
 
+def run_older(
+    found: Sequence[Case], newest: Sequence[Outcome], jobs: int = 2
+) -> dict[int, list[tuple[Outcome, Outcome]]]:
+    """By opset, the outcome of each case that is one of it too, beside the newest form's. What is computed in the same
+    way at several opsets is computed once."""
+    forms: list[Case] = []
+    known: dict[tuple[object, ...], int | None] = {}
+    plan: dict[int, list[tuple[int, int | None]]] = {v: [] for v in OPSETS}
+    for k, case in enumerate(found):
+        values = (*case.inputs.values(), *case.outputs.values())
+        if case.op in FOREIGN or not all(isinstance(v, (np.ndarray, np.generic)) for v in values):
+            continue
+        own, body = versions(case.model), by_body(case.model)
+        for opset in OPSETS:
+            there = versions(case.model, opset)
+            if there is None:
+                continue
+            if there == own and not body:
+                plan[opset].append((k, None))
+                continue
+            key = (case.name, there, opset if body else 0)
+            if key not in known:
+                model = downgraded(case.model, case.inputs, case.outputs, opset)
+                known[key] = None if model is None else len(forms)
+                if model is not None:
+                    forms.append(replace(case, name=f"{case.name} at opset {opset}", model=model))
+            form = known[key]
+            if form is not None:
+                plan[opset].append((k, form))
+    done = run_all(forms, jobs)
+    return {v: [(newest[k], newest[k] if f is None else done[f]) for k, f in pairs] for v, pairs in plan.items()}
+
+
 _CASES: Sequence[Case] = ()
 
 
@@ -224,8 +258,8 @@ def _run_index(k: int) -> Outcome:
 # ---- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(outcomes: Iterable[Outcome]) -> str:
-    """docs/operators.md."""
+def page(outcomes: Iterable[Outcome], older: Mapping[int, Sequence[tuple[Outcome, Outcome]]] | None = None) -> str:
+    """docs/operators.md. ``older``: from ``run_older``."""
     by_op: dict[str, list[Outcome]] = defaultdict(list)
     for o in outcomes:
         by_op[o.op].append(o)
@@ -249,6 +283,7 @@ def page(outcomes: Iterable[Outcome]) -> str:
         *(f"| {d} | {t:g} |" for d, t in TOLERANCE.items()),
         "| integers, booleans | exact |",
         "",
+        *_older(older or {}),
         "Inputs that the compiler needs as constants are constants in the cases too:",
         ", ".join(f"{op} {', '.join(map(str, k))}" for op, k in sorted(PARAMETERS.items())) + " (inputs from 0).",
         "",
@@ -272,6 +307,26 @@ def page(outcomes: Iterable[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _older(older: Mapping[int, Sequence[tuple[Outcome, Outcome]]]) -> list[str]:
+    if not older:
+        return []
+    lines = [
+        "Cases whose operator an older opset has too, in its form there (with attributes that are inputs now):",
+        "",
+        "| opset | cases | passed | failed | unsupported |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    worse: dict[str, list[int]] = defaultdict(list)
+    for opset, pairs in older.items():
+        counts = Counter(o.status for _, o in pairs)
+        cells = (opset, len(pairs), counts["passed"], counts["failed"], counts["unsupported"])
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        for op in sorted({new.op for new, o in pairs if new.status == "passed" != o.status}):
+            worse[op].append(opset)
+    listed = "; ".join(f"{op} ({', '.join(map(str, at))})" for op, at in sorted(worse.items())) or "none"
+    return [*lines, "", f"Operators with a case that passes in its newest form only (at opset): {listed}.", ""]
+
+
 def _split(op: str) -> tuple[str, str]:
     domain, _, name = op.rpartition(".")
     return domain, name
@@ -284,24 +339,29 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     start = time.perf_counter()
-    outcomes = run_all(cases(args.pattern), args.jobs)
+    found = cases(args.pattern)
+    outcomes = run_all(found, args.jobs)
+    older = run_older(found, outcomes, args.jobs)
     count = Counter(o.status for o in outcomes)
     took = time.perf_counter() - start
     if args.pattern:
         for o in outcomes:
             if o.status != "passed":
                 print(f"{o.status:12} {o.name:60} {o.reason[:200]}")
-    text = page(outcomes)
+        for new, o in (p for pairs in older.values() for p in pairs):
+            if o.status != "passed" and new.status == "passed":
+                print(f"{o.status:12} {o.name:60} {o.reason[:200]}")
+    text = page(outcomes, older)
     print(f"{count['passed']} passed, {count['failed']} failed, {count['unsupported']} unsupported in {took:.0f} s")
     if args.pattern:
         return 0
     if args.check:
-        found = PAGE.read_text() if PAGE.is_file() else ""
-        written = re.search(r"base cases of ONNX (\S+)'s node tests, \*\*(\d+) pass", found)
+        before = PAGE.read_text() if PAGE.is_file() else ""
+        written = re.search(r"base cases of ONNX (\S+)'s node tests, \*\*(\d+) pass", before)
         if written and written[1] != onnx.__version__:  # other cases: as many must pass
             print(f"{PAGE} was written with ONNX {written[1]}, {onnx.__version__} is installed: numbers are compared")
             return 0 if count["passed"] >= int(written[2]) else 1
-        same = found == text
+        same = before == text
         print(f"{PAGE} {'is up to date' if same else 'is not what the cases show'}")
         return 0 if same else 1
     PAGE.write_text(text)

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from syurmy.compiler.bodies import expanded
+from syurmy.compiler.bodies import expanded, without_selections
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
 from syurmy.compiler.held import without_held
@@ -72,7 +72,7 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     _fix_shapes(copy.graph, shapes or {})
     if copy.functions:
         copy = onnx.inliner.inline_local_functions(copy)
-    copy = expanded(copy)
+    copy = without_selections(expanded(copy))
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
             copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)

@@ -12,4 +12,6 @@ from syurmy.compiler.bodies.engine import expanded, has_body
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
 
-__all__ = ["expanded", "has_body"]
+from syurmy.compiler.bodies.selections import without_selections  # noqa: E402
+
+__all__ = ["expanded", "has_body", "without_selections"]

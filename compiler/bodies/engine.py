@@ -64,13 +64,13 @@ def expanded(model: onnx.ModelProto) -> onnx.ModelProto:
         known = found is not None and (domain, n.op_type) not in own
         return found if known and versions.get(domain, 1) < found.before else None
 
-    if not any(entry(n) for n in _nodes(model.graph)):
+    if not any(entry(n) for n in nodes_of(model.graph)):
         return model
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for _ in range(MAX_WAVES):
-        wave = _Wave(entry, versions.get("", 1), _taken(copy.graph))
-        wave.graph(copy.graph, _inferred(copy), {}, {})
+        wave = _Wave(entry, versions.get("", 1), taken_names(copy.graph))
+        wave.graph(copy.graph, inferred(copy), {}, {})
         copy.graph.initializer.extend(wave.constants)
         if wave.problems:
             raise UnsupportedModel(list(wave.problems))
@@ -81,26 +81,26 @@ def expanded(model: onnx.ModelProto) -> onnx.ModelProto:
     raise UnsupportedModel(wave.waiting)
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
     for n in graph.node:
         yield n
         for inner in _graphs(n):
-            yield from _nodes(inner)
+            yield from nodes_of(inner)
 
 
 def _graphs(n: NodeProto) -> list[GraphProto]:
     return [g for a in n.attribute for g in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
 
 
-def _taken(graph: GraphProto) -> set[str]:
+def taken_names(graph: GraphProto) -> set[str]:
     names = {i.name for i in graph.input} | {t.name for t in graph.initializer}
-    for n in _nodes(graph):
+    for n in nodes_of(graph):
         names.update(n.output)
         names.update(i.name for g in _graphs(n) for i in (*g.input, *g.initializer))
     return names
 
 
-def _inferred(model: onnx.ModelProto) -> GraphProto:
+def inferred(model: onnx.ModelProto) -> GraphProto:
     """The graph with the types that inference finds; large constants are inputs there, so that nothing is copied."""
     light = onnx.ModelProto(ir_version=max(model.ir_version, 4), opset_import=model.opset_import)
     light.graph.name = model.graph.name
@@ -139,7 +139,7 @@ class _Wave:
         values: Mapping[str, onnx.TensorProto],
     ) -> None:
         """Replaces the graph's nodes; ``types`` and ``values`` are those of the graphs around it."""
-        types = {**types, **_types(inferred)}
+        types = {**types, **known_types(inferred)}
         values = {**values, **{t.name: t for t in graph.initializer}}
         for n in graph.node:
             if n.op_type == "Constant" and n.attribute and n.attribute[0].type == AttributeProto.TENSOR:
@@ -176,7 +176,7 @@ class _Wave:
         return nodes
 
 
-def _types(graph: GraphProto) -> dict[str, Known]:
+def known_types(graph: GraphProto) -> dict[str, Known]:
     found = {}
     for v in (*graph.input, *graph.value_info, *graph.output):
         if v.type.HasField("tensor_type"):
