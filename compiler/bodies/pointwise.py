@@ -104,7 +104,20 @@ def _turned(w: Writer, x: str, last: bool, batch: bool) -> str:
 @body("NhwcMaxPool", domain=RUNTIME)
 def channels_last_pool(w: Writer) -> str:
     """Channels on the last axis: the operator between two transpositions."""
-    rank = w.rank(w.input(0))
     names = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
-    y = w("MaxPool", w.transposed(w.input(0), 0, rank - 1, *range(1, rank - 1)), **{k: w.attr(k) for k in names})
+    rank = len(w.attr("kernel_shape")) + 2
+    y = w("MaxPool", channels_first(w, w.input(0), rank), **{k: w.attr(k) for k in names})
     return w.transposed(y, 0, *range(2, rank), 1)
+
+
+@body("QLinearConv", domain=RUNTIME)
+def quantised_conv(w: Writer) -> str:
+    names = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+    last, rank = bool(w.attr("channels_last", 0)), w.rank(w.input(3))
+    x = channels_first(w, w.input(0), rank) if last else w.input(0)
+    y = w("QLinearConv", x, *map(w.input, range(1, 9)), **{k: w.attr(k) for k in names})
+    return w.transposed(y, 0, *range(2, rank), 1) if last else y
+
+
+def channels_first(w: Writer, x: str, rank: int) -> str:
+    return w.transposed(x, 0, rank - 1, *range(1, rank - 1))

@@ -252,6 +252,7 @@ def integers(rng: np.random.Generator) -> dict[str, One]:
         {"hidden_size": 4, "direction": "bidirectional"}, outputs=("y", "h", "c"),
     )  # fmt: skip
     weight = (floats(rng, 6, 3 * H) * 40).clip(-127, 127).astype(np.int8)
+    made.update(channels_last(rng))
     made["attention"] = One(
         "QAttention",
         [ints(rng, 255, B, S, 6, dtype=np.uint8), weight, floats(rng, 3 * H), np.array(0.02, np.float32),
@@ -259,6 +260,19 @@ def integers(rng: np.random.Generator) -> dict[str, One]:
         {"num_heads": N},
     )  # fmt: skip
     return made
+
+
+def channels_last(rng: np.random.Generator) -> dict[str, One]:
+    x = ints(rng, 255, 1, 6, 6, 4, dtype=np.uint8)
+    scale, zero = np.array(0.02, np.float32), np.array(120, np.uint8)
+    weights = ints(rng, 255, 3, 4, 3, 3, dtype=np.uint8)
+    wide = np.array(0.4, np.float32)
+    return {
+        "pool_last": One("NhwcMaxPool", [x], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        "conv_last": One("QLinearConv", [x, scale, zero, weights, scale, zero, wide, zero, ints(rng, 99, 3)],
+                         {"channels_last": 1, "pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}),
+        "mean_last": One("QLinearGlobalAveragePool", [x, scale, zero, scale, zero], {"channels_last": 1}),
+    }  # fmt: skip
 
 
 CASES = {
