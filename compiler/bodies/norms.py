@@ -18,15 +18,19 @@ def layer_norm(w: Writer, x: str, gamma: str, beta: str, epsilon: float, axes: S
     if w.opset >= 17:
         return w.several("LayerNormalization", 3, x, gamma, beta, axis=axes[0], epsilon=epsilon)
     axes = _counted(w, x, axes)
-    mean = w.reduce("ReduceMean", x, axes, True)
-    d = w("Sub", x, mean)
-    y, inverse = _scaled(w, d, d, gamma, epsilon, axes)
+    mean = w.reduce("ReduceMean", _wide(w, x), axes, True)
+    y, inverse = _scaled(w, w("Sub", _wide(w, x), mean), gamma, epsilon, axes)
     return [w("Add", y, beta) if beta else y, mean, inverse]
 
 
 def rms_norm(w: Writer, x: str, gamma: str, epsilon: float, axes: Sequence[int] = LAST) -> list[str]:
     """Result, and one over the root mean square."""
-    return list(_scaled(w, x, x, gamma, epsilon, _counted(w, x, axes)))
+    return list(_scaled(w, _wide(w, x), gamma, epsilon, _counted(w, x, axes)))
+
+
+def _wide(w: Writer, x: str) -> str:
+    """In float32: squares leave float16, and epsilon is 0 there."""
+    return w.cast(x, np.float32) if w.real == np.float16 else x
 
 
 def _counted(w: Writer, x: str, axes: Sequence[int]) -> Sequence[int]:
@@ -34,10 +38,11 @@ def _counted(w: Writer, x: str, axes: Sequence[int]) -> Sequence[int]:
     return axes if w.opset >= 11 else [a % w.rank(x) for a in axes]
 
 
-def _scaled(w: Writer, x: str, d: str, gamma: str, epsilon: float, axes: Sequence[int]) -> tuple[str, str]:
+def _scaled(w: Writer, d: str, gamma: str, epsilon: float, axes: Sequence[int]) -> tuple[str, str]:
     square = w.reduce("ReduceMean", w("Mul", d, d), axes, True)
-    root = w("Sqrt", w("Add", square, w.number(epsilon)))
-    return w("Mul", w("Div", d, root), gamma), w("Reciprocal", root)
+    root = w("Sqrt", w("Add", square, w.const(epsilon, np.float64 if w.real == np.float64 else np.float32)))
+    y = w("Div", d, root)
+    return w("Mul", w.cast(y, np.float16) if w.real == np.float16 else y, gamma), w("Reciprocal", root)
 
 
 @body("SkipLayerNormalization", domain=RUNTIME)
