@@ -2,8 +2,8 @@
 
     y = softmax(scale q k^T + mask + bias) v      per head
 
-Masks of lengths and of tokens add ``mask_filter_value``; the causal one is exact. Caches must have the length that the
-shapes say: keys and values are joined, not written into a buffer.
+Masks of lengths and of tokens add ``mask_filter_value``; the causal one is exact. New keys and values lengthen a cache:
+buffers that hold old and new ones are refused.
 """
 
 from __future__ import annotations
@@ -198,8 +198,8 @@ def turned_by(
 
 @body("GroupQueryAttention", domain=RUNTIME)
 def group_query_attention(w: Writer) -> list[str]:
-    """Causal. ``seqlens_k`` is the number of keys of each sequence less one, the queries are the last of them; where
-    there are as many queries as keys, they are the first."""
+    """Causal. ``seqlens_k`` is the number of keys of each sequence less one; queries are the last of them. Where that
+    is data, new keys and values take the places behind those that count. Without a cache queries are the first."""
     q, k, v, past_k, past_v, ends, _, cos, sin, at, added = map(w.input, range(11))
     for i, what in (
         (11, "a sink per head"),
@@ -224,26 +224,58 @@ def group_query_attention(w: Writer) -> list[str]:
         k = rms_norm(w, k, w.input(15), w.attr("k_norm_epsilon") or epsilon)[0]
     before = w.dim(past_k, 2) if past_k else 0
     total = before + rows
-    last = w.reshape(w.cast(ends, np.int64), [batch, 1])
-    first = w("Sub", last, w.const(rows - 1, np.int64)) if before else w.const([[0]], np.int64)
     steps = w.const(np.arange(rows)[None], np.int64)
-    place = at or (w("Add", first, steps) if before else steps)
+    first = ""  # place of the first query of each sequence, where it is not that behind the cache
+    given = w.value(ends)
+    if before and (given is None or (given != total - 1).any()):
+        first = w("Sub", w.reshape(w.cast(ends, np.int64), [batch, 1]), w.const(rows - 1, np.int64))
+    place = at or w("Add", first or w.const([[before]], np.int64), steps)
     if w.attr("do_rotary", 0):
         half = w.dim(cos, 1)
         turn = (place, cos, sin, half, 2 * half, size, bool(w.attr("rotary_interleaved", 0)))
         q, k = turned_by(w, q, *turn), turned_by(w, k, *turn)
     k, v = cached(w, past_k, k), cached(w, past_v, v)
+    if first:
+        rest = placed(w, first, batch, before, total)
+        k, v = moved(w, k, rest, batch), moved(w, v, rest, batch)
     s = scores(w, q, shared(w, k, count // few, count, size), w.attr("scale") or 1 / math.sqrt(size))
     cap = w.attr("softcap", 0.0)
     s = w.times(w("Tanh", w.times(s, 1 / cap)), cap) if cap > 0 else s
     s = w.total(s, added)
-    keep = np.tri(rows, total, before, bool)
     window = w.attr("local_window_size", -1)
-    if window > 0:
-        keep &= ~np.tri(rows, total, before - window, bool)
-    if not keep.all():
-        s = w("Where", w.const(keep), s, w.number(np.finfo(w.real).min))
+    if first:
+        s = w("Add", s, w.times(w.cast(unseen(w, first, rows, total, window), w.real), HIDDEN))
+    else:
+        keep = np.tri(rows, total, before, bool)
+        keep &= ~np.tri(rows, total, before - window, bool) if window > 0 else True
+        s = s if keep.all() else w("Where", w.const(keep), s, w.number(np.finfo(w.real).min))
     return [joined(w, weighed(w, s, shared(w, v, count // few, count, size))), k, v]
+
+
+def placed(w: Writer, first: str, batch: int, before: int, total: int) -> str:
+    """``[B, T]``: for each place of the new cache where it stands in the old one with the new rows behind it."""
+    at = w.const(np.arange(total)[None], np.int64)
+    new = w.cast(w("Not", w("Less", at, first)), np.int64)
+    moved_by = w("Mul", new, w("Sub", w.const(before, np.int64), first))
+    return w("Min", w("Add", at, moved_by), w.const(total - 1, np.int64))
+
+
+def moved(w: Writer, x: str, at: str, batch: int) -> str:
+    """``x[b, :, at[b]]``"""
+    rows = [w.reshape(r, [-1]) for r in (w.split(at, [1] * batch, 0) if batch > 1 else [at])]
+    parts = w.split(x, [1] * batch, 0) if batch > 1 else [x]
+    made = [w("Gather", p, r, axis=2) for p, r in zip(parts, rows, strict=True)]
+    return w("Concat", *made, axis=0) if batch > 1 else made[0]
+
+
+def unseen(w: Writer, first: str, rows: int, total: int, window: int) -> str:
+    """``[B, 1, S, T]``: keys behind each query, or farther before it than the window."""
+    ahead = w.const(np.arange(total) - np.arange(rows)[:, None], np.int64)
+    start = w.unsqueeze(first, 1, 3)
+    hidden = w("Greater", ahead, start)
+    if window > 0:
+        hidden = w("Or", hidden, w("Less", ahead, w("Sub", start, w.const(window - 1, np.int64))))
+    return hidden
 
 
 def shared(w: Writer, x: str, times: int, count: int, size: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import syurmy
-from syurmy.compiler import UnsupportedModel, load
+from syurmy.compiler import UnsupportedModel, compile_model, load
 from tests.compiler.harness import Array, compiled, evaluated, floats, outputs_of
 
 pytest.importorskip("onnxruntime")
@@ -337,6 +337,30 @@ def test_of_every_opset(opset: int, tmp_path: Path) -> None:
         agrees(model, inputs, tmp_path)
 
 
+@pytest.mark.parametrize("window", [-1, 2])
+def test_a_cache_that_is_not_full(window: int, tmp_path: Path) -> None:
+    """How many keys count is data: new ones stand behind them, places and masks follow."""
+    rng = np.random.default_rng(6)
+    sizes, (cos, sin) = (B, 1, 4, D), (floats(rng, 12, D // 2) for _ in range(2))
+    feeds = [floats(rng, B, 1, H), floats(rng, B, 1, D), floats(rng, B, 1, D), floats(rng, *sizes), floats(rng, *sizes)]
+    given = {"num_heads": N, "kv_num_heads": 1, "do_rotary": 1, "local_window_size": window}
+    one = One("GroupQueryAttention", [*feeds, np.array([4, 2], np.int32), np.array(5, np.int32), cos, sin], given,
+              fixed=[6, 7, 8], outputs=("y", "k", "v"))  # fmt: skip
+    model, inputs = one.model()
+    full = {**inputs, "x5": np.array([4, 4], np.int32)}
+    done = compile_model(
+        load.prepare(model), tmp_path, calibrate={k: np.stack([v, full[k]]) for k, v in inputs.items()}
+    )
+    for sample, ends in ((inputs, (5, 3)), (full, (5, 5))):
+        found = outputs_of(done, sample)
+        for o, want in zip(model.graph.output, evaluated(model, sample, runtime=True), strict=True):
+            rows = [(found[o.name], want)]
+            if o.name != "y":  # behind the keys that count a cache holds anything
+                rows = [(found[o.name][b, :, :e], want[b, :, :e]) for b, e in enumerate(ends)]
+            for y, z in rows:
+                assert np.abs(y - z).max() <= TOLERANCE * np.ptp(z), o.name
+
+
 def test_inside_a_branch(tmp_path: Path) -> None:
     """Bodies replace nodes of If as well; the shape that a later one needs comes from an earlier one's body."""
     rng = np.random.default_rng(3)
@@ -434,18 +458,12 @@ def test_saved_by_the_optimiser(opset: int, tmp_path: Path) -> None:
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"], **kept)
         saved = load.load(tmp_path / f"{level}.onnx")
         fused |= {n.op_type for n in onnx.load(tmp_path / f"{level}.onnx").graph.node}
-        done = compiled_as_loaded(saved, inputs, tmp_path / level)
+        done = compile_model(saved, tmp_path / level, calibrate={k: v[None] for k, v in inputs.items()})
         y = outputs_of(done, inputs)["y"]
         assert np.abs(y - want).max() <= TOLERANCE * np.ptp(want), level
     assert {"FusedConv", "FusedMatMul"} <= fused
     assert {"Gelu", "BiasGelu"} & fused
     assert {"LayerNormalization", "SkipLayerNormalization"} & fused
-
-
-def compiled_as_loaded(model: onnx.ModelProto, inputs: dict[str, Array], folder: Path) -> Any:
-    from syurmy.compiler import compile_model
-
-    return compile_model(model, folder, calibrate={k: v[None] for k, v in inputs.items()})
 
 
 def test_blocked_layouts_are_refused(tmp_path: Path) -> None:
