@@ -35,6 +35,7 @@ from onnx import numpy_helper
 
 from syurmy import vm
 from syurmy.compiler import graph, load
+from syurmy.compiler.bodies import replaced
 from syurmy.compiler.coverage_opsets import OPSETS, by_body, downgraded, versions
 from syurmy.compiler.errors import ModelError, UnsupportedModel
 from syurmy.compiler.held import NAMES, held
@@ -287,7 +288,8 @@ def page(outcomes: Iterable[Outcome], older: Mapping[int, Sequence[tuple[Outcome
         "Inputs that the compiler needs as constants are constants in the cases too:",
         ", ".join(f"{op} {', '.join(map(str, k))}" for op, k in sorted(PARAMETERS.items())) + " (inputs from 0).",
         "",
-        "*How*: `lowered` has a lowering of its own, `by body` is replaced by the body that ONNX defines for it.",
+        "*How*: `lowered` has a lowering of its own, `by body` is replaced by other operators, by a body in",
+        "`compiler/bodies` or by ONNX's own.",
         "",
         "| operator | how | passed | failed | unsupported | why not |",
         "| --- | --- | ---: | ---: | ---: | --- |",
@@ -304,6 +306,8 @@ def page(outcomes: Iterable[Outcome], older: Mapping[int, Sequence[tuple[Outcome
     untested = sorted(lowered - set(by_op))
     if untested:
         lines += ["", f"Lowered, without a base case: {', '.join(untested)}."]
+    written = [op for op in replaced() if op not in by_op]
+    lines += ["", f"By body, without a base case: {', '.join(written)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx.shape_inference
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 Array = npt.NDArray[Any]
@@ -33,12 +32,13 @@ def held(x: Array) -> Array:
 
 
 def without_held(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A checked model with such dtypes replaced; the model itself if it has none."""
-    typed = onnx.shape_inference.infer_shapes(model)
-    if not any(t in HELD for t in _types(typed.graph).values()):
+    """A model with inferred types, with such dtypes replaced; the model itself if it has none."""
+    if not any(t in HELD for t in _types(model.graph).values()):
         return model
-    _Pass().graph(typed.graph, {})
-    return typed
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    _Pass().graph(copy.graph, {})
+    return copy
 
 
 def _types(graph: GraphProto) -> dict[str, int]:

@@ -7,11 +7,11 @@ written for every opset from the oldest on (``writer``), so that a model's versi
 import importlib
 import pkgutil
 
-from syurmy.compiler.bodies.engine import expanded, has_body
+from syurmy.compiler.bodies.engine import expanded, has_body, replaced
 
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):
     importlib.import_module(f"{__name__}.{_module}")
 
 from syurmy.compiler.bodies.selections import without_selections  # noqa: E402
 
-__all__ = ["expanded", "has_body", "without_selections"]
+__all__ = ["expanded", "has_body", "replaced", "without_selections"]

@@ -47,6 +47,11 @@ def body(*ops: str, domain: str = "", before: float = float("inf")) -> Callable[
     return register
 
 
+def replaced() -> list[str]:
+    """Operators with a body, with their domains."""
+    return sorted(f"{d}.{op}" if d else op for d, op in _TABLE)
+
+
 def has_body(domain: str, op: str) -> bool:
     """Whether some version of the operator is replaced by a body of this table."""
     return ("" if domain == "ai.onnx" else domain, op) in _TABLE
