@@ -17,12 +17,12 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from syurmy.compiler import passes
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node, Runner, captured, graph_of
 from syurmy.compiler.loops import Loop
 from syurmy.compiler.lower import Context, Result, lower_node, lowering
-from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import loops
 from syurmy.compiler.scales import FINE_BITS
 from syurmy.isa.types import DType, TensorType
@@ -110,7 +110,7 @@ def _looped(c: Context, n: Node, form: Form) -> Result:
     states = len(form.initial)
     outputs = [o.name for o in form.body.output[form.skipped :]]
     seen = [[np.asarray(r[o]) for r in runs] for o in outputs]
-    graph = rewritten(graph_of(model, runs), c.precision)
+    graph = passes.rewritten(graph_of(model, runs), c.precision)
 
     repeat = Loop(c, form.rounds)
     starts = [c.tensor(i) for i in form.initial]
