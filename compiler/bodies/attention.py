@@ -236,7 +236,7 @@ def group_query_attention(w: Writer) -> list[str]:
         q, k = turned_by(w, q, *turn), turned_by(w, k, *turn)
     k, v = cached(w, past_k, k), cached(w, past_v, v)
     if first:
-        rest = placed(w, first, batch, before, total)
+        rest = placed(w, first, before, total)
         k, v = moved(w, k, rest, batch), moved(w, v, rest, batch)
     s = scores(w, q, shared(w, k, count // few, count, size), w.attr("scale") or 1 / math.sqrt(size))
     cap = w.attr("softcap", 0.0)
@@ -252,7 +252,7 @@ def group_query_attention(w: Writer) -> list[str]:
     return [joined(w, weighed(w, s, shared(w, v, count // few, count, size))), k, v]
 
 
-def placed(w: Writer, first: str, batch: int, before: int, total: int) -> str:
+def placed(w: Writer, first: str, before: int, total: int) -> str:
     """``[B, T]``: for each place of the new cache where it stands in the old one with the new rows behind it."""
     at = w.const(np.arange(total)[None], np.int64)
     new = w.cast(w("Not", w("Less", at, first)), np.int64)

@@ -176,6 +176,9 @@ def attentions(rng: np.random.Generator) -> dict[str, One]:
         "attention_both_ends": One("Attention", [x, w, b, np.array([5, 4, 0, 1], np.int32)], one, fixed=[1, 2]),
         "attention_fixed_mask": One("Attention", [x, w, b, np.stack([tokens] * S, 1)], one),
         "attention_causal": One("Attention", [x, w, b], {**one, "unidirectional": 1}),
+        "attention_causal_tokens": One("Attention", [x, w, b, tokens], {**one, "unidirectional": 1}, fixed=[1, 2]),
+        "heads_far": One("MultiHeadAttention", [q, k, v, None, tokens],
+                         {**one, "mask_filter_value": float(np.finfo(np.float32).min)}, fixed=[]),
         "attention_past": One("Attention", [x, w, b, None, past], {**one, "unidirectional": 1}, fixed=[1, 2],
                               outputs=("y", "present")),
         "attention_sizes": One("Attention", [x, floats(rng, 6, 2 * H + 6), floats(rng, 2 * H + 6)],
@@ -226,6 +229,11 @@ def integers(rng: np.random.Generator) -> dict[str, One]:
         zero = rng.uniform(6, 9, (6, blocks)).astype(np.float32) if zeros is None else zero
         made[f"nbits_{bits}_{size}_{zeros}"] = One("MatMulNBits", [x, packed, scales, zero],
                                                    {"K": 40, "N": 6, "bits": bits, "block_size": size})  # fmt: skip
+    packed, scales = ints(rng, 256, 6, 3, 8, dtype=np.uint8), rng.uniform(0.02, 0.1, (6, 3)).astype(np.float32)
+    sizes = {"K": 40, "N": 6, "bits": 4, "block_size": 16}
+    made["nbits_bias"] = One("MatMulNBits", [x, packed, scales.reshape(-1), None, None, floats(rng, 6)], sizes)
+    blocks = rng.permutation(np.arange(48) // 16).astype(np.int32)
+    made["nbits_order"] = One("MatMulNBits", [floats(rng, 3, 48), packed, scales, None, blocks], {**sizes, "K": 48})
     w8, scale, zero = ints(rng, 255, 40, 6, dtype=np.uint8), np.array(0.02, np.float32), np.array(120, np.uint8)
     a8 = ints(rng, 255, 3, 40, dtype=np.uint8)
     column = rng.uniform(0.01, 0.03, 6).astype(np.float32)

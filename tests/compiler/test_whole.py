@@ -120,6 +120,25 @@ def test_integers_of_few_bits(kind: int, tmp_path: Path) -> None:
     assert np.abs(outputs_of(done, {"x": x})["y"] - want).max() < 1e-3
 
 
+def test_weights_of_4_bits_with_a_scale_per_block(tmp_path: Path) -> None:
+    """As quantisers of language models write them into the default domain."""
+    rng = np.random.default_rng(1)
+    w = rng.integers(-8, 8, (32, 6)).astype(ml_dtypes.int4)
+    scales = rng.uniform(0.02, 0.1, (2, 6)).astype(np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=0, block_size=16),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    info = [helper.make_tensor_value_info(k, TensorProto.FLOAT, s) for k, s in (("x", [3, 32]), ("y", [3, 6]))]
+    graph = helper.make_graph(nodes, "g", info[:1], info[1:],
+                              [numpy_helper.from_array(v, k) for k, v in (("w", w), ("s", scales))])  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    x = {"x": floats(rng, 3, 32)}
+    want = x["x"] @ (w.astype(np.float32) * np.repeat(scales, 16, axis=0))
+    y = outputs_of(compiled(model, x, tmp_path), x)["y"]
+    assert np.abs(y - want).max() < 1e-3 * np.ptp(want)
+
+
 def test_bfloat16_is_held_in_float32(tmp_path: Path) -> None:
     """Inputs, weights, outputs and casts in between."""
     rng = np.random.default_rng(0)
