@@ -6,6 +6,9 @@ the nodes and calls one lowering each, which emits typed instructions (``emit``)
 (``scales``, ``narrowing``, ``tables``). ``pipeline`` does all this and writes the files; ``model`` reads them and
 translates inputs and outputs, without the packages that compiling needs.
 
+**Adding a body.** What can be said with other operators needs no lowering: a function in ``compiler/bodies`` writes
+them (``w("Mul", x, y)``) in the spelling of the model's opset, before anything is observed.
+
 **Adding a lowering.** Put a function into the family's file under ``compiler/ops`` (a new file is found by itself)::
 
     @lowering("Elu", since=6)

@@ -20,9 +20,9 @@ import tempfile
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
@@ -35,7 +35,10 @@ from onnx import numpy_helper
 
 from syurmy import vm
 from syurmy.compiler import graph, load
+from syurmy.compiler.bodies import replaced
+from syurmy.compiler.coverage_opsets import OPSETS, by_body, downgraded, versions
 from syurmy.compiler.errors import ModelError, UnsupportedModel
+from syurmy.compiler.held import NAMES, held
 from syurmy.compiler.lower import is_lowered, operators
 from syurmy.compiler.model import CompiledModel
 from syurmy.compiler.pipeline import compile_model
@@ -56,7 +59,8 @@ _BOTH = "Col2Im DFT DequantizeLinear Dropout GroupNormalization InstanceNormaliz
 PARAMETERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_SECOND.split(), (1,)),
     **dict.fromkeys(_BOTH.split(), (1, 2)),
-    "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "ConstantOfShape": (0,), "ConvInteger": (2, 3),
+    "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "CastLike": (1,), "Compress": (1,),
+    "ConstantOfShape": (0,), "ConvInteger": (2, 3),
     "GRU": (1, 2, 3, 4), "HammingWindow": (0,), "HannWindow": (0,), "If": (0,), "LSTM": (1, 2, 3, 4, 7),
     "Loop": (0, 1), "MatMulInteger": (2, 3), "MaxUnpool": (2,), "MelWeightMatrix": (0, 1, 2, 3, 4), "Pad": (1, 2, 3),
     "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "RNN": (1, 2, 3, 4),
@@ -168,10 +172,11 @@ def _run(case: Case, folder: Path) -> tuple[str, str, bool]:
     if strange:
         return "unsupported", "sequences and optional values", False
     values = [np.asarray(v) for v in (*case.inputs.values(), *case.outputs.values())]
-    odd = sorted({v.dtype.name for v in values if v.dtype.kind not in "iub" and v.dtype.name not in TOLERANCE})
+    known = {*TOLERANCE, *NAMES}
+    odd = sorted({v.dtype.name for v in values if v.dtype.kind not in "iub" and v.dtype.name not in known})
     if odd:
         return "unsupported", f"dtype {', '.join(odd)}", False
-    if any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in values):
+    if any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in map(held, values)):
         return "unsupported", "NaN or infinity in an input or output", False
     done = compiled(case, folder)
     trace = vm.run(done.program, done.quantise(case.inputs), check_intervals=True)
@@ -185,7 +190,7 @@ def _run(case: Case, folder: Path) -> tuple[str, str, bool]:
 
 def compiled(case: Case, folder: Path) -> CompiledModel:
     """The case's program, calibrated on its inputs."""
-    stacks = {k: np.asarray(v)[None] for k, v in case.inputs.items()}
+    stacks = {k: held(np.asarray(v))[None] for k, v in case.inputs.items()}
     return compile_model(load.prepare(case.model), folder, calibrate=stacks)
 
 
@@ -211,6 +216,39 @@ def run_all(found: Sequence[Case], jobs: int = 2) -> list[Outcome]:
         return list(pool.map(_run_index, range(len(found)), chunksize=8))
 
 
+def run_older(
+    found: Sequence[Case], newest: Sequence[Outcome], jobs: int = 2
+) -> dict[int, list[tuple[Outcome, Outcome]]]:
+    """By opset, the outcome of each case that is one of it too, beside the newest form's. What is computed in the same
+    way at several opsets is computed once."""
+    forms: list[Case] = []
+    known: dict[tuple[object, ...], int | None] = {}
+    plan: dict[int, list[tuple[int, int | None]]] = {v: [] for v in OPSETS}
+    for k, case in enumerate(found):
+        values = (*case.inputs.values(), *case.outputs.values())
+        if case.op in FOREIGN or not all(isinstance(v, (np.ndarray, np.generic)) for v in values):
+            continue
+        own, body = versions(case.model), by_body(case.model)
+        for opset in OPSETS:
+            there = versions(case.model, opset)
+            if there is None:
+                continue
+            if there == own and not body:
+                plan[opset].append((k, None))
+                continue
+            key = (case.name, there, opset if body else 0)
+            if key not in known:
+                model = downgraded(case.model, case.inputs, case.outputs, opset)
+                known[key] = None if model is None else len(forms)
+                if model is not None:
+                    forms.append(replace(case, name=f"{case.name} at opset {opset}", model=model))
+            form = known[key]
+            if form is not None:
+                plan[opset].append((k, form))
+    done = run_all(forms, jobs)
+    return {v: [(newest[k], newest[k] if f is None else done[f]) for k, f in pairs] for v, pairs in plan.items()}
+
+
 _CASES: Sequence[Case] = ()
 
 
@@ -221,8 +259,8 @@ def _run_index(k: int) -> Outcome:
 # ---- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(outcomes: Iterable[Outcome]) -> str:
-    """docs/operators.md."""
+def page(outcomes: Iterable[Outcome], older: Mapping[int, Sequence[tuple[Outcome, Outcome]]] | None = None) -> str:
+    """docs/operators.md. ``older``: from ``run_older``."""
     by_op: dict[str, list[Outcome]] = defaultdict(list)
     for o in outcomes:
         by_op[o.op].append(o)
@@ -246,10 +284,12 @@ def page(outcomes: Iterable[Outcome]) -> str:
         *(f"| {d} | {t:g} |" for d, t in TOLERANCE.items()),
         "| integers, booleans | exact |",
         "",
+        *_older(older or {}),
         "Inputs that the compiler needs as constants are constants in the cases too:",
         ", ".join(f"{op} {', '.join(map(str, k))}" for op, k in sorted(PARAMETERS.items())) + " (inputs from 0).",
         "",
-        "*How*: `lowered` has a lowering of its own, `by body` is replaced by the body that ONNX defines for it.",
+        "*How*: `lowered` has a lowering of its own, `by body` is replaced by other operators, by a body in",
+        "`compiler/bodies` or by ONNX's own.",
         "",
         "| operator | how | passed | failed | unsupported | why not |",
         "| --- | --- | ---: | ---: | ---: | --- |",
@@ -266,7 +306,29 @@ def page(outcomes: Iterable[Outcome]) -> str:
     untested = sorted(lowered - set(by_op))
     if untested:
         lines += ["", f"Lowered, without a base case: {', '.join(untested)}."]
+    written = [op for op in replaced() if op not in by_op]
+    lines += ["", f"By body, without a base case: {', '.join(written)}."]
     return "\n".join(lines) + "\n"
+
+
+def _older(older: Mapping[int, Sequence[tuple[Outcome, Outcome]]]) -> list[str]:
+    if not older:
+        return []
+    lines = [
+        "Cases whose operator an older opset has too, in its form there (with attributes that are inputs now):",
+        "",
+        "| opset | cases | passed | failed | unsupported |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    worse: dict[str, list[int]] = defaultdict(list)
+    for opset, pairs in older.items():
+        counts = Counter(o.status for _, o in pairs)
+        cells = (opset, len(pairs), counts["passed"], counts["failed"], counts["unsupported"])
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        for op in sorted({new.op for new, o in pairs if new.status == "passed" != o.status}):
+            worse[op].append(opset)
+    listed = "; ".join(f"{op} ({', '.join(map(str, at))})" for op, at in sorted(worse.items())) or "none"
+    return [*lines, "", f"Operators with a case that passes in its newest form only (at opset): {listed}.", ""]
 
 
 def _split(op: str) -> tuple[str, str]:
@@ -281,24 +343,29 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     start = time.perf_counter()
-    outcomes = run_all(cases(args.pattern), args.jobs)
+    found = cases(args.pattern)
+    outcomes = run_all(found, args.jobs)
+    older = run_older(found, outcomes, args.jobs)
     count = Counter(o.status for o in outcomes)
     took = time.perf_counter() - start
     if args.pattern:
         for o in outcomes:
             if o.status != "passed":
                 print(f"{o.status:12} {o.name:60} {o.reason[:200]}")
-    text = page(outcomes)
+        for new, o in (p for pairs in older.values() for p in pairs):
+            if o.status != "passed" and new.status == "passed":
+                print(f"{o.status:12} {o.name:60} {o.reason[:200]}")
+    text = page(outcomes, older)
     print(f"{count['passed']} passed, {count['failed']} failed, {count['unsupported']} unsupported in {took:.0f} s")
     if args.pattern:
         return 0
     if args.check:
-        found = PAGE.read_text() if PAGE.is_file() else ""
-        written = re.search(r"base cases of ONNX (\S+)'s node tests, \*\*(\d+) pass", found)
+        before = PAGE.read_text() if PAGE.is_file() else ""
+        written = re.search(r"base cases of ONNX (\S+)'s node tests, \*\*(\d+) pass", before)
         if written and written[1] != onnx.__version__:  # other cases: as many must pass
             print(f"{PAGE} was written with ONNX {written[1]}, {onnx.__version__} is installed: numbers are compared")
             return 0 if count["passed"] >= int(written[2]) else 1
-        same = found == text
+        same = before == text
         print(f"{PAGE} {'is up to date' if same else 'is not what the cases show'}")
         return 0 if same else 1
     PAGE.write_text(text)

@@ -77,6 +77,8 @@ class Emitter:
 
     def __init__(self, name: str, samples: int, committed: bool = True) -> None:
         self.name = identifier(name)
+        if self.name in RESERVED:  # a graph called true
+            self.name += "_"
         self.samples = samples
         self.committed = committed
         self.prefix = "t"

@@ -21,7 +21,11 @@ from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 Array = npt.NDArray[Any]
 FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-DYNAMIC = {"NonZero", "Unique", "Compress", "NonMaxSuppression"}  # the result's shape depends on values
+_FIXED = "a mask or weights of fixed shape in its place"
+DYNAMIC = {  # the result's shape depends on values
+    "NonZero": _FIXED, "Unique": _FIXED, "Compress": f"a constant condition, or {_FIXED}",
+    "NonMaxSuppression": "a model that ends with its boxes and scores; select among them outside",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,14 @@ def _refuse_dynamic(graph: onnx.GraphProto) -> None:
             fixed.update(dict.fromkeys(n.output))
         if n.op_type in RANDOM:
             problems.append(Problem(n.name or n.op_type, n.op_type, "random values", "pass them as an input"))
-        elif n.op_type in DYNAMIC and not constant:
+        elif n.op_type in DYNAMIC and not constant and not (n.op_type == "Compress" and n.input[1] in fixed):
             problems.append(
-                Problem(n.name or n.op_type, n.op_type, "the result's shape depends on the input's values", "a bound")
+                Problem(
+                    n.name or n.op_type,
+                    n.op_type,
+                    "the result's shape depends on the input's values",
+                    DYNAMIC[n.op_type],
+                )
             )
     if problems:
         raise UnsupportedModel(problems)

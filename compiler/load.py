@@ -16,7 +16,10 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
-from syurmy.compiler.errors import ModelError
+from syurmy.compiler.bodies import expanded, without_selections
+from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.foreign import is_pointer, recognised
+from syurmy.compiler.held import without_held
 
 OLDEST = 7
 LIMIT = 2**31  # bytes of a protobuf message
@@ -36,6 +39,9 @@ def load(path: Path, shapes: Shapes | None = None) -> onnx.ModelProto:
 def _read(path: Path) -> tuple[onnx.ModelProto, int]:
     """The model without its external data, and the file's size."""
     try:
+        other = recognised(path)
+        if other is not None:
+            raise ModelError(f"{path} is {other[0]}", code="M101", help=other[1])
         size = path.stat().st_size
         if size >= LIMIT:
             raise _too_large(path, size)
@@ -64,13 +70,16 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     _sort(copy.graph)
     _check_weights(copy.graph)
     _fix_shapes(copy.graph, shapes or {})
+    if copy.functions:
+        copy = onnx.inliner.inline_local_functions(copy)
+    copy = without_selections(expanded(copy))
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
             copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
-    return _simplified(copy)
+    return _simplified(without_held(copy))
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -100,15 +109,45 @@ def _unchanged(graph: onnx.GraphProto, version: int) -> bool:
     return all(a == b for a, b in pairs)
 
 
+def refuse_unknown(model: onnx.ModelProto, lowered: Callable[[str, str], bool]) -> None:
+    """Raises ``UnsupportedModel`` for the operators of which neither ONNX nor the compiler knows what they compute."""
+    fixed = {t.name for t in model.graph.initializer}
+    problems = []
+    for n in model.graph.node:
+        if not lowered(n.domain, n.op_type) and not onnx.defs.has(n.op_type, domain=n.domain):
+            if n.domain == "com.microsoft" and fixed.issuperset(i for i in n.input if i):
+                continue  # onnxruntime computes it once
+            problems.append(_unknown(n))
+    if problems:
+        raise UnsupportedModel(problems)
+
+
+def _unknown(n: onnx.NodeProto) -> Problem:
+    name = n.name or next(iter(n.output), n.op_type)
+    op = f"{n.domain}.{n.op_type}" if n.domain else n.op_type
+    if "aten" in n.domain or n.op_type == "ATen":
+        inner = [a.s.decode(errors="replace") for a in n.attribute if a.name == "operator"]
+        reason = f"PyTorch's exporter had no ONNX for {inner[0] if inner else n.op_type}"
+        return Problem(name, op, reason, "an export with a newer opset_version, or with dynamo=True")
+    if n.domain == "com.microsoft.nchwc":
+        need = "a file saved at ORT_ENABLE_EXTENDED, or with the NchwcTransformer disabled"
+        return Problem(name, op, "onnxruntime laid the file out for one processor", need)
+    if n.domain == "com.microsoft":
+        return Problem(name, op, "an operator of onnxruntime's own", "the file before onnxruntime optimised it")
+    return Problem(name, op, "an operator that ONNX does not define", "one that it does, or a function in the model")
+
+
 def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]) -> onnx.ModelProto:
     """The model's own functions, and operators without a lowering that ONNX defines by others, replaced by bodies."""
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    versions = {o.domain: o.version for o in model.opset_import}
     for _ in range(4):  # bodies may use functions again
+        model = expanded(model)
         ids = {
             (n.domain, n.op_type)
             for n in model.graph.node
-            if not lowered(n.domain, n.op_type) and _has_body(n.op_type, n.domain)
+            if not lowered(n.domain, n.op_type) and _has_body(n.op_type, n.domain, versions.get(n.domain, 1))
         }
         if not ids:
             return model
@@ -141,9 +180,9 @@ def _initializers_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     return typed
 
 
-def _has_body(op: str, domain: str) -> bool:
+def _has_body(op: str, domain: str, version: int) -> bool:
     try:
-        schema = onnx.defs.get_schema(op, domain=domain)
+        schema = onnx.defs.get_schema(op, version, domain)
     except onnx.defs.SchemaError:
         return False
     return any(getattr(schema, kind, False) for kind in ("has_function", "has_context_dependent_function"))
@@ -165,6 +204,10 @@ def _external_data(model: onnx.ModelProto, path: Path, size: int) -> None:
             code="M102",
             help=f"put the file beside the model, in {path.parent}",
         )
+    pointers = sorted(f for f in files if is_pointer(path.parent / f))
+    if pointers:
+        what = f"external data of {path} is a Git LFS pointer, not the file itself: {', '.join(pointers)}"
+        raise ModelError(what, code="M102", help="fetch it with git lfs pull")
     total = size + sum((path.parent / f).stat().st_size for f in files)
     if total >= LIMIT:
         raise _too_large(path, total)

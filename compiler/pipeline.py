@@ -97,6 +97,7 @@ def compile_model(
     if weights not in (8, 16) or activations not in (8, 16):
         raise InputError("weights and activations have 8 or 16 bits", code="I110")
     model = load.inline_functions(model, is_lowered)
+    load.refuse_unknown(model, is_lowered)
     if calibrate is None:
         warnings.warn("no calibration data: scales come from random samples", stacklevel=2)
         samples = random_samples(model)

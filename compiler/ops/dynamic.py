@@ -4,8 +4,9 @@ With X the source's integers at scale u, R = max(0, max X) - min(0, min X), and 
 
     y_scale = R u / 255        y_zero = floor((510 m + R) / 2R)        y = clip(floor((510 X + R) / 2R) + y_zero)
 
-These are exact; the source was rounded to 16 bits before (half a unit u), which can move y by one. Halves go up:
-float32 leaves them to the rounding of y_scale. A source that is 0 everywhere has the scale 1 / 255.
+These are exact; the source was rounded before, to 16 bits or those of a fine program (half a unit u), which can move
+y by one. Halves go up: float32 leaves them to the rounding of y_scale. A source that is 0 everywhere has the scale
+1 / 255.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ ONE = 2**31  # the largest number of units that 1 may have where the source is 0
 
 @lowering("DynamicQuantizeLinear", since=11)
 def dynamic_quantize_linear(c: Context, n: Node) -> Result:
-    x = c.narrow(c.tensor(n.inputs[0]))
+    x = c.factor(c.tensor(n.inputs[0]))
     flat = c.reshape(x, (math.prod(x.shape),))
     zero = c.out.param(np.array(0))
     top = c.emit("max", c.emit("reduce_max", flat, axis=0), zero)

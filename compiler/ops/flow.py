@@ -17,12 +17,12 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from syurmy.compiler import passes
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node, Runner, captured, graph_of
 from syurmy.compiler.loops import Loop
 from syurmy.compiler.lower import Context, Result, lower_node, lowering
-from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import loops
 from syurmy.compiler.scales import FINE_BITS
 from syurmy.isa.types import DType, TensorType
@@ -58,7 +58,7 @@ class Form:
 
 @lowering("If")
 def branch(c: Context, n: Node) -> Result:
-    raise Unsupported("the condition is computed from the input", "a constant")
+    raise Unsupported("the condition is computed from the input", "a constant, or both branches and a Where")
 
 
 @lowering("Scan")
@@ -91,7 +91,7 @@ def loop(c: Context, n: Node) -> Result:
     wanted = c.const(n.inputs[1]) if n.inputs[1] else np.array(True)
     node = helper.make_node("Loop", [], [], body=body)
     if trips is None or wanted is None or not wanted.all() or not loops(node):
-        raise Unsupported("the trip count or the condition is computed from the input", "a constant")
+        raise Unsupported("the trip count or the condition is computed from the input", "a constant number of rounds")
     initial = n.inputs[2 : 2 + states]
     axes = [(0, False)] * (len(body.output) - 1 - states)
     form = Form(body, int(trips.reshape(())), initial, ["number", "condition", *range(states)], 1, axes)
@@ -110,7 +110,7 @@ def _looped(c: Context, n: Node, form: Form) -> Result:
     states = len(form.initial)
     outputs = [o.name for o in form.body.output[form.skipped :]]
     seen = [[np.asarray(r[o]) for r in runs] for o in outputs]
-    graph = rewritten(graph_of(model, runs), c.precision)
+    graph = passes.rewritten(graph_of(model, runs), c.precision)
 
     repeat = Loop(c, form.rounds)
     starts = [c.tensor(i) for i in form.initial]

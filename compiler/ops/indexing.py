@@ -80,6 +80,17 @@ def gather(c: Context, n: Node) -> Result:
     return c.reshape(y, shape)
 
 
+@lowering("Compress", since=9)
+def compress(c: Context, n: Node) -> Result:
+    """Positions where the constant condition is true; without an axis, of the flat tensor."""
+    condition = c.const(n.inputs[1])
+    if condition is None:
+        raise Unsupported("the result's shape depends on the input's values", "a constant condition")
+    x, axis = c.tensor(n.inputs[0]), n.attr("axis")
+    x, axis = (flat(c, x), 0) if axis is None else (x, axis % len(x.shape))
+    return pick(c, x, axis, np.flatnonzero(condition[: x.shape[axis]]))
+
+
 @lowering("GatherElements", since=11)
 def gather_elements(c: Context, n: Node) -> Result:
     """Indices may be data; one outside the axis traps."""

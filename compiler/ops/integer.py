@@ -48,15 +48,18 @@ def quotient(c: Context, a: Tensor, b: Tensor) -> Tensor:
 
 def remainder(c: Context, a: Tensor, b: Tensor, like_dividend: bool) -> Tensor:
     """``a - b * trunc(a / b)`` or ``a - b * floor(a / b)``, at the scale of both."""
-    if min(a.bound, b.bound) >= WIDE and not like_dividend and b.type.lo < 0:
-        raise Unsupported("a remainder of signed 32-bit integers by data", "16 bits or a constant divisor")
     size = divisor(c, b)
     if like_dividend:
         r = c.emit("mod", magnitude(c, a), size, scale=a.scale)
         return r if a.type.lo >= 0 else c.emit("mul", r, sign(c, a))
-    if b.type.lo >= 0:
+    if b.type.lo >= 0 and min(a.bound, b.bound) < WIDE:
         return c.emit("mod", a, size, scale=a.scale)
     s = sign(c, b)
+    if min(a.bound, b.bound) >= WIDE:  # of magnitudes: what is missing to the divisor, where the signs differ
+        r = c.emit("mod", magnitude(c, a), size, scale=a.scale)
+        opposite = c.emit("lt", c.emit("mul", c.emit("mul", sign(c, a), s), r), c.out.param(np.array(0)), scale=1.0)
+        r = c.emit("select", opposite, c.emit("sub", c.broadcast(size, r.shape), r), r, scale=a.scale)
+        return c.emit("mul", r, s)
     r = c.emit("mod", c.emit("mul", a, s), size, scale=a.scale)
     return c.emit("mul", r, s)
 
@@ -133,20 +136,30 @@ def bitwise_not(c: Context, n: Node) -> Result:
 
 @lowering("BitShift", since=11)
 def bit_shift(c: Context, n: Node) -> Result:
-    """Unsigned: a product with 2^amount that wraps, or a division by it."""
+    """Division by a power of two rounded down, or a product with it that wraps, in two steps where one leaves 61 bits.
+    Amounts below 0, or from the number of bits on, leave nothing but the sign of what goes right."""
     x, dtype = c.tensor(n.inputs[0]), c.value(n.inputs[0]).dtype
-    fixed = c.const(n.inputs[1])
+    bits, right = np.iinfo(dtype).bits, n.attr("direction") == "RIGHT"
+    least = max((-x.type.lo - 1).bit_length(), x.type.hi.bit_length())  # leaves nothing but the sign
+    top = min(bits, least) if right else bits
+    fixed, amount = c.const(n.inputs[1]), None
     if fixed is not None:
-        if int(fixed.max(initial=0)) > MAX_POWER:
-            raise Unsupported(f"a shift by {int(fixed.max())}", f"{MAX_POWER} or less")
-        power = c.out.param(np.left_shift(np.int64(1), fixed.astype(np.int64)))
+        shifts = fixed.astype(np.int64)
     else:
-        top = min(np.iinfo(dtype).bits, 32)
-        amount = c.emit("clamp", c.tensor(n.inputs[1]), lo=0, hi=top)
-        power = c.lookup(amount, np.left_shift(np.int64(1), np.arange(amount.type.lo, amount.type.hi + 1)), "power")
-    if n.attr("direction") == "RIGHT":
-        return c.emit("div", x, power)
-    return wrapped(c, c.emit("mul", x, power), dtype)
+        amount = c.emit("clamp", c.tensor(n.inputs[1]), lo=-1, hi=top)
+        shifts = np.arange(amount.type.lo, amount.type.hi + 1)
+    shifts = np.where((shifts < 0) | (shifts > top), top, shifts)
+
+    def power(exponents: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+        powers = np.where(exponents < 64, np.left_shift(np.int64(1), np.minimum(exponents, MAX_POWER)), 0)
+        return c.out.param(powers) if amount is None else c.lookup(amount, powers, "power")
+
+    if right:
+        return c.emit("div", x, power(shifts))
+    if x.bound << int(shifts.max(initial=0)) < 2**61 or bits > 32:
+        return wrapped(c, c.emit("mul", x, power(shifts)), dtype)
+    half = wrapped(c, c.emit("mul", x, power(shifts // 2)), dtype)
+    return wrapped(c, c.emit("mul", half, power(shifts - shifts // 2)), dtype)
 
 
 @lowering("BitCast", since=1)

@@ -93,7 +93,7 @@ def where(c: Context, n: Node) -> Result:
     return c.broadcast(c.emit("select", c.tensor(n.inputs[0]), a, b, scale=a.scale), c.shape(n.outputs[0]))
 
 
-@lowering("Max", "Min", since=8)
+@lowering("Max", "Min", since=6)
 def extremum(c: Context, n: Node) -> Result:
     parts = together(c, n.inputs, n.outputs[0])
     acc = parts[0]

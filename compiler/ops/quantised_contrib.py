@@ -122,24 +122,20 @@ def qlinear_softmax(c: Context, n: Node) -> Result:
     return as_quantised(c, p, _target(c, n, 3))
 
 
-def _channels_first(n: Node) -> None:
-    if n.attr("channels_last", 0):
-        raise Unsupported("channels on the last axis", "channels_last = 0")
-
-
 @lowering("QLinearGlobalAveragePool", domain=DOMAIN)
 def qlinear_global_average_pool(c: Context, n: Node) -> Result:
-    _channels_first(n)
     (x, of), to = _source(c, n, 0), _target(c, n, 3)
-    count = math.prod(x.shape[2:])
-    total = c.emit("sum", x, axes=tuple(range(2, len(x.shape))), keepdims=True, scale=1.0)
+    axes = tuple(range(1, len(x.shape) - 1) if n.attr("channels_last", 0) else range(2, len(x.shape)))
+    count = math.prod(x.shape[a] for a in axes)
+    total = c.emit("sum", x, axes=axes, keepdims=True, scale=1.0)
     ratio = of.scale / (to.scale * np.float32(count))
     return stepped(c, total, Ratio(np.array([[ratio]]), np.array([[to.zero]]), to.limits, single=True), ONE)
 
 
 @lowering("QLinearAveragePool", domain=DOMAIN)
 def qlinear_average_pool(c: Context, n: Node) -> Result:
-    _channels_first(n)
+    if n.attr("channels_last", 0):
+        raise Unsupported("channels on the last axis", "channels_last = 0")
     (x, of), to = _source(c, n, 0), _target(c, n, 3)
 
     def quantise(reals: Array) -> Ints:

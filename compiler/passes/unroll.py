@@ -155,7 +155,8 @@ class _Unrolling:
         back_in, back_out = (
             _attribute(n, f"scan_{k}put_directions", [0] * m) for k, m in (("in", count), ("out", outs))
         )
-        length = self.values[sources[0]].shape[into[0]]
+        first = self.fixed[sources[0]] if sources[0] in self.fixed else self.values[sources[0]]
+        length = first.shape[into[0]]
         if length >= MIN_ROUNDS and loops(n):
             return False
         scanned: list[list[str]] = [[] for _ in range(outs)]

@@ -43,6 +43,59 @@ def test_not_onnx_and_missing(tmp_path: Path) -> None:
     refused(tmp_path / "none.onnx", "F100", tmp_path / "out")
 
 
+FOREIGN = {
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n": "git lfs pull",
+    b"\x1c\x00\x00\x00TFL3\x14\x00": "tf2onnx.convert --tflite",
+    b"PK\x03\x04\x00\x00": "torch.onnx.export",
+    b"\x80\x02\x8a\nl\xfc": "torch.onnx.export",
+    b"\x89HDF\r\n\x1a\n\x00": "tf2onnx.convert --keras",
+    b"GGUF\x03\x00": "optimum-cli export onnx",
+    b'\x40\x00\x00\x00\x00\x00\x00\x00{"w":{"dtype"': "whose weights these are",
+    b'{"learner": {}}': "onnxmltools",
+}
+
+
+@pytest.mark.parametrize("start", FOREIGN)
+def test_models_of_other_kinds_say_how_to_export(start: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(start + bytes(200))
+    assert FOREIGN[start] in refused(tmp_path / "m.onnx", "M101", tmp_path / "out")
+
+
+def test_a_folder_of_tensorflow_says_how_to_export(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "saved_model.pb").write_bytes(b"x")
+    assert "--saved-model" in refused(tmp_path / "m", "M101", tmp_path / "out")
+
+
+def test_external_data_that_was_not_fetched(tmp_path: Path) -> None:
+    onnx.save(linear(), tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    (tmp_path / "w.bin").write_bytes(next(iter(FOREIGN)))
+    assert "git lfs pull" in refused(tmp_path / "m.onnx", "M102", tmp_path / "out")
+
+
+def test_operators_that_nobody_defines_are_named(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ATen", ["x"], ["t"], name="bag", domain="org.pytorch.aten", operator="embedding_bag"),
+        helper.make_node("Fancy", ["t"], ["y"], name="mine", domain="my.own"),
+    ]
+    info = [helper.make_tensor_value_info(k, TensorProto.FLOAT, [4]) for k in "xy"]
+    opsets = [helper.make_opsetid(d, 1 if d else 17) for d in ("", "org.pytorch.aten", "my.own")]
+    model = helper.make_model(helper.make_graph(nodes, "g", info[:1], info[1:]), opset_imports=opsets, ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    said = refused(tmp_path / "m.onnx", "M110", tmp_path / "out", calibrate={"x": np.ones((1, 4))})
+    assert "embedding_bag" in said
+    assert "opset_version" in said
+    assert "my.own.Fancy 'mine'" in said
+
+
+@pytest.mark.parametrize("name", ["true", "false", "i8"])
+def test_a_graph_with_a_reserved_name(name: str, tmp_path: Path) -> None:
+    model = linear()
+    model.graph.name = name
+    onnx.save(model, tmp_path / "m.onnx")
+    compile_onnx(tmp_path / "m.onnx", tmp_path / "out", calibrate={"x": np.ones((1, 64))})
+
+
 def test_external_data(tmp_path: Path) -> None:
     onnx.save(linear(), tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     compile_onnx(tmp_path / "m.onnx", tmp_path / "ok", calibrate={"x": np.ones((1, 64))})

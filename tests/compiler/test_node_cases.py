@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from syurmy import vm
-from syurmy.compiler.coverage import PAGE, PARAMETERS, Case, cases, compiled, difference, page, run
+from syurmy.compiler.coverage import PAGE, PARAMETERS, Case, cases, compiled, difference, page, run, run_older
+from syurmy.compiler.coverage_opsets import downgraded
 from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
@@ -53,6 +54,34 @@ def test_outcomes_are_told_apart() -> None:
     text = page(found)
     assert "| Abs | lowered | 1 | 1 | 0 | less accurate than the tolerance (1) |" in text
     assert "the result's shape depends on the input's values (1)" in text
+
+
+def test_older_forms_of_a_case() -> None:
+    """Axes are an attribute again; an operator that is younger, or means something else, has no older form."""
+    known = all_cases()
+    case = known["test_reduce_l1_keep_dims_example"]
+    model = downgraded(case.model, case.inputs, case.outputs, 13)
+    assert model is not None
+    (node,) = model.graph.node
+    assert list(node.input) == ["data"]
+    assert next(a for a in node.attribute if a.name == "axes").ints == [2]
+    assert run(replace(case, model=model)).status == "passed"
+    for name, opset in {"test_gelu_tanh_1": 18, "test_softmax_axis_0": 11}.items():
+        case = known[name]
+        assert downgraded(case.model, case.inputs, case.outputs, opset) is None
+
+
+def test_older_opsets_are_counted() -> None:
+    """A form that is the newest's is not run again; what only the newest passes is named."""
+    found = [all_cases()[name] for name in ("test_reduce_l1_keep_dims_example", "test_abs")]
+    newest = [run(c) for c in found]
+    older = run_older(found, newest, 1)
+    assert [len(older[v]) for v in (9, 20)] == [2, 2]
+    text = page(newest, older)
+    assert "| 9 | 2 | 2 | 0 | 0 |" in text
+    assert "passes in its newest form only (at opset): none." in text
+    older[9][0] = (older[9][0][0], replace(older[9][0][1], status="unsupported"))
+    assert "(at opset): ReduceL1 (9)." in page(newest, older)
 
 
 def test_only_parameters_become_constants() -> None:

@@ -51,6 +51,15 @@ def test_data_decides_nothing() -> None:
             check([node("Loop", ["m", "", "x"], ["y"], body=graph)], {"x": X, **trips}, constants, runtime=True)
 
 
+def test_a_scan_over_a_constant() -> None:
+    """Of which nothing is an input."""
+    graph = body("b", [node("Mul", ["a", "k"], ["n"]), node("Identity", ["n"], ["s"])],
+                 [("a", FLOAT, [3]), ("k", FLOAT, [3])], ["n", "s"])  # fmt: skip
+    rows = floats(np.random.default_rng(1), 4, 3)
+    scan = node("Scan", ["x", "rows"], ["y", "z"], body=graph, num_scan_inputs=1)
+    check([scan], {"x": X}, {"rows": rows}, outputs=("y", "z"), runtime=True)
+
+
 def test_too_many_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unroll, "MAX_NODES", 10)
     nodes = [node("Cast", ["i"], ["f"], to=FLOAT), node("Add", ["a", "f"], ["n"]), node("Identity", ["c"], ["d"])]
