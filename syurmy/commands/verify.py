@@ -16,6 +16,13 @@ from syurmy.commands.common import NOT_PRIVATE, TRUSTED, Clock, Debug, Json, pri
 def verify(
     key: Annotated[Path, typer.Argument(metavar="PROG.vk", help="Verifying key.", show_default=False)],
     proof: Annotated[Path, typer.Argument(metavar="FILE.proof", help="Proof.", show_default=False)],
+    max_steps: Annotated[
+        int | None,
+        typer.Option("--max-steps", min=1, help="Reject longer runs before doing the work.", show_default="1,000,000"),
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option("--max-batch", min=1, help="Reject proofs of more inputs than this.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -28,7 +35,9 @@ def verify(
     clock = Clock()
     try:
         with display.Working("verify"):
-            statement = clock("verify", lambda: syurmy.verify(verifying_key, data))
+            statement = clock(
+                "verify", lambda: syurmy.verify(verifying_key, data, max_steps=max_steps, max_batch=max_batch)
+            )
     except Rejected as e:
         if debug:
             traceback.print_exc()
