@@ -18,6 +18,7 @@ import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa import memory_argument
+from syurmy.isa.cost import Account
 from syurmy.isa.dataflow import COUNTER, Dataflow, Source, declaration_index, resolve
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
@@ -69,7 +70,8 @@ class Builder:
 
     def __init__(self, program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> None:
         types = infer_types(program, max_steps=max_steps)
-        self.system = ConstraintSystem(program, types, resolve(program, types, path, max_steps))
+        self.account = Account()
+        self.system = ConstraintSystem(program, types, resolve(program, types, path, max_steps, self.account))
         for t, runs, ins in zip(types.results, self.system.flow.runs, program.code, strict=True):
             if t is not None and t.size * runs > MAX_ENTRIES:  # before anything of that size is allocated
                 raise ConstraintError(
@@ -154,6 +156,7 @@ class Builder:
             shape[a] = d
         it = iter(rest)
         shape = [next(it) if i not in out_axes else d for i, d in enumerate(shape)]
+        self.account.spend(index.size, "index maps")
         zero = bool((index < 0).any())
         interval = (min(n.lo, 0), max(n.hi, 0)) if zero else n.interval
         new = self.new(shape, interval)
@@ -220,6 +223,7 @@ class Builder:
     def column(self, label: str, shape: Sequence[int], hint: Hint, interval: Interval, executions: int) -> Committed:
         """A new column that the caller pins to ``interval`` by a lookup that contains it."""
         c = Committed(*self.new((executions, *shape), interval), (), label, hint=hint)
+        self.account.worked(c.size)
         self.system.columns.append(c)
         return c
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from syurmy.isa.cost import Account
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path, PathError, walk
@@ -20,6 +21,8 @@ from syurmy.isa.program import I64, Affine, Program
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.
 
+
+MAX_VIEW = 2**22  # positions
 
 _EMPTY: I64 = np.zeros(0, np.int64)
 
@@ -68,11 +71,19 @@ def declaration_index(program: Program) -> dict[str, int]:
     return {name: -(1 + k) for k, name in enumerate(names)}
 
 
-def resolve(program: Program, types: Types, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Dataflow:
+def resolve(
+    program: Program,
+    types: Types,
+    path: Path | None = None,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    account: Account | None = None,
+) -> Dataflow:
     """Follow the path on names alone. Counters appear as sources with producer ``COUNTER``.
 
-    Raises ``StepLimit``, and ``PathError`` where the path is not one of this program.
+    Raises ``StepLimit``, ``PathError`` where the path is not one of this program, and ``ConstraintError`` where views
+    are too much for the ``account``.
     """
+    account = account or Account()
     path = path or Path()
     n = len(program.code)
     declared = declaration_index(program)
@@ -89,6 +100,7 @@ def resolve(program: Program, types: Types, path: Path | None = None, max_steps:
     decide, all_used = path.decide()
     inputs = {i.name for i in program.inputs}
     ops = [REGISTRY[ins.op] for ins in program.code]
+    sizes = [0 if t is None else t.size for t in types.results]
     for batch in range(path.batch):
         registers = {name: Source(k, batch if name in inputs else 0) for name, k in declared.items()}
         clocks = dict.fromkeys((r.name for r in program.rams), 0)
@@ -99,6 +111,7 @@ def resolve(program: Program, types: Types, path: Path | None = None, max_steps:
                 continue
             ins = program.code[pc]
             flow.runs[pc] += 1
+            account.worked(sizes[pc])
             sources = []
             for name in ins.src:
                 source = Source(COUNTER, counters[name]) if name in counters else registers.get(name)
@@ -106,6 +119,8 @@ def resolve(program: Program, types: Types, path: Path | None = None, max_steps:
                     raise PathError(f"'{name}' is read before it is written", span=ins.span)
                 sources.append(source)
             if ins.dst is not None and (seen := _seen_through(program, types, pc, sources, counters)) is not None:
+                if seen.axis >= 0:
+                    account.spend(len(seen.producers), "views")
                 registers[ins.dst] = seen
                 continue
             execution = flow.executions[pc]
@@ -151,7 +166,7 @@ def _seen_through(
     view.
 
     None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along
-    another axis than an earlier one.
+    another axis than an earlier one or along an axis of more than ``MAX_VIEW`` positions.
     """
     ins = program.code[pc]
     if ins.op == "mov":
@@ -166,6 +181,8 @@ def _put_view(
     base, part = sources
     base_type, part_type = types.operands[pc]
     axis = int(ins.get("axis", 0)) % len(base_type.shape)  # type: ignore[arg-type]
+    if base_type.shape[axis] > MAX_VIEW:
+        return None
     if COUNTER in (base.producer, part.producer) or (base.axis >= 0 and base.axis != axis):
         return None
     if part.axis >= 0 and part.axis != axis:

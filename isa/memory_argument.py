@@ -41,6 +41,7 @@ def tuples(
 
 def iota(b: Builder, shape: tuple[int, ...], axis: int) -> Node:
     """The position along one axis (0 counts executions); stored once per position."""
+    b.account.spend(2 * shape[axis], "positions")  # and their weights
     values = np.arange(shape[axis], dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
     return b.stacked_constant(values)
 
@@ -75,12 +76,12 @@ def buffer(b: Builder, ram: Ram, first: Node | None) -> None:
     """Initial contents (None: zeros) and final tuples of a buffer: every row exactly once, for every input."""
     batch, clock = b.system.flow.path.batch, b.system.flow.clocks[ram.name]
     shape = (batch, ram.shape[0])
-    row = iota(b, shape, 1)
     which = iota(b, shape, 0) if batch > 1 else None
     last = b.column(f"final {ram.name}", ram.shape, lambda v: v.final(ram.name)[0], (ram.dtype.lo, ram.dtype.hi), batch)
     times = b.column(f"final times of {ram.name}", shape[1:], lambda v: v.final(ram.name)[1], (0, clock), batch)
     b.pin(last, last.interval)  # equal to what was stored last, by fingerprint
     b.pin(times, times.interval)  # equal to a public time
+    row = iota(b, shape, 1)
     tuples(b, ram.name, 1, (which, row, first, None), shape, "initial contents")
     tuples(b, ram.name, -1, (which, row, last, times), shape, "final contents")
 

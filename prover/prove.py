@@ -243,6 +243,7 @@ class Prover:
         self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
         eta = self.transcript.challenge("eta")
         second = self.sweep.run(red.operand_claims(contractions, self.sweep, rounds, eta))
+        assert not second.products, "an operand of a product holds a product"
         return [first, second], contractions
 
     # ---- openings ------------------------------------------------------------------------------------------------

@@ -164,11 +164,16 @@ def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Pr
     return construct(key, trace, progress)
 
 
-def verify(key: VerifyingKey, proof: bytes) -> Statement:
-    """What the proof shows: public inputs, outputs and revealed values. Raises ``Rejected``."""
+def verify(key: VerifyingKey, proof: bytes, *, max_steps: int | None = None, max_batch: int | None = None) -> Statement:
+    """What the proof shows: public inputs, outputs and revealed values. Raises ``Rejected``.
+
+    A proof names the path that its run took, which decides how much work verifying it is: runs of more than
+    ``max_steps`` instructions (a million unless given) or ``max_batch`` inputs are rejected before it is done.
+    """
     from syurmy.prover.verifier.verify import verify as decide
 
-    return decide(key, proof)
+    limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
+    return decide(key, proof, max_batch=max_batch, **limit)
 
 
 def check(program: Program, trace: Trace) -> list[Violation]:

@@ -37,14 +37,17 @@ class Answer:
         return 0 if self.rejected is None else 1
 
 
-def answer(key: Path, proof: Path, reference: bool = False) -> Answer:
-    """Verify the proof in one file under the key in another. Raises ``SyurmyError`` where one cannot be used."""
+def answer(
+    key: Path, proof: Path, reference: bool = False, max_steps: int | None = None, max_batch: int | None = None
+) -> Answer:
+    """Verify the proof in one file under the key in another; see ``syurmy.verify`` for the limits. Raises
+    ``SyurmyError`` where one cannot be used."""
     verifying_key = keys.read_verifying_key(key)
     data = files.read_bytes(proof)
     start = time.perf_counter()
     try:
         with arithmetic.using(plain) if reference else nullcontext():
-            statement = syurmy.verify(verifying_key, data)
+            statement = syurmy.verify(verifying_key, data, max_steps=max_steps, max_batch=max_batch)
     except Rejected as e:
         text = f"error[V100]: proof rejected at step '{e.step}': {e.reason}"
         return Answer({"verified": False, "step": e.step, "reason": e.reason}, text, e)

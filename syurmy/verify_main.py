@@ -20,16 +20,27 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("key", type=Path, metavar="PROG.vk", help="Verifying key.")
     out.add_argument("proof", type=Path, metavar="FILE.proof", help="Proof.")
     out.add_argument("--reference", action="store_true", help="Verify in plain NumPy, as this command always does.")
+    out.add_argument("--max-steps", type=_count, metavar="N", help="Reject longer runs before doing the work.")
+    out.add_argument("--max-batch", type=_count, metavar="N", help="Reject proofs of more inputs than this.")
     out.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
     out.add_argument("--debug", action="store_true", help="Show tracebacks of errors.")
     out.add_argument("--version", action="version", version=f"syurmy-verify {syurmy.__version__}")
     return out
 
 
-def _verify(key: Path, proof: Path, reference: bool, json: bool, debug: bool) -> int:
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _verify(
+    key: Path, proof: Path, reference: bool, max_steps: int | None, max_batch: int | None, json: bool, debug: bool
+) -> int:
     from syurmy.verification import answer
 
-    return answer(key, proof, reference).show(json, debug)
+    return answer(key, proof, reference, max_steps, max_batch).show(json, debug)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
 from syurmy.isa.program import I64, Affine
-from syurmy.isa.types import DType, TensorType, join
+from syurmy.isa.types import MAX_ENTRIES, DType, TensorType, join
 
 if TYPE_CHECKING:
     from syurmy.isa.builder import Builder
@@ -408,6 +408,8 @@ class Window:
             (dilation[0], dilation[1]),
             (image[0], image[1]),
         )
+        if math.prod(w.padded) > MAX_ENTRIES:
+            raise refuse(f"a padded image of {list(w.padded)} has more than 2^28 entries", code="A225")
         if min(w.out) < 1:
             raise refuse(
                 f"a window of {list(w.span)} does not fit into a padded image of {list(w.padded)}", code="A220"
@@ -435,8 +437,9 @@ class Window:
         return np.where((at >= 0) & (at < self.image[axis]), at, -1)
 
     def pads(self) -> bool:
-        """Whether a window reads padding."""
-        return bool((self.index(0) < 0).any() or (self.index(1) < 0).any())
+        """Whether a window reads padding: the first does at its start, or the last at its end."""
+        last = [(o - 1) * s + n - 1 - p for o, s, n, p in zip(self.out, self.stride, self.span, self.pad, strict=False)]
+        return max(self.pad[:2]) > 0 or any(at >= d for at, d in zip(last, self.image, strict=True))
 
     def view(self, image: I64) -> I64:
         """``[.., oh, ow, kh, kw]``, a read-only view of the padded image."""

@@ -32,14 +32,14 @@ def budget(
         b.add("contraction", soundness.sumcheck(max(c.degree for c in contractions), rounds))
         b.add("operands (eta)", soundness.batching(2 * len(contractions)))
     b.add("opening", soundness.sumcheck(2, plan.witness.log_entries))
-    b.add("witness proximity", soundness.proximity(plan.witness.shape))
+    b.add("witness proximity", soundness.proximity(plan.witness.shape, plan.witness.log_rows))
     if reduced and plan.params is not None:
         rounds = max(plan.params.places[p.name].log_size for p in reduced)
         b.add("params reduction", soundness.sumcheck(2, rounds))
     if param_claims and plan.params is not None:
         b.add("params claims (gamma, delta)", soundness.batching(2 * param_claims))
         b.add("params opening", soundness.sumcheck(2, plan.params.shape.log_cols))
-        b.add("params proximity", soundness.proximity(plan.params.shape, param_claims))
+        b.add("params proximity", soundness.proximity(plan.params.shape, plan.params.log_rows, param_claims))
     return b
 
 

@@ -144,8 +144,10 @@ class Sweep:
 
     def _sum(self, bucket: list[Term], position: int) -> Term:
         first = bucket[0]
-        if len(bucket) == 1 or position >= len(first.groups):
+        if len(bucket) == 1:
             return first
+        if position >= len(first.groups):  # equal terms have been added: returning one would drop the others' claims
+            raise ValueError("terms that are equal in every weight were not merged")
         joint = self.space.linear([(t.coefficient, t.groups[position][1]) for t in bucket])
         groups = list(first.groups)
         groups[position] = (groups[position][0], joint)

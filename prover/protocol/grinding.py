@@ -1,20 +1,22 @@
-"""Grinding: a nonce that costs the prover 2^GRINDING_BITS hashes, where many leaves would leave fewer than 100 bits."""
+"""Grinding: a nonce that costs the prover 2^GRINDING_BITS hashes, where lookups would take too much of the budget."""
 
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 
 from blake3 import blake3
 
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.soundness import TARGET_BITS, logup
 from syurmy.prover.protocol.transcript import Transcript
 
 GRINDING_BITS = 16
-GRINDING_LEAVES = 2**24  # more leaves than this need the grinding bits to stay at 100
+GRINDING_ERROR = Fraction(1, 1 << (TARGET_BITS + 2))  # of the lookups, more than a quarter of the whole budget
 
 
 def needs_grinding(plan: Plan) -> bool:
-    return plan.used_leaves > GRINDING_LEAVES
+    return logup(plan.used_leaves, plan.width) > GRINDING_ERROR
 
 
 def grinding_nonce(transcript: Transcript, bits: int) -> bytes:

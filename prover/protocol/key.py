@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
+from syurmy.prover.protocol.refusal import refusing
 
 PROTOCOL_VERSION = 1
 VK_MAGIC = b"SYURMYVK"
@@ -45,10 +46,16 @@ class VerifyingKey:
         if not (tail == b"\0" or (len(tail) == 33 and tail[:1] == b"\1")):
             raise InputError("the verifying key is damaged at its end", code="K122")
         key = VerifyingKey(program, tail[1:] or None)
-        has_params = any(p.committed for p in decode(program).params)
+        with refusing(unusable):
+            has_params = any(p.committed for p in decode(program).params)
         if has_params != (key.params_root is not None):
             raise InputError("the verifying key has no root for its params", code="K122")
         return key
 
     def digest(self) -> bytes:
         return blake3(b"syurmy-vm verifying key" + self.to_bytes()).digest()
+
+
+def unusable(reason: str) -> InputError:
+    """The refusal of a key."""
+    return InputError(f"the verifying key cannot be used: {reason}", code="K123")

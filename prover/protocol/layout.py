@@ -20,7 +20,6 @@ from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.weights import padded
 
 I64 = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 def stack(sizes: Sequence[int]) -> list[int]:
@@ -75,18 +74,17 @@ class Place:
             at += bits
         return out
 
-    def rows(self, log_cols: int) -> Bools:
-        """Which of the size >> log_cols rows hold a true entry (at least one row)."""
-        inner = 1
-        j = len(self.dims)
-        while j > 0 and inner * self.dims[j - 1] <= 1 << log_cols:
-            j -= 1
-            inner *= self.dims[j]
-        valid: Bools = np.ones(1, dtype=np.bool_)
-        for a, d in zip(self.order[:j], self.dims[:j], strict=True):
-            valid = np.outer(valid, np.arange(d) < self.shape[a]).reshape(-1)
-        group = min(len(valid), (1 << log_cols) // inner)
-        out: Bools = np.asarray(valid.reshape(-1, group).any(axis=1))
+    def rows(self, log_cols: int) -> list[tuple[int, int]]:
+        """Per axis, from the most significant, (stored, all) of the rows of 2^log_cols entries; for a tensor that fills
+        rows. An axis that is partly inside a row has as many rows as groups of its indices hold a true one."""
+        out: list[tuple[int, int]] = []
+        below = self.size
+        for a, d in zip(self.order, self.dims, strict=True):
+            if below <= 1 << log_cols:
+                break
+            below //= d
+            group = max(1, (1 << log_cols) // below)  # indices of this axis in one row
+            out.append((-(-self.shape[a] // group), d // group))
         return out
 
 
@@ -108,9 +106,7 @@ class MatrixLayout:
         for (key, shape), order, offset in zip(tensors, orders, stack(sizes), strict=True):
             self.places[key] = Place(shape, order, tuple(padded(shape[a]) for a in order), offset)
         self.log_entries = max(min_log_entries, log2_ceil(max(1, sum(sizes))))
-        self._masks: dict[int, Bools] = {}
-        self.shape = choose(self.log_entries, lambda log_cols: max(1, int(self._mask(log_cols).sum())))
-        self._masks = {self.shape.log_cols: self._masks[self.shape.log_cols]}
+        self.shape = choose(self.log_entries, lambda log_cols: max(1, self._count(log_cols)))
 
     @property
     def log_rows(self) -> int:
@@ -119,27 +115,39 @@ class MatrixLayout:
     @cached_property
     def stored_rows(self) -> I64:
         """Indices of the stored rows, increasing."""
-        rows = np.flatnonzero(self._mask(self.shape.log_cols)).astype(np.int64)
+        log_cols = self.shape.log_cols
+        parts = []
+        for p in self._large(log_cols):
+            rows = np.array([p.offset >> log_cols], np.int64)
+            left = p.size >> log_cols
+            for stored, every in p.rows(log_cols):
+                left //= every
+                rows = np.add.outer(rows, left * np.arange(stored, dtype=np.int64)).reshape(-1)
+            parts.append(rows)
+        parts.append(np.arange(*self._shared(log_cols), dtype=np.int64))
+        rows = np.sort(np.concatenate(parts))
         return rows if len(rows) else np.zeros(1, np.int64)
 
     @property
     def true_entries(self) -> int:
         return sum(math.prod(p.shape) for p in self.places.values())
 
-    def _mask(self, log_cols: int) -> Bools:
-        """Which rows of 2^log_cols hold a true entry. Twice as long ones do where one of their halves does."""
-        if log_cols not in self._masks:
-            half = self._masks.get(log_cols - 1)
-            self._masks[log_cols] = self._first_mask(log_cols) if half is None else half[::2] | half[1::2]
-        return self._masks[log_cols]
+    def _large(self, log_cols: int) -> list[Place]:
+        """The tensors that fill rows of 2^log_cols entries; they come first."""
+        return [p for p in self.places.values() if p.log_size >= log_cols]
 
-    def _first_mask(self, log_cols: int) -> Bools:
-        mask = np.zeros(1 << (self.log_entries - log_cols), dtype=np.bool_)
-        for p in self.places.values():
-            rows = p.rows(log_cols)
-            first = p.offset >> log_cols
-            mask[first : first + len(rows)] |= rows
-        return mask
+    def _shared(self, log_cols: int) -> tuple[int, int]:
+        """First and last + 1 of the rows that smaller tensors share: they are packed, so each holds a true entry."""
+        small = [p for p in self.places.values() if p.log_size < log_cols]
+        if not small:
+            return 0, 0
+        end = max(p.offset + p.size for p in small)
+        return min(p.offset for p in small) >> log_cols, -(-end >> log_cols)
+
+    def _count(self, log_cols: int) -> int:
+        """Number of rows of 2^log_cols entries that hold a true entry."""
+        first, last = self._shared(log_cols)
+        return last - first + sum(math.prod(n for n, _ in p.rows(log_cols)) for p in self._large(log_cols))
 
 
 def _worst_padding_first(shape: Sequence[int]) -> tuple[int, ...]:

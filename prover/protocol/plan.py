@@ -7,17 +7,21 @@ and params. Everything is canonical: two sides with the same program get the sam
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from syurmy.isa.builder import Builder, ConstraintSystem
+from syurmy.isa.cost import PER_TERM, Account
 from syurmy.isa.errors import ConstraintError
-from syurmy.isa.graph import Committed, Equation, Lookup, Node, Product, Table, Tuples
+from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import Program
-from syurmy.prover.field import P, log2_ceil
-from syurmy.prover.protocol.claims import Sweep, Term, eq_term, point_bits
+from syurmy.prover.field import ONE, P, log2_ceil
+from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
+from syurmy.prover.protocol.contraction import all_contractions, separable
 from syurmy.prover.protocol.layout import MatrixLayout, stack
 from syurmy.prover.protocol.reed_solomon import (
     MIN_PARAMS_LOG_ENTRIES,
@@ -125,12 +129,12 @@ def branches(program: Program) -> bool:
     return any(REGISTRY[ins.op].branch for ins in program.code)
 
 
-def fixed_plan(program: Program) -> Plan | None:
+def fixed_plan(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> Plan | None:
     """The plan of a single run; where the path depends on data there is none yet, but the types are checked."""
     if branches(program):
-        infer_types(program)
+        infer_types(program, max_steps=max_steps)
         return None
-    return Plan.of(program)
+    return Plan.of(program, max_steps=max_steps)
 
 
 def params_layout(program: Program) -> MatrixLayout | None:
@@ -167,13 +171,14 @@ def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) ->
 
 def commit_inseparable(builder: Builder) -> None:
     """Commit, in their own shape, the products whose weights would mix labels of different kinds (protocol section 4),
-    and linear images on which more than ``MAX_TERMS`` terms would meet (they could double with every layer).
+    and products and linear images on which more than ``MAX_TERMS`` terms would meet (they could double with every
+    layer).
 
-    Runs the sweep without values until none is left. Without values no two sums of weights count as equal, so the
-    protocol's sweep never meets more terms than this one.
+    Runs both of the protocol's sweeps without values until none is left. Without values no two sums of weights count as
+    equal, so the protocol's sweeps never meet more terms than these. Raises ``ConstraintError`` C112.
     """
     system = builder.system
-    space = WeightSpace(dry=True)
+    space = WeightSpace(dry=True, account=builder.account)
     while True:
         claims = []
         for lk in system.lookups:
@@ -189,10 +194,25 @@ def commit_inseparable(builder: Builder) -> None:
                     claims.append((member, Term(lead.coefficient, lead.groups + groups)))
         for e in system.equations:
             claims.append((e.expression, eq_term(space, _dry_point(e.expression.shape), e.expression.shape)))
-        planner = _Planner(space)
-        pulled = planner.run(claims)
-        bad: list[Node] = [p for p, terms in pulled.products.items() if not all(separable(p, t) for t in terms)]
-        bad += planner.crowded
+        first = _Planner(space, builder.account)
+        pulled = first.run(claims)
+        bad: list[Node] = [
+            p
+            for p, terms in pulled.products.items()
+            if len(terms) > MAX_TERMS or not all(map(partial(separable, p), terms))
+        ]
+        bad += first.crowded
+        if not bad and pulled.products:
+            contractions = all_contractions(pulled.products, first)
+            rounds = max(c.variables for c in contractions)
+            second = _Planner(space, builder.account)
+            ends = second.run(
+                (side.node, c.operand_term(side, second, "contraction", rounds, ONE))
+                for c in contractions
+                for side in (c.a, c.b)
+            )
+            assert not ends.products, "operands hold no product"
+            bad += second.crowded
         if not bad:
             return
         for n in bad:
@@ -200,11 +220,25 @@ def commit_inseparable(builder: Builder) -> None:
 
 
 class _Planner(Sweep):
-    """A sweep without values that goes on behind a crowded linear image as if it were committed."""
+    """A sweep without values that goes on behind a crowded linear image as if it were committed, and says what the
+    protocol's sweep will cost."""
 
-    def __init__(self, space: WeightSpace) -> None:
+    def __init__(self, space: WeightSpace, account: Account) -> None:
         super().__init__(space)
+        self.account = account
         self.crowded: list[Node] = []
+
+    def run(self, claims: Iterable[tuple[Node, Term]]) -> Pulled:
+        out = super().run(claims)
+        for node, terms in out.publics.items():
+            self.account.spend(len(terms) * node.size, "claims on public tensors")
+        for terms in (*out.columns.values(), *out.params.values()):
+            self.account.spend(sum(w.size for t in terms for _, w in t.groups), "claims on columns")
+        return out
+
+    def merge(self, terms: list[Term], equal_only: bool = False) -> list[Term]:
+        self.account.spend(PER_TERM * len(terms), "claims")
+        return super().merge(terms, equal_only)
 
     def passing(self, node: Node, terms: list[Term]) -> list[Term]:
         if len(terms) <= MAX_TERMS:
@@ -217,16 +251,3 @@ def _dry_point(shape: tuple[int, ...], name: str = "dry") -> list[Coordinate]:
     """Suffixes of one point have equal names, as in the protocol."""
     bits = point_bits(shape)
     return [(name, i - bits) for i in range(bits)]
-
-
-def separable(product: Product, term: Term) -> bool:
-    """Does every group of weights stay on batch labels, on labels of A alone or on labels of B alone?"""
-    return all(len({label_kind(product, product.labels_out[a]) for a in axes}) == 1 for axes, _ in term.groups)
-
-
-def label_kind(product: Product, label: int) -> str:
-    """ "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
-    a, b = product.inputs
-    in_a = any(x == label and d > 1 for x, d in zip(product.labels_a, a.shape, strict=True))
-    in_b = any(x == label and d > 1 for x, d in zip(product.labels_b, b.shape, strict=True))
-    return "batch" if in_a and in_b else "a" if in_a else "b"

@@ -45,10 +45,10 @@ def batching(claims: int) -> Fraction:
     return Fraction(claims, K_SIZE)
 
 
-def proximity(shape: MatrixShape, claims: int = 1) -> Fraction:
-    """A combination of rows by eq weights, and of ``claims`` such combinations by powers: (claims + ceil(log2
-    R))*n/|K|."""
-    return Fraction((claims + (shape.rows - 1).bit_length()) * shape.n, K_SIZE)
+def proximity(shape: MatrixShape, log_rows: int, claims: int = 1) -> Fraction:
+    """A combination of rows by eq weights in ``log_rows`` coordinates (more than ceil(log2 R) where empty rows are not
+    stored), and of ``claims`` such combinations by powers: (claims + log_rows)*n/|K|."""
+    return Fraction((claims + max(log_rows, (shape.rows - 1).bit_length())) * shape.n, K_SIZE)
 
 
 def query(shape: MatrixShape, count: int) -> Fraction:

@@ -14,13 +14,17 @@ from collections.abc import Sequence
 import numpy as np
 from blake3 import blake3
 
+from syurmy.isa.errors import SyurmyError
 from syurmy.prover.field import U64, Ext, P
 
 DOMAIN = b"syurmy-vm transcript v1"
 
 
-class Rejected(Exception):
+class Rejected(SyurmyError):
     """The proof is refused. ``step`` is the protocol step, ``reason`` one sentence."""
+
+    code = "V100"
+    exit_code = 1
 
     def __init__(self, step: str, reason: str) -> None:
         super().__init__(f"{step}: {reason}")

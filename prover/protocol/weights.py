@@ -15,7 +15,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from blake3 import blake3
 
+from syurmy.isa.cost import Account
 from syurmy.isa.program import I64
 from syurmy.prover.field import ONE, U64, Ext, log2_ceil
 from syurmy.prover.protocol import mle
@@ -41,9 +43,11 @@ class Weight:
 
 @dataclass
 class WeightSpace:
-    """Makes weights and remembers them. ``points`` holds the values of named points."""
+    """Makes weights and remembers them. ``points`` holds the values of named points. ``account`` is charged for what a
+    space with values would allocate."""
 
     dry: bool = False
+    account: Account | None = None
     points: dict[str, list[Ext]] = field(default_factory=dict)
     _memo: dict[Hashable, Weight] = field(default_factory=dict)
     _sums: dict[Hashable, Ext] = field(default_factory=dict)
@@ -57,6 +61,8 @@ class WeightSpace:
     ) -> Weight:
         found = self._memo.get(key)
         if found is None:
+            if self.account is not None:
+                self.account.spend(math.prod(dims), "weights of claims")
             # keys hold the numbers of the weights they are made from, so hashing stays cheap however deep the history
             array = _NOTHING if self.dry else compute()
             found = self._memo[key] = Weight(len(self._memo), tuple(dims), array, point)
@@ -106,7 +112,7 @@ class WeightSpace:
             wide = np.where(flat[:, None] < 0, -1, flat[:, None] * rest + np.arange(rest, dtype=np.int64))
             return mle.scatter_add(a, wide.reshape(-1), size * rest).reshape(2, size, rest)
 
-        return self._make(("scatter", w.key, index.tobytes(), index.shape, size), (size, rest), compute)
+        return self._make(("scatter", w.key, _digest(index), index.shape, size), (size, rest), compute)
 
     def slice(self, w: Weight, axis: int, lo: int, hi: int) -> Weight:
         if lo == 0 and hi == w.dims[axis]:
@@ -157,6 +163,10 @@ def _column_sums(plane: U64) -> list[int]:
     low = int((plane & np.uint64(0xFFFFFFFF)).sum(dtype=np.uint64))
     high = int((plane >> np.uint64(32)).sum(dtype=np.uint64))
     return [low, high << 32]
+
+
+def _digest(index: I64) -> bytes:
+    return blake3(np.ascontiguousarray(index).reshape(-1).view(np.uint8).data).digest()
 
 
 def padded(d: int) -> int:

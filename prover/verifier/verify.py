@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
-from syurmy.isa.path import Path
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import I64
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
@@ -21,9 +22,10 @@ from syurmy.prover.protocol.budget import budget, query_counts
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, needs_grinding
-from syurmy.prover.protocol.key import VerifyingKey
+from syurmy.prover.protocol.key import VerifyingKey, unusable
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
+from syurmy.prover.protocol.refusal import refusing
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
@@ -53,27 +55,42 @@ class Statement:
 
 
 class Verifier:
-    """A verifying key with its plan; verifies any number of proofs."""
+    """A verifying key with its plan; verifies any number of proofs of at most ``max_steps`` steps, all inputs of a
+    batch together, and of batches of at most ``max_batch`` inputs.
 
-    def __init__(self, vk: VerifyingKey) -> None:
+    Raises ``SyurmyError`` if the key cannot be used.
+    """
+
+    def __init__(self, vk: VerifyingKey, *, max_steps: int = DEFAULT_MAX_STEPS, max_batch: int | None = None) -> None:
         self.vk = vk
-        self.program = decode(vk.program)
-        self.plan = fixed_plan(self.program)  # None where the path depends on data
+        self.max_steps = max_steps
+        self.max_batch = max_steps if max_batch is None else max_batch
+        with refusing(unusable):
+            self.program = decode(vk.program)
+            self.plan = fixed_plan(self.program, max_steps)  # None where the path depends on data
 
     def plan_for(self, path: Path) -> Plan:
         """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
+        if path.batch > self.max_batch:
+            raise Rejected("path", f"a batch of {path.batch} inputs, at most {self.max_batch} are verified")
         if self.plan is not None and path == Path():
             return self.plan
-        return Plan.of(self.program, path)
+        return Plan.of(self.program, path, self.max_steps)
 
     def verify(self, proof: bytes) -> Statement:
         """Accepts, or raises ``Rejected``; no other exception on any bytes."""
-        return _Run(self, proof).run()
+        with refusing(partial(Rejected, "format")):
+            return _Run(self, proof).run()
 
 
-def verify(vk: VerifyingKey, proof: bytes) -> Statement:
-    """Accepts, or raises ``Rejected``. Raises ``SyurmyError`` if the key itself cannot be used."""
-    return Verifier(vk).verify(proof)
+def verify(
+    vk: VerifyingKey, proof: bytes, *, max_steps: int = DEFAULT_MAX_STEPS, max_batch: int | None = None
+) -> Statement:
+    """Accepts, or raises ``Rejected``. Raises another ``SyurmyError`` if the key itself cannot be used.
+
+    The path that a proof names decides how much work its plan is: ``max_steps`` and ``max_batch`` limit it.
+    """
+    return Verifier(vk, max_steps=max_steps, max_batch=max_batch).verify(proof)
 
 
 class _Run:
@@ -104,8 +121,10 @@ class _Run:
             raise Rejected("statement", "the proof belongs to another key")
         size = int.from_bytes(self.receiver.raw("path length", 4), "little")
         try:
-            path = decode_path(self.receiver.raw("path", size))
+            path = decode_path(self.receiver.raw("path", size), self.verifier.max_steps)
             self.plan = self.verifier.plan_for(path)
+        except Rejected:
+            raise
         except (ValueError, SyurmyError) as e:
             raise Rejected("path", str(e)) from None
         data = self.receiver.raw("statement", statement_size(self.plan))
@@ -170,6 +189,8 @@ class _Run:
         eta = self.transcript.challenge("eta")
         operands = red.operand_claims(contractions, self.sweep, rounds, eta)
         second = self.sweep.run(operands)
+        if second.products:
+            raise Rejected("contraction", "an operand of a product holds a product")
         target = target - total - red.known_part(second, self.sweep, self.public_value)
         for (_, term), v in zip(operands, finals, strict=True):
             target = target + term.coefficient * v

@@ -16,6 +16,13 @@ def verify(
     reference: Annotated[
         bool, typer.Option("--reference", help="Verify in plain NumPy even where compiled kernels are loaded.")
     ] = False,
+    max_steps: Annotated[
+        int | None,
+        typer.Option("--max-steps", min=1, help="Reject longer runs before doing the work.", show_default="1,000,000"),
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option("--max-batch", min=1, help="Reject proofs of more inputs than this.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -24,6 +31,6 @@ def verify(
     from syurmy.verification import answer
 
     with Working("verify"):
-        found = answer(key, proof, reference)
+        found = answer(key, proof, reference, max_steps=max_steps, max_batch=max_batch)
     if code := found.show(json, debug):
         raise typer.Exit(code)

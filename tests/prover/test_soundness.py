@@ -16,7 +16,8 @@ def test_terms():
     assert soundness.sumcheck(2, 20) * soundness.K_SIZE == 40
     assert soundness.batching(7) * soundness.K_SIZE == 7
     shape = MatrixShape(100, 10, 2)
-    assert soundness.proximity(shape, claims=3) * soundness.K_SIZE == (3 + 7) * 4096
+    assert soundness.proximity(shape, 7, claims=3) * soundness.K_SIZE == (3 + 7) * 4096
+    assert soundness.proximity(shape, 9) * soundness.K_SIZE == (1 + 9) * 4096  # coordinates, stored rows or not
     assert soundness.query(shape, 2) == Fraction(25, 64)
 
 

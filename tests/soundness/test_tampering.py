@@ -202,7 +202,7 @@ def test_splices():
 
 def test_grinding_nonce(monkeypatch):
     """Large proofs carry a nonce; small ones do here."""
-    monkeypatch.setattr(grinding, "GRINDING_LEAVES", 0)
+    monkeypatch.setattr(grinding, "GRINDING_ERROR", 0)
     source = c.RESCALE
     proof = c.Prover(c.keys(source), c.trace_of(source)).run()
     assert c.accepted(source, proof.data)

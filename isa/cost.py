@@ -1,0 +1,42 @@
+"""How much work a program makes for everyone who plans, proves or verifies it, counted while it grows.
+
+A key and a path may come from a stranger, and a short program can ask for a lot: index maps, views, weights, claims.
+Allowed are ``FREE`` entries and ``RATE`` for every entry that the run itself writes or the prover commits, since
+whoever made an honest proof has worked on those too; never more than ``MOST``. What a step asks for is charged before
+anything of that size exists.
+"""
+
+from __future__ import annotations
+
+from syurmy.isa.errors import ConstraintError
+
+FREE = 2**26
+RATE = 8
+MOST = 2**28
+PER_TERM = 2**9  # one claim that is pulled back through one instruction costs about as much as so many entries
+
+
+class Account:
+    """``allowed`` and ``spent`` in array entries."""
+
+    def __init__(self) -> None:
+        self._worked = 0
+        self.spent = 0
+
+    @property
+    def allowed(self) -> int:
+        return min(MOST, FREE + RATE * self._worked)
+
+    def worked(self, entries: int) -> None:
+        """The honest prover writes so many entries."""
+        self._worked += entries
+
+    def spend(self, entries: int, what: str) -> None:
+        """Raises ``ConstraintError`` C112 where the program asks for more than is allowed."""
+        self.spent += entries
+        if self.spent > self.allowed:
+            raise ConstraintError(
+                f"verifying this program would take more than {self.allowed} entries of work ({what})",
+                code="C112",
+                help="it asks for far more than it computes; make its views and loops smaller",
+            )
