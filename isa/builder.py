@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.isa import graph as g
-from syurmy.isa import memory_argument
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import broadcast_shapes
-from syurmy.isa.program import I64, Lut, Program, Ram
+from syurmy.isa.program import I64, Lut, Program
 from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 LIMB = 16  # bits of the widest range table
@@ -313,19 +312,7 @@ class Builder:
         self.range(d + c * 2**bits, bits, f"{label} difference")
         return c
 
-    # ---- memory and branches (isa.memory_argument) --------------------------------------------------------------
-
-    def access(self, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
-        """Row accesses of a buffer: ``old`` is what the rows held, ``new`` what they hold afterwards."""
-        memory_argument.access(self, ram, rows, old, new)
-
-    def gather(self, source: Node, rows: Node, result: Committed) -> None:
-        """``result = source[rows]`` along the first tensor axis."""
-        memory_argument.gather(self, source, rows, result)
-
-    def permutation(self, x: Node, values: Committed, places: Committed) -> None:
-        """Along the last axis the pairs (values, places) are those of (x, 0 .. n-1) in some order."""
-        memory_argument.permutation(self, x, values, places)
+    # ---- branches, tables and the statement --------------------------------------------------------------------------
 
     def branch(self, condition: Node) -> None:
         """The condition of a branch is its public bit at every execution."""
