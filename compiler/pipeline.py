@@ -33,9 +33,9 @@ from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, TABLES, WEIGHTS, Com
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.scales import Precision
-from syurmy.isa.builder import build
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.system import build
 
 Array = npt.NDArray[Any]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0

@@ -1,6 +1,6 @@
-"""Builds the constraint system of a program: the vocabulary in which instructions state their constraints.
+"""The vocabulary in which instructions state their constraints, and the constraint system that it fills.
 
-``build(program)`` is run by prover and verifier alike and depends on the program (and its executed path) alone.
+``isa.system`` assembles the system of a whole program with it.
 
 What a definition may rely on: shapes broadcast; axes are those of the tensor (the execution axis is added here);
 intervals are those that the proof enforces. What it must do: every column it creates is pinned, by a range or table
@@ -17,15 +17,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.isa import graph as g
-from syurmy.isa import memory_argument
 from syurmy.isa.cost import Account
-from syurmy.isa.dataflow import COUNTER, Dataflow, Source, declaration_index, resolve
+from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
-from syurmy.isa.inference import Types, infer_types
-from syurmy.isa.instruction import REGISTRY, Call, broadcast_shapes
-from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.program import I64, Lut, Program, Ram
+from syurmy.isa.inference import Types
+from syurmy.isa.instruction import broadcast_shapes
+from syurmy.isa.program import I64, Lut, Program
 from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 LIMB = 16  # bits of the widest range table
@@ -68,19 +66,11 @@ class ConstraintSystem:
 class Builder:
     """See the module's description. One instance builds one system."""
 
-    def __init__(self, program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> None:
-        types = infer_types(program, max_steps=max_steps)
-        self.account = Account()
-        self.system = ConstraintSystem(program, types, resolve(program, types, path, max_steps, self.account))
-        for t, runs, ins in zip(types.results, self.system.flow.runs, program.code, strict=True):
-            if t is not None and t.size * runs > MAX_ENTRIES:  # before anything of that size is allocated
-                raise ConstraintError(
-                    f"all {runs} executions of {ins.op} together have more than 2^28 entries",
-                    code="C110",
-                    span=ins.span,
-                )
-        self.origin = -1
-        self._producers: dict[int, Node] = {}
+    def __init__(self, system: ConstraintSystem, account: Account | None = None) -> None:
+        self.system = system
+        self.account = account or Account()
+        self.origin = -1  # the instruction whose constraints are being stated
+        self.forward: dict[int, Committed] = {}  # instruction -> its result, where earlier instructions read it
         self._luts: dict[str, Table] = {}
         self._pins: dict[Committed, Interval] = {}
         self._materialised: dict[Node, Committed] = {}
@@ -138,8 +128,14 @@ class Builder:
 
     def concat(self, nodes: Sequence[Node], axis: int) -> Node:
         e = max(n.executions for n in nodes)
-        nodes = [self.broadcast(n, n.shape[1:], e) for n in nodes]
-        return self._concat(nodes, axis + 1)
+        return self.stacked([self.broadcast(n, n.shape[1:], e) for n in nodes], axis + 1)
+
+    def stacked(self, nodes: Sequence[Node], axis: int) -> Node:
+        """``nodes`` joined along an axis; 0 is the execution axis."""
+        shape = list(nodes[0].shape)
+        shape[axis] = sum(n.shape[axis] for n in nodes)
+        interval = min(n.lo for n in nodes), max(n.hi for n in nodes)
+        return g.Concat(*self.new(shape, interval), tuple(nodes), axis=axis)
 
     def pick(self, n: Node, axis: int, index: Sequence[int] | I64) -> Node:
         """``out[..., j, ...] = n[..., index[j], ...]`` along a tensor axis; -1 gives zero."""
@@ -252,9 +248,8 @@ class Builder:
         """
         t = self.system.types.results[self.origin]
         assert t is not None
-        forward = self._producers.get(self.origin)
+        forward = self.forward.get(self.origin)
         if forward is not None:
-            assert isinstance(forward, Committed)
             return forward
         c = Committed(*self.new((self.executions, *t.shape), interval), (), "result")
         self.system.columns.append(c)
@@ -321,19 +316,7 @@ class Builder:
         self.range(d + c * 2**bits, bits, f"{label} difference")
         return c
 
-    # ---- memory and branches (isa.memory_argument) --------------------------------------------------------------
-
-    def access(self, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
-        """Row accesses of a buffer: ``old`` is what the rows held, ``new`` what they hold afterwards."""
-        memory_argument.access(self, ram, rows, old, new)
-
-    def gather(self, source: Node, rows: Node, result: Committed) -> None:
-        """``result = source[rows]`` along the first tensor axis."""
-        memory_argument.gather(self, source, rows, result)
-
-    def permutation(self, x: Node, values: Committed, places: Committed) -> None:
-        """Along the last axis the pairs (values, places) are those of (x, 0 .. n-1) in some order."""
-        memory_argument.permutation(self, x, values, places)
+    # ---- branches, tables and the statement --------------------------------------------------------------------------
 
     def branch(self, condition: Node) -> None:
         """The condition of a branch is its public bit at every execution."""
@@ -365,141 +348,12 @@ class Builder:
         self.system.publics.append(t)
         self.zero(n - t, "reveal")
 
-    # ---- reading operands ----------------------------------------------------------------------------------------
-
-    def read(self, pc: int, operand: int) -> Node:
-        """What operand ``operand`` of instruction ``pc`` sees: executions of producers, wired by a public index."""
-        return self._wire(self.system.flow.reads[pc][operand])
-
-    def _wire(self, sources: Sequence[Source]) -> Node:
-        if sources[0].producer == COUNTER and sources[0].axis < 0:
-            return self.stacked_constant(np.array([s.execution for s in sources], dtype=np.int64))
-        if any(s.axis >= 0 for s in sources):
-            return self._wire_views(sources)
-        producers = sorted({s.producer for s in sources})
-        nodes = [self._producers[p] for p in producers]
-        start = dict(zip(producers, np.cumsum([0] + [n.executions for n in nodes[:-1]]).tolist(), strict=True))
-        once = {p for p, n in zip(producers, nodes, strict=True) if n.executions == 1}
-        index = np.array([start[s.producer] + (0 if s.producer in once else s.execution) for s in sources], np.int64)
-        if (index == index[0]).all():
-            index = index[:1]
-        joined = nodes[0] if len(nodes) == 1 else self._concat(nodes, 0)
-        if len(index) == joined.executions and (index == np.arange(len(index))).all():
-            return joined
-        return self.index_map(joined, (0,), (0,), index)
-
-    def _wire_views(self, sources: Sequence[Source]) -> Node:
-        axis = next(s.axis for s in sources if s.axis >= 0)
-        length = next(len(s.producers) for s in sources if s.axis >= 0)
-        views = [s if s.axis >= 0 else _whole(s, axis, length) for s in sources]
-        if any(s.axis != axis for s in views):
-            raise ConstraintError("a register holds views along different axes at different times")
-        if all(_same_view(v, views[0]) for v in views):
-            views = views[:1]
-        producers = np.stack([v.producers for v in views])
-        executions = np.stack([v.executions for v in views])
-        positions = np.stack([v.positions for v in views])
-        parts = []
-        for p in np.unique(producers).tolist():
-            n = self._producers[p]
-            row = executions if n.executions > 1 else np.zeros_like(executions)
-            index = np.where(producers == p, row * n.shape[axis + 1] + positions, -1)
-            parts.append(self.index_map(n, (0, axis + 1), (0, axis + 1), index))
-        if len(parts) == 1:
-            return parts[0]
-        # every position has exactly one source, so the sum lies in the join of the intervals
-        total = self.combine(*((1, part) for part in parts))
-        total.lo, total.hi = min(p.lo for p in parts), max(p.hi for p in parts)
-        return total
-
-    # ---- building ------------------------------------------------------------------------------------------------
-
-    def build(self) -> ConstraintSystem:
-        """Declarations, forward declarations of loop-carried results, instructions, outputs, checks."""
-        s, program = self.system, self.system.program
-        for k, i in enumerate(program.inputs):
-            self._producers[-(1 + k)] = s.inputs[i.name] = self._input(i.name, i.type, i.public)
-        for k, prm in enumerate(program.params, len(program.inputs)):
-            if prm.committed:
-                new = self.new((1, *prm.type.shape), prm.type.interval)
-                node: Node = g.ParamTensor(*new, (), prm.name, name=prm.name, l1=prm.l1)
-                s.params[prm.name] = node  # type: ignore[assignment]
-            else:
-                values = np.asarray(program.data[prm.name], dtype=np.int64)[None]
-                node = Public(*self.new(values.shape, prm.type.interval), (), prm.name, "param", prm.name, values)
-            self._producers[-(1 + k)] = node
-        for pc in sorted(s.flow.loop_carried):
-            self.origin = pc
-            t = s.types.results[pc]
-            assert t is not None
-            c = Committed(*self.new((self.executions, *t.shape), t.interval), (), "result")
-            s.columns.append(c)
-            self._producers[pc] = c
-        luts = {t.name: t for t in program.luts}
-        rams = {r.name: r for r in program.rams}
-        for pc, ins in enumerate(program.code):
-            if REGISTRY[ins.op].control or s.flow.executions[pc] == 0:
-                continue
-            self.origin = pc
-            self._instruction(pc, Call(ins, luts, rams=rams))
-        self.origin = -1
-        for out in program.outputs:
-            node = self._wire(s.flow.final[out.name])
-            s.outputs[out.name] = node
-            if out.public:
-                t = s.types.final[out.name]
-                node = s.outputs[out.name] = self.broadcast(node, node.shape[1:], s.flow.path.batch)
-                public = Public(*self.new(node.shape, t.interval), (), out.name, "output", out.name)
-                s.publics.append(public)
-                self.zero(node - public, f"output {out.name}")
-        for ram in program.rams:
-            if s.flow.clocks.get(ram.name, 0):
-                first = None if ram.init is None else self._producers[declaration_index(program)[ram.init]]
-                memory_argument.buffer(self, ram, first)
-        self.finish()
-        return s
-
-    def _instruction(self, pc: int, call: Call) -> None:
-        forward = self._producers.get(pc)
-        node = call.op.constrain(self, call, [self.read(pc, j) for j in range(len(call.instruction.src))])
-        t = self.system.types.results[pc]
-        if t is None:
-            return
-        if node.shape[1:] != t.shape:
-            raise ConstraintError(f"{call.op.name}: constraint shape {node.shape[1:]} is not {t.shape}")
-        if isinstance(node, Committed):
-            if node.lo < t.lo or node.hi > t.hi:
-                raise ConstraintError(f"{call.op.name}: [{node.lo}, {node.hi}] is enforced, [{t.lo}, {t.hi}] is typed")
-        elif not isinstance(node, (Public, g.ParamTensor)):
-            # what typing knows and interval arithmetic on the expression does not: in a loop every execution stays
-            # inside its own static type, by induction over the execution order
-            node = self.narrowed(node, t)
-        if forward is not None and node is not forward:
-            forward = self._producers[pc]
-            assert isinstance(forward, Committed)
-            forward.defined_by = self.broadcast(node, t.shape, self.executions)
-            self.zero(forward - forward.defined_by, "loop-carried result")
-            node = forward
-        self._producers[pc] = node
-        self.system.results[pc] = node
-
     def narrowed(self, node: Node, t: TensorType) -> Node:
         """``node`` with the interval cut to that of ``t``, which other constraints imply."""
         lo, hi = max(node.lo, t.lo), min(node.hi, t.hi)
         if (lo, hi) == node.interval:
             return node
         return g.Reshape(*self.new(node.shape, (lo, hi)), (node,))
-
-    def _input(self, name: str, t: TensorType, public: bool) -> Node:
-        batch = self.system.flow.path.batch
-        if public:
-            node = Public(*self.new((batch, *t.shape), t.interval), (), name, "input", name)
-            self.system.publics.append(node)
-            return node
-        c = Committed(*self.new((batch, *t.shape), t.interval), (), f"input {name}")
-        self.system.columns.append(c)
-        self.interval(c, t.lo, t.hi, f"input {name}")
-        return c
 
     def finish(self) -> None:
         """Drop range lookups that a table lookup implies; refuse columns that nothing pins."""
@@ -529,12 +383,6 @@ class Builder:
         lo, hi = self._pins.get(c, interval)
         self._pins[c] = max(lo, interval[0]), min(hi, interval[1])
 
-    def _concat(self, nodes: Sequence[Node], axis: int) -> Node:
-        shape = list(nodes[0].shape)
-        shape[axis] = sum(n.shape[axis] for n in nodes)
-        interval = min(n.lo for n in nodes), max(n.hi for n in nodes)
-        return g.Concat(*self.new(shape, interval), tuple(nodes), axis=axis)
-
     def stacked_constant(self, values: I64) -> Node:
         """A public tensor with these values, execution axis included."""
         new = self.new(values.shape, (int(values.min()), int(values.max())))
@@ -556,11 +404,6 @@ class Builder:
         return self, self.system.nodes, tuple(shape), lo, hi, self.origin
 
 
-def build(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> ConstraintSystem:
-    """The constraint system of a program on a path. Raises ``TypeRuleError``, ``ConstraintError``."""
-    return Builder(program, path, max_steps).build()
-
-
 def _limb(x: Node, i: int) -> Hint:
     def hint(v: Values) -> I64:
         out: I64 = (v(x) >> (LIMB * i)) & (2**LIMB - 1)
@@ -576,12 +419,3 @@ def _shifted_column(x: Node) -> tuple[Committed, int] | None:
     if isinstance(x, g.Combine) and x.coefficients == (1,) and isinstance(x.inputs[0], Committed):
         return x.inputs[0], x.const
     return None
-
-
-def _whole(s: Source, axis: int, length: int) -> Source:
-    full = np.full(length, s.producer, np.int64)
-    return Source(0, 0, axis, full, np.full(length, s.execution, np.int64), np.arange(length, dtype=np.int64))
-
-
-def _same_view(a: Source, b: Source) -> bool:
-    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("producers", "executions", "positions"))

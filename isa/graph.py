@@ -14,15 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from syurmy.isa.exact import einsum
 from syurmy.isa.program import I64
 from syurmy.isa.types import Interval, added, scaled
-
-if TYPE_CHECKING:
-    from syurmy.isa.builder import Builder
 
 LIMIT = 2**63 - 1
 
@@ -44,6 +42,12 @@ class Values(Protocol):
 Hint = Callable[[Values], I64]
 
 
+class Combines(Protocol):
+    """Makes linear images; ``isa.builder.Builder``."""
+
+    def combine(self, *terms: tuple[int, Node], const: int = 0) -> Node: ...
+
+
 @dataclass(eq=False)
 class Node:
     """A tensor of the graph; ``+ - *`` with nodes (broadcasting) and integers give linear images.
@@ -52,7 +56,7 @@ class Node:
     is made of. ``committed_as``: the column that took its place, if planning committed it.
     """
 
-    builder: Builder
+    builder: Combines
     id: int
     shape: tuple[int, ...]
     lo: int
@@ -234,8 +238,6 @@ class Product(Node):
         self.has_product = True
 
     def forward(self, args: Sequence[I64]) -> I64:
-        from syurmy.isa.exact import einsum
-
         bound = max(abs(self.lo), abs(self.hi))
         return einsum(self.labels_a, self.labels_b, self.labels_out, args[0], args[1], self.shape, bound)
 

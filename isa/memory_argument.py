@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node, Tuples, Values
 from syurmy.isa.program import I64, Ram
 from syurmy.isa.types import unsigned_bits
-
-if TYPE_CHECKING:
-    from syurmy.isa.builder import Builder
 
 
 def tuples(
@@ -55,7 +52,8 @@ def inputs_of(b: Builder, rank: int) -> Node | None:
 
 
 def access(b: Builder, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
-    """See ``Builder.access``. ``old`` is pinned by this to the buffer's dtype, since all that is ever stored has it."""
+    """Row accesses of a buffer: ``old`` is what the rows held, ``new`` what they hold afterwards. ``old`` is pinned by
+    this to the buffer's dtype, since all that is ever stored has it."""
     flow, origin = b.system.flow, b.origin
     rows = b.broadcast(rows, rows.shape[1:], b.executions)
     shape = rows.shape
@@ -87,7 +85,7 @@ def buffer(b: Builder, ram: Ram, first: Node | None) -> None:
 
 
 def gather(b: Builder, source: Node, rows: Node, result: Committed) -> None:
-    """See ``Builder.gather``."""
+    """``result = source[rows]`` along the first tensor axis."""
     e = b.executions
     rows = b.broadcast(rows, rows.shape[1:], e)
     many = source.executions > 1
@@ -110,7 +108,7 @@ def gather(b: Builder, source: Node, rows: Node, result: Committed) -> None:
 
 
 def permutation(b: Builder, x: Node, values: Committed, places: Committed) -> None:
-    """See ``Builder.permutation``."""
+    """Along the last axis the pairs (values, places) are those of (x, 0 .. n-1) in some order."""
     shape = x.shape
     group, stride = iota(b, shape, len(shape) - 1) * 0, 1
     for axis in reversed(range(len(shape) - 1)):

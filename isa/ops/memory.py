@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from syurmy.isa import memory_argument
 from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory import check_rows
 from syurmy.isa.program import I64
@@ -52,7 +53,7 @@ class Load(Op):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         y = b.result((call.ram().dtype.lo, call.ram().dtype.hi))
-        b.access(call.ram(), nodes[0], y, y)
+        memory_argument.access(b, call.ram(), nodes[0], y, y)
         return y
 
 
@@ -91,7 +92,7 @@ class Store(Op):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         old = b.result((call.ram().dtype.lo, call.ram().dtype.hi))
-        b.access(call.ram(), nodes[0], old, nodes[1])
+        memory_argument.access(b, call.ram(), nodes[0], old, nodes[1])
         return old
 
 
@@ -126,5 +127,5 @@ class Gather(Op):
         t = b.system.types.results[b.origin]
         assert t is not None
         y = b.result(t.interval)
-        b.gather(nodes[0], nodes[1], y)
+        memory_argument.gather(b, nodes[0], nodes[1], y)
         return y

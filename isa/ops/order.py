@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from syurmy.isa.memory_argument import permutation
 from syurmy.isa.ops.gadgets import typed
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType
@@ -42,7 +43,7 @@ def _permutation(b: Builder, x: Node, descending: bool) -> tuple[Node, Node]:
         x.executions,
     )
     places = b.column("places", x.shape[1:], lambda v: _order(v(x), descending), (0, n - 1), x.executions)
-    b.permutation(x, values, places)
+    permutation(b, x, values, places)
     if n > 1:
         key = values * (-n if descending else n) + places
         step = b.pick(key, axis, range(1, n)) - b.pick(key, axis, range(n - 1)) - 1

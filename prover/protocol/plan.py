@@ -19,6 +19,7 @@ from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import Program
+from syurmy.isa.system import assemble
 from syurmy.prover.field import ONE, P, log2_ceil
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
 from syurmy.prover.protocol.contraction import all_contractions, separable
@@ -102,8 +103,8 @@ class Plan:
     @staticmethod
     def of(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Plan:
         """Raises ``TypeRuleError`` and ``ConstraintError``."""
-        builder = Builder(program, path, max_steps)
-        system = builder.build()
+        builder = assemble(program, path, max_steps)
+        system = builder.system
         commit_inseparable(builder)
         multiplicities = {}
         for t in system.tables:

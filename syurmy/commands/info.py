@@ -20,9 +20,9 @@ def info(
 ) -> None:
     """Declarations, size and constraints of a program."""
     from syurmy import display, keys
-    from syurmy.isa.builder import build
     from syurmy.isa.encoding import digest
     from syurmy.isa.instruction import REGISTRY
+    from syurmy.isa.system import build
 
     code = keys.read_program(program)
     result = _declarations(code) | {"digest": digest(code).hex()}

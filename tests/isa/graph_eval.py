@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.isa import graph as g
-from syurmy.isa.builder import ConstraintSystem, build
+from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.path import walk
 from syurmy.isa.program import I64, Input, Instruction, Lut, Output, Param, Program
+from syurmy.isa.system import build
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syurmy.isa import graph as g
-from syurmy.isa.builder import build
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.inference import infer_types
 from syurmy.isa.ops import product
+from syurmy.isa.system import build
 from syurmy.isa.types import DType
 from tests.isa.graph_eval import (
     Operand,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syurmy.isa.builder import build
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.program import Affine
+from syurmy.isa.system import build
 from syurmy.isa.types import DType
 from tests.isa.graph_eval import (
     Operand,

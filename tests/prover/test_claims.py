@@ -11,6 +11,7 @@ from syurmy.isa import graph as g
 from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node
 from syurmy.isa.program import Instruction, Program
+from syurmy.isa.system import started
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol.claims import Sweep, Term, _segments, eq_term, inner_product, point_bits
 from syurmy.prover.protocol.contraction import Contraction
@@ -96,7 +97,7 @@ def direct(values, node, term, sweep):
 @given(st.integers(0, 2**32))
 def test_pull_back_through_random_graphs(seed):
     rng = random.Random(seed)
-    b = Builder(EMPTY)
+    b = started(EMPTY)
     shapes = [(1, 4, 3), (3, 2, 4), (1, 5), (2, 1, 6), (1,)]
     nodes: list[Node] = [leaf(b, rng.choice(shapes), rng) for _ in range(3)]
     for _ in range(rng.randrange(1, 12)):
@@ -129,7 +130,7 @@ def test_contractions_of_products(seed):
     from syurmy.prover.protocol import mle
 
     rng = random.Random(seed)
-    b = Builder(EMPTY)
+    b = started(EMPTY)
     pool = {x: rng.choice([1, 2, 3, 4]) for x in range(4)}
     la = rng.sample(range(4), rng.randrange(1, 5))
     lb = rng.sample(range(4), rng.randrange(1, 5))
@@ -159,7 +160,7 @@ def test_contractions_of_products(seed):
 
 def test_terms_of_one_shape_merge():
     """Claims at one point merge to one term, whatever their number."""
-    b = Builder(EMPTY)
+    b = started(EMPTY)
     x = leaf(b, (1, 8, 8), random)
     node = x
     for i in range(5):

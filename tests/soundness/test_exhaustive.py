@@ -17,9 +17,9 @@ import pytest
 import syurmy
 from syurmy.isa import builder
 from syurmy.isa import graph as g
-from syurmy.isa.builder import build
 from syurmy.isa.errors import Trap
 from syurmy.isa.ops import gadgets, pointwise
+from syurmy.isa.system import build
 
 MARGIN = 1
 CHUNK = 1 << 17

@@ -1,0 +1,193 @@
+"""Assembles the constraint system of a program on a path: declarations, instructions in order, outputs, memory.
+
+``build`` is run by prover and verifier alike and depends on the program (and its executed path) alone. Here reads are
+wired: what an instruction sees is a public index into the executions of those that wrote it (protocol section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from syurmy.isa import graph as g
+from syurmy.isa import memory_argument
+from syurmy.isa.builder import Builder, ConstraintSystem
+from syurmy.isa.cost import Account
+from syurmy.isa.dataflow import COUNTER, Source, declaration_index, resolve
+from syurmy.isa.errors import ConstraintError
+from syurmy.isa.graph import Committed, Node, Public
+from syurmy.isa.inference import infer_types
+from syurmy.isa.instruction import REGISTRY, Call
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
+from syurmy.isa.program import Program
+from syurmy.isa.types import MAX_ENTRIES, TensorType
+
+
+def build(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> ConstraintSystem:
+    """The constraint system of a program on a path. Raises ``TypeRuleError``, ``ConstraintError``."""
+    return assemble(program, path, max_steps).system
+
+
+def assemble(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Builder:
+    """As ``build``; the builder can commit more nodes of its system."""
+    assembly = Assembly(started(program, path, max_steps))
+    assembly.run()
+    return assembly.builder
+
+
+def started(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Builder:
+    """The builder of an empty system: types are inferred, reads resolved, nothing is constrained yet."""
+    types = infer_types(program, max_steps=max_steps)
+    account = Account()
+    system = ConstraintSystem(program, types, resolve(program, types, path, max_steps, account))
+    for t, runs, ins in zip(types.results, system.flow.runs, program.code, strict=True):
+        if t is not None and t.size * runs > MAX_ENTRIES:  # before anything of that size is allocated
+            raise ConstraintError(
+                f"all {runs} executions of {ins.op} together have more than 2^28 entries",
+                code="C110",
+                span=ins.span,
+            )
+    return Builder(system, account)
+
+
+class Assembly:
+    """One walk over a program. ``producers``: the node of every result and, at negative numbers, declaration."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+        self.system = builder.system
+        self.producers: dict[int, Node] = {}
+
+    def run(self) -> None:
+        """Declarations, forward declarations of loop-carried results, instructions, outputs, checks."""
+        b, s, program = self.builder, self.system, self.system.program
+        for k, i in enumerate(program.inputs):
+            self.producers[-(1 + k)] = s.inputs[i.name] = self._input(i.name, i.type, i.public)
+        for k, prm in enumerate(program.params, len(program.inputs)):
+            if prm.committed:
+                new = b.new((1, *prm.type.shape), prm.type.interval)
+                node: Node = g.ParamTensor(*new, (), prm.name, name=prm.name, l1=prm.l1)
+                s.params[prm.name] = node  # type: ignore[assignment]
+            else:
+                values = np.asarray(program.data[prm.name], dtype=np.int64)[None]
+                node = Public(*b.new(values.shape, prm.type.interval), (), prm.name, "param", prm.name, values)
+            self.producers[-(1 + k)] = node
+        for pc in sorted(s.flow.loop_carried):
+            b.origin = pc
+            t = s.types.results[pc]
+            assert t is not None
+            c = Committed(*b.new((b.executions, *t.shape), t.interval), (), "result")
+            s.columns.append(c)
+            self.producers[pc] = b.forward[pc] = c
+        luts = {t.name: t for t in program.luts}
+        rams = {r.name: r for r in program.rams}
+        for pc, ins in enumerate(program.code):
+            if REGISTRY[ins.op].control or s.flow.executions[pc] == 0:
+                continue
+            b.origin = pc
+            self._instruction(pc, Call(ins, luts, rams=rams))
+        b.origin = -1
+        for out in program.outputs:
+            node = self._wire(s.flow.final[out.name])
+            s.outputs[out.name] = node
+            if out.public:
+                t = s.types.final[out.name]
+                node = s.outputs[out.name] = b.broadcast(node, node.shape[1:], s.flow.path.batch)
+                public = Public(*b.new(node.shape, t.interval), (), out.name, "output", out.name)
+                s.publics.append(public)
+                b.zero(node - public, f"output {out.name}")
+        for ram in program.rams:
+            if s.flow.clocks.get(ram.name, 0):
+                first = None if ram.init is None else self.producers[declaration_index(program)[ram.init]]
+                memory_argument.buffer(b, ram, first)
+        b.finish()
+
+    def _input(self, name: str, t: TensorType, public: bool) -> Node:
+        b, batch = self.builder, self.system.flow.path.batch
+        if public:
+            node = Public(*b.new((batch, *t.shape), t.interval), (), name, "input", name)
+            self.system.publics.append(node)
+            return node
+        c = Committed(*b.new((batch, *t.shape), t.interval), (), f"input {name}")
+        self.system.columns.append(c)
+        b.interval(c, t.lo, t.hi, f"input {name}")
+        return c
+
+    def _instruction(self, pc: int, call: Call) -> None:
+        b = self.builder
+        node = call.op.constrain(b, call, [self._wire(sources) for sources in self.system.flow.reads[pc]])
+        t = self.system.types.results[pc]
+        if t is None:
+            return
+        if node.shape[1:] != t.shape:
+            raise ConstraintError(f"{call.op.name}: constraint shape {node.shape[1:]} is not {t.shape}")
+        if isinstance(node, Committed):
+            if node.lo < t.lo or node.hi > t.hi:
+                raise ConstraintError(f"{call.op.name}: [{node.lo}, {node.hi}] is enforced, [{t.lo}, {t.hi}] is typed")
+        elif not isinstance(node, (Public, g.ParamTensor)):
+            # what typing knows and interval arithmetic on the expression does not: in a loop every execution stays
+            # inside its own static type, by induction over the execution order
+            node = b.narrowed(node, t)
+        forward = b.forward.get(pc)
+        if forward is not None and node is not forward:
+            forward.defined_by = b.broadcast(node, t.shape, b.executions)
+            b.zero(forward - forward.defined_by, "loop-carried result")
+            node = forward
+        self.producers[pc] = node
+        self.system.results[pc] = node
+
+    # ---- reads ---------------------------------------------------------------------------------------------------
+
+    def _wire(self, sources: Sequence[Source]) -> Node:
+        """What a read sees, one source per execution: executions of producers, wired by a public index."""
+        b = self.builder
+        if sources[0].producer == COUNTER and sources[0].axis < 0:
+            return b.stacked_constant(np.array([s.execution for s in sources], dtype=np.int64))
+        if any(s.axis >= 0 for s in sources):
+            return self._wire_views(sources)
+        producers = sorted({s.producer for s in sources})
+        nodes = [self.producers[p] for p in producers]
+        start = dict(zip(producers, np.cumsum([0] + [n.executions for n in nodes[:-1]]).tolist(), strict=True))
+        once = {p for p, n in zip(producers, nodes, strict=True) if n.executions == 1}
+        index = np.array([start[s.producer] + (0 if s.producer in once else s.execution) for s in sources], np.int64)
+        if (index == index[0]).all():
+            index = index[:1]
+        joined = nodes[0] if len(nodes) == 1 else b.stacked(nodes, 0)
+        if len(index) == joined.executions and (index == np.arange(len(index))).all():
+            return joined
+        return b.index_map(joined, (0,), (0,), index)
+
+    def _wire_views(self, sources: Sequence[Source]) -> Node:
+        b = self.builder
+        axis = next(s.axis for s in sources if s.axis >= 0)
+        length = next(len(s.producers) for s in sources if s.axis >= 0)
+        views = [s if s.axis >= 0 else _whole(s, axis, length) for s in sources]
+        if any(s.axis != axis for s in views):
+            raise ConstraintError("a register holds views along different axes at different times")
+        if all(_same_view(v, views[0]) for v in views):
+            views = views[:1]
+        producers = np.stack([v.producers for v in views])
+        executions = np.stack([v.executions for v in views])
+        positions = np.stack([v.positions for v in views])
+        parts = []
+        for p in np.unique(producers).tolist():
+            n = self.producers[p]
+            row = executions if n.executions > 1 else np.zeros_like(executions)
+            index = np.where(producers == p, row * n.shape[axis + 1] + positions, -1)
+            parts.append(b.index_map(n, (0, axis + 1), (0, axis + 1), index))
+        if len(parts) == 1:
+            return parts[0]
+        # every position has exactly one source, so the sum lies in the join of the intervals
+        total = b.combine(*((1, part) for part in parts))
+        total.lo, total.hi = min(p.lo for p in parts), max(p.hi for p in parts)
+        return total
+
+
+def _whole(s: Source, axis: int, length: int) -> Source:
+    full = np.full(length, s.producer, np.int64)
+    return Source(0, 0, axis, full, np.full(length, s.execution, np.int64), np.arange(length, dtype=np.int64))
+
+
+def _same_view(a: Source, b: Source) -> bool:
+    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("producers", "executions", "positions"))
