@@ -7,10 +7,13 @@ RUNS   := $(VENV)/.runs
 READY  := $(VENV)/.ready
 JOBS   ?= 2
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ROUNDS ?= 5
+DRAWN  := tests/assembler tests/compiler tests/isa tests/prover tests/vm
 QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test lint format typecheck bench isa-manual check-manual audit operators check-operators clean
+.PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual audit operators \
+	check-operators clean
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -40,6 +43,15 @@ check: lint typecheck check-manual ## Style, types, manual and the quick tests, 
 
 test: $(READY) ## Run the tests; ARGS selects some.
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+explore: $(READY) ## Draw new examples (ROUNDS seeds from SEED on, or a new one) until a test fails; says how to repeat it.
+	@seed=$${SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
+	for round in $$(seq $(ROUNDS)); do \
+		echo "seed $$seed ($$round of $(ROUNDS))"; \
+		$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=explore --hypothesis-seed=$$seed $(or $(ARGS),$(DRAWN)) \
+			|| exit 1; \
+		seed=$$((seed + 1)); \
+	done
 
 lint: $(READY) ## Check style and format without changing anything.
 	$(BIN)/ruff check .

@@ -1,9 +1,29 @@
-"""Continuous integration draws the same examples every time; on a developer's machine hypothesis explores."""
+"""Hypothesis draws the same examples on every machine and in every run, so that the tests pass or fail for everybody.
 
-import os
+``make explore`` draws new ones: the profile ``explore`` with a seed. The seed alone decides what is drawn (examples
+that failed before are not kept), so that a failure is repeated by the command that it prints.
+"""
 
-from hypothesis import settings
+from __future__ import annotations
 
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile(
+    "explore",
+    derandomize=False,
+    database=None,
+    deadline=None,
+    max_examples=500,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fixed")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """After a failure with a seed: how to draw the same examples again."""
+    seed = config.getoption("hypothesis_seed", None)
+    failed = [report.nodeid for report in terminalreporter.stats.get("failed", [])]
+    for test in failed if seed is not None else []:
+        terminalreporter.write_line(f"again: make explore SEED={seed} ROUNDS=1 ARGS=\"'{test}'\"")

@@ -122,7 +122,7 @@ def places_of(at: Index, shape: tuple[int, ...], batch: int) -> Index:
         lead = lead * shape[k] + np.arange(shape[k]).reshape([-1 if a == k else 1 for a in range(lead.ndim)])
     for k in range(depth):
         lead = lead * shape[batch + k] + at[..., k]
-    return np.asarray(lead.reshape(*lead.shape, *(1,) * inner.ndim) * max(inner.size, 1) + inner)
+    return np.asarray(lead.reshape((*lead.shape, *(1,) * inner.ndim)) * max(inner.size, 1) + inner)
 
 
 def row_numbers(c: Context, index: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -23,7 +23,7 @@ WALKED = sorted({op for domain, op in operators() if not domain} - ELSEWHERE - R
 def test_operator(op: str) -> None:
     assert op in INSTANCES, f"{op} has a lowering and no instance in tests/compiler/instances.py"
 
-    @settings(max_examples=6, deadline=None)
+    @settings(max_examples=settings.default.max_examples // 16)  # 6, and more where `make explore` draws them
     @given(st.integers(0, 2**32 - 1))
     def compare(seed: int) -> None:
         check(**INSTANCES[op](Draw(seed)))

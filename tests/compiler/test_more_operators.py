@@ -163,6 +163,14 @@ def test_gather_nd(seed: int, batch: int, depth: int, private: bool) -> None:
     check("GatherND", inputs, {} if private else {"i": at}, batch_dims=batch)
 
 
+@pytest.mark.parametrize("at", [[1, 2], [1], [[1], [2]], [[-1, 2]]])
+@pytest.mark.parametrize("private", [False, True])
+def test_gather_nd_of_single_places(at: list[Any], private: bool) -> None:
+    """One place is one number: the result has rank 0."""
+    x, i = floats(np.random.default_rng(0), 3, 4), np.array(at)
+    check("GatherND", {"x": x, "i": i} if private else {"x": x}, {} if private else {"i": i}, order=["x", "i"], peak=1)
+
+
 @SOME
 @given(SEEDS, st.integers(-3, 2), st.integers(1, 3), st.booleans(), st.booleans(), st.booleans())
 def test_top_k(seed: int, axis: int, k: int, largest: bool, real: bool, both: bool) -> None:
