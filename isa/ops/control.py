@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from syurmy.isa.errors import Trap
-from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register
+from syurmy.isa.instruction import AttrSpec, Call, Flow, Op, refuse, register
 from syurmy.isa.program import I64
 from syurmy.isa.types import TensorType
 
@@ -30,7 +30,7 @@ class Repeat(Op):
     by = "-"
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.OPEN
     attributes = (
         AttrSpec("count", "int", "number of rounds, at least 1", positional=True),
         AttrSpec("counter", "name", "name of the counter", optional=True, positional=True),
@@ -47,7 +47,7 @@ class End(Op):
     by = "-"
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.CLOSE
     example = "end"
 
 
@@ -60,7 +60,7 @@ class Halt(Op):
     by = "-"
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.STOP
     example = "halt"
 
 
@@ -76,7 +76,7 @@ class Jmp(Op):
     by = "-"
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.JUMP
     attributes = (TARGET,)
     example = "jmp again"
 
@@ -90,7 +90,7 @@ class CallRoutine(Op):
     by = "-"
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.CALL
     attributes = (AttrSpec("target", "label", "a label outside all blocks", positional=True),)
     example = "call probe"
 
@@ -104,7 +104,7 @@ class Ret(Op):
     by = "-"
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.RETURN
     example = "ret"
 
 
@@ -115,7 +115,7 @@ class Branch(Op):
     by = "L"
     sources = ("cond",)
     has_dst = False
-    branch = True
+    flow = Flow.BRANCH
     attributes = (TARGET,)
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

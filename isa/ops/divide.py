@@ -68,7 +68,6 @@ class Div(Division):
     """
 
     name = "div"
-    commits = True
     example = "div q, total, count"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -125,7 +124,6 @@ class Isqrt(Op):
     name = "isqrt"
     family = "division"
     by = "T+C"
-    commits = True
     example = "isqrt s, variance"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -193,7 +191,6 @@ class Shr(Shift):
 
     name = "shr"
     by = "L+T"
-    commits = True
     example = "shr x, x, 4"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

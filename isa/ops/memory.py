@@ -39,7 +39,6 @@ class Load(Op):
     attributes = (BUFFER,)
     indexed: ClassVar[str] = "buffer"
     memory: ClassVar[bool] = True
-    commits = True
     example = "load row, kv[t]"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -72,7 +71,6 @@ class Store(Op):
     attributes = (BUFFER,)
     indexed: ClassVar[str] = "buffer"
     memory: ClassVar[bool] = True
-    commits = True
     example = "store kv[t], row"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -109,7 +107,6 @@ class Gather(Op):
     by = "M"
     sources = ("src", "idx")
     indexed: ClassVar[str] = "src"
-    commits = True
     example = "gather e, table[tok]"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

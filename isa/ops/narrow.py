@@ -50,7 +50,6 @@ class Rescale(Op):
         AttrSpec("lo", "int", "lower bound inside the dtype", optional=True),
         AttrSpec("hi", "int", "upper bound inside the dtype, above lo", optional=True),
     )
-    commits = True
     example = "rescale h, acc, 9, i16"
 
     @staticmethod

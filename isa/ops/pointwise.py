@@ -46,7 +46,6 @@ class ApplyLut(Op):
     family = "pointwise"
     by = "T"
     attributes = (AttrSpec("table", "lut", "a table declared with .lut", positional=True),)
-    commits = True
     example = "lut h, h, gelu"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

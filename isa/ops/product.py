@@ -95,6 +95,7 @@ class Contraction(Op):
     """Base of the products whose operands enter as they are."""
 
     family = "product"
+    narrow_params = True
     by = "C"
     sources: ClassVar[tuple[str, ...]] = ("a", "b")
 
@@ -263,6 +264,7 @@ class Conv2d(Op):
 
     name = "conv2d"
     family = "product"
+    narrow_params = True
     by = "C"
     sources = ("x", "w")
     attributes = (*WINDOW_ATTRIBUTES, AttrSpec("groups", "int", "channel groups that do not mix", default=1))

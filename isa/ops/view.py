@@ -75,6 +75,7 @@ class Mov(Op):
 
     name = "mov"
     family = "view"
+    renames = True
     by = "L"
     example = "mov h, x"
 
@@ -208,6 +209,7 @@ class Put(Op):
 
     name = "put"
     family = "view"
+    patches = True
     by = "L"
     sources = ("src",)
     reads_dst = True

@@ -42,7 +42,6 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Builder, Any], 
             name = "fake"
             family = "test"
             by = "T"
-            commits = True
 
             def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
                 return TensorType(DType.I8, types[0].shape, *interval)
