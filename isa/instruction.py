@@ -102,6 +102,19 @@ class L1Bounds:
         raise NotImplementedError
 
 
+class Argument(enum.Flag):
+    """What pins an instruction's result in the proof."""
+
+    NONE = 0  # nothing is constrained
+    LINEAR = enum.auto()
+    CONTRACTION = enum.auto()
+    LOOKUP = enum.auto()
+    MEMORY = enum.auto()
+
+    def __str__(self) -> str:
+        return ", ".join((a.name or "").lower() for a in self) or "none"
+
+
 class Flow(enum.Enum):
     """Where the path goes after an instruction."""
 
@@ -120,7 +133,7 @@ class Op:
 
     name: ClassVar[str]
     family: ClassVar[str]
-    by: ClassVar[str]  # "L" linear, "C" contraction, "T" table, combinations such as "L+T", "-" no constraint
+    proof: ClassVar[Argument]
     sources: ClassVar[tuple[str, ...]] = ("src",)  # operand names for syntax and manual
     variadic: ClassVar[bool] = False  # the last source may repeat
     has_dst: ClassVar[bool] = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from syurmy.isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.instruction import Argument, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import extremum
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, join
@@ -25,7 +25,7 @@ class Comparison(Op):
     """Entry by entry, broadcasting; i8, 0 or 1. One sign bit and L limb lookups per order tested."""
 
     family = "compare"
-    by = "T"
+    proof = Argument.LOOKUP
     sources = ("a", "b")
     compare: ClassVar[Callable[..., object]]
 
@@ -117,7 +117,7 @@ class Select(Op):
 
     name = "select"
     family = "compare"
-    by = "C"
+    proof = Argument.CONTRACTION
     sources = ("cond", "a", "b")
     example = "select y, m, a, b"
 
@@ -142,7 +142,7 @@ class Select(Op):
 
 class Extremum(Op):
     family = "compare"
-    by = "T+C"
+    proof = Argument.LOOKUP | Argument.CONTRACTION
     sources = ("a", "b")
     sign: ClassVar[int]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from syurmy.isa.errors import Trap
-from syurmy.isa.instruction import AttrSpec, Call, Flow, Op, refuse, register
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Flow, Op, refuse, register
 from syurmy.isa.program import I64
 from syurmy.isa.types import TensorType
 
@@ -27,7 +27,7 @@ class Repeat(Op):
 
     name = "repeat"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
     flow = Flow.OPEN
@@ -44,7 +44,7 @@ class End(Op):
 
     name = "end"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
     flow = Flow.CLOSE
@@ -57,7 +57,7 @@ class Halt(Op):
 
     name = "halt"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
     flow = Flow.STOP
@@ -73,7 +73,7 @@ class Jmp(Op):
 
     name = "jmp"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
     flow = Flow.JUMP
@@ -87,7 +87,7 @@ class CallRoutine(Op):
 
     name = "call"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
     flow = Flow.CALL
@@ -101,7 +101,7 @@ class Ret(Op):
 
     name = "ret"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
     flow = Flow.RETURN
@@ -112,7 +112,7 @@ class Branch(Op):
     """Base of conditional branches. The branch bit (the condition's value) is public, the data behind it is not."""
 
     family = "control"
-    by = "L"
+    proof = Argument.LINEAR
     sources = ("cond",)
     has_dst = False
     flow = Flow.BRANCH
@@ -159,7 +159,7 @@ class Assert(Op):
 
     name = "assert"
     family = "statement"
-    by = "L"
+    proof = Argument.LINEAR
     has_dst = False
     example = "assert ok"
 
@@ -189,7 +189,7 @@ class Reveal(Op):
 
     name = "reveal"
     family = "statement"
-    by = "L"
+    proof = Argument.LINEAR
     has_dst = False
     example = "reveal logits"
 

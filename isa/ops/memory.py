@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from syurmy.isa import memory_argument
-from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory import check_rows
 from syurmy.isa.program import I64
 from syurmy.isa.types import TensorType
@@ -34,7 +34,7 @@ class Load(Op):
 
     name = "load"
     family = "memory"
-    by = "M"
+    proof = Argument.MEMORY
     sources = ("idx",)
     attributes = (BUFFER,)
     indexed: ClassVar[str] = "buffer"
@@ -65,7 +65,7 @@ class Store(Op):
 
     name = "store"
     family = "memory"
-    by = "M"
+    proof = Argument.MEMORY
     sources = ("idx", "src")
     has_dst = False
     attributes = (BUFFER,)
@@ -104,7 +104,7 @@ class Gather(Op):
 
     name = "gather"
     family = "memory"
-    by = "M"
+    proof = Argument.MEMORY
     sources = ("src", "idx")
     indexed: ClassVar[str] = "src"
     example = "gather e, table[tok]"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from syurmy.isa import exact
-from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.view import WINDOW_ATTRIBUTES, Window
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, join, multiplied, scaled
@@ -96,7 +96,7 @@ class Contraction(Op):
 
     family = "product"
     narrow_params = True
-    by = "C"
+    proof = Argument.CONTRACTION
     sources: ClassVar[tuple[str, ...]] = ("a", "b")
 
     def form(self, call: Call, shapes: Sequence[Sequence[int]]) -> Form:
@@ -265,7 +265,7 @@ class Conv2d(Op):
     name = "conv2d"
     family = "product"
     narrow_params = True
-    by = "C"
+    proof = Argument.CONTRACTION
     sources = ("x", "w")
     attributes = (*WINDOW_ATTRIBUTES, AttrSpec("groups", "int", "channel groups that do not mix", default=1))
     example = "conv2d h, x, w, pad=(1, 1)"
