@@ -304,14 +304,6 @@ class Builder:
             if (pin := _shifted_column(x)) is not None:
                 self.pin(pin[0], (lo - pin[1], hi - pin[1]))
 
-    def less_than(self, a: Node, b: Node, label: str = "less") -> Node:
-        """The 0/1 column ``a < b``: a - b + c*2^k lies in [0, 2^k) with 2^k > |a - b| (protocol section 3)."""
-        d = a - b
-        bits = max(1, unsigned_bits(max(-d.lo, d.hi, 1)))
-        c = self.boolean(label, d, lambda v: (v(d) < 0).astype(np.int64))
-        self.range(d + c * 2**bits, bits, f"{label} difference")
-        return c
-
     # ---- branches, tables and the statement --------------------------------------------------------------------------
 
     def branch(self, condition: Node) -> None:
