@@ -70,6 +70,7 @@ class Builder:
         self.origin = -1  # the instruction whose constraints are being stated
         self.forward: dict[int, Committed] = {}  # instruction -> its result, where earlier instructions read it
         self._luts: dict[str, Table] = {}
+        self._tables: dict[Table, Table] = {}
         self._pins: dict[Committed, Interval] = {}
         self._materialised: dict[Node, Committed] = {}
 
@@ -320,14 +321,12 @@ class Builder:
 
     def table(self, name: str, columns: Sequence[I64]) -> Table:
         """A table with these columns, padded to a power of two by repeating its last row."""
-        key = f"{name}/{len(columns)}"
-        if key not in self._luts:
-            rows = len(columns[0])
-            log_size = max(0, (rows - 1).bit_length())
-            padded = tuple(np.concatenate([c, np.full(2**log_size - rows, c[-1], np.int64)]) for c in columns)
-            bounds = tuple((int(c.min()), int(c.max())) for c in columns)
-            self._luts[key] = Table(name, log_size, bounds, padded)
-        return self._luts[key]
+        rows = len(columns[0])
+        log_size = max(0, (rows - 1).bit_length())
+        padded = tuple(np.concatenate([c, np.full(2**log_size - rows, c[-1], np.int64)]) for c in columns)
+        bounds = tuple((int(c.min()), int(c.max())) for c in columns)
+        table = Table(name, log_size, bounds, padded)
+        return self._tables.setdefault(table, table)
 
     def reveal(self, n: Node) -> None:
         """``n`` becomes part of the statement."""
