@@ -21,10 +21,10 @@ import numpy as np
 from syurmy.assembler import syntax as s
 from syurmy.assembler.data import Array, L1FromData, checked, from_entries, parse_braces, read_file
 from syurmy.assembler.diagnostics import AssemblyErrors, suggestion
-from syurmy.assembler.source import MAX_EXPANSIONS, Call, Item, Sources, read_text
+from syurmy.assembler.source import FRAME, MAX_EXPANSIONS, Call, Item, Sources, read_text
 from syurmy.isa.errors import AssemblyError, Span, SyurmyError
 from syurmy.isa.inference import infer_types
-from syurmy.isa.instruction import REGISTRY, AttrSpec, Op
+from syurmy.isa.instruction import REGISTRY, AttrSpec, Flow, Op
 from syurmy.isa.manual import usage
 from syurmy.isa.program import I64, Affine, Attr, Input, Instruction, Lut, Note, Output, Param, Program, Ram
 from syurmy.isa.types import DType, TensorType, smallest_dtype
@@ -179,7 +179,7 @@ class _Assembler:
             self._add(e, item.calls)
             if isinstance(st, s.Statement):
                 self._damaged.add(st.mnemonic.value)
-                if st.mnemonic.value == "repeat":
+                if (op := REGISTRY.get(st.mnemonic.value)) is not None and op.flow is Flow.OPEN:
                     names = [o.value for o in st.operands if isinstance(o, s.Name)]
                     self._counters.append(names[-1] if names else None)
                 self._damaged.update(o.value for o in st.operands if isinstance(o, s.Name))
@@ -241,7 +241,7 @@ class _Assembler:
         """A violated rule, unless it may only follow from a statement already reported."""
         if p.name is not None and p.name in self._damaged:
             return
-        if p.code in ("A130", "A131", "A134") and self._damaged & {"repeat", "end", "halt"}:
+        if p.code in ("A130", "A131", "A134") and self._damaged & FRAME:
             return
         calls: tuple[Call, ...] = ()
         if p.index is not None:
@@ -385,7 +385,7 @@ class _Assembler:
         for a, b in zip(st.operands, st.operands[1:], strict=False):
             if isinstance(a, s.Named) and not isinstance(b, s.Named):
                 raise _error("a plain operand follows a named one", "A112", b.span, f"usage: {usage(op)}")
-        if op.name == "end" and self._counters:
+        if op.flow is Flow.CLOSE and self._counters:
             self._counters.pop()
         if op.indexed:
             positional, named = self._indexed(op, st, positional, named)
@@ -394,7 +394,7 @@ class _Assembler:
         rest = positional[len(registers) + op.has_dst :]
         src = ([dst] if op.reads_dst and dst is not None else []) + registers
         attrs = self._attributes(op, st, rest, named, places)
-        if op.name == "repeat":
+        if op.flow is Flow.OPEN:
             counter = attrs.get("counter")
             self._counters.append(None if counter is None else str(counter))
         defaults = {a.name: a.default for a in op.attributes}

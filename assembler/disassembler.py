@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
-from syurmy.isa.instruction import REGISTRY, Op
+from syurmy.isa.instruction import REGISTRY, Flow, Op
 from syurmy.isa.program import Attr, Instruction, Lut, Param, Program, Ram
 
 
@@ -30,11 +30,12 @@ def disassemble(program: Program, data_file: str | None = None) -> str:
     depth = 1
     targets = {ins.get("target") for ins in program.code}
     for index, ins in enumerate(program.code):
-        depth -= ins.op == "end"
+        flow = REGISTRY[ins.op].flow
+        depth -= flow is Flow.CLOSE
         if index in targets:
             lines.append("    " * (depth - 1) + f"L{index}:")
         lines.append("    " * depth + instruction_text(ins))
-        depth += ins.op == "repeat"
+        depth += flow is Flow.OPEN
     return "\n".join(lines) + "\n"
 
 

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import syurmy
+import syurmy.isa.ops
 from syurmy.assembler import syntax as s
 from syurmy.assembler.diagnostics import suggestion
 from syurmy.isa.errors import AssemblyError, InputError, Span, SyurmyError
+from syurmy.isa.instruction import REGISTRY, Flow
 
 MAX_EXPANSIONS = 2**16
+FRAME = {name for name, op in REGISTRY.items() if op.flow in (Flow.OPEN, Flow.CLOSE, Flow.STOP)}
 LIBRARY = Path(syurmy.__file__).parent / "lib"  # macros and tables that are installed with the package
 
 
@@ -101,7 +104,7 @@ class Sources:
         if macro is not None:
             self.errors.append(AssemblyError(f"macro '{macro.name.value}' is not closed", code="A141",
                                              span=macro.span, help="add .endmacro after its body"))  # fmt: skip
-            self.damaged.add("halt")
+            self.damaged |= FRAME  # its body may hold what the program lacks
         self._open.pop()
 
     def _define(self, macro: s.Macro | None, body: list[s.Node], end: s.EndMacro, base: Path) -> None:

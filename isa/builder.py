@@ -72,6 +72,7 @@ class Builder:
         self.origin = -1  # the instruction whose constraints are being stated
         self.forward: dict[int, Committed] = {}  # instruction -> its result, where earlier instructions read it
         self._luts: dict[str, Table] = {}
+        self._tables: dict[Table, Table] = {}
         self._pins: dict[Committed, Interval] = {}
         self._materialised: dict[Node, Committed] = {}
 
@@ -308,14 +309,6 @@ class Builder:
             if (pin := _shifted_column(x)) is not None:
                 self.pin(pin[0], (lo - pin[1], hi - pin[1]))
 
-    def less_than(self, a: Node, b: Node, label: str = "less") -> Node:
-        """The 0/1 column ``a < b``: a - b + c*2^k lies in [0, 2^k) with 2^k > |a - b| (protocol section 3)."""
-        d = a - b
-        bits = max(1, unsigned_bits(max(-d.lo, d.hi, 1)))
-        c = self.boolean(label, d, lambda v: (v(d) < 0).astype(np.int64))
-        self.range(d + c * 2**bits, bits, f"{label} difference")
-        return c
-
     # ---- branches, tables and the statement --------------------------------------------------------------------------
 
     def branch(self, condition: Node) -> None:
@@ -332,14 +325,12 @@ class Builder:
 
     def table(self, name: str, columns: Sequence[I64]) -> Table:
         """A table with these columns, padded to a power of two by repeating its last row."""
-        key = f"{name}/{len(columns)}"
-        if key not in self._luts:
-            rows = len(columns[0])
-            log_size = max(0, (rows - 1).bit_length())
-            padded = tuple(np.concatenate([c, np.full(2**log_size - rows, c[-1], np.int64)]) for c in columns)
-            bounds = tuple((int(c.min()), int(c.max())) for c in columns)
-            self._luts[key] = Table(name, log_size, bounds, padded)
-        return self._luts[key]
+        rows = len(columns[0])
+        log_size = max(0, (rows - 1).bit_length())
+        padded = tuple(np.concatenate([c, np.full(2**log_size - rows, c[-1], np.int64)]) for c in columns)
+        bounds = tuple((int(c.min()), int(c.max())) for c in columns)
+        table = Table(name, log_size, bounds, padded)
+        return self._tables.setdefault(table, table)
 
     def reveal(self, n: Node) -> None:
         """``n`` becomes part of the statement."""

@@ -168,10 +168,10 @@ def _seen_through(
     None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along
     another axis than an earlier one or along an axis of more than ``MAX_VIEW`` positions.
     """
-    ins = program.code[pc]
-    if ins.op == "mov":
+    op = REGISTRY[program.code[pc].op]
+    if op.renames:
         return None if sources[0].producer == COUNTER else sources[0]
-    return _put_view(program, types, pc, sources, counters) if ins.op == "put" else None
+    return _put_view(program, types, pc, sources, counters) if op.patches else None
 
 
 def _put_view(

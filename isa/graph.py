@@ -242,14 +242,28 @@ class Product(Node):
         return einsum(self.labels_a, self.labels_b, self.labels_out, args[0], args[1], self.shape, bound)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
-    """A public table with ``len(columns)`` columns of 2^log_size rows; ``range[k]`` has the closed form row i = i."""
+    """A public table with ``len(columns)`` columns of 2^log_size rows; ``range[k]`` has the closed form row i = i.
+
+    Lookups of equal tables share one multiplicity column, so tables are equal only if all their values are.
+    """
 
     name: str
     log_size: int
     bounds: tuple[Interval, ...]  # of the values in each column
-    columns: tuple[I64, ...] = field(default=(), compare=False)  # empty for ranges
+    columns: tuple[I64, ...] = ()  # empty for ranges
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Table)
+            and (self.name, self.log_size, self.bounds) == (other.name, other.log_size, other.bounds)
+            and len(self.columns) == len(other.columns)
+            and all(map(np.array_equal, self.columns, other.columns))
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.log_size, self.bounds))
 
     @property
     def width(self) -> int:

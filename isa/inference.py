@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from syurmy.isa.errors import TypeRuleError
-from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
+from syurmy.isa.instruction import REGISTRY, Call, Flow, L1Bounds
 from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, counter_of, matching_ends
 from syurmy.isa.program import Instruction, Program
 from syurmy.isa.types import MAX_ENTRIES, DType, TensorType
@@ -63,7 +63,7 @@ class _Inference:
                     raise TypeRuleError(f"'{ram.init}' ({t}) cannot fill buffer '{ram.name}'", code="A264")
         _, returned = self.region(0, 0, len(self.code), {})
         if returned is not None:
-            ret = next(ins for ins in self.code if ins.op == "ret")
+            ret = next(ins for ins in self.code if REGISTRY[ins.op].flow is Flow.RETURN)
             raise TypeRuleError("ret is reached outside a routine", code="A235", span=ret.span, help="halt before it")
         final = self.halted
         if final is None:
@@ -94,25 +94,26 @@ class _Inference:
                 ins = self.code[pc]
                 self.spend(ins)
                 following = [pc + 1]
-                if ins.op == "repeat":
+                flow = REGISTRY[ins.op].flow
+                if flow is Flow.OPEN:
                     after = self.loop(pc, state)
                     following = [self.pairs[pc] + 1] if after is not None else []
                     state = after if after is not None else state
-                elif ins.op == "halt":
+                elif flow is Flow.STOP:
                     self.halted = _met(self.halted, state)
                     following = []
-                elif ins.op == "jmp":
+                elif flow is Flow.JUMP:
                     following = [_target(ins)]
-                elif ins.op == "ret":
+                elif flow is Flow.RETURN:
                     returned = _met(returned, state)
                     following = []
-                elif ins.op == "call":
+                elif flow is Flow.CALL:
                     after = self.routine(pc, state)
                     following = [pc + 1] if after is not None else []
                     state = after if after is not None else state
                 else:
                     self.step(pc, state)
-                    if REGISTRY[ins.op].branch:
+                    if flow is Flow.BRANCH:
                         following = [pc + 1, _target(ins)]
                 for nxt in following:
                     if nxt >= hi:

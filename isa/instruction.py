@@ -9,6 +9,7 @@ Soundness: ``infer`` may claim an interval only if ``constrain`` enforces it aga
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -101,24 +102,61 @@ class L1Bounds:
         raise NotImplementedError
 
 
+class Argument(enum.Flag):
+    """What pins an instruction's result in the proof."""
+
+    NONE = 0  # nothing is constrained
+    LINEAR = enum.auto()
+    CONTRACTION = enum.auto()
+    LOOKUP = enum.auto()
+    MEMORY = enum.auto()
+
+    def __str__(self) -> str:
+        return ", ".join((a.name or "").lower() for a in self) or "none"
+
+
+class Flow(enum.Enum):
+    """Where the path goes after an instruction."""
+
+    NEXT = enum.auto()  # to the next instruction, as everything does that computes
+    OPEN = enum.auto()  # into a block that runs ``count`` rounds
+    CLOSE = enum.auto()  # to the block's next round, or behind it
+    JUMP = enum.auto()  # to ``target``
+    BRANCH = enum.auto()  # to ``target`` if the operand, a branch bit, is ``taken_on``; else to the next instruction
+    CALL = enum.auto()  # to ``target``, and behind the call at the routine's RETURN
+    RETURN = enum.auto()
+    STOP = enum.auto()
+
+
 class Op:
     """Base of instruction definitions. The class docstring's first line states the semantics."""
 
     name: ClassVar[str]
     family: ClassVar[str]
-    by: ClassVar[str]  # "L" linear, "C" contraction, "T" table, combinations such as "L+T", "-" no constraint
+    proof: ClassVar[Argument]
     sources: ClassVar[tuple[str, ...]] = ("src",)  # operand names for syntax and manual
     variadic: ClassVar[bool] = False  # the last source may repeat
     has_dst: ClassVar[bool] = True
     attributes: ClassVar[tuple[AttrSpec, ...]] = ()
-    branch: ClassVar[bool] = False  # a conditional branch: its operand is a branch bit
+    flow: ClassVar[Flow] = Flow.NEXT
     taken_on: ClassVar[int] = 0  # of a branch: the bit that jumps
     indexed: ClassVar[str] = ""  # "buffer" or a source: that operand is written ``name[idx]``
     memory: ClassVar[bool] = False  # accesses a RAM buffer
-    control: ClassVar[bool] = False  # handled by the path, not by infer/execute/constrain
     reads_dst: ClassVar[bool] = False  # dst is also the first source: it is written in part
-    commits: ClassVar[bool] = False  # the result is a committed column: loops close through it
+    renames: ClassVar[bool] = False  # the result is the operand: readers see through it
+    patches: ClassVar[bool] = False  # replaces ``at ..`` along ``axis``: readers see each position's last write
+    narrow_params: ClassVar[bool] = False  # ``execute`` takes params in their own narrow dtypes and is exact on them
     example: ClassVar[str] = ""
+
+    @property
+    def control(self) -> bool:
+        """Handled by the path alone, not by infer, execute and constrain."""
+        return self.flow not in (Flow.NEXT, Flow.BRANCH)
+
+    @property
+    def branch(self) -> bool:
+        """A conditional branch: its operand is a branch bit."""
+        return self.flow is Flow.BRANCH
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
         """Type of the result; raises ``TypeRuleError``."""

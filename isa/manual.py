@@ -106,15 +106,15 @@ A batch (`--batch`) runs one program on many inputs, each with fresh registers a
 
 ## Cost
 
-The column *by* tells what pins an instruction's result in the proof.
+The column *proof* tells what pins an instruction's result.
 
-| by | meaning |
+| proof | meaning |
 | --- | --- |
-| `L` | a linear map of other tensors: nothing is committed, no cost |
-| `C` | products, in the one contraction sumcheck |
-| `T` | lookups in tables of at most 2^16 rows; the looked-up columns are committed |
-| `M` | the memory argument: rows of buffers and gathered rows as multisets, in the lookup tree |
-| `-` | no constraint |
+| `linear` | a linear map of other tensors: nothing is committed, no cost |
+| `contraction` | products, in the one contraction sumcheck |
+| `lookup` | lookups in tables of at most 2^16 rows; the looked-up columns are committed |
+| `memory` | the memory argument: rows of buffers and gathered rows as multisets, in the lookup tree |
+| `none` | no constraint |
 """
 
 
@@ -130,8 +130,8 @@ def manual() -> str:
     for family in sorted(families):
         ops = families[family]
         parts.append(f"\n## {family[0].upper()}{family[1:]}\n")
-        parts.append("| instruction | meaning | by |\n| --- | --- | --- |")
-        parts += [f"| [`{op.name}`](#{op.name}) | {_cell(summary(op))} | {op.by} |" for op in ops]
+        parts.append("| instruction | meaning | proof |\n| --- | --- | --- |")
+        parts += [f"| [`{op.name}`](#{op.name}) | {_cell(summary(op))} | {op.proof} |" for op in ops]
         parts += [_section(op) for op in ops]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -172,9 +172,9 @@ def _section(op: Op) -> str:
     operands = [f"`{s}`" for s in op.sources]
     if operands:
         more = ", one or more times" if op.variadic else ""
-        lines.append(f"Operands: {', '.join(operands)}{more}. Proof: {op.by}.\n")
+        lines.append(f"Operands: {', '.join(operands)}{more}. Proof: {op.proof}.\n")
     else:
-        lines.append(f"Proof: {op.by}.\n")
+        lines.append(f"Proof: {op.proof}.\n")
     if op.attributes:
         lines.append("| attribute | kind | default | meaning |\n| --- | --- | --- | --- |")
         for a in op.attributes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from syurmy.isa.errors import AssemblyError, ConstraintError
-from syurmy.isa.instruction import REGISTRY
+from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.program import Instruction, Program
 
 DEFAULT_MAX_STEPS = 1_000_000
@@ -23,9 +23,10 @@ def matching_ends(code: tuple[Instruction, ...]) -> dict[int, int]:
     pairs: dict[int, int] = {}
     stack: list[int] = []
     for i, ins in enumerate(code):
-        if ins.op == "repeat":
+        flow = REGISTRY[ins.op].flow
+        if flow is Flow.OPEN:
             stack.append(i)
-        elif ins.op == "end":
+        elif flow is Flow.CLOSE:
             if not stack:
                 raise AssemblyError("end without repeat", code="A130", span=ins.span)
             j = stack.pop()
@@ -84,6 +85,7 @@ def walk(
     """
     code = program.code
     pairs = matching_ends(code)
+    ops = [REGISTRY[ins.op] for ins in code]
     targets = [int(t) if (t := ins.get("target")) is not None else -1 for ins in code]  # type: ignore[arg-type]
     counters: dict[str, int] = {}
     rounds: dict[int, int] = {}
@@ -94,13 +96,13 @@ def walk(
         if steps > max_steps:
             raise StepLimit(f"more than {max_steps} steps", span=code[pc].span, help="raise the limit with --max-steps")
         ins = code[pc]
-        op = ins.op
-        if op == "repeat":
+        flow = ops[pc].flow
+        if flow is Flow.OPEN:
             rounds[pc] = 0
             if (name := counter_of(ins)) is not None:
                 counters[name] = 0
             yield pc, counters
-        elif op == "end":
+        elif flow is Flow.CLOSE:
             yield pc, counters
             start = pairs[pc]
             rounds[start] += 1
@@ -114,25 +116,27 @@ def walk(
                 del counters[name]
         else:
             yield pc, counters
-            if op == "halt":
+            if flow is Flow.NEXT:
+                pc += 1
+                continue
+            if flow is Flow.STOP:
                 return
-            if op == "jmp":
+            if flow is Flow.JUMP:
                 pc = targets[pc]
                 continue
-            if op == "call":
+            if flow is Flow.CALL:
                 returns.append((pc + 1, counters))
                 pc, counters = targets[pc], {}
                 continue
-            if op == "ret":
+            if flow is Flow.RETURN:
                 if not returns:
                     raise PathError("ret outside a routine", span=ins.span)
                 pc, counters = returns.pop()
                 continue
-            if op in ("bz", "bnz"):
-                if decide is None:
-                    raise PathError("this program branches on data, its path needs branch bits", span=ins.span)
-                if decide(pc) == REGISTRY[op].taken_on:
-                    pc = targets[pc]
-                    continue
+            if decide is None:
+                raise PathError("this program branches on data, its path needs branch bits", span=ins.span)
+            if decide(pc) == ops[pc].taken_on:
+                pc = targets[pc]
+                continue
         pc += 1
     raise PathError("the path runs off the end of the program")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
-from syurmy.isa.instruction import REGISTRY, AttrSpec, Op
+from syurmy.isa.instruction import REGISTRY, AttrSpec, Flow, Op
 from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program, Ram
 from syurmy.isa.types import DType, TensorType
 
@@ -167,7 +167,7 @@ def _code(program: Program) -> Iterator[Problem]:
     rams = {r.name for r in program.rams}
     targets = {t for ins in program.code if (t := ins.get("target")) is not None}
     all_written = {ins.dst for ins in program.code if ins.dst is not None}
-    all_counters = {str(c) for ins in program.code if ins.op == "repeat" and (c := ins.get("counter"))}
+    all_counters = {str(c) for ins in program.code if _flow(ins) is Flow.OPEN and (c := ins.get("counter"))}
     written: set[str] = set()
     blocks: list[tuple[int, str | None]] = []
     for clash in sorted(all_counters & (fixed | luts | rams)):
@@ -193,7 +193,7 @@ def _code(program: Program) -> Iterator[Problem]:
         if ins.dst is not None:
             yield from _destination(index, ins.dst, fixed, luts, rams, all_counters)
             written.add(ins.dst)
-        if ins.op == "repeat":
+        if op.flow is Flow.OPEN:
             counter = str(c) if (c := ins.get("counter")) else None
             if counter is not None and counter in counters:
                 yield Problem(f"'{counter}' already counts an enclosing block", "A104", index, counter)
@@ -201,27 +201,32 @@ def _code(program: Program) -> Iterator[Problem]:
             if isinstance(count, int) and not 1 <= count < 2**31:
                 yield Problem(f"repeat count {count} is outside 1 to 2^31 - 1", "A132", index)
             blocks.append((index, counter))
-        elif ins.op == "end":
+        elif op.flow is Flow.CLOSE:
             if blocks:
                 blocks.pop()
             else:
                 yield Problem("end without repeat", "A130", index)
-        elif ins.op == "halt":
+        elif op.flow is Flow.STOP:
             if blocks:
                 yield Problem("halt inside a block", "A133", index, help="a program ends outside all repeat blocks")
             elif index != len(program.code) - 1 and index + 1 not in targets:
                 yield Problem("halt is not the last instruction", "A133", index, help="what follows can never run")
-        elif ins.op == "ret" and blocks:
+        elif op.flow is Flow.RETURN and blocks:
             yield Problem("ret inside a block", "A133", index, help="a routine ends outside all repeat blocks")
     for index, _ in blocks:
         yield Problem("repeat without end", "A131", index)
     yield from _jumps(program)
-    if not program.code or program.code[-1].op not in ("halt", "ret", "jmp"):
+    if not program.code or _flow(program.code[-1]) not in (Flow.STOP, Flow.RETURN, Flow.JUMP):
         yield Problem("the program does not end with halt", "A134", help="add halt as the last instruction")
     for o in program.outputs:
         if o.name not in written | fixed:
             message = f"output '{o.name}' is never written"
             yield Problem(message, "A232", name=o.name, known=written | fixed)
+
+
+def _flow(ins: Instruction) -> Flow | None:
+    op = REGISTRY.get(ins.op)
+    return None if op is None else op.flow
 
 
 def _jumps(program: Program) -> Iterator[Problem]:
@@ -230,9 +235,9 @@ def _jumps(program: Program) -> Iterator[Problem]:
     blocks = [-1]
     for index, ins in enumerate(program.code):
         around.append(blocks[-1])
-        if ins.op == "repeat":
+        if _flow(ins) is Flow.OPEN:
             blocks.append(index)
-        elif ins.op == "end" and len(blocks) > 1:
+        elif _flow(ins) is Flow.CLOSE and len(blocks) > 1:
             blocks.pop()
     for index, ins in enumerate(program.code):
         target = ins.get("target")
@@ -240,10 +245,10 @@ def _jumps(program: Program) -> Iterator[Problem]:
             continue
         if not 0 <= target < len(program.code):
             yield Problem(f"{ins.op} leads to instruction {target}, which does not exist", "A135", index, "target")
-        elif ins.op == "call" and around[target] != -1:
+        elif _flow(ins) is Flow.CALL and around[target] != -1:
             yield Problem("a routine begins inside a repeat block", "A135", index, "target",
                           "move it behind the last halt")  # fmt: skip
-        elif ins.op != "call" and around[target] != around[index]:
+        elif _flow(ins) is not Flow.CALL and around[target] != around[index]:
             yield Problem(f"{ins.op} enters or leaves a repeat block", "A135", index, "target",
                           "jump to a label of the same block, which may stand before its end")  # fmt: skip
 

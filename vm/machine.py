@@ -145,8 +145,7 @@ class _Machine:
     def _execute(self, step: int, pc: int, call: Call, counters: Mapping[str, int]) -> None:
         ins = call.instruction
         call.counters = counters
-        wide = call.op.family != "product"
-        operands = [self._operand(name, counters, wide) for name in ins.src]
+        operands = [self._operand(name, counters, not call.op.narrow_params) for name in ins.src]
         try:
             value = call.op.execute(call, operands)
         except Trap as trap:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from syurmy.isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.instruction import Argument, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import operand_types, typed
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType
@@ -68,7 +68,7 @@ def conjunction(b: Builder, x: Node, y: Node, dtype: DType) -> Node:
 
 class Bitwise(Op):
     family = "bitwise"
-    by = "T"
+    proof = Argument.LOOKUP
     sources = ("a", "b")
     combine: ClassVar[Callable[..., object]]
 
@@ -142,7 +142,7 @@ class Not(Op):
 
     name = "not"
     family = "bitwise"
-    by = "L"
+    proof = Argument.LINEAR
     example = "not m, m"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from syurmy.isa.instruction import Call, Op, broadcast_shapes, refuse, register, result
-from syurmy.isa.ops.gadgets import extremum
+from syurmy.isa.instruction import Argument, Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.ops.gadgets import extremum, negative
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, join
 
@@ -25,7 +25,7 @@ class Comparison(Op):
     """Entry by entry, broadcasting; i8, 0 or 1. One sign bit and L limb lookups per order tested."""
 
     family = "compare"
-    by = "T"
+    proof = Argument.LOOKUP
     sources = ("a", "b")
     compare: ClassVar[Callable[..., object]]
 
@@ -45,7 +45,7 @@ class Lt(Comparison):
     example = "lt m, a, b"
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return b.less_than(nodes[0], nodes[1])
+        return negative(b, nodes[0] - nodes[1], "less")
 
 
 @register
@@ -57,7 +57,7 @@ class Le(Comparison):
     example = "le m, a, b"
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return 1 - b.less_than(nodes[1], nodes[0])
+        return 1 - negative(b, nodes[1] - nodes[0], "less")
 
 
 @register
@@ -69,7 +69,7 @@ class Gt(Comparison):
     example = "gt m, a, b"
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return b.less_than(nodes[1], nodes[0])
+        return negative(b, nodes[1] - nodes[0], "less")
 
 
 @register
@@ -81,7 +81,7 @@ class Ge(Comparison):
     example = "ge m, a, b"
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return 1 - b.less_than(nodes[0], nodes[1])
+        return 1 - negative(b, nodes[0] - nodes[1], "less")
 
 
 @register
@@ -93,7 +93,7 @@ class Eq(Comparison):
     example = "eq m, a, b"
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return 1 - b.less_than(nodes[0], nodes[1]) - b.less_than(nodes[1], nodes[0], "greater")
+        return 1 - negative(b, nodes[0] - nodes[1], "less") - negative(b, nodes[1] - nodes[0], "greater")
 
 
 @register
@@ -105,7 +105,7 @@ class Ne(Comparison):
     example = "ne m, a, b"
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return b.less_than(nodes[0], nodes[1]) + b.less_than(nodes[1], nodes[0], "greater")
+        return negative(b, nodes[0] - nodes[1], "less") + negative(b, nodes[1] - nodes[0], "greater")
 
 
 @register
@@ -117,7 +117,7 @@ class Select(Op):
 
     name = "select"
     family = "compare"
-    by = "C"
+    proof = Argument.CONTRACTION
     sources = ("cond", "a", "b")
     example = "select y, m, a, b"
 
@@ -142,7 +142,7 @@ class Select(Op):
 
 class Extremum(Op):
     family = "compare"
-    by = "T+C"
+    proof = Argument.LOOKUP | Argument.CONTRACTION
     sources = ("a", "b")
     sign: ClassVar[int]
 

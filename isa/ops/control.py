@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from syurmy.isa.errors import Trap
-from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Flow, Op, refuse, register
 from syurmy.isa.program import I64
 from syurmy.isa.types import TensorType
 
@@ -27,10 +27,10 @@ class Repeat(Op):
 
     name = "repeat"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.OPEN
     attributes = (
         AttrSpec("count", "int", "number of rounds, at least 1", positional=True),
         AttrSpec("counter", "name", "name of the counter", optional=True, positional=True),
@@ -44,10 +44,10 @@ class End(Op):
 
     name = "end"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.CLOSE
     example = "end"
 
 
@@ -57,10 +57,10 @@ class Halt(Op):
 
     name = "halt"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.STOP
     example = "halt"
 
 
@@ -73,10 +73,10 @@ class Jmp(Op):
 
     name = "jmp"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.JUMP
     attributes = (TARGET,)
     example = "jmp again"
 
@@ -87,10 +87,10 @@ class CallRoutine(Op):
 
     name = "call"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.CALL
     attributes = (AttrSpec("target", "label", "a label outside all blocks", positional=True),)
     example = "call probe"
 
@@ -101,10 +101,10 @@ class Ret(Op):
 
     name = "ret"
     family = "control"
-    by = "-"
+    proof = Argument.NONE
     sources = ()
     has_dst = False
-    control = True
+    flow = Flow.RETURN
     example = "ret"
 
 
@@ -112,10 +112,10 @@ class Branch(Op):
     """Base of conditional branches. The branch bit (the condition's value) is public, the data behind it is not."""
 
     family = "control"
-    by = "L"
+    proof = Argument.LINEAR
     sources = ("cond",)
     has_dst = False
-    branch = True
+    flow = Flow.BRANCH
     attributes = (TARGET,)
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -159,7 +159,7 @@ class Assert(Op):
 
     name = "assert"
     family = "statement"
-    by = "L"
+    proof = Argument.LINEAR
     has_dst = False
     example = "assert ok"
 
@@ -189,7 +189,7 @@ class Reveal(Op):
 
     name = "reveal"
     family = "statement"
-    by = "L"
+    proof = Argument.LINEAR
     has_dst = False
     example = "reveal logits"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syurmy.isa.errors import Trap
-from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import hull, operand_types, result_interval, typed
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
@@ -34,7 +34,7 @@ def _check_divisor(call: Call, values: Sequence[I64]) -> None:
 
 class Division(Op):
     family = "division"
-    by = "T+C"
+    proof = Argument.LOOKUP | Argument.CONTRACTION
     sources = ("a", "b")
 
     def _divisor(self, types: Sequence[TensorType]) -> Interval:
@@ -68,7 +68,6 @@ class Div(Division):
     """
 
     name = "div"
-    commits = True
     example = "div q, total, count"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -124,8 +123,7 @@ class Isqrt(Op):
 
     name = "isqrt"
     family = "division"
-    by = "T+C"
-    commits = True
+    proof = Argument.LOOKUP | Argument.CONTRACTION
     example = "isqrt s, variance"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -171,7 +169,7 @@ class Shl(Shift):
     """`dst = src * 2^amount`, exact; i64."""
 
     name = "shl"
-    by = "L"
+    proof = Argument.LINEAR
     example = "shl x, x, 4"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -192,8 +190,7 @@ class Shr(Shift):
     """
 
     name = "shr"
-    by = "L+T"
-    commits = True
+    proof = Argument.LINEAR | Argument.LOOKUP
     example = "shr x, x, 4"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

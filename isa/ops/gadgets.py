@@ -49,7 +49,7 @@ def zero_product(b: Builder, x: Node, y: Node, label: str) -> None:
 
 
 def negative(b: Builder, d: Node, label: str) -> Committed:
-    """The 0/1 column ``d < 0``: d + c*2^k lies in [0, 2^k) with 2^k > |d|."""
+    """The 0/1 column ``d < 0``: d + c*2^k lies in [0, 2^k) with 2^k > |d| (protocol section 3)."""
     bits = unsigned_bits(max(-d.lo, d.hi, 1))
     c = b.boolean(label, d, lambda v: (v(d) < 0).astype(np.int64))
     b.range(d + c * 2**bits, bits, f"{label} difference")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register, result
 from syurmy.isa.ops.view import ints
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, added, scaled
@@ -28,7 +28,7 @@ class Add(Op):
 
     name = "add"
     family = "linear"
-    by = "L"
+    proof = Argument.LINEAR
     sources = ("a", "b")
     example = "add h, h, bias"
 
@@ -49,7 +49,7 @@ class Sub(Op):
 
     name = "sub"
     family = "linear"
-    by = "L"
+    proof = Argument.LINEAR
     sources = ("a", "b")
     example = "sub d, x, mean"
 
@@ -70,7 +70,7 @@ class Neg(Op):
 
     name = "neg"
     family = "linear"
-    by = "L"
+    proof = Argument.LINEAR
     example = "neg x, x"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -89,7 +89,7 @@ class Addi(Op):
 
     name = "addi"
     family = "linear"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (AttrSpec("value", "int", "the constant", positional=True),)
     example = "addi x, x, 128"
 
@@ -110,7 +110,7 @@ class Muli(Op):
 
     name = "muli"
     family = "linear"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (AttrSpec("value", "int", "the constant", positional=True),)
     example = "muli x, x, -3"
 
@@ -133,7 +133,7 @@ class Sum(Op):
 
     name = "sum"
     family = "linear"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (
         AttrSpec("axes", "ints", "axes that are summed; all if left out", optional=True),
         AttrSpec("keepdims", "bool", "keep summed axes with length 1", default=False),

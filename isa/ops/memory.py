@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from syurmy.isa import memory_argument
-from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory import check_rows
 from syurmy.isa.program import I64
 from syurmy.isa.types import TensorType
@@ -34,12 +34,11 @@ class Load(Op):
 
     name = "load"
     family = "memory"
-    by = "M"
+    proof = Argument.MEMORY
     sources = ("idx",)
     attributes = (BUFFER,)
     indexed: ClassVar[str] = "buffer"
     memory: ClassVar[bool] = True
-    commits = True
     example = "load row, kv[t]"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -66,13 +65,12 @@ class Store(Op):
 
     name = "store"
     family = "memory"
-    by = "M"
+    proof = Argument.MEMORY
     sources = ("idx", "src")
     has_dst = False
     attributes = (BUFFER,)
     indexed: ClassVar[str] = "buffer"
     memory: ClassVar[bool] = True
-    commits = True
     example = "store kv[t], row"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -106,10 +104,9 @@ class Gather(Op):
 
     name = "gather"
     family = "memory"
-    by = "M"
+    proof = Argument.MEMORY
     sources = ("src", "idx")
     indexed: ClassVar[str] = "src"
-    commits = True
     example = "gather e, table[tok]"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

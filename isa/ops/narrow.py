@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syurmy.isa.errors import Trap
-from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.ops.gadgets import extremum, hull, operand_types, result_interval, typed, zero_product
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
@@ -42,7 +42,7 @@ class Rescale(Op):
 
     name = "rescale"
     family = "narrowing"
-    by = "L+T"
+    proof = Argument.LINEAR | Argument.LOOKUP
     attributes = (
         AttrSpec("shift", "int", "0 to 48", positional=True),
         AttrSpec("dtype", "dtype", "i8, i16 or i32", positional=True),
@@ -50,7 +50,6 @@ class Rescale(Op):
         AttrSpec("lo", "int", "lower bound inside the dtype", optional=True),
         AttrSpec("hi", "int", "upper bound inside the dtype, above lo", optional=True),
     )
-    commits = True
     example = "rescale h, acc, 9, i16"
 
     @staticmethod
@@ -109,7 +108,7 @@ class Clamp(Op):
 
     name = "clamp"
     family = "narrowing"
-    by = "T+C"
+    proof = Argument.LOOKUP | Argument.CONTRACTION
     attributes = (
         AttrSpec("lo", "int", "lower bound", optional=True, positional=True),
         AttrSpec("hi", "int", "upper bound", optional=True, positional=True),
@@ -153,7 +152,7 @@ class Cast(Op):
 
     name = "cast"
     family = "narrowing"
-    by = "L+T"
+    proof = Argument.LINEAR | Argument.LOOKUP
     attributes = (AttrSpec("dtype", "dtype", "i8, i16, i32 or i64", positional=True),)
     example = "cast tok, tok, i16"
 

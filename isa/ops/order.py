@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syurmy.isa.instruction import AttrSpec, Call, Op, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory_argument import permutation
 from syurmy.isa.ops.gadgets import typed
 from syurmy.isa.program import I64
@@ -53,7 +53,7 @@ def _permutation(b: Builder, x: Node, descending: bool) -> tuple[Node, Node]:
 
 class Sorting(Op):
     family = "order"
-    by = "M+T"
+    proof = Argument.MEMORY | Argument.LOOKUP
 
     def _check(self, t: TensorType) -> None:
         if not t.shape:

@@ -10,7 +10,7 @@ import numpy as np
 from syurmy.isa.builder import LIMB
 from syurmy.isa.errors import Trap
 from syurmy.isa.graph import Committed
-from syurmy.isa.instruction import AttrSpec, Call, Op, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, register, result
 from syurmy.isa.ops.gadgets import extremum, negative, result_interval, typed
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, signed_bits, smallest_dtype
@@ -44,9 +44,8 @@ class ApplyLut(Op):
 
     name = "lut"
     family = "pointwise"
-    by = "T"
+    proof = Argument.LOOKUP
     attributes = (AttrSpec("table", "lut", "a table declared with .lut", positional=True),)
-    commits = True
     example = "lut h, h, gelu"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -78,7 +77,7 @@ class Relu(Op):
 
     name = "relu"
     family = "pointwise"
-    by = "T"
+    proof = Argument.LOOKUP
     example = "relu h, h"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -104,7 +103,7 @@ class Abs(Op):
 
     name = "abs"
     family = "pointwise"
-    by = "T+C"
+    proof = Argument.LOOKUP | Argument.CONTRACTION
     example = "abs d, d"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -136,7 +135,7 @@ class Sign(Op):
 
     name = "sign"
     family = "pointwise"
-    by = "T"
+    proof = Argument.LOOKUP
     example = "sign s, d"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:

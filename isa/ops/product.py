@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from syurmy.isa import exact
-from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.view import WINDOW_ATTRIBUTES, Window
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, join, multiplied, scaled
@@ -95,7 +95,8 @@ class Contraction(Op):
     """Base of the products whose operands enter as they are."""
 
     family = "product"
-    by = "C"
+    narrow_params = True
+    proof = Argument.CONTRACTION
     sources: ClassVar[tuple[str, ...]] = ("a", "b")
 
     def form(self, call: Call, shapes: Sequence[Sequence[int]]) -> Form:
@@ -263,7 +264,8 @@ class Conv2d(Op):
 
     name = "conv2d"
     family = "product"
-    by = "C"
+    narrow_params = True
+    proof = Argument.CONTRACTION
     sources = ("x", "w")
     attributes = (*WINDOW_ATTRIBUTES, AttrSpec("groups", "int", "channel groups that do not mix", default=1))
     example = "conv2d h, x, w, pad=(1, 1)"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from syurmy.isa.instruction import AttrSpec, Call, Op, normal_axis, refuse, register, result
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, normal_axis, refuse, register, result
 from syurmy.isa.ops.gadgets import best_of, extremum
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, smallest_dtype
@@ -23,7 +23,7 @@ PAIRWISE = 4
 
 class Reduction(Op):
     family = "reduce"
-    by = "T+C"
+    proof = Argument.LOOKUP | Argument.CONTRACTION
     attributes = (
         AttrSpec("axis", "int", "the axis to reduce", positional=True),
         AttrSpec("keepdims", "bool", "keep the axis with length 1", default=False),

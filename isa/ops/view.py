@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syurmy.isa.instruction import AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
+from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
 from syurmy.isa.program import I64, Affine
 from syurmy.isa.types import MAX_ENTRIES, DType, TensorType, join
 
@@ -75,7 +75,8 @@ class Mov(Op):
 
     name = "mov"
     family = "view"
-    by = "L"
+    renames = True
+    proof = Argument.LINEAR
     example = "mov h, x"
 
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
@@ -94,7 +95,7 @@ class Reshape(Op):
 
     name = "reshape"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (AttrSpec("shape", "ints", "the new shape", positional=True),)
     example = "reshape h, h, (1, -1)"
 
@@ -123,7 +124,7 @@ class Transpose(Op):
 
     name = "transpose"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (AttrSpec("perm", "ints", "axes of src in the order of dst", optional=True, positional=True),)
     example = "transpose k, k, (0, 2, 1)"
 
@@ -157,7 +158,7 @@ class Slice(Op):
 
     name = "slice"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (
         AttrSpec("axis", "int", "axis of src"),
         AttrSpec("start", "affine", "first position, at least 0", default=0),
@@ -208,7 +209,8 @@ class Put(Op):
 
     name = "put"
     family = "view"
-    by = "L"
+    patches = True
+    proof = Argument.LINEAR
     sources = ("src",)
     reads_dst = True
     attributes = (
@@ -252,7 +254,7 @@ class Concat(Op):
 
     name = "concat"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     variadic = True
     attributes = (AttrSpec("axis", "int", "axis along which the sources follow each other", default=0),)
     example = "concat h, a, b, axis=1"
@@ -284,7 +286,7 @@ class Pad(Op):
 
     name = "pad"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (
         AttrSpec("axis", "ints", "axes that grow"),
         AttrSpec("before", "ints", "entries added before, per axis"),
@@ -338,7 +340,7 @@ class Broadcast(Op):
 
     name = "broadcast"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (AttrSpec("shape", "ints", "the new shape", positional=True),)
     example = "broadcast b, b, (8, 32)"
 
@@ -361,7 +363,7 @@ class Flip(Op):
 
     name = "flip"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (AttrSpec("axis", "int", "axis that is reversed", positional=True),)
     example = "flip x, x, 1"
 
@@ -473,7 +475,7 @@ class Im2col(Op):
 
     name = "im2col"
     family = "view"
-    by = "L"
+    proof = Argument.LINEAR
     attributes = (AttrSpec("kernel", "ints", "height and width of the window"), *WINDOW_ATTRIBUTES)
     example = "im2col w, x, kernel=(2, 2), stride=(2, 2)"
 

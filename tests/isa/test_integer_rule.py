@@ -18,7 +18,7 @@ from syurmy.isa import graph as g
 from syurmy.isa import instruction as registry
 from syurmy.isa.builder import Builder
 from syurmy.isa.errors import ConstraintError, TypeRuleError
-from syurmy.isa.instruction import Call, Op
+from syurmy.isa.instruction import Argument, Call, Op
 from syurmy.isa.program import I64
 from syurmy.isa.system import build
 from syurmy.isa.types import DType, TensorType
@@ -41,8 +41,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Builder, Any], 
 
             name = "fake"
             family = "test"
-            by = "T"
-            commits = True
+            proof = Argument.LOOKUP
 
             def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
                 return TensorType(DType.I8, types[0].shape, *interval)
