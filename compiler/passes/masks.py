@@ -28,6 +28,7 @@ from syurmy.compiler.scales import Precision
 Array = npt.NDArray[Any]
 FAR = 1e3  # below this, and below FACTOR times the visible entries' peak, an entry is a sentinel
 FACTOR = 4.0
+DEEPER = 100.0  # sentinels that differ by this much never tie
 LEVEL = 1e3  # what one unit of ``far`` stands for where sentinels differ
 FINITE, INFINITE = 2**30, 2**32  # the levels of sentinels beyond 1e12, and of infinity
 MOVES = {  # the same for both parts: the first input's entries move, or repeat
@@ -224,8 +225,9 @@ class _Masks:
         given = [x for x in (p, q) if x is not None]
         if not given:
             return None
-        if any(x.beside == "other" and not self._swallows(x, n.outputs[0]) for x in given):
-            p, q = (x and self._exact(x) for x in (p, q))
+        shallow = any(not self._swallows(x, n.outputs[0]) for x in given)  # hidden entries keep what is added to them
+        if shallow:
+            p, q = self._beside(p, q), self._beside(q, p)
             given = [x for x in (p, q) if x is not None]
         left, right = (x.value if x else i for x, i in ((p, a), (q, b)))
         value = left or right
@@ -235,7 +237,9 @@ class _Masks:
         if q is not None:
             far = self._new("Add", (far, q.far)) if p is not None else q.far
         both = self._both(value, far, given)
-        return replace(both, beside="sum") if value is not None and both.beside == "nothing" else both
+        if value is None or (both.beside == "other" and not shallow):
+            return both
+        return replace(both, beside="sum")
 
     def _difference(self, n: Node) -> Parts | None:
         a, b = n.inputs
@@ -351,6 +355,20 @@ class _Masks:
         return replace(
             p, value=self._new("Where", (self._new("Equal", (p.far, zero)), p.value, nothing)), beside="nothing"
         )
+
+    def _beside(self, p: Parts | None, q: Parts | None) -> Parts | None:
+        """``p`` as it stands in a sum with ``q``: exact, unless no line's least hidden entries can be its own, as every
+        line has visible ones that ``q`` can hide much less deeply at most."""
+        if p is None:
+            return None
+        if q is not None and p.size >= DEEPER * q.size and self._seen_everywhere(p):
+            return replace(p, beside="sum", infinite=False)
+        return self._exact(p)
+
+    def _seen_everywhere(self, p: Parts) -> bool:
+        """Whether every line along the last axis has a visible entry, whatever the input."""
+        far = self.constants.get(p.far)
+        return far is not None and far.ndim > 0 and bool((far == 0).any(axis=-1).all())
 
     def _swallows(self, p: Parts, name: str) -> bool:
         """Whether what is added to a sentinel is lost in its rounding."""

@@ -100,6 +100,21 @@ def test_where_for_the_causal_mask_and_a_sum_for_the_padding(side: str) -> None:
     check(nodes, {"x": scores(3), "m": mask}, constants, runtime=True, tolerance=1e-3)  # sums of -1e4 are rounded
 
 
+def test_rows_whose_visible_entries_are_all_padding() -> None:
+    """Under a deep causal mask and a shallow one for padding, what is left is shared by value."""
+    mask = LEFT[:, None, None, :].astype(np.float32)
+    for deep in (SMALLEST, -np.inf, -1e9):
+        constants = {"c": scalar(deep), "d": scalar(-1e4), "one": scalar(1), "k": CAUSAL}
+        nodes = [
+            node("Where", ["k", "x", "c"], ["w"]),
+            node("Sub", ["one", "m"], ["t"]),
+            node("Mul", ["t", "d"], ["p"]),
+            node("Add", ["w", "p"], ["s"]),
+            node("Softmax", ["s"], ["y"]),
+        ]
+        check(nodes, {"x": scores(12), "m": mask}, constants, runtime=True, tolerance=1e-3)
+
+
 @pytest.mark.parametrize("far", SENTINELS[:-1])
 def test_an_additive_mask_that_is_an_input(far: float) -> None:
     mask = np.where(RIGHT, np.float32(0), np.float32(far))[:, None, None, :]
