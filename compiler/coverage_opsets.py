@@ -57,8 +57,8 @@ def downgraded(
     copy.opset_import.append(helper.make_opsetid("", opset))
     constants = {t.name: t for t in copy.graph.initializer}
     for n, (op, version), (_, before) in zip(copy.graph.node, newest, older, strict=True):
-        schemas = (onnx.defs.get_schema(op, v) for v in (version, before))
-        if version != before and not _older_form(n, *schemas, constants):
+        own, there = (onnx.defs.get_schema(op, v) for v in (version, before))
+        if version != before and not _older_form(n, own, there, constants):
             return None
     read = {i for n in copy.graph.node for i in n.input} | {o.name for o in copy.graph.output}
     for name in set(constants) - read:

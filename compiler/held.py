@@ -16,9 +16,9 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 Array = npt.NDArray[Any]
-BITS = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.INT2: 2, TensorProto.UINT2: 2}
+BITS: dict[int, int] = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.INT2: 2, TensorProto.UINT2: 2}
 SIGNED = {TensorProto.INT4, TensorProto.INT2}
-HELD = {
+HELD: dict[int, int] = {
     **{t: TensorProto.INT8 if t in SIGNED else TensorProto.UINT8 for t in BITS},
     TensorProto.BFLOAT16: TensorProto.FLOAT,
 }

@@ -314,4 +314,11 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     same = [i.name for i in slim.graph.input] == [i.name for i in model.graph.input] and [
         o.name for o in slim.graph.output
     ] == [o.name for o in model.graph.output]
-    return slim if same else model
+    places = {o: (n.op_type, k) for n in model.graph.node for k, o in enumerate(n.output) if o}
+    moved = (  # where an output folds onnxslim can drop it, so that the ones behind it mean others
+        places.get(o, (n.op_type, k)) != (n.op_type, k)
+        for n in slim.graph.node
+        for k, o in enumerate(n.output)
+        if o and places.get(o, ("", 0))[0] == n.op_type
+    )
+    return slim if same and not any(moved) else model

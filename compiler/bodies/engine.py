@@ -66,8 +66,9 @@ def expanded(model: onnx.ModelProto) -> onnx.ModelProto:
     def entry(n: NodeProto) -> Entry | None:
         domain = "" if n.domain == "ai.onnx" else n.domain
         found = _TABLE.get((domain, n.op_type))
-        known = found is not None and (domain, n.op_type) not in own
-        return found if known and versions.get(domain, 1) < found.before else None
+        if found is None or (domain, n.op_type) in own or versions.get(domain, 1) >= found.before:
+            return None
+        return found
 
     if not any(entry(n) for n in nodes_of(model.graph)):
         return model

@@ -109,7 +109,7 @@ class _Reader:
         if n is None or source is None:
             return None
         if n.op_type == "Transpose" and source.op_type == "NonZero":
-            return source.input[0]
+            return str(source.input[0])
         inner = source.input[0] if source.op_type == "NonZero" else self.mask_of(n.input[0])
         return inner if inner is not None and n.op_type != "Transpose" and w.rank(inner) == 1 else None
 

@@ -138,7 +138,7 @@ class Writer:
         self._nodes.append(helper.make_node(op, list(inputs), names, name=names[0], **kept))
         return names
 
-    def const(self, x: npt.ArrayLike, dtype: npt.DTypeLike = None) -> str:
+    def const(self, x: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> str:
         name = self.fresh("constant")
         self.constants.append(numpy_helper.from_array(np.array(x, dtype), name))
         return name

@@ -471,6 +471,15 @@ def gather(d: Draw, op: str) -> Instance:
     return {**d.split({"x": x, "i": d.ints(-n, n - 1, *at)}, ["i", "x"]), "order": ["x", "i"], "peak": 1, **extra}
 
 
+@of("Compress")
+def compress(d: Draw, op: str) -> Instance:
+    """Rows, or entries, that a constant condition picks; it may be shorter than the axis."""
+    x = d.floats(*d.shape(1, 3))
+    axis, flat = d.axis(x.ndim), d.flag()
+    kept = np.arange(d.int(1, x.size if flat else x.shape[axis])) % d.int(1, 3) == 0
+    return {"inputs": {"x": x}, "constants": {"c": kept}, "peak": 1, **({} if flat else {"axis": axis})}
+
+
 @of("ScatterElements", "ScatterND", "Scatter")
 def scatter(d: Draw, op: str) -> Instance:
     """Different places, constant or data; several values to one place where they are added."""

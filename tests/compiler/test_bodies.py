@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import syurmy
 from syurmy.compiler import UnsupportedModel, compile_model, load
+from syurmy.compiler.bodies import replaced
 from tests.compiler.harness import Array, compiled, evaluated, floats, outputs_of
 
 pytest.importorskip("onnxruntime")
@@ -336,6 +337,17 @@ def test_of_float16(name: str, tmp_path: Path) -> None:
     feeds = [x if x is None else (x * (size if k == 0 else 1)).astype(np.float16) for k, x in enumerate(one.feeds)]
     model, inputs = replace(one, feeds=feeds, outputs=("y",)).model()
     agrees(model, inputs, tmp_path)
+
+
+def test_every_body_is_tested() -> None:
+    tested = {f"{one.domain}.{one.op}" if one.domain else one.op for one in CASES.values()}
+    tested |= {one.op for one in older(np.random.default_rng(0), 13).values()}
+    assert len(tested) > 30
+    fused = {
+        "com.microsoft.TransposeMatMul",
+        "com.microsoft.FusedMatMulActivation",
+    }  # FusedMatMul's body, elsewhere run
+    assert set(replaced()) - tested == fused
 
 
 @pytest.mark.parametrize("opset", [7, 9, 11, 12, 13, 17, 18, 21])

@@ -51,8 +51,18 @@ def test_data_decides_nothing() -> None:
             check([node("Loop", ["m", "", "x"], ["y"], body=graph)], {"x": X, **trips}, constants, runtime=True)
 
 
+@pytest.mark.parametrize("rounds", [4, 40])
+def test_a_scan_of_which_nothing_is_an_input(rounds: int) -> None:
+    """One of its outputs folds; the other stays what it is."""
+    graph = body("b", [node("Mul", ["a", "k"], ["n"]), node("Identity", ["n"], ["s"])],
+                 [("a", FLOAT, [3]), ("k", FLOAT, [3])], ["n", "s"])  # fmt: skip
+    constants = {"start": X, "rows": np.random.default_rng(1).uniform(0.8, 1.1, (rounds, 3)).astype(np.float32)}
+    scan = node("Scan", ["start", "rows"], ["u", "z"], body=graph, num_scan_inputs=1)
+    check([scan, node("Add", ["x", "u"], ["y"])], {"x": X}, constants, outputs=("y", "z"), runtime=True)
+
+
 def test_a_scan_over_a_constant() -> None:
-    """Of which nothing is an input."""
+    """Only its state is an input."""
     graph = body("b", [node("Mul", ["a", "k"], ["n"]), node("Identity", ["n"], ["s"])],
                  [("a", FLOAT, [3]), ("k", FLOAT, [3])], ["n", "s"])  # fmt: skip
     rows = floats(np.random.default_rng(1), 4, 3)
