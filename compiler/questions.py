@@ -136,7 +136,7 @@ class Steps:
 
         left, right = np.full(len(t), d.lo - 1, np.int64), np.full(len(t), d.hi, np.int64)
         while (left < right).any():
-            middle = left + (right - left + 1) // 2
+            middle = (left | right) - ((left ^ right) >> 1)  # the mean, rounded up, without overflow
             good = holds(np.maximum(middle, d.lo))
             left, right = np.where(good, middle, left), np.where(good, right, middle - 1)
         return left
