@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.compiler.coding import Code
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import I64, Program
 from syurmy.isa.types import TensorType
@@ -32,13 +33,36 @@ LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype."""
+    """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype.
+    ``scales``: one for each position of the last axis, instead of ``scale`` (which is the largest of them).
+    ``code``: how an input enters that is only compared, instead of by a scale. ``labels``: what the integers 0, 1, ...
+    of an output stand for (or its columns, where the model has a map), if they stand for names."""
 
     name: str
     model_name: str
     dtype: str
     shape: tuple[int, ...]
     scale: float
+    code: Code | None = None
+    labels: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
+
+    @staticmethod
+    def read(p: Mapping[str, Any]) -> Port:
+        """From its record."""
+        code = p.get("code")
+        if code is not None:
+            cuts = code["cuts"]
+            code = Code(code["dtype"], None if cuts is None else tuple(tuple(map(int, at)) for at in cuts))
+        return Port(
+            **{
+                **p,
+                "shape": tuple(p["shape"]),
+                "code": code,
+                "labels": tuple(p.get("labels", ())),
+                "scales": tuple(p.get("scales", ())),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +104,7 @@ class CompiledModel:
         there is no readable record, or if it is not the program's."""
         try:
             record = json.loads((folder / RECORD).read_text())
-            ports = [tuple(Port(**{**p, "shape": tuple(p["shape"])}) for p in record[k]) for k in ("inputs", "outputs")]
+            ports = [tuple(map(Port.read, record[k])) for k in ("inputs", "outputs")]
             rows = tuple(Row(**r) for r in record["nodes"])
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
         except (OSError, ValueError, KeyError, TypeError) as e:
@@ -102,10 +126,15 @@ class CompiledModel:
             if key not in inputs:
                 raise InputError(f"no value for input '{p.model_name}'", code="I102")
             x = np.asarray(inputs[key])
+            if p.code is not None:
+                out[p.name] = p.code.encode(x)
+                continue
             if x.dtype.kind == "f" and not np.isfinite(x).all():
                 raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
             x = x.astype(np.float64) if np.dtype(p.dtype).kind == "f" else x
-            out[p.name] = quantise_input(x, self.program.input(p.name).type, p.scale)
+            out[p.name] = quantise_input(
+                x, self.program.input(p.name).type, np.array(p.scales) if p.scales else p.scale
+            )
         unknown = set(inputs) - {n for p in self.inputs for n in (p.name, p.model_name)}
         if unknown:
             raise InputError(f"the model has no input '{min(unknown)}'", code="I101")
@@ -157,14 +186,15 @@ def record(
     }
 
 
-def quantise_input(x: Array, t: TensorType, scale: float) -> npt.NDArray[np.int64]:
+def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray[np.int64]:
     """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
     own quantisation does."""
     if x.dtype.kind != "f":
         return np.asarray(x, np.int64)
-    kind = np.float32 if float(np.float32(scale)) == scale else np.float64
+    unit = np.asarray(scale)
+    kind = np.float32 if (unit.astype(np.float32) == unit).all() else np.float64
     with np.errstate(over="ignore"):
-        return np.clip(np.rint(x.astype(kind) / kind(scale)), t.lo, t.hi).astype(np.int64)
+        return np.clip(np.rint(x.astype(kind) / unit.astype(kind)).astype(np.float64), t.lo, t.hi).astype(np.int64)
 
 
 def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:

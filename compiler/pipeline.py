@@ -26,6 +26,8 @@ import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import given_samples, random_samples
+from syurmy.compiler.channels import Channels, input_scales
+from syurmy.compiler.coding import Code
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import UnsupportedModel
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
@@ -107,6 +109,10 @@ def compile_model(
     precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
     observed = graph.build(model, samples)
     made = _lowered(observed, precision, committed_params, public_inputs)
+    if made.error > tolerance / 2 and any(input_scales(observed, i, 1.0) for i in observed.inputs):
+        precision = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
+        with contextlib.suppress(UnsupportedModel):
+            made = min(made, _lowered(observed, precision, committed_params, public_inputs), key=lambda m: m.error)
     if made.error > tolerance / 2 and (weights, activations) == (16, 16):
         with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
             roomy = precision.margin if margin else max(precision.margin, FINE_MARGIN)  # bits to spare
@@ -132,7 +138,7 @@ def _lowered(observed: graph.Graph, precision: Precision, committed_params: bool
     g = rewritten(observed, precision)
     out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), committed_params)
     c, steps = lower(g, out, precision, public_inputs)
-    inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
+    inputs = [_input_port(c, i) for i in g.inputs]
     outputs, error = [], 0.0
     for name in g.outputs:
         x = out.output(name, c.tensor(name))
@@ -148,16 +154,27 @@ def _lowered(observed: graph.Graph, precision: Precision, committed_params: bool
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _port(x: Tensor, model_name: str, g: graph.Graph) -> Port:
-    return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale)
+def _port(x: Tensor, model_name: str, g: graph.Graph, code: Code | None = None) -> Port:
+    labels = tuple(g.labels.get(model_name, ()))
+    return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale, code, labels)
 
 
-def _difference(floats: Sequence[Array], x: Tensor) -> float:
+def _input_port(c: Context, name: str) -> Port:
+    if name not in c.channels:
+        return _port(c.tensors[name], name, c.graph, c.coded.get(name))
+    x = c.channels[name]
+    scales = x.scales.reshape(-1, x.shape[-1])[0]
+    p = _port(x.q.scaled(float(scales.max())), name, c.graph)
+    return replace(p, scales=tuple(scales.tolist()))
+
+
+def _difference(floats: Sequence[Array], x: Tensor | Channels) -> float:
     """The largest difference on the samples, where the float model is finite."""
     largest = 0.0
-    for f, q in zip(floats, x.values, strict=True):
+    values, scale = (x.q.values, x.scales) if isinstance(x, Channels) else (x.values, np.asarray(x.scale))
+    for f, q in zip(floats, values, strict=True):
         real = f.astype(np.float64)
-        d = np.abs(np.nan_to_num(real, posinf=0, neginf=0) - q * x.scale)
+        d = np.abs(np.nan_to_num(real, posinf=0, neginf=0) - q * scale)
         largest = max(largest, float(d[np.isfinite(real)].max(initial=0.0)))
     return largest
 
@@ -191,7 +208,7 @@ def _rows(g: graph.Graph, steps: Sequence[Step]) -> list[Row]:
             v = g.values[name]
             if v.dtype.kind not in "fiub":
                 continue
-            peak, scale = max(peak, v.absmax), t.scale
+            peak, scale = max(peak, v.absmax), float(t.scales.max()) if isinstance(t, Channels) else t.scale
             error = max(error, _difference(g.samples[name], t))
         rows.append(Row(s.node.name, s.node.op, peak, scale, error, error / peak if peak else error, 0, 0))
     return rows

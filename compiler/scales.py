@@ -51,6 +51,7 @@ class Precision:
     activations: int = 16
     margin: float = 1.25
     fine: bool = False
+    channels: bool = False
 
     @property
     def headroom(self) -> int:

@@ -28,6 +28,7 @@ from syurmy.vm.inputs import validated, validated_batch
 
 RECENT = 1000  # steps that a trap of the step limit looks back
 Operand = npt.NDArray[np.integer[Any]]
+INT64 = np.dtype(np.int64)
 
 
 def run(
@@ -178,7 +179,7 @@ class Machine:
             for note in _seen(ins.src, operands, trap.element):
                 trap.add_note(note)
             raise self._trapped(step, pc, trap) from None
-        value = np.asarray(value, dtype=np.int64)
+        value = np.asarray(value, dtype=INT64)
         value.flags.writeable = False
         if self.types is not None:
             _check(pc, call, value, self.types[pc])
@@ -204,10 +205,10 @@ class Machine:
     def _operand(self, name: str, counters: Mapping[str, int], wide: bool) -> Any:
         """A counter, register, input or param. Params keep their narrow dtype only in products, which are exact for
         every integer dtype (``isa.exact``); elsewhere narrow NumPy arithmetic would wrap around."""
-        if name in counters:
+        value = self.registers.get(name)
+        if value is None:
             return np.array(counters[name], dtype=np.int64)
-        value = self.registers[name]
-        if not wide or value.dtype == np.int64:
+        if value.dtype == INT64 or not wide:
             return value
         if name not in self.wide:
             self.wide[name] = value.astype(np.int64)
