@@ -23,10 +23,8 @@ from typing import Protocol
 
 import numpy as np
 
-from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, lift
-from syurmy.prover.kernels.matrix import bind_columns
-from syurmy.prover.kernels.ntt import root_of_unity
-from syurmy.prover.protocol import mle
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, lift, root_of_unity
+from syurmy.prover.protocol import arithmetic, mle
 from syurmy.prover.protocol.layout import prefix_eq
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
@@ -111,9 +109,10 @@ class PowerWeights:
         for _ in range(low):
             powers.append(mle.mul(powers[-1], self.x))
         table = np.ascontiguousarray(np.stack([p[0] for p in powers[:low]], axis=1))  # x is in F: plane 1 is zero
-        out = bind_columns(table, np.ascontiguousarray(block[:, size - low :]))
+        bind = arithmetic.current().bind_columns
+        out = bind(table, np.ascontiguousarray(block[:, size - low :]))
         for at in range(size - 2 * low, -1, -low):
-            part = bind_columns(table, np.ascontiguousarray(block[:, at : at + low]))
+            part = bind(table, np.ascontiguousarray(block[:, at : at + low]))
             out = mle.add(mle.mul(out, powers[low]), part)
         return mle.mul(out, self.coefficients)
 
@@ -194,9 +193,10 @@ def evaluation_points(log_n: int, positions: Sequence[int]) -> list[int]:
 
 def bind_opened(columns: U64, shape: MatrixShape, weights: U64) -> U64:
     """``uint64[2, t]``: per opened column, ``uint64[t, height]``, its rows' combination by ``uint64[2, rows]``."""
-    out = bind_columns(np.ascontiguousarray(columns[:, : shape.rows]), weights)
+    bind = arithmetic.current().bind_columns
+    out = bind(np.ascontiguousarray(columns[:, : shape.rows]), weights)
     if shape.planes == 2:
-        second = bind_columns(np.ascontiguousarray(columns[:, shape.rows :]), weights)
+        second = bind(np.ascontiguousarray(columns[:, shape.rows :]), weights)
         out = mle.add(out, mle.scale(second, Ext(0, 1)))
     return out
 

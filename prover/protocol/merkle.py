@@ -45,8 +45,9 @@ def hash_nodes(pairs: U8, root: bool = False) -> U8:
 
 
 def _shortened(digests: U8) -> U8:
-    digests[:, DIGEST:] = 0
-    return digests
+    out = digests if digests.flags.writeable else digests.copy()
+    out[:, DIGEST:] = 0
+    return out
 
 
 class MerkleTree:
