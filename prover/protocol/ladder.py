@@ -28,7 +28,7 @@ from syurmy.prover.protocol import arithmetic, mle
 from syurmy.prover.protocol.layout import prefix_eq
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
-_LOW = 32  # entries that one step of a polynomial's evaluation takes
+_LOW = 64  # entries that one step of a polynomial's evaluation takes
 
 
 class Weight(Protocol):
@@ -105,15 +105,16 @@ class PowerWeights:
         size = 1 << self.log_block
         block = np.ascontiguousarray(z[:, self.offset : self.offset + size])
         low = min(size, _LOW)
-        powers = [lift(np.ones(self.claims, np.uint64))]
-        for _ in range(low):
-            powers.append(mle.mul(powers[-1], self.x))
-        table = np.ascontiguousarray(np.stack([p[0] for p in powers[:low]], axis=1))  # x is in F: plane 1 is zero
+        table, power = np.ones((self.claims, 1), np.uint64), self.x  # x is in F: plane 1 is zero
+        while table.shape[1] < low:  # power = x^(known exponents)
+            more = mle.mul(lift(table.reshape(-1)), np.repeat(power, table.shape[1], axis=1))
+            table = np.concatenate([table, more[0].reshape(table.shape)], axis=1)
+            power = mle.mul(power, power)
         bind = arithmetic.current().bind_columns
         out = bind(table, np.ascontiguousarray(block[:, size - low :]))
         for at in range(size - 2 * low, -1, -low):
             part = bind(table, np.ascontiguousarray(block[:, at : at + low]))
-            out = mle.add(mle.mul(out, powers[low]), part)
+            out = mle.add(mle.mul(out, power), part)
         return mle.mul(out, self.coefficients)
 
     def scaled(self, factors: U64) -> PowerWeights:
@@ -122,13 +123,16 @@ class PowerWeights:
     def folded(self, log_size: int, r: Sequence[Ext]) -> PowerWeights:
         factor, inner, offset = _bind_place(self.offset, self.log_block, log_size, r)
         coefficients = mle.scale(self.coefficients, factor)
-        squares = [self.x]
-        for _ in range(self.log_block - 1):
-            squares.append(mle.mul(squares[-1], squares[-1]))
-        ones = lift(np.ones(self.claims, np.uint64))
-        for j, a in enumerate(inner):  # (1 - a) + a*x^(2^b), b from the block's most significant bit
-            square = squares[self.log_block - 1 - j]
-            coefficients = mle.mul(coefficients, mle.add(mle.scale(ones, 1 - a), mle.scale(square, a)))
+        if inner:  # times 1 + a*(x^(2^b) - 1) for every bit, b from the block's most significant
+            x, squares = self.x[0].tolist(), []
+            for _ in range(self.log_block):
+                squares.append([v - 1 if v else P - 1 for v in x])
+                x = [v * v % P for v in x]
+            minus_one = np.array(squares[::-1][: len(inner)], np.uint64)
+            each = mle.mul(lift(minus_one.reshape(-1)), np.repeat(ext_array(inner), self.claims, axis=1))
+            each = mle.add(each, lift(np.ones(minus_one.size, np.uint64))).reshape(2, len(inner), -1)
+            for bit in range(len(inner)):
+                coefficients = mle.mul(coefficients, each[:, bit])
         return PowerWeights(offset, self.log_block - len(inner), self.x, coefficients)
 
 
