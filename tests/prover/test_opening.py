@@ -91,7 +91,7 @@ class Case:
         bound = opening.bind_claims(self.params, self.claims)
         point, delta = opening.prove_claims(sender, self.omega, self.flat, self.claims, bound)
         own = point
-        weights = np.ascontiguousarray(mle.eq_vector(own[:3])[:, STORED])
+        weights = self.row_weights = np.ascontiguousarray(mle.eq_vector(own[:3])[:, STORED])
         assert self.commitment.matrix is not None
         rows = [
             bind_columns(self.commitment.matrix, weights),
@@ -352,34 +352,58 @@ def test_vector_other_than_committed(levels, at, monkeypatch):
 
 @DEPTHS
 def test_other_columns(levels, monkeypatch):
-    """A prover that opens columns which fit a false row: they are not under the root."""
+    """Columns that fit a false row: they are not under the root. Where paths are not checked they are accepted."""
     case = Case(levels)
-    sender = Fitting(case, FALSE, 0)
-    original = sender.base_array
 
-    def solved(label: str, values: U64) -> None:
-        if label == "witness columns":
-            values = values.copy()
-            values[:, 0] = (values[:, 0] + np.uint64(1)) % np.uint64(P)
-        original(label, values)
+    def forged() -> bytes:
+        sender = Fitting(case, FALSE, 0)
+        send, draw, drawn = sender.base_array, sender.transcript.positions, []
 
-    sender.base_array = solved  # type: ignore[method-assign]
-    data = case.prove(sender).bytes()
-    case.refuses(data, "an opened column of 'witness' is not under the root", FALSE)
+        def positions(label: str, count: int, bound: int) -> list[int]:
+            found = draw(label, count, bound)
+            drawn.extend(found if label == "witness positions" else ())
+            return found
+
+        def fitting(label: str, values: U64) -> None:
+            if label == "witness columns":
+                values = values.copy()
+                change = Ext(*(int(v) for v in case.row_changes["witness"][:, 3]))
+                for column, x in zip(values, claims_on.evaluation_points(WITNESS.log_n, drawn), strict=True):
+                    for row, more in zip((0, 1), split(change * pow(x, 3, P), case.row_weights), strict=True):
+                        column[row] = (int(column[row]) + more) % P
+            send(label, values)
+
+        sender.base_array = fitting  # type: ignore[method-assign]
+        sender.transcript.positions = positions  # type: ignore[method-assign]
+        return case.prove(sender).bytes()
+
+    case.refuses(forged(), "an opened column of 'witness' is not under the root", FALSE)
+    monkeypatch.setattr(verifier, "verify_multiproof", lambda *_: True)
+    case.verify(forged(), FALSE)
+
+
+def split(value: Ext, weights: U64) -> tuple[int, int]:
+    """d, e in F with d*weights[:, 0] + e*weights[:, 1] = value."""
+    (a, c), (b, d) = ((int(w[0]), int(w[1])) for w in weights.T[:2])
+    inverse = pow(a * d - b * c, -1, P)
+    return (d * value.a - b * value.b) * inverse % P, (a * value.b - c * value.a) * inverse % P
 
 
 # ---- words that are no codewords -------------------------------------------------------------------------------------
 
 
 @DEPTHS
-def test_rows_that_are_not_codewords(levels):
-    """A committed word far from the code: its tree is consistent, the proximity test is what refuses it."""
+def test_rows_that_are_not_codewords(levels, monkeypatch):
+    """A committed word far from the code: its tree is consistent, the proximity test is what refuses it. Without the
+    claims at the queried positions it is accepted."""
     case = Case(levels)
     word = case.commitment.codeword.copy()
     word[::2, 2] = 17
     case.commitment = cm.Commitment(WITNESS, word, cm.MerkleTree.of_columns(word), case.commitment.matrix)
     case.root = case.commitment.root
     case.refuses(case.prove().bytes(), VALUES if levels else ENCODING)
+    drop_encoding(monkeypatch, "witness")
+    case.verify(case.prove().bytes())
 
 
 @pytest.mark.parametrize(("levels", "at"), [(1, 1), (2, 1), (2, 2)])
@@ -398,6 +422,9 @@ def test_levels_that_are_not_codewords(levels, at, monkeypatch):
 
     monkeypatch.setattr(opening, "commit", far)
     case.refuses(case.prove().bytes(), ENCODING if at == levels else VALUES)
+    made.clear()
+    drop_encoding(monkeypatch, f"level {at}")
+    case.verify(case.prove().bytes())
 
 
 # ---- order -----------------------------------------------------------------------------------------------------------
