@@ -16,6 +16,7 @@ from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import I64
+from syurmy.isa.refusal import refusing
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import budget, query_counts
@@ -25,7 +26,6 @@ from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, needs
 from syurmy.prover.protocol.key import VerifyingKey, unusable
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
-from syurmy.prover.protocol.refusal import refusing
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
