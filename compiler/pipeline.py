@@ -29,7 +29,7 @@ from syurmy.compiler.calibration import given_samples, random_samples
 from syurmy.compiler.channels import Channels, input_scales
 from syurmy.compiler.coding import Code
 from syurmy.compiler.emit import Emitter, Tensor
-from syurmy.compiler.errors import UnsupportedModel
+from syurmy.compiler.errors import ModelError, UnsupportedModel
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, TABLES, WEIGHTS, CompiledModel, Port, Row, record
 from syurmy.compiler.passes import rewritten
@@ -37,6 +37,7 @@ from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.scales import Precision
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
 Array = npt.NDArray[Any]
@@ -66,20 +67,21 @@ def compile_onnx(
     is off by more than half of that on the samples, the program is made finer, which costs up to a third more to prove
     (16 bits only). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
     """
-    model = load.load(Path(path), shapes)
-    source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return compile_model(
-        model,
-        out_dir,
-        calibrate=calibrate,
-        weights=weights,
-        activations=activations,
-        public_inputs=public_inputs,
-        committed_params=committed_params,
-        margin=margin,
-        tolerance=tolerance,
-        source=source,
-    )
+    with refusing(lambda reason: ModelError(f"{path} cannot be compiled: {reason}")):
+        model = load.load(Path(path), shapes)
+        source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return compile_model(
+            model,
+            out_dir,
+            calibrate=calibrate,
+            weights=weights,
+            activations=activations,
+            public_inputs=public_inputs,
+            committed_params=committed_params,
+            margin=margin,
+            tolerance=tolerance,
+            source=source,
+        )
 
 
 def compile_model(
