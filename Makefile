@@ -12,7 +12,7 @@ DRAWN  := tests/assembler tests/compiler tests/isa tests/prover tests/vm
 QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual operators check-operators clean
+.PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual operators check-operators docs clean
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -78,6 +78,10 @@ operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 
 check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node tests show.
 	$(BIN)/python -m syurmy.compiler.coverage --check --jobs $(JOBS)
+
+docs: $(READY) ## Build the documentation site into build/site; warnings are errors.
+	$(PIP) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## Remove caches, keys and proofs; the environment stays.
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
