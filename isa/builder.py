@@ -262,8 +262,8 @@ class Builder:
         return self.system.flow.executions[self.origin]
 
     @property
-    def counters(self) -> list[dict[str, int]]:
-        """Loop counters at each execution of the current instruction."""
+    def counters(self) -> dict[str, I64]:
+        """Loop counters by name, at each execution of the current instruction."""
         return self.system.flow.counters[self.origin]
 
     # ---- constraints ---------------------------------------------------------------------------------------------

@@ -76,12 +76,17 @@ class PathError(ConstraintError):
 
 
 def walk(
-    program: Program, max_steps: int = DEFAULT_MAX_STEPS, decide: Decide | None = None
+    program: Program,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    decide: Decide | None = None,
+    skip: Callable[[int, int, int], tuple[int, int]] | None = None,
 ) -> Iterator[tuple[int, Mapping[str, int]]]:
     """The executed path: instruction index and loop counters, step by step, control instructions included.
 
     ``decide(pc)`` is asked for the bit of a conditional branch after its step has been yielded. The counters mapping
-    is reused between steps; copy it to keep it. Raises ``StepLimit`` and ``PathError``.
+    is reused between steps; copy it to keep it. ``skip(start, done, count)`` is asked after round ``done`` of a block
+    that begins at ``start`` how many of the remaining rounds to leave out, and what steps each has. Raises
+    ``StepLimit`` and ``PathError``.
     """
     code = program.code
     pairs = matching_ends(code)
@@ -106,6 +111,10 @@ def walk(
             yield pc, counters
             start = pairs[pc]
             rounds[start] += 1
+            if skip is not None and rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
+                left_out, each = skip(start, rounds[start], int(code[start].get("count")))  # type: ignore[arg-type]
+                rounds[start] += left_out
+                steps += left_out * each
             name = counter_of(code[start])
             if rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
                 if name is not None:

@@ -6,15 +6,13 @@ wired: what an instruction sees is a public index into the executions of those t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa import memory_argument
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import Account
-from syurmy.isa.dataflow import COUNTER, Source, declaration_index, resolve
+from syurmy.isa.dataflow import COUNTER, Reads, Source, declaration_index, resolve
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Node, Public
 from syurmy.isa.inference import infer_types
@@ -139,18 +137,19 @@ class Assembly:
 
     # ---- reads ---------------------------------------------------------------------------------------------------
 
-    def _wire(self, sources: Sequence[Source]) -> Node:
+    def _wire(self, reads: Reads) -> Node:
         """What a read sees, one source per execution: executions of producers, wired by a public index."""
         b = self.builder
-        if sources[0].producer == COUNTER and sources[0].axis < 0:
-            return b.stacked_constant(np.array([s.execution for s in sources], dtype=np.int64))
-        if any(s.axis >= 0 for s in sources):
-            return self._wire_views(sources)
-        producers = sorted({s.producer for s in sources})
+        if reads.producers[0] == COUNTER and 0 not in reads.views:
+            return b.stacked_constant(reads.executions)
+        if reads.views:
+            return self._wire_views(reads)
+        producers = np.unique(reads.producers).tolist()
         nodes = [self.producers[p] for p in producers]
-        start = dict(zip(producers, np.cumsum([0] + [n.executions for n in nodes[:-1]]).tolist(), strict=True))
-        once = {p for p, n in zip(producers, nodes, strict=True) if n.executions == 1}
-        index = np.array([start[s.producer] + (0 if s.producer in once else s.execution) for s in sources], np.int64)
+        start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
+        several = np.array([n.executions > 1 for n in nodes])
+        which = np.searchsorted(producers, reads.producers)
+        index = start[which] + np.where(several[which], reads.executions, 0)
         if (index == index[0]).all():
             index = index[:1]
         joined = nodes[0] if len(nodes) == 1 else b.stacked(nodes, 0)
@@ -158,11 +157,12 @@ class Assembly:
             return joined
         return b.index_map(joined, (0,), (0,), index)
 
-    def _wire_views(self, sources: Sequence[Source]) -> Node:
+    def _wire_views(self, reads: Reads) -> Node:
         b = self.builder
-        axis = next(s.axis for s in sources if s.axis >= 0)
-        length = next(len(s.producers) for s in sources if s.axis >= 0)
-        views = [s if s.axis >= 0 else _whole(s, axis, length) for s in sources]
+        one = next(iter(reads.views.values()))
+        axis, length = one.axis, len(one.producers)
+        pairs = zip(reads.producers.tolist(), reads.executions.tolist(), strict=True)
+        views = [reads.views.get(i) or _whole(Source(p, e), axis, length) for i, (p, e) in enumerate(pairs)]
         if any(s.axis != axis for s in views):
             raise ConstraintError("a register holds views along different axes at different times")
         if all(_same_view(v, views[0]) for v in views):
