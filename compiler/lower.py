@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,15 @@ from syurmy.isa.types import DType, TensorType
 Array = npt.NDArray[Any]
 Result = Tensor | Sequence[Tensor | None]
 Lowering = Callable[["Context", Node], Result]
+Lowered = TypeVar("Lowered", bound=Callable[..., Result])
 
 _REGISTRY: dict[tuple[str, str], dict[int, Lowering]] = {}
 
 
-def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowering], Lowering]:
+def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowered], Lowered]:
     """Registers a function as the lowering of ``ops`` from opset version ``since`` on (until a later one)."""
 
-    def register(f: Lowering) -> Lowering:
+    def register(f: Lowered) -> Lowered:
         for op in ops:
             versions = _REGISTRY.setdefault((domain, op), {})
             if since in versions:
@@ -157,11 +158,12 @@ def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
             continue
         if n.op != "QuantizeLinear" or n.attr("precision"):
             return None
-        given = [graph.constants.get(i) for i in n.inputs[1:] if i]
+        given = [graph.constants[i] for i in n.inputs[1:] if i in graph.constants]
         to = graph.values[n.outputs[0]].dtype
         if to.kind not in "iu" or to.itemsize > 2:
             return None
-        if any(g is None or g.size != 1 for g in given) or given[0].dtype != np.float32:
+        absent = len(given) != sum(map(bool, n.inputs[1:]))
+        if absent or any(g.size != 1 for g in given) or given[0].dtype != np.float32:
             return None
         ways.add((float(given[0].reshape(())), int(given[1].reshape(())) if len(given) > 1 else 0, to))
     if len(ways) != 1 or name in graph.outputs or graph.values[name].dtype != np.float32:

@@ -162,9 +162,10 @@ def quantise_input(x: Array, t: TensorType, scale: float) -> npt.NDArray[np.int6
     own quantisation does."""
     if x.dtype.kind != "f":
         return np.asarray(x, np.int64)
-    kind = np.float32 if float(np.float32(scale)) == scale else np.float64
+    kind: Any = np.float32 if float(np.float32(scale)) == scale else np.float64
     with np.errstate(over="ignore"):
-        return np.clip(np.rint(x.astype(kind) / kind(scale)), t.lo, t.hi).astype(np.int64)
+        integers = np.rint(x.astype(kind) / kind(scale))
+    return np.asarray(np.clip(integers, t.lo, t.hi), np.int64)
 
 
 def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +39,8 @@ class Tables(Narrowing):
             seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
             want = _values(f, seen)
             window = self._window(x, f, want)
-            if scale is None and (y := self._split(x, f, label, seen, want, window)) is not None:
-                return y
+            if scale is None and (both := self._split(x, f, label, seen, want, window)) is not None:
+                return both
             x, zero = self._bent(x, window)
         x = self.narrow(x, bits)
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
@@ -125,6 +126,6 @@ class Tables(Narrowing):
         return self.emit("lut", x, scale=scale, table=self.out.lut(x.type.lo, entries, label))
 
 
-def _values(f: Callable[[Floats], Floats], x: Floats) -> Floats:
+def _values(f: Callable[[Floats], Floats], x: npt.NDArray[Any]) -> Floats:
     with np.errstate(all="ignore"):
         return np.asarray(f(x.astype(np.float64)), np.float64)

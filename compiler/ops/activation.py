@@ -94,7 +94,7 @@ FUNCTIONS: dict[str, Family] = {
 }
 
 
-WIDE_FUNCTIONS = {"Sqrt": root, "Log": logarithm}
+WIDE_FUNCTIONS: dict[str, Callable[[Context, Tensor], Tensor]] = {"Sqrt": root, "Log": logarithm}
 POLES = {"Tan", "Atanh"}  # where a 16-bit argument is not enough, and tables of the end near 0 do not help
 
 

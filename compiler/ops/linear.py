@@ -68,12 +68,12 @@ def with_weights(
 def limit(w: Tensor, axes: tuple[int, ...]) -> int:
     """What a factor may reach so that its products with a constant w, summed over ``axes``, stay integers."""
     total = int(np.abs(w.values[0]).sum(axis=axes).max(initial=1))
-    return 2**59 // max(total, 1)
+    return int(2**59 // max(total, 1))
 
 
 def pair_limit(count: int) -> int:
     """What two factors may reach so that sums of ``count`` products stay integers."""
-    return 2 ** ((59 - max(count, 1).bit_length()) // 2)
+    return 1 << (59 - max(count, 1).bit_length()) // 2
 
 
 def plus(c: Context, acc: Tensor, bias: Tensor | Floats | None, peak: float) -> Tensor:

@@ -80,9 +80,9 @@ def reduce_prod(c: Context, n: Node) -> Result:
     x = last(c, x, axes)
     while x.shape[-1] > 1:
         half = x.shape[-1] // 2
-        parts = [c.emit("slice", x, axis=-1, start=k * half, len=half) for k in range(2)]
+        low, high = (c.emit("slice", x, axis=-1, start=k * half, len=half) for k in range(2))
         odd = c.emit("slice", x, axis=-1, start=2 * half, len=1) if x.shape[-1] % 2 else None
-        x = _times(c, *parts, real=c.is_float(n.inputs[0]))
+        x = _times(c, low, high, real=c.is_float(n.inputs[0]))
         if odd is not None:
             first = _times(c, c.emit("slice", x, axis=-1, start=0, len=1), odd, real=c.is_float(n.inputs[0]))
             if half == 1:
