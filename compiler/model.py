@@ -30,6 +30,11 @@ WEIGHTS, TABLES = "model.safetensors", "tables"
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
 
 
+def default_folder(model: Path) -> Path:
+    """Where a model is compiled to unless told: ``MODEL`` for ``MODEL.onnx``."""
+    return model.with_suffix("") if model.suffix else model.with_name(f"{model.name}.compiled")
+
+
 @dataclass(frozen=True)
 class Port:
     """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype."""

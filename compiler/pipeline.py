@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,90 +29,64 @@ from syurmy.compiler.calibration import given_samples, random_samples
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import UnsupportedModel
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
-from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, TABLES, WEIGHTS, CompiledModel, Port, Row, record
+from syurmy.compiler.model import (
+    EXAMPLE,
+    PROGRAM,
+    RECORD,
+    TABLES,
+    WEIGHTS,
+    CompiledModel,
+    Port,
+    Row,
+    default_folder,
+    record,
+)
+from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.scales import Precision
+from syurmy.files import read_named
+from syurmy.isa.builder import build
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
-from syurmy.isa.system import build
 
 Array = npt.NDArray[Any]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
-TOLERANCE = 1e-3
 
 
-def compile_onnx(
-    path: str | Path,
-    out_dir: str | Path,
-    *,
-    shapes: load.Shapes | None = None,
-    calibrate: Mapping[str, npt.ArrayLike] | None = None,
-    weights: int = 16,
-    activations: int = 16,
-    public_inputs: bool = False,
-    committed_params: bool = True,
-    margin: float | None = None,
-    tolerance: float = TOLERANCE,
-) -> CompiledModel:
-    """Compiles the model in ``path`` into the folder ``out_dir`` (made if need be; written whole or not at all).
-
-    ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
-    of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
-    ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, 1.4 if the
-    program is made finer, 2 for random samples). ``tolerance``: what a real output may be off, over its range. If it
-    is off by more than half of that on the samples, the program is made finer, which costs up to a third more to prove
-    (16 bits only). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
-    """
-    model = load.load(Path(path), shapes)
-    source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return compile_model(
-        model,
-        out_dir,
-        calibrate=calibrate,
-        weights=weights,
-        activations=activations,
-        public_inputs=public_inputs,
-        committed_params=committed_params,
-        margin=margin,
-        tolerance=tolerance,
-        source=source,
-    )
+def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> CompiledModel:
+    """See ``syurmy.compiler.compile_onnx``."""
+    if isinstance(options.calibrate, str | Path):
+        names = {name: name for name in load.input_names(path)}
+        options = replace(options, calibrate=read_named([str(options.calibrate)], names))
+    model = load.load(path, options.shapes)
+    source = hashlib.sha256(path.read_bytes()).hexdigest()
+    return compile_model(model, out_dir or default_folder(path), options, source)
 
 
-def compile_model(
-    model: onnx.ModelProto,
-    out_dir: str | Path,
-    *,
-    calibrate: Mapping[str, npt.ArrayLike] | None = None,
-    weights: int = 16,
-    activations: int = 16,
-    public_inputs: bool = False,
-    committed_params: bool = True,
-    margin: float | None = None,
-    tolerance: float = TOLERANCE,
-    source: str | None = None,
-) -> CompiledModel:
-    """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made; ``source`` is recorded."""
-    if weights not in (8, 16) or activations not in (8, 16):
-        raise InputError("weights and activations have 8 or 16 bits", code="I110")
+def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, source: str | None = None) -> CompiledModel:
+    """See ``syurmy.compiler.compile_model``; ``source`` is recorded."""
+    o = options
+    if isinstance(o.calibrate, str | Path):
+        raise InputError("a model in memory is calibrated on arrays by input name", code="I110")
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
-    if calibrate is None:
+    if o.calibrate is None:
         warnings.warn("no calibration data: scales come from random samples", stacklevel=2)
         samples = random_samples(model)
     else:
-        samples = given_samples(model, calibrate)
+        samples = given_samples(model, o.calibrate)
     model = flattened(model, samples[0], is_lowered)
-    precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
+    usual = DEFAULT_MARGIN if o.calibrate is None else CALIBRATED_MARGIN
+    precision = Precision(o.weights, o.activations, o.margin or usual)
     observed = graph.build(model, samples)
-    made = _lowered(observed, precision, committed_params, public_inputs)
-    if made.error > tolerance / 2 and (weights, activations) == (16, 16):
+    made = _lowered(observed, precision, o)
+    if made.error > o.tolerance / 2 and (o.weights, o.activations) == (16, 16):
         with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
-            roomy = precision.margin if margin else max(precision.margin, FINE_MARGIN)  # bits to spare
-            fine = _lowered(observed, replace(precision, fine=True, margin=roomy), committed_params, public_inputs)
+            roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
+            fine = _lowered(observed, replace(precision, fine=True, margin=roomy), o)
             made = min(made, fine, key=lambda m: m.error)
-    return _write(Path(out_dir), made, source)
+    return _write(out_dir, made, source)
 
 
 @dataclass(frozen=True)
@@ -128,10 +102,10 @@ class Made:
     error: float
 
 
-def _lowered(observed: graph.Graph, precision: Precision, committed_params: bool, public_inputs: bool) -> Made:
+def _lowered(observed: graph.Graph, precision: Precision, options: Options) -> Made:
     g = rewritten(observed, precision)
-    out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), committed_params)
-    c, steps = lower(g, out, precision, public_inputs)
+    out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), options.committed_params)
+    c, steps = lower(g, out, precision, options.public_inputs)
     inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
     outputs, error = [], 0.0
     for name in g.outputs:

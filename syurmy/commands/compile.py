@@ -45,14 +45,13 @@ def compile(
         float | None,
         typer.Option(
             "--margin",
-            min=1.0,
             help="Room above the calibration's peaks.",
             show_default="1.25, fine 1.4; random data: 2",
         ),
     ] = None,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", min=0.0, help="What outputs may be off, over their range; more bits if needed."),
+        typer.Option("--tolerance", help="What outputs may be off, over their range; more bits if needed."),
     ] = 1e-3,
     input_visibility: Annotated[
         Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
@@ -67,24 +66,23 @@ def compile(
     """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example."""
     from syurmy import display
     from syurmy.commands import models
+    from syurmy.compiler import Options, compile_onnx
     from syurmy.compiler.model import PROGRAM
 
-    folder = output or models.default_folder(model)
+    options = Options(
+        shapes=dict(map(_shape, shape or [])),
+        calibrate=calibrate,
+        weights=weights,
+        activations=activations,
+        public_inputs=input_visibility is Visibility.public,
+        committed_params=params is ParamVisibility.committed,
+        margin=margin,
+        tolerance=tolerance,
+    )
     start = time.perf_counter()
     with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        done = models.compiler().compile_onnx(
-            model,
-            folder,
-            shapes=dict(map(_shape, shape or [])),
-            calibrate=models.given_tensors([str(calibrate)], models.onnx_inputs(model)) if calibrate else None,
-            weights=weights,
-            activations=activations,
-            public_inputs=input_visibility is Visibility.public,
-            committed_params=params is ParamVisibility.committed,
-            margin=margin,
-            tolerance=tolerance,
-        )
+        done = compile_onnx(model, output, options)
     took = time.perf_counter() - start
     warned = models.notes(caught)
     if json:
@@ -100,7 +98,7 @@ def compile(
     kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
-    print(f"{folder / PROGRAM}: compiled in {display.seconds_text(took)}")
+    print(f"{done.folder / PROGRAM}: compiled in {display.seconds_text(took)}")
 
 
 def _shape(option: str) -> tuple[str, tuple[int, ...]]:
