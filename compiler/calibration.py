@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ import onnx
 from syurmy.compiler.errors import ModelError
 
 Array = npt.NDArray[Any]
-DEFAULT_SAMPLES = 4
+DEFAULT_SAMPLES = 6
 MAX_SAMPLES = 64
+HALVED = 8  # from so many samples on, half of them are kept back to measure
 
 
 def random_samples(model: onnx.ModelProto, count: int = DEFAULT_SAMPLES) -> list[dict[str, Array]]:
@@ -39,6 +40,14 @@ def _inputs(model: onnx.ModelProto) -> list[tuple[str, np.dtype[Any], tuple[int,
             dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(t.elem_type))
             out.append((i.name, dtype, tuple(d.dim_value for d in t.shape.dim)))
     return out
+
+
+def halves(samples: Sequence[dict[str, Array]], random: bool) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
+    """The samples that scales come from, and those that accuracy is measured on as well: every other one of many given,
+    a third of random ones."""
+    if random:
+        return list(samples[: -(len(samples) // 3) or None]), list(samples[len(samples) - len(samples) // 3 :])
+    return (list(samples[::2]), list(samples[1::2])) if len(samples) >= HALVED else (list(samples), [])
 
 
 def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:

@@ -112,21 +112,42 @@ class Narrowing(Scales):
         y, ratio = self.narrowed[key]
         return y.scaled(ratio * x.scale)
 
-    def rescale(self, x: Tensor, factor: float, dtype: DType, lo: int | None = None, hi: int | None = None) -> Tensor:
+    def rescale(
+        self,
+        x: Tensor,
+        factor: float,
+        dtype: DType,
+        lo: int | None = None,
+        hi: int | None = None,
+        flat: tuple[bool, bool] = (False, False),
+    ) -> Tensor:
         """``round(x * f)``, saturated to ``dtype`` (or lo and hi), f the largest multiplier / 2^shift up to ``factor``
-        that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows."""
+        that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows. ``flat``: at
+        which ends the reader does not mind that it saturates."""
         shift, room = SHIFT, max(LIMIT // max(x.bound, 1) - 1, 1)
         if factor * 2**SHIFT < 1:
             shift = min(SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6, MAX_SHIFT)
         while shift > 0 and factor * 2 ** (shift - 1) >= 1 and factor * 2**shift > room:
             shift -= 1
-        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype, lo, hi)
+        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype, lo, hi, flat)
 
     def rescale_by(
-        self, x: Tensor, mult: int, shift: int, dtype: DType, lo: int | None = None, hi: int | None = None
+        self,
+        x: Tensor,
+        mult: int,
+        shift: int,
+        dtype: DType,
+        lo: int | None = None,
+        hi: int | None = None,
+        flat: tuple[bool, bool] = (False, False),
     ) -> Tensor:
         scale = x.scale * 2.0**shift / mult
-        return self.emit("rescale", x, scale=scale, shift=shift, dtype=dtype, mult=mult, lo=lo, hi=hi)
+        y = self.emit("rescale", x, scale=scale, shift=shift, dtype=dtype, mult=mult, lo=lo, hi=hi)
+        half = (1 << shift) >> 1
+        below = (x.type.lo * mult + half) >> shift < y.type.lo and not flat[0] and lo != 0  # 0: a relu
+        above = (x.type.hi * mult + half) >> shift > y.type.hi and not flat[1]
+        self.out.cuts_off(y, x, y.type.lo if below else None, y.type.hi if above else None)
+        return y
 
     def rescale_to(
         self, x: Tensor, scale: float, dtype: DType = DType.I16, lo: int | None = None, hi: int | None = None

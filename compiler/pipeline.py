@@ -1,6 +1,7 @@
 """The compiler's steps in order: load, sample, rewrite, lower, write.
 
-The finer of two programs is made where the first one's error on the samples is more than half the tolerance.
+The finer of two programs is made where the first one's error on the samples (``contract``) is more than half the
+tolerance.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ import onnx
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
-from syurmy.compiler.calibration import given_samples, random_samples
+from syurmy.compiler.calibration import given_samples, halves, random_samples
+from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import UnsupportedModel
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
@@ -44,13 +46,14 @@ from syurmy.compiler.model import (
 from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
+from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.files import read_named
-from syurmy.isa.builder import build
+from syurmy.isa.system import build
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 
-Array = npt.NDArray[Any]
+Sample = Mapping[str, npt.NDArray[Any]]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 
 
@@ -71,52 +74,79 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         raise InputError("a model in memory is calibrated on arrays by input name", code="I110")
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
+    random = o.calibrate is None
     if o.calibrate is None:
-        warnings.warn("no calibration data: scales come from random samples", stacklevel=2)
-        samples = random_samples(model)
+        warnings.warn("no calibration data: scales come from random samples", stacklevel=3)
+        samples, held = halves(random_samples(model), random)
     else:
-        samples = given_samples(model, o.calibrate)
+        samples, held = halves(given_samples(model, o.calibrate), random)
     model = flattened(model, samples[0], is_lowered)
-    usual = DEFAULT_MARGIN if o.calibrate is None else CALIBRATED_MARGIN
-    precision = Precision(o.weights, o.activations, o.margin or usual)
-    observed = graph.build(model, samples)
-    made = _lowered(observed, precision, o)
-    if made.error > o.tolerance / 2 and (o.weights, o.activations) == (16, 16):
-        with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
-            roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
-            fine = _lowered(observed, replace(precision, fine=True, margin=roomy), o)
-            made = min(made, fine, key=lambda m: m.error)
-    return _write(out_dir, made, source)
+    precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
+    trial = Trial(model, graph.build(model, samples), held, o)
+    near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
+    with tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near) as folder:
+        made = trial(precision, Path(folder) / "plain")
+        if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
+            with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
+                roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
+                fine = trial(replace(precision, fine=True, margin=roomy), Path(folder) / "fine")
+                made = min(made, fine, key=lambda m: (m.wrong, m.error))
+        done = _written(out_dir, made, o.tolerance, random, source)
+    if done.missed is not None:
+        warnings.warn(str(done.missed), stacklevel=3)
+    return done
 
 
 @dataclass(frozen=True)
 class Made:
-    """A lowered graph. ``error``: the largest difference of a real output from the float model on the samples, over
-    the range of that output."""
+    """A lowered graph, its program and what that is worth."""
 
     graph: graph.Graph
     context: Context
     steps: Sequence[Step]
     inputs: Sequence[Port]
-    outputs: Sequence[Port]
-    error: float
+    outputs: Mapping[str, Tensor]
+    folder: Path
+    program: Program
+    measured: Measured
+
+    @property
+    def error(self) -> float:
+        """The largest difference of a real output from the float model, over the range of that output."""
+        return self.measured.error(self.graph.outputs)
+
+    @property
+    def wrong(self) -> int:
+        """Entries of integer outputs that differ from the float model's."""
+        return self.measured.wrong(self.graph.outputs)
+
+    def within(self, tolerance: float) -> bool:
+        return self.error <= tolerance and not self.wrong
 
 
-def _lowered(observed: graph.Graph, precision: Precision, options: Options) -> Made:
-    g = rewritten(observed, precision)
-    out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), options.committed_params)
-    c, steps = lower(g, out, precision, options.public_inputs)
-    inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
-    outputs, error = [], 0.0
-    for name in g.outputs:
-        x = out.output(name, c.tensor(name))
-        outputs.append(_port(x, name, g))
-        if c.is_float(name):
-            v = g.values[name]
-            floats = g.samples[name] if name in g.samples else [g.constants[name]] * out.samples
-            span = (v.hi - v.lo) or v.absmax or 1.0
-            error = max(error, _difference(floats, x) / span)
-    return Made(g, c, steps, inputs, outputs, error)
+class Trial:
+    """Lowers an observed model in one precision, and measures."""
+
+    def __init__(self, model: onnx.ModelProto, observed: graph.Graph, held: Sequence[Sample], options: Options) -> None:
+        self.observed = observed
+        self.options = options
+        self.held = held
+        self.floats = graph.defined(model) if held else None
+
+    def __call__(self, precision: Precision, folder: Path) -> Made:
+        g = rewritten(self.observed, precision)
+        out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), self.options.committed_params)
+        c, steps = lower(g, out, precision, self.options.public_inputs)
+        inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
+        outputs = {name: out.output(name, c.tensor(name)) for name in g.outputs}
+        folder.mkdir()
+        out.write(folder, WEIGHTS, TABLES)
+        program = assemble_file(folder / PROGRAM)
+        measured = on_scale_samples(g, steps, outputs)
+        if self.floats is not None:
+            watch = Watch(program.code, out.ends.values())
+            on_held_out(measured, program, watch, inputs, steps, outputs, self.held, self.floats)
+        return Made(g, c, steps, inputs, outputs, folder, program, measured)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -126,48 +156,40 @@ def _port(x: Tensor, model_name: str, g: graph.Graph) -> Port:
     return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale)
 
 
-def _difference(floats: Sequence[Array], x: Tensor) -> float:
-    """The largest difference on the samples, where the float model is finite."""
-    largest = 0.0
-    for f, q in zip(floats, x.values, strict=True):
-        real = f.astype(np.float64)
-        d = np.abs(np.nan_to_num(real, posinf=0, neginf=0) - q * x.scale)
-        largest = max(largest, float(d[np.isfinite(real)].max(initial=0.0)))
-    return largest
-
-
-def _write(folder: Path, made: Made, source: str | None) -> CompiledModel:
-    g, out, steps = made.graph, made.context.out, made.steps
+def _written(folder: Path, made: Made, tolerance: float, random: bool, source: str | None) -> CompiledModel:
+    """The files of a program, moved from where it was made; the program itself last."""
+    g, c, steps = made.graph, made.context, made.steps
+    rows = _with_costs(made.program, steps, _rows(made))
+    outputs = [_port(x, name, g) for name, x in made.outputs.items()]
+    miss = missed(made.measured, g, c, steps, tolerance, random)
+    ends = tuple(c.out.ends.values())
+    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends)
+    (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n")
+    example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
+    np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = _rows(g, steps)
-    with tempfile.TemporaryDirectory(dir=folder) as inside:
-        temporary = Path(inside)
-        out.write(temporary, WEIGHTS, TABLES)
-        program = assemble_file(temporary / PROGRAM)
-        rows = _with_costs(program, steps, rows)
-        written = record(source, made.context.precision, made.error, made.inputs, made.outputs, rows)
-        (temporary / RECORD).write_text(json.dumps(written, indent=1) + "\n")
-        example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
-        np.savez_compressed(temporary / EXAMPLE, **example)  # type: ignore[arg-type]
-        shutil.rmtree(folder / TABLES, ignore_errors=True)
-        for item in sorted(temporary.iterdir(), key=lambda p: p.name == PROGRAM):  # the program last
-            os.replace(item, folder / item.name)
+    shutil.rmtree(folder / TABLES, ignore_errors=True)
+    for item in sorted(made.folder.iterdir(), key=lambda p: p.name == PROGRAM):
+        os.replace(item, folder / item.name)
+    fine = c.precision.fine
     return CompiledModel(
-        program, tuple(made.inputs), tuple(made.outputs), folder, tuple(rows), made.error, made.context.precision.fine
+        made.program, tuple(made.inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends
     )
 
 
-def _rows(g: graph.Graph, steps: Sequence[Step]) -> list[Row]:
+def _rows(made: Made) -> list[Row]:
     rows = []
-    for s in steps:
+    for s in made.steps:
         peak = scale = error = 0.0
+        wrong = 0
         for name, t in s.results:
-            v = g.values[name]
+            v, d = made.graph.values[name], made.measured.tensors[name]
             if v.dtype.kind not in "fiub":
                 continue
             peak, scale = max(peak, v.absmax), t.scale
-            error = max(error, _difference(g.samples[name], t))
-        rows.append(Row(s.node.name, s.node.op, peak, scale, error, error / peak if peak else error, 0, 0))
+            error, wrong = max(error, d.error), wrong + d.wrong
+        relative = error / peak if peak else error
+        rows.append(Row(s.node.name, s.node.op, peak, scale, error, relative, 0, 0, wrong, s.first, s.last))
     return rows
 
 

@@ -52,7 +52,11 @@ class Tables(Narrowing):
             finite = np.abs(np.where(np.isfinite(y), y, 0))
             bound = float(finite.max()) if np.isfinite(y).all() else math.inf
             scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
-        return self.lookup(x, self._entries(y, scale, top), label, scale)
+        found = self.lookup(x, self._entries(y, scale, top), label, scale)
+        most = top or self.largest
+        lo, hi = bool((y < -(most + 1) * scale).any()), bool((y > (most + 1) * scale).any())
+        self.out.cuts_off(found, x, -most if lo else None, most if hi else None)
+        return found
 
     def _entries(self, y: Floats, scale: float, top: int | None = None) -> npt.NDArray[np.int64]:
         top = top or self.largest
@@ -108,7 +112,8 @@ class Tables(Narrowing):
         shift = -round(middle / x.scale)
         moved = self.emit("addi", x, value=shift) if shift else x
         top = self._top(min(self.precision.activations, 16))
-        return self.rescale(moved, 2 * top * x.scale / width, DType.I16), -shift * x.scale
+        flat = -low > -reach / 2, high < reach / 2
+        return self.rescale(moved, 2 * top * x.scale / width, DType.I16, flat=flat), -shift * x.scale
 
     def _window(self, x: Tensor, f: Callable[[Floats], Floats], want: Floats) -> tuple[float, float]:
         """The interval of what x reaches on the samples, with its margin, outside of which f is flat.

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel
 
 
+MISSED = 3  # exit code
+
+
 class Visibility(enum.StrEnum):
     public = "public"
     private = "private"
@@ -60,14 +63,17 @@ def compile(
         ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
     ] = ParamVisibility.committed,
     report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 where the tolerance is missed.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example."""
+    """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example.
+
+    A tolerance that is missed on the samples is warned of; with --strict the exit code is 3.
+    """
     from syurmy import display
     from syurmy.commands import models
     from syurmy.compiler import Options, compile_onnx
-    from syurmy.compiler.model import PROGRAM
 
     options = Options(
         shapes=dict(map(_shape, shape or [])),
@@ -88,7 +94,16 @@ def compile(
     if json:
         result = _described(done) | {"warnings": warned, "seconds": took}
         print_json(result)
-        return
+    else:
+        _print(done, report, activations, took)
+    if strict and done.missed is not None:
+        raise typer.Exit(MISSED)
+
+
+def _print(done: CompiledModel, report: bool, activations: int, took: float) -> None:
+    from syurmy import display
+    from syurmy.compiler.model import PROGRAM
+
     if report:
         print(done.report())
     for kind, ports in (("input", done.inputs), ("output", done.outputs)):
@@ -124,6 +139,7 @@ def _described(done: CompiledModel) -> dict[str, Any]:
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
         "error": done.error,
         "fine": done.fine,
+        "missed": None if done.missed is None else vars(done.missed) | {"message": str(done.missed)},
         "instructions": len(done.program.code),
         "lookups": sum(r.lookups for r in done.rows),
         "committed_entries": sum(r.committed for r in done.rows),
