@@ -23,6 +23,7 @@ Result = Tensor | Sequence[Tensor | None]
 Lowering = Callable[["Context", Node], Result]
 Lowered = TypeVar("Lowered", bound=Callable[..., Result])
 
+VIEWS = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Expand", "Tile"}
 _REGISTRY: dict[tuple[str, str], dict[int, Lowering]] = {}
 
 
@@ -128,6 +129,20 @@ class Context(Tables):
     def is_float(self, name: str) -> bool:
         return self.graph.values[name].dtype.kind == "f"
 
+    # ---- integers --------------------------------------------------------------------------------------------------
+
+    def wrapped(self, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+        """``x`` modulo 2^bits in the range of an integer dtype; itself if it is there already."""
+        info = np.iinfo(dtype)
+        lo, hi = int(info.min), int(info.max)
+        if lo <= x.type.lo and x.type.hi <= hi:
+            return x
+        if info.bits > 32:
+            raise Unsupported(f"a value of {dtype} that can overflow", "32 bits or less")
+        y = self.emit("addi", x, value=-lo) if lo else x
+        y = self.emit("mod", y, self.out.param(np.array(1 << info.bits)), scale=1.0)
+        return self.emit("addi", y, value=lo) if lo else y
+
 
 def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[TensorType, float]:
     """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype cut to that of
@@ -147,6 +162,25 @@ def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[
     lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), 2**32 - 1 if unsigned else DType.I32.hi)
     dtype = next(d for d in DType if d.lo <= lo and hi <= d.hi)
     return TensorType(dtype, v.shape, lo, hi), 1.0
+
+
+def whole_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
+    """Type and scale of a real input that is cast to integers and nothing else, whole on all samples: it enters as the
+    integers that it holds."""
+    v = graph.values[name]
+    if v.dtype.kind != "f" or v.absmax > DType.I32.hi or name in graph.outputs:
+        return None
+    waiting, casts = [name], 0
+    while waiting:
+        at = waiting.pop()
+        for n in graph.nodes:
+            if at in n.inputs[:1] and n.op in VIEWS and not set(n.outputs) & set(graph.outputs):
+                waiting += n.outputs
+            elif at in n.inputs and not (n.op == "Cast" and graph.values[n.outputs[0]].dtype.kind in "iu"):
+                return None
+            casts += at in n.inputs and n.op == "Cast"
+    whole = all((np.isfinite(x) & (np.rint(x) == x)).all() for x in graph.samples[name])
+    return (TensorType(DType.I32, v.shape, DType.I32.lo, DType.I32.hi), 1.0) if casts and whole else None
 
 
 def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
@@ -182,7 +216,12 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
     for name in graph.inputs:
         try:
             recast = set(graph.readers(name)) == {"BitCast"}  # nothing is computed that could leave 61 bits
-            t, scale = quantised_input(graph, name) or input_type(graph.values[name], precision, recast)
+            exact = quantised_input(graph, name) or whole_input(graph, name)
+            t, scale = exact or input_type(graph.values[name], precision, recast)
+            if any(
+                x.size and not t.lo <= x.min() <= x.max() <= t.hi for x in graph.samples[name] if x.dtype.kind in "iu"
+            ):
+                raise Unsupported("a sample beyond 32 bits", f"integers in {t.lo} .. {t.hi}")
         except Unsupported as e:
             problems.append(Problem(name, "input", e.reason, e.need))
             continue
@@ -218,12 +257,18 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor], ...]:
     c.out.prefix = out
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
+    first = len(c.out.code)
     result = f(c, n)
     tensors = [result] if isinstance(result, Tensor) else list(result)
     made = []
     for name, t in zip(n.outputs, tensors, strict=False):
         if not name or t is None:
             continue
+        v = c.value(name)
+        if v.dtype.kind in "iu" and v.dtype.itemsize <= 4:
+            t = c.wrapped(t, v.dtype)
+        elif v.dtype.kind == "u" and t.type.lo < 0 and c.out.code[first:] and c.out.code[-1].dst == t.name:
+            c.out.cuts_off(t, t, -1, None)  # 64 bits do not wrap here: it is told where they would
         if t.shape != c.shape(name):
             raise Unsupported(f"the lowering gives shape {list(t.shape)}, the model {list(c.shape(name))}", "a fix")
         c.tensors[name] = t

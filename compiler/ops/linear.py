@@ -13,6 +13,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.integer import product
 from syurmy.compiler.scales import SHIFT, SLACK
 
 Floats = npt.NDArray[np.float64]
@@ -224,7 +225,7 @@ def matrix_product(
 def matmul(c: Context, n: Node) -> Result:
     out = n.outputs[0]
     if not c.is_float(out):
-        return c.emit("matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]))
+        return product(c, "matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]), c.value(out).dtype)
     return matrix_product(c, c.operand(n.inputs[0]), c.operand(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
 
 
@@ -233,12 +234,27 @@ def label(c: Context, n: Node, *inputs: int) -> str:
     return next((n.inputs[i] for i in inputs if c.const(n.inputs[i]) is not None), n.outputs[0])
 
 
+def _integer_gemm(c: Context, n: Node) -> Tensor:
+    factors = [n.attr(name, 1.0) for name in ("alpha", "beta")]
+    if any(f != int(f) for f in factors):
+        raise Unsupported("Gemm of integers with fractions as factors", "whole ones")
+    a, b = (
+        c.emit("transpose", c.tensor(i), perm=(1, 0)) if n.attr(t, 0) else c.tensor(i)
+        for i, t in zip(n.inputs[:2], ("transA", "transB"), strict=True)
+    )
+    dtype = c.value(n.outputs[0]).dtype
+    y = c.muli(c.wrapped(product(c, "matmul", a, b, dtype), dtype), int(factors[0]))
+    if not c.has(n, 2):
+        return y
+    return c.emit("add", y, c.muli(c.tensor(n.inputs[2]), int(factors[1])))
+
+
 @lowering("Gemm")
 def gemm(c: Context, n: Node) -> Result:
     """``alpha * A' @ B' + beta * C``; alpha and beta go into constants and scales."""
     out = n.outputs[0]
     if not c.is_float(out):
-        raise Unsupported("Gemm of integers", "real operands")
+        return _integer_gemm(c, n)
     a, b = c.operand(n.inputs[0]), c.operand(n.inputs[1])
     a = transposed(c, a) if n.attr("transA", 0) else a
     b = transposed(c, b) if n.attr("transB", 0) else b
