@@ -30,6 +30,7 @@ from syurmy.isa.types import DType
 
 Array = npt.NDArray[Any]
 MAX_SHIFT = 48
+FINEST = 54  # of a sum's largest, the bits that the finest of its terms may have
 COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
 LIMIT = 2**61
 SAME = 2**-22  # scales that differ by float32 rounding are the same
@@ -179,6 +180,8 @@ class Narrowing(Scales):
         wide = [t for t in tensors if t.bound >= 2**SHIFT]
         base = max(wide, key=lambda t: t.bound) if wide else max(tensors, key=lambda t: t.scale)
         s = base.scale
+        largest = max([peak, *(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in constants)])
+        s = max(s, largest / 2**FINEST)  # a term far below a unit of the result leaves the others their room
         if s > target * COARSE:
             s /= 2 ** min(math.floor(math.log2(s / target)), 24)
         if self.precision.fine and any(self._misfit(t, s) > target * 2 ** (SHIFT - 2) for t in tensors):

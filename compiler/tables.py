@@ -82,8 +82,10 @@ class Tables(Narrowing):
         steep = STEEP / (4 if x.type.size <= FEW else 1)
         if not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
             return None
+        if not self._helps(x, f, seen, want, float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))):
+            return None
         x = self.factor(x)
-        shift = math.ceil(x.peak * self.precision.margin).bit_length() - 15
+        shift = self._far(x.peak)
         inner = self.emit("clamp", x, lo=None if x.type.lo >= -(2**15) else -(2**15), hi=2**15 - 1)
         outer = self.rescale_by(x, 1, shift, DType.I16)
         near = np.arange(inner.type.lo, inner.type.hi + 1, dtype=np.int64)
@@ -92,13 +94,28 @@ class Tables(Narrowing):
         with np.errstate(invalid="ignore"):
             high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
         high = np.where((far >= near[0]) & (far <= near[-1]), 0.0, high)
-        scale = self.unit(
-            max(float(np.abs(want).max(initial=0.0)), float(np.abs(low[np.isfinite(low)]).max(initial=0.0)))
-        )
+        reached = [high[np.unique(v) - outer.type.lo] for v in outer.values]
+        ends = [float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in (want, low, *reached)]
+        scale = self.unit(max(ends))
         parts = (inner, low, "near"), (outer, high, "far")
         return self.emit(
             "add", *(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale) for t, v, end in parts)
         )
+
+    def _far(self, peak: float) -> int:
+        """By how many bits the units of the second table are larger."""
+        return math.ceil(peak * self.precision.margin).bit_length() - 15
+
+    def _helps(self, x: Tensor, f: Callable[[Floats], Floats], seen: Floats, want: Floats, off: float) -> bool:
+        """Whether two tables are off by less than half of what one is, ``off``: not where f oscillates."""
+        unit = max(x.scale, x.peak * x.scale / 2**FINE_BITS)
+        step = unit * 2.0 ** self._far(x.peak * x.scale / unit)
+        edge = unit * 2**15
+        near, far = np.clip(np.rint(seen / unit) * unit, -edge, edge), np.rint(seen / step) * step
+        with np.errstate(invalid="ignore"):
+            rest = _values(f, far) - _values(f, np.clip(far, -edge, edge))
+        both = _values(f, near) + np.where(np.abs(far) <= edge, 0.0, rest)
+        return bool(np.nan_to_num(np.abs(both - want), nan=np.inf).max(initial=0.0) < off / 2)
 
     def _bent(self, x: Tensor, window: tuple[float, float]) -> tuple[Tensor, float]:
         """``x`` narrowed to the window outside of which a function is flat (a sigmoid beyond 15, a swish below -15),

@@ -13,6 +13,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
+from syurmy.compiler.scales import SLACK
 from syurmy.isa.types import DType
 
 Floats = npt.NDArray[np.float64]
@@ -94,6 +95,7 @@ FUNCTIONS: dict[str, Family] = {
 }
 
 
+KEPT = 8  # a clip that keeps less than one part of so many cuts off before it narrows
 WIDE_FUNCTIONS: dict[str, Callable[[Context, Tensor], Tensor]] = {"Sqrt": root, "Log": logarithm}
 POLES = {"Tan", "Atanh"}  # where a 16-bit argument is not enough, and tables of the end near 0 do not help
 
@@ -163,7 +165,7 @@ def clip(c: Context, n: Node) -> Result:
     if lo is not None and hi is not None:
         lo = min(lo, hi)  # ONNX: where they cross, max wins
     if c.is_float(n.inputs[0]):
-        x = c.narrow(x)
+        x = c.narrow(_cut(c, x, lo, hi))
         if x.type.size >= BY_TABLE:
             low, high = -math.inf if lo is None else lo, math.inf if hi is None else hi
             return c.table(x, lambda v: np.clip(v, low, high), "clip")
@@ -175,6 +177,16 @@ def clip(c: Context, n: Node) -> Result:
     if any(q is not None and not x.type.dtype.lo <= q <= x.type.dtype.hi for q in (q_lo, q_hi)):
         x = c.emit("cast", x, dtype=DType.I64)  # a bound beyond every sample
     return c.emit("clamp", x, lo=q_lo, hi=q_hi)
+
+
+def _cut(c: Context, x: Tensor, lo: float | None, hi: float | None) -> Tensor:
+    """``x`` in units of what is kept, where that is far less than what x reaches: what is beyond is cut off first."""
+    bits = min(c.precision.activations, 16)
+    top = 2 ** (bits - 1) - 1
+    reach = 0.0 if lo is None or hi is None else max(abs(lo), abs(hi))
+    if not reach or reach * KEPT > x.peak * x.scale or reach / top <= x.scale:
+        return x
+    return c.rescale(x, top * x.scale / (reach * SLACK), DType(f"i{bits}"), flat=(True, True))
 
 
 def _bound(c: Context, n: Node, i: int, name: str) -> float | Tensor | None:

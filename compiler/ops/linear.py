@@ -19,6 +19,7 @@ from syurmy.compiler.scales import SHIFT, SLACK
 Floats = npt.NDArray[np.float64]
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
+DEAD_BITS = 40  # what products are taken apart into at most, below the largest result
 MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
 
 
@@ -40,15 +41,16 @@ def weights(
     largest = float(np.abs(w).max(initial=0.0))
     if largest == 0:
         return c.constant(w, 1.0 / x.scale, label)
+    least = peak / x.scale / 2**DEAD_BITS  # finer weights would leave no room for what is added to the products
     each = (
         np.abs(w).max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True) if channel is not None else w
     )
     if c.precision.fine:  # 16 bits for nine tenths of the channels
         small = float(np.quantile(each, 0.1)) if channel is not None else largest
-        return c.constant(w, min(max(small / top, largest / MOST), largest / FINE_WEIGHT), label)
+        return c.constant(w, max(min(max(small / top, largest / MOST), largest / FINE_WEIGHT), least), label)
     bound = float(np.abs(w).sum(axis=axes).max()) * x.bound * x.scale + bias if channel is not None else math.inf
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
-    unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top)
+    unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top, least)
     if channel is None or c.precision.weights > 8:
         return c.constant(w, unit, label)
     m = np.clip(np.ceil(each / (unit * top) * RATIO), 1, RATIO)
