@@ -14,12 +14,12 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.integer import product
-from syurmy.compiler.scales import SHIFT, SLACK
+from syurmy.compiler.scales import FINE_BITS, SHIFT, SLACK
 
 Floats = npt.NDArray[np.float64]
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
-DEAD_BITS = 40  # what products are taken apart into at most, below the largest result
+DEAD_BITS = 44  # of the largest result, that sums of products have at most
 MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
 
 
@@ -41,7 +41,8 @@ def weights(
     largest = float(np.abs(w).max(initial=0.0))
     if largest == 0:
         return c.constant(w, 1.0 / x.scale, label)
-    least = peak / x.scale / 2**DEAD_BITS  # finer weights would leave no room for what is added to the products
+    unit_of_factor = x.scale * max(1.0, x.peak / 2**FINE_BITS) if c.precision.fine else x.scale
+    least = peak / unit_of_factor / 2**DEAD_BITS  # finer weights would leave no room for what is added to the products
     each = (
         np.abs(w).max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True) if channel is not None else w
     )

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
 import syurmy
 from syurmy.cli import app
 from syurmy.compiler import CompiledModel, ModelError, compile_model, load
+from syurmy.compiler.calibration import random_samples
 from tests.compiler.harness import Array, floats, helper, model_of
 
 node = helper.make_node
@@ -192,3 +194,43 @@ def test_rows_name_their_instructions(tmp_path: Path) -> None:
     assert [(r.first, r.last) for r in done.rows] == [(r.first, r.last) for r in CompiledModel.read(done.folder).rows]
     assert all(a.last == b.first for a, b in zip(done.rows, done.rows[1:], strict=False))
     assert {e.index for e in done.ends} <= set(range(done.rows[-1].last))
+
+
+# ---- without calibration data ----------------------------------------------------------------------------------------
+
+
+def test_random_indices_are_drawn_from_all_rows(tmp_path: Path) -> None:
+    """Tokens and positions choose among the rows of a table, through casts and reshapes; rows differ in size."""
+    r = rng()
+    table = floats(r, 500, 8) * np.exp(floats(r, 500, 1))
+    nodes = [node("Cast", ["ids"], ["i"], to=7), node("Reshape", ["i", "s"], ["j"]), node("Gather", ["t", "j"], ["e"]),
+             node("Gather", ["p", "at"], ["f"]), node("Add", ["e", "f"], ["h"]), node("Mul", ["h", "h"], ["q"]),
+             node("ReduceMean", ["q"], ["m"], axes=[1]), node("Sqrt", ["m"], ["r"]),
+             node("Div", ["h", "r"], ["y"])]  # fmt: skip
+    inputs = {"ids": np.zeros((1, 16), np.int32), "at": np.zeros(16, np.int64)}
+    constants = {"t": table, "p": floats(r, 64, 8), "s": np.array([16])}
+    model = load.prepare(model_of(nodes, inputs, ["y"], constants, opset=17))
+    drawn = random_samples(model)
+    assert max(int(s["ids"].max()) for s in drawn) > 400
+    assert 30 < max(int(s["at"].max()) for s in drawn) < 64
+    done, said = compiled(model, tmp_path / "m")
+    assert len(said) == 1, said  # that there is no calibration data
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for _ in range(4):
+        given = {"ids": r.integers(0, 500, (1, 16)).astype(np.int32), "at": r.integers(0, 64, 16)}
+        want = session.run(None, given)[0]
+        np.testing.assert_allclose(done.run(given).outputs["y"], want, atol=2e-3 * np.ptp(want))
+
+
+def test_random_samples_of_other_integers() -> None:
+    inputs = {
+        "image": np.zeros((1, 64), np.uint8),
+        "mask": np.zeros((1, 64), np.int64),
+        "k": np.zeros((1, 64), np.int64),
+    }
+    nodes = [node("Cast", [k], [f"{k}.y"], to=1) for k in ("image", "mask")]
+    nodes.append(node("OneHot", ["k", "depth", "values"], ["k.y"]))
+    constants = {"depth": np.array(12), "values": np.array([0, 1], np.float32)}
+    sample = random_samples(load.prepare(model_of(nodes, inputs, ["image.y", "mask.y", "k.y"], constants)))[0]
+    assert [int(sample[k].max()) for k in ("mask", "k")] == [1, 11]
+    assert sample["image"].max() > 200

@@ -37,7 +37,10 @@ def test_a_dead_layer_keeps_its_bias(size: float, options: dict[str, Any]) -> No
 @pytest.mark.parametrize("options", [{}, FINE], ids=["plain", "fine"])
 def test_a_clip_of_large_values_keeps_the_small(options: dict[str, Any]) -> None:
     r = rng()
-    x, w = np.rint(floats(r, 2, 16) * 64) / 64, np.rint(floats(r, 16, 64) * 1000)  # whole products: exact until the clip
+    x, w = (
+        np.rint(floats(r, 2, 16) * 64) / 64,
+        np.rint(floats(r, 16, 64) * 1000),
+    )  # exact until the clip
     x[0, 1:] = 0
     x[0, 0] = 1 / 512
     bounds = {"lo": np.float32(0).reshape(()), "hi": np.float32(6).reshape(())}
