@@ -81,6 +81,10 @@ class Narrowing(Scales):
         a, b = (self.factor(x, 2**29) for x in (a, b))
         return self.emit("mul", a, b, scale=a.scale * b.scale)
 
+    def addend(self, x: Tensor, count: int) -> Tensor:
+        """Reals ``x``, such that sums of ``count`` of them stay integers: as they are where that is so."""
+        return x if x.bound * count < LIMIT // 2 else self.factor(x, LIMIT // (2 * count))
+
     def relu(self, x: Tensor) -> Tensor:
         """``max(x, 0)``, as a factor or narrow; where the program is fine, with the narrowing in one instruction."""
         if not self.precision.fine or x.bound < 2**SHIFT:

@@ -6,7 +6,6 @@ tolerance.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -29,7 +28,7 @@ from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import given_samples, halves, random_samples
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
-from syurmy.compiler.errors import UnsupportedModel
+from syurmy.compiler.errors import Problem, UnsupportedModel
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
 from syurmy.compiler.model import (
     EXAMPLE,
@@ -85,13 +84,15 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     trial = Trial(model, graph.build(model, samples), held, o)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near) as folder:
-        made = trial(precision, Path(folder) / "plain")
+        made, refused = trial(precision, Path(folder) / "plain"), None
         if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
-            with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
-                roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
+            roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
+            try:
                 fine = trial(replace(precision, fine=True, margin=roomy), Path(folder) / "fine")
                 made = min(made, fine, key=lambda m: (m.wrong, m.error))
-        done = _written(out_dir, made, o.tolerance, random, source)
+            except UnsupportedModel as e:  # more bits can be more than the machine's 61
+                refused = e.problems[0]
+        done = _written(out_dir, made, o.tolerance, random, refused, source)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
@@ -156,12 +157,17 @@ def _port(x: Tensor, model_name: str, g: graph.Graph) -> Port:
     return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale)
 
 
-def _written(folder: Path, made: Made, tolerance: float, random: bool, source: str | None) -> CompiledModel:
-    """The files of a program, moved from where it was made; the program itself last."""
+def _written(
+    folder: Path, made: Made, tolerance: float, random: bool, refused: Problem | None, source: str | None
+) -> CompiledModel:
+    """The files of a program, moved from where it was made; the program itself last. ``refused``: why there is no finer
+    program."""
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
     outputs = [_port(x, name, g) for name, x in made.outputs.items()]
     miss = missed(made.measured, g, c, steps, tolerance, random)
+    if miss is not None and refused is not None:
+        miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends = tuple(c.out.ends.values())
     described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends)
     (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n")

@@ -76,6 +76,7 @@ def layer_normalization(c: Context, n: Node) -> Result:
         if not name or not c.graph.uses(name):
             out.append(None)
         elif k == 0:
+            rows = c.addend(rows, length)
             mean = c.emit("sum", rows, axes=(-1,), keepdims=True, scale=rows.scale / length)
             out.append(c.reshape(mean, c.shape(name)))
         else:

@@ -9,7 +9,6 @@ import numpy as np
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.narrowing import LIMIT
 from syurmy.compiler.ops.integer import quotient
 
 
@@ -41,8 +40,7 @@ def reduce_sum(c: Context, n: Node) -> Result:
         y = c.emit("sum", x, axes=axes, keepdims=bool(n.attr("keepdims", 1)))
         return quotient(c, y, c.out.param(np.array(math.prod(x.shape[a] for a in axes))))
     count = math.prod(x.shape[a] for a in axes)
-    if c.is_float(n.inputs[0]) and x.bound * count >= LIMIT:
-        x = c.factor(x, LIMIT // count)
+    x = c.addend(x, count) if c.is_float(n.inputs[0]) else x
     scale = x.scale / (count if n.op == "ReduceMean" else 1)
     return c.emit("sum", x, axes=axes, keepdims=bool(n.attr("keepdims", 1)), scale=scale)
 
