@@ -88,8 +88,11 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
             roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
             try:
-                fine = trial(replace(precision, fine=True, margin=roomy), Path(folder) / "fine")
-                made = min(made, fine, key=lambda m: (m.wrong, m.error))
+                for sloped in (False, True):  # slopes only where nothing else reaches the tolerance
+                    if sloped and made.within(o.tolerance):
+                        break
+                    finer = replace(precision, fine=True, sloped=sloped, margin=roomy)
+                    made = min(made, trial(finer, Path(folder) / f"fine{sloped:d}"), key=lambda m: (m.wrong, m.error))
             except UnsupportedModel as e:  # more bits can be more than the machine's 61
                 refused = e.problems[0]
         done = _written(out_dir, made, o.tolerance, random, refused, source)

@@ -35,6 +35,8 @@ class Tables(Narrowing):
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0).
         ``scale``, ``top``: the result's unit and largest integer, if not those that suit it."""
         bits, zero = min(self.precision.activations, 16), 0.0
+        if self.precision.sloped and scale is None and x.bound > self._top(bits):
+            return self.sloped(x, f, label)
         if self.precision.fine and x.bound > self._top(bits):
             seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
             want = _values(f, seen)
@@ -42,7 +44,18 @@ class Tables(Narrowing):
             if scale is None and (both := self._split(x, f, label, seen, want, window)) is not None:
                 return both
             x, zero = self._bent(x, window)
-        x = self.narrow(x, bits)
+        return self._plain(self.narrow(x, bits), f, label, zero, scale, top)
+
+    def _plain(
+        self,
+        x: Tensor,
+        f: Callable[[Floats], Floats],
+        label: str,
+        zero: float = 0.0,
+        scale: float | None = None,
+        top: int | None = None,
+    ) -> Tensor:
+        """One table on a narrow source, 0 of which stands for ``zero``."""
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
         y = _values(f, rows * x.scale + zero)
         if scale is None:
@@ -57,6 +70,21 @@ class Tables(Narrowing):
         lo, hi = bool((y < -(most + 1) * scale).any()), bool((y > (most + 1) * scale).any())
         self.out.cuts_off(found, x, -most if lo else None, most if hi else None)
         return found
+
+    def sloped(self, x: Tensor, f: Callable[[Floats], Floats], label: str) -> Tensor:
+        """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost.
+        Error f'' / 2 times the square of half a unit of x_0."""
+        x = self.factor(x)
+        shift = self._far(x.peak)
+        if shift <= 0:
+            return self._plain(self.narrow(x), f, label)
+        near = self.rescale_by(x, 1, shift, DType.I16)
+        step = near.scale / 2
+        y = self._plain(near, f, label)
+        slope = self._plain(near, lambda v: (f(v + step) - f(v - step)) / near.scale, f"{label}.slope")
+        rest = self.emit("sub", x, self.muli(near, 2**shift), scale=x.scale)
+        product = self.multiply(slope, rest)
+        return self.emit("add", *self.align([y, product], y.peak * y.scale))
 
     def _entries(self, y: Floats, scale: float, top: int | None = None) -> npt.NDArray[np.int64]:
         top = top or self.largest

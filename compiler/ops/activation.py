@@ -110,24 +110,8 @@ def by_table(c: Context, n: Node) -> Result:
     if n.op == "Reciprocal" and is_positive(c, x):
         return reciprocal(c, x)
     if n.op in POLES and c.precision.fine:
-        return sloped(c, x, FUNCTIONS[n.op](n), n.op.lower())
+        return c.sloped(x, FUNCTIONS[n.op](n), n.op.lower())
     return c.table(x, FUNCTIONS[n.op](n), n.op.lower())
-
-
-def sloped(c: Context, x: Tensor, f: Callable[[Floats], Floats], label: str) -> Tensor:
-    """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost. Error
-    f'' / 2 times the square of half a unit of x_0."""
-    x = c.factor(x)
-    shift = x.bound.bit_length() - 15
-    if shift <= 0:
-        return c.table(x, f, label)
-    near = c.rescale_by(x, 1, shift, DType.I16)
-    step = near.scale / 2
-    y = c.table(near, f, label)
-    slope = c.table(near, lambda v: (f(v + step) - f(v - step)) / near.scale, f"{label}.slope")
-    rest = c.emit("sub", x, c.muli(near, 2**shift), scale=x.scale)
-    product = c.multiply(slope, rest)
-    return c.emit("add", *c.align([y, product], y.peak * y.scale))
 
 
 def _integer(c: Context, n: Node, x: Tensor) -> Tensor:

@@ -63,3 +63,23 @@ def test_functions_that_are_steep_near_zero() -> None:
     x = (rng().uniform(0, 1, (1, 8192)) ** 4).astype(np.float32) + np.float32(1e-4)
     nodes = [node("Mul", ["x", "x1"], ["p"]), node("Sqrt", ["p"], ["r"]), node("Erf", ["r"], ["y"])]
     check(nodes, {"x": x, "x1": np.ones((1, 1), np.float32)}, options=FINE, tolerance=5e-4)
+
+
+def test_squeeze_and_excitation_of_deep_accumulators() -> None:
+    """Blocks of convolution, hard swish, global average and gate: there is a finer program."""
+    r = rng()
+    channels, constants, nodes, last = 12, {}, [], "x"
+    for k in range(4):
+        constants |= {f"w{k}": floats(r, channels, channels, 3, 3) / 6, f"b{k}": floats(r, channels) / 4}
+        constants |= {f"d{k}": floats(r, 4, channels, 1, 1), f"u{k}": floats(r, channels, 4, 1, 1)}
+        nodes += [node("Conv", [last, f"w{k}", f"b{k}"], [f"c{k}"], pads=[1, 1, 1, 1]),
+                  node("HardSwish", [f"c{k}"], [f"h{k}"]),
+                  node("GlobalAveragePool", [f"h{k}"], [f"g{k}"]), node("Conv", [f"g{k}", f"d{k}"], [f"e{k}"]),
+                  node("Relu", [f"e{k}"], [f"r{k}"]), node("Conv", [f"r{k}", f"u{k}"], [f"v{k}"]),
+                  node("HardSigmoid", [f"v{k}"], [f"s{k}"]), node("Mul", [f"h{k}", f"s{k}"], [f"m{k}"]),
+                  node("Add", [f"m{k}", f"h{k}"], [f"y{k}"])]  # fmt: skip
+        last = f"y{k}"
+    nodes.append(node("Identity", [last], ["y"]))
+    done = check(nodes, {"x": floats(r, 1, channels, 12, 12)}, constants, options={"tolerance": 1e-5}, tolerance=6e-4)
+    assert done.fine
+    assert done.missed is None or "no finer program" not in done.missed.help
