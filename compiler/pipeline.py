@@ -48,9 +48,9 @@ from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.files import read_named
-from syurmy.isa.system import build
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.system import build
 
 Sample = Mapping[str, npt.NDArray[Any]]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0

@@ -158,7 +158,7 @@ class Tables(Narrowing):
         moved = self.emit("addi", x, value=shift) if shift else x
         top = self._top(min(self.precision.activations, 16))
         flat = -low > -reach / 2, high < reach / 2
-        return self.rescale(moved, 2 * top * x.scale / width, DType.I16, flat=flat), -shift * x.scale
+        return self.rescale(moved, min(2 * top * x.scale / width, 1.0), DType.I16, flat=flat), -shift * x.scale
 
     def _window(self, x: Tensor, f: Callable[[Floats], Floats], want: Floats) -> tuple[float, float]:
         """The interval of what x reaches on the samples, with its margin, outside of which f is flat.
