@@ -22,9 +22,14 @@ from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import kmul
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.kernels.ntt import encode
-from syurmy.prover.opening import prove_witness
+from syurmy.prover.opening import Committed, prove_claims, prove_ladder
+from syurmy.prover.protocol.budget import Opened, Opening
+from syurmy.prover.protocol.counts import Counts
+from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.merkle import hash_columns
-from syurmy.prover.protocol.reed_solomon import NOMINAL_BITS, choose_witness_shape, queries
+from syurmy.prover.protocol.reed_solomon import MatrixShape, queries
+from syurmy.prover.protocol.shapes import NOMINAL_BITS, choose_witness_shape, ladder
+from syurmy.prover.protocol.soundness import Budget
 from syurmy.prover.protocol.transcript import Sender, Transcript
 
 RUNS = 5
@@ -90,10 +95,19 @@ def commitment(log: int) -> Iterator[Row]:
     yield Row("commit", size, t / flat.size * 1e9, "ns per entry", THREADS, (50.0, 50.0), 2)
 
     committed = commit(matrix, shape)
-    rows = np.arange(shape.rows, dtype=np.int64)
-    count = queries(shape.log_blowup, NOMINAL_BITS)
-    t = median(lambda: prove_witness(Sender(Transcript()), committed, count, omega, flat, rows), RUNS)
-    yield Row("opening", size, t / flat.size * 1e9, "ns per entry", THREADS)
+    t = median(lambda: prove_claims(Sender(Transcript()), omega, flat, [], []), RUNS)
+    yield Row("opening, sumcheck", size, t / flat.size * 1e9, "ns per entry", THREADS)
+
+    def opened(label: str, shape: MatrixShape) -> Opened:
+        return Opened(label, shape, queries(shape.log_blowup, NOMINAL_BITS))
+
+    levels = tuple((x, opened(f"level {i}", x.shape)) for i, x in enumerate(ladder(shape.cols)[1], 1))
+    ways = Opening(Counts(), (opened("witness", shape),), levels, shape.cols, 1, Budget())
+    row = elements(2, shape.cols)
+    at = EqWeight(0, tuple(Ext(int(a), int(b)) for a, b in elements(shape.log_cols, 2)))
+    matrices = [Committed(ways.matrices[0], committed)]
+    t = median(lambda: prove_ladder(Sender(Transcript()), ways, matrices, [row], [at]), RUNS)
+    yield Row("opening, ladder", f"{shape.cols} columns, {len(levels)} levels", t * 1e3, "ms", THREADS)
 
 
 def lookups(log: int) -> Iterator[Row]:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.compiler.channels import Channels
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Graph
 from syurmy.compiler.lower import Context, Step
-from syurmy.compiler.model import Missed, Port, outside, quantise_input
+from syurmy.compiler.model import Missed, Port, entered
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.isa.program import Program
@@ -40,7 +41,7 @@ class Difference:
     hi: float = -np.inf
     wrong: int = 0
 
-    def add(self, floats: Array, integers: Array, scale: float) -> None:
+    def add(self, floats: Array, integers: Array, scale: float | Array) -> None:
         if floats.dtype.kind == "f":
             real = floats.astype(np.float64)
             finite = np.isfinite(real)
@@ -49,7 +50,7 @@ class Difference:
             self.lo = min(self.lo, float(real[finite].min(initial=np.inf)))
             self.hi = max(self.hi, float(real[finite].max(initial=-np.inf)))
         elif floats.dtype.kind in "iub":
-            same = floats.astype(np.int64) == integers if scale == 1 else np.zeros(floats.shape, bool)
+            same = floats.astype(np.int64) == integers if np.all(scale == 1) else np.zeros(floats.shape, bool)
             self.wrong += int(np.count_nonzero(~same))
 
     @property
@@ -71,7 +72,7 @@ class Measured:
     cut: Counter[int] = field(default_factory=Counter)
     entered: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, floats: Array, integers: Array, scale: float) -> None:
+    def add(self, name: str, floats: Array, integers: Array, scale: float | Array) -> None:
         self.tensors.setdefault(name, Difference()).add(floats, integers, scale)
 
     def error(self, names: Sequence[str]) -> float:
@@ -81,13 +82,14 @@ class Measured:
         return sum(self.tensors[n].wrong for n in names if n in self.tensors)
 
 
-def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Measured:
-    """By the values that emission computed."""
+def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tensor], count: int) -> Measured:
+    """By the values that emission computed on ``count`` samples."""
     m = Measured()
     for name, t in _tensors(steps, outputs):
-        floats = g.samples[name] if name in g.samples else [g.constants[name]] * len(t.values)
-        for f, q in zip(floats, t.values, strict=True):
-            m.add(name, np.asarray(f), q, t.scale)
+        floats = g.samples[name] if name in g.samples else [g.constants[name]] * count
+        x, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
+        for f, q in zip(floats, x.values, strict=True):
+            m.add(name, np.asarray(f), q, scale)
     return m
 
 
@@ -108,17 +110,18 @@ def on_held_out(
         given = {}
         for p in inputs:
             x, within = np.asarray(sample[p.model_name]), program.input(p.name).type
-            given[p.name] = quantise_input(x, within, p.scale)
-            m.entered[p.model_name] += outside(x, within, p.scale)
+            given[p.name], beyond = entered(x, within, p)
+            m.entered[p.model_name] += beyond
         trace = run(program, given, listeners=(watch,))
         for name, t in _tensors(steps, outputs):
+            held, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
             if name in known:
-                m.add(name, np.asarray(known[name]), _value(trace, t.name, given, written), t.scale)
+                m.add(name, np.asarray(known[name]), _value(trace, held.name, given, written), scale)
     m.cut += watch.cut
 
 
-def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    made = dict(outputs)
+def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Channels]]:
+    made: dict[str, Tensor | Channels] = dict(outputs)
     for s in steps:
         made.update(s.results)
     return iter(made.items())

@@ -17,6 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.tabular import labels_of
 
 Array = npt.NDArray[Any]
 FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
@@ -63,7 +64,8 @@ class Value:
 @dataclass(frozen=True, eq=False)
 class Graph:
     """``samples[name][k]``: the float model's tensor on sample k. ``constants`` are those that no input reaches;
-    ``folded``: the DequantizeLinear nodes that made some of them, by their outputs; ``opsets``: version by domain."""
+    ``folded``: the DequantizeLinear nodes that made some of them, by their outputs; ``opsets``: version by domain;
+    ``labels``: names that the integers (or columns) of outputs stand for."""
 
     name: str
     inputs: tuple[str, ...]
@@ -74,6 +76,7 @@ class Graph:
     samples: Mapping[str, Sequence[Array]] = field(repr=False)
     folded: Mapping[str, Node] = field(default_factory=dict, repr=False)
     opsets: Mapping[str, int] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     def readers(self, name: str) -> list[str]:
         """Operators of the nodes that read a tensor."""
@@ -118,7 +121,16 @@ def graph_of(model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]]) -> Graph
     values = {name: observed(xs) for name, xs in merged.items()}
     values.update({name: observed([x]) for name, x in constants.items()})
     return Graph(
-        model.graph.name or "model", inputs, outputs, tuple(nodes), constants, values, merged, folded, versions
+        model.graph.name or "model",
+        inputs,
+        outputs,
+        tuple(nodes),
+        constants,
+        values,
+        merged,
+        folded,
+        versions,
+        labels_of(model),
     )
 
 

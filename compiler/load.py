@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
+from syurmy.compiler import tabular
 from syurmy.compiler.bodies import expanded, without_selections
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
@@ -66,6 +67,7 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     """``load`` for a model in memory; the argument is not changed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    tabular.normalise(copy)
     opset(copy)
     _sort(copy.graph)
     _check_weights(copy.graph)
@@ -297,8 +299,12 @@ def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
 
 
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Folded and fused by onnxslim where it manages; later steps do not depend on it."""
+    """Folded and fused by onnxslim where it manages; later steps do not depend on it. Not with operators of ai.onnx.ml:
+    ONNX infers shapes for some of them that they do not have, and views that seem idle are dropped."""
     import onnxslim
+
+    if any(n.domain == tabular.DOMAIN for n in model.graph.node):
+        return model
 
     level = logging.root.manager.disable
     try:

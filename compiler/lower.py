@@ -10,21 +10,26 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.compiler.channels import Channels, input_scales, uniform
+from syurmy.compiler.coding import Code
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
 from syurmy.compiler.model import quantise_input
+from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
 from syurmy.compiler.tables import Tables
 from syurmy.isa.types import DType, TensorType
 
 Array = npt.NDArray[Any]
-Result = Tensor | Sequence[Tensor | None]
+Result = Tensor | Channels | Sequence[Tensor | Channels | None]
 Lowering = Callable[["Context", Node], Result]
+Absorbing = Callable[["Context", Node], Result | None]
 Lowered = TypeVar("Lowered", bound=Callable[..., Result])
 
 VIEWS = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Expand", "Tile"}
 _REGISTRY: dict[tuple[str, str], dict[int, Lowering]] = {}
+_ABSORBING: dict[tuple[str, str], Absorbing] = {}
 
 
 def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowered], Lowered]:
@@ -39,6 +44,21 @@ def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowered],
         return f
 
     return register
+
+
+def absorbing(*ops: str, domain: str = "") -> Callable[[Absorbing], Absorbing]:
+    """Registers what ``ops`` do with a source whose entries have scales of their own (``compiler.channels``); None
+    from it: the lowering gets the tensor at one scale, as all others do."""
+
+    def register(f: Absorbing) -> Absorbing:
+        _ABSORBING.update({(domain, op): f for op in ops})
+        return f
+
+    return register
+
+
+def absorbs(n: Node) -> bool:
+    return (n.domain, n.op) in _ABSORBING
 
 
 def is_lowered(domain: str, op: str) -> bool:
@@ -57,7 +77,22 @@ class Step:
     node: Node
     first: int
     last: int
-    results: tuple[tuple[str, Tensor], ...]
+    results: tuple[tuple[str, Tensor | Channels], ...]
+
+
+class _Tensors(dict[str, Tensor]):
+    """Tensors by name; one with scales of its entries' own is brought to one scale when it is asked for."""
+
+    def __init__(self, c: Context) -> None:
+        super().__init__()
+        self._context = c
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self._context.channels
+
+    def __missing__(self, name: str) -> Tensor:
+        self[name] = uniform(self._context, self._context.channels[name])
+        return self[name]
 
 
 class Context(Tables):
@@ -67,7 +102,9 @@ class Context(Tables):
     def __init__(self, graph: Graph, out: Emitter, precision: Precision) -> None:
         super().__init__(out, precision)
         self.graph = graph
-        self.tensors: dict[str, Tensor] = {}
+        self.channels: dict[str, Channels] = {}
+        self.tensors: dict[str, Tensor] = _Tensors(self)
+        self.coded: dict[str, Code] = {}  # inputs whose integers have the order of the reals, and no scale
 
     # ---- operands ------------------------------------------------------------------------------------------------
 
@@ -213,7 +250,11 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
     c = Context(graph, out, precision)
     problems = [p for n in graph.nodes if (p := _unknown(n)) is not None]
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
+    compared = coded_inputs(graph)
     for name in graph.inputs:
+        if name in compared:
+            _coded_input(c, name, code_of(graph, name, compared[name]), public)
+            continue
         try:
             recast = set(graph.readers(name)) == {"BitCast"}  # nothing is computed that could leave 61 bits
             exact = quantised_input(graph, name) or whole_input(graph, name)
@@ -225,6 +266,11 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
         except Unsupported as e:
             problems.append(Problem(name, "input", e.reason, e.need))
             continue
+        if precision.channels and any(map(absorbs, (r for r in graph.nodes if name in r.inputs))):
+            found = input_scales(graph, name, precision.margin)
+            if found is not None:
+                _channelled_input(c, name, *found, public)
+                continue
         if math.prod(t.shape):
             samples = [quantise_input(np.asarray(x), t, scale) for x in graph.samples[name]]
             c.tensors[name] = out.input(name, t, scale, samples, public)
@@ -248,9 +294,26 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
     return c, steps
 
 
-def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor], ...]:
+def _channelled_input(c: Context, name: str, t: TensorType, scales: Array, public: bool) -> None:
+    """An input whose features have scales of their own."""
+    samples = [quantise_input(np.asarray(x), t, scales) for x in c.graph.samples[name]]
+    c.channels[name] = Channels(c.out.input(name, t, 1.0, samples, public), scales)
+
+
+def _coded_input(c: Context, name: str, code: Code, public: bool) -> None:
+    """An input by order: its integers need no scale, and no range but that of its floats."""
+    shape = c.shape(name)
+    lo, hi = code.ends(shape)
+    dtype = next(d for d in DType if d.lo <= lo.min() and hi.max() <= d.hi)
+    t = TensorType(dtype, shape, int(lo.min()), int(hi.max()))
+    samples = [code.encode(np.asarray(x)) for x in c.graph.samples[name]]
+    c.coded[name] = code
+    c.tensors[name] = c.out.input(name, t, 1.0, samples, public)
+
+
+def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]:
     """Emits one node; its results, which the context keeps. Raises ``Unsupported``."""
-    f = _find(n)
+    f, g = _find(n), _ABSORBING.get((n.domain, n.op))
     if f is None:
         raise Unsupported("no lowering")
     out = n.outputs[0] or n.name
@@ -258,20 +321,26 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor], ...]:
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
     first = len(c.out.code)
-    result = f(c, n)
-    tensors = [result] if isinstance(result, Tensor) else list(result)
+    taken = g(c, n) if g is not None and any(i in c.channels for i in n.inputs) else None
+    result = f(c, n) if taken is None else taken
+    tensors = [result] if isinstance(result, Tensor | Channels) else list(result)
     made = []
     for name, t in zip(n.outputs, tensors, strict=False):
         if not name or t is None:
             continue
         v = c.value(name)
-        if v.dtype.kind in "iu" and v.dtype.itemsize <= 4:
+        if isinstance(t, Channels):
+            pass  # reals
+        elif v.dtype.kind in "iu" and v.dtype.itemsize <= 4:
             t = c.wrapped(t, v.dtype)
         elif v.dtype.kind == "u" and t.type.lo < 0 and c.out.code[first:] and c.out.code[-1].dst == t.name:
             c.out.cuts_off(t, t, -1, None)  # 64 bits do not wrap here: it is told where they would
         if t.shape != c.shape(name):
             raise Unsupported(f"the lowering gives shape {list(t.shape)}, the model {list(c.shape(name))}", "a fix")
-        c.tensors[name] = t
+        if isinstance(t, Channels):
+            c.channels[name] = t
+        else:
+            c.tensors[name] = t
         made.append((name, t))
     return tuple(made)
 

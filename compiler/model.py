@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.compiler.coding import Code
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
@@ -42,13 +43,36 @@ def default_folder(model: Path) -> Path:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype."""
+    """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype.
+    ``scales``: one for each position of the last axis, instead of ``scale`` (which is the largest of them).
+    ``code``: how an input enters that is only compared, instead of by a scale. ``labels``: what the integers 0, 1, ...
+    of an output stand for (or its columns, where the model has a map), if they stand for names."""
 
     name: str
     model_name: str
     dtype: str
     shape: tuple[int, ...]
     scale: float
+    code: Code | None = None
+    labels: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
+
+    @staticmethod
+    def read(p: Mapping[str, Any]) -> Port:
+        """From its record."""
+        code = p.get("code")
+        if code is not None:
+            cuts = code["cuts"]
+            code = Code(code["dtype"], None if cuts is None else tuple(tuple(map(int, at)) for at in cuts))
+        return Port(
+            **{
+                **p,
+                "shape": tuple(p["shape"]),
+                "code": code,
+                "labels": tuple(p.get("labels", ())),
+                "scales": tuple(p.get("scales", ())),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -133,7 +157,7 @@ class CompiledModel:
         there is no readable record, or if it is not the program's."""
         try:
             record = json.loads((folder / RECORD).read_text())
-            ports = [tuple(Port(**{**p, "shape": tuple(p["shape"])}) for p in record[k]) for k in ("inputs", "outputs")]
+            ports = [tuple(map(Port.read, record[k])) for k in ("inputs", "outputs")]
             rows = tuple(Row(**r) for r in record["nodes"])
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
@@ -188,12 +212,11 @@ class CompiledModel:
             if key not in inputs:
                 raise InputError(f"no value for input '{p.model_name}'", code="I102")
             x = np.asarray(inputs[key])
-            if x.dtype.kind == "f" and not np.isfinite(x).all():
+            if p.code is None and x.dtype.kind == "f" and not np.isfinite(x).all():
                 raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
-            x = x.astype(np.float64) if np.dtype(p.dtype).kind == "f" else x
+            x = x.astype(np.float64) if p.code is None and np.dtype(p.dtype).kind == "f" else x
             t = self.program.input(p.name).type
-            out[p.name] = quantise_input(x, t, p.scale)
-            beyond = outside(x, t, p.scale)
+            out[p.name], beyond = entered(x, t, p)
             if beyond:
                 cut.append(Saturation(p.model_name, "input", beyond, beyond / x.size))
         unknown = set(inputs) - {n for p in self.inputs for n in (p.name, p.model_name)}
@@ -251,22 +274,25 @@ def record(
     }
 
 
-def quantise_input(x: Array, t: TensorType, scale: float) -> npt.NDArray[np.int64]:
+def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray[np.int64]:
     """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
     own quantisation does."""
     if x.dtype.kind != "f":
         return np.asarray(x, np.int64)
-    kind: Any = np.float32 if float(np.float32(scale)) == scale else np.float64
+    unit = np.asarray(scale)
+    kind: Any = np.float32 if (unit.astype(np.float32) == unit).all() else np.float64
     with np.errstate(over="ignore"):
-        integers = np.rint(x.astype(kind) / kind(scale))
+        integers = np.rint(x.astype(kind) / unit.astype(kind)).astype(np.float64)
     return np.asarray(np.clip(integers, t.lo, t.hi), np.int64)
 
 
-def outside(x: Array, t: TensorType, scale: float) -> int:
-    """How many reals of an input are more than half a unit beyond its interval."""
-    if x.dtype.kind != "f":
-        return 0
-    return int(np.count_nonzero((x < (t.lo - 0.5) * scale) | (x > (t.hi + 0.5) * scale)))
+def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], int]:
+    """The integers of an input, and how many of its reals are more than half a unit beyond its interval."""
+    if p.code is not None:
+        return p.code.encode(x), 0
+    scale = np.array(p.scales) if p.scales else np.array(p.scale)
+    beyond = (x < (t.lo - 0.5) * scale) | (x > (t.hi + 0.5) * scale) if x.dtype.kind == "f" else np.zeros(0, bool)
+    return quantise_input(x, t, scale), int(np.count_nonzero(beyond))
 
 
 def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:

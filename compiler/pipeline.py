@@ -6,6 +6,7 @@ tolerance.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -26,6 +27,8 @@ import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import given_samples, halves, random_samples
+from syurmy.compiler.channels import Channels, input_scales
+from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import Problem, UnsupportedModel
@@ -81,10 +84,15 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         samples, held = halves(given_samples(model, o.calibrate), random)
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
-    trial = Trial(model, graph.build(model, samples), held, o)
+    observed = graph.build(model, samples)
+    trial = Trial(model, observed, held, o)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near) as folder:
         made, refused = trial(precision, Path(folder) / "plain"), None
+        if not made.within(o.tolerance / 2) and any(input_scales(observed, i, 1.0) for i in observed.inputs):
+            precision = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
+            with contextlib.suppress(UnsupportedModel):
+                made = min(made, trial(precision, Path(folder) / "channels"), key=worth)
         if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
             roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
             try:
@@ -92,7 +100,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                     if sloped and made.within(o.tolerance):
                         break
                     finer = replace(precision, fine=True, sloped=sloped, margin=roomy)
-                    made = min(made, trial(finer, Path(folder) / f"fine{sloped:d}"), key=lambda m: (m.wrong, m.error))
+                    made = min(made, trial(finer, Path(folder) / f"fine{sloped:d}"), key=worth)
             except UnsupportedModel as e:  # more bits can be more than the machine's 61
                 refused = e.problems[0]
         done = _written(out_dir, made, o.tolerance, random, refused, source)
@@ -128,6 +136,11 @@ class Made:
         return self.error <= tolerance and not self.wrong
 
 
+def worth(made: Made) -> tuple[int, float]:
+    """What the better of two programs has less of."""
+    return made.wrong, made.error
+
+
 class Trial:
     """Lowers an observed model in one precision, and measures."""
 
@@ -141,12 +154,12 @@ class Trial:
         g = rewritten(self.observed, precision)
         out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), self.options.committed_params)
         c, steps = lower(g, out, precision, self.options.public_inputs)
-        inputs = [_port(c.tensors[i], i, g) for i in g.inputs]
+        inputs = [_input_port(c, i) for i in g.inputs]
         outputs = {name: out.output(name, c.tensor(name)) for name in g.outputs}
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)
         program = assemble_file(folder / PROGRAM)
-        measured = on_scale_samples(g, steps, outputs)
+        measured = on_scale_samples(g, steps, outputs, out.samples)
         if self.floats is not None:
             watch = Watch(program.code, out.ends.values())
             on_held_out(measured, program, watch, inputs, steps, outputs, self.held, self.floats)
@@ -156,8 +169,18 @@ class Trial:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _port(x: Tensor, model_name: str, g: graph.Graph) -> Port:
-    return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale)
+def _port(x: Tensor, model_name: str, g: graph.Graph, code: Code | None = None) -> Port:
+    labels = tuple(g.labels.get(model_name, ()))
+    return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale, code, labels)
+
+
+def _input_port(c: Context, name: str) -> Port:
+    if name not in c.channels:
+        return _port(c.tensors[name], name, c.graph, c.coded.get(name))
+    x = c.channels[name]
+    scales = x.scales.reshape(-1, x.shape[-1])[0]
+    p = _port(x.q.scaled(float(scales.max())), name, c.graph)
+    return replace(p, scales=tuple(scales.tolist()))
 
 
 def _written(
@@ -195,7 +218,7 @@ def _rows(made: Made) -> list[Row]:
             v, d = made.graph.values[name], made.measured.tensors[name]
             if v.dtype.kind not in "fiub":
                 continue
-            peak, scale = max(peak, v.absmax), t.scale
+            peak, scale = max(peak, v.absmax), float(t.scales.max()) if isinstance(t, Channels) else t.scale
             error, wrong = max(error, d.error), wrong + d.wrong
         relative = error / peak if peak else error
         rows.append(Row(s.node.name, s.node.op, peak, scale, error, relative, 0, 0, wrong, s.first, s.last))

@@ -54,6 +54,7 @@ class Precision:
     margin: float = 1.25
     fine: bool = False
     sloped: bool = False
+    channels: bool = False
 
     @property
     def headroom(self) -> int:

@@ -23,8 +23,8 @@ import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.isa.errors import InputError
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
-from syurmy.isa.types import DType, TensorType
-from syurmy.isa.wellformed import MAX_NAME, MAX_RANK, MAX_SIZE, MAX_TABLE, of_kind, problems
+from syurmy.isa.types import MAX_RANK, DType, TensorType
+from syurmy.isa.wellformed import MAX_NAME, MAX_SIZE, MAX_TABLE, of_kind, problems
 
 MAGIC = b"syurmyP"
 VERSION = 1

@@ -4,19 +4,26 @@
 are joined where paths meet, and followed to a fixpoint; an interval that keeps growing there is widened to its dtype.
 A data-dependent loop therefore needs a ``cast`` or ``clamp`` on what it accumulates, and the overflow that typing
 reports otherwise says so.
+
+The work is bounded whatever the program: a block or routine is followed once per state in which it is entered; after
+``PRECISE`` instructions in all, ``repeat`` blocks are widened too; and what is copied where paths meet is counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, Flow, L1Bounds
 from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, counter_of, matching_ends
 from syurmy.isa.program import Instruction, Program
-from syurmy.isa.types import MAX_ENTRIES, DType, TensorType
+from syurmy.isa.types import MAX_ENTRIES, MAX_RANK, DType, TensorType
 
 WIDEN_AFTER = 6  # visits of a place where paths meet
+PRECISE = 10**5  # instructions that are followed before repeat blocks are widened
+MAX_COPIED = 2 * 10**7  # registers, over all places where paths meet and all blocks that are entered
+MAX_CALLS = 64  # routines that call one another
 
 State = dict[str, TensorType | None]  # None: the type differs between the paths that meet here
 
@@ -54,6 +61,8 @@ class _Inference:
         self.halted: State | None = None
         self.routines: list[int] = []
         self.meeting = {_target(ins) for ins in program.code if ins.get("target") is not None}
+        self.copied = 0
+        self.followed: dict[tuple[int, frozenset[tuple[str, TensorType | None]]], State | None] = {}
 
     def run(self) -> Types:
         for ram in self.program.rams:
@@ -121,6 +130,7 @@ class _Inference:
                     elif len(following) == 1 and nxt == pc + 1 and nxt not in self.meeting:
                         pc, straight = nxt, True
                     else:
+                        self.copy(state, ins)
                         visits[nxt] = visits.get(nxt, 0) + 1
                         old = arriving.get(nxt)
                         met = _met(old, state, widen=visits[nxt] > WIDEN_AFTER)
@@ -131,6 +141,10 @@ class _Inference:
         return out, returned
 
     def loop(self, start: int, state: State) -> State | None:
+        """Types behind a block that is entered with these."""
+        return self.once(start, state, self.rounds)
+
+    def rounds(self, start: int, state: State) -> State | None:
         count = int(self.code[start].get("count"))  # type: ignore[arg-type]
         name = counter_of(self.code[start])
         if name is not None:
@@ -139,17 +153,45 @@ class _Inference:
         for _ in range(count):
             before = current
             assert before is not None
+            self.copy(before, self.code[start])
             current, _ = self.region(start + 1, start + 1, self.pairs[start], dict(before))
             if current is None or current == before:
                 break
+            if self.max_steps - self.budget > PRECISE:
+                wide = _met(before, current, widen=True)
+                if wide == before:
+                    break  # what leaves this round lies in what entered it, and so in all later ones
+                current = wide
         if name is not None:
             del self.counters[name]
         return current
+
+    def once(self, start: int, state: State, follow: Callable[[int, State], State | None]) -> State | None:
+        """``follow(start, state)``, once per state."""
+        self.copy(state, self.code[start])
+        key = start, frozenset(state.items())
+        if key not in self.followed:
+            self.followed[key] = follow(start, state)
+        after = self.followed[key]
+        return None if after is None else dict(after)
+
+    def copy(self, state: State, ins: Instruction) -> None:
+        self.copied += len(state)
+        if self.copied > MAX_COPIED:
+            raise TypeRuleError("too many paths meet, with too many registers", code="A236", span=ins.span,
+                                help="write fewer registers, or fewer jumps")  # fmt: skip
 
     def routine(self, pc: int, state: State) -> State | None:
         target = _target(self.code[pc])
         if target in self.routines:
             raise TypeRuleError("a routine calls itself", code="A234", span=self.code[pc].span)
+        if len(self.routines) == MAX_CALLS:
+            raise TypeRuleError(
+                f"more than {MAX_CALLS} routines call one another", code="A234", span=self.code[pc].span
+            )
+        return self.once(target, state, self.called)
+
+    def called(self, target: int, state: State) -> State | None:
         self.routines.append(target)
         counters, self.counters = self.counters, {}
         _, returned = self.region(target, 0, len(self.code), state)
@@ -167,6 +209,9 @@ class _Inference:
         except TypeRuleError as e:
             e.span = e.span or ins.span
             raise
+        if len(new.shape) > MAX_RANK:
+            raise TypeRuleError(f"{new} has rank {len(new.shape)}, at most {MAX_RANK} is possible", code="A105",
+                                span=ins.span)  # fmt: skip
         if new.size > MAX_ENTRIES:
             raise TypeRuleError(f"{new} has more than 2^28 entries", code="A225", span=ins.span)
         old = self.types.operands[pc] or (None,) * len(operands)

@@ -38,6 +38,7 @@ class DType(enum.Enum):
 
 Interval = tuple[int, int]
 
+MAX_RANK = 8  # of any tensor
 MAX_ENTRIES = 2**28  # of one tensor over all executions: bounds what a hostile key can make a verifier allocate
 
 

@@ -17,12 +17,12 @@ import numpy as np
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.isa.instruction import REGISTRY, AttrSpec, Flow, Op
 from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program, Ram
-from syurmy.isa.types import DType, TensorType
+from syurmy.isa.types import MAX_RANK, DType, TensorType
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
 RESERVED = frozenset([d.value for d in DType] + ["true", "false"])
 MAX_NAME = 200
-MAX_RANK = 8
+MAX_NESTING = 64  # of repeat blocks
 MAX_SIZE = 2**31
 MAX_TABLE = 2**16
 MAX_INT = 2**62
@@ -169,6 +169,7 @@ def _code(program: Program) -> Iterator[Problem]:
     all_written = {ins.dst for ins in program.code if ins.dst is not None}
     all_counters = {str(c) for ins in program.code if _flow(ins) is Flow.OPEN and (c := ins.get("counter"))}
     written: set[str] = set()
+    last_write = {ins.dst: index for index, ins in enumerate(program.code) if ins.dst is not None}
     blocks: list[tuple[int, str | None]] = []
     for clash in sorted(all_counters & (fixed | luts | rams)):
         yield Problem(f"'{clash}' is a loop counter and something else", "A104", name=clash)
@@ -186,10 +187,12 @@ def _code(program: Program) -> Iterator[Problem]:
                           f"gather reads rows of tensors: gather row, {buffer}[index]")  # fmt: skip
         elif op.memory and buffer not in rams:
             yield Problem(f"unknown buffer '{buffer}'", "A120", index, str(buffer), known=rams)
-        readable = fixed | set(counters) | (all_written if targets else written)  # jumps: typing follows the paths
+        registers = all_written if targets else written  # where there are jumps, typing follows the paths
         for name in ins.src:
-            if name not in readable:
-                yield _unreadable(index, name, program, all_counters, readable)
+            if name not in registers and name not in fixed and name not in counters:
+                readable = fixed | set(counters) | registers
+                later = last_write.get(name, -1) >= index
+                yield _unreadable(index, name, luts, rams, all_counters, readable, later)
         if ins.dst is not None:
             yield from _destination(index, ins.dst, fixed, luts, rams, all_counters)
             written.add(ins.dst)
@@ -201,6 +204,8 @@ def _code(program: Program) -> Iterator[Problem]:
             if isinstance(count, int) and not 1 <= count < 2**31:
                 yield Problem(f"repeat count {count} is outside 1 to 2^31 - 1", "A132", index)
             blocks.append((index, counter))
+            if len(blocks) == MAX_NESTING + 1:
+                yield Problem(f"repeat blocks are nested more than {MAX_NESTING} deep", "A137", index)
         elif op.flow is Flow.CLOSE:
             if blocks:
                 blocks.pop()
@@ -218,10 +223,10 @@ def _code(program: Program) -> Iterator[Problem]:
     yield from _jumps(program)
     if not program.code or _flow(program.code[-1]) not in (Flow.STOP, Flow.RETURN, Flow.JUMP):
         yield Problem("the program does not end with halt", "A134", help="add halt as the last instruction")
+    known = written | fixed
     for o in program.outputs:
-        if o.name not in written | fixed:
-            message = f"output '{o.name}' is never written"
-            yield Problem(message, "A232", name=o.name, known=written | fixed)
+        if o.name not in known:
+            yield Problem(f"output '{o.name}' is never written", "A232", name=o.name, known=known)
 
 
 def _flow(ins: Instruction) -> Flow | None:
@@ -253,15 +258,18 @@ def _jumps(program: Program) -> Iterator[Problem]:
                           "jump to a label of the same block, which may stand before its end")  # fmt: skip
 
 
-def _unreadable(index: int, name: str, program: Program, counters: set[str], readable: set[str]) -> Problem:
+def _unreadable(
+    index: int, name: str, luts: set[str], rams: set[str], counters: set[str], readable: set[str], later: bool
+) -> Problem:
+    """``later``: it is written by this instruction or one behind it."""
     if name in counters:
         return Problem(f"counter '{name}' is read outside its block", "A122", index, name)
-    if any(t.name == name for t in program.luts):
+    if name in luts:
         return Problem(f"'{name}' is a table, a tensor is needed here", "A121", index, name)
-    if any(r.name == name for r in program.rams):
+    if name in rams:
         return Problem(f"'{name}' is a buffer, a tensor is needed here", "A121", index, name,
                        f"read its rows with load: load row, {name}[index]")  # fmt: skip
-    if any(i.dst == name for i in program.code[index:]):
+    if later:
         return Problem(f"'{name}' is read before it is written", "A230", index, name)
     return Problem(f"unknown name '{name}'", "A120", index, name, known=readable)
 

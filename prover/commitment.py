@@ -46,7 +46,7 @@ class ParamsCommitment:
 
 def commit(matrix: U64, shape: MatrixShape) -> Commitment:
     """Commitment to ``uint64[C, R]``, canonical entries. ``ValueError`` where the matrix does not have ``shape``."""
-    if matrix.shape != (shape.cols, shape.rows) or matrix.dtype != np.uint64:
+    if matrix.shape != (shape.cols, shape.height) or matrix.dtype != np.uint64:
         raise ValueError(f"{matrix.dtype}{matrix.shape} committed as {shape}")
     codeword = encode(matrix, shape.log_blowup)
     return Commitment(shape, codeword, MerkleTree.of_columns(codeword), matrix)

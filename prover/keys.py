@@ -28,7 +28,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.kernels.matrix import IntegerMatrix
-from syurmy.prover.protocol.key import VerifyingKey
+from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
@@ -129,7 +129,7 @@ def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.sign
 
 
 def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    manifest: dict[str, Any] = {"key": digest.hex(), "arrays": {}}
+    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": digest.hex(), "arrays": {}}
     offset = 0
     for name, a in arrays.items():
         manifest["arrays"][name] = [a.dtype.str, list(a.shape), offset]
@@ -164,6 +164,13 @@ def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
             if length > size:
                 raise damaged
             manifest = json.loads(f.read(length))
+            version = manifest.get("version", 1)
+            if version != PROTOCOL_VERSION:
+                raise InputError(
+                    f"{path} has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
+                    code="K132",
+                    help="run setup again",
+                )
             start = -(-(16 + length) // ALIGN) * ALIGN
             arrays: dict[str, npt.NDArray[Any]] = {}
             for name, (dtype, shape, offset) in manifest["arrays"].items():

@@ -5,19 +5,28 @@ this tag has the leaf +1 / (alpha - f), f = tag + beta*c_0 + beta^2*c_1 + ..., r
 f(row i)), m(i) its multiplicity, and each of the ``padding`` padded leaves of a block is +1/alpha. Tag 0 is
 reserved: f = 0 is a padded leaf's. Unused leaves are 0/1.
 
-Tree: 2^n leaves, of which a prefix is stored. Node j of the layer of 2^k nodes has the children j and j + 2^k:
-p = p0*q1 + p1*q0, q = q0*q1. Messages: the root (P, Q); then, from a claim (P, Q) at r in K^k, for k = 0 .. n - 1:
+Tree: 2^n leaves, n > 0, of which a prefix is stored. Node j of the layer of 2^k nodes has the children j and j + 2^k:
+p = p0*q1 + p1*q0, q = q0*q1. The root (P, Q) is not sent. Messages: p0, p1, q0, q1 of the two nodes under it, which
+must give alpha*P = padding*Q; challenge mu, which merges the halves; then, from a claim (P, Q) at r in K^k, for k = 1
+.. n - 1:
 
     challenge lambda; sumcheck of P + lambda*Q = sum over x of eq(r, x) * (p0*q1 + p1*q0 + lambda*q0*q1)(x);
-    values p0, p1, q0, q1; challenge mu, which merges the halves: the next claim is at (mu, x).
+    values p0, p1, q0, q1; challenge mu: the next claim is at (mu, x).
 
 A round polynomial is eq(r_i, t) * h(t) times what earlier rounds bound, h of degree 2 (Gruen). With h = a + b*t +
 c*t^2 the message is (b + c, c): the running claim C = (1 - r_i)*h(0) + r_i*h(1) = a + r_i*(b + c) gives a, and the
 next claim is h(challenge). The verifier divides nothing.
 
-Soundness: N*(W + 2)/|K| for N leaves of width W (alpha and the betas drawn after members and multiplicities are fixed),
-and sum over k of (3*k + 2)/|K| for the layers. The sum of multiplicities must stay below p. The caller must settle the
-two claims at the leaves.
+Q != 0 is not checked and not needed. G = alpha*P - padding*Q is a polynomial in alpha, beta and the fingerprint point,
+of degree at most N*max(1, W) + 1, and alpha*Q*(sum of fractions - padding/alpha); Q is a product of factors alpha - f,
+alpha and 1, so not the zero polynomial. Poles f that differ as polynomials have independent fractions, and the
+numerators at one pole add up to an integer below p or to multiplicities in F: G is the zero polynomial exactly when
+lookups and tables balance. The tree binds P and Q to the leaves, so an unbalanced system passes only where G vanishes,
+P = Q = 0 included.
+
+Soundness: N*(W + 2)/|K| for N leaves of width W (alpha and the betas drawn after members and multiplicities are
+fixed), and sum over k of (3*k + 2)/|K| for the layers (1/|K| for k = 0). The sum of multiplicities must stay below p.
+The caller must settle the two claims at the leaves.
 """
 
 from __future__ import annotations
@@ -74,19 +83,19 @@ def fill_denominators(
 
 
 def prove_tree(sender: Sender, num: U64, den: U64, log_size: int) -> tuple[list[Ext], Ext, Ext]:
-    """Sends root and layers of the tree over num ``uint64[used]`` and den ``uint64[2, used]``, used <= 2^log_size.
+    """Sends the layers of the tree over num ``uint64[used]`` and den ``uint64[2, used]``, used <= 2^log_size.
 
     Returns the point and the claims num(point), den(point) on the leaves, extended by 0/1.
     """
-    if den.shape != (2, len(num)) or not 1 <= len(num) <= 1 << log_size:
+    if den.shape != (2, len(num)) or not 1 <= len(num) <= 1 << log_size or log_size < 1:
         raise ValueError("leaves do not fit the tree")
     leaves = (np.ascontiguousarray(num), np.ascontiguousarray(den[0]), np.ascontiguousarray(den[1]))
     layers = _build(leaves, log_size)
-    p, q = (_node(layers[0], 0)) if log_size else _node(leaves, 0)
-    sender.ext("lookup root", [p, q])
-    point: list[Ext] = []
+    first = layers[1] if log_size > 1 else leaves
+    (p0, q0), (p1, q1) = _node(first, 0), _node(first, 1)
+    point, p, q = _merge(sender, [], (p0, p1, q0, q1))
     space = np.empty((max(1, 1 << log_size >> 2), 8), dtype=np.uint64)
-    for k in range(log_size):
+    for k in range(1, log_size):
         source = leaves if k == log_size - 1 else layers[k + 1]
         point, p, q = _prove_layer(sender, source, point, p, q, space)
     return point, p, q
@@ -147,8 +156,13 @@ def _prove_layer(
         sender.ext("lookup round", [slope, top])
         x.append(sender.transcript.challenge("lookup challenge"))
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
-    p0, p1, q0, q1 = rounds.values(x)
-    sender.ext("lookup values", [p0, p1, q0, q1])
+    return _merge(sender, x, rounds.values(x))
+
+
+def _merge(sender: Sender, x: list[Ext], values: tuple[Ext, Ext, Ext, Ext]) -> tuple[list[Ext], Ext, Ext]:
+    """Sends the values of a layer's children at x; the claims on both halves as one."""
+    sender.ext("lookup values", values)
+    p0, p1, q0, q1 = values
     mu = sender.transcript.challenge("lookup merge")
     return [mu, *x], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
 

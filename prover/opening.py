@@ -1,63 +1,44 @@
-"""Openings of committed matrices, prover's side (verifier's: prover/verifier/opening.py).
+"""The opening, prover's side (verifier's: prover/verifier/opening.py; weights and claims: prover/protocol/ladder.py).
 
-``open_rows``: w = u^T M for row weights u over K, then t distinct positions q, the codeword columns at them and their
-Merkle paths. The verifier checks Enc(w)[q] = <u, column q>. As u is random and later than the root, w is also the
-proximity test.
+``prove_claims``: <Omega, W> + sum_j <g_j, k_j> = V by one sumcheck, g_j = u_j^T M combinations of the params' rows,
+k_j a sum of eq vectors. It ends at s; W(s) and all g_j(s) are sent. With delta, drawn after them, the rows are one
+each: w = eq(s_row)^T W and h = sum_j eq(delta, j) * g_j.
 
-``prove_witness``: <Omega, W> = V by one sumcheck over the bits of the entry index (row bits first), W(s), and the
-opening with eq(s_row): W(s) = <w, eq(s_col)>.
+``prove_ladder``: the rows are not sent. They lie side by side in a vector that is committed as a matrix of its own,
+level by level, and the last one is sent. Of a matrix, columns are opened when the next vector is fixed; that its row
+encodes to them, and w and h have the values sent, are linear claims on that vector. As the weights of a row are random
+and later than the matrix's root, the queries are the proximity test too.
 
-``prove_params``: claims <u_j^T M, eq(c_j)> = v_j. With g_j = u_j^T M, one sumcheck of sum_j gamma^j * <g_j, eq(c_j)>
-over the column bits ends at one column point s; all g_j(s) are sent before delta, and h = sum_j delta^j * g_j is
-opened: <h, eq(s)> = sum_j delta^j * g_j(s).
-
-Soundness of each: prover/protocol/soundness.py (sumcheck, batching by gamma and delta, proximity, queries).
+Soundness of each: prover/protocol/soundness.py (sumcheck, batching, proximity, queries).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.prover import sumcheck
-from syurmy.prover.commitment import Commitment, ParamsCommitment
-from syurmy.prover.field import ONE, U64
-from syurmy.prover.kernels.matrix import bind_columns
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit
+from syurmy.prover.field import ONE, U64, Ext, log2_ceil
+from syurmy.prover.grinding import grinding_nonce
+from syurmy.prover.kernels.matrix import transpose
+from syurmy.prover.kernels.opening import add_scaled, power_sum
 from syurmy.prover.protocol import mle
-from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights, powers
+from syurmy.prover.protocol.budget import Opened, Opening
+from syurmy.prover.protocol.grinding import grinding_seed
+from syurmy.prover.protocol.ladder import EqWeight, PowerWeights, SumOfWeights, Weight, batched
+from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.transcript import Sender
 
-I64 = npt.NDArray[np.int64]
 
+@dataclass(frozen=True, eq=False)
+class Committed:
+    """A committed matrix that is opened as ``opened`` says."""
 
-def open_rows(
-    sender: Sender, label: str, commitment: Commitment, queries: int, row_weights: U64, row: U64 | None = None
-) -> U64:
-    """Send w = row_weights^T M (``row`` when already known) and the opened columns. Returns w, ``uint64[2, C]``."""
-    if row is None:
-        if commitment.matrix is None:
-            raise ValueError("a matrix that is kept as integers is opened with its row")
-        row = bind_columns(commitment.matrix, row_weights)
-    sender.ext_array(f"{label} row", row)
-    positions = sender.transcript.positions(f"{label} positions", queries, commitment.shape.n)
-    sender.base_array(f"{label} columns", commitment.codeword[positions])
-    sender.raw(f"{label} path", commitment.tree.multiproof(positions).tobytes())
-    return row
-
-
-def prove_witness(
-    sender: Sender, commitment: Commitment, queries: int, omega: U64, flat: U64, stored_rows: I64
-) -> None:
-    """Open the witness: ``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, rows of 2^log_cols entries; the
-    committed rows are ``stored_rows``, increasing, and every other row of ``flat`` is zero."""
-    rounds = len(flat).bit_length() - 1
-    log_rows = rounds - commitment.shape.log_cols
-    point, finals = sumcheck.prove(sender, "opening", [sumcheck.Instance(ONE, [omega, flat])], rounds)
-    sender.ext("opening value", [finals[0][1]])
-    weights = np.ascontiguousarray(mle.eq_vector(point[:log_rows])[:, stored_rows])
-    open_rows(sender, "witness", commitment, queries, weights)
+    opened: Opened
+    commitment: Commitment
 
 
 def bind_claims(params: ParamsCommitment, claims: Sequence[ParamsClaim]) -> list[U64]:
@@ -65,21 +46,82 @@ def bind_claims(params: ParamsCommitment, claims: Sequence[ParamsClaim]) -> list
     return [params.integers.bind(claim.first_row, claim.weights) for claim in claims]
 
 
-def prove_params(
-    sender: Sender, params: ParamsCommitment, queries: int, claims: Sequence[ParamsClaim], rows: Sequence[U64]
+def prove_claims(
+    sender: Sender, omega: U64, flat: U64, claims: Sequence[ParamsClaim], bound: Sequence[U64]
+) -> tuple[list[Ext], list[Ext]]:
+    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``bound`` from ``bind_claims``; the point s and
+    delta."""
+    instances = [sumcheck.Instance(ONE, [omega, flat])]
+    for claim, row in zip(claims, bound, strict=True):
+        first = claim.points[0]
+        if len(claim.points) == 1 and row.shape[1] == 1 << len(first.point):
+            instances.append(sumcheck.Instance(first.coefficient, [row, mle.eq_vector(first.point)]))
+        else:
+            weights = np.zeros_like(row)
+            add_dense(weights, SumOfWeights(tuple(claim.points)))
+            instances.append(sumcheck.Instance(ONE, [row, weights]))
+    rounds = max(x.tables[0].shape[1].bit_length() - 1 for x in instances)
+    point, finals = sumcheck.prove(sender, "opening", instances, rounds)
+    sender.ext("opening values", [finals[0][1], *(f[0] for f in finals[1:])])
+    return point, sender.transcript.challenges("params delta", log2_ceil(max(1, len(claims))))
+
+
+def combined(rows: Sequence[U64], factors: U64) -> U64:
+    """Sum of ``factors[:, j]`` * row j."""
+    total = np.zeros_like(rows[0])
+    for row, a, b in zip(rows, *factors.tolist(), strict=True):
+        add_scaled(total, row, Ext(a, b))
+    return total
+
+
+def prove_ladder(
+    sender: Sender, plan: Opening, matrices: Sequence[Committed], rows: Sequence[U64], values: Sequence[EqWeight]
 ) -> None:
-    """Open all claims on the params, at least one; ``rows`` from ``bind_claims``."""
-    shape = params.commitment.shape
-    gamma = sender.transcript.challenge("params gamma")
-    instances = [
-        sumcheck.Instance(c, [row, mle.eq_vector(claim.column_point)])
-        for c, row, claim in zip(powers(gamma, len(claims)), rows, claims, strict=True)
+    """``rows``: of each matrix, its combination, which is claimed to encode to the opened columns; ``values``: weights
+    of the claims on them."""
+    z = np.zeros((2, 1 << log2_ceil(plan.used)), np.uint64)
+    for m, row in zip(matrices, rows, strict=True):
+        z[:, m.opened.offset : m.opened.offset + row.shape[1]] = row
+    omega = np.zeros_like(z)
+    claims: list[Weight] = list(values)
+    for level, opened in plan.levels:
+        stored = z[:, : level.shape.rows << level.shape.log_cols]
+        commitment = commit(transpose(stored.reshape(level.shape.height, -1)), level.shape)
+        sender.raw(f"{opened.label} root", commitment.root)
+        claims += open_columns(sender, matrices, plan.grinding_bits)
+        weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
+        add_dense(omega, weights)
+        _, (omega, z) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
+        matrices = [Committed(opened, commitment)]
+        claims = [SumOfWeights(())]  # the claim that is left: its weights are written out already
+    sender.ext_array("last vector", z[:, : plan.last])
+    open_columns(sender, matrices, plan.grinding_bits)
+
+
+def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: int) -> list[PowerWeights]:
+    """Draws positions, sends columns and paths; the weights of the claims that the rows encode to them."""
+    sender.raw("query nonce", grinding_nonce(grinding_seed(sender.transcript), grinding_bits))
+    drawn = [
+        sender.transcript.positions(f"{m.opened.label} positions", m.opened.queries, m.opened.shape.n) for m in matrices
     ]
-    _, finals = sumcheck.prove(sender, "params", instances, shape.log_cols)
-    sender.ext("params values", [f[0] for f in finals])
-    coefficients = powers(sender.transcript.challenge("params delta"), len(claims))
-    combined = rows[0]
-    for row, c in zip(rows[1:], coefficients[1:], strict=True):
-        combined = mle.add(combined, mle.scale(row, c))
-    weights = combined_weights(claims, coefficients, shape.rows)
-    open_rows(sender, "params", params.commitment, queries, weights, combined)
+    out = []
+    for m, positions in zip(matrices, drawn, strict=True):
+        sender.base_array(f"{m.opened.label} columns", m.commitment.codeword[positions])
+        sender.raw(f"{m.opened.label} path", m.commitment.tree.multiproof(positions).tobytes())
+        out.append(PowerWeights.at(m.opened.offset, m.opened.shape, positions))
+    return out
+
+
+def add_dense(omega: U64, weight: Weight) -> None:
+    """Adds the weights, written out, to ``uint64[2, 2^k]``."""
+    if isinstance(weight, SumOfWeights):
+        for part in weight.parts:
+            add_dense(omega, part)
+        return
+    if isinstance(weight, EqWeight):
+        dense = mle.scale(mle.eq_vector(weight.point), weight.coefficient)
+    else:
+        assert isinstance(weight, PowerWeights)
+        dense = power_sum(weight.x[0], weight.coefficients, 1 << weight.log_block)
+    block = omega[:, weight.offset : weight.offset + dense.shape[1]]
+    block[:] = mle.add(block, dense)

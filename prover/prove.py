@@ -20,18 +20,23 @@ from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
 from syurmy.prover.commitment import Commitment, commit, stored_matrix
 from syurmy.prover.field import U64, Ext, P, lift, to_field
+from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_rows
+from syurmy.prover.kernels.matrix import bind_columns
 from syurmy.prover.keys import ProvingKey
 from syurmy.prover.operands import instance, total_sum
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
-from syurmy.prover.protocol.budget import budget, query_counts
+from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
-from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_nonce, needs_grinding
+from syurmy.prover.protocol.counts import Counts
+from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_seed, needs_grinding
+from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, encode_statement, start_transcript
 from syurmy.prover.protocol.transcript import Sender, Transcript
 from syurmy.prover.protocol.weights import WeightSpace
@@ -81,6 +86,14 @@ class Prover:
         path = Path(trace.batch, trace.bits)
         fixed = pk.plan is not None and path.batch == 1
         self.plan: Plan = pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path)
+        try:
+            self.opening = Opening.of(self.plan)
+        except InsufficientSoundness as e:
+            raise InputError(
+                f"the run is too large for {TARGET_BITS} bits of soundness: {e}",
+                code="P171",
+                help="prove a smaller batch, or fewer steps",
+            ) from None
         self.witness = Witness(self.plan.system, trace)
         self.progress = progress or (lambda phase, fraction: None)
         self.transcript = Transcript()
@@ -112,6 +125,8 @@ class Prover:
         r.columns = len(plan.witness.places)
         r.committed_entries = plan.witness.true_entries
         r.proof_bytes = len(data)
+        r.soundness = self.opening.budget.rows()
+        r.soundness_bits = self.opening.budget.total_bits()
         r.peak_mb = peak_mb()
         return Proof(data, fields, r)
 
@@ -156,9 +171,7 @@ class Prover:
         """Draws alpha and beta, proves the tree; the common point; num and den at the leaves."""
         plan, transcript = self.plan, self.transcript
         if needs_grinding(plan):
-            nonce = grinding_nonce(transcript, GRINDING_BITS)
-            self.sender.raw("grinding nonce", nonce)
-            transcript.challenge("grinding")
+            self.sender.raw("grinding nonce", grinding_nonce(grinding_seed(transcript), GRINDING_BITS))
         self.alpha = transcript.challenge("alpha")
         self.beta = transcript.challenge("beta")
         self.space.points[red.FINGERPRINT] = transcript.challenges("fingerprint point", plan.fingerprint_bits)
@@ -255,34 +268,30 @@ class Prover:
         pulled: list[Pulled],
         contractions: list[Contraction],
     ) -> None:
-        plan = self.plan
+        plan, params, ways = self.plan, self.pk.params, self.opening
         points, rest = red.split_params(pulled)
-        direct = len(points)
+        if Counts.of(plan, contractions, points, rest) != ways.counts:
+            raise InputError("the claims are not as many as the plan counts", code="P170", help="prove again")
         if rest:
             points = points + self.reduce_params(rest)
-        claims = []
-        for p in points:
-            assert plan.params is not None
-            place = plan.params.places[p.param.name]
-            coordinates = red.param_point_coordinates(p, place, self.sweep)
-            claims.append(red.params_claim(plan.params, place, coordinates, Ext(0)))
-        bound: list[U64] = []
+        claims = red.params_claims(plan, points, self.sweep)
+        bound = opening.bind_claims(params, claims) if params is not None else []
+        omega = self.omega(red.columns_of(pulled, self.sweep))
+        point, delta = opening.prove_claims(self.sender, omega, flat, claims, bound)
+        own = point[len(point) - plan.witness.log_entries :]
+        split = plan.witness.log_rows
+        weights = np.ascontiguousarray(mle.eq_vector(own[:split])[:, plan.witness.stored_rows])
+        assert commitment.matrix is not None
+        matrices = [opening.Committed(ways.matrices[0], commitment)]
+        rows = [bind_columns(commitment.matrix, weights)]
+        values = [EqWeight(ways.matrices[0].offset, tuple(own[split:]))]
         if claims:
-            assert self.pk.params is not None
-            bound = opening.bind_claims(self.pk.params, claims)
-        if direct:
-            values = [mle.dot(g, mle.eq_vector(c.column_point)) for g, c in zip(bound, claims, strict=True)]
-            self.sender.ext("param values", values[:direct])
-        columns = red.columns_of(pulled, self.sweep)
-        total = budget(plan, contractions, len(points), rest)
-        counts = query_counts(plan, total, len(points))
-        self.report.soundness = total.rows()
-        self.report.soundness_bits = total.total_bits()
-        omega = self.omega(columns)
-        opening.prove_witness(self.sender, commitment, counts[0], omega, flat, plan.witness.stored_rows)
-        if claims:
-            assert self.pk.params is not None
-            opening.prove_params(self.sender, self.pk.params, counts[1], claims, bound)
+            assert params is not None
+            matrices.append(opening.Committed(ways.matrices[1], params.commitment))
+            rows.append(opening.combined(bound, mle.eq_vector(delta, len(claims))))
+            at = tuple(point[len(point) - params.commitment.shape.log_cols :])
+            values.append(EqWeight(ways.matrices[1].offset, at))
+        opening.prove_ladder(self.sender, ways, matrices, rows, values)
 
     def reduce_params(self, rest: dict[ParamTensor, list[Term]]) -> list[red.ParamPoint]:
         """Claims on params that are not evaluations: one sumcheck against their public weights."""
@@ -300,7 +309,7 @@ class Prover:
         point, finals = sumcheck.prove(self.sender, red.PARAMS, instances, rounds)
         self.space.points[red.PARAMS] = point
         self.sender.ext("params reduction values", [f[1] for f in finals])
-        return red.reduced_points(self.plan, rest, rounds)
+        return red.reduced_points(self.plan, rest, rounds, self.transcript.challenge("zeta"))
 
     def omega(self, columns: dict[Committed, list[Term]]) -> U64:
         """All claims on the witness as one weight tensor, ``uint64[2, 2^m]``."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array
 from syurmy.prover.kernels import sumcheck as kernels
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol.transcript import Sender
@@ -146,6 +146,26 @@ def prove(sender: Sender, label: str, instances: Sequence[Instance], rounds: int
         sender.ext(f"{label} round", [v + constant for v in values[: max(1, degree)]])
         point.append(sender.transcript.challenge(f"{label} challenge"))
     return point, [_finals(x, space.values, point) for x in work]
+
+
+def prove_leading(sender: Sender, label: str, tables: list[U64], count: int) -> tuple[list[Ext], list[U64]]:
+    """The first ``count`` rounds for the product of tables ``uint64[2, 2^n]``, n > 1: the point, and the tables with
+    these variables bound.
+    """
+    work = _Instance(Instance(ONE, tables), tables[0].shape[1].bit_length() - 1, len(tables))
+    space = _Workspace([work], len(tables))
+    point: list[Ext] = []
+    for i in range(count):
+        values = space.round(work.variables - i, point[-1]) if point else [work.first[k] for k in (0, 2, 3)]
+        sender.ext(f"{label} round", values[: len(tables)])
+        point.append(sender.transcript.challenge(f"{label} challenge"))
+    half = 1 << (work.variables - count)
+    bound = []
+    for t, at in zip(work.tables, work.offsets, strict=False):
+        last = t if count == 1 else np.ascontiguousarray(space.values[:, at : at + 2 * half])
+        bound.append(np.empty((2, half), np.uint64))
+        for_ranges(kernels.fold_first, half, last, np.uint64(point[-1].a), np.uint64(point[-1].b), bound[-1], 0)
+    return point, bound
 
 
 def _finals(x: _Instance, values: U64, point: list[Ext]) -> list[Ext]:

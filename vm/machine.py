@@ -1,6 +1,6 @@
 """Fetch, decode, execute: one run of a program on exact integers.
 
-The path is that of ``isa.control.walk``, which prover and verifier follow as well; here branches go where the values
+The path is that of ``isa.path.walk``, which prover and verifier follow as well; here branches go where the values
 say. Registers hold int64 arrays; every value that an instruction writes is kept in the trace, read-only. Overflow is
 impossible: the static intervals of ``isa.inference.infer_types`` lie inside ±2^61 (``check_intervals`` compares every
 write with them).
@@ -8,7 +8,7 @@ write with them).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,12 @@ from syurmy.isa.path import DEFAULT_MAX_STEPS, walk
 from syurmy.isa.program import I64, Program, Ram
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import TensorType
-from syurmy.vm.events import Executed, Fetched, Halted, Listener, Trapped
+from syurmy.vm.events import Event, Executed, Fetched, Halted, Listener, Trapped
 from syurmy.vm.inputs import validated, validated_batch
 
 RECENT = 1000  # steps that a trap of the step limit looks back
 Operand = npt.NDArray[np.integer[Any]]
+INT64 = np.dtype(np.int64)
 
 
 def run(
@@ -48,7 +49,7 @@ def run(
     given = validated(program, inputs)
     trace = Trace(program, given)
     types = infer_types(program).results if check_intervals else None
-    trace.outputs = _Machine(trace, given, listeners, types).run(max_steps)
+    trace.outputs = Machine(trace, given, types).run(max_steps, listeners)
     return trace
 
 
@@ -72,7 +73,7 @@ def run_batch(
     outputs: list[dict[str, I64]] = []
     for k, given in enumerate(batch):
         try:
-            outputs.append(_Machine(trace, given, listeners, types).run(max_steps))
+            outputs.append(Machine(trace, given, types).run(max_steps, listeners))
         except Trap as trap:
             trap.add_note(f"in input {k} of the batch")
             raise
@@ -86,23 +87,24 @@ def run_batch(
     return trace
 
 
-class _Machine:
-    """One input; appends to the trace."""
+class Machine:
+    """One input of a program, run step by step; appends to the trace.
+
+    ``events`` is the run: between two events ``registers`` (arrays by name, read-only), ``memories`` (RAM) and
+    ``counters`` (of the loops around the instruction) are what they are at that moment. ``run`` goes through all of it.
+    """
 
     def __init__(
-        self,
-        trace: Trace,
-        inputs: Mapping[str, I64],
-        listeners: Sequence[Listener],
-        types: Sequence[TensorType | None] | None,
+        self, trace: Trace, inputs: Mapping[str, I64], types: Sequence[TensorType | None] | None = None
     ) -> None:
+        """``inputs`` as ``vm.inputs.validated`` gives them. ``types``: compare every write with its static type."""
         program = trace.program
         luts = {t.name: t for t in program.luts}
         self.program = program
-        self.listeners = listeners
         self.trace = trace
         self.registers: dict[str, Operand] = {p.name: _param(program, p.name) for p in program.params}
         self.registers.update(inputs)
+        self.counters: Mapping[str, int] = {}
         rams = {r.name: r for r in program.rams}
         self.calls = [None if REGISTRY[ins.op].control else Call(ins, luts, rams=rams) for ins in program.code]
         self.memories = {r.name: Memory(self._initial(r)) for r in program.rams}
@@ -112,25 +114,48 @@ class _Machine:
         self.types = types
         self.wide: dict[str, I64] = {}  # params converted for instructions that need int64
 
-    def run(self, max_steps: int) -> dict[str, I64]:
-        """The output registers at halt."""
-        trace, code, listeners = self.trace, self.program.code, self.listeners
-        step = len(trace.path)
-        for pc, counters in walk(self.program, max_steps + 1, self._branch):
+    def run(self, max_steps: int = DEFAULT_MAX_STEPS, listeners: Sequence[Listener] = ()) -> dict[str, I64]:
+        """The output registers at halt. Raises ``Trap``."""
+        if listeners:
+            for event in self.events(max_steps):
+                for tell in listeners:
+                    tell(event)
+        else:
+            for step, pc in self._steps(max_steps):
+                if (call := self.calls[pc]) is not None:
+                    self._execute(step, pc, call)
+        return self.outputs()
+
+    def events(self, max_steps: int = DEFAULT_MAX_STEPS) -> Iterator[Event]:
+        """Every event, as it happens. After ``Trapped`` the trap is raised."""
+        try:
+            for step, pc in self._steps(max_steps):
+                yield Fetched(step, pc, self.program.code[pc], dict(self.counters))
+                if (call := self.calls[pc]) is not None:
+                    yield Executed(step, pc, *self._execute(step, pc, call))
+        except Trap as trap:
+            yield Trapped(len(self.trace.path) - 1, trap.instruction or 0, trap)
+            raise
+        yield Halted(len(self.trace.path))
+
+    def outputs(self) -> dict[str, I64]:
+        """The output registers as they are."""
+        return {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
+
+    # ---- parts ---------------------------------------------------------------------------------------------------
+
+    def _steps(self, max_steps: int) -> Iterator[tuple[int, int]]:
+        """Step and instruction, each about to be executed."""
+        path = self.trace.path
+        step = len(path)
+        for pc, self.counters in walk(self.program, max_steps + 1, self._branch):  # noqa: B020
             if step == max_steps:
                 raise self._trapped(step, pc, self._runaway(max_steps))
-            trace.path.append(pc)
-            for tell in listeners:
-                tell(Fetched(step, pc, code[pc], dict(counters)))
-            call = self.calls[pc]
-            if call is not None:
-                self._execute(step, pc, call, counters)
+            path.append(pc)
+            yield step, pc
             step += 1
         for name, m in self.memories.items():
-            trace.final.setdefault(name, []).append((m.values, m.times))
-        for tell in listeners:
-            tell(Halted(step))
-        return {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
+            self.trace.final.setdefault(name, []).append((m.values, m.times))
 
     def _runaway(self, max_steps: int) -> Trap:
         recent = self.trace.path[-RECENT:]
@@ -142,15 +167,19 @@ class _Machine:
             trap.add_note(f"the last {len(recent)} steps ran instructions {min(recent)} to {max(recent)}{lines}")
         return trap
 
-    def _execute(self, step: int, pc: int, call: Call, counters: Mapping[str, int]) -> None:
-        ins = call.instruction
+    def _execute(self, step: int, pc: int, call: Call) -> tuple[int, tuple[Operand, ...], I64]:
+        """Which execution of the instruction this is, what it read, and its result."""
+        ins, counters = call.instruction, self.counters
         call.counters = counters
-        operands = [self._operand(name, counters, not call.op.narrow_params) for name in ins.src]
+        wide = not call.op.narrow_params
+        operands = tuple([self._operand(name, counters, wide) for name in ins.src])
         try:
             value = call.op.execute(call, operands)
         except Trap as trap:
+            for note in _seen(ins.src, operands, trap.element):
+                trap.add_note(note)
             raise self._trapped(step, pc, trap) from None
-        value = np.asarray(value, dtype=np.int64)
+        value = np.asarray(value, dtype=INT64)
         value.flags.writeable = False
         if self.types is not None:
             _check(pc, call, value, self.types[pc])
@@ -160,8 +189,7 @@ class _Machine:
             self.trace.read_times.setdefault(pc, []).append(call.read_times)
         if ins.dst is not None:
             self.registers[ins.dst] = value
-        for tell in self.listeners:
-            tell(Executed(step, pc, len(writes) - 1, tuple(operands), value))
+        return len(writes) - 1, operands, value
 
     def _initial(self, ram: Ram) -> I64:
         if ram.init is None:
@@ -177,10 +205,10 @@ class _Machine:
     def _operand(self, name: str, counters: Mapping[str, int], wide: bool) -> Any:
         """A counter, register, input or param. Params keep their narrow dtype only in products, which are exact for
         every integer dtype (``isa.exact``); elsewhere narrow NumPy arithmetic would wrap around."""
-        if name in counters:
+        value = self.registers.get(name)
+        if value is None:
             return np.array(counters[name], dtype=np.int64)
-        value = self.registers[name]
-        if not wide or value.dtype == np.int64:
+        if value.dtype == INT64 or not wide:
             return value
         if name not in self.wide:
             self.wide[name] = value.astype(np.int64)
@@ -191,10 +219,21 @@ class _Machine:
         trap.instruction = pc
         trap.span = trap.span or self.program.code[pc].span
         element = "" if not trap.element else f", element {list(trap.element)}"
-        trap.add_note(f"at instruction {pc}{element}, step {step}")
-        for tell in self.listeners:
-            tell(Trapped(step, pc, trap))
+        rounds = "".join(f", {name} = {value}" for name, value in self.counters.items())
+        trap.add_note(f"at instruction {pc}{element}, step {step}{rounds}")
         return trap
+
+
+def _seen(names: Sequence[str], operands: Sequence[Operand], element: tuple[int, ...] | None) -> Iterator[str]:
+    """What the operands held where an instruction trapped: single values, and entries at the element if the shapes
+    are those of an elementwise instruction."""
+    for name, value in dict(zip(names, operands, strict=True)).items():
+        if value.size == 1:
+            yield f"{name} = {int(value.reshape(-1)[0])}"
+        elif element and value.ndim == len(element):
+            at = tuple(i if d > 1 else 0 for i, d in zip(element, value.shape, strict=True))
+            if all(i < d for i, d in zip(at, value.shape, strict=True)):
+                yield f"{name}[{', '.join(map(str, at))}] = {int(value[at])}"
 
 
 def _param(program: Program, name: str) -> Operand:

@@ -12,6 +12,7 @@ from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.indexing import flat, rows_at
 from syurmy.compiler.ops.shape import cut
+from syurmy.compiler.scales import FEW
 
 
 @lowering("TopK")
@@ -22,7 +23,7 @@ def top_k(c: Context, n: Node) -> Result:
     axis, k = n.attr("axis", -1) % rank, c.shape(n.outputs[0])[n.attr("axis", -1)]
     perm = (*(a for a in range(rank) if a != axis), axis)
     back = tuple(int(a) for a in np.argsort(perm))
-    x = c.factor(x) if real else x
+    x = c.factor(x) if real and x.type.size > FEW else x  # few are ordered exactly
     x = c.emit("transpose", x, perm=perm) if axis != rank - 1 else x
     largest = bool(n.attr("largest", 1))
     if largest and not (len(n.outputs) > 1 and c.graph.uses(n.outputs[1])):

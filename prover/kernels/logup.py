@@ -75,6 +75,14 @@ def load_right(load, source, i, used, k0, k1, k7):
 
 
 @njit(forceinline=True)
+def add_block(t0, t1, s, e0, e1):
+    """t + e * s over K, s the wide sums of a block of pairs and e their entry of the outer eq table."""
+    g0, g1 = kreduce(s[0], s[1], s[2])
+    g0, g1 = kmul(g0, g1, e0, e1)
+    return kadd(t0, t1, g0, g1)
+
+
+@njit(forceinline=True)
 def first_from(load, source, used, half, k0, k1, outer, inner, lo, hi):
     k7 = mul(SEVEN, k1)
     width = inner.shape[1]
@@ -103,12 +111,8 @@ def first_from(load, source, used, half, k0, k1, outer, inner, lo, hi):
             else:  # both right children are 0/1
                 m0, m1 = kmul_by(q0, q1, k0, k1, k7)
                 s = kmac(s, add(p0, m0), add(p1, m1), e0, e1)
-        g0, g1 = kreduce(s[0], s[1], s[2])
-        g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
-        t0, t1 = kadd(t0, t1, g0, g1)
-        g0, g1 = kreduce(z[0], z[1], z[2])
-        g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
-        c0, c1 = kadd(c0, c1, g0, g1)
+        t0, t1 = add_block(t0, t1, s, outer[0, block], outer[1, block])
+        c0, c1 = add_block(c0, c1, z, outer[0, block], outer[1, block])
     return t0, t1, c0, c1
 
 
@@ -190,12 +194,8 @@ def second_from(load, source, used, half, k0, k1, r0, r1, outer, inner, w, lo, h
             fold_children(load, source, used, i, 2 * half, k0, k1, k7, r0, r1, r7, w)
             fold_children(load, source, used, i + half, 2 * half, k0, k1, k7, r0, r1, r7, w)
             s, z = gate_rows(w, i, i + half, s, z, inner[0, i - base], inner[1, i - base])
-        g0, g1 = kreduce(s[0], s[1], s[2])
-        g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
-        t0, t1 = kadd(t0, t1, g0, g1)
-        g0, g1 = kreduce(z[0], z[1], z[2])
-        g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
-        c0, c1 = kadd(c0, c1, g0, g1)
+        t0, t1 = add_block(t0, t1, s, outer[0, block], outer[1, block])
+        c0, c1 = add_block(c0, c1, z, outer[0, block], outer[1, block])
     return t0, t1, c0, c1
 
 
@@ -225,12 +225,8 @@ def next_round(w, half, r0, r1, outer, inner, lo, hi):
             fold_row(w, i, i + 2 * half, r0, r1, r7)
             fold_row(w, i + half, i + 3 * half, r0, r1, r7)
             s, z = gate_rows(w, i, i + half, s, z, inner[0, i - base], inner[1, i - base])
-        g0, g1 = kreduce(s[0], s[1], s[2])
-        g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
-        t0, t1 = kadd(t0, t1, g0, g1)
-        g0, g1 = kreduce(z[0], z[1], z[2])
-        g0, g1 = kmul(g0, g1, outer[0, block], outer[1, block])
-        c0, c1 = kadd(c0, c1, g0, g1)
+        t0, t1 = add_block(t0, t1, s, outer[0, block], outer[1, block])
+        c0, c1 = add_block(c0, c1, z, outer[0, block], outer[1, block])
     return t0, t1, c0, c1
 
 

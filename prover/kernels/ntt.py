@@ -20,7 +20,7 @@ from syurmy.prover.field import P as P_INT
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import EPS, S32, P, mul
 
-TILE_LOG = 7  # stages per pass
+TILE = 1 << 13  # elements of the buffer, 64 KiB: a pass does as many stages as fit
 RUN = 64
 
 
@@ -145,7 +145,7 @@ def encode(matrix: U64, log_blowup: int) -> U64:
     out = np.empty((cols << log_blowup, rows), np.uint64)
     powers = _powers(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)
-    passes = max(1, -(-log_cols // TILE_LOG))
+    passes = max(1, -(-log_cols // ((TILE // min(rows, RUN)).bit_length() - 1)))
     strips = -(-rows // RUN)
     done = 0
     for i in range(passes):

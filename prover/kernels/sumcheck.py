@@ -45,6 +45,18 @@ def extrapolate(tables, p0, p1, p2, p3):
     return p2, p3
 
 
+@njit(forceinline=True)
+def evaluations(tables, s0, s1, s2, s3):
+    """The sums at 0, 1, 2, 3 as elements of K, from their wide sums; 2 and 3 extrapolated as ``extrapolate`` does."""
+    p0, q0 = kreduce(s0[0], s0[1], s0[2])
+    p1, q1 = kreduce(s1[0], s1[1], s1[2])
+    p2, q2 = kreduce(s2[0], s2[1], s2[2])
+    p3, q3 = kreduce(s3[0], s3[1], s3[2])
+    p2, p3 = extrapolate(tables, p0, p1, p2, p3)
+    q2, q3 = extrapolate(tables, q0, q1, q2, q3)
+    return p0, q0, p1, q1, p2, q2, p3, q3
+
+
 @njit(nogil=True, cache=True)
 def first_round(t0, t1, t2, tables, one, lo, hi):
     """Sums over pairs i in [lo, hi) of the product of ``tables`` lines at 0, 1, 2, 3 as eight words.
@@ -123,13 +135,7 @@ def first_round(t0, t1, t2, tables, one, lo, hi):
             s2 = kmac(s2, z0, z1, w0, w1)
             if one:
                 s1 = kmac(s1, y0, y1, v0, v1)
-    p0, q0 = kreduce(s0[0], s0[1], s0[2])
-    p1, q1 = kreduce(s1[0], s1[1], s1[2])
-    p2, q2 = kreduce(s2[0], s2[1], s2[2])
-    p3, q3 = kreduce(s3[0], s3[1], s3[2])
-    p2, p3 = extrapolate(tables, p0, p1, p2, p3)
-    q2, q3 = extrapolate(tables, q0, q1, q2, q3)
-    return p0, q0, p1, q1, p2, q2, p3, q3
+    return evaluations(tables, s0, s1, s2, s3)
 
 
 @njit(nogil=True, cache=True)
@@ -223,12 +229,7 @@ def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, 
             s2 = kmac(s2, z0, z1, w0, w1)
             if one:
                 s1 = kmac(s1, y0, y1, v0, v1)
-        a0, b0 = kreduce(s0[0], s0[1], s0[2])
-        a1, b1 = kreduce(s1[0], s1[1], s1[2])
-        a2, b2 = kreduce(s2[0], s2[1], s2[2])
-        a3, b3 = kreduce(s3[0], s3[1], s3[2])
-        a2, a3 = extrapolate(count, a0, a1, a2, a3)
-        b2, b3 = extrapolate(count, b0, b1, b2, b3)
+        a0, b0, _, _, a2, b2, a3, b3 = evaluations(count, s0, s1, s2, s3)
         c0 = coefficient[0, k]
         c1 = coefficient[1, k]
         a0, b0 = kmul(a0, b0, c0, c1)

@@ -1,4 +1,9 @@
-"""Grinding: a nonce that costs the prover 2^GRINDING_BITS hashes, where lookups would take too much of the budget."""
+"""Grinding: a nonce that costs the prover about 2^bits hashes, so that a challenge drawn after it is not tried for
+free.
+
+Lookups grind where they would take too much of the budget. Every draw of positions grinds, by as many bits as the size
+of the plan hides in its time, and saves queries: a phase that misses with probability e counts e * 2^-bits.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +18,26 @@ from syurmy.prover.protocol.transcript import Transcript
 
 GRINDING_BITS = 16
 GRINDING_ERROR = Fraction(1, 1 << (TARGET_BITS + 2))  # of the lookups, more than a quarter of the whole budget
+QUERY_GRINDING_BITS = (12, 16)
+QUERY_GRINDING_LEAVES = 2**17  # more leaves than this take the larger number
+GRINDING_KEY = blake3(b"syurmy-vm grinding v2").digest()
 
 
 def needs_grinding(plan: Plan) -> bool:
     return logup(plan.used_leaves, plan.width) > GRINDING_ERROR
 
 
-def grinding_nonce(transcript: Transcript, bits: int) -> bytes:
-    """The smallest nonce that the transcript's state accepts."""
+def query_grinding_bits(plan: Plan) -> int:
+    return QUERY_GRINDING_BITS[plan.used_leaves > QUERY_GRINDING_LEAVES]
+
+
+def grinding_seed(transcript: Transcript) -> bytes:
+    """What a nonce is found for: a challenge, 16 bytes."""
     seed = transcript.challenge("grinding seed")
-    nonce = 0
-    while not grinding_holds((seed.a, seed.b), nonce.to_bytes(8, "little"), bits):
-        nonce += 1
-    return nonce.to_bytes(8, "little")
+    return struct.pack("<QQ", seed.a, seed.b)
 
 
-def grinding_holds(seed: tuple[int, int], nonce: bytes, bits: int) -> bool:
-    digest = blake3(struct.pack("<QQ", *seed) + nonce).digest()
+def grinding_holds(seed: bytes, nonce: bytes, bits: int) -> bool:
+    """Are the lowest ``bits`` of the keyed hash of seed and nonce zero?"""
+    digest = blake3(seed + nonce, key=GRINDING_KEY).digest()
     return int.from_bytes(digest[:8], "little") & ((1 << bits) - 1) == 0

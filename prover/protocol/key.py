@@ -14,7 +14,7 @@ from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.prover.protocol.refusal import refusing
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
 
 
@@ -37,7 +37,9 @@ class VerifyingKey:
         version, size = struct.unpack_from("<HQ", data, 8)
         if version != PROTOCOL_VERSION:
             raise InputError(
-                f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}", code="K121"
+                f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
+                code="K121",
+                help="make the key again with `syurmy-vm setup`" if version < PROTOCOL_VERSION else "update syurmy-vm",
             )
         rest = data[18:]
         if size >= len(rest):

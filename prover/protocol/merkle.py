@@ -1,8 +1,12 @@
 """Merkle tree over the columns of a codeword: BLAKE3, keyed by purpose.
 
 A leaf is H_leaf(column), a node H_node(left || right); H_leaf and H_node are BLAKE3 under two different keys, so that
-no node can pass for a leaf. Digests are 32 bytes. A leaf's bytes are its R field elements, little-endian, 8 bytes each;
-R is fixed by the statement, which is why no length is hashed.
+no node can pass for a leaf. A leaf's bytes are its R field elements, little-endian, 8 bytes each; R is fixed by the
+statement, which is why no length is hashed.
+
+Digests below the root are the first 25 bytes of the hash, hashed (and kept in memory) with seven zero bytes after them;
+the root is the whole 32 bytes. With Q calls of the hash two digests collide with probability Q^2/2^201, which stays
+below the Q*2^-100 of the proof itself for every Q up to 2^101.
 
 Multi-proof of a sorted set of positions: level by level from the leaves, left to right, the siblings that do not follow
 from the set. Its length depends on (log_n, positions) only.
@@ -20,9 +24,10 @@ from blake3 import blake3
 from syurmy.prover.field import U64
 from syurmy.prover.protocol import arithmetic
 
-DIGEST = 32
-LEAF_KEY = blake3(b"syurmy-vm merkle leaf v1").digest()
-NODE_KEY = blake3(b"syurmy-vm merkle node v1").digest()
+DIGEST = 25  # bytes of a digest in a proof
+ROOT = 32  # of a root, and of a digest in memory
+LEAF_KEY = blake3(b"syurmy-vm merkle leaf v2").digest()
+NODE_KEY = blake3(b"syurmy-vm merkle node v2").digest()
 
 U8 = npt.NDArray[np.uint8]
 
@@ -30,12 +35,19 @@ U8 = npt.NDArray[np.uint8]
 def hash_columns(columns: U64) -> U8:
     """Leaf digests ``uint8[n, 32]`` of ``uint64[n, R]``, one per column."""
     data = np.ascontiguousarray(columns).astype("<u8", copy=False).view(np.uint8)
-    return arithmetic.current().hash_messages(data, LEAF_KEY)
+    return _shortened(arithmetic.current().hash_messages(data, LEAF_KEY))
 
 
-def hash_nodes(pairs: U8) -> U8:
-    """Node digests ``uint8[n, 32]`` of ``uint8[2n, 32]`` children."""
-    return arithmetic.current().hash_messages(np.ascontiguousarray(pairs).reshape(-1, 2 * DIGEST), NODE_KEY)
+def hash_nodes(pairs: U8, root: bool = False) -> U8:
+    """Node digests ``uint8[n, 32]`` of ``uint8[2n, 32]`` children; ``root``: all bytes of the one that is the root."""
+    digests = arithmetic.current().hash_messages(np.ascontiguousarray(pairs).reshape(-1, 2 * ROOT), NODE_KEY)
+    return digests if root else _shortened(digests)
+
+
+def _shortened(digests: U8) -> U8:
+    out = digests if digests.flags.writeable else digests.copy()
+    out[:, DIGEST:] = 0
+    return out
 
 
 class MerkleTree:
@@ -46,7 +58,7 @@ class MerkleTree:
         count = digests.shape[0] + 1
         if (
             digests.ndim != 2
-            or digests.shape[1] != DIGEST
+            or digests.shape[1] != ROOT
             or digests.dtype != np.uint8
             or count < 2
             or count & (count - 1)
@@ -65,7 +77,7 @@ class MerkleTree:
         """Tree over the digests ``uint8[n, 32]``."""
         levels = [leaves]
         while len(levels[-1]) > 1:
-            levels.append(hash_nodes(levels[-1]))
+            levels.append(hash_nodes(levels[-1], root=len(levels[-1]) == 2))
         return MerkleTree(np.concatenate(levels))
 
     @property
@@ -73,8 +85,8 @@ class MerkleTree:
         return bytes(self.digests[-1])
 
     def multiproof(self, positions: Sequence[int]) -> U8:
-        """``uint8[proof_length, 32]`` for sorted distinct ``positions``, in canonical order."""
-        return self.digests[_siblings(self.log_n, positions)]
+        """``uint8[proof_length, 25]`` for sorted distinct ``positions``, in canonical order."""
+        return self.digests[_siblings(self.log_n, positions), :DIGEST]
 
 
 def _siblings(log_n: int, positions: Sequence[int]) -> list[int]:
@@ -103,16 +115,16 @@ def proof_length(log_n: int, positions: Sequence[int]) -> int:
 
 
 def verify_multiproof(root: bytes, log_n: int, positions: Sequence[int], leaves: U8, proof: U8) -> bool:
-    """Do ``leaves`` (``uint8[t, 32]``) sit at ``positions`` under ``root``? ``proof`` has ``proof_length`` digests."""
-    if leaves.shape != (len(positions), DIGEST) or proof.shape != (proof_length(log_n, positions), DIGEST):
+    """Do ``leaves`` (``uint8[t, 32]``) sit at ``positions`` under ``root``? ``proof``: ``uint8[proof_length, 25]``."""
+    if leaves.shape != (len(positions), ROOT) or proof.shape != (proof_length(log_n, positions), DIGEST):
         raise ValueError("one leaf per position and proof_length digests")
     level = list(positions)
     digests = leaves
     used = 0
-    for _ in range(log_n):
+    for depth in range(log_n):
         place = {p: i for i, p in enumerate(level)}
         parents = sorted({p >> 1 for p in level})
-        children = np.empty((2 * len(parents), DIGEST), np.uint8)
+        children = np.zeros((2 * len(parents), ROOT), np.uint8)
         missing = []
         for i, parent in enumerate(parents):
             for side in (0, 1):
@@ -121,7 +133,7 @@ def verify_multiproof(root: bytes, log_n: int, positions: Sequence[int], leaves:
                     missing.append(2 * i + side)
                 else:
                     children[2 * i + side] = digests[child]
-        children[missing] = proof[used : used + len(missing)]
+        children[missing, :DIGEST] = proof[used : used + len(missing)]
         used += len(missing)
-        level, digests = parents, hash_nodes(children)
+        level, digests = parents, hash_nodes(children, root=depth == log_n - 1)
     return bytes(digests[0]) == root

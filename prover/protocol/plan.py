@@ -24,7 +24,7 @@ from syurmy.prover.field import ONE, P, log2_ceil
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
 from syurmy.prover.protocol.contraction import all_contractions, separable
 from syurmy.prover.protocol.layout import MatrixLayout, stack
-from syurmy.prover.protocol.reed_solomon import (
+from syurmy.prover.protocol.shapes import (
     MIN_PARAMS_LOG_ENTRIES,
     MIN_WITNESS_LOG_ENTRIES,
     choose_params_shape,
@@ -69,6 +69,7 @@ class Plan:
     params: MatrixLayout | None
     trace_cells: int
     equations: list[Equation] = field(default_factory=list)
+    opening: object = field(default=None, repr=False)  # budget.Opening, once somebody asked for it
 
     @property
     def used_leaves(self) -> int:
@@ -76,7 +77,8 @@ class Plan:
 
     @property
     def log_leaves(self) -> int:
-        return log2_ceil(max(1, self.used_leaves))
+        """Of the tree: at least two leaves, as its root is not sent."""
+        return log2_ceil(max(2, self.used_leaves)) if self.blocks else 0
 
     @property
     def padding(self) -> int:
@@ -115,8 +117,9 @@ class Plan:
         for i, c in enumerate(columns):  # ids of multiplicities follow all others
             if c.id == 0:
                 c.id = system.nodes + 1 + i
-        witness = MatrixLayout([(c, c.shape) for c in columns], MIN_WITNESS_LOG_ENTRIES, choose_witness_shape)
         params = params_layout(program)
+        choose = partial(choose_witness_shape, params=params.shape if params else None)
+        witness = MatrixLayout([(c, c.shape) for c in columns], MIN_WITNESS_LOG_ENTRIES, choose)
         if system.trace_cells() > MAX_TRACE_CELLS:
             raise ConstraintError("the execution writes more than 2^34 tensor entries", code="C111")
         plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations)

@@ -4,8 +4,8 @@
    multiplicities, so they become two claims on those tensors; each equation adds one. Combined by powers of gamma.
 2. One sweep pulls them back; what reaches products goes to the contraction sumcheck, whose ends are two claims per
    contraction, combined by powers of eta, and one more sweep.
-3. Claims on params in evaluation form go to the params opening; all others are first brought into that form by a
-   sumcheck against their public weights. What is left is one inner product with the witness.
+3. Claims on params in evaluation form join the opening as they are; all others are first brought into that form by a
+   sumcheck against their public weights, and join it with powers of zeta.
 
 Soundness: batching errors (2 + equations)/|K| and 2*contractions/|K|.
 """
@@ -21,6 +21,7 @@ from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
 from syurmy.prover.protocol.contraction import Contraction
+from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.layout import MatrixLayout, Place, prefix_eq
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Block, Plan
@@ -157,23 +158,38 @@ def param_point_coordinates(point: ParamPoint, place: Place, sweep: Sweep) -> li
     return [x for a in place.order for x in sweep.space.coordinates(point.axes.get(a, ()))]
 
 
-def params_claim(layout: MatrixLayout, place: Place, point: Sequence[Ext], value: Ext) -> ParamsClaim:
-    """The claim as row weights and a column point of the params matrix."""
+def row_of(layout: MatrixLayout, place: Place) -> int | None:
+    """The row of the params matrix in which a param lies, if it is one: all claims on it are claims on that row."""
+    return place.offset >> layout.shape.log_cols if place.log_size <= layout.shape.log_cols else None
+
+
+def params_claims(plan: Plan, points: Sequence[ParamPoint], sweep: Sweep) -> list[ParamsClaim]:
+    """All evaluation claims on params as row weights and column points of the matrix, those on one row together; in
+    order of the first point of each."""
+    out: list[ParamsClaim] = []
+    by_row: dict[int, ParamsClaim] = {}
+    for p in points:
+        assert plan.params is not None
+        place = plan.params.places[p.param.name]
+        row = row_of(plan.params, place)
+        claim = _params_claim(plan.params, place, param_point_coordinates(p, place, sweep), p.coefficient)
+        if row is not None and row in by_row:
+            by_row[row].points.extend(claim.points)
+        else:
+            out.append(claim)
+            if row is not None:
+                by_row[row] = claim
+    return out
+
+
+def _params_claim(layout: MatrixLayout, place: Place, point: Sequence[Ext], coefficient: Ext) -> ParamsClaim:
     log_cols = layout.shape.log_cols
-    first = place.offset >> log_cols
-    if place.log_size < log_cols:
-        inside = place.offset & ((1 << log_cols) - 1)
-        bits = [Ext(inside >> i & 1) for i in range(log_cols - 1, place.log_size - 1, -1)]
-        weights, column = mle.eq_vector([]), [*bits, *point]
-        rows = [first]
-    else:
-        split = place.log_size - log_cols
-        weights, column = mle.eq_vector(point[:split]), list(point[split:])
-        rows = list(range(first, first + (1 << split)))
+    first, inside = place.offset >> log_cols, place.offset & ((1 << log_cols) - 1)
+    split = max(0, place.log_size - log_cols)
     stored = layout.stored_rows
-    lo, hi = int(stored.searchsorted(rows[0])), int(stored.searchsorted(rows[-1] + 1))
-    kept = stored[lo:hi] - first
-    return ParamsClaim(lo, weights[:, kept].copy(), column, value)
+    lo, hi = int(stored.searchsorted(first)), int(stored.searchsorted(first + (1 << split)))
+    weights = mle.eq_vector(point[:split])[:, stored[lo:hi] - first]
+    return ParamsClaim(lo, weights.copy(), [EqWeight(inside, tuple(point[split:]), coefficient)])
 
 
 def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[Term]]:
@@ -208,17 +224,19 @@ def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sw
     return out
 
 
-def reduced_points(plan: Plan, rest: dict[ParamTensor, list[Term]], rounds: int) -> list[ParamPoint]:
-    """The evaluation claims in which the params reduction ends; coefficient 1 (their values are settled there)."""
+def reduced_points(plan: Plan, rest: dict[ParamTensor, list[Term]], rounds: int, zeta: Ext) -> list[ParamPoint]:
+    """The evaluation claims in which the params reduction ends, with coefficients zeta, zeta^2, ..."""
     assert plan.params is not None
     out = []
+    power = ONE
     for param in rest:
         place = plan.params.places[param.name]
+        power = power * zeta
         at = rounds - place.log_size
         axes: dict[int, tuple[Coordinate, ...]] = {}
         for a, d in zip(place.order, place.dims, strict=True):
             bits = d.bit_length() - 1
             axes[a] = tuple((PARAMS, at + i) for i in range(bits))
             at += bits
-        out.append(ParamPoint(param, ONE, axes))
+        out.append(ParamPoint(param, power, axes))
     return out

@@ -1,4 +1,4 @@
-"""The soundness budget of a proof: errors as exact fractions, added (union bound) and printed as bits.
+"""Errors of the protocol's terms as exact fractions, and their sum (union bound), printed as bits.
 
 |K| = p^2. Every function is the error of one protocol term; sizes are those the statement implies. The total must be at
 most 2^-TARGET_BITS, otherwise the verifier refuses.
@@ -10,7 +10,7 @@ import math
 from fractions import Fraction
 
 from syurmy.prover.field import P
-from syurmy.prover.protocol.reed_solomon import MatrixShape, queries_within, query_error
+from syurmy.prover.protocol.reed_solomon import MatrixShape, query_error
 
 K_SIZE = P * P
 TARGET_BITS = 100
@@ -31,9 +31,9 @@ def logup(leaves: int, width: int, grinding_bits: int = 0) -> Fraction:
 
 
 def gkr(log_leaves: int) -> Fraction:
-    """Fractional-sum tree: a layer over j variables has j cubic rounds, its batching challenge and its line: (3j +
-    2)/|K|."""
-    return Fraction(sum(3 * j + 2 for j in range(log_leaves)), K_SIZE)
+    """Fractional-sum tree: a layer over j > 0 variables has j cubic rounds, its batching challenge and its line,
+    (3j + 2)/|K|; the layer of two nodes its line alone."""
+    return Fraction(sum(3 * j + 2 if j else 1 for j in range(log_leaves)), K_SIZE)
 
 
 def sumcheck(degree: int, rounds: int) -> Fraction:
@@ -41,21 +41,20 @@ def sumcheck(degree: int, rounds: int) -> Fraction:
 
 
 def batching(claims: int) -> Fraction:
-    """Claims combined by powers of one challenge."""
+    """Claims combined by powers of one challenge, or by eq of ``claims`` challenges."""
     return Fraction(claims, K_SIZE)
 
 
-def proximity(shape: MatrixShape, log_rows: int, claims: int = 1) -> Fraction:
-    """A combination of rows by eq weights in ``log_rows`` coordinates (more than ceil(log2 R) where empty rows are not
-    stored), and of ``claims`` such combinations by powers: (claims + log_rows)*n/|K|."""
-    return Fraction((claims + max(log_rows, (shape.rows - 1).bit_length())) * shape.n, K_SIZE)
+def proximity(shape: MatrixShape, variables: int) -> Fraction:
+    """Words combined by eq weights in so many variables, one line n/|K| for each: variables*n/|K|."""
+    return Fraction(variables * shape.n, K_SIZE)
 
 
-def query(shape: MatrixShape, count: int) -> Fraction:
+def query(shape: MatrixShape, count: int, grinding_bits: int = 0) -> Fraction:
     """``count`` distinct positions; ``ValueError`` when there are not that many."""
     if not 0 < count <= shape.n:
         raise ValueError(f"{count} queries to {shape.n} positions")
-    return query_error(shape.log_blowup, count)
+    return query_error(shape.log_blowup, count) / (1 << grinding_bits)
 
 
 class Budget:
@@ -85,18 +84,3 @@ class Budget:
 
     def __str__(self) -> str:
         return "\n".join(f"{name:<32} {value:7.2f}" for name, value in self.rows())
-
-
-def queries_for(budget: Budget, shapes: list[MatrixShape], target: int = TARGET_BITS) -> list[int]:
-    """Queries per matrix, the smallest for which all errors add up to at most 2^-target with equal shares of what
-    ``budget`` leaves. ``InsufficientSoundness`` when it leaves nothing or a matrix has too few positions."""
-    left = Fraction(1, 1 << target) - budget.total()
-    if left <= 0:
-        raise InsufficientSoundness(f"{budget.total_bits():.2f} bits before any query, {target} wanted")
-    counts = []
-    for shape in shapes:
-        count = queries_within(shape.log_blowup, left / len(shapes))
-        if count > shape.n:
-            raise InsufficientSoundness(f"{count} queries to a matrix of {shape.n} positions")
-        counts.append(count)
-    return counts

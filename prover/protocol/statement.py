@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from syurmy.isa.graph import Public
 from syurmy.isa.program import I64
+from syurmy.isa.types import smallest_dtype
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.transcript import Transcript
@@ -19,27 +20,33 @@ if TYPE_CHECKING:
     from syurmy.prover.witness import Witness
 
 MAGIC = b"SYURMYPF" + struct.pack("<H", PROTOCOL_VERSION)
-PARAMETERS = b"goldilocks u^2-7; blake3; ligero rho 1/4 unique decoding; 100 bits"
+PARAMETERS = b"goldilocks u^2-7; blake3, digests of 25 bytes; reed-solomon ladder, unique decoding; 100 bits"
+
+
+def width(node: Public) -> int:
+    """Bytes of a value: those of the narrowest dtype that holds the tensor's interval."""
+    dtype = smallest_dtype(node.lo, node.hi)
+    return 8 if dtype is None else dtype.bits // 8
 
 
 def statement_size(plan: Plan) -> int:
     """Bytes of an encoded statement."""
-    return sum(8 * node.size for node in plan.system.publics)
+    return sum(width(node) * node.size for node in plan.system.publics)
 
 
 def encode_statement(plan: Plan, values: Witness | Mapping[Public, I64]) -> bytes:
-    """Public inputs, reveals and outputs in canonical order, little-endian int64."""
+    """Public inputs, reveals and outputs in canonical order, little-endian, signed, each as wide as its dtype."""
     get = values.__getitem__ if isinstance(values, Mapping) else values
-    return b"".join(np.ascontiguousarray(get(n), dtype="<i8").tobytes() for n in plan.system.publics)
+    return b"".join(np.ascontiguousarray(get(n)).astype(f"<i{width(n)}").tobytes() for n in plan.system.publics)
 
 
 def decode_statement(plan: Plan, data: bytes) -> dict[Public, I64]:
-    """The inverse; the size has been checked."""
+    """The inverse; the size has been checked. The caller checks that every value is inside its interval."""
     out: dict[Public, I64] = {}
     at = 0
     for n in plan.system.publics:
-        out[n] = np.frombuffer(data, "<i8", n.size, at).astype(np.int64).reshape(n.shape)
-        at += 8 * n.size
+        out[n] = np.frombuffer(data, f"<i{width(n)}", n.size, at).astype(np.int64).reshape(n.shape)
+        at += width(n) * n.size
     return out
 
 

@@ -17,7 +17,7 @@ from blake3 import blake3
 from syurmy.isa.errors import SyurmyError
 from syurmy.prover.field import U64, Ext, P
 
-DOMAIN = b"syurmy-vm transcript v1"
+DOMAIN = b"syurmy-vm transcript v2"
 
 
 class Rejected(SyurmyError):

@@ -1,9 +1,9 @@
 """LogUp-GKR, verifier's side (equation, messages and soundness error: prover/lookup.py).
 
-Soundness: the root must have Q != 0 (every denominator is then a unit) and P*alpha = padding*Q; every layer's claim
-must equal the gate at the values sent. The caller must settle the two claims at the leaves, extended by 0/1, must
-have drawn alpha and the betas after all members and multiplicities were fixed, and must have bounded the sum of
-multiplicities below p.
+Soundness: the two nodes under the root must give P*alpha = padding*Q, and every further layer's claim must equal the
+gate at the values sent. Q != 0 is not asked: prover/lookup.py. The caller must settle the two claims at the leaves,
+extended by 0/1, must have drawn alpha and the betas after all members and multiplicities were fixed, and must have
+bounded the sum of multiplicities below p.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ STEP = "lookup"
 
 
 def verify_tree(receiver: Receiver, log_size: int, alpha: Ext, padding: int) -> tuple[list[Ext], Ext, Ext]:
-    """Reads root and layers; the point and the claims num(point), den(point) on 2^log_size leaves.
+    """Reads the layers; the point and the claims num(point), den(point) on 2^log_size leaves, log_size > 0.
 
     ``padding`` counts the padded leaves, each +1/alpha.
     """
-    p, q = receiver.ext("lookup root", 2)
-    if not q:
-        raise Rejected(STEP, "the root's denominator is zero")
-    if p * alpha != q * padding:
+    p0, p1, q0, q1 = receiver.ext("lookup values", 4)
+    if alpha * (p0 * q1 + p1 * q0) != padding * (q0 * q1):
         raise Rejected(STEP, "the root is not the sum of the padded leaves: lookups and tables do not balance")
-    point: list[Ext] = []
-    for k in range(log_size):
+    mu = receiver.transcript.challenge("lookup merge")
+    point, p, q = [mu], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
+    for k in range(1, log_size):
         factor = receiver.transcript.challenge("lookup lambda")
         claim = p + factor * q
         x: list[Ext] = []

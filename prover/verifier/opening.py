@@ -1,91 +1,114 @@
-"""Openings of committed matrices, verifier's side (messages and statement: prover/opening.py).
+"""The opening, verifier's side (messages and statement: prover/opening.py; weights and claims: protocol/ladder.py).
 
-The caller fixes root, shape and number of queries from the statement, the key and the budget, has absorbed the root
-before any point in the weights was drawn, and has settled the claims' values otherwise. Shapes and claims that do not
-fit each other are errors of the caller (``ValueError``); every proof that is not accepted is ``Rejected``.
+The caller fixes roots, shapes and numbers of queries from the statement, the key and the budget, has absorbed the roots
+before any point in the weights was drawn, and has settled the target otherwise. Shapes and claims that do not fit each
+other are errors of the caller (``ValueError``); every proof that is not accepted is ``Rejected``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from syurmy.prover.field import U64, ZERO, Ext, eq_scalar
-from syurmy.prover.protocol import arithmetic, mle
-from syurmy.prover.protocol.merkle import DIGEST, hash_columns, proof_length, verify_multiproof
-from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights, powers
-from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.field import U64, Ext, P, ext_array, log2_ceil
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.budget import Opened, Opening
+from syurmy.prover.protocol.grinding import grinding_holds, grinding_seed
+from syurmy.prover.protocol.ladder import Claim, PowerWeights, batched, bind_opened
+from syurmy.prover.protocol.merkle import DIGEST, ROOT, hash_columns, proof_length, verify_multiproof
+from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.transcript import Receiver, Rejected
 from syurmy.prover.verifier import sumcheck
 
-I64 = npt.NDArray[np.int64]
+STEP = "opening"
+HALF = (P + 1) // 2
 
 
-def check_rows(receiver: Receiver, label: str, root: bytes, shape: MatrixShape, queries: int, row_weights: U64) -> U64:
-    """w, ``uint64[2, C]``, of which the queries say that it is row_weights^T M; row_weights ``uint64[2, R]``."""
-    if row_weights.shape != (2, shape.rows) or not 0 < queries <= shape.n:
-        raise ValueError("weights or queries do not fit the shape")
-    row = receiver.ext_array(f"{label} row", shape.cols)
-    positions = receiver.transcript.positions(f"{label} positions", queries, shape.n)
-    columns = receiver.base_array(f"{label} columns", queries * shape.rows).reshape(queries, shape.rows)
-    path = receiver.raw(f"{label} path", DIGEST * proof_length(shape.log_n, positions))
-    digests = np.frombuffer(path, np.uint8).reshape(-1, DIGEST)
-    if not verify_multiproof(root, shape.log_n, positions, hash_columns(columns), digests):
-        raise Rejected("opening", f"an opened column of '{label}' is not under the root")
-    vectors = arithmetic.current()
-    codeword = vectors.encode_ext(row, shape.log_blowup)
-    if not np.array_equal(codeword[:, positions], vectors.bind_columns(columns, row_weights)):
-        raise Rejected("opening", f"the row of '{label}' does not encode to the opened columns")
-    return row
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A matrix under ``root``, of which the combination by ``weights``, ``uint64[2, rows]``, lies in the vector."""
+
+    opened: Opened
+    root: bytes
+    weights: U64
+
+    def __post_init__(self) -> None:
+        if self.weights.shape != (2, self.opened.shape.rows):
+            raise ValueError("weights do not fit the shape")
 
 
-def verify_witness(
+def verify_claims(
     receiver: Receiver,
-    root: bytes,
-    shape: MatrixShape,
-    queries: int,
-    log_rows: int,
-    stored_rows: I64,
     target: Ext,
+    log_entries: int,
     omega_at: Callable[[list[Ext]], Ext],
-) -> None:
-    """<Omega, W> = target for the W under ``root``; ``omega_at`` evaluates the extension of Omega at log_rows +
-    log_cols elements.
+    claims: Sequence[ParamsClaim],
+    log_cols: int,
+) -> tuple[list[Ext], list[Ext], list[Ext]]:
+    """<Omega, W> + all ``claims`` = target; ``omega_at`` evaluates Omega at log_entries elements;
+    rows of the params have 2^log_cols entries. The point s, the values W(s), g_0(s), ... that are claimed, and delta.
 
-    Error: sumcheck(2, log_rows + log_cols), proximity(shape), the queries.
+    Error: sumcheck(2, rounds), delta batching(len(delta)).
     """
-    point, value = sumcheck.verify(receiver, "opening", target, log_rows + shape.log_cols, 2)
-    at_point = receiver.ext("opening value", 1)[0]
-    if omega_at(point) * at_point != value:
-        raise Rejected("opening", "the value of the witness does not fit its sumcheck")
-    weights = np.ascontiguousarray(mle.eq_vector(point[:log_rows])[:, stored_rows])
-    row = check_rows(receiver, "witness", root, shape, queries, weights)
-    if mle.dot(row, mle.eq_vector(point[log_rows:])) != at_point:
-        raise Rejected("opening", "the row of 'witness' does not have the claimed value")
-
-
-def verify_params(
-    receiver: Receiver, root: bytes, shape: MatrixShape, queries: int, claims: Sequence[ParamsClaim]
-) -> None:
-    """All claims on the params under ``root``; at least one.
-
-    Error: batching(claims) twice, sumcheck(2, log_cols), proximity(shape, claims), the queries.
-    """
-    if not claims or any(len(claim.column_point) != shape.log_cols for claim in claims):
-        raise ValueError("claims on the params are at points in log_cols variables, and there is at least one")
-    coefficients = powers(receiver.transcript.challenge("params gamma"), len(claims))
-    target = sum((c * claim.value for c, claim in zip(coefficients, claims, strict=True)), ZERO)
-    point, value = sumcheck.verify(receiver, "params", target, shape.log_cols, 2)
-    values = receiver.ext("params values", len(claims))
-    expected = ZERO
-    for c, claim, v in zip(coefficients, claims, values, strict=True):
-        expected = expected + c * v * eq_scalar(claim.column_point, point)
+    rounds = max(log_entries, log_cols) if claims else log_entries
+    point, value = sumcheck.verify(receiver, "opening", target, rounds, 2)
+    values = receiver.ext("opening values", 1 + len(claims))
+    own = point[rounds - log_entries :]
+    expected = pow(HALF, rounds - log_entries, P) * omega_at(own) * values[0]
+    for claim, v in zip(claims, values[1:], strict=True):
+        expected = expected + pow(HALF, rounds - log_cols, P) * claim.weight_at(point[rounds - log_cols :]) * v
     if expected != value:
-        raise Rejected("opening", "the values of the params do not fit their sumcheck")
-    coefficients = powers(receiver.transcript.challenge("params delta"), len(claims))
-    row = check_rows(receiver, "params", root, shape, queries, combined_weights(claims, coefficients, shape.rows))
-    combined = sum((c * v for c, v in zip(coefficients, values, strict=True)), ZERO)
-    if mle.dot(row, mle.eq_vector(point)) != combined:
-        raise Rejected("opening", "the row of 'params' does not have the claimed values")
+        raise Rejected(STEP, "the values of witness and params do not fit their sumcheck")
+    return point, values, receiver.transcript.challenges("params delta", log2_ceil(max(1, len(claims))))
+
+
+def verify_ladder(receiver: Receiver, plan: Opening, matrices: Sequence[Matrix], values: Sequence[Claim]) -> None:
+    """The vector of the matrices' rows has the claimed ``values``, and each row encodes to the columns of its matrix.
+
+    Error: per level batching, sumcheck(2, log_rows), proximity; the queries.
+    """
+    claims = list(values)
+    for level, opened in plan.levels:
+        root = receiver.raw(f"{opened.label} root", ROOT)
+        claims += open_columns(receiver, matrices, plan.grinding_bits)
+        weights, factors = batched([c.weight for c in claims], receiver.transcript.challenge(f"{opened.label} beta"))
+        target = mle.dot(factors, np.concatenate([c.values for c in claims], axis=1))
+        point, target = sumcheck.verify(receiver, opened.label, target, level.log_rows, 2)
+        claims = [Claim(weights.folded(level.log_size, point), ext_array([target]))]
+        matrices = [Matrix(opened, root, mle.eq_vector(point, level.shape.rows))]
+    vector = receiver.ext_array("last vector", plan.last)
+    size = 1 << log2_ceil(plan.last)
+    if size != plan.last:
+        vector = np.concatenate([vector, np.zeros((2, size - plan.last), np.uint64)], axis=1)
+    encoded = open_columns(receiver, matrices, plan.grinding_bits)
+    if not all(holds(claim, vector) for claim in encoded):
+        raise Rejected(STEP, "the last vector does not encode to the opened columns")
+    if not all(holds(claim, vector) for claim in claims):
+        raise Rejected(STEP, "the last vector does not have the claimed values")
+
+
+def holds(claim: Claim, vector: U64) -> bool:
+    return np.array_equal(claim.weight.values(vector), claim.values)
+
+
+def open_columns(receiver: Receiver, matrices: Sequence[Matrix], grinding_bits: int) -> list[Claim]:
+    """Reads the columns at fresh positions and checks their paths; the claims that the rows encode to them."""
+    seed = grinding_seed(receiver.transcript)
+    if not grinding_holds(seed, receiver.raw("query nonce", 8), grinding_bits):
+        raise Rejected(STEP, "a query nonce does not hold")
+    draw = receiver.transcript.positions
+    drawn = [draw(f"{m.opened.label} positions", m.opened.queries, m.opened.shape.n) for m in matrices]
+    out = []
+    for m, positions in zip(matrices, drawn, strict=True):
+        label, shape = m.opened.label, m.opened.shape
+        columns = receiver.base_array(f"{label} columns", len(positions) * shape.height)
+        columns = columns.reshape(len(positions), shape.height)
+        path = receiver.raw(f"{label} path", DIGEST * proof_length(shape.log_n, positions))
+        digests = np.frombuffer(path, np.uint8).reshape(-1, DIGEST)
+        if not verify_multiproof(m.root, shape.log_n, positions, hash_columns(columns), digests):
+            raise Rejected(STEP, f"an opened column of '{label}' is not under the root")
+        weight = PowerWeights.at(m.opened.offset, shape, positions)
+        out.append(Claim(weight, bind_opened(columns, shape, m.weights)))
+    return out

@@ -11,18 +11,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
+
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import I64
-from syurmy.prover.field import ONE, ZERO, Ext, P
+from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array
+from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
-from syurmy.prover.protocol.budget import budget, query_counts
+from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
-from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, needs_grinding
-from syurmy.prover.protocol.key import VerifyingKey, unusable
+from syurmy.prover.protocol.counts import Counts
+from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, grinding_seed, needs_grinding
+from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey, unusable
+from syurmy.prover.protocol.ladder import Claim, EqWeight
+from syurmy.prover.protocol.params_claims import combined_weights
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
 from syurmy.prover.protocol.refusal import refusing
@@ -30,7 +36,8 @@ from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
 from syurmy.prover.protocol.weights import WeightSpace
-from syurmy.prover.verifier import lookup, opening, sumcheck
+from syurmy.prover.verifier import lookup, sumcheck
+from syurmy.prover.verifier.opening import Matrix, verify_claims, verify_ladder
 
 HALF = (P + 1) // 2
 
@@ -93,10 +100,19 @@ def verify(
     return Verifier(vk, max_steps=max_steps, max_batch=max_batch).verify(proof)
 
 
+def check_magic(proof: bytes) -> None:
+    """Refuses what is no proof, and proofs of other versions."""
+    name, version = proof[:8], int.from_bytes(proof[8:10], "little")
+    if name != MAGIC[:8] or len(proof) < len(MAGIC):
+        raise Rejected("format", "this is not a proof")
+    if version != PROTOCOL_VERSION:
+        todo = "make it again with `syurmy-vm prove`" if version < PROTOCOL_VERSION else "update syurmy-vm to verify it"
+        raise Rejected("format", f"the proof has protocol version {version}, not {PROTOCOL_VERSION}: {todo}")
+
+
 class _Run:
     def __init__(self, verifier: Verifier, proof: bytes) -> None:
-        if proof[: len(MAGIC)] != MAGIC:
-            raise Rejected("format", "this is not a proof of this protocol version")
+        check_magic(proof)
         self.vk, self.verifier = verifier.vk, verifier
         self.transcript = Transcript()
         start_transcript(self.transcript)
@@ -127,6 +143,12 @@ class _Run:
             raise
         except (ValueError, SyurmyError) as e:
             raise Rejected("path", str(e)) from None
+        try:
+            self.opening = Opening.of(self.plan)
+        except InsufficientSoundness as e:
+            raise Rejected("soundness", str(e)) from None
+        if not self.opening.budget.holds(TARGET_BITS):
+            raise Rejected("soundness", f"{self.opening.budget.total_bits():.2f} bits, {TARGET_BITS} wanted")
         data = self.receiver.raw("statement", statement_size(self.plan))
         self.values = decode_statement(self.plan, data)
         for node, values in self.values.items():
@@ -143,11 +165,9 @@ class _Run:
     def lookups(self) -> tuple[Ext, Ext, Ext, Ext]:
         plan = self.plan
         if needs_grinding(plan):
-            seed = self.transcript.challenge("grinding seed")
-            nonce = self.receiver.raw("grinding nonce", 8)
-            if not grinding_holds((seed.a, seed.b), nonce, GRINDING_BITS):
+            seed = grinding_seed(self.transcript)
+            if not grinding_holds(seed, self.receiver.raw("grinding nonce", 8), GRINDING_BITS):
                 raise Rejected("lookup", "the grinding nonce does not hold")
-            self.transcript.challenge("grinding")
         alpha = self.transcript.challenge("alpha")
         beta = self.transcript.challenge("beta")
         self.space.points[red.FINGERPRINT] = self.transcript.challenges("fingerprint point", plan.fingerprint_bits)
@@ -202,47 +222,42 @@ class _Run:
         self, root: bytes, pulled: list[Pulled], contractions: list[Contraction], target: Ext
     ) -> tuple[list[tuple[str, float]], float]:
         plan = self.plan
+        opening = self.opening
         points, rest = red.split_params(pulled)
-        settled: list[Ext] = []
+        if Counts.of(plan, contractions, points, rest) != opening.counts:
+            raise Rejected("soundness", "the claims are not as many as the plan counts")
         if rest:
-            target, settled = self.reduce_params(rest, target)
-        values = self.receiver.ext("param values", len(points)) if points else []
-        for p, v in zip(points, values, strict=True):
-            target = target - p.coefficient * v
-        if rest:
-            points = points + red.reduced_points(plan, rest, len(self.space.points[red.PARAMS]))
-        claims = []
-        for p, v in zip(points, values + settled, strict=True):
-            assert plan.params is not None
-            place = plan.params.places[p.param.name]
-            coordinates = red.param_point_coordinates(p, place, self.sweep)
-            claims.append(red.params_claim(plan.params, place, coordinates, v))
-        total = budget(plan, contractions, len(points), rest)
-        try:
-            counts = query_counts(plan, total, len(points))
-        except InsufficientSoundness as e:
-            raise Rejected("soundness", str(e)) from None
-        if not total.holds(TARGET_BITS):
-            raise Rejected("soundness", f"{total.total_bits():.2f} bits, {TARGET_BITS} wanted")
+            target, reduced = self.reduce_params(rest, target)
+            points = points + reduced
+        claims = red.params_claims(plan, points, self.sweep)
         columns = red.columns_of(pulled, self.sweep)
-        opening.verify_witness(
+        point, values, delta = verify_claims(
             self.receiver,
-            root,
-            plan.witness.shape,
-            counts[0],
-            plan.witness.log_rows,
-            plan.witness.stored_rows,
             target,
+            plan.witness.log_entries,
             lambda point: red.omega_at(columns, plan.witness, self.sweep, point),
+            claims,
+            plan.params.shape.log_cols if plan.params is not None else 0,
         )
+        factors = mle.eq_vector(delta, max(1, len(claims)))
+        own = point[len(point) - plan.witness.log_entries :]
+        split = plan.witness.log_rows
+        weights = np.ascontiguousarray(mle.eq_vector(own[:split])[:, plan.witness.stored_rows])
+        matrices = [Matrix(opening.matrices[0], root, weights)]
+        on_rows = [Claim(EqWeight(opening.matrices[0].offset, tuple(own[split:])), ext_array(values[:1]))]
         if claims:
             assert plan.params is not None
             assert self.vk.params_root is not None
-            opening.verify_params(self.receiver, self.vk.params_root, plan.params.shape, counts[1], claims)
-        return total.rows(), total.total_bits()
+            shape = plan.params.shape
+            weights = combined_weights(claims, factors, shape.rows)
+            matrices.append(Matrix(opening.matrices[1], self.vk.params_root, weights))
+            at = EqWeight(opening.matrices[1].offset, tuple(point[len(point) - shape.log_cols :]))
+            on_rows.append(Claim(at, ext_array([mle.dot(factors, ext_array(values[1:]))])))
+        verify_ladder(self.receiver, opening, matrices, on_rows)
+        return opening.budget.rows(), opening.budget.total_bits()
 
-    def reduce_params(self, rest: dict[ParamTensor, list[Term]], target: Ext) -> tuple[Ext, list[Ext]]:
-        """The target without these claims, and the params' values at the point where the reduction ends."""
+    def reduce_params(self, rest: dict[ParamTensor, list[Term]], target: Ext) -> tuple[Ext, list[red.ParamPoint]]:
+        """The target with these claims replaced by evaluations, and the evaluation claims."""
         plan = self.plan
         assert plan.params is not None
         total = self.receiver.ext("params reduction sum", 1)[0]
@@ -259,7 +274,10 @@ class _Run:
             expected = expected + weight * v * pow(HALF, rounds - place.log_size, P)
         if expected != value:
             raise Rejected("params", "the values of the params do not fit the reduction")
-        return target - total, finals
+        points = red.reduced_points(plan, rest, rounds, self.transcript.challenge("zeta"))
+        for p, v in zip(points, finals, strict=True):
+            target = target + p.coefficient * v
+        return target - total, points
 
     def result(self, rows: list[tuple[str, float]], bits: float) -> Statement:
         inputs: dict[str, I64] = {}

@@ -55,7 +55,7 @@ def test_a_quick_run_measures_a_verified_proof(quick: dict[str, Any]) -> None:
 
 def test_a_quick_run_measures_every_kernel(quick: dict[str, Any]) -> None:
     names = [row["kernel"] for row in quick["kernels"]]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 11
     assert all(row["value"] > 0 for row in quick["kernels"])
 
 

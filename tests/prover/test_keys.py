@@ -5,7 +5,7 @@ import pytest
 
 from syurmy.assembler import assemble
 from syurmy.isa.errors import InputError
-from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.keys import ProvingKey, VerifyingKey, setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from syurmy.vm.machine import run
@@ -45,3 +45,19 @@ def test_a_key_of_others_or_a_damaged_one_is_refused(tmp_path):
         path.write_bytes(data[:cut])
         with pytest.raises(InputError):
             ProvingKey.load(path, program)
+
+
+def test_a_key_of_version_one_says_what_to_do(tmp_path):
+    program = assemble(TEXT % 6)
+    path = tmp_path / "small.pk"
+    setup(program).save(path)
+    path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 1'))
+    with pytest.raises(InputError, match="protocol version 1") as e:
+        ProvingKey.load(path, program)
+    assert (e.value.code, e.value.help) == ("K132", "run setup again")
+    data = bytearray(setup(program).verifying_key.to_bytes())
+    data[8] = 1
+    with pytest.raises(InputError, match="protocol version 1") as e:
+        VerifyingKey.from_bytes(bytes(data))
+    assert e.value.code == "K121"
+    assert "setup" in e.value.help

@@ -59,11 +59,10 @@ def slow_prove(sender: Sender, num: U64, den: U64, n: int) -> tuple[list[Ext], E
         layer = [(p0 * q1 + p1 * q0, q0 * q1) for (p0, q0), (p1, q1) in pairs]
         layers.append(layer)
     p, q = layers[-1][0]
-    sender.ext("lookup root", [p, q])
     point: list[Ext] = []
     for k in range(n):
         child = layers[n - 1 - k]
-        factor = sender.transcript.challenge("lookup lambda")
+        factor = sender.transcript.challenge("lookup lambda") if k else ZERO
         sides = (child[: 1 << k], child[1 << k :])
         tables = [[f[i] for f in side] for side in sides for i in (0, 1)]  # p0, q0, p1, q1
         x: list[Ext] = []
@@ -95,7 +94,7 @@ def check_claims(point: list[Ext], p: Ext, q: Ext, num: U64, den: U64) -> None:
     assert q == mle.dot(eq, den) + 1 - mle.dot_base(eq, np.ones(len(num), dtype=np.uint64))
 
 
-@pytest.mark.parametrize("n", range(7))
+@pytest.mark.parametrize("n", range(1, 7))
 def test_against_the_slow_prover(n: int) -> None:
     rng = random.Random(n)
     for used in used_values(n):
@@ -120,9 +119,10 @@ def test_large_trees(n: int) -> None:
         # the sum is not zero: choose alpha such that the root is that of one padded leaf
         sender = Sender(Transcript())
         out = lookup.prove_tree(sender, num, den, n)
-        root = Receiver(Transcript(), sender.bytes()).ext("lookup root", 2)
+        p0, p1, q0, q1 = Receiver(Transcript(), sender.bytes()).ext("lookup values", 4)
         check_claims(*out, num, den)
-        assert verify_tree(Receiver(Transcript(), sender.bytes()), n, root[1] * root[0].inverse(), 1) == out
+        alpha = q0 * q1 * (p0 * q1 + p1 * q0).inverse()
+        assert verify_tree(Receiver(Transcript(), sender.bytes()), n, alpha, 1) == out
 
 
 ALPHA, BETAS = Ext(2**40 + 3, 77), [Ext(5, 2**50), Ext(5, 2**50) * Ext(5, 2**50)]
@@ -199,28 +199,36 @@ def test_every_tampered_word_is_refused_in_its_layer() -> None:
     for label, start, size in sender.fields:
         for at in range(start, start + size, 8):
             forged = forge(proof, at)
-            if label == "lookup root":
-                assert "balance" in refusal(forged, n, padding).reason
-                continue
             caught = refusal(forged, n, padding)
             assert caught.step == "lookup"
-            assert caught.reason.startswith(f"layer {layer} sumcheck")
+            if layer == 0:
+                assert "balance" in caught.reason
+            else:
+                assert caught.reason.startswith(f"layer {layer} sumcheck")
         layer += label == "lookup values"
     assert layer == n
     assert verify_tree(Receiver(Transcript(), proof), n, ALPHA, padding) == out
 
 
-def test_a_forged_root_is_refused_by_the_first_layer() -> None:
+def test_values_under_a_false_root_are_refused_by_the_next_layer() -> None:
     wrong = COUNTS.copy()
     wrong[3] += 1
     num, den, n, padding = system(VALUES, (4, 4), wrong)
     proof, _ = prove(num, den, n)
-    q = Receiver(Transcript(), proof).ext("lookup root", 2)[1]
-    p = q * padding * ALPHA.inverse()
+    _, p1, q0, q1 = Receiver(Transcript(), proof).ext("lookup values", 4)
     sender = Sender(Transcript())
-    sender.ext("lookup root", [p, q])
-    assert refusal(sender.bytes() + proof[32:], n, padding).reason.startswith("layer 0 sumcheck")
-    assert "denominator" in refusal(bytes(32) + proof[32:], n, padding).reason
+    sender.ext("lookup values", [(q0 * q1 * padding * ALPHA.inverse() - p1 * q0) * q1.inverse(), p1, q0, q1])
+    assert refusal(sender.bytes() + proof[64:], n, padding).reason.startswith("layer 1 sumcheck")
+
+
+def test_zeros_are_left_to_the_claims() -> None:
+    """P = Q = 0 satisfies the root's equation and every gate: what refuses it are the claims at the leaves."""
+    num, den, n, padding = system(VALUES, (4, 4), COUNTS)
+    proof, _ = prove(num, den, n)
+    point, p, q = verify_tree(Receiver(Transcript(), bytes(len(proof))), n, ALPHA, padding)
+    assert (p, q) == (ZERO, ZERO)
+    with pytest.raises(AssertionError):
+        check_claims(point, p, q, num, den)
 
 
 def test_values_that_satisfy_the_gate_are_left_to_the_claims() -> None:
@@ -282,6 +290,11 @@ def test_blocks_and_leaves_that_do_not_fit() -> None:
     for members, padded in (([x], (4,)), ([x], (16,)), ([x, x[:4]], (8,)), ([x], (4, 2)), ([x, x, x], (8,))):
         with pytest.raises(ValueError, match="block of leaves"):
             lookup.fill_denominators(out, members, padded, 1, ALPHA, BETAS)
-    for num, den in ((out[0], out[:, :7]), (out[0, :0], out[:, :0]), (out[0], out)):
+    for num, den, n in (
+        (out[0], out[:, :7], 3),
+        (out[0, :0], out[:, :0], 2),
+        (out[0], out, 2),
+        (out[0, :1], out[:, :1], 0),
+    ):
         with pytest.raises(ValueError, match="leaves do not fit"):
-            lookup.prove_tree(Sender(Transcript()), num, den, 2)
+            lookup.prove_tree(Sender(Transcript()), num, den, n)

@@ -1,92 +1,151 @@
-"""Openings: honest ones pass, every attack is refused for its reason, no bytes crash the verifier."""
+"""Openings through ladders of no, one and two levels: honest ones pass, every attack is refused for its reason, and
+passes a verifier that lacks just the check that refuses it.
+"""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 
 from syurmy.prover import commitment as cm
 from syurmy.prover import opening
-from syurmy.prover.field import U64, Ext, P, to_field
-from syurmy.prover.kernels.matrix import IntegerMatrix
+from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
+from syurmy.prover.kernels.matrix import IntegerMatrix, bind_columns
+from syurmy.prover.protocol import ladder as claims_on
 from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.budget import Opened, Opening
+from syurmy.prover.protocol.counts import Counts
+from syurmy.prover.protocol.ladder import Claim, EqWeight
+from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights
 from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.protocol.shapes import Level
+from syurmy.prover.protocol.soundness import Budget
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
 from syurmy.prover.verifier import opening as verifier
 
-SHAPE = MatrixShape(5, 6, 2)  # of 8 rows
+WITNESS = MatrixShape(5, 7, 2)  # of 8 rows
+PARAMS = MatrixShape(5, 6, 2)
 STORED = np.array([0, 1, 3, 4, 6])
+LEVELS = (Level(8, MatrixShape(6, 5, 3, 2)), Level(5, MatrixShape(2, 4, 4, 2)))
 QUERIES = 40
+VALUES = "the last vector does not have the claimed values"
+ENCODING = "the last vector does not encode to the opened columns"
 
 
-def point(rng, k):
-    return [Ext(int(a), int(b)) for a, b in rng.integers(0, P, (k, 2), dtype=np.uint64)]
+def plan(levels: int) -> Opening:
+    opened = tuple(Opened(f"level {i}", x.shape, QUERIES) for i, x in enumerate(LEVELS[:levels], 1))
+    matrices = Opened("witness", WITNESS, QUERIES), Opened("params", PARAMS, QUERIES, 128)
+    return Opening(Counts(), matrices, tuple(zip(LEVELS[:levels], opened, strict=True)), 192, 4, Budget())
 
 
-class Witness:
-    def __init__(self):
+def elements(rng: np.random.Generator, count: int) -> list[Ext]:
+    return [Ext(int(a), int(b)) for a, b in rng.integers(0, P, (count, 2), dtype=np.uint64)]
+
+
+class Case:
+    """A witness, params and claims; prover and verifier of their opening. Tests replace what the prover uses."""
+
+    def __init__(self, levels: int) -> None:
         rng = np.random.default_rng(0)
-        self.flat: U64 = np.zeros((8, 64), np.uint64)
-        self.flat[STORED] = rng.integers(0, P, (5, 64), dtype=np.uint64)
+        self.plan = plan(levels)
+        self.flat: U64 = np.zeros((8, 128), np.uint64)
+        self.flat[STORED] = rng.integers(0, P, (5, 128), dtype=np.uint64)
         self.flat = self.flat.reshape(-1)
-        self.omega = np.stack([rng.integers(0, P, 512, dtype=np.uint64) for _ in range(2)])
-        self.value = mle.dot_base(self.omega, self.flat)
-        self.commitment = cm.commit(cm.stored_matrix(self.flat, 6, STORED), SHAPE)
-
-    def prove(self, commitment=None, flat=None):
-        commitment = commitment or self.commitment
-        sender = Sender(Transcript())
-        sender.transcript.absorb("root", self.commitment.root)
-        opening.prove_witness(sender, commitment, QUERIES, self.omega, self.flat if flat is None else flat, STORED)
-        return sender
-
-    def verify(self, data, value=None):
-        receiver = Receiver(Transcript(), data)
-        receiver.transcript.absorb("root", self.commitment.root)
-        value = self.value if value is None else value
-        evaluate = lambda s: mle.evaluate(self.omega, s)  # noqa: E731
-        verifier.verify_witness(receiver, self.commitment.root, SHAPE, QUERIES, 3, STORED, value, evaluate)
-        receiver.done()
-
-
-class Params:
-    def __init__(self):
-        rng = np.random.default_rng(1)
+        self.omega = np.stack([rng.integers(0, P, 1024, dtype=np.uint64) for _ in range(2)])
+        self.commitment = cm.commit(cm.stored_matrix(self.flat, 7, STORED), WITNESS)
         values = rng.integers(-(2**15), 2**15, (5, 64), dtype=np.int32)
         values[4] *= 1000
-        self.params = cm.commit_params(values, SHAPE)
-        self.claims = []
-        for first, count in ((0, 3), (2, 3), (4, 1)):
-            weights = rng.integers(0, P, (2, count), dtype=np.uint64)
-            at = point(rng, 6)
-            value = mle.evaluate(self.params.integers.bind(first, weights), at)
-            self.claims.append(verifier.ParamsClaim(first, weights, at, value))
+        self.params = cm.commit_params(values, PARAMS)
+        self.claims = [
+            ParamsClaim(first, weights, [EqWeight(at, tuple(elements(rng, bits)), c) for at, bits, c in points])
+            for first, weights, points in (
+                (0, rng.integers(0, P, (2, 3), dtype=np.uint64), [(0, 6, Ext(5, 6))]),
+                (2, rng.integers(0, P, (2, 3), dtype=np.uint64), [(0, 6, Ext(7))]),
+                (4, mle.eq_vector([]), [(16, 4, Ext(1, 2)), (32, 5, Ext(3, 4))]),
+            )
+        ]
+        self.target = self.value()
+        self.root, self.params_root = self.commitment.root, self.params.commitment.root
+        self.row_changes: dict[str, U64] = {}
+        self.sent_values: Any = None
 
-    def prove(self, params=None):
-        sender = Sender(Transcript())
-        params = params or self.params
-        rows = [params.integers.bind(c.first_row, c.weights) for c in self.claims]
-        opening.prove_params(sender, params, QUERIES, self.claims, rows)
+    def value(self, params: cm.ParamsCommitment | None = None) -> Ext:
+        total = mle.dot_base(self.omega, self.flat)
+        for claim, row in zip(self.claims, opening.bind_claims(params or self.params, self.claims), strict=True):
+            for point in claim.points:
+                total = total + ext_total(point.values(row))
+        return total
+
+    def transcript(self) -> Transcript:
+        t = Transcript()
+        t.absorb("roots", self.root + self.params_root)
+        return t
+
+    def prove(self, sender: Sender | None = None) -> Sender:
+        sender = sender or Sender(self.transcript())
+        bound = opening.bind_claims(self.params, self.claims)
+        point, delta = opening.prove_claims(sender, self.omega, self.flat, self.claims, bound)
+        own = point
+        weights = np.ascontiguousarray(mle.eq_vector(own[:3])[:, STORED])
+        assert self.commitment.matrix is not None
+        rows = [
+            bind_columns(self.commitment.matrix, weights),
+            opening.combined(bound, mle.eq_vector(delta, len(bound))),
+        ]
+        for i, label in enumerate(("witness", "params")):
+            if label in self.row_changes:
+                rows[i] = mle.add(rows[i], self.row_changes[label])
+        on_rows = [EqWeight(0, tuple(own[3:])), EqWeight(128, tuple(point[4:]))]
+        matrices = [
+            opening.Committed(self.plan.matrices[0], self.commitment),
+            opening.Committed(self.plan.matrices[1], self.params.commitment),
+        ]
+        opening.prove_ladder(sender, self.plan, matrices, rows, on_rows)
         return sender
 
-    def verify(self, data, claims=None):
-        receiver = Receiver(Transcript(), data)
-        root = self.params.commitment.root
-        verifier.verify_params(receiver, root, SHAPE, QUERIES, self.claims if claims is None else claims)
+    def verify(self, data: bytes, target: Ext | None = None) -> None:
+        receiver = Receiver(self.transcript(), data)
+        evaluate = lambda s: mle.evaluate(self.omega, s)  # noqa: E731
+        target = self.target if target is None else target
+        point, values, delta = verifier.verify_claims(receiver, target, 10, evaluate, self.claims, 6)
+        factors = mle.eq_vector(delta, len(self.claims))
+        matrices = [
+            verifier.Matrix(
+                self.plan.matrices[0], self.root, np.ascontiguousarray(mle.eq_vector(point[:3])[:, STORED])
+            ),
+            verifier.Matrix(self.plan.matrices[1], self.params_root, combined_weights(self.claims, factors, 5)),
+        ]
+        on_rows = [
+            Claim(EqWeight(0, tuple(point[3:])), ext_array(values[:1])),
+            Claim(EqWeight(128, tuple(point[4:])), ext_array([mle.dot(factors, ext_array(values[1:]))])),
+        ]
+        verifier.verify_ladder(receiver, self.plan, matrices, on_rows)
         receiver.done()
 
-
-@pytest.fixture(scope="module")
-def witness():
-    return Witness()
-
-
-@pytest.fixture(scope="module")
-def params():
-    return Params()
+    def refuses(self, data: bytes, reason: str, target: Ext | None = None) -> None:
+        with pytest.raises(Rejected) as e:
+            self.verify(data, target)
+        assert (e.value.step, reason in e.value.reason) == ("opening", True), str(e.value)
 
 
-def tampered(sender, label, at=0):
+def ext_total(values: U64) -> Ext:
+    return sum((Ext(int(a), int(b)) for a, b in values.T), ZERO)
+
+
+DEPTHS = pytest.mark.parametrize("levels", [0, 1, 2])
+
+
+@cache
+def honest(levels: int) -> Sender:
+    return Case(levels).prove()
+
+
+def tampered(sender: Sender, label: str, at: int = 0) -> bytes:
     """The proof with the lowest bit flipped of byte ``at`` of the first field of this label."""
     data = bytearray(sender.bytes())
     offset = next(offset for name, offset, _ in sender.fields if name == label)
@@ -94,150 +153,414 @@ def tampered(sender, label, at=0):
     return bytes(data)
 
 
-def test_honest_openings(witness, params):
-    witness.verify(witness.prove().bytes())
-    params.verify(params.prove().bytes())
+@DEPTHS
+def test_honest_opening(levels):
+    Case(levels).verify(honest(levels).bytes())
 
 
-def test_wrong_target(witness, params):
-    with pytest.raises(Rejected, match="does not fit its sumcheck"):
-        witness.verify(witness.prove().bytes(), witness.value + 1)
-    claims = [dataclasses.replace(c, value=c.value + 1) for c in params.claims]
-    with pytest.raises(Rejected, match="do not fit their sumcheck"):
-        params.verify(params.prove().bytes(), claims)
+@DEPTHS
+def test_wrong_target(levels):
+    case = Case(levels)
+    case.refuses(honest(levels).bytes(), "do not fit their sumcheck", case.target + 1)
 
 
-@pytest.mark.parametrize(
-    ("label", "reason"),
-    [
-        ("opening round", "does not fit its sumcheck"),
-        ("opening value", "does not fit its sumcheck"),
-        ("witness columns", "not under the root"),
-        ("witness path", "not under the root"),
-    ],
-)
-def test_tampered_witness_opening(witness, label, reason):
-    with pytest.raises(Rejected, match=reason):
-        witness.verify(tampered(witness.prove(), label))
+@DEPTHS
+def test_every_message(levels):
+    """The lowest bit of the first and the last byte but seven of every field: refused, and for its reason where it has
+    one of its own."""
+    case = Case(levels)
+    reasons = {"opening round": "sumcheck", "opening values": "sumcheck"}
+    sender = honest(levels)
+    for label, offset, size in sender.fields:
+        for at in {offset, offset + size - 8} if size else ():
+            data = bytearray(sender.bytes())
+            data[at] ^= 1
+            reason = "not under the root" if label.endswith(("columns", "path")) else reasons.get(label, "")
+            case.refuses(bytes(data), reason)
 
 
-@pytest.mark.parametrize(
-    ("label", "reason"),
-    [
-        ("params round", "do not fit their sumcheck"),
-        ("params values", "do not fit their sumcheck"),
-        ("params columns", "not under the root"),
-        ("params path", "not under the root"),
-    ],
-)
-def test_tampered_params_opening(params, label, reason):
-    with pytest.raises(Rejected, match=reason):
-        params.verify(tampered(params.prove(), label))
+# ---- false values and false rows -------------------------------------------------------------------------------------
 
 
-def test_a_row_that_is_not_of_the_matrix(witness, monkeypatch):
-    """The cheating prover continues honestly after it: columns and paths are right for the new positions."""
-    honest = opening.bind_columns
+class Lying(Sender):
+    """Sends ``opening values`` with which a false target fits the sumcheck: the one at ``index`` is solved for."""
 
-    def wrong(matrix, weights):
-        row = honest(matrix, weights)
-        row[0, 0] ^= np.uint64(1)
-        return row
+    def __init__(self, case: Case, target: Ext, index: int) -> None:
+        super().__init__(case.transcript())
+        self.case, self.wanted, self.index = case, target, index
 
-    monkeypatch.setattr(opening, "bind_columns", wrong)
-    with pytest.raises(Rejected, match="does not encode"):
-        witness.verify(witness.prove().bytes())
-
-
-def test_another_witness_of_the_same_value(witness):
-    """Sumcheck and value over another W, columns of the committed one."""
-    flat = witness.flat.copy()
-    flat[:64] = to_field(np.arange(64))
-    value = mle.dot_base(witness.omega, flat)
-    with pytest.raises(Rejected, match="does not have the claimed value"):
-        witness.verify(witness.prove(flat=flat).bytes(), value)
-    other = cm.commit(cm.stored_matrix(flat, 6, STORED), SHAPE)
-    with pytest.raises(Rejected, match="not under the root"):
-        witness.verify(witness.prove(other, flat).bytes(), value)
-    mixed = cm.Commitment(SHAPE, witness.commitment.codeword, witness.commitment.tree, other.matrix)
-    with pytest.raises(Rejected, match="does not encode"):
-        witness.verify(witness.prove(mixed, flat).bytes(), value)
+    def ext(self, label: str, values: Sequence[Ext]) -> None:
+        if label == "opening values":
+            values = list(values)
+            point = replayed(self.case, self.bytes(), "opening challenge", 10)
+            sent = Receiver(Transcript(), self.bytes())
+            target = self.wanted
+            for x in point:
+                p0, p2 = sent.ext("", 2)
+                target = mle.interpolate([p0, target - p0, p2], x)
+            half = pow(2, -4, P)
+            weights = [mle.evaluate(self.case.omega, point)]
+            weights += [half * claim.weight_at(point[4:]) for claim in self.case.claims]
+            total = sum((w * v for w, v in zip(weights, values, strict=True)), ZERO)
+            values[self.index] = values[self.index] + (target - total) * weights[self.index].inverse()
+        super().ext(label, values)
 
 
-def test_swapped_columns(witness):
-    """A codeword with two halves exchanged: right columns at wrong positions."""
-    c = witness.commitment
-    swapped = cm.Commitment(SHAPE, np.roll(c.codeword, 1, axis=0), c.tree, c.matrix)
-    with pytest.raises(Rejected, match="not under the root"):
-        witness.verify(witness.prove(swapped).bytes())
+def replayed(case: Case, data: bytes, label: str, count: int) -> list[Ext]:
+    """The challenges of a sumcheck whose rounds are the last messages of ``data``."""
+    receiver = Receiver(case.transcript(), data)
+    out = []
+    for _ in range(count):
+        receiver.ext(label.replace("challenge", "round"), 2)
+        out.append(receiver.transcript.challenge(label))
+    return out
 
 
-def test_rows_that_are_not_codewords(witness):
+FALSE = Ext(123456789, 987654321)
+
+
+def weightless(weight: Any) -> Any:
+    """Weights that say nothing, in the place of some that did."""
+    if isinstance(weight, EqWeight):
+        return dataclasses.replace(weight, coefficient=ZERO)
+    assert isinstance(weight, claims_on.PowerWeights)
+    return dataclasses.replace(weight, coefficients=np.zeros_like(weight.coefficients))
+
+
+def nothing(claim: Claim) -> Claim:
+    return Claim(weightless(claim.weight), np.zeros_like(claim.values))
+
+
+def drop_value(monkeypatch: pytest.MonkeyPatch, dropped: int) -> None:
+    """A protocol in which the value sent for the witness (0) or the params (1) is not claimed on the row."""
+    prove, check = opening.prove_ladder, verifier.verify_ladder
+
+    def proves(sender: Any, plan: Any, matrices: Any, rows: Any, values: Any) -> None:
+        prove(sender, plan, matrices, rows, [weightless(w) if i == dropped else w for i, w in enumerate(values)])
+
+    def checks(receiver: Any, plan: Any, matrices: Any, values: Any) -> None:
+        check(receiver, plan, matrices, [nothing(c) if i == dropped else c for i, c in enumerate(values)])
+
+    monkeypatch.setattr(opening, "prove_ladder", proves)
+    monkeypatch.setattr(verifier, "verify_ladder", checks)
+
+
+@DEPTHS
+@pytest.mark.parametrize("index", [0, 1, 3])
+def test_false_value(levels, index, monkeypatch):
+    """Values that fit a false target, over the true rows; then where they are not claimed on the rows."""
+    case = Case(levels)
+    case.refuses(case.prove(Lying(case, FALSE, index)).bytes(), VALUES, FALSE)
+    drop_value(monkeypatch, min(index, 1))
+    case.verify(case.prove(Lying(case, FALSE, index)).bytes(), FALSE)
+
+
+class Fitting(Lying):
+    """Lies about a value and changes the row so that it has it."""
+
+    def ext(self, label: str, values: Sequence[Ext]) -> None:
+        super().ext(label, values)
+        if label != "opening values":
+            return
+        true, index = list(values), self.index
+        sent = Receiver(Transcript(), self.bytes()[-16 * len(true) :]).ext("", len(true))
+        case = self.case
+        copy = Receiver(case.transcript(), self.bytes())  # the challenges are those that follow
+        s = []
+        for _ in range(10):
+            copy.ext("opening round", 2)
+            s.append(copy.transcript.challenge("opening challenge"))
+        copy.ext("opening values", 4)
+        delta = copy.transcript.challenges("params delta", 2)
+        if index == 0:
+            missing, eq, name, size = sent[0] - true[0], mle.eq_vector(s[3:]), "witness", 128
+        else:
+            factor = mle.eq_vector(delta, 3)
+            f = Ext(int(factor[0, index - 1]), int(factor[1, index - 1]))
+            missing, eq, name, size = f * (sent[index] - true[index]), mle.eq_vector(s[4:]), "params", 64
+        change = np.zeros((2, size), np.uint64)
+        change[:, 3:4] = ext_array([missing * Ext(int(eq[0, 3]), int(eq[1, 3])).inverse()])
+        case.row_changes[name] = change
+
+
+def drop_encoding(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    """A protocol in which nobody claims that the row of this matrix encodes to its columns."""
+    for module, drop in ((opening, weightless), (verifier, nothing)):
+
+        def without(channel: Any, matrices: Any, bits: int, old: Any = module.open_columns, drop: Any = drop) -> Any:
+            found = old(channel, matrices, bits)
+            return [drop(c) if m.opened.label == label else c for m, c in zip(matrices, found, strict=True)]
+
+        monkeypatch.setattr(module, "open_columns", without)
+
+
+@DEPTHS
+@pytest.mark.parametrize(("index", "label"), [(0, "witness"), (2, "params")])
+def test_row_that_has_the_false_value(levels, index, label, monkeypatch):
+    """The row is not the matrix's: only the queries see it. Without them it is accepted."""
+    case = Case(levels)
+    case.refuses(case.prove(Fitting(case, FALSE, index)).bytes(), VALUES if levels else ENCODING, FALSE)
+    drop_encoding(monkeypatch, label)
+    case.verify(case.prove(Fitting(case, FALSE, index)).bytes(), FALSE)
+
+
+class Captured(Exception):
+    pass
+
+
+def wanted(case: Case, data: bytes, label: str, target: Ext) -> Ext:
+    """What the verifier wants the claim of this level to be."""
+    found: list[Ext] = []
+    original = verifier.sumcheck.verify
+
+    def stop(receiver: Any, name: str, value: Ext, rounds: int, degree: int) -> Any:
+        if name == label:
+            found.append(value)
+            raise Captured
+        return original(receiver, name, value, rounds, degree)
+
+    verifier.sumcheck.verify = stop  # type: ignore[assignment]
+    try:
+        case.verify(data, target)
+    except Captured:
+        return found[0]
+    finally:
+        verifier.sumcheck.verify = original
+    raise AssertionError("the verifier did not get there")
+
+
+@pytest.mark.parametrize(("levels", "at"), [(1, 1), (2, 1), (2, 2)])
+def test_vector_other_than_committed(levels, at, monkeypatch):
+    """False values; the vector of a level is changed after its root so that it fits the batched claim."""
+    case = Case(levels)
+    rounds = opening.sumcheck.prove_leading
+
+    def changed(s: Sender, label: str, tables: list[U64], count: int) -> Any:
+        if label == f"level {at}":
+            omega, z = tables[0], tables[1].copy()
+            missing = wanted(case, s.bytes(), label, FALSE) - mle.dot(omega, z)
+            entry = Ext(int(z[0, 5]), int(z[1, 5])) + missing * Ext(int(omega[0, 5]), int(omega[1, 5])).inverse()
+            z[:, 5:6] = ext_array([entry])
+            tables = [omega, z]
+        return rounds(s, label, tables, count)
+
+    monkeypatch.setattr(opening.sumcheck, "prove_leading", changed)
+    case.refuses(case.prove(Lying(case, FALSE, 0)).bytes(), ENCODING if at == levels else VALUES, FALSE)
+    drop_encoding(monkeypatch, f"level {at}")
+    case.verify(case.prove(Lying(case, FALSE, 0)).bytes(), FALSE)
+
+
+@DEPTHS
+def test_other_columns(levels, monkeypatch):
+    """A prover that opens columns which fit a false row: they are not under the root."""
+    case = Case(levels)
+    sender = Fitting(case, FALSE, 0)
+    original = sender.base_array
+
+    def solved(label: str, values: U64) -> None:
+        if label == "witness columns":
+            values = values.copy()
+            values[:, 0] = (values[:, 0] + np.uint64(1)) % np.uint64(P)
+        original(label, values)
+
+    sender.base_array = solved  # type: ignore[method-assign]
+    data = case.prove(sender).bytes()
+    case.refuses(data, "an opened column of 'witness' is not under the root", FALSE)
+
+
+# ---- words that are no codewords -------------------------------------------------------------------------------------
+
+
+@DEPTHS
+def test_rows_that_are_not_codewords(levels):
     """A committed word far from the code: its tree is consistent, the proximity test is what refuses it."""
-    c = witness.commitment
-    word = c.codeword.copy()
+    case = Case(levels)
+    word = case.commitment.codeword.copy()
     word[::2, 2] = 17
-    far = Witness()
-    far.commitment = cm.Commitment(SHAPE, word, cm.MerkleTree.of_columns(word), c.matrix)
-    with pytest.raises(Rejected, match="does not encode"):
-        far.verify(far.prove().bytes())
+    case.commitment = cm.Commitment(WITNESS, word, cm.MerkleTree.of_columns(word), case.commitment.matrix)
+    case.root = case.commitment.root
+    case.refuses(case.prove().bytes(), VALUES if levels else ENCODING)
 
 
-def test_params_other_than_committed(params):
-    values = params.params.integers.values.copy()
+@pytest.mark.parametrize(("levels", "at"), [(1, 1), (2, 1), (2, 2)])
+def test_levels_that_are_not_codewords(levels, at, monkeypatch):
+    case = Case(levels)
+    commit, made = opening.commit, []
+
+    def far(matrix: U64, shape: MatrixShape) -> cm.Commitment:
+        made.append(shape)
+        c = commit(matrix, shape)
+        if len(made) != at:
+            return c
+        word = c.codeword.copy()
+        word[::2, 1] = 17
+        return cm.Commitment(shape, word, cm.MerkleTree.of_columns(word), matrix)
+
+    monkeypatch.setattr(opening, "commit", far)
+    case.refuses(case.prove().bytes(), ENCODING if at == levels else VALUES)
+
+
+# ---- order -----------------------------------------------------------------------------------------------------------
+
+
+def early_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides draw the positions of the first matrices before the vector is fixed."""
+    for module, name in ((opening, "prove_ladder"), (verifier, "verify_ladder")):
+
+        def early(channel: Any, plan: Any, matrices: Any, *rest: Any, ladder: Any = getattr(module, name)) -> None:
+            draw = channel.transcript.positions
+            known = {m.opened.label: draw(m.opened.label, m.opened.queries, m.opened.shape.n) for m in matrices}
+            channel.transcript.positions = lambda label, count, bound: (
+                known.get(label.removesuffix(" positions")) or draw(label, count, bound)
+            )
+            ladder(channel, plan, matrices, *rest)
+
+        monkeypatch.setattr(module, name, early)
+
+
+@DEPTHS
+def test_positions_before_the_next_vector(levels, monkeypatch):
+    """With the positions known, u + c*V(x), V zero at all of them, is another row that no query sees."""
+    case = Case(levels)
+    case.plan = dataclasses.replace(
+        case.plan, matrices=tuple(dataclasses.replace(m, queries=20) for m in case.plan.matrices)
+    )
+    early_positions(monkeypatch)
+    original = opening.prove_ladder
+
+    def vanishing(sender: Sender, plan: Any, matrices: Any, rows: Any, values: Any) -> None:
+        copy = Transcript()
+        copy._buffer = sender.transcript._buffer.copy()
+        known = copy.positions("witness", matrices[0].opened.queries, WITNESS.n)
+        v = [1]
+        for x in claims_on.evaluation_points(WITNESS.log_n, known):  # multiply by (X - x)
+            v = [(a - x * b) % P for a, b in zip([0, *v], [*v, 0], strict=True)]
+        poly = np.zeros((2, 128), np.uint64)
+        poly[0, : len(v)] = v
+        missing = sender.sent0 - mle.evaluate(rows[0], values[0].point)  # type: ignore[attr-defined]
+        scale = missing * mle.evaluate(poly, values[0].point).inverse()
+        original(sender, plan, matrices, [mle.add(rows[0], mle.scale(poly, scale)), rows[1]], values)
+
+    class Sent(Lying):
+        def ext(self, label: str, values: Sequence[Ext]) -> None:
+            super().ext(label, values)
+            if label == "opening values":
+                self.sent0 = Receiver(Transcript(), self.bytes()[-16 * len(values) :]).ext("", 1)[0]
+
+    monkeypatch.setattr(opening, "prove_ladder", vanishing)
+    data = case.prove(Sent(case, FALSE, 0)).bytes()
+    case.verify(data, FALSE)
+    monkeypatch.undo()
+    with pytest.raises(Rejected):
+        case.verify(data, FALSE)
+
+
+def test_beta_before_the_values(monkeypatch):
+    """With beta known, false values of witness and (one claim on the) params cancel in the batched claim."""
+    for module in (opening, verifier):
+        batched = module.batched
+        monkeypatch.setattr(module, "batched", lambda weights, beta, batched=batched: batched(weights, FALSE))
+    case = Case(1)
+
+    case.claims = case.claims[:1]
+    case.target = case.value()
+
+    class Two(Sender):
+        def ext(self, label: str, values: Sequence[Ext]) -> None:
+            if label == "opening values":
+                point = replayed(case, self.bytes(), "opening challenge", 10)
+                sent = Receiver(Transcript(), self.bytes())
+                target = FALSE
+                for x in point:
+                    p0, p2 = sent.ext("", 2)
+                    target = mle.interpolate([p0, target - p0, p2], x)
+                w, k = mle.evaluate(case.omega, point), pow(2, -4, P) * case.claims[0].weight_at(point[4:])
+                missing = target - w * values[0] - k * values[1]
+                b = missing * (k - w * FALSE).inverse()  # w*a + k*b = missing, a + FALSE*b = 0
+                values = [values[0] - FALSE * b, values[1] + b]
+            super().ext(label, values)
+
+    data = case.prove(Two(case.transcript())).bytes()
+    case.verify(data, FALSE)
+    monkeypatch.undo()
+    case.refuses(case.prove(Two(case.transcript())).bytes(), VALUES, FALSE)
+
+
+@DEPTHS
+def test_query_nonce(levels):
+    """Another nonce, even one that would hold for another seed, is refused."""
+    case = Case(levels)
+    sender = honest(levels)
+    refused = 0
+    for at in range(8):
+        try:
+            case.verify(tampered(sender, "query nonce", at))
+        except Rejected as e:
+            refused += "nonce does not hold" in e.reason
+        else:
+            raise AssertionError("another nonce was accepted")
+    assert refused >= 5  # of 4 bits: one in sixteen holds, and then draws other positions
+
+
+# ---- params ----------------------------------------------------------------------------------------------------------
+
+
+@DEPTHS
+def test_params_other_than_committed(levels):
+    case = Case(levels)
+    values = case.params.integers.values.copy()
     values[2, 7] += 1
-    commitment = params.params.commitment
-    other = cm.ParamsCommitment(commitment, IntegerMatrix.of(values))
-    claims = [
-        dataclasses.replace(c, value=mle.evaluate(other.integers.bind(c.first_row, c.weights), c.column_point))
-        for c in params.claims
-    ]
-    with pytest.raises(Rejected, match="does not encode"):
-        params.verify(params.prove(other).bytes(), claims)
-    with pytest.raises(Rejected, match="not under the root"):
-        params.verify(params.prove(cm.commit_params(values, SHAPE)).bytes(), claims)
+    true = case.params.commitment
+    case.params = cm.ParamsCommitment(true, IntegerMatrix.of(values))
+    target = case.value()
+    case.refuses(case.prove().bytes(), VALUES if levels else ENCODING, target)
+    case.params = cm.commit_params(values, PARAMS)
+    case.refuses(case.prove().bytes(), "an opened column of 'params' is not under the root", target)
 
 
-def test_a_claim_on_other_rows_or_another_point(params):
-    data = params.prove().bytes()
-    first = params.claims[0]
-    moved = [dataclasses.replace(first, first_row=1), *params.claims[1:]]
-    with pytest.raises(Rejected, match="does not encode"):
-        params.verify(data, moved)
-    turned = [dataclasses.replace(first, column_point=first.column_point[::-1]), *params.claims[1:]]
-    with pytest.raises(Rejected, match="do not fit their sumcheck"):
-        params.verify(data, turned)
+@DEPTHS
+def test_a_claim_on_other_rows_or_another_point(levels):
+    case = Case(levels)
+    data = case.prove().bytes()
+    true, first = list(case.claims), case.claims[0]
+    case.claims = [dataclasses.replace(first, first_row=1), *true[1:]]
+    case.refuses(data, VALUES if levels else ENCODING)
+    turned = [EqWeight(0, first.points[0].point[::-1], first.points[0].coefficient)]
+    case.claims = [dataclasses.replace(first, points=turned), *true[1:]]
+    case.refuses(data, "do not fit their sumcheck")
 
 
-def test_truncated_and_extended(witness, params):
-    for case in (witness, params):
-        data = case.prove().bytes()
-        for size in (0, 1, len(data) // 2, len(data) - 1):
-            with pytest.raises(Rejected, match="the proof ends inside"):
-                case.verify(data[:size])
-        with pytest.raises(Rejected, match="after the end"):
-            case.verify(data + b"\0")
+# ---- bytes -----------------------------------------------------------------------------------------------------------
 
 
-def test_no_bytes_crash_the_verifier(witness, params):
+@DEPTHS
+def test_truncated_and_extended(levels):
+    case, data = Case(levels), honest(levels).bytes()
+    for size in (0, 1, len(data) // 2, len(data) - 1):
+        with pytest.raises(Rejected, match="the proof ends inside"):
+            case.verify(data[:size])
+    with pytest.raises(Rejected, match="after the end"):
+        case.verify(data + b"\0")
+
+
+@DEPTHS
+def test_no_bytes_crash_the_verifier(levels):
     rng = np.random.default_rng(4)
-    for case in (witness, params):
-        data = case.prove().bytes()
-        for _ in range(30):
-            with pytest.raises(Rejected):
-                case.verify(rng.bytes(len(data)))
-            changed = bytearray(data)
-            changed[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
-            with pytest.raises(Rejected):
-                case.verify(bytes(changed))
+    case, data = Case(levels), honest(levels).bytes()
+    for _ in range(20):
         with pytest.raises(Rejected):
-            case.verify(bytes(len(data)))
+            case.verify(rng.bytes(len(data)))
+        changed = bytearray(data)
+        changed[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
+        with pytest.raises(Rejected):
+            case.verify(bytes(changed))
+    with pytest.raises(Rejected):
+        case.verify(bytes(len(data)))
 
 
-def test_callers_errors(params):
-    with pytest.raises(ValueError, match="at least one"):
-        params.verify(b"", [])
+def test_callers_errors():
+    case = Case(0)
     with pytest.raises(ValueError, match="do not exist"):
-        verifier.combined_weights(params.claims, verifier.powers(Ext(2), 3), 4)
-    with pytest.raises(ValueError, match="kept as integers"):
-        opening.open_rows(Sender(Transcript()), "x", params.params.commitment, 1, np.zeros((2, 5), np.uint64))
+        combined_weights(case.claims, mle.eq_vector([Ext(2), Ext(3)], 3), 4)
+    with pytest.raises(ValueError, match="do not fit the shape"):
+        verifier.Matrix(case.plan.matrices[0], case.root, np.zeros((2, 4), np.uint64))

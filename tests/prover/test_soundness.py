@@ -1,24 +1,31 @@
 """The budget: exact sums, the numbers of the protocol document, and the smallest number of queries."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
+from syurmy.prover.protocol import budget as budgets
 from syurmy.prover.protocol import soundness
+from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.soundness import Budget
+from tests.soundness import common as c
+
+HUNDRED = Fraction(1, 2**100)
 
 
 def test_terms():
     assert round(soundness.bits(soundness.logup(2**24, 3)), 1) == 101.7
     assert soundness.logup(2**24, 3, grinding_bits=16) * 2**16 == soundness.logup(2**24, 3)
-    assert soundness.gkr(3) * soundness.K_SIZE == 2 + 5 + 8
+    assert soundness.gkr(3) * soundness.K_SIZE == 1 + 5 + 8
     assert soundness.sumcheck(2, 20) * soundness.K_SIZE == 40
     assert soundness.batching(7) * soundness.K_SIZE == 7
     shape = MatrixShape(100, 10, 2)
-    assert soundness.proximity(shape, 7, claims=3) * soundness.K_SIZE == (3 + 7) * 4096
-    assert soundness.proximity(shape, 9) * soundness.K_SIZE == (1 + 9) * 4096  # coordinates, stored rows or not
+    assert soundness.proximity(shape, 10) * soundness.K_SIZE == 10 * 4096
     assert soundness.query(shape, 2) == Fraction(25, 64)
+    assert soundness.query(shape, 2, grinding_bits=4) == Fraction(25, 1024)
 
 
 @pytest.mark.parametrize("count", [0, 4097])
@@ -41,29 +48,73 @@ def test_errors_add_up():
         budget.add("d", Fraction(-1, 2))
 
 
-def total_with(budget, shapes, counts):
-    return budget.total() + sum(soundness.query(s, t) for s, t in zip(shapes, counts, strict=True))
+PROGRAMS = [c.deep(c.DENSE), c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.DOT, c.RESCALE, c.LOOP, c.ADD, c.WORDS]
 
 
-def test_smallest_number_of_queries():
-    budget = Budget()
-    budget.add("lookups", soundness.logup(2**24, 3))
-    shapes = [MatrixShape(256, 12, 2), MatrixShape(64, 10, 1)]
-    counts = soundness.queries_for(budget, shapes)
-    left = Fraction(1, 2**100) - budget.total()
-    assert total_with(budget, shapes, counts) <= Fraction(1, 2**100)
-    for shape, count in zip(shapes, counts, strict=True):
-        assert soundness.query(shape, count) <= left / 2 < soundness.query(shape, count - 1)
-    assert soundness.queries_for(budget, shapes[:1])[0] <= counts[0]
+@pytest.mark.parametrize("source", PROGRAMS)
+def test_queries_are_the_fewest(source):
+    """Equal shares of what the other terms leave: one query less and a share is exceeded."""
+    opening = Opening.of(c.keys(source).plan)
+    assert opening.budget.holds()
+    every = [*opening.matrices, *(opened for _, opened in opening.levels)]
+    errors = dict(opening.budget.terms)
+    for o in every:
+        error = soundness.query(o.shape, o.queries, opening.grinding_bits)
+        assert errors[f"{o.label} queries ({o.queries})"] == error
+        assert (
+            error * len(every)
+            <= HUNDRED
+            < len(every) * soundness.query(o.shape, o.queries - 1, opening.grinding_bits) * 2
+        )
 
 
-def test_nothing_left():
-    budget = Budget()
-    budget.add("lookups", soundness.logup(2**27, 3))
+def test_every_level_is_counted():
+    opening = Opening.of(c.keys(c.WORDS).plan)
+    names = {name for name, _ in opening.budget.terms}
+    assert opening.levels
+    for i, (level, opened) in enumerate(opening.levels, 1):
+        assert opened.label == f"level {i}"
+        for term in (f"level {i} claims (beta)", f"level {i} rounds", f"level {i} proximity"):
+            assert term in names
+        assert dict(opening.budget.terms)[f"level {i} proximity"] * soundness.K_SIZE == level.log_rows * level.shape.n
+    queries = sum(o.queries for o in opening.matrices)
+    first = dict(opening.budget.terms)["level 1 claims (beta)"] * soundness.K_SIZE
+    assert first == len(opening.matrices) + queries - 1
+
+
+def test_witness_proximity_counts_all_row_variables():
+    """Rows that are not stored are zero, but the weights of those that are come from all variables."""
+    plan = c.keys(c.WORDS).plan
+    error = dict(Opening.of(plan).budget.terms)["witness proximity"]
+    assert error * soundness.K_SIZE == (plan.witness.log_entries - plan.witness.shape.log_cols) * plan.witness.shape.n
+
+
+def plan_with(monkeypatch, left):
+    """A plan of which all terms but the queries leave this much of the target."""
+    errors = budgets._errors
+
+    def more(*args):
+        b = errors(*args)
+        b.add("large", HUNDRED - b.total() - left if left else HUNDRED)
+        return b
+
+    monkeypatch.setattr(budgets, "_errors", more)
+    return Plan.of(c.keys(c.RESCALE).program)
+
+
+def test_nothing_left(monkeypatch):
     with pytest.raises(soundness.InsufficientSoundness, match="before any query"):
-        soundness.queries_for(budget, [MatrixShape(256, 12, 2)])
+        Opening.of(plan_with(monkeypatch, left=0))
 
 
-def test_too_few_positions():
-    with pytest.raises(soundness.InsufficientSoundness, match="128 positions"):
-        soundness.queries_for(Budget(), [MatrixShape(1, 5, 2)])
+def test_too_few_positions(monkeypatch):
+    plan = plan_with(monkeypatch, left=Fraction(1, 2**150))
+    with pytest.raises(soundness.InsufficientSoundness, match="positions of 'witness'"):
+        Opening.of(plan)
+
+
+def test_an_opening_is_worked_out_once():
+    plan = Plan.of(c.keys(c.RESCALE).program)
+    assert Opening.of(plan) is Opening.of(plan)
+    again = Opening.of(replace(plan, opening=None))
+    assert again == replace(Opening.of(plan), budget=again.budget)

@@ -20,6 +20,10 @@ from syurmy.isa.program import I64
 from syurmy.isa.trace import Trace
 from syurmy.prover.field import ZERO, Ext
 from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.protocol.shapes import Level
 from syurmy.prover.protocol.statement import MAGIC, start_transcript
 from syurmy.prover.protocol.transcript import Rejected, Sender, Transcript
 from syurmy.prover.prove import Proof, Prover
@@ -126,6 +130,13 @@ ADD = """
     add s, a, b
     halt
 """
+ADD_LONG = """
+.input a : i64[] public in -4000000000..4000000000
+.input b : i64[] public in -4000000000..4000000000
+.output s public
+    add s, a, b
+    halt
+"""
 ADD_WIDE = """
 .input a : i8[4] public
 .input b : i8[4] public
@@ -159,7 +170,33 @@ MUL_PRIVATE = """
     mul s, a, b
     halt
 """
+WORDS = """
+.input x : i16[3] private
+.param w : i8[3] committed = {3, -1, 2}
+.output s public
+    dot s, x, w
+    halt
+"""
+
+
+def _square(step: int) -> str:
+    rows = ["{" + ", ".join(str((step * r + k) % 17 - 8) for k in range(32)) + "}" for r in range(32)]
+    return "{" + ", ".join(rows) + "}"
+
+
+ROWS = f"""
+.input x : i8[1, 32] private
+.param w : i8[32, 32] committed = {_square(3)}
+.param v : i8[32, 32] committed = {_square(5)}
+.output s public
+    matmul a, x, w
+    matmul b, x, v
+    add s, a, b
+    halt
+"""
 INPUTS: dict[str, dict[str, Any]] = {
+    ROWS: {"x": [list(range(-16, 16))]},
+    WORDS: {"x": [30000, -30000, 7]},
     DOT: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
     TWO_DOTS: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
     RESCALE: {"x": [5, -100, 77]},
@@ -172,6 +209,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     ASSERT: {"x": [1, 2], "z": [3, 4]},
     LUT: {"x": [-4, 0, 3]},
     ADD: {"a": 2, "b": 2},
+    ADD_LONG: {"a": 3000000000, "b": -7},
     ADD_WIDE: {"a": [1, 2, 3, 4], "b": [2, 2, 2, 2]},
     SUM_PARAM: {"x": [1, 2]},
     ADD_PRIVATE: {"a": 2, "b": 2},
@@ -179,14 +217,37 @@ INPUTS: dict[str, dict[str, Any]] = {
 }
 
 
+_DEEP = "; with a ladder of two levels"
+
+
+def deep(source: str) -> str:
+    """The program opened through a ladder of two levels, which one of its size would not have."""
+    INPUTS[source + _DEEP] = INPUTS[source]
+    return source + _DEEP
+
+
+def two_levels(used: int) -> tuple[Level, ...]:
+    log_size = (used - 1).bit_length()
+    return Level(log_size, MatrixShape(-(-used >> 5), 5, 3, 2)), Level(5, MatrixShape(2, 4, 4, 2))
+
+
+def deepened(source: str, plan: Plan | None) -> None:
+    if source.endswith(_DEEP) and plan is not None:
+        plan.opening = Opening.with_ladder(plan, two_levels)
+
+
 @cache
 def keys(source: str) -> ProvingKey:
-    return setup(syurmy.assemble(source))
+    pk = setup(syurmy.assemble(source))
+    deepened(source, pk.plan)
+    return pk
 
 
 @cache
 def verifier_of(source: str) -> Verifier:
-    return Verifier(keys(source).verifying_key)
+    verifier = Verifier(keys(source).verifying_key)
+    deepened(source, verifier.plan)
+    return verifier
 
 
 def trace_of(source: str, inputs: Mapping[str, Any] | None = None) -> Trace:

@@ -18,13 +18,16 @@ from syurmy.isa.types import DType, TensorType
 from syurmy.prover import prove as proving
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.field import U64, Ext, P
+from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.ntt import encode_ext
 from syurmy.prover.keys import ProvingKey, check_bounds, params_matrix, setup
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Term
 from syurmy.prover.protocol.contraction import all_contractions
+from syurmy.prover.protocol.grinding import grinding_seed
 from syurmy.prover.protocol.mle import dot, dot_base, eq_vector, interpolate
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.statement import width
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
 from syurmy.prover.witness import Witness
@@ -32,10 +35,10 @@ from tests.soundness import common as c
 from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, keys, refused, trace_of, verifier_of
 
 ROOT = ("lookup", "lookups and tables do not balance")
-OPENING = ("opening", "the value of the witness does not fit its sumcheck")
+OPENING = ("opening", "the values of witness and params do not fit their sumcheck")
 CONTRACTION = ("contraction", "the operands' values do not fit the sumcheck")
-ENCODING = ("opening", "the row of 'witness' does not encode to the opened columns")
-VALUE = ("opening", "the row of 'witness' does not have the claimed value")
+ENCODING = ("opening", "the last vector does not encode to the opened columns")
+VALUE = ("opening", "the last vector does not have the claimed values")
 PATH = ("opening", "an opened column of 'witness' is not under the root")
 
 
@@ -102,7 +105,7 @@ class Covering(Prover):
             self.sent = self.sender.bytes()
         if label in self.rounds:
             self.rounds[label].append(exts(data))
-        steps = ["contraction sum", "contraction values", "opening value", "witness row", "witness columns"]
+        steps = ["contraction sum", "contraction values", "opening values", "last vector", "witness columns"]
         if label in steps[: self.lies]:
             return (self.total, self.operands, self.value, self.row, self.opened)[steps.index(label)](data)
         return data
@@ -126,13 +129,13 @@ class Covering(Prover):
     def value(self, data: bytes) -> bytes:
         wanted = self.final("opening", c.expected_target(self.pk, self.sent))
         point = self.drawn["opening challenge"]
-        self.opening = wanted * red.omega_at(self.columns, self.plan.witness, self.sweep, point).inverse()
-        return ext_bytes(self.opening)
+        self.sent_value = wanted * red.omega_at(self.columns, self.plan.witness, self.sweep, point).inverse()
+        return ext_bytes(self.sent_value)
 
     def row(self, data: bytes) -> bytes:
         values = exts(data)
         eq = eq_vector(self.drawn["opening challenge"][self.plan.witness.log_rows :])
-        missing = self.opening - dot(as_array(values), eq)
+        missing = self.sent_value - dot(as_array(values), eq)
         values[0] = values[0] + missing * Ext(int(eq[0, 0]), int(eq[1, 0])).inverse()
         self.sent_row = values
         return ext_bytes(*values)
@@ -378,14 +381,15 @@ def test_fan_out_claim_dropped():
 # ---- params ----------------------------------------------------------------------------------------------------------
 
 
-def other_weights(change: Any) -> ProvingKey:
+def other_weights(change: Any, source: str = c.DENSE) -> ProvingKey:
     """The prover's copy of a key with its weights changed; the verifying key is the true one."""
-    pk = keys(c.DENSE)
+    pk = keys(source)
     program = replace(pk.program, data={"w": pk.program.data["w"].astype(np.int64) + np.array(change)})
     plan = Plan.of(program)
     assert plan.params is not None
     node = plan.system.params["w"]
     node.lo, node.hi = -(2**62), 2**62  # kernels choose their arithmetic by it
+    c.deepened(source, plan)
     return ProvingKey(
         program, plan, pk.verifying_key, commit_params(params_matrix(program, plan.params), plan.params.shape)
     )
@@ -400,15 +404,16 @@ def with_key(pk: ProvingKey) -> bytes:
 
 
 @pytest.mark.parametrize("change", [OTHER, FIELD_SIZED])
-def test_other_params(change):
-    pk = other_weights(change)
-    refused(c.DENSE, with_key(pk), "opening", "an opened column of 'params' is not under the root")
-    true = keys(c.DENSE).params
+@pytest.mark.parametrize(("source", "reason"), [(c.DENSE, ENCODING), (c.deep(c.DENSE), VALUE)], ids=["flat", "deep"])
+def test_other_params(source, reason, change):
+    pk = other_weights(change, source)
+    refused(source, with_key(pk), "opening", "an opened column of 'params' is not under the root")
+    true = keys(source).params
     assert pk.params is not None
     assert true is not None
     mixed = ParamsCommitment(true.commitment, pk.params.integers)
     proof = with_key(replace(pk, params=mixed))
-    refused(c.DENSE, proof, "opening", "the row of 'params' does not encode to the opened columns")
+    refused(source, proof, *reason)
 
 
 def test_setup_refuses_weights_beyond_their_bounds():
@@ -433,29 +438,28 @@ def test_row_of_another_matrix():
     refused(c.RESCALE, cheat(c.RESCALE, Cheat(prover=Switching)), *PATH)
 
 
-def test_row_changed():
+@pytest.mark.parametrize("source", [c.RESCALE, c.deep(c.RESCALE), c.WORDS])
+def test_last_vector_changed(source):
     def change(label: str, before: int, data: bytes) -> bytes:
-        return ext_bytes(exts(data)[0] + 1) + data[16:] if label == "witness row" else data
+        return ext_bytes(exts(data)[0] + 1) + data[16:] if label == "last vector" else data
 
-    refused(c.RESCALE, cheat(c.RESCALE, Cheat(hook=change)), *ENCODING)
+    refused(source, cheat(source, Cheat(hook=change)), *ENCODING)
 
 
 @pytest.mark.parametrize("what", ["both", "columns", "path"])
 def test_path_of_another_column(what, monkeypatch):
-    def shifted(sender, label, commitment, queries, row_weights, row=None):
-        from syurmy.prover.kernels.matrix import bind_columns
-
-        sender.ext_array(f"{label} row", bind_columns(commitment.matrix, row_weights))
-        n = commitment.shape.n
-        positions = sender.transcript.positions(f"{label} positions", queries, n)
+    def shifted(sender, matrices, grinding_bits):
+        sender.raw("query nonce", grinding_nonce(grinding_seed(sender.transcript), grinding_bits))
+        (m,) = matrices
+        positions = sender.transcript.positions("witness positions", m.opened.queries, m.opened.shape.n)
         # neighbours in the tree, so that the path keeps its length
         others = sorted(p ^ 1 for p in positions)
-        columns = commitment.codeword[others if what != "path" else positions]
-        path = commitment.tree.multiproof(others if what != "columns" else positions)
-        sender.base_array(f"{label} columns", columns)
-        sender.raw(f"{label} path", path.tobytes())
+        columns = m.commitment.codeword[others if what != "path" else positions]
+        path = m.commitment.tree.multiproof(others if what != "columns" else positions)
+        sender.base_array("witness columns", columns)
+        sender.raw("witness path", path.tobytes())
 
-    monkeypatch.setattr(proving.opening, "open_rows", shifted)
+    monkeypatch.setattr(proving.opening, "open_columns", shifted)
     refused(c.RESCALE, cheat(c.RESCALE, Cheat()), *PATH)
 
 
@@ -474,8 +478,13 @@ def test_path_of_another_column(what, monkeypatch):
         (c.DOT, "contraction challenge", CONTRACTION),
         (c.DOT, "eta", OPENING),
         (c.DOT, "opening challenge", OPENING),
-        (c.TWO_DENSE, "params gamma", ("opening", "the values of the params do not fit their sumcheck")),
-        (c.TWO_DENSE, "params delta", ("opening", "the row of 'params' does not encode to the opened columns")),
+        (c.SUM_PARAM, "zeta", OPENING),
+        (c.ROWS, "params delta", ENCODING),
+        (c.deep(c.DENSE), "level 1 beta", VALUE),
+        (c.deep(c.DENSE), "level 1 challenge", VALUE),
+        (c.deep(c.DENSE), "level 2 beta", VALUE),
+        (c.deep(c.DENSE), "level 2 challenge", ENCODING),
+        (c.DENSE, "grinding seed", ("opening", "a query nonce does not hold")),
         (c.FAN_OUT, "equation point", None),
     ],
 )
@@ -501,19 +510,30 @@ def test_statement_changed_after_proving(source):
     assert e.value.step == ("opening" if source == c.ADD else "lookup")
 
 
-@pytest.mark.parametrize("shift", [P, -P, P - 2**64, 2**63])
+@pytest.mark.parametrize("shift", [P, -P, P - 2**64, 2**63, 2**31, 2**7])
 def test_public_output_plus_p(shift, monkeypatch):
-    """v + p has no place among 8 signed bytes: what they hold is v - 2^32 + 1, which no interval admits."""
+    """v + p has no place among the bytes of its dtype: what they hold is another small integer, and it is refused for
+    its interval, or as the false value that it is."""
 
     def encode(plan: Plan, values: Any) -> bytes:
         out = b""
         for n in plan.system.publics:
-            out += b"".join(((int(v) + shift) % 2**64).to_bytes(8, "little") for v in values(n).reshape(-1))
+            size = width(n)
+            out += b"".join(((int(v) + shift) % 256**size).to_bytes(size, "little") for v in values(n).reshape(-1))
         return out
 
     monkeypatch.setattr(proving, "encode_statement", encode)
-    for source in (c.RESCALE, c.DOT, c.ADD):
-        refused(source, cheat(source, Cheat()), "statement", "is outside [")
+    for source, size in ((c.RESCALE, 1), (c.DOT, 4), (c.ADD_LONG, 8)):
+        assert {width(n) for n in keys(source).plan.system.publics} == {size}
+        proof = cheat(source, Cheat())
+        if shift % 256**size == 0:
+            accepted(source, proof)
+        else:
+            with pytest.raises(Rejected) as e:
+                accepted(source, proof)
+            assert e.value.step in ("statement", "lookup", "opening")
+    if shift == 2**63:
+        refused(c.ADD_LONG, cheat(c.ADD_LONG, Cheat()), "statement", "is outside [")
 
 
 @pytest.mark.parametrize("value", [128, -129])
@@ -582,7 +602,7 @@ def test_two_and_two_is_not_five(source):
             accepted(source, cheat(source, how))
     proof = bytearray(c.honest(source).data)
     values = [n for n in keys(source).plan.system.publics if isinstance(n, Public)]
-    proof[statement_at(source) + 8 * sum(n.size for n in values[:-1])] = 5
+    proof[statement_at(source) + sum(width(n) * n.size for n in values[:-1])] = 5
     with pytest.raises(Rejected):
         accepted(source, bytes(proof))
 

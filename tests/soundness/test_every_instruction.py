@@ -16,9 +16,11 @@ import pytest
 
 import syurmy
 import syurmy.isa.ops
+from syurmy.isa.graph import Public
 from syurmy.isa.instruction import REGISTRY
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.statement import width
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Proof, Prover
 from syurmy.prover.verifier.verify import Verifier
@@ -173,9 +175,9 @@ def program_text(case: Case, rounds: int | None = None) -> str:
 
 
 def outputs_begin(proof: Proof, plan: Plan) -> int:
-    """Offset in the proof of the first entry of the outputs (8 bytes each); reveals come before them."""
+    """Offset in the proof of the first entry of the outputs; reveals come before them."""
     (at,) = (o for name, o, _ in proof.fields if name == "statement")
-    return at + 8 * sum(n.size for n in plan.system.publics if n.source != "output")
+    return at + sum(width(n) * n.size for n in plan.system.publics if n.source != "output")
 
 
 def prove_and_verify(text: str) -> dict[str, Any]:
@@ -196,20 +198,20 @@ def prove_and_verify(text: str) -> dict[str, Any]:
     offset = outputs_begin(proof, prover.plan)
     for node in prover.plan.system.publics:
         if node.source == "output":
-            refuse_changed(verifier, proof.data, offset, node.size, node.interval)
-            offset += 8 * node.size
+            refuse_changed(verifier, proof.data, offset, node)
+            offset += width(node) * node.size
     return statement.outputs
 
 
-def refuse_changed(verifier: Verifier, proof: bytes, offset: int, entries: int, interval: tuple[int, int]) -> None:
+def refuse_changed(verifier: Verifier, proof: bytes, offset: int, node: Public) -> None:
     """An entry changed inside its interval, so that the arguments and not the range of the statement must see it."""
-    lo, hi = interval
-    assert lo < hi
-    for i in {0, entries // 2, entries - 1}:
-        at = offset + 8 * i
-        old = int.from_bytes(proof[at : at + 8], "little", signed=True)
-        new = old + 1 if old < hi else old - 1
-        forged = proof[:at] + new.to_bytes(8, "little", signed=True) + proof[at + 8 :]
+    size = width(node)
+    assert node.lo < node.hi
+    for i in {0, node.size // 2, node.size - 1}:
+        at = offset + size * i
+        old = int.from_bytes(proof[at : at + size], "little", signed=True)
+        new = old + 1 if old < node.hi else old - 1
+        forged = proof[:at] + new.to_bytes(size, "little", signed=True) + proof[at + size :]
         with pytest.raises(Rejected) as e:
             verifier.verify(forged)
         assert e.value.step in {"lookup", "contraction", "opening"}, str(e.value)

@@ -398,7 +398,7 @@ def test_fingerprint_point_comes_after_the_root():
             first = order.index("fingerprint point")
             for message in ("witness root", "key digest", "path length", "path", "statement", "program", "trace cells"):
                 assert order.index(message) < first
-            assert order.index("alpha") < order.index("beta") < first < order.index("lookup root")
+            assert order.index("alpha") < order.index("beta") < first < order.index("lookup values")
 
 
 # ---- gather, order ---------------------------------------------------------------------------------------------------

@@ -76,8 +76,8 @@ def multiplicities_after_alpha() -> bytes:
     return cheat(c.RESCALE, Cheat(**FALSE, prover=Second))
 
 
-def root_after_lambda() -> bytes:
-    """With lambda known, only P + lambda*Q must be what the layers give."""
+def values_after_merge() -> bytes:
+    """With mu known, the two nodes under the root need only agree with the tree on their line at mu."""
 
     class Balanced(Prover):
         def run(self) -> Any:
@@ -85,13 +85,16 @@ def root_after_lambda() -> bytes:
             return super().run()
 
         def adapt(self, label: str, before: int, data: bytes) -> bytes:
-            if label != "lookup root":
+            if label != "lookup values" or before:
                 return data
-            p, q = exts(data)
-            factor = upcoming(self.transcript, label, data, "lookup lambda")
-            share = self.plan.padding * self.alpha.inverse()
-            root = (p + factor * q) * (share + factor).inverse()
-            return ext_bytes(root * share, root)
+            p0, p1, q0, q1 = exts(data)
+            mu = upcoming(self.transcript, label, data, "lookup merge")
+            line = p0 + mu * (p1 - p0)
+            # alpha*(x*q1 + y*q0) = padding*q0*q1 with y = (line - (1 - mu)*x)/mu
+            inverse = mu.inverse()
+            wanted = self.plan.padding * self.alpha.inverse() * q0 * q1 - line * inverse * q0
+            x = wanted * (q1 - (1 - mu) * inverse * q0).inverse()
+            return ext_bytes(x, (line - (1 - mu) * x) * inverse, q0, q1)
 
     return cheat(c.RESCALE, Cheat(**FALSE, prover=Balanced))
 
@@ -128,13 +131,13 @@ def operands_after_eta() -> bytes:
 
 ATTACKS = {
     "witness root": (c.RESCALE, multiplicities_after_alpha, "lookup"),
-    "lookup root": (c.RESCALE, root_after_lambda, "lookup"),
+    "lookup values": (c.RESCALE, values_after_merge, "lookup"),
     "contraction values": (c.TWO_DOTS, operands_after_eta, "opening"),
 }
 REASONS = {
     "witness root": "lookups and tables do not balance",
-    "lookup root": "layer 0 sumcheck: the values sent do not satisfy the last claim",
-    "contraction values": "the value of the witness does not fit its sumcheck",
+    "lookup values": "layer 1 sumcheck: the values sent do not satisfy the last claim",
+    "contraction values": "the values of witness and params do not fit their sumcheck",
 }
 
 

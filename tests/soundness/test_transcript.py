@@ -22,13 +22,16 @@ LOGGED = {
     "no lookups": c.ADD_WIDE,
     "a reduction of params": c.SUM_PARAM,
     "memory": memory.RAM,
+    "params through two levels": c.deep(c.DENSE),
 }
 EVERY = [
+    *(c.deep(c.DENSE), c.deep(c.DOT), c.WORDS, c.ROWS),
     *(c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.DOT, c.TWO_DOTS, c.MUL_PRIVATE),
     *(c.RESCALE, c.SELECT, c.ARGMAX, c.LOOP, c.LUT, c.ADD, c.ADD_WIDE),
     *(memory.RAM, memory.GATHER, memory.SORT),
 ]
 c.INPUTS.update(memory.INPUTS)
+PATHS = ("witness columns", "witness path", "params columns", "params path")
 
 Log = list[tuple[str, str, int]]
 
@@ -81,19 +84,24 @@ OBLIGATIONS: dict[str, tuple[str, ...]] = {
     "alpha": STATEMENT,
     "beta": STATEMENT,
     "fingerprint point": STATEMENT,
-    "lookup lambda": ("lookup root",),
     "equation point": STATEMENT,
-    "gamma": ("lookup root", "lookup round", "lookup values"),
+    "gamma": ("lookup round", "lookup values"),
     "contraction challenge": ("contraction sum",),
     "eta": ("contraction sum", "contraction round", "contraction values"),
     "params reduction challenge": ("contraction values", "params reduction sum"),
-    "opening challenge": ("contraction values", "params reduction values", "param values"),
-    "witness positions": ("opening round", "opening value", "witness row"),
-    "params gamma": ("params reduction values", "param values"),
-    "params challenge": ("params reduction values", "param values"),
-    "params delta": ("params round", "params values"),
-    "params positions": ("params values", "params row"),
+    "zeta": ("params reduction round", "params reduction values"),
+    "opening challenge": ("contraction values", "params reduction values"),
+    "params delta": ("opening round", "opening values"),
+    "witness positions": ("opening values", "level 1 root"),
+    "params positions": ("opening values", "level 1 root"),
+    "level 1 beta": ("level 1 root", *PATHS),
+    "level 1 challenge": ("level 1 root", *PATHS),
+    "level 1 positions": ("level 1 round", "level 2 root"),
+    "level 2 beta": ("level 2 root", "level 1 columns", "level 1 path"),
+    "level 2 challenge": ("level 2 root", "level 1 columns", "level 1 path"),
+    "level 2 positions": ("level 2 round", "last vector"),
 }
+LAST = ("witness", "level 1", "level 2")  # whose positions are drawn after the last vector: the last of these that is
 # A challenge that follows a message of its own round, and one that follows another challenge.
 ROUNDS = {
     "lookup round": "lookup challenge",
@@ -101,21 +109,28 @@ ROUNDS = {
     "contraction round": "contraction challenge",
     "params reduction round": "params reduction challenge",
     "opening round": "opening challenge",
-    "params round": "params challenge",
+    "level 1 round": "level 1 challenge",
+    "level 2 round": "level 2 challenge",
 }
 BEFORE = [
     ("alpha", "beta"),
     ("beta", "fingerprint point"),
-    ("fingerprint point", "lookup lambda"),
+    ("fingerprint point", "lookup merge"),
     ("lookup merge", "equation point"),
     ("lookup merge", "gamma"),
     ("equation point", "gamma"),
     ("gamma", "contraction challenge"),
     ("contraction challenge", "eta"),
     ("eta", "opening challenge"),
-    ("params gamma", "params challenge"),
-    ("params challenge", "params delta"),
+    ("zeta", "opening challenge"),
+    ("opening challenge", "params delta"),
     ("params delta", "params positions"),
+    ("params positions", "level 1 beta"),
+    ("level 1 beta", "level 1 challenge"),
+    ("level 1 challenge", "level 1 positions"),
+    ("level 1 positions", "level 2 beta"),
+    ("level 2 beta", "level 2 challenge"),
+    ("level 2 challenge", "level 2 positions"),
 ]
 
 
@@ -126,7 +141,7 @@ def test_challenges_come_after_what_they_depend_on(source):
     drawn: dict[str, list[int]] = {}
     for i, (kind, label, _) in enumerate(log):
         (absorbed if kind == "absorb" else drawn).setdefault(label, []).append(i)
-    assert set(drawn) <= set(OBLIGATIONS) | set(ROUNDS.values())
+    assert set(drawn) <= {*OBLIGATIONS, *ROUNDS.values(), "lookup lambda", "grinding seed"}
     for challenge, needed in OBLIGATIONS.items():
         for label in needed:
             if challenge in drawn and label in absorbed:
@@ -137,6 +152,13 @@ def test_challenges_come_after_what_they_depend_on(source):
     for first, second in BEFORE:
         if first in drawn and second in drawn:
             assert drawn[first][-1] < drawn[second][0], f"{second} before {first}"
+    last = [label for label in LAST if f"{label} positions" in drawn][-1]
+    assert absorbed["last vector"][0] < drawn[f"{last} positions"][0]
+    for i in absorbed["query nonce"]:
+        assert log[i - 1][:2] == ("challenge", "grinding seed")
+        assert log[i + 1][1].endswith("positions")
+        assert log[i - 2][1].endswith(("root", "last vector"))
+    assert len(absorbed["query nonce"]) == len([label for label in LAST if f"{label} positions" in drawn])
 
 
 def test_all_obligations_are_seen():

@@ -1,0 +1,153 @@
+"""Tensors whose entries have scales of their own: features of unlike size, each in its own unit.
+
+``real = scales * integer``, entry by entry. Operators that can take scales up do so (``absorbing`` in
+``compiler.lower``): a matrix product multiplies its weights by them, a product with a constant changes the scales only,
+a sum with a constant adds it in each entry's unit, views carry scales along. For every other reader ``uniform`` is the
+same tensor at one scale: a product with the ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import Graph
+from syurmy.compiler.narrowing import LIMIT, SAME
+from syurmy.compiler.scales import FEW, power_of_two
+from syurmy.compiler.tables import Tables
+from syurmy.isa.types import DType, TensorType
+
+Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+INPUT_BITS = 26  # magnitude bits of an input: a float32 has 24
+RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
+FACTOR_BITS, ROOMY_BITS = 19, 22  # of a factor of a product of data on the samples, and at all
+LEFT_BITS = 22  # what a sum with a constant leaves at least
+UNLIKE = 8.0  # features whose peaks are this far apart are unlike
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """``q`` are integers (its own scale is 1); ``scales`` has its shape."""
+
+    q: Tensor
+    scales: Floats
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.q.shape
+
+    @property
+    def peaks(self) -> Floats:
+        """The largest magnitude of every entry's integer on the samples."""
+        return np.asarray(np.max([np.abs(v) for v in self.q.values], axis=0), np.float64)
+
+
+def input_scales(graph: Graph, name: str, margin: float) -> tuple[TensorType, Floats] | None:
+    """Type and scales of a real input with unlike features (its last axis); None if it has none, or is large."""
+    v = graph.values[name]
+    if v.dtype.kind != "f" or not len(v.shape) >= 1 or math.prod(v.shape) > FEW or v.shape[-1] < 2:
+        return None
+    x = np.abs(np.stack([np.asarray(s, np.float64) for s in graph.samples[name]]).reshape(-1, v.shape[-1]))
+    peaks = x.max(axis=0)
+    if not peaks.any() or peaks.max() < UNLIKE * peaks[peaks > 0].min():
+        return None
+    peaks = np.where(peaks > 0, peaks, 1.0) * margin
+    scales = np.array([power_of_two(p / (2**INPUT_BITS - 1)) for p in peaks])
+    t = TensorType(DType.I32, v.shape, -(2**INPUT_BITS), 2**INPUT_BITS - 1)
+    return t, np.broadcast_to(scales, v.shape).copy()
+
+
+def uniform(c: Tables, x: Channels) -> Tensor:
+    """The tensor at one scale, wide."""
+    nonzero = np.abs(x.scales[x.scales != 0])
+    if not nonzero.size:
+        return c.muli(x.q, 0)
+    least = float(nonzero.min())
+    if (np.abs(x.scales - x.scales.reshape(-1)[0]) <= SAME * least).all() and x.scales.reshape(-1)[0] > 0:
+        return x.q.scaled(least)
+    ratios = x.scales / least
+    if (np.rint(ratios) != ratios).any():
+        least /= 2**RATIO_BITS
+    reach = float((np.abs(x.scales) * np.maximum(x.peaks, 1)).max())
+    bound = float(np.abs(x.scales).max()) * x.q.bound
+    room = LIMIT / 4 / x.shape[-1]  # for a sum over the last axis
+    unit = least * max(1.0, power_of_two(max(reach / 2**REACH_BITS, bound / room) / least))
+    return c.emit("mul", x.q, c.constant(x.scales, unit, "ratios"), scale=unit)
+
+
+def scaled(c: Tables, x: Channels, by: Floats) -> Channels:
+    """``x * by``: another meaning for the same integers."""
+    shape = np.broadcast_shapes(x.shape, by.shape)
+    return Channels(c.broadcast(x.q, shape), np.broadcast_to(x.scales * by, shape))
+
+
+def shifted(c: Tables, x: Channels, by: Floats) -> Channels | None:
+    """``x + by``, in units small beside what is left on the samples; None if that leaves the machine's integers."""
+    shape = np.broadcast_shapes(x.shape, by.shape)
+    if not by.any():
+        return Channels(c.broadcast(x.q, shape), np.broadcast_to(x.scales, shape))
+    scales = np.broadcast_to(x.scales, shape)
+    if (scales == 0).any():
+        return None
+    offset = np.broadcast_to(by, shape) / scales
+    left = np.max([np.abs(v + offset) for v in x.q.values], axis=0)
+    least = left.reshape(-1, shape[-1]).max(axis=0).min()
+    bits = int(np.clip(np.ceil(LEFT_BITS - np.log2(max(least, 2.0**-8))), 0, 16))
+    if (np.rint(offset) == offset).all():
+        bits = 0
+    if (float(np.abs(offset).max()) + x.q.bound) * 2**bits >= 2**52:
+        return None
+    q = c.emit("add", c.muli(x.q, 2**bits), c.out.param(np.rint(offset * 2**bits).astype(np.int64), 1.0, "offset"))
+    return Channels(q, scales / 2**bits)
+
+
+def product(c: Tables, x: Channels, w: Floats, peak: float, label: str) -> Tensor:
+    """``x @ w`` for a constant w, exact in x: the scales go into the weights. For results up to ``peak``."""
+    lead = int(np.prod(x.shape[:-1], dtype=np.int64))
+    scales = x.scales.reshape(lead, x.shape[-1])
+    if (scales != scales[0]).any():
+        raise Unsupported("rows of unlike scales", "one scale per column")
+    w = w * scales[0].reshape(-1, *(1,) * (w.ndim - 1))
+    reached = x.peaks.reshape(lead, -1).max(axis=0)
+    wanted = c.unit(peak) / (4 * max(float(reached.sum()), 1.0))
+    bound = float((np.abs(w).sum(axis=0)).max(initial=0.0)) * x.q.bound
+    unit = max(wanted, bound / 2**58, float(np.abs(w).max(initial=0.0)) / 2**50) or 1.0
+    return c.emit("matmul", x.q, c.constant(w, unit, label), scale=unit)
+
+
+def factor(c: Tables, x: Channels) -> Channels:
+    """``x`` with integers small enough for a product of two, every column with bits of its own."""
+    if x.q.bound < 2**ROOMY_BITS:
+        return x
+    columns = x.peaks.reshape(-1, x.shape[-1]).max(axis=0)
+    peaks = np.broadcast_to(np.maximum(columns, 1), x.shape)
+    up = np.floor(np.log2(peaks.max() / peaks))
+    up = np.minimum(up, max(0, 58 - x.q.bound.bit_length()))
+    q = c.emit("mul", x.q, c.out.param(np.exp2(up).astype(np.int64), 1.0, "levels"), scale=1.0) if up.any() else x.q
+    y = c.rescale(q, min(1.0, 2.0**FACTOR_BITS / peaks.max()), DType.I32, -(2**ROOMY_BITS), 2**ROOMY_BITS - 1)
+    return Channels(y.scaled(1.0), x.scales / np.exp2(up) * y.scale / q.scale)
+
+
+def squared(c: Tables, x: Channels) -> Channels:
+    x = factor(c, x)
+    return Channels(c.emit("mul", x.q, x.q, scale=1.0), x.scales**2)
+
+
+def joined(c: Tables, parts: Sequence[Channels], axis: int) -> Channels:
+    most = min(max(p.q.bound for p in parts), 2**INPUT_BITS)
+    up = [2 ** max(0, most.bit_length() - max(p.q.bound, 1).bit_length()) for p in parts]  # integers of one size
+    q = c.emit("concat", *(c.muli(p.q, m) for p, m in zip(parts, up, strict=True)), axis=axis, scale=1.0)
+    return Channels(q, np.concatenate([p.scales / m for p, m in zip(parts, up, strict=True)], axis=axis))
+
+
+def channels_of(x: Tensor | Channels) -> Channels:
+    """A tensor as one whose scales are all equal."""
+    return x if isinstance(x, Channels) else Channels(x.scaled(1.0), np.full(x.shape, x.scale))

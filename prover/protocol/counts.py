@@ -1,0 +1,87 @@
+"""How many claims of which size a plan comes to: a function of program and path alone.
+
+Everything that is fixed before the first challenge (numbers of queries, shapes of the ladder) needs these counts, so
+the sweeps run once with fixed pseudo-random points. The sweeps of a proof see other points, and give the same counts
+but for coincidences among random elements of K; where they do not, the prover stops and the verifier rejects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from syurmy.isa.graph import ParamTensor
+from syurmy.prover.field import Ext
+from syurmy.prover.protocol import reduction as red
+from syurmy.prover.protocol.claims import Sweep, Term
+from syurmy.prover.protocol.contraction import Contraction, all_contractions
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.weights import WeightSpace
+
+_SEED = b"syurmy-vm points of the counting sweep"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """``contractions``: variables and degree of each; ``rows``: combinations of the params' rows that are evaluated;
+    ``reduced``: log2 of the padded size of every param that goes through the reduction."""
+
+    contractions: tuple[tuple[int, int], ...] = ()
+    rows: int = 0
+    reduced: tuple[int, ...] = ()
+
+    @property
+    def rounds(self) -> int:
+        """Of the contraction sumcheck."""
+        return max((variables for variables, _ in self.contractions), default=0)
+
+    @property
+    def degree(self) -> int:
+        return max((degree for _, degree in self.contractions), default=0)
+
+    @staticmethod
+    def of(
+        plan: Plan,
+        contractions: Sequence[Contraction],
+        points: Sequence[red.ParamPoint],
+        rest: Mapping[ParamTensor, Sequence[Term]],
+    ) -> Counts:
+        """What a pair of sweeps came to: evaluation claims on params, and claims of other shapes."""
+        of = tuple((c.variables, c.degree) for c in contractions)
+        if plan.params is None:
+            return Counts(of)
+        places = [plan.params.places[p.name] for p in [*(p.param for p in points), *rest]]
+        rows = [red.row_of(plan.params, place) for place in places]
+        count = len({r for r in rows if r is not None}) + rows.count(None)
+        return Counts(of, count, tuple(place.log_size for place in places[len(points) :]))
+
+
+def count_claims(plan: Plan) -> Counts:
+    """Runs both sweeps."""
+    stream = blake3(_SEED)
+    at = 0
+
+    def draw(count: int) -> list[Ext]:
+        nonlocal at
+        data = stream.digest(length=16 * count, seek=at)
+        at += 16 * count
+        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+        return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
+
+    space = WeightSpace()
+    sweep = Sweep(space)
+    space.points[red.FINGERPRINT] = draw(plan.fingerprint_bits)
+    space.points[red.LOOKUP] = point = draw(plan.point_length)
+    alpha, beta, gamma, num, den, eta = draw(6)
+    leaf_point = point[len(point) - plan.log_leaves :]
+    claims, _ = red.leaf_claims(plan, sweep, alpha, beta, gamma, num, den, leaf_point)
+    pulled = [sweep.run(claims)]
+    contractions = all_contractions(pulled[0].products, sweep)
+    if contractions:
+        rounds = max(c.variables for c in contractions)
+        space.points[red.CONTRACTION] = draw(rounds)
+        pulled.append(sweep.run(red.operand_claims(contractions, sweep, rounds, eta)))
+    points, rest = red.split_params(pulled)
+    return Counts.of(plan, contractions, points, rest)

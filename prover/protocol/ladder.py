@@ -1,0 +1,213 @@
+"""Linear claims on a vector that is committed level by level; shared by prover and verifier (protocol section 2).
+
+A vector z over K of 2^k entries (index bits big-endian; entries that are not stored are zero) has claims <w, z> = v
+with two kinds of public weights on an aligned block of 2^l entries:
+
+- ``EqWeight``: eq(p, j), an evaluation of the block's multilinear extension;
+- ``PowerWeights``: x_i^j, evaluations of the block as a polynomial, one per queried position.
+
+``batched`` adds claims with powers of one challenge. A level commits z as rows of 2^c entries; a sumcheck over the row
+bits ends at r, and the claim becomes one on the row z' = sum over rows of eq(r, row) * z. Both kinds of weights are
+products over the index bits (1 - p_b or p_b; 1 or x^(2^b)), so ``folded`` binds a row bit by one factor and no weight
+is written out: the verifier's work is a few products per claim and level, and the last vector's evaluations.
+
+Order, on which the argument rests: the positions of a matrix are drawn when the vector that holds its rows is fixed,
+by the root of its level or because it is sent; the challenge that batches the claims is drawn after that root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, lift, root_of_unity
+from syurmy.prover.protocol import arithmetic, mle
+from syurmy.prover.protocol.layout import prefix_eq
+from syurmy.prover.protocol.reed_solomon import MatrixShape
+
+_LOW = 32  # entries that one step of a polynomial's evaluation takes
+
+
+class Weight(Protocol):
+    """Weights of one or more claims on a vector ``uint64[2, 2^k]``."""
+
+    @property
+    def claims(self) -> int: ...
+
+    def values(self, z: U64) -> U64:
+        """The claims' left sides, ``uint64[2, claims]``."""
+
+    def scaled(self, factors: U64) -> Weight:
+        """Claim i with ``factors[:, i]``; the factors stay with the weights when they are folded."""
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> Weight:
+        """The weights on z' = sum over rows of eq(r, row) * z, for z of 2^log_size entries."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``weight.values(z)`` must be ``values``, ``uint64[2, claims]``."""
+
+    weight: Weight
+    values: U64
+
+
+@dataclass(frozen=True, eq=False)
+class EqWeight:
+    """coefficient * eq(point, .) on the 2^len(point) entries from ``offset``."""
+
+    offset: int
+    point: tuple[Ext, ...]
+    coefficient: Ext = ONE
+
+    @property
+    def claims(self) -> int:
+        return 1
+
+    def values(self, z: U64) -> U64:
+        part = z[:, self.offset : self.offset + (1 << len(self.point))]
+        return ext_array([self.coefficient * mle.evaluate(part, self.point)])
+
+    def scaled(self, factors: U64) -> EqWeight:
+        return replace(self, coefficient=self.coefficient * _scalar(factors))
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> EqWeight:
+        factor, inner, offset = _bind_place(self.offset, len(self.point), log_size, r)
+        factor = factor * eq_scalar(self.point[: len(inner)], inner)
+        return EqWeight(offset, self.point[len(inner) :], self.coefficient * factor)
+
+
+@dataclass(frozen=True, eq=False)
+class PowerWeights:
+    """coefficients[:, i] * x_i^j on the entries offset + j, j < 2^log_block. ``x``: ``uint64[2, t]`` (elements of
+    F)."""
+
+    offset: int
+    log_block: int
+    x: U64
+    coefficients: U64
+
+    @staticmethod
+    def at(offset: int, shape: MatrixShape, positions: Sequence[int]) -> PowerWeights:
+        """What a row at ``offset`` encodes to at these positions."""
+        x = np.array(evaluation_points(shape.log_n, positions), np.uint64)
+        return PowerWeights(offset, shape.log_cols, lift(x), lift(np.ones(len(positions), np.uint64)))
+
+    @property
+    def claims(self) -> int:
+        return int(self.x.shape[1])
+
+    def values(self, z: U64) -> U64:
+        """Horner's rule over runs of ``_LOW`` entries."""
+        size = 1 << self.log_block
+        block = np.ascontiguousarray(z[:, self.offset : self.offset + size])
+        low = min(size, _LOW)
+        powers = [lift(np.ones(self.claims, np.uint64))]
+        for _ in range(low):
+            powers.append(mle.mul(powers[-1], self.x))
+        table = np.ascontiguousarray(np.stack([p[0] for p in powers[:low]], axis=1))  # x is in F: plane 1 is zero
+        bind = arithmetic.current().bind_columns
+        out = bind(table, np.ascontiguousarray(block[:, size - low :]))
+        for at in range(size - 2 * low, -1, -low):
+            part = bind(table, np.ascontiguousarray(block[:, at : at + low]))
+            out = mle.add(mle.mul(out, powers[low]), part)
+        return mle.mul(out, self.coefficients)
+
+    def scaled(self, factors: U64) -> PowerWeights:
+        return replace(self, coefficients=mle.mul(self.coefficients, np.ascontiguousarray(factors)))
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> PowerWeights:
+        factor, inner, offset = _bind_place(self.offset, self.log_block, log_size, r)
+        coefficients = mle.scale(self.coefficients, factor)
+        squares = [self.x]
+        for _ in range(self.log_block - 1):
+            squares.append(mle.mul(squares[-1], squares[-1]))
+        ones = lift(np.ones(self.claims, np.uint64))
+        for j, a in enumerate(inner):  # (1 - a) + a*x^(2^b), b from the block's most significant bit
+            square = squares[self.log_block - 1 - j]
+            coefficients = mle.mul(coefficients, mle.add(mle.scale(ones, 1 - a), mle.scale(square, a)))
+        return PowerWeights(offset, self.log_block - len(inner), self.x, coefficients)
+
+
+@dataclass(frozen=True, eq=False)
+class SumOfWeights:
+    """One claim: all claims of the parts, added."""
+
+    parts: tuple[Weight, ...]
+
+    @property
+    def claims(self) -> int:
+        return 1
+
+    def values(self, z: U64) -> U64:
+        total = ZERO
+        for part in self.parts:
+            v = part.values(z)
+            total = total + mle.dot(v, lift(np.ones(v.shape[1], np.uint64)))
+        return ext_array([total])
+
+    def scaled(self, factors: U64) -> SumOfWeights:
+        f = np.ascontiguousarray(factors)
+        return SumOfWeights(tuple(p.scaled(np.repeat(f, p.claims, axis=1)) for p in self.parts))
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> SumOfWeights:
+        return SumOfWeights(tuple(p.folded(log_size, r) for p in self.parts))
+
+
+def batched(weights: Sequence[Weight], beta: Ext) -> tuple[SumOfWeights, U64]:
+    """All claims, claim i times beta^i, as one; and the powers, ``uint64[2, claims]``."""
+    factors = powers(beta, sum(w.claims for w in weights))
+    parts, at = [], 0
+    for w in weights:
+        parts.append(w.scaled(factors[:, at : at + w.claims]))
+        at += w.claims
+    return SumOfWeights(tuple(parts)), factors
+
+
+def powers(x: Ext, count: int) -> U64:
+    """``uint64[2, count]``: 1, x, ..., x^(count - 1)."""
+    out, power = ext_array([ONE]), x
+    while out.shape[1] < count:
+        out = np.concatenate([out, mle.scale(out, power)], axis=1)
+        power = power * power
+    return np.ascontiguousarray(out[:, :count])
+
+
+def evaluation_points(log_n: int, positions: Sequence[int]) -> list[int]:
+    """The elements of F at which positions of a codeword evaluate its row: omega_n^bitrev(position)."""
+    powers_of_root = [root_of_unity(log_n)]  # omega^(2^i), for bit i from the most significant of a position
+    while len(powers_of_root) < log_n:
+        powers_of_root.append(powers_of_root[-1] ** 2 % P)
+    out = []
+    for q in positions:
+        x = 1
+        for i, power in enumerate(powers_of_root):
+            if q >> (log_n - 1 - i) & 1:
+                x = x * power % P
+        out.append(x)
+    return out
+
+
+def bind_opened(columns: U64, shape: MatrixShape, weights: U64) -> U64:
+    """``uint64[2, t]``: per opened column, ``uint64[t, height]``, its rows' combination by ``uint64[2, rows]``."""
+    bind = arithmetic.current().bind_columns
+    out = bind(np.ascontiguousarray(columns[:, : shape.rows]), weights)
+    if shape.planes == 2:
+        second = bind(np.ascontiguousarray(columns[:, shape.rows :]), weights)
+        out = mle.add(out, mle.scale(second, Ext(0, 1)))
+    return out
+
+
+def _bind_place(offset: int, log_block: int, log_size: int, r: Sequence[Ext]) -> tuple[Ext, Sequence[Ext], int]:
+    """For a block in 2^log_size entries whose leading index bits are bound to r: the factor from the bits of its
+    place, the elements of r that bind bits inside it, and its new offset."""
+    place = min(len(r), log_size - log_block)
+    factor = prefix_eq(offset >> (log_size - place), 0, r[:place])
+    return factor, r[place:], offset & ((1 << (log_size - len(r))) - 1)
+
+
+def _scalar(factors: U64) -> Ext:
+    return Ext(int(factors[0, 0]), int(factors[1, 0]))

@@ -1,0 +1,52 @@
+"""The numbers that are fixed before the first challenge: from program and path alone, and checked against the
+proof's."""
+
+from dataclasses import replace
+
+import pytest
+
+from syurmy.isa.errors import InputError
+from syurmy.prover.protocol import counts as counting
+from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.counts import Counts, count_claims
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.prove import Prover
+from syurmy.prover.verifier.verify import Verifier
+from tests.soundness import common as c
+from tests.soundness import test_memory as memory
+
+c.INPUTS.update(memory.INPUTS)
+
+
+@pytest.mark.parametrize("source", [c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.TWO_DOTS, c.ROWS, c.LOOP, memory.RAM])
+def test_counts_do_not_depend_on_the_points(source, monkeypatch):
+    plan = Plan.of(c.keys(source).program) if c.keys(source).plan else None
+    assert plan is not None
+    first = count_claims(plan)
+    for seed in (b"a", b"b", b"c"):
+        monkeypatch.setattr(counting, "_SEED", seed)
+        assert count_claims(plan) == first
+
+
+def test_what_is_counted():
+    assert count_claims(c.keys(c.TWO_DOTS).plan) == Counts(((2, 2), (2, 2)), 0, ())
+    assert count_claims(c.keys(c.ROWS).plan).rows == 2
+    assert count_claims(c.keys(c.TWO_DENSE).plan).rows == 1  # two params, one row
+    assert count_claims(c.keys(c.SUM_PARAM).plan).reduced == (3,)
+    assert Counts().rounds == Counts().degree == 0
+
+
+def test_a_proof_with_other_counts_is_refused(monkeypatch):
+    """The sweeps of the proof come to other numbers than those that fixed the queries."""
+    verifier = Verifier(c.keys(c.DENSE).verifying_key)
+    opening = Opening.of(verifier.plan)
+    verifier.plan.opening = replace(opening, counts=replace(opening.counts, rows=7))
+    with pytest.raises(Rejected, match="not as many as the plan counts") as e:
+        verifier.verify(c.honest(c.DENSE).data)
+    assert e.value.step == "soundness"
+    prover = Prover(c.keys(c.DENSE), c.trace_of(c.DENSE))
+    prover.opening = replace(prover.opening, counts=replace(opening.counts, rows=7))
+    with pytest.raises(InputError) as error:
+        prover.run()
+    assert error.value.code == "P170"

@@ -1,0 +1,138 @@
+"""Weights of claims on a vector, against vectors written out."""
+
+import numpy as np
+import pytest
+
+from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array, ext_list
+from syurmy.prover.kernels.ntt import encode_ext
+from syurmy.prover.kernels.opening import add_scaled, power_sum
+from syurmy.prover.opening import add_dense
+from syurmy.prover.protocol import ladder, mle
+from syurmy.prover.protocol.ladder import EqWeight, PowerWeights, SumOfWeights
+from syurmy.prover.protocol.reed_solomon import MatrixShape
+
+LOG_SIZE = 9
+
+
+def random_vector(rng, size):
+    return rng.integers(0, P, (2, size), dtype=np.uint64)
+
+
+def elements(rng, count):
+    return ext_list(random_vector(rng, count))
+
+
+def dense(weight, log_size=LOG_SIZE):
+    out = np.zeros((2, 1 << log_size), np.uint64)
+    add_dense(out, weight)
+    return out
+
+
+def eq_weight(rng, offset, bits):
+    return EqWeight(offset, tuple(elements(rng, bits)), *elements(rng, 1))
+
+
+def power_weights(rng, offset, log_block, count=7):
+    x = ext_array([Ext(int(v)) for v in rng.integers(0, P, count, dtype=np.uint64)])
+    return PowerWeights(offset, log_block, x, random_vector(rng, count))
+
+
+BLOCKS = [(0, 9), (256, 8), (0, 7), (384, 7), (64, 5), (96, 5), (511, 0), (8, 2)]
+
+
+def weights(rng, offset, bits):
+    return eq_weight(rng, offset, bits), power_weights(rng, offset, bits)
+
+
+@pytest.mark.parametrize(("offset", "bits"), BLOCKS)
+def test_values_are_inner_products(offset, bits):
+    rng = np.random.default_rng(bits)
+    z = random_vector(rng, 1 << LOG_SIZE)
+    for weight in weights(rng, offset, bits):
+        total = sum(ext_list(weight.values(z)), ZERO)
+        assert total == mle.dot(dense(weight), z)
+        assert ext_list(SumOfWeights((weight,)).values(z)) == [total]
+
+
+@pytest.mark.parametrize("bound", range(1, LOG_SIZE + 1))
+@pytest.mark.parametrize(("offset", "bits"), BLOCKS)
+def test_folding_binds_the_leading_bits(offset, bits, bound):
+    """Folded weights are the weights' rows, added with eq of the point."""
+    rng = np.random.default_rng(bound)
+    r = elements(rng, bound)
+    eq = ext_list(mle.eq_vector(r))
+    for weight in weights(rng, offset, bits):
+        expected = np.zeros((2, 1 << LOG_SIZE - bound), np.uint64)
+        for e, row in zip(eq, dense(weight).reshape(2, 1 << bound, -1).transpose(1, 0, 2), strict=True):
+            add_scaled(expected, row, e)
+        assert np.array_equal(dense(weight.folded(LOG_SIZE, r), LOG_SIZE - bound), expected)
+        step = weight.folded(LOG_SIZE, r[:1]).folded(LOG_SIZE - 1, r[1:])
+        assert np.array_equal(dense(step, LOG_SIZE - bound), expected)
+
+
+def test_scaling_stays_with_folded_weights():
+    rng = np.random.default_rng(3)
+    z = random_vector(rng, 1 << LOG_SIZE)
+    both = weights(rng, 128, 7)
+    factors = random_vector(rng, 8)
+    expected = sum(
+        (f * v for f, v in zip(ext_list(factors), [x for w in both for x in ext_list(w.values(z))], strict=True)), ZERO
+    )
+    scaled = SumOfWeights((both[0].scaled(factors[:, :1]), both[1].scaled(factors[:, 1:])))
+    assert ext_list(scaled.values(z)) == [expected]
+    again = scaled.scaled(ext_array([Ext(2, 3)]))
+    assert ext_list(again.values(z)) == [expected * Ext(2, 3)]
+
+
+def test_batching_takes_powers():
+    rng = np.random.default_rng(4)
+    z = random_vector(rng, 1 << LOG_SIZE)
+    parts = [eq_weight(rng, 0, 9), power_weights(rng, 256, 8), SumOfWeights((eq_weight(rng, 0, 3),))]
+    beta = Ext(5, 7)
+    total, factors = ladder.batched(parts, beta)
+    values = np.concatenate([p.values(z) for p in parts], axis=1)
+    assert ext_list(factors) == [beta**i for i in range(9)]
+    assert ext_list(total.values(z)) == [mle.dot(factors, values)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 100])
+def test_powers(count):
+    assert ext_list(ladder.powers(Ext(3, 4), count)) == [Ext(3, 4) ** i for i in range(count)]
+
+
+@pytest.mark.parametrize("log_blowup", [1, 2, 4])
+@pytest.mark.parametrize("log_cols", [0, 3, 6])
+def test_positions_are_evaluations(log_cols, log_blowup):
+    """The claims of queried positions say what the encoding has there."""
+    rng = np.random.default_rng(log_cols)
+    shape = MatrixShape(1, log_cols, log_blowup)
+    z = random_vector(rng, 128)
+    positions = list(range(0, shape.n, 1 + shape.n // 20))
+    row = np.ascontiguousarray(z[:, 64 : 64 + shape.cols])
+    found = PowerWeights.at(64, shape, positions).values(z)
+    assert np.array_equal(found, encode_ext(row, log_blowup)[:, positions])
+
+
+@pytest.mark.parametrize("planes", [1, 2])
+def test_opened_columns(planes):
+    rng = np.random.default_rng(planes)
+    shape = MatrixShape(3, 4, 1, planes)
+    columns = rng.integers(0, P, (5, shape.height), dtype=np.uint64)
+    w = random_vector(rng, 3)
+    for k, got in enumerate(ext_list(ladder.bind_opened(columns, shape, w))):
+        entries = [Ext(int(columns[k, r]), int(columns[k, 3 + r]) if planes == 2 else 0) for r in range(3)]
+        assert got == sum((a * b for a, b in zip(ext_list(w), entries, strict=True)), ZERO)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (3, 2), (5, 256), (130, 2048)])
+def test_power_sum(count, size):
+    rng = np.random.default_rng(size)
+    x = rng.integers(0, P, count, dtype=np.uint64)
+    c = random_vector(rng, count)
+    got = ext_list(power_sum(x, c, size))
+    for j in {0, size // 2, size - 1, size * 5 // 7}:
+        assert got[j] == sum((a * pow(int(v), j, P) for a, v in zip(ext_list(c), x, strict=True)), ZERO)
+
+
+def test_row_factors_of_one():
+    assert EqWeight(0, (), ONE).folded(0, []).coefficient == ONE
