@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,8 +135,8 @@ def _described(done: CompiledModel) -> dict[str, Any]:
 
     return {
         "program": str(done.folder / PROGRAM),
-        "inputs": [vars(p) for p in done.inputs],
-        "outputs": [vars(p) for p in done.outputs],
+        "inputs": [asdict(p) for p in done.inputs],
+        "outputs": [asdict(p) for p in done.outputs],
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
         "error": done.error,
         "fine": done.fine,
