@@ -31,7 +31,7 @@ from syurmy.compiler.channels import Channels, input_scales
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
-from syurmy.compiler.errors import Problem, UnsupportedModel
+from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
 from syurmy.compiler.model import (
     EXAMPLE,
@@ -53,6 +53,7 @@ from syurmy.compiler.scales import Precision
 from syurmy.files import read_named
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
 Sample = Mapping[str, npt.NDArray[Any]]
@@ -61,12 +62,13 @@ CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 
 def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> CompiledModel:
     """See ``syurmy.compiler.compile_onnx``."""
-    if isinstance(options.calibrate, str | Path):
-        names = {name: name for name in load.input_names(path)}
-        options = replace(options, calibrate=read_named([str(options.calibrate)], names))
-    model = load.load(path, options.shapes)
-    source = hashlib.sha256(path.read_bytes()).hexdigest()
-    return compile_model(model, out_dir or default_folder(path), options, source)
+    with refusing(lambda reason: ModelError(f"{path} cannot be compiled: {reason}")):
+        if isinstance(options.calibrate, str | Path):
+            names = {name: name for name in load.input_names(path)}
+            options = replace(options, calibrate=read_named([str(options.calibrate)], names))
+        model = load.load(path, options.shapes)
+        source = hashlib.sha256(path.read_bytes()).hexdigest()
+        return compile_model(model, out_dir or default_folder(path), options, source)
 
 
 def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, source: str | None = None) -> CompiledModel:
