@@ -8,6 +8,7 @@ that compiling does.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,18 +18,27 @@ import numpy as np
 import numpy.typing as npt
 
 from syurmy.compiler.coding import Code
+from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import I64, Program
 from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:
     from syurmy.compiler.scales import Precision
+    from syurmy.isa.trace import Trace
+    from syurmy.vm.events import Listener
 
 Array = npt.NDArray[Any]
-FORMAT = 2
+FORMAT = 3
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
+
+
+def default_folder(model: Path) -> Path:
+    """Where a model is compiled to unless told: ``MODEL`` for ``MODEL.onnx``."""
+    return model.with_suffix("") if model.suffix else model.with_name(f"{model.name}.compiled")
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,9 @@ class Port:
 
 @dataclass(frozen=True)
 class Row:
-    """One node of the report. ``error`` is the largest difference from the float model on the samples, ``relative``
-    the same over the float output's peak; lookups and committed count entries."""
+    """One node of the report: instructions ``first .. last - 1``. ``error`` is the largest difference from the float
+    model on the samples, ``relative`` the same over the float output's peak, ``wrong`` how many integers differ from
+    those of the float model; lookups and committed count entries."""
 
     node: str
     op: str
@@ -78,6 +89,9 @@ class Row:
     relative: float
     lookups: int
     committed: int
+    wrong: int = 0
+    first: int = 0
+    last: int = 0
 
     @property
     def seconds(self) -> float:
@@ -85,10 +99,47 @@ class Row:
         return self.lookups * LOOKUP_SECONDS + self.committed * COMMITTED_SECONDS
 
 
+@dataclass(frozen=True)
+class Missed:
+    """The worst of the outputs that are further from the float model than the tolerance: a real one by ``error``, over
+    its range; of an integer one ``wrong`` entries. ``op``, ``node``: where it began, by ``cause`` (saturation,
+    cancelled sum, resolution, decision); ``help``: what to do."""
+
+    output: str
+    error: float
+    wrong: int
+    node: str
+    op: str
+    cause: str
+    what: str
+    help: str
+
+    def __str__(self) -> str:
+        by = f"{self.wrong} of its integers" if self.wrong else f"{self.error:.2g} of its range"
+        return (
+            f"output '{self.output}' is off by {by} on the samples, more than the tolerance; "
+            f"worst at {self.op} '{self.node}' ({self.cause}: {self.what}); {self.help}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ModelRun:
+    """One run: real outputs by the model's names, the trace to prove, and where values were cut off."""
+
+    outputs: dict[str, Array]
+    trace: Trace
+    saturated: tuple[Saturation, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (told(self.saturated),) if self.saturated else ()
+
+
 @dataclass(frozen=True, eq=False)
 class CompiledModel:
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
-    float model on the calibration samples, over that output's range; ``fine``: see ``compiler.scales``."""
+    float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
+    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -97,6 +148,8 @@ class CompiledModel:
     rows: tuple[Row, ...] = field(default=(), repr=False)
     error: float = 0.0
     fine: bool = False
+    missed: Missed | None = None
+    ends: tuple[End, ...] = field(default=(), repr=False)
 
     @staticmethod
     def read(folder: Path, program: Program | None = None) -> CompiledModel:
@@ -107,6 +160,8 @@ class CompiledModel:
             ports = [tuple(map(Port.read, record[k])) for k in ("inputs", "outputs")]
             rows = tuple(Row(**r) for r in record["nodes"])
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
+            missed = None if record["missed"] is None else Missed(**record["missed"])
+            ends = tuple(End(*e) for e in record["ends"])
         except (OSError, ValueError, KeyError, TypeError) as e:
             raise InputError(f"{folder / 'model.json'} is not the record of a compiled model", code="F110") from e
         if program is None:
@@ -116,29 +171,58 @@ class CompiledModel:
         found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
         if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
             raise InputError(f"{folder / 'model.json'} is the record of another program", code="F110")
-        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine)
+        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends)
+
+    def run(
+        self,
+        inputs: Mapping[str, npt.ArrayLike],
+        *,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        listeners: Sequence[Listener] = (),
+    ) -> ModelRun:
+        """Real outputs for real inputs, with the trace to prove. Values beyond the calibrated range are warned of, and
+        in the result's ``saturated``. Raises as ``quantise`` and ``syurmy.run``."""
+        from syurmy.vm.machine import run
+
+        integers, entered = self.entered(inputs)
+        watch = self.watch()
+        trace = run(self.program, integers, max_steps=max_steps, listeners=(watch, *listeners))
+        done = ModelRun(self.dequantise(trace.outputs), trace, entered + watch.found(self.rows))
+        for text in done.warnings:
+            warnings.warn(text, stacklevel=2)
+        return done
+
+    def watch(self) -> Watch:
+        """A listener that counts values beyond the calibrated range."""
+        return Watch(self.program.code, self.ends)
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
-        """Integers for the program from the model's inputs, by either name; saturates beyond the input's range."""
-        out = {}
+        """Integers for the program from the model's inputs, by either name. What is beyond the input's range is cut
+        off, with a warning."""
+        out, cut = self.entered(inputs)
+        if cut:
+            warnings.warn(told(cut), stacklevel=2)
+        return out
+
+    def entered(self, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, I64], tuple[Saturation, ...]]:
+        """``quantise``, and what it cut off."""
+        out, cut = {}, []
         for p in self.inputs:
             key = p.model_name if p.model_name in inputs else p.name
             if key not in inputs:
                 raise InputError(f"no value for input '{p.model_name}'", code="I102")
             x = np.asarray(inputs[key])
-            if p.code is not None:
-                out[p.name] = p.code.encode(x)
-                continue
-            if x.dtype.kind == "f" and not np.isfinite(x).all():
+            if p.code is None and x.dtype.kind == "f" and not np.isfinite(x).all():
                 raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
-            x = x.astype(np.float64) if np.dtype(p.dtype).kind == "f" else x
-            out[p.name] = quantise_input(
-                x, self.program.input(p.name).type, np.array(p.scales) if p.scales else p.scale
-            )
+            x = x.astype(np.float64) if p.code is None and np.dtype(p.dtype).kind == "f" else x
+            t = self.program.input(p.name).type
+            out[p.name], beyond = entered(x, t, p)
+            if beyond:
+                cut.append(Saturation(p.model_name, "input", beyond, beyond / x.size))
         unknown = set(inputs) - {n for p in self.inputs for n in (p.name, p.model_name)}
         if unknown:
             raise InputError(f"the model has no input '{min(unknown)}'", code="I101")
-        return out
+        return out, tuple(cut)
 
     def dequantise(self, outputs: Mapping[str, npt.NDArray[np.integer[Any]]]) -> dict[str, Array]:
         """The model's outputs, by its names and in its dtypes, from the program's."""
@@ -173,6 +257,8 @@ def record(
     inputs: Sequence[Port],
     outputs: Sequence[Port],
     rows: Sequence[Row],
+    missed: Missed | None,
+    ends: Sequence[End],
 ) -> dict[str, Any]:
     """What ``CompiledModel.read`` reads. ``source``: digest of the model's file."""
     return {
@@ -182,7 +268,9 @@ def record(
         "error": error,
         "inputs": [asdict(p) for p in inputs],
         "outputs": [asdict(p) for p in outputs],
+        "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
+        "ends": [[e.index, e.lo, e.hi] for e in ends],
     }
 
 
@@ -192,9 +280,19 @@ def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray
     if x.dtype.kind != "f":
         return np.asarray(x, np.int64)
     unit = np.asarray(scale)
-    kind = np.float32 if (unit.astype(np.float32) == unit).all() else np.float64
+    kind: Any = np.float32 if (unit.astype(np.float32) == unit).all() else np.float64
     with np.errstate(over="ignore"):
-        return np.clip(np.rint(x.astype(kind) / unit.astype(kind)).astype(np.float64), t.lo, t.hi).astype(np.int64)
+        integers = np.rint(x.astype(kind) / unit.astype(kind)).astype(np.float64)
+    return np.asarray(np.clip(integers, t.lo, t.hi), np.int64)
+
+
+def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], int]:
+    """The integers of an input, and how many of its reals are more than half a unit beyond its interval."""
+    if p.code is not None:
+        return p.code.encode(x), 0
+    scale = np.array(p.scales) if p.scales else np.array(p.scale)
+    beyond = (x < (t.lo - 0.5) * scale) | (x > (t.hi + 0.5) * scale) if x.dtype.kind == "f" else np.zeros(0, bool)
+    return quantise_input(x, t, scale), int(np.count_nonzero(beyond))
 
 
 def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:

@@ -183,3 +183,29 @@ def read_file(file: str) -> Array | dict[str, Array]:
     if not isinstance(content, Mapping) or key not in content:
         raise InputError(f"{path} has no entry '{key}'", code="F111")
     return content[key]
+
+
+def read_named(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
+    """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, or of the only input. ``names`` maps each name
+    that may be used to the model's, under which the tensor is returned."""
+    out: dict[str, Array] = {}
+    for option in options:
+        name, eq, file = option.rpartition("=")
+        if eq and name not in names:
+            raise InputError(f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(names)}")
+        content = read_file(file)
+        if isinstance(content, Mapping) and not eq and set(content) & set(names):
+            found = {names.get(k, k): v for k, v in content.items()}
+        elif not eq and len(set(names.values())) != 1:
+            listed = ", ".join(dict.fromkeys(names.values())) or "none"
+            raise InputError(f"which input is {file}? The model has {listed}", code="I108", help="use NAME=FILE")
+        elif isinstance(content, Mapping) and len(content) != 1:
+            raise InputError(f"{file} has several entries", code="F111", help=f"name one as {file}:KEY")
+        else:
+            value = next(iter(content.values())) if isinstance(content, Mapping) else content
+            found = {names[name] if eq else next(iter(names.values())): value}
+        twice = set(found) & set(out)
+        if twice:
+            raise InputError(f"input '{min(twice)}' is given twice", code="I107")
+        out |= found
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,19 +50,26 @@ def run(
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     from syurmy import display, files, host, keys
     from syurmy.commands import models
+    from syurmy.compiler.saturation import told
 
     program = models.located(program, input)
     clock = Clock()
     code = syurmy.load(program)
     model = models.recorded(program, code, raw)
-    inputs = models.inputs(model, code, input or [], program, batch)
+    inputs, cut = models.inputs(model, code, input or [], program, batch)
+    watch = None if model is None else model.watch()
     with display.Working("execute"):
         notes = _notes(code, inputs, batch)
-        listeners = [] if notes is None else [notes]
+        listeners = [tell for tell in (notes, watch) if tell is not None]
         trace = clock(
             "execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps, listeners=listeners)
         )
+    if model is not None and watch is not None:
+        cut += watch.found(model.rows)
+        if cut:
+            print(f"warning: {told(cut)}", file=sys.stderr)
     result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
+    result |= {"saturated": [vars(s) for s in cut]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}

@@ -52,6 +52,7 @@ JSON_KEYS = {
     "soundness_bits",
     "peak_mb",
     "verified",
+    "saturated",
 }
 SECONDS = {"setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
