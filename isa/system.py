@@ -87,7 +87,7 @@ class Assembly:
             self._instruction(pc, Call(ins, luts, rams=rams))
         b.origin = -1
         for out in program.outputs:
-            node = self._wire(s.flow.final[out.name])
+            node = self._read(s.flow.final[out.name], s.types.final[out.name])
             s.outputs[out.name] = node
             if out.public:
                 t = s.types.final[out.name]
@@ -114,19 +114,19 @@ class Assembly:
 
     def _instruction(self, pc: int, call: Call) -> None:
         b = self.builder
-        node = call.op.constrain(b, call, [self._wire(sources) for sources in self.system.flow.reads[pc]])
+        s = self.system
+        nodes = [self._read(sources, t) for sources, t in zip(s.flow.reads[pc], s.types.operands[pc], strict=True)]
+        node = call.op.constrain(b, call, nodes)
         t = self.system.types.results[pc]
         if t is None:
             return
         if node.shape[1:] != t.shape:
             raise ConstraintError(f"{call.op.name}: constraint shape {node.shape[1:]} is not {t.shape}")
-        if isinstance(node, Committed):
+        if isinstance(node, Committed) and node.origin == pc:
             if node.lo < t.lo or node.hi > t.hi:
                 raise ConstraintError(f"{call.op.name}: [{node.lo}, {node.hi}] is enforced, [{t.lo}, {t.hi}] is typed")
         elif not isinstance(node, (Public, g.ParamTensor)):
-            # what typing knows and interval arithmetic on the expression does not: in a loop every execution stays
-            # inside its own static type, by induction over the execution order
-            node = b.narrowed(node, t)
+            node = b.narrowed(node, t)  # what typing knows and interval arithmetic on the expression does not
         forward = b.forward.get(pc)
         if forward is not None and node is not forward:
             forward.defined_by = b.broadcast(node, t.shape, b.executions)
@@ -136,6 +136,17 @@ class Assembly:
         self.system.results[pc] = node
 
     # ---- reads ---------------------------------------------------------------------------------------------------
+
+    def _read(self, reads: Reads, t: TensorType) -> Node:
+        """What a read sees, in the interval of its type.
+
+        The interval of a producer covers all its executions, that of a read (``t``, joined over every time that
+        typing passes it) those that it sees: after a loop, the last round. It may be claimed by induction over the
+        order of execution: a read sees what was written before it; where all that an execution reads lies in the
+        types of these reads, its constraints leave one result, which lies in its type at that moment; and typing
+        says that this holds at every later read of it.
+        """
+        return self.builder.narrowed(self._wire(reads), t)
 
     def _wire(self, reads: Reads) -> Node:
         """What a read sees, one source per execution: executions of producers, wired by a public index."""
