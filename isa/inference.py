@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, Flow, L1Bounds
-from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, counter_of, matching_ends
+from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, check_steps, counter_of, matching_ends
 from syurmy.isa.program import Instruction, Program
 from syurmy.isa.types import MAX_ENTRIES, MAX_RANK, DType, TensorType
 
@@ -70,6 +70,7 @@ class _Inference:
                 t = self.fixed[ram.init]
                 if t.shape != ram.shape or t.lo < ram.dtype.lo or t.hi > ram.dtype.hi:
                     raise TypeRuleError(f"'{ram.init}' ({t}) cannot fill buffer '{ram.name}'", code="A264")
+        check_steps(self.program, self.max_steps)
         _, returned = self.region(0, 0, len(self.code), {})
         if returned is not None:
             ret = next(ins for ins in self.code if REGISTRY[ins.op].flow is Flow.RETURN)

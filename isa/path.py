@@ -41,6 +41,27 @@ def counter_of(ins: Instruction) -> str | None:
     return str(name) if name else None
 
 
+def check_steps(program: Program, max_steps: int) -> None:
+    """Raises ``StepLimit`` where a program without jumps takes more steps: known before it runs."""
+    code = program.code
+    if any(REGISTRY[ins.op].flow in (Flow.JUMP, Flow.BRANCH, Flow.CALL) for ins in code):
+        return
+    steps = [0]  # of the open blocks, per round
+    starts: list[int] = []
+    for pc, ins in enumerate(code):
+        steps[-1] += 1
+        if REGISTRY[ins.op].flow is Flow.OPEN:
+            starts.append(pc)
+            steps.append(0)
+        elif REGISTRY[ins.op].flow is Flow.CLOSE and starts:
+            start = code[starts.pop()]
+            rounds = steps.pop()
+            steps[-1] += rounds * int(start.get("count"))  # type: ignore[arg-type]
+            if steps[-1] > max_steps:
+                message = f"the program takes more than {max_steps} steps: this block alone takes {steps[-1]}"
+                raise StepLimit(message, span=start.span, help="raise the limit with --max-steps")
+
+
 Decide = Callable[[int], int]
 
 
