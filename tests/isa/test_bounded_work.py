@@ -53,7 +53,7 @@ def test_nested_blocks_are_widened() -> None:
     types = work.run()
     assert work.max_steps - work.budget < 2 * inference.PRECISE
     assert types.final["s"].hi == 1_000_000
-    assert types.final["s"].lo <= 1
+    assert types.final["s"].lo <= 7**6
 
 
 def test_short_loops_stay_exact() -> None:
