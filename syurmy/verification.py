@@ -12,8 +12,10 @@ from typing import Any
 
 import syurmy
 from syurmy import display, files, keys
-from syurmy.outcome import NOT_PRIVATE, TRUSTED, print_json
+from syurmy.isa.errors import InputError
+from syurmy.outcome import DONE, NOT_PRIVATE, REJECTED, TRUSTED, print_json
 from syurmy.prover.protocol import arithmetic, plain
+from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Statement
 
@@ -34,7 +36,7 @@ class Answer:
             print_json(self.data)
         else:
             print(self.text, file=sys.stdout if self.rejected is None else sys.stderr)
-        return 0 if self.rejected is None else 1
+        return DONE if self.rejected is None else REJECTED
 
 
 def answer(
@@ -44,6 +46,8 @@ def answer(
     ``SyurmyError`` where one cannot be used."""
     verifying_key = keys.read_verifying_key(key)
     data = files.read_bytes(proof)
+    if data[:8] != MAGIC[:8]:
+        raise InputError(f"{proof} is not a proof", code="K150")
     start = time.perf_counter()
     try:
         with arithmetic.using(plain) if reference else nullcontext():

@@ -1,6 +1,6 @@
 """The command line ``syurmy-verify``: the command ``verify`` of ``syurmy-vm`` alone, on Python's own argument parser.
 
-Exit codes: 0 accepted, 1 rejected, 2 bad usage or unreadable files, 130 interrupted.
+Exit codes: ``outcome.EXITS``.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def _verify(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syurmy-verify``; returns the exit code."""
+    if arguments is None:
+        outcome.settle_streams()
     given = parser().parse_args(arguments)
     return outcome.exit_code(lambda: _verify(**vars(given)), given.json, given.debug)
 

@@ -25,12 +25,11 @@ def verify(
     ] = None,
     json: Json = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Verify a proof and print its statement. Exit code 0 accepted, 1 rejected, 2 unreadable."""
     from syurmy.display import Working
     from syurmy.verification import answer
 
     with Working("verify"):
         found = answer(key, proof, reference, max_steps=max_steps, max_batch=max_batch)
-    if code := found.show(json, debug):
-        raise typer.Exit(code)
+    return found.show(json, debug)
