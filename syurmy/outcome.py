@@ -24,7 +24,14 @@ EXITS = {
     INTERNAL: "internal error, a defect of this software: please report it",
     INTERRUPTED: "interrupted",
 }
-_BY_ERROR = {"V100": REJECTED, "V110": INTERNAL, "X130": INTERRUPTED, "X170": INTERNAL}
+_BY_ERROR = {
+    "V100": REJECTED,
+    "V110": INTERNAL,
+    "V120": REJECTED,
+    "V121": REJECTED,
+    "X130": INTERRUPTED,
+    "X170": INTERNAL,
+}
 _ASCII = {"…": "...", "→": "->", "²": "^2", "±": "+-", "µ": "u", "×": "x", "≤": "<=", "≥": ">="}
 
 NOT_PRIVATE = "not zero-knowledge: private values are not sent, not hidden"

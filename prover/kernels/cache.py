@@ -44,10 +44,10 @@ def usable(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as e:
-        global _own
-        _own = tempfile.TemporaryDirectory(prefix="syurmy-kernels-")  # removed when the process ends
+        own = tempfile.TemporaryDirectory(prefix="syurmy-kernels-")
+        atexit.register(own.cleanup)
         _unkept(folder, e)
-        return Path(_own.name)
+        return Path(own.name)
 
 
 def _unkept(folder: Path | str, e: OSError) -> None:
@@ -56,7 +56,7 @@ def _unkept(folder: Path | str, e: OSError) -> None:
         log.warning("kernels cannot be kept in %s (%s): they are compiled again each time", folder, e.strerror or e)
 
 
-class _File(IndexDataCacheFile):  # type: ignore[misc]
+class _File(IndexDataCacheFile):
     def _load_index(self) -> dict[Any, str]:
         try:
             version, stamp, overloads = opened(Path(self._index_path).read_bytes())
@@ -81,7 +81,7 @@ class _File(IndexDataCacheFile):  # type: ignore[misc]
             f.write(sealed(self._dump(data)))
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """What ``njit(cache=True)`` uses once ``install`` was called."""
 
     def __init__(self, function: Any) -> None:
@@ -120,4 +120,5 @@ def _told_at_the_end() -> None:
 
 def install() -> None:
     """From now on ``njit(cache=True)`` uses ``KernelCache`` for our functions; those of others stay with Numba's."""
-    dispatcher.FunctionCache = lambda f: (KernelCache if f.__module__.startswith("syurmy.") else FunctionCache)(f)
+    chosen = lambda f: (KernelCache if f.__module__.startswith("syurmy.") else FunctionCache)(f)  # noqa: E731
+    setattr(dispatcher, "FunctionCache", chosen)  # noqa: B010  (Numba is untyped)
