@@ -19,6 +19,7 @@ from syurmy.commands.check import check
 from syurmy.commands.common import reported
 from syurmy.commands.compile import compile
 from syurmy.commands.disasm import disasm
+from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.info import info
 from syurmy.commands.run import run
 from syurmy.commands.setup import setup
@@ -34,7 +35,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, asm, disasm, info):
+for command in (run, compile, verify, setup, check, asm, disasm, info, doctor, warmup):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 

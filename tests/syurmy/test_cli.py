@@ -385,7 +385,7 @@ def test_python_interface(folder: Path) -> None:
 
 # ---- help, version, names ------------------------------------------------------------------------------------------
 
-COMMANDS = ("run", "compile", "verify", "setup", "check", "asm", "disasm", "info")
+COMMANDS = ("run", "compile", "verify", "setup", "check", "asm", "disasm", "info", "doctor", "warmup")
 
 
 def process(*args: str, **options: Any) -> str:
