@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,11 +37,9 @@ def values(options: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
 
 
 def _value(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    if not Path(text.rpartition(":")[0] or text).exists() and not Path(text).exists():
+    if (value := files.literal(text)) is not None:
+        return value
+    if not os.path.exists(text.rpartition(":")[0] or text) and not os.path.exists(text):
         message = f"--expect {name}={text} is neither a value nor a file"
         raise InputError(message, code="I113", help="for example --expect y=7, --expect y=[1,2] or --expect y=y.npy")
     content = files.read_file(text)

@@ -24,8 +24,9 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         "-i",
-        metavar="NAME=FILE",
-        help=".npy, .npz (NAME=FILE:KEY), .json or a text list; FILE alone for a single input. "
+        metavar="NAME=VALUE",
+        help="A number or list (limit=500, x=[1,2]), or NAME=FILE: "
+        ".npy, .npz (NAME=FILE:KEY), .json or a text list; FILE alone for a single input. "
         "Without it PROG.inputs.npz or PROG.inputs.json beside the program is read.",
     ),
 ]

@@ -26,11 +26,11 @@ PROGRAM = """\
     matmul  h, x, w
     rescale y, h, 3, i8
     halt
-"""  # a product with committed params, lookups, an opening: every kind of kernel that a proof of any program calls
+"""  # a product with committed params, lookups, an opening; larger programs compile a few kernels more
 
 
 def warmup(json: Json = False, debug: Debug = False) -> None:
-    """Compile the kernels that proving needs, once on a machine, by proving a small program."""
+    """Compile most kernels that proving needs, once on a machine, by proving a small program."""
     from syurmy import display
 
     result = _proved()

@@ -176,7 +176,7 @@ def test_what_is_not_as_expected_is_refused(
         ("y=gone.npy", "I113"),
         ("y=seven", "I113"),
         ('y="7"', "I113"),
-        ("y=[[1],[2,3]]", "I113"),
+        ("y=[[1],[2,3]]", "I103"),
         ("gone.json", "F100"),
     ],
 )
