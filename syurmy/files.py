@@ -70,7 +70,8 @@ def write_whole(path: Path, data: bytes) -> None:
 def read_inputs(program: Program, options: Sequence[str], beside: Path, batch: bool = False) -> dict[str, Array]:
     """The input tensors that ``--input`` names; for a ``batch`` with one more leading axis.
 
-    ``NAME=FILE`` gives one input; ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
+    ``NAME=VALUE`` gives one input as a number or a list (``limit=500``, ``x=[1,2]``); ``NAME=FILE`` from a file;
+    ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
     ``FILE`` alone gives the only input, or all inputs if its keys are their names. Without any option the files
     ``PROG.inputs.npz`` and ``PROG.inputs.json`` beside the program are tried.
     """
@@ -113,6 +114,8 @@ def _unnamed(program: Program, file: str, batch: bool) -> dict[str, Array]:
 
 
 def _tensor(program: Program, name: str, file: str, batch: bool) -> Array:
+    if not os.path.exists(file) and (value := literal(file)) is not None:
+        return value
     path, key = _split_key(file)
     content = _read(path)
     if isinstance(content, Mapping):
@@ -135,9 +138,24 @@ def _tensor(program: Program, name: str, file: str, batch: bool) -> Array:
     return content
 
 
+def literal(text: str) -> Array | None:
+    """What a number or a list of numbers stands for (``500``, ``[1, 2]``); None for anything else, such as a path.
+    Raises ``InputError`` I103 for a list that is no array."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, int | float | list):
+        return None
+    try:
+        return _array(value)
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{text[:60]} is not a rectangular array", code="I103") from e
+
+
 def _split_key(file: str) -> tuple[Path, str | None]:
     path = Path(file)
-    if not path.exists() and ":" in path.name:
+    if not os.path.exists(file) and ":" in path.name:
         front, _, key = file.rpartition(":")
         return Path(front), key
     return path, None

@@ -133,8 +133,9 @@ class _Run:
     def statement(self) -> bytes:
         """Root, key digest, public values: each inside its declared interval, so a value v + p cannot pass for v."""
         root = self.receiver.raw("witness root", 32)
-        if self.receiver.raw("key digest", 32) != self.vk.digest():
-            raise Rejected("statement", "the proof belongs to another key")
+        if (named := self.receiver.raw("key digest", 32)) != (own := self.vk.digest()):
+            which = f"the proof names {named.hex()[:16]}, this is {own.hex()[:16]} of {self.verifier.program.name}"
+            raise Rejected("statement", f"the proof belongs to another key: {which}")
         size = int.from_bytes(self.receiver.raw("path length", 4), "little")
         try:
             path = decode_path(self.receiver.raw("path", size), self.verifier.max_steps)

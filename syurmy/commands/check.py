@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 import syurmy
 from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, print_json, terminal
+from syurmy.outcome import DONE, TRAPPED
 
 
 def check(
@@ -17,8 +16,8 @@ def check(
     max_steps: MaxSteps = None,
     json: Json = False,
     debug: Debug = False,
-) -> None:
-    """Run a program and evaluate every constraint directly, without a proof. Exit code 1 if one is violated."""
+) -> int:
+    """Run a program and evaluate every constraint directly, without a proof. Exit code 4 if one is violated."""
     from syurmy import display, files
 
     code = syurmy.load(program)
@@ -44,5 +43,4 @@ def check(
         terminal().print(f"every constraint holds ({len(trace.path):,} steps)")
     for v in violations if not json else ():
         print(f"error[K100]: {v}", file=sys.stderr)
-    if found:
-        raise typer.Exit(1)
+    return TRAPPED if found else DONE

@@ -123,9 +123,8 @@ def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
         return syurmy.verify(key, proof)
     except Rejected as e:
         help = f"delete {keys.key_paths(program)[0]} and try again; if it stays, please report it"
-        error = SyurmyError(f"the proof just made is rejected at step '{e.step}': {e.reason}", code="V110", help=help)
-        error.exit_code = 1
-        raise error from e
+        message = f"the proof just made is rejected at step '{e.step}': {e.reason}"
+        raise SyurmyError(message, code="V110", help=help) from e
 
 
 def _summary(result: dict[str, Any]) -> dict[str, str]:
