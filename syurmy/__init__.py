@@ -107,12 +107,12 @@ def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".")
     return assembler.assemble(text + "\n", filename=filename, include_paths=[folder], data_root=folder)
 
 
-def load(path: str | Path) -> Program:
-    """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyErrors`` if
-    it is wrong."""
+def load(path: str | Path, *, max_steps: int | None = None) -> Program:
+    """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyErrors`` if it is wrong,
+    or cannot but take more than ``max_steps`` steps (10^6 unless given)."""
     from syurmy import assembler
 
-    return assembler.assemble_file(Path(path))
+    return assembler.assemble_file(Path(path), max_steps=max_steps)
 
 
 def run(

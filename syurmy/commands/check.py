@@ -20,7 +20,7 @@ def check(
     """Run a program and evaluate every constraint directly, without a proof. Exit code 4 if one is violated."""
     from syurmy import display, files
 
-    code = syurmy.load(program)
+    code = syurmy.load(program, max_steps=max_steps)
     inputs = files.read_inputs(code, input or [], program, batch)
     trace = syurmy.run(code, inputs, batch=batch, max_steps=max_steps)
     with display.Working("check"):

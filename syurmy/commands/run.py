@@ -54,7 +54,7 @@ def run(
 
     program = models.located(program, input)
     clock = Clock()
-    code = syurmy.load(program)
+    code = syurmy.load(program, max_steps=max_steps)
     model = models.recorded(program, code, raw)
     inputs, cut = models.inputs(model, code, input or [], program, batch)
     watch = None if model is None else model.watch()

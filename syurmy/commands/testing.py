@@ -24,7 +24,7 @@ def run_tests(
     from syurmy.vm.inputs import validated
     from syurmy.vm.notes import Notes
 
-    code = syurmy.load(program)
+    code = syurmy.load(program, max_steps=max_steps)
     if not any(n.expected is not None for n in code.notes):
         raise InputError(f"{program} expects nothing", code="X160", help="add lines such as .expect y = {1, 2, 3}")
     inputs = files.read_inputs(code, input or [], program)

@@ -442,7 +442,14 @@ def test_a_process_verifies_and_an_interrupted_one_is_silent(proven: Path) -> No
     before = written(proven)
     args = ["run", proven / "long.tasm", "--input", f"x={proven / 'x.txt'}", "--max-steps", "900000000"]
     process = subprocess.Popen([*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    (proven / "x.txt").write_text("1 2 3 4 5 6")  # returns when the process has come to its input
+    for _ in range(600):  # until the process has come to its input
+        try:
+            with os.fdopen(os.open(proven / "x.txt", os.O_WRONLY | os.O_NONBLOCK), "w") as pipe:
+                pipe.write("1 2 3 4 5 6")
+            break
+        except OSError:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
