@@ -440,7 +440,7 @@ def test_a_process_verifies_and_an_interrupted_one_is_silent(proven: Path) -> No
     )
     os.mkfifo(proven / "x.txt")
     before = written(proven)
-    args = ["run", proven / "long.tasm", "--input", f"x={proven / 'x.txt'}", "--max-steps", "900000000"]
+    args = ["run", proven / "long.tasm", "--input", f"x={proven / 'x.txt'}", "--max-steps", "2000000000"]
     process = subprocess.Popen([*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):  # until the process has come to its input
         try:
