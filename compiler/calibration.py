@@ -11,6 +11,8 @@ import numpy.typing as npt
 import onnx
 
 from syurmy.compiler.errors import ModelError
+from syurmy.compiler.values import accepted
+from syurmy.isa.errors import InputError
 
 Array = npt.NDArray[Any]
 DEFAULT_SAMPLES = 6
@@ -93,7 +95,10 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
     for name, dtype, shape in _inputs(model):
         if name not in given:
             raise ModelError(f"no calibration data for input '{name}'", code="M109")
-        x = np.asarray(given[name])
+        try:
+            x = accepted(name, given[name], dtype)
+        except InputError as e:
+            raise ModelError(f"calibration data cannot be used: {e.message}", code="M109", help=e.help) from e
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ModelError(f"calibration data of '{name}' holds NaN or infinity", code="M109")
         if not math.prod(x.shape[1:]):
@@ -107,7 +112,10 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
                 f"calibration data of '{name}' has shape {list(x.shape)}, expected {list(shape)} or a stack of them",
                 code="M109",
             )
-        stacks[name] = x.astype(dtype)
+        with np.errstate(over="ignore"):
+            stacks[name] = x.astype(dtype)
+        if dtype.kind == "f" and not np.isfinite(stacks[name]).all():
+            raise ModelError(f"calibration data of '{name}' is beyond {dtype}", code="M109")
     unknown = sorted(set(given) - set(stacks))
     if unknown:
         raise ModelError(f"calibration data for '{unknown[0]}', which is no input", code="M109")

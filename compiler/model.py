@@ -8,6 +8,7 @@ that compiling does.
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from syurmy.compiler.coding import Code
 from syurmy.compiler.saturation import End, Saturation, Watch, told
+from syurmy.compiler.values import accepted
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import I64, Program
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from syurmy.vm.events import Listener
 
 Array = npt.NDArray[Any]
-FORMAT = 3
+FORMAT = 4
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
@@ -56,6 +58,20 @@ class Port:
     code: Code | None = None
     labels: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
+
+    def usable(self) -> bool:
+        """Whether a record that was read means anything; raises as NumPy does for what is no dtype."""
+        kind = np.dtype(self.dtype).kind
+        scales = np.array([self.scale, *self.scales], np.float64)
+        cuts = None if self.code is None else self.code.cuts
+        return bool(
+            kind in "fiub"
+            and all(isinstance(text, str) for text in (self.name, self.model_name, *self.labels))
+            and (np.isfinite(scales) & (scales > 0)).all()
+            and (not self.scales or len(self.scales) == self.shape[-1])
+            and (self.code is None or np.dtype(self.code.dtype).kind == "f")
+            and (cuts is None or len(cuts) == math.prod(self.shape))
+        )
 
     @staticmethod
     def read(p: Mapping[str, Any]) -> Port:
@@ -156,21 +172,28 @@ class CompiledModel:
         """What ``compile_onnx`` wrote into a folder; ``program`` if it is assembled already. Raises ``InputError`` if
         there is no readable record, or if it is not the program's."""
         try:
-            record = json.loads((folder / RECORD).read_text())
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            if record["format"] != FORMAT:
+                raise ValueError
             ports = [tuple(map(Port.read, record[k])) for k in ("inputs", "outputs")]
             rows = tuple(Row(**r) for r in record["nodes"])
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
-        except (OSError, ValueError, KeyError, TypeError) as e:
-            raise InputError(f"{folder / 'model.json'} is not the record of a compiled model", code="F110") from e
+            if not all(map(Port.usable, (*ports[0], *ports[1]))):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
+            message = f"{folder / RECORD} is not the record of a compiled model of this version"
+            raise InputError(message, code="F110", help="compile the model again") from e
         if program is None:
             from syurmy.assembler import assemble_file
 
             program = assemble_file(folder / PROGRAM)
         found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
         if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
-            raise InputError(f"{folder / 'model.json'} is the record of another program", code="F110")
+            raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
+        if not all(0 <= e.index < len(program.code) for e in ends):
+            raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
         return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends)
 
     def run(
@@ -192,6 +215,12 @@ class CompiledModel:
             warnings.warn(text, stacklevel=2)
         return done
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The model's names of inputs, by what they may be called: those, and the program's where they are not another
+        input's."""
+        return {p.name: p.model_name for p in self.inputs} | {p.model_name: p.model_name for p in self.inputs}
+
     def watch(self) -> Watch:
         """A listener that counts values beyond the calibrated range."""
         return Watch(self.program.code, self.ends)
@@ -207,21 +236,29 @@ class CompiledModel:
     def entered(self, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, I64], tuple[Saturation, ...]]:
         """``quantise``, and what it cut off."""
         out, cut = {}, []
+        given: dict[str, npt.ArrayLike] = {}
+        for name, value in inputs.items():
+            if name not in self.names:
+                raise InputError(
+                    f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(self.names)}"
+                )
+            if self.names[name] in given:
+                raise InputError(f"input '{self.names[name]}' is given twice", code="I107")
+            given[self.names[name]] = value
         for p in self.inputs:
-            key = p.model_name if p.model_name in inputs else p.name
-            if key not in inputs:
+            if p.model_name not in given:
                 raise InputError(f"no value for input '{p.model_name}'", code="I102")
-            x = np.asarray(inputs[key])
+            x = accepted(p.model_name, given[p.model_name], np.dtype(p.dtype))
+            if x.shape[max(x.ndim - len(p.shape), 0) :] != p.shape or x.ndim > len(p.shape) + 1:
+                message = f"input '{p.model_name}' has shape {list(x.shape)}, expected {list(p.shape)}"
+                raise InputError(message, code="I105")
             if p.code is None and x.dtype.kind == "f" and not np.isfinite(x).all():
                 raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
-            x = x.astype(np.float64) if p.code is None and np.dtype(p.dtype).kind == "f" else x
+            x = x.astype(np.float64) if p.code is None and x.dtype.kind == "f" else x
             t = self.program.input(p.name).type
             out[p.name], beyond = entered(x, t, p)
             if beyond:
                 cut.append(Saturation(p.model_name, "input", beyond, beyond / x.size))
-        unknown = set(inputs) - {n for p in self.inputs for n in (p.name, p.model_name)}
-        if unknown:
-            raise InputError(f"the model has no input '{min(unknown)}'", code="I101")
         return out, tuple(cut)
 
     def dequantise(self, outputs: Mapping[str, npt.NDArray[np.integer[Any]]]) -> dict[str, Array]:
@@ -259,8 +296,9 @@ def record(
     rows: Sequence[Row],
     missed: Missed | None,
     ends: Sequence[End],
+    files: Sequence[str],
 ) -> dict[str, Any]:
-    """What ``CompiledModel.read`` reads. ``source``: digest of the model's file."""
+    """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it."""
     return {
         "format": FORMAT,
         "source": source,
@@ -271,6 +309,7 @@ def record(
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
         "ends": [[e.index, e.lo, e.hi] for e in ends],
+        "files": list(files),
     }
 
 
@@ -288,8 +327,8 @@ def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray
 
 def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], int]:
     """The integers of an input, and how many of its reals are more than half a unit beyond its interval."""
-    if p.code is not None:
-        return p.code.encode(x), 0
+    if p.code is not None:  # of a batch one by one
+        return p.code.encode(x) if x.shape == p.shape else np.stack([p.code.encode(one) for one in x]), 0
     scale = np.array(p.scales) if p.scales else np.array(p.scale)
     beyond = (x < (t.lo - 0.5) * scale) | (x > (t.hi + 0.5) * scale) if x.dtype.kind == "f" else np.zeros(0, bool)
     return quantise_input(x, t, scale), int(np.count_nonzero(beyond))

@@ -10,8 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -32,6 +30,7 @@ from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.folder import files_of, move, own_files, writing
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
 from syurmy.compiler.model import (
     EXAMPLE,
@@ -63,6 +62,7 @@ CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> CompiledModel:
     """See ``syurmy.compiler.compile_onnx``."""
     with refusing(lambda reason: ModelError(f"{path} cannot be compiled: {reason}")):
+        own_files(out_dir or default_folder(path))  # refused before anything is read
         if isinstance(options.calibrate, str | Path):
             names = {name: name for name in load.input_names(path)}
             options = replace(options, calibrate=read_named([str(options.calibrate)], names))
@@ -73,7 +73,7 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
 
 def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, source: str | None = None) -> CompiledModel:
     """See ``syurmy.compiler.compile_model``; ``source`` is recorded."""
-    o = options
+    own, o = own_files(out_dir), options
     if isinstance(o.calibrate, str | Path):
         raise InputError("a model in memory is calibrated on arrays by input name", code="I110")
     model = load.inline_functions(model, is_lowered)
@@ -89,7 +89,9 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     observed = graph.build(model, samples)
     trial = Trial(model, observed, held, o)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
-    with tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near) as folder:
+    with contextlib.ExitStack() as stack:
+        with writing(near):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
         made, refused = trial(precision, Path(folder) / "plain"), None
         if not made.within(o.tolerance / 2) and any(input_scales(observed, i, 1.0) for i in observed.inputs):
             precision = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
@@ -105,7 +107,8 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                     made = min(made, trial(finer, Path(folder) / f"fine{sloped:d}"), key=worth)
             except UnsupportedModel as e:  # more bits can be more than the machine's 61
                 refused = e.problems[0]
-        done = _written(out_dir, made, o.tolerance, random, refused, source)
+        with writing(out_dir):
+            done = _written(out_dir, own, made, o.tolerance, random, refused, source)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
@@ -186,10 +189,16 @@ def _input_port(c: Context, name: str) -> Port:
 
 
 def _written(
-    folder: Path, made: Made, tolerance: float, random: bool, refused: Problem | None, source: str | None
+    folder: Path,
+    own: set[str],
+    made: Made,
+    tolerance: float,
+    random: bool,
+    refused: Problem | None,
+    source: str | None,
 ) -> CompiledModel:
-    """The files of a program, moved from where it was made; the program itself last. ``refused``: why there is no finer
-    program."""
+    """The files of a program, moved from where it was made in place of the files of its ``own``. ``refused``: why there
+    is no finer program."""
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
     outputs = [_port(x, name, g) for name, x in made.outputs.items()]
@@ -197,14 +206,12 @@ def _written(
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends = tuple(c.out.ends.values())
-    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends)
-    (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n")
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder / TABLES, ignore_errors=True)
-    for item in sorted(made.folder.iterdir(), key=lambda p: p.name == PROGRAM):
-        os.replace(item, folder / item.name)
+    files = [*files_of(made.folder), RECORD]
+    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, files)
+    (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         made.program, tuple(made.inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import syurmy
-from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, print_json, terminal
+from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, Raw, print_json, terminal
 from syurmy.outcome import DONE, TRAPPED
 
 
@@ -13,15 +13,18 @@ def check(
     program: ProgramPath,
     input: Inputs = None,
     batch: Batch = False,
+    raw: Raw = False,
     max_steps: MaxSteps = None,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Run a program and evaluate every constraint directly, without a proof. Exit code 4 if one is violated."""
-    from syurmy import display, files
+    from syurmy import display
+    from syurmy.commands import models
 
     code = syurmy.load(program, max_steps=max_steps)
-    inputs = files.read_inputs(code, input or [], program, batch)
+    inputs, cut = models.inputs(models.recorded(program, code, raw), code, input or [], program, batch)
+    models.tell(cut)
     trace = syurmy.run(code, inputs, batch=batch, max_steps=max_steps)
     with display.Working("check"):
         violations = syurmy.check(code, trace)

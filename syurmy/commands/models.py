@@ -20,7 +20,7 @@ import numpy.typing as npt
 from syurmy import display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
-from syurmy.compiler.saturation import Saturation
+from syurmy.compiler.saturation import Saturation, told
 from syurmy.isa.program import Program
 
 Array = npt.NDArray[Any]
@@ -64,14 +64,19 @@ def inputs(
     was beyond their range. Without any option a compiled model runs on its example."""
     if model is None:
         return files.read_inputs(program, options, beside, *batch), ()
-    names = {n: p.model_name for p in model.inputs for n in (p.name, p.model_name)}
-    given = files.read_named(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), names)
+    given = files.read_named(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), model.names)
     for p in model.inputs:
         x = given.get(p.model_name)
         if x is not None and x.ndim == 1 and x.size == np.prod(p.shape, dtype=np.int64):
             given[p.model_name] = x.reshape(p.shape)  # a list of numbers has no shape of its own
     integers, cut = model.entered(given)
     return dict(integers), cut
+
+
+def tell(cut: Sequence[Saturation]) -> None:
+    """Warns of values beyond the calibrated range."""
+    if cut:
+        print(f"warning: {told(cut)}", file=sys.stderr)
 
 
 def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[str, Array]:

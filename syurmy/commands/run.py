@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +49,6 @@ def run(
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     from syurmy import display, files, host, keys
     from syurmy.commands import models
-    from syurmy.compiler.saturation import told
 
     program = models.located(program, input)
     clock = Clock()
@@ -66,8 +64,7 @@ def run(
         )
     if model is not None and watch is not None:
         cut += watch.found(model.rows)
-        if cut:
-            print(f"warning: {told(cut)}", file=sys.stderr)
+        models.tell(cut)
     result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
     result |= {"saturated": [vars(s) for s in cut]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
