@@ -103,6 +103,8 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
             raise ModelError(f"calibration data of '{name}' holds NaN or infinity", code="M109")
         if not math.prod(x.shape[1:]):
             raise ModelError(f"calibration data of '{name}' has no entries: shape {list(x.shape)}", code="M109")
+        if x.ndim <= 2 and x.shape[-1:] == (math.prod(shape),) and x.shape[1:] != shape and x.shape != shape:
+            x = x.reshape(-1, *shape)  # flat lists, one for each sample
         if x.shape == shape:
             x = x[None]
         elif shape[:1] == (1,) and x.shape[1:] == shape[1:]:

@@ -202,3 +202,11 @@ def test_check_takes_reals_and_the_example(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full((2, 3), 7))
     shown = CliRunner().invoke(app, ["check", program, "--raw", "-i", f"x={tmp_path / 'x.npy'}", "--json"])
     assert json.loads(shown.stdout)["ok"]
+
+
+def test_flat_lists_calibrate(tmp_path: Path) -> None:
+    path, many = saved(tmp_path), np.stack([X, 2 * X, -X])
+    want = compile_onnx(path, tmp_path / "want", calibrate={"x": many})
+    assert compile_onnx(path, tmp_path / "flat", calibrate={"x": many.reshape(3, 6)}).inputs == want.inputs
+    one = compile_onnx(path, tmp_path / "one", calibrate={"x": X})
+    assert compile_onnx(path, tmp_path / "list", calibrate={"x": X.reshape(-1).tolist()}).inputs == one.inputs
