@@ -12,6 +12,15 @@ from syurmy.isa.errors import InputError
 Array = npt.NDArray[Any]
 
 
+def _held(x: Array) -> Array:
+    """Numbers of a dtype that NumPy itself lacks (bfloat16, integers of 2 and 4 bits) in one that it has."""
+    if x.dtype.kind == "V" and x.dtype.fields is None:
+        for wide in (np.int8, np.uint8, np.float32):
+            if np.can_cast(x.dtype, wide):
+                return x.astype(wide)
+    return x
+
+
 def accepted(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     """``value`` for an input of ``dtype``: floats as they are or from integers, integers whole and within the dtype.
 
@@ -22,6 +31,7 @@ def accepted(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
         x = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as e:
         raise InputError(f"input '{name}' is not a rectangular array", code="I103") from e
+    x = _held(x)
     huge = x.dtype.kind == "O" and x.size > 0 and all(isinstance(v, int) for v in x.flat)  # beyond 64 bits
     if x.dtype.kind not in "fiub" and not huge:
         what = "objects or lists of unlike length" if x.dtype.kind == "O" else f"dtype {x.dtype}"
