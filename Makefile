@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 RUNS   := $(VENV)/.runs
 READY  := $(VENV)/.ready
 JOBS   ?= 2
+SECONDS ?= 60
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ROUNDS ?= 5
 DRAWN  := tests/assembler tests/compiler tests/isa tests/prover tests/vm
@@ -13,7 +14,7 @@ QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual audit operators \
-	check-operators clean
+	check-operators docs fuzz clean
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -82,6 +83,13 @@ operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 
 check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node tests show.
 	$(BIN)/python -m syurmy.compiler.coverage --check --jobs $(JOBS)
+
+fuzz: $(READY) ## Mutate keys, proofs, programs and models, each for SECONDS; what fails is kept in tests/fuzz/corpus.
+	for target in key proof program model; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
+
+docs: $(READY) ## Build the documentation site into build/site; warnings are errors.
+	$(PIP) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## Remove caches, keys and proofs; the environment stays.
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -40,29 +40,36 @@ def assemble(
     filename: str = "<string>",
     include_paths: Sequence[str | Path] = (),
     data_root: str | Path | None = None,
+    max_steps: int | None = None,
 ) -> Program:
     """The program of a text, or of a file (a ``Path``, or a string that ends in ``.tasm`` on one line).
 
     Includes are looked up beside the including file, then in ``include_paths``; data files beside the file that names
     them, or in ``data_root``; what is not there, in the library that is installed with the package.
+    A program that cannot but take more than ``max_steps`` steps (10^6 unless given) is refused.
     Raises ``AssemblyErrors`` with every diagnostic, ``InputError`` for an unreadable file.
     """
     if isinstance(source, Path) or ("\n" not in source and source.endswith(".tasm")):
-        return assemble_file(source, include_paths=include_paths, data_root=data_root)
+        return assemble_file(source, include_paths=include_paths, data_root=data_root, max_steps=max_steps)
     sources = Sources([Path(p) for p in include_paths], None if data_root is None else Path(data_root))
     try:
         sources.read(source, filename, Path(filename).resolve())
-        return _Assembler(sources).program()
+        return _Assembler(sources).program(max_steps)
     except RecursionError:
         error = AssemblyError("an expression is nested too deeply", code="A102")
         raise AssemblyErrors([error], sources.texts) from None
 
 
 def assemble_file(
-    path: str | Path, *, include_paths: Sequence[str | Path] = (), data_root: str | Path | None = None
+    path: str | Path,
+    *,
+    include_paths: Sequence[str | Path] = (),
+    data_root: str | Path | None = None,
+    max_steps: int | None = None,
 ) -> Program:
     """The program of a file; see ``assemble``."""
-    return assemble(read_text(Path(path)) + "\n", filename=str(path), include_paths=include_paths, data_root=data_root)
+    text = read_text(Path(path)) + "\n"
+    return assemble(text, filename=str(path), include_paths=include_paths, data_root=data_root, max_steps=max_steps)
 
 
 def with_bounds(program: Program, max_steps: int | None = None) -> Program:
@@ -122,7 +129,7 @@ class _Assembler:
 
     # ---- driving -------------------------------------------------------------------------------------------------
 
-    def program(self) -> Program:
+    def program(self, max_steps: int | None = None) -> Program:
         for item in self._sources.items:
             self._item(item)
         self._resolve_labels()
@@ -145,7 +152,7 @@ class _Assembler:
                 self._report(problem)
         self._raise()
         try:
-            return _with_l1(program, {})
+            return _with_l1(program, {}, max_steps)
         except SyurmyError as e:
             calls = next((c for i, c in zip(self._code, self._calls, strict=True) if i.span is e.span), ())
             self._add(e, calls)

@@ -43,20 +43,51 @@ Return the output's Tensor, or one per output. Its shape is checked against the 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.model import CompiledModel
+from syurmy.compiler.options import Options, with_options
+from syurmy.isa.errors import InputError
 
 if TYPE_CHECKING:
-    from syurmy.compiler.pipeline import compile_model, compile_onnx
+    from types import ModuleType
 
-__all__ = ["CompiledModel", "ModelError", "Problem", "UnsupportedModel", "compile_model", "compile_onnx"]
+    import onnx
+
+__all__ = ["CompiledModel", "ModelError", "Options", "Problem", "UnsupportedModel", "compile_model", "compile_onnx"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in ("compile_model", "compile_onnx"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from syurmy.compiler import pipeline  # the packages that compiling needs are loaded when it is asked for
+@with_options
+def compile_onnx(
+    path: str | Path, out_dir: str | Path | None = None, options: Options | None = None, **changes: Any
+) -> CompiledModel:
+    """Compile the ONNX model in ``path`` into the folder ``out_dir`` (made if need be; written whole or not at all),
+    the model's name beside it unless given.
 
-    return getattr(pipeline, name)
+    ``options``, or ``changes`` of it by name (``calibrate=samples, tolerance=1e-4``): see ``Options``. Raises
+    ``InputError`` for options, ``ModelError``, and ``UnsupportedModel`` with everything that cannot be compiled.
+    """
+    chosen = Options.of(options, changes)
+    done: CompiledModel = needed().compile_onnx(Path(path), None if out_dir is None else Path(out_dir), chosen)
+    return done
+
+
+@with_options
+def compile_model(
+    model: onnx.ModelProto, out_dir: str | Path, options: Options | None = None, **changes: Any
+) -> CompiledModel:
+    """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made, calibrated on arrays."""
+    done: CompiledModel = needed().compile_model(model, Path(out_dir), Options.of(options, changes))
+    return done
+
+
+def needed() -> ModuleType:
+    """The pipeline, with the packages that compiling needs; ``InputError`` X150 if one is not installed."""
+    try:
+        from syurmy.compiler import pipeline
+    except ModuleNotFoundError as e:
+        message = f"compiling models needs the package {e.name}"
+        raise InputError(message, code="X150", help="pip install 'syurmy-vm[onnx]'") from e
+    return pipeline

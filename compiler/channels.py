@@ -47,7 +47,7 @@ class Channels:
     @property
     def peaks(self) -> Floats:
         """The largest magnitude of every entry's integer on the samples."""
-        return np.max([np.abs(v) for v in self.q.values], axis=0).astype(np.float64)
+        return np.asarray(np.max([np.abs(v) for v in self.q.values], axis=0), np.float64)
 
 
 def input_scales(graph: Graph, name: str, margin: float) -> tuple[TensorType, Floats] | None:

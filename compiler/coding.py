@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ INTEGER = {np.dtype(np.float16): np.int16, np.dtype(np.float32): np.int32, np.dt
 
 def code(x: Floats) -> Ints:
     """The order-preserving integers of floats, in the width of their dtype."""
-    kind = INTEGER[x.dtype]
+    kind: Any = INTEGER[x.dtype]
     bits = np.ascontiguousarray(x).view(kind).astype(np.int64)
     magnitude = bits & np.int64(np.iinfo(kind).max)
     codes = np.where(bits < 0, -magnitude, magnitude)

@@ -34,14 +34,13 @@ import onnx
 from onnx import numpy_helper
 
 from syurmy import vm
-from syurmy.compiler import graph, load
+from syurmy.compiler import compile_model, graph, load
 from syurmy.compiler.bodies import replaced
 from syurmy.compiler.coverage_opsets import OPSETS, by_body, downgraded, versions
 from syurmy.compiler.errors import ModelError, UnsupportedModel
 from syurmy.compiler.held import NAMES, held
 from syurmy.compiler.lower import is_lowered, operators
 from syurmy.compiler.model import CompiledModel
-from syurmy.compiler.pipeline import compile_model
 from syurmy.isa.errors import SyurmyError
 
 Array = npt.NDArray[Any]

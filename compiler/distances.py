@@ -41,7 +41,8 @@ def _written(n: onnx.NodeProto, opset: int) -> list[onnx.NodeProto] | None:
     state, point = (i.name for i in body.input)
     names = {state: n.input[0], point: f"{n.output[1]}/points"}
     made = [_axis(opset, "Unsqueeze", n.input[1], names[point], [1], f"{n.output[1]}/axis")]
-    same, reduced = {state}, set()
+    same: set[str] = {state}
+    reduced: set[str] = set()
     for b in body.node:
         if b.op_type == "Identity" and b.input[0] in same:
             same.add(b.output[0])
@@ -76,7 +77,7 @@ def _written(n: onnx.NodeProto, opset: int) -> list[onnx.NodeProto] | None:
 _AXES = {"Unsqueeze": 1, "ReduceSum": 2}
 
 
-def _axis(opset: int, op: str, x: str, y: str, axes: list[int], name: str, **attrs: int) -> onnx.NodeProto:
+def _axis(opset: int, op: str, x: str, y: str, axes: list[int], name: str, **attrs: Any) -> onnx.NodeProto:
     """A node whose axes are an attribute before opset 13, and an input from then on."""
     if opset < 13:
         return helper.make_node(op, [x], [y], axes=axes, **attrs)

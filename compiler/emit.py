@@ -19,6 +19,7 @@ import numpy.typing as npt
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.saturation import End
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
 from syurmy.isa.program import I64, Attr, Instruction, Lut
@@ -89,6 +90,8 @@ class Emitter:
         self.code: list[Instruction] = []
         self.comments: dict[int, list[str]] = {}  # before instruction i
         self.scales: dict[int, float] = {}
+        self.ends: dict[int, End] = {}  # where values beyond the samples are cut off
+        self.cut: set[int] = set()  # where values of the samples are
         self._names: set[str] = set()
         self._shared: dict[tuple[Any, ...], Tensor] = {}
         self._l1 = _L1(self.params)
@@ -230,6 +233,18 @@ class Emitter:
             for name in names:
                 found[name].append(registers[name])
         return {name: tuple(values) for name, values in found.items()}
+
+    def cuts_off(self, x: Tensor, source: Tensor, lo: int | None, hi: int | None) -> None:
+        """Notes that the last instruction, which made ``x``, cuts off what lies beyond ``lo`` and ``hi``. What it cuts
+        off of the samples is in their range: then it is not told at run time."""
+        if lo is None and hi is None:
+            return
+        index, ins = len(self.code) - 1, self.code[-1]
+        end = End(index, lo, hi)
+        if any(end.cut(ins, s, v) for s, v in zip(source.values, x.values, strict=True)):
+            self.cut.add(index)
+        else:
+            self.ends[index] = end
 
     # ---- files ---------------------------------------------------------------------------------------------------
 

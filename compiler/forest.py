@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ def _flat(n: Node) -> Forest:
         members[node] = pool[starts[k] : ends[k] if k < len(ends) else len(pool)]
     features = np.array(n.attr("nodes_featureids"), np.int64)
     roots = tuple(int(r) for r in n.attr("tree_roots"))
-    return Forest(roots, features, modes, splits, members, *sides, tracks, weights, given)
+    return Forest(roots, features, modes, splits, members, sides[0], sides[1], tracks, weights, given)
 
 
 def _by_tree(n: Node) -> Forest:
@@ -121,7 +122,9 @@ def _by_tree(n: Node) -> Forest:
         before = t
     tracks = np.array(n.attr("nodes_missing_value_tracks_true") or [0] * len(modes)) != 0
     features = np.array(n.attr("nodes_featureids"), np.int64)
-    return Forest(tuple(roots), features, modes, _numbers(n, "nodes_values"), {}, *sides, tracks, weights, given)
+    return Forest(
+        tuple(roots), features, modes, _numbers(n, "nodes_values"), {}, sides[0], sides[1], tracks, weights, given
+    )
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,8 @@ def decisions(
 ) -> tuple[Graph, tuple[int, ...]]:  # fmt: skip
     """The graph and the references of its roots. ``decide(feature, mode, values, tracks)``: the step function of the
     feature's integer; ``source(feature)``: which integer, of ``copies``; ``top(feature)``: what NaN is there."""
-    g, done = Graph(), {}
+    g = Graph()
+    done: dict[Any, Any] = {}
     stack = [r for r in f.roots if r >= 0]
     open_: set[int] = set()
     while stack:

@@ -7,7 +7,7 @@ opset). Which implementation runs the model (onnxruntime, else the ONNX referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from syurmy.compiler.tabular import labels_of
 
 Array = npt.NDArray[Any]
 FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
+# what may read NaN and have none in its outputs without deciding by it: it is replaced, or left out
+GUARDS = {"Where", "IsNaN", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If", "Compress"}
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _FIXED = "a mask or weights of fixed shape in its place"
 DYNAMIC = {  # the result's shape depends on values
@@ -88,7 +90,7 @@ class Graph:
 def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Graph:
     """The graph of a loaded model, observed on ``samples`` (at least one; arrays by input name)."""
     _refuse_dynamic(model.graph)
-    run = Runner(model)
+    run = defined(model)
     return graph_of(model, [run(s) for s in samples])
 
 
@@ -178,6 +180,47 @@ def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str,
             f"the model does not run on the sample input: {type(e).__name__}: {str(e)[:300]}", code="M108"
         ) from e
     return [found[n] for n in names]
+
+
+def defined(model: onnx.ModelProto) -> Callable[[Mapping[str, Array]], dict[str, Any]]:
+    """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one."""
+    run = Runner(model)
+
+    def checked(feeds: Mapping[str, Array]) -> dict[str, Any]:
+        tensors = run(feeds)
+        _refuse_nan(model, tensors)
+        return tensors
+
+    return checked
+
+
+def _refuse_nan(model: onnx.ModelProto, tensors: Mapping[str, Any]) -> None:
+
+    def is_nan(name: str) -> bool:
+        x = np.asarray(tensors[name]) if name in tensors else np.zeros(0)
+        return x.dtype.kind == "f" and bool(np.isnan(x).any())
+
+    needed = {o.name for o in model.graph.output}
+    first: onnx.NodeProto | None = None
+    decided: onnx.NodeProto | None = None
+    for n in reversed(model.graph.node):
+        if not needed.intersection(n.output):
+            continue
+        needed.update(n.input)
+        if any(map(is_nan, n.output)):
+            first = first if any(map(is_nan, n.input)) else n
+        elif n.op_type not in GUARDS and any(map(is_nan, n.input)):
+            decided = n
+    spoilt = [o.name for o in model.graph.output if is_nan(o.name)]
+    if not spoilt and decided is None:
+        return
+    source = f", from {first.op_type} '{first.name or first.output[0]}' on" if first is not None else ""
+    what = f"output '{spoilt[0]}' is" if spoilt or decided is None else f"{decided.op_type} '{decided.name}' reads"
+    raise ModelError(
+        f"{what} NaN in the float model on a sample{source}: there is nothing to prove",
+        code="M111",
+        help="calibrate on inputs for which the model is defined, or guard the operation in the model",
+    )
 
 
 def _refuse_dynamic(graph: onnx.GraphProto) -> None:

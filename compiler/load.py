@@ -89,7 +89,7 @@ def opset(model: onnx.ModelProto) -> int:
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
     known = onnx.defs.onnx_opset_version()
     if len(versions) == 1 and versions[0] < OLDEST and _unchanged(model.graph, versions[0]):
-        return versions[0]
+        return int(versions[0])
     if len(versions) != 1 or not OLDEST <= versions[0] <= known:
         found = ", ".join(map(str, versions)) or "none"
         raise ModelError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +25,17 @@ Array = npt.NDArray[Any]
 Result = Tensor | Channels | Sequence[Tensor | Channels | None]
 Lowering = Callable[["Context", Node], Result]
 Absorbing = Callable[["Context", Node], Result | None]
+Lowered = TypeVar("Lowered", bound=Callable[..., Result])
 
+VIEWS = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Expand", "Tile"}
 _REGISTRY: dict[tuple[str, str], dict[int, Lowering]] = {}
 _ABSORBING: dict[tuple[str, str], Absorbing] = {}
 
 
-def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowering], Lowering]:
+def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowered], Lowered]:
     """Registers a function as the lowering of ``ops`` from opset version ``since`` on (until a later one)."""
 
-    def register(f: Lowering) -> Lowering:
+    def register(f: Lowered) -> Lowered:
         for op in ops:
             versions = _REGISTRY.setdefault((domain, op), {})
             if since in versions:
@@ -164,6 +166,20 @@ class Context(Tables):
     def is_float(self, name: str) -> bool:
         return self.graph.values[name].dtype.kind == "f"
 
+    # ---- integers --------------------------------------------------------------------------------------------------
+
+    def wrapped(self, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
+        """``x`` modulo 2^bits in the range of an integer dtype; itself if it is there already."""
+        info = np.iinfo(dtype)
+        lo, hi = int(info.min), int(info.max)
+        if lo <= x.type.lo and x.type.hi <= hi:
+            return x
+        if info.bits > 32:
+            raise Unsupported(f"a value of {dtype} that can overflow", "32 bits or less")
+        y = self.emit("addi", x, value=-lo) if lo else x
+        y = self.emit("mod", y, self.out.param(np.array(1 << info.bits)), scale=1.0)
+        return self.emit("addi", y, value=lo) if lo else y
+
 
 def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[TensorType, float]:
     """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype cut to that of
@@ -185,6 +201,25 @@ def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[
     return TensorType(dtype, v.shape, lo, hi), 1.0
 
 
+def whole_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
+    """Type and scale of a real input that is cast to integers and nothing else, whole on all samples: it enters as the
+    integers that it holds."""
+    v = graph.values[name]
+    if v.dtype.kind != "f" or v.absmax > DType.I32.hi or name in graph.outputs:
+        return None
+    waiting, casts = [name], 0
+    while waiting:
+        at = waiting.pop()
+        for n in graph.nodes:
+            if at in n.inputs[:1] and n.op in VIEWS and not set(n.outputs) & set(graph.outputs):
+                waiting += n.outputs
+            elif at in n.inputs and not (n.op == "Cast" and graph.values[n.outputs[0]].dtype.kind in "iu"):
+                return None
+            casts += at in n.inputs and n.op == "Cast"
+    whole = all((np.isfinite(x) & (np.rint(x) == x)).all() for x in graph.samples[name])
+    return (TensorType(DType.I32, v.shape, DType.I32.lo, DType.I32.hi), 1.0) if casts and whole else None
+
+
 def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
     """Type and scale of a real input that the model does nothing with but quantise, in one way: it enters as the
     integers of that QuantizeLinear, less the zero point, and is exact."""
@@ -194,11 +229,12 @@ def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
             continue
         if n.op != "QuantizeLinear" or n.attr("precision"):
             return None
-        given = [graph.constants.get(i) for i in n.inputs[1:] if i]
+        given = [graph.constants[i] for i in n.inputs[1:] if i in graph.constants]
         to = graph.values[n.outputs[0]].dtype
         if to.kind not in "iu" or to.itemsize > 2:
             return None
-        if any(g is None or g.size != 1 for g in given) or given[0].dtype != np.float32:
+        absent = len(given) != sum(map(bool, n.inputs[1:]))
+        if absent or any(g.size != 1 for g in given) or given[0].dtype != np.float32:
             return None
         ways.add((float(given[0].reshape(())), int(given[1].reshape(())) if len(given) > 1 else 0, to))
     if len(ways) != 1 or name in graph.outputs or graph.values[name].dtype != np.float32:
@@ -221,7 +257,12 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
             continue
         try:
             recast = set(graph.readers(name)) == {"BitCast"}  # nothing is computed that could leave 61 bits
-            t, scale = quantised_input(graph, name) or input_type(graph.values[name], precision, recast)
+            exact = quantised_input(graph, name) or whole_input(graph, name)
+            t, scale = exact or input_type(graph.values[name], precision, recast)
+            if any(
+                x.size and not t.lo <= x.min() <= x.max() <= t.hi for x in graph.samples[name] if x.dtype.kind in "iu"
+            ):
+                raise Unsupported("a sample beyond 32 bits", f"integers in {t.lo} .. {t.hi}")
         except Unsupported as e:
             problems.append(Problem(name, "input", e.reason, e.need))
             continue
@@ -279,6 +320,7 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
     c.out.prefix = out
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
+    first = len(c.out.code)
     taken = g(c, n) if g is not None and any(i in c.channels for i in n.inputs) else None
     result = f(c, n) if taken is None else taken
     tensors = [result] if isinstance(result, Tensor | Channels) else list(result)
@@ -286,6 +328,13 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
     for name, t in zip(n.outputs, tensors, strict=False):
         if not name or t is None:
             continue
+        v = c.value(name)
+        if isinstance(t, Channels):
+            pass  # reals
+        elif v.dtype.kind in "iu" and v.dtype.itemsize <= 4:
+            t = c.wrapped(t, v.dtype)
+        elif v.dtype.kind == "u" and t.type.lo < 0 and c.out.code[first:] and c.out.code[-1].dst == t.name:
+            c.out.cuts_off(t, t, -1, None)  # 64 bits do not wrap here: it is told where they would
         if t.shape != c.shape(name):
             raise Unsupported(f"the lowering gives shape {list(t.shape)}, the model {list(c.shape(name))}", "a fix")
         if isinstance(t, Channels):

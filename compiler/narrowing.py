@@ -30,6 +30,7 @@ from syurmy.isa.types import DType
 
 Array = npt.NDArray[Any]
 MAX_SHIFT = 48
+FINEST = 54  # of a sum's largest, the bits that the finest of its terms may have
 COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
 LIMIT = 2**61
 SAME = 2**-22  # scales that differ by float32 rounding are the same
@@ -80,6 +81,10 @@ class Narrowing(Scales):
         a, b = (self.factor(x, 2**29) for x in (a, b))
         return self.emit("mul", a, b, scale=a.scale * b.scale)
 
+    def addend(self, x: Tensor, count: int) -> Tensor:
+        """Reals ``x``, such that sums of ``count`` of them stay integers: as they are where that is so."""
+        return x if x.bound * count < LIMIT // 2 else self.factor(x, LIMIT // (2 * count))
+
     def relu(self, x: Tensor) -> Tensor:
         """``max(x, 0)``, as a factor or narrow; where the program is fine, with the narrowing in one instruction."""
         if not self.precision.fine or x.bound < 2**SHIFT:
@@ -112,21 +117,42 @@ class Narrowing(Scales):
         y, ratio = self.narrowed[key]
         return y.scaled(ratio * x.scale)
 
-    def rescale(self, x: Tensor, factor: float, dtype: DType, lo: int | None = None, hi: int | None = None) -> Tensor:
+    def rescale(
+        self,
+        x: Tensor,
+        factor: float,
+        dtype: DType,
+        lo: int | None = None,
+        hi: int | None = None,
+        flat: tuple[bool, bool] = (False, False),
+    ) -> Tensor:
         """``round(x * f)``, saturated to ``dtype`` (or lo and hi), f the largest multiplier / 2^shift up to ``factor``
-        that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows."""
+        that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows. ``flat``: at
+        which ends the reader does not mind that it saturates."""
         shift, room = SHIFT, max(LIMIT // max(x.bound, 1) - 1, 1)
         if factor * 2**SHIFT < 1:
             shift = min(SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6, MAX_SHIFT)
         while shift > 0 and factor * 2 ** (shift - 1) >= 1 and factor * 2**shift > room:
             shift -= 1
-        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype, lo, hi)
+        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype, lo, hi, flat)
 
     def rescale_by(
-        self, x: Tensor, mult: int, shift: int, dtype: DType, lo: int | None = None, hi: int | None = None
+        self,
+        x: Tensor,
+        mult: int,
+        shift: int,
+        dtype: DType,
+        lo: int | None = None,
+        hi: int | None = None,
+        flat: tuple[bool, bool] = (False, False),
     ) -> Tensor:
         scale = x.scale * 2.0**shift / mult
-        return self.emit("rescale", x, scale=scale, shift=shift, dtype=dtype, mult=mult, lo=lo, hi=hi)
+        y = self.emit("rescale", x, scale=scale, shift=shift, dtype=dtype, mult=mult, lo=lo, hi=hi)
+        half = (1 << shift) >> 1
+        below = (x.type.lo * mult + half) >> shift < y.type.lo and not flat[0] and lo != 0  # 0: a relu
+        above = (x.type.hi * mult + half) >> shift > y.type.hi and not flat[1]
+        self.out.cuts_off(y, x, y.type.lo if below else None, y.type.hi if above else None)
+        return y
 
     def rescale_to(
         self, x: Tensor, scale: float, dtype: DType = DType.I16, lo: int | None = None, hi: int | None = None
@@ -158,6 +184,8 @@ class Narrowing(Scales):
         wide = [t for t in tensors if t.bound >= 2**SHIFT]
         base = max(wide, key=lambda t: t.bound) if wide else max(tensors, key=lambda t: t.scale)
         s = base.scale
+        largest = max([peak, *(float(np.abs(x[np.isfinite(x)]).max(initial=0.0)) for x in constants)])
+        s = max(s, largest / 2**FINEST)  # a term far below a unit of the result leaves the others their room
         if s > target * COARSE:
             s /= 2 ** min(math.floor(math.log2(s / target)), 24)
         if self.precision.fine and any(self._misfit(t, s) > target * 2 ** (SHIFT - 2) for t in tensors):

@@ -1,6 +1,7 @@
 """The compiler's steps in order: load, sample, rewrite, lower, write.
 
-The finer of two programs is made where the first one's error on the samples is more than half the tolerance.
+The finer of two programs is made where the first one's error on the samples (``contract``) is more than half the
+tolerance.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,130 +24,151 @@ import onnx
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
-from syurmy.compiler.calibration import given_samples, random_samples
+from syurmy.compiler.calibration import given_samples, halves, random_samples
 from syurmy.compiler.channels import Channels, input_scales
 from syurmy.compiler.coding import Code
+from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
-from syurmy.compiler.errors import UnsupportedModel
+from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.folder import files_of, move, own_files, writing
 from syurmy.compiler.lower import Context, Step, is_lowered, lower
-from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, TABLES, WEIGHTS, CompiledModel, Port, Row, record
+from syurmy.compiler.model import (
+    EXAMPLE,
+    PROGRAM,
+    RECORD,
+    TABLES,
+    WEIGHTS,
+    CompiledModel,
+    Port,
+    Row,
+    default_folder,
+    record,
+)
+from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
+from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
+from syurmy.files import read_named
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
-Array = npt.NDArray[Any]
+Sample = Mapping[str, npt.NDArray[Any]]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
-TOLERANCE = 1e-3
 
 
-def compile_onnx(
-    path: str | Path,
-    out_dir: str | Path,
-    *,
-    shapes: load.Shapes | None = None,
-    calibrate: Mapping[str, npt.ArrayLike] | None = None,
-    weights: int = 16,
-    activations: int = 16,
-    public_inputs: bool = False,
-    committed_params: bool = True,
-    margin: float | None = None,
-    tolerance: float = TOLERANCE,
-) -> CompiledModel:
-    """Compiles the model in ``path`` into the folder ``out_dir`` (made if need be; written whole or not at all).
-
-    ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
-    of the input's shape or several stacked along a leading axis; without it random samples are used, with a warning.
-    ``weights``, ``activations``: bits, 8 or 16. ``margin``: largest integer over the samples' peak (1.25, 1.4 if the
-    program is made finer, 2 for random samples). ``tolerance``: what a real output may be off, over its range. If it
-    is off by more than half of that on the samples, the program is made finer, which costs up to a third more to prove
-    (16 bits only). Raises ``ModelError``, ``UnsupportedModel`` with everything that cannot be compiled.
-    """
-    model = load.load(Path(path), shapes)
-    source = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return compile_model(
-        model,
-        out_dir,
-        calibrate=calibrate,
-        weights=weights,
-        activations=activations,
-        public_inputs=public_inputs,
-        committed_params=committed_params,
-        margin=margin,
-        tolerance=tolerance,
-        source=source,
-    )
+def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> CompiledModel:
+    """See ``syurmy.compiler.compile_onnx``."""
+    with refusing(lambda reason: ModelError(f"{path} cannot be compiled: {reason}")):
+        own_files(out_dir or default_folder(path))  # refused before anything is read
+        if isinstance(options.calibrate, str | Path):
+            names = {name: name for name in load.input_names(path)}
+            options = replace(options, calibrate=read_named([str(options.calibrate)], names))
+        model = load.load(path, options.shapes)
+        source = hashlib.sha256(path.read_bytes()).hexdigest()
+        return compile_model(model, out_dir or default_folder(path), options, source)
 
 
-def compile_model(
-    model: onnx.ModelProto,
-    out_dir: str | Path,
-    *,
-    calibrate: Mapping[str, npt.ArrayLike] | None = None,
-    weights: int = 16,
-    activations: int = 16,
-    public_inputs: bool = False,
-    committed_params: bool = True,
-    margin: float | None = None,
-    tolerance: float = TOLERANCE,
-    source: str | None = None,
-) -> CompiledModel:
-    """``compile_onnx`` for a model that ``load.load`` or ``load.prepare`` made; ``source`` is recorded."""
-    if weights not in (8, 16) or activations not in (8, 16):
-        raise InputError("weights and activations have 8 or 16 bits", code="I110")
+def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, source: str | None = None) -> CompiledModel:
+    """See ``syurmy.compiler.compile_model``; ``source`` is recorded."""
+    own, o = own_files(out_dir), options
+    if isinstance(o.calibrate, str | Path):
+        raise InputError("a model in memory is calibrated on arrays by input name", code="I110")
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
-    if calibrate is None:
-        warnings.warn("no calibration data: scales come from random samples", stacklevel=2)
-        samples = random_samples(model)
+    random = o.calibrate is None
+    if o.calibrate is None:
+        warnings.warn("no calibration data: scales come from random samples", stacklevel=3)
+        samples, held = halves(random_samples(model), random)
     else:
-        samples = given_samples(model, calibrate)
+        samples, held = halves(given_samples(model, o.calibrate), random)
     model = flattened(model, samples[0], is_lowered)
-    precision = Precision(weights, activations, margin or (DEFAULT_MARGIN if calibrate is None else CALIBRATED_MARGIN))
+    precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
     observed = graph.build(model, samples)
-    made = _lowered(observed, precision, committed_params, public_inputs)
-    if made.error > tolerance / 2 and any(input_scales(observed, i, 1.0) for i in observed.inputs):
-        precision = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
-        with contextlib.suppress(UnsupportedModel):
-            made = min(made, _lowered(observed, precision, committed_params, public_inputs), key=lambda m: m.error)
-    if made.error > tolerance / 2 and (weights, activations) == (16, 16):
-        with contextlib.suppress(UnsupportedModel):  # more bits can be more than the machine's 61
-            roomy = precision.margin if margin else max(precision.margin, FINE_MARGIN)  # bits to spare
-            fine = _lowered(observed, replace(precision, fine=True, margin=roomy), committed_params, public_inputs)
-            made = min(made, fine, key=lambda m: m.error)
-    return _write(Path(out_dir), made, source)
+    trial = Trial(model, observed, held, o)
+    near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
+    with contextlib.ExitStack() as stack:
+        with writing(near):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
+        made, refused = trial(precision, Path(folder) / "plain"), None
+        if not made.within(o.tolerance / 2) and any(input_scales(observed, i, 1.0) for i in observed.inputs):
+            precision = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
+            with contextlib.suppress(UnsupportedModel):
+                made = min(made, trial(precision, Path(folder) / "channels"), key=worth)
+        if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
+            roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
+            try:
+                for sloped in (False, True):  # slopes only where nothing else reaches the tolerance
+                    if sloped and made.within(o.tolerance):
+                        break
+                    finer = replace(precision, fine=True, sloped=sloped, margin=roomy)
+                    made = min(made, trial(finer, Path(folder) / f"fine{sloped:d}"), key=worth)
+            except UnsupportedModel as e:  # more bits can be more than the machine's 61
+                refused = e.problems[0]
+        with writing(out_dir):
+            done = _written(out_dir, own, made, o.tolerance, random, refused, source)
+    if done.missed is not None:
+        warnings.warn(str(done.missed), stacklevel=3)
+    return done
 
 
 @dataclass(frozen=True)
 class Made:
-    """A lowered graph. ``error``: the largest difference of a real output from the float model on the samples, over
-    the range of that output."""
+    """A lowered graph, its program and what that is worth."""
 
     graph: graph.Graph
     context: Context
     steps: Sequence[Step]
     inputs: Sequence[Port]
-    outputs: Sequence[Port]
-    error: float
+    outputs: Mapping[str, Tensor]
+    folder: Path
+    program: Program
+    measured: Measured
+
+    @property
+    def error(self) -> float:
+        """The largest difference of a real output from the float model, over the range of that output."""
+        return self.measured.error(self.graph.outputs)
+
+    @property
+    def wrong(self) -> int:
+        """Entries of integer outputs that differ from the float model's."""
+        return self.measured.wrong(self.graph.outputs)
+
+    def within(self, tolerance: float) -> bool:
+        return self.error <= tolerance and not self.wrong
 
 
-def _lowered(observed: graph.Graph, precision: Precision, committed_params: bool, public_inputs: bool) -> Made:
-    g = rewritten(observed, precision)
-    out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), committed_params)
-    c, steps = lower(g, out, precision, public_inputs)
-    inputs = [_input_port(c, i) for i in g.inputs]
-    outputs, error = [], 0.0
-    for name in g.outputs:
-        x = out.output(name, c.tensor(name))
-        outputs.append(_port(x, name, g))
-        if c.is_float(name):
-            v = g.values[name]
-            floats = g.samples[name] if name in g.samples else [g.constants[name]] * out.samples
-            span = (v.hi - v.lo) or v.absmax or 1.0
-            error = max(error, _difference(floats, x) / span)
-    return Made(g, c, steps, inputs, outputs, error)
+def worth(made: Made) -> tuple[int, float]:
+    """What the better of two programs has less of."""
+    return made.wrong, made.error
+
+
+class Trial:
+    """Lowers an observed model in one precision, and measures."""
+
+    def __init__(self, model: onnx.ModelProto, observed: graph.Graph, held: Sequence[Sample], options: Options) -> None:
+        self.observed = observed
+        self.options = options
+        self.held = held
+        self.floats = graph.defined(model) if held else None
+
+    def __call__(self, precision: Precision, folder: Path) -> Made:
+        g = rewritten(self.observed, precision)
+        out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), self.options.committed_params)
+        c, steps = lower(g, out, precision, self.options.public_inputs)
+        inputs = [_input_port(c, i) for i in g.inputs]
+        outputs = {name: out.output(name, c.tensor(name)) for name in g.outputs}
+        folder.mkdir()
+        out.write(folder, WEIGHTS, TABLES)
+        program = assemble_file(folder / PROGRAM)
+        measured = on_scale_samples(g, steps, outputs, out.samples)
+        if self.floats is not None:
+            watch = Watch(program.code, out.ends.values())
+            on_held_out(measured, program, watch, inputs, steps, outputs, self.held, self.floats)
+        return Made(g, c, steps, inputs, outputs, folder, program, measured)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -168,49 +188,49 @@ def _input_port(c: Context, name: str) -> Port:
     return replace(p, scales=tuple(scales.tolist()))
 
 
-def _difference(floats: Sequence[Array], x: Tensor | Channels) -> float:
-    """The largest difference on the samples, where the float model is finite."""
-    largest = 0.0
-    values, scale = (x.q.values, x.scales) if isinstance(x, Channels) else (x.values, np.asarray(x.scale))
-    for f, q in zip(floats, values, strict=True):
-        real = f.astype(np.float64)
-        d = np.abs(np.nan_to_num(real, posinf=0, neginf=0) - q * scale)
-        largest = max(largest, float(d[np.isfinite(real)].max(initial=0.0)))
-    return largest
-
-
-def _write(folder: Path, made: Made, source: str | None) -> CompiledModel:
-    g, out, steps = made.graph, made.context.out, made.steps
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = _rows(g, steps)
-    with tempfile.TemporaryDirectory(dir=folder) as inside:
-        temporary = Path(inside)
-        out.write(temporary, WEIGHTS, TABLES)
-        program = assemble_file(temporary / PROGRAM)
-        rows = _with_costs(program, steps, rows)
-        written = record(source, made.context.precision, made.error, made.inputs, made.outputs, rows)
-        (temporary / RECORD).write_text(json.dumps(written, indent=1) + "\n")
-        example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
-        np.savez_compressed(temporary / EXAMPLE, **example)  # type: ignore[arg-type]
-        shutil.rmtree(folder / TABLES, ignore_errors=True)
-        for item in sorted(temporary.iterdir(), key=lambda p: p.name == PROGRAM):  # the program last
-            os.replace(item, folder / item.name)
+def _written(
+    folder: Path,
+    own: set[str],
+    made: Made,
+    tolerance: float,
+    random: bool,
+    refused: Problem | None,
+    source: str | None,
+) -> CompiledModel:
+    """The files of a program, moved from where it was made in place of the files of its ``own``. ``refused``: why there
+    is no finer program."""
+    g, c, steps = made.graph, made.context, made.steps
+    rows = _with_costs(made.program, steps, _rows(made))
+    outputs = [_port(x, name, g) for name, x in made.outputs.items()]
+    miss = missed(made.measured, g, c, steps, tolerance, random)
+    if miss is not None and refused is not None:
+        miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
+    ends = tuple(c.out.ends.values())
+    example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
+    np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
+    files = [*files_of(made.folder), RECORD]
+    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, files)
+    (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    move(made.folder, folder, own)
+    fine = c.precision.fine
     return CompiledModel(
-        program, tuple(made.inputs), tuple(made.outputs), folder, tuple(rows), made.error, made.context.precision.fine
+        made.program, tuple(made.inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends
     )
 
 
-def _rows(g: graph.Graph, steps: Sequence[Step]) -> list[Row]:
+def _rows(made: Made) -> list[Row]:
     rows = []
-    for s in steps:
+    for s in made.steps:
         peak = scale = error = 0.0
+        wrong = 0
         for name, t in s.results:
-            v = g.values[name]
+            v, d = made.graph.values[name], made.measured.tensors[name]
             if v.dtype.kind not in "fiub":
                 continue
             peak, scale = max(peak, v.absmax), float(t.scales.max()) if isinstance(t, Channels) else t.scale
-            error = max(error, _difference(g.samples[name], t))
-        rows.append(Row(s.node.name, s.node.op, peak, scale, error, error / peak if peak else error, 0, 0))
+            error, wrong = max(error, d.error), wrong + d.wrong
+        relative = error / peak if peak else error
+        rows.append(Row(s.node.name, s.node.op, peak, scale, error, relative, 0, 0, wrong, s.first, s.last))
     return rows
 
 

@@ -16,7 +16,8 @@ admits. Beyond what is covered ``rescale`` saturates (defined, and proven); what
 fits one lookup each way.
 
 A *fine* program is for models whose errors add up beyond the tolerance. Weights have all their bits, per channel;
-factors of products have 20 bits on the samples (``compiler.narrowing``); tables still take 16 bits and give 20.
+factors of products have 20 bits on the samples (``compiler.narrowing``); tables still take 16 bits and give 20. Where
+that misses the tolerance, functions are *sloped*: a second table of slopes takes the rest (``compiler.tables``).
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ FEW = 2**12  # entries of a tensor on which exact functions cost nothing
 @dataclass(frozen=True)
 class Precision:
     """Bits of weights and activations (8 or 16), the factor between a sample's peak and the largest integer, and
-    whether factors of products have more bits than that (16 bits only)."""
+    whether factors of products have more bits than that (16 bits only); and where they do, whether functions take them
+    too, by a second table of slopes."""
 
     weights: int = 16
     activations: int = 16
     margin: float = 1.25
     fine: bool = False
+    sloped: bool = False
     channels: bool = False
 
     @property

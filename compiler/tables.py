@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +35,27 @@ class Tables(Narrowing):
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0).
         ``scale``, ``top``: the result's unit and largest integer, if not those that suit it."""
         bits, zero = min(self.precision.activations, 16), 0.0
+        if self.precision.sloped and scale is None and x.bound > self._top(bits):
+            return self.sloped(x, f, label)
         if self.precision.fine and x.bound > self._top(bits):
             seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
             want = _values(f, seen)
             window = self._window(x, f, want)
-            if scale is None and (y := self._split(x, f, label, seen, want, window)) is not None:
-                return y
+            if scale is None and (both := self._split(x, f, label, seen, want, window)) is not None:
+                return both
             x, zero = self._bent(x, window)
-        x = self.narrow(x, bits)
+        return self._plain(self.narrow(x, bits), f, label, zero, scale, top)
+
+    def _plain(
+        self,
+        x: Tensor,
+        f: Callable[[Floats], Floats],
+        label: str,
+        zero: float = 0.0,
+        scale: float | None = None,
+        top: int | None = None,
+    ) -> Tensor:
+        """One table on a narrow source, 0 of which stands for ``zero``."""
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
         y = _values(f, rows * x.scale + zero)
         if scale is None:
@@ -51,7 +65,26 @@ class Tables(Narrowing):
             finite = np.abs(np.where(np.isfinite(y), y, 0))
             bound = float(finite.max()) if np.isfinite(y).all() else math.inf
             scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
-        return self.lookup(x, self._entries(y, scale, top), label, scale)
+        found = self.lookup(x, self._entries(y, scale, top), label, scale)
+        most = top or self.largest
+        lo, hi = bool((y < -(most + 1) * scale).any()), bool((y > (most + 1) * scale).any())
+        self.out.cuts_off(found, x, -most if lo else None, most if hi else None)
+        return found
+
+    def sloped(self, x: Tensor, f: Callable[[Floats], Floats], label: str) -> Tensor:
+        """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost.
+        Error f'' / 2 times the square of half a unit of x_0."""
+        x = self.factor(x)
+        shift = self._far(x.peak)
+        if shift <= 0:
+            return self._plain(self.narrow(x), f, label)
+        near = self.rescale_by(x, 1, shift, DType.I16)
+        step = near.scale / 2
+        y = self._plain(near, f, label)
+        slope = self._plain(near, lambda v: (f(v + step) - f(v - step)) / near.scale, f"{label}.slope")
+        rest = self.emit("sub", x, self.muli(near, 2**shift), scale=x.scale)
+        product = self.multiply(slope, rest)
+        return self.emit("add", *self.align([y, product], y.peak * y.scale))
 
     def _entries(self, y: Floats, scale: float, top: int | None = None) -> npt.NDArray[np.int64]:
         top = top or self.largest
@@ -77,8 +110,10 @@ class Tables(Narrowing):
         steep = STEEP / (4 if x.type.size <= FEW else 1)
         if not (~(off <= steep * np.abs(want).max(initial=0.0))).any():
             return None
+        if not self._helps(x, f, seen, want, float(np.nan_to_num(off, nan=np.inf).max(initial=0.0))):
+            return None
         x = self.factor(x)
-        shift = math.ceil(x.peak * self.precision.margin).bit_length() - 15
+        shift = self._far(x.peak)
         inner = self.emit("clamp", x, lo=None if x.type.lo >= -(2**15) else -(2**15), hi=2**15 - 1)
         outer = self.rescale_by(x, 1, shift, DType.I16)
         near = np.arange(inner.type.lo, inner.type.hi + 1, dtype=np.int64)
@@ -87,13 +122,28 @@ class Tables(Narrowing):
         with np.errstate(invalid="ignore"):
             high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
         high = np.where((far >= near[0]) & (far <= near[-1]), 0.0, high)
-        scale = self.unit(
-            max(float(np.abs(want).max(initial=0.0)), float(np.abs(low[np.isfinite(low)]).max(initial=0.0)))
-        )
+        reached = [high[np.unique(v) - outer.type.lo] for v in outer.values]
+        ends = [float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in (want, low, *reached)]
+        scale = self.unit(max(ends))
         parts = (inner, low, "near"), (outer, high, "far")
         return self.emit(
             "add", *(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale) for t, v, end in parts)
         )
+
+    def _far(self, peak: float) -> int:
+        """By how many bits the units of the second table are larger."""
+        return math.ceil(peak * self.precision.margin).bit_length() - 15
+
+    def _helps(self, x: Tensor, f: Callable[[Floats], Floats], seen: Floats, want: Floats, off: float) -> bool:
+        """Whether two tables are off by less than half of what one is, ``off``: not where f oscillates."""
+        unit = max(x.scale, x.peak * x.scale / 2**FINE_BITS)
+        step = unit * 2.0 ** self._far(x.peak * x.scale / unit)
+        edge = unit * 2**15
+        near, far = np.clip(np.rint(seen / unit) * unit, -edge, edge), np.rint(seen / step) * step
+        with np.errstate(invalid="ignore"):
+            rest = _values(f, far) - _values(f, np.clip(far, -edge, edge))
+        both = _values(f, near) + np.where(np.abs(far) <= edge, 0.0, rest)
+        return bool(np.nan_to_num(np.abs(both - want), nan=np.inf).max(initial=0.0) < off / 2)
 
     def _bent(self, x: Tensor, window: tuple[float, float]) -> tuple[Tensor, float]:
         """``x`` narrowed to the window outside of which a function is flat (a sigmoid beyond 15, a swish below -15),
@@ -107,7 +157,8 @@ class Tables(Narrowing):
         shift = -round(middle / x.scale)
         moved = self.emit("addi", x, value=shift) if shift else x
         top = self._top(min(self.precision.activations, 16))
-        return self.rescale(moved, 2 * top * x.scale / width, DType.I16), -shift * x.scale
+        flat = -low > -reach / 2, high < reach / 2
+        return self.rescale(moved, min(2 * top * x.scale / width, 1.0), DType.I16, flat=flat), -shift * x.scale
 
     def _window(self, x: Tensor, f: Callable[[Floats], Floats], want: Floats) -> tuple[float, float]:
         """The interval of what x reaches on the samples, with its margin, outside of which f is flat.
@@ -125,6 +176,6 @@ class Tables(Narrowing):
         return self.emit("lut", x, scale=scale, table=self.out.lut(x.type.lo, entries, label))
 
 
-def _values(f: Callable[[Floats], Floats], x: Floats) -> Floats:
+def _values(f: Callable[[Floats], Floats], x: npt.NDArray[Any]) -> Floats:
     with np.errstate(all="ignore"):
         return np.asarray(f(x.astype(np.float64)), np.float64)

@@ -262,8 +262,8 @@ class Builder:
         return self.system.flow.executions[self.origin]
 
     @property
-    def counters(self) -> list[dict[str, int]]:
-        """Loop counters at each execution of the current instruction."""
+    def counters(self) -> dict[str, I64]:
+        """Loop counters by name, at each execution of the current instruction."""
         return self.system.flow.counters[self.origin]
 
     # ---- constraints ---------------------------------------------------------------------------------------------
@@ -341,7 +341,11 @@ class Builder:
 
     def narrowed(self, node: Node, t: TensorType) -> Node:
         """``node`` with the interval cut to that of ``t``, which other constraints imply."""
-        lo, hi = max(node.lo, t.lo), min(node.hi, t.hi)
+        return self.cut(node, t.lo, t.hi)
+
+    def cut(self, node: Node, lo: int, hi: int) -> Node:
+        """``node`` with its interval cut to ``[lo, hi]``, which other constraints imply."""
+        lo, hi = max(node.lo, lo), min(node.hi, hi)
         if (lo, hi) == node.interval:
             return node
         return g.Reshape(*self.new(node.shape, (lo, hi)), (node,))
@@ -404,9 +408,12 @@ def _limb(x: Node, i: int) -> Hint:
 
 
 def _shifted_column(x: Node) -> tuple[Committed, int] | None:
-    """``(column, constant)`` if ``x = column + constant``."""
-    if isinstance(x, Committed):
-        return x, 0
-    if isinstance(x, g.Combine) and x.coefficients == (1,) and isinstance(x.inputs[0], Committed):
-        return x.inputs[0], x.const
-    return None
+    """``(column, constant)`` if ``x = column + constant``, whatever intervals are claimed on the way."""
+    const = 0
+    while not isinstance(x, Committed):
+        if isinstance(x, g.Combine) and x.coefficients == (1,):
+            const += x.const
+        elif not (isinstance(x, g.Reshape) and x.shape == x.inputs[0].shape):  # what ``narrowed`` makes
+            return None
+        x = x.inputs[0]
+    return x, const

@@ -19,10 +19,9 @@ class Span:
 
 
 class SyurmyError(Exception):
-    """Base of all errors that are shown to users. ``code`` is stable; ``exit_code`` is the command line's."""
+    """Base of all errors that are shown to users. ``code`` is stable; the command line's exit codes follow from it."""
 
     code = "E000"
-    exit_code = 2
 
     def __init__(self, message: str, *, code: str | None = None, span: Span | None = None, help: str = "") -> None:
         super().__init__(message)
@@ -60,7 +59,6 @@ class Trap(SyurmyError):
     """Execution stops: division by zero, value outside a table, failed assert, step limit."""
 
     code = "T100"
-    exit_code = 1
 
     def __init__(self, message: str, *, element: tuple[int, ...] | None = None, code: str | None = None) -> None:
         super().__init__(message, code=code)

@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, Flow, L1Bounds
-from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, counter_of, matching_ends
+from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, check_steps, counter_of, matching_ends
 from syurmy.isa.program import Instruction, Program
 from syurmy.isa.types import MAX_ENTRIES, MAX_RANK, DType, TensorType
 
 WIDEN_AFTER = 6  # visits of a place where paths meet
+MAX_FOLLOWED = 10**6  # instructions
 PRECISE = 10**5  # instructions that are followed before repeat blocks are widened
 MAX_COPIED = 2 * 10**7  # registers, over all places where paths meet and all blocks that are entered
 MAX_CALLS = 64  # routines that call one another
@@ -56,8 +57,8 @@ class _Inference:
         self.fixed = {i.name: i.type for i in program.inputs} | {p.name: p.type for p in program.params}
         self.counters: dict[str, TensorType] = {}
         self.types = Types([None] * len(program.code), [() for _ in program.code], {})
-        self.budget = max_steps
         self.max_steps = max_steps
+        self.spent = 0  # instructions followed
         self.halted: State | None = None
         self.routines: list[int] = []
         self.meeting = {_target(ins) for ins in program.code if ins.get("target") is not None}
@@ -70,6 +71,7 @@ class _Inference:
                 t = self.fixed[ram.init]
                 if t.shape != ram.shape or t.lo < ram.dtype.lo or t.hi > ram.dtype.hi:
                     raise TypeRuleError(f"'{ram.init}' ({t}) cannot fill buffer '{ram.name}'", code="A264")
+        check_steps(self.program, self.max_steps)
         _, returned = self.region(0, 0, len(self.code), {})
         if returned is not None:
             ret = next(ins for ins in self.code if REGISTRY[ins.op].flow is Flow.RETURN)
@@ -157,7 +159,7 @@ class _Inference:
             current, _ = self.region(start + 1, start + 1, self.pairs[start], dict(before))
             if current is None or current == before:
                 break
-            if self.max_steps - self.budget > PRECISE:
+            if self.spent > PRECISE:
                 wide = _met(before, current, widen=True)
                 if wide == before:
                     break  # what leaves this round lies in what entered it, and so in all later ones
@@ -234,10 +236,10 @@ class _Inference:
         raise TypeRuleError(f"'{name}' is read before it is written on every path", code="A230", span=ins.span)
 
     def spend(self, ins: Instruction) -> None:
-        self.budget -= 1
-        if self.budget < 0:
-            message = f"more than {self.max_steps} steps"
-            raise StepLimit(message, span=ins.span, help="raise the limit with --max-steps")
+        self.spent += 1
+        if self.spent > MAX_FOLLOWED:
+            raise StepLimit(f"types need more than {MAX_FOLLOWED} steps to come to rest", span=ins.span,
+                            help="nest fewer blocks and routines")  # fmt: skip
 
 
 def _target(ins: Instruction) -> int:

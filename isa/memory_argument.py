@@ -48,7 +48,7 @@ def inputs_of(b: Builder, rank: int) -> Node | None:
     flow = b.system.flow
     if flow.path.batch == 1:
         return None
-    return b.stacked_constant(np.array(flow.batches[b.origin], np.int64).reshape(-1, *[1] * (rank - 1)))
+    return b.stacked_constant(flow.batches[b.origin].reshape(-1, *[1] * (rank - 1)))
 
 
 def access(b: Builder, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
@@ -57,7 +57,7 @@ def access(b: Builder, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
     flow, origin = b.system.flow, b.origin
     rows = b.broadcast(rows, rows.shape[1:], b.executions)
     shape = rows.shape
-    start = np.array(flow.ticks[origin], np.int64).reshape(-1, *[1] * (len(shape) - 1))
+    start = flow.ticks[origin].reshape(-1, *[1] * (len(shape) - 1))
     now = b.stacked_constant(start + 1)
     if len(shape) > 1:
         now = now + iota(b, (1, *shape[1:]), 1)

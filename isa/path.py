@@ -41,6 +41,27 @@ def counter_of(ins: Instruction) -> str | None:
     return str(name) if name else None
 
 
+def check_steps(program: Program, max_steps: int) -> None:
+    """Raises ``StepLimit`` where a program without jumps takes more steps: known before it runs."""
+    code = program.code
+    if any(REGISTRY[ins.op].flow in (Flow.JUMP, Flow.BRANCH, Flow.CALL) for ins in code):
+        return
+    steps = [0]  # of the open blocks, per round
+    starts: list[int] = []
+    for pc, ins in enumerate(code):
+        steps[-1] += 1
+        if REGISTRY[ins.op].flow is Flow.OPEN:
+            starts.append(pc)
+            steps.append(0)
+        elif REGISTRY[ins.op].flow is Flow.CLOSE and starts:
+            start = code[starts.pop()]
+            rounds = steps.pop()
+            steps[-1] += rounds * int(start.get("count"))  # type: ignore[arg-type]
+            if steps[-1] > max_steps:
+                message = f"the program takes more than {max_steps} steps: this block alone takes {steps[-1]}"
+                raise StepLimit(message, span=start.span, help="raise the limit with --max-steps")
+
+
 Decide = Callable[[int], int]
 
 
@@ -76,12 +97,17 @@ class PathError(ConstraintError):
 
 
 def walk(
-    program: Program, max_steps: int = DEFAULT_MAX_STEPS, decide: Decide | None = None
+    program: Program,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    decide: Decide | None = None,
+    skip: Callable[[int, int, int], tuple[int, int]] | None = None,
 ) -> Iterator[tuple[int, Mapping[str, int]]]:
     """The executed path: instruction index and loop counters, step by step, control instructions included.
 
     ``decide(pc)`` is asked for the bit of a conditional branch after its step has been yielded. The counters mapping
-    is reused between steps; copy it to keep it. Raises ``StepLimit`` and ``PathError``.
+    is reused between steps; copy it to keep it. ``skip(start, done, count)`` is asked after round ``done`` of a block
+    that begins at ``start`` how many of the remaining rounds to leave out, and what steps each has. Raises
+    ``StepLimit`` and ``PathError``.
     """
     code = program.code
     pairs = matching_ends(code)
@@ -106,6 +132,10 @@ def walk(
             yield pc, counters
             start = pairs[pc]
             rounds[start] += 1
+            if skip is not None and rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
+                left_out, each = skip(start, rounds[start], int(code[start].get("count")))  # type: ignore[arg-type]
+                rounds[start] += left_out
+                steps += left_out * each
             name = counter_of(code[start])
             if rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
                 if name is not None:

@@ -6,15 +6,13 @@ wired: what an instruction sees is a public index into the executions of those t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa import memory_argument
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import Account
-from syurmy.isa.dataflow import COUNTER, Source, declaration_index, resolve
+from syurmy.isa.dataflow import COUNTER, Reads, Source, declaration_index, resolve
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Node, Public
 from syurmy.isa.inference import infer_types
@@ -89,7 +87,7 @@ class Assembly:
             self._instruction(pc, Call(ins, luts, rams=rams))
         b.origin = -1
         for out in program.outputs:
-            node = self._wire(s.flow.final[out.name])
+            node = self._read(s.flow.final[out.name], s.types.final[out.name])
             s.outputs[out.name] = node
             if out.public:
                 t = s.types.final[out.name]
@@ -116,19 +114,19 @@ class Assembly:
 
     def _instruction(self, pc: int, call: Call) -> None:
         b = self.builder
-        node = call.op.constrain(b, call, [self._wire(sources) for sources in self.system.flow.reads[pc]])
+        s = self.system
+        nodes = [self._read(sources, t) for sources, t in zip(s.flow.reads[pc], s.types.operands[pc], strict=True)]
+        node = call.op.constrain(b, call, nodes)
         t = self.system.types.results[pc]
         if t is None:
             return
         if node.shape[1:] != t.shape:
             raise ConstraintError(f"{call.op.name}: constraint shape {node.shape[1:]} is not {t.shape}")
-        if isinstance(node, Committed):
+        if isinstance(node, Committed) and node.origin == pc:
             if node.lo < t.lo or node.hi > t.hi:
                 raise ConstraintError(f"{call.op.name}: [{node.lo}, {node.hi}] is enforced, [{t.lo}, {t.hi}] is typed")
         elif not isinstance(node, (Public, g.ParamTensor)):
-            # what typing knows and interval arithmetic on the expression does not: in a loop every execution stays
-            # inside its own static type, by induction over the execution order
-            node = b.narrowed(node, t)
+            node = b.narrowed(node, t)  # what typing knows and interval arithmetic on the expression does not
         forward = b.forward.get(pc)
         if forward is not None and node is not forward:
             forward.defined_by = b.broadcast(node, t.shape, b.executions)
@@ -139,18 +137,30 @@ class Assembly:
 
     # ---- reads ---------------------------------------------------------------------------------------------------
 
-    def _wire(self, sources: Sequence[Source]) -> Node:
+    def _read(self, reads: Reads, t: TensorType) -> Node:
+        """What a read sees, in the interval of its type.
+
+        The interval of a producer covers all its executions, that of a read (``t``, joined over every time that
+        typing passes it) those that it sees: after a loop, the last round. It may be claimed by induction over the
+        order of execution: a read sees what was written before it; where all that an execution reads lies in the
+        types of these reads, its constraints leave one result, which lies in its type at that moment; and typing
+        says that this holds at every later read of it.
+        """
+        return self.builder.narrowed(self._wire(reads), t)
+
+    def _wire(self, reads: Reads) -> Node:
         """What a read sees, one source per execution: executions of producers, wired by a public index."""
         b = self.builder
-        if sources[0].producer == COUNTER and sources[0].axis < 0:
-            return b.stacked_constant(np.array([s.execution for s in sources], dtype=np.int64))
-        if any(s.axis >= 0 for s in sources):
-            return self._wire_views(sources)
-        producers = sorted({s.producer for s in sources})
+        if reads.producers[0] == COUNTER and 0 not in reads.views:
+            return b.stacked_constant(reads.executions)
+        if reads.views:
+            return self._wire_views(reads)
+        producers = np.unique(reads.producers).tolist()
         nodes = [self.producers[p] for p in producers]
-        start = dict(zip(producers, np.cumsum([0] + [n.executions for n in nodes[:-1]]).tolist(), strict=True))
-        once = {p for p, n in zip(producers, nodes, strict=True) if n.executions == 1}
-        index = np.array([start[s.producer] + (0 if s.producer in once else s.execution) for s in sources], np.int64)
+        start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
+        several = np.array([n.executions > 1 for n in nodes])
+        which = np.searchsorted(producers, reads.producers)
+        index = start[which] + np.where(several[which], reads.executions, 0)
         if (index == index[0]).all():
             index = index[:1]
         joined = nodes[0] if len(nodes) == 1 else b.stacked(nodes, 0)
@@ -158,11 +168,12 @@ class Assembly:
             return joined
         return b.index_map(joined, (0,), (0,), index)
 
-    def _wire_views(self, sources: Sequence[Source]) -> Node:
+    def _wire_views(self, reads: Reads) -> Node:
         b = self.builder
-        axis = next(s.axis for s in sources if s.axis >= 0)
-        length = next(len(s.producers) for s in sources if s.axis >= 0)
-        views = [s if s.axis >= 0 else _whole(s, axis, length) for s in sources]
+        one = next(iter(reads.views.values()))
+        axis, length = one.axis, len(one.producers)
+        pairs = zip(reads.producers.tolist(), reads.executions.tolist(), strict=True)
+        views = [reads.views.get(i) or _whole(Source(p, e), axis, length) for i, (p, e) in enumerate(pairs)]
         if any(s.axis != axis for s in views):
             raise ConstraintError("a register holds views along different axes at different times")
         if all(_same_view(v, views[0]) for v in views):

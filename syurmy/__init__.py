@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from syurmy.assembler import AssemblyErrors
-    from syurmy.compiler import CompiledModel, ModelError, UnsupportedModel
+    from syurmy.compiler import CompiledModel, ModelError, Options, UnsupportedModel, compile_onnx
     from syurmy.isa.errors import AssemblyError, ConstraintError, InputError, SyurmyError, Trap
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
@@ -37,7 +37,7 @@ __version__ = "0.1.0"  # the only place: the package's metadata are read from he
 
 _HOMES = {  # the names above at run time: a module is imported when one of its names is first used
     "syurmy.assembler": "AssemblyErrors",
-    "syurmy.compiler": "CompiledModel ModelError UnsupportedModel",
+    "syurmy.compiler": "CompiledModel ModelError Options UnsupportedModel compile_onnx",
     "syurmy.isa.errors": "AssemblyError ConstraintError InputError SyurmyError Trap",
     "syurmy.isa.program": "Program",
     "syurmy.isa.trace": "Trace",
@@ -58,6 +58,7 @@ __all__ = [
     "InputError",
     "Listener",
     "ModelError",
+    "Options",
     "Program",
     "Progress",
     "Proof",
@@ -106,23 +107,12 @@ def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".")
     return assembler.assemble(text + "\n", filename=filename, include_paths=[folder], data_root=folder)
 
 
-def load(path: str | Path) -> Program:
-    """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyErrors`` if
-    it is wrong."""
+def load(path: str | Path, *, max_steps: int | None = None) -> Program:
+    """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyErrors`` if it is wrong,
+    or cannot but take more than ``max_steps`` steps (10^6 unless given)."""
     from syurmy import assembler
 
-    return assembler.assemble_file(Path(path))
-
-
-def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options: Any) -> CompiledModel:
-    """Compile the ONNX model in ``path`` into the folder ``out_dir`` (the model's name beside it unless given).
-
-    ``options``: shapes, calibrate, weights, activations, public_inputs, committed_params: see ``compiler``.
-    Raises ``compiler.ModelError``, and ``UnsupportedModel`` with everything in the model that cannot be compiled.
-    """
-    from syurmy.commands import models
-
-    return models.compile_onnx(path, out_dir, **options)
+    return assembler.assemble_file(Path(path), max_steps=max_steps)
 
 
 def run(

@@ -1,12 +1,13 @@
 """The command line ``syurmy-vm``.
 
-Exit codes: 0 done, 1 proof rejected, check failed or run trapped, 2 bad usage or input, 130 interrupted. With
-``--json`` standard output is exactly one JSON object; errors then are ``{"error": {...}}`` beside the line on stderr.
+Exit codes: ``outcome.EXITS``. With ``--json`` standard output is exactly one JSON object; errors then are
+``{"error": {...}}`` beside the line on stderr.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from typing import Annotated
 
@@ -18,20 +19,23 @@ from syurmy.commands.check import check
 from syurmy.commands.common import reported
 from syurmy.commands.compile import compile
 from syurmy.commands.disasm import disasm
+from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.info import info
 from syurmy.commands.run import run
 from syurmy.commands.setup import setup
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
+from syurmy.outcome import EXITS, INTERRUPTED, settle_streams
 
 app = typer.Typer(
     name="syurmy-vm",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, asm, disasm, info):
+for command in (run, compile, verify, setup, check, asm, disasm, info, doctor, warmup):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 
@@ -51,14 +55,30 @@ def _options(
     """Run tensor programs on exact integers, prove the run, verify proofs."""
 
 
+def _listen() -> None:
+    """Notes and warnings of the library, such as that kernels are being compiled, go to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Notes())
+    log = logging.getLogger("syurmy")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+
+class _Notes(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{'warning' if record.levelno >= logging.WARNING else 'note'}: {record.getMessage()}"
+
+
 def main() -> None:
     """Entry point of ``syurmy-vm``."""
+    settle_streams()
+    _listen()
     gc.set_threshold(20_000)  # imports make objects that stay: looking for garbage among them took a tenth of a run
     try:
         app()
     except KeyboardInterrupt:  # before a command started
         print("error[X130]: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

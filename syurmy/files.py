@@ -70,7 +70,8 @@ def write_whole(path: Path, data: bytes) -> None:
 def read_inputs(program: Program, options: Sequence[str], beside: Path, batch: bool = False) -> dict[str, Array]:
     """The input tensors that ``--input`` names; for a ``batch`` with one more leading axis.
 
-    ``NAME=FILE`` gives one input; ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
+    ``NAME=VALUE`` gives one input as a number or a list (``limit=500``, ``x=[1,2]``); ``NAME=FILE`` from a file;
+    ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
     ``FILE`` alone gives the only input, or all inputs if its keys are their names. Without any option the files
     ``PROG.inputs.npz`` and ``PROG.inputs.json`` beside the program are tried.
     """
@@ -113,6 +114,8 @@ def _unnamed(program: Program, file: str, batch: bool) -> dict[str, Array]:
 
 
 def _tensor(program: Program, name: str, file: str, batch: bool) -> Array:
+    if not os.path.exists(file) and (value := literal(file)) is not None:
+        return value
     path, key = _split_key(file)
     content = _read(path)
     if isinstance(content, Mapping):
@@ -135,9 +138,24 @@ def _tensor(program: Program, name: str, file: str, batch: bool) -> Array:
     return content
 
 
+def literal(text: str) -> Array | None:
+    """What a number or a list of numbers stands for (``500``, ``[1, 2]``); None for anything else, such as a path.
+    Raises ``InputError`` I103 for a list that is no array."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, int | float | list):
+        return None
+    try:
+        return _array(value)
+    except (ValueError, RecursionError) as e:
+        raise InputError(f"{text[:60]} is not a rectangular array", code="I103") from e
+
+
 def _split_key(file: str) -> tuple[Path, str | None]:
     path = Path(file)
-    if not path.exists() and ":" in path.name:
+    if not os.path.exists(file) and ":" in path.name:
         front, _, key = file.rpartition(":")
         return Path(front), key
     return path, None
@@ -183,3 +201,29 @@ def read_file(file: str) -> Array | dict[str, Array]:
     if not isinstance(content, Mapping) or key not in content:
         raise InputError(f"{path} has no entry '{key}'", code="F111")
     return content[key]
+
+
+def read_named(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
+    """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, or of the only input. ``names`` maps each name
+    that may be used to the model's, under which the tensor is returned."""
+    out: dict[str, Array] = {}
+    for option in options:
+        name, eq, file = option.rpartition("=")
+        if eq and name not in names:
+            raise InputError(f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(names)}")
+        content = read_file(file)
+        if isinstance(content, Mapping) and not eq and set(content) & set(names):
+            found = {names.get(k, k): v for k, v in content.items()}
+        elif not eq and len(set(names.values())) != 1:
+            listed = ", ".join(dict.fromkeys(names.values())) or "none"
+            raise InputError(f"which input is {file}? The model has {listed}", code="I108", help="use NAME=FILE")
+        elif isinstance(content, Mapping) and len(content) != 1:
+            raise InputError(f"{file} has several entries", code="F111", help=f"name one as {file}:KEY")
+        else:
+            value = next(iter(content.values())) if isinstance(content, Mapping) else content
+            found = {names[name] if eq else next(iter(names.values())): value}
+        twice = set(found) & set(out)
+        if twice:
+            raise InputError(f"input '{min(twice)}' is given twice", code="I107")
+        out |= found
+    return out

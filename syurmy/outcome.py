@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json as json_format
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,8 +14,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from syurmy.isa.errors import SyurmyError
 
+DONE, REJECTED, UNUSABLE, MISSED, TRAPPED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+EXITS = {
+    DONE: "done; of verify: the proof is accepted",
+    REJECTED: "the proof is rejected, or does not show what was expected; nothing else",
+    UNUSABLE: "a file cannot be read or written, an option or an input cannot be used",
+    MISSED: "with --strict: a tolerance was missed or a value saturated",
+    TRAPPED: "the run stopped at an error of the program (trap), or check or test failed",
+    INTERNAL: "internal error, a defect of this software: please report it",
+    INTERRUPTED: "interrupted",
+}
+_BY_ERROR = {
+    "V100": REJECTED,
+    "V110": INTERNAL,
+    "V120": REJECTED,
+    "V121": REJECTED,
+    "X130": INTERRUPTED,
+    "X170": INTERNAL,
+}
+_ASCII = {"…": "...", "→": "->", "²": "^2", "±": "+-", "µ": "u", "×": "x", "≤": "<=", "≥": ">="}
+
 NOT_PRIVATE = "not zero-knowledge: private values are not sent, not hidden"
 TRUSTED = "params: trusted from set-up"
+
+
+def exit_of(code: str) -> int:
+    """The exit code of an error's code."""
+    return _BY_ERROR.get(code, TRAPPED if code.startswith("T") else UNUSABLE)
 
 
 def exit_code(work: Callable[[], int], json: bool, debug: bool) -> int:
@@ -24,20 +52,24 @@ def exit_code(work: Callable[[], int], json: bool, debug: bool) -> int:
         sys.stdout.flush()
         return code
     except SyurmyError as e:
-        return report(e, json, debug, e.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader left: nothing to say, nobody to say it to
-        return 1
+        return report(e, json, debug)
     except KeyboardInterrupt:
-        return report(InputError("interrupted; nothing was written", code="X130"), json, debug, 130)
+        return report(InputError("interrupted; nothing was written", code="X130"), json, debug)
     except MemoryError:
-        return report(InputError("not enough memory", code="X140"), json, debug, 2)
+        return report(InputError("not enough memory", code="X140"), json, debug)
     except OSError as e:
-        return report(InputError(f"{e.filename or 'file'}: {e.strerror or e}", code="F100"), json, debug, 2)
+        return report(InputError(f"{e.filename or 'output'}: {e.strerror or e}", code="F100"), json, debug)
+    except Exception as e:
+        place = traceback.extract_tb(e.__traceback__)[-1]
+        what = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+        message = f"internal error at {os.path.basename(place.filename)}:{place.lineno}: {what}"
+        help = "a defect of this software: please report it, with the command and what --debug prints"
+        return report(SyurmyError(message, code="X170", help=help), json, debug)
 
 
-def report(error: SyurmyError, json: bool, debug: bool, code: int) -> int:
-    """Print the error: a line or more on stderr, with ``json`` an object on stdout, with ``debug`` the traceback."""
+def report(error: SyurmyError, json: bool, debug: bool) -> int:
+    """Print the error: a line or more on stderr, with ``json`` an object on stdout, with ``debug`` the traceback.
+    Returns its exit code."""
     from syurmy import display
 
     if debug:
@@ -45,10 +77,52 @@ def report(error: SyurmyError, json: bool, debug: bool, code: int) -> int:
     print(display.error_text(error), file=sys.stderr)
     if json:
         print_json({"error": display.error_json(error)})
-    return code
+    return exit_of(error.code)
 
 
 def print_json(value: dict[str, Any]) -> None:
     from syurmy.display import plain
 
     print(json_format.dumps(plain(value)))
+
+
+class _Stream(io.TextIOWrapper):
+    """Standard output or error that a result survives: where the reader has left, the rest is dropped in silence and
+    the exit code stays what the work deserves; characters that the terminal has not are spelt out."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as e:
+            return self._lost(e) or len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as e:
+            self._lost(e)
+
+    def _lost(self, e: OSError) -> int:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # what is still buffered goes there
+        if not isinstance(e, BrokenPipeError):
+            raise e
+        return 0
+
+
+def _spelt(e: UnicodeError) -> tuple[str, int]:
+    if not isinstance(e, UnicodeEncodeError):
+        raise e
+    text = e.object[e.start : e.end]
+    return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), e.end
+
+
+def settle_streams() -> None:
+    """Make ``sys.stdout`` and ``sys.stderr`` of this process such streams; once, before the command line is read."""
+    codecs.register_error("spelt", _spelt)
+    for name in ("stdout", "stderr"):
+        old = getattr(sys, name)
+        if old is None:  # closed by the caller
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (for the rest of the process)
+        elif isinstance(old, io.TextIOWrapper):
+            buffered = old.line_buffering
+            setattr(sys, name, _Stream(old.buffer, old.encoding, "spelt", line_buffering=buffered))

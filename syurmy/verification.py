@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import syurmy
-from syurmy import display, files, keys
-from syurmy.outcome import NOT_PRIVATE, TRUSTED, print_json
+from syurmy import display, expected, files, keys
+from syurmy.isa.errors import InputError
+from syurmy.outcome import DONE, NOT_PRIVATE, REJECTED, TRUSTED, print_json
 from syurmy.prover.protocol import arithmetic, plain
+from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Statement
 
@@ -34,24 +37,37 @@ class Answer:
             print_json(self.data)
         else:
             print(self.text, file=sys.stdout if self.rejected is None else sys.stderr)
-        return 0 if self.rejected is None else 1
+        return DONE if self.rejected is None else REJECTED
 
 
 def answer(
-    key: Path, proof: Path, reference: bool = False, max_steps: int | None = None, max_batch: int | None = None
+    key: Path,
+    proof: Path,
+    reference: bool = False,
+    max_steps: int | None = None,
+    max_batch: int | None = None,
+    expect: Sequence[str] | None = None,
+    expect_key: str | None = None,
+    verbose: bool = False,
 ) -> Answer:
-    """Verify the proof in one file under the key in another; see ``syurmy.verify`` for the limits. Raises
-    ``SyurmyError`` where one cannot be used."""
+    """Verify the proof in one file under the key in another, and compare it with what is expected (``expected.py``);
+    see ``syurmy.verify`` for the limits. Raises ``SyurmyError`` where a file or an option cannot be used."""
     verifying_key = keys.read_verifying_key(key)
+    wanted = expected.values(expect or ())
+    if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
+        return _refused("V121", Rejected("expected key", other))
     data = files.read_bytes(proof)
+    if data[:8] != MAGIC[:8]:
+        raise InputError(f"{proof} is not a proof", code="K150")
     start = time.perf_counter()
     try:
         with arithmetic.using(plain) if reference else nullcontext():
             statement = syurmy.verify(verifying_key, data, max_steps=max_steps, max_batch=max_batch)
     except Rejected as e:
-        text = f"error[V100]: proof rejected at step '{e.step}': {e.reason}"
-        return Answer({"verified": False, "step": e.step, "reason": e.reason}, text, e)
+        return _refused("V100", e)
     seconds = time.perf_counter() - start
+    if difference := expected.difference(statement, wanted):
+        return _refused("V120", Rejected("expected values", difference))
     result = {
         "verified": True,
         "program": statement.program,
@@ -66,10 +82,16 @@ def answer(
         "seconds": seconds,
         "proof_bytes": len(data),
     }
-    return Answer(result, "\n".join(_lines(statement, result)))
+    return Answer(result, "\n".join(_lines(statement, result, verbose)))
 
 
-def _lines(statement: Statement, result: dict[str, Any]) -> list[str]:
+def _refused(code: str, e: Rejected) -> Answer:
+    said = "proof rejected" if code == "V100" else "not what is expected"
+    text = f"error[{code}]: {said} at step '{e.step}': {e.reason}"
+    return Answer({"verified": False, "code": code, "step": e.step, "reason": e.reason}, text, e)
+
+
+def _lines(statement: Statement, result: dict[str, Any], verbose: bool) -> list[str]:
     lines = [f"accepted: program {statement.program}, key {result['key_digest'][:16]}…"]
     lines += display.tensor_lines("public input", statement.inputs)
     lines += display.tensor_lines("output", statement.outputs)
@@ -80,5 +102,7 @@ def _lines(statement: Statement, result: dict[str, Any]) -> list[str]:
         lines.append(f"path: {result['branches']:,} branches, their bits are public")
     took, size = display.seconds_text(result["seconds"]), display.bytes_text(result["proof_bytes"])
     lines.append(f"soundness {statement.soundness_bits:.1f} bits, {took}, {size}")
-    budget = ", ".join(f"{name} {bits:.1f}" for name, bits in statement.soundness[:-1])
-    return [*lines, f"errors in bits, added up: {budget}", NOT_PRIVATE, TRUSTED]
+    if verbose:
+        budget = ", ".join(f"{name} {bits:.1f}" for name, bits in statement.soundness[:-1])
+        lines.append(f"errors in bits, added up: {budget}")
+    return [*lines, NOT_PRIVATE, TRUSTED]

@@ -1,6 +1,6 @@
 """The command line ``syurmy-verify``: the command ``verify`` of ``syurmy-vm`` alone, on Python's own argument parser.
 
-Exit codes: 0 accepted, 1 rejected, 2 bad usage or unreadable files, 130 interrupted.
+Exit codes: ``outcome.EXITS``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import syurmy
 from syurmy import outcome
@@ -22,6 +23,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--reference", action="store_true", help="Verify in plain NumPy, as this command always does.")
     out.add_argument("--max-steps", type=_count, metavar="N", help="Reject longer runs before doing the work.")
     out.add_argument("--max-batch", type=_count, metavar="N", help="Reject proofs of more inputs than this.")
+    out.add_argument("--expect", action="append", metavar="NAME=VALUE", help="What an input or output must be.")
+    out.add_argument("--expect-key", metavar="DIGEST", help="What the key's digest must begin with.")
+    out.add_argument("--verbose", "-v", action="store_true", help="Every term of the soundness error.")
     out.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
     out.add_argument("--debug", action="store_true", help="Show tracebacks of errors.")
     out.add_argument("--version", action="version", version=f"syurmy-verify {syurmy.__version__}")
@@ -35,16 +39,16 @@ def _count(text: str) -> int:
     return value
 
 
-def _verify(
-    key: Path, proof: Path, reference: bool, max_steps: int | None, max_batch: int | None, json: bool, debug: bool
-) -> int:
+def _verify(json: bool, debug: bool, **given: Any) -> int:
     from syurmy.verification import answer
 
-    return answer(key, proof, reference, max_steps, max_batch).show(json, debug)
+    return answer(**given).show(json, debug)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syurmy-verify``; returns the exit code."""
+    if arguments is None:
+        outcome.settle_streams()
     given = parser().parse_args(arguments)
     return outcome.exit_code(lambda: _verify(**vars(given)), given.json, given.debug)
 

@@ -63,7 +63,9 @@ def _names(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> None:
     if missing:
         listed = ", ".join(f"'{i.name}' ({i.type})" for i in missing)
         plural = "s" if len(missing) > 1 else ""
-        raise InputError(f"no value for input{plural} {listed}", code="I102", help="give it with --input NAME=FILE")
+        raise InputError(
+            f"no value for input{plural} {listed}", code="I102", help="give it with --input NAME=VALUE or NAME=FILE"
+        )
 
 
 def _checked(declared: Input, value: npt.ArrayLike) -> I64:

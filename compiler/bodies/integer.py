@@ -41,6 +41,8 @@ def matmul_nbits(w: Writer) -> str:
         zeros = unpacked(given.view(np.uint8).reshape(n, -1), bits, blocks) if whole else given.reshape(n, blocks)
     block = np.arange(k) // size
     if w.has(4):
+        if bits == 2:  # which runtimes read differently
+            raise Unsupported("weights of 2 bits with blocks in an order of their own", "4 or 8 bits, or no g_idx")
         block = w.fixed(4, "the blocks' order").astype(np.int64)[:k]
     reals = (q[:, :k].astype(np.float64) - zeros[:, block].astype(np.float64)) * scales[:, block].astype(np.float64)
     return w.total(w("MatMul", w.input(0), w.number(reals.T)), w.input(5))

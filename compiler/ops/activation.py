@@ -13,6 +13,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
+from syurmy.compiler.scales import SLACK
 from syurmy.isa.types import DType
 
 Floats = npt.NDArray[np.float64]
@@ -94,7 +95,8 @@ FUNCTIONS: dict[str, Family] = {
 }
 
 
-WIDE_FUNCTIONS = {"Sqrt": root, "Log": logarithm}
+KEPT = 8  # a clip that keeps less than one part of so many cuts off before it narrows
+WIDE_FUNCTIONS: dict[str, Callable[[Context, Tensor], Tensor]] = {"Sqrt": root, "Log": logarithm}
 POLES = {"Tan", "Atanh"}  # where a 16-bit argument is not enough, and tables of the end near 0 do not help
 
 
@@ -108,24 +110,8 @@ def by_table(c: Context, n: Node) -> Result:
     if n.op == "Reciprocal" and is_positive(c, x):
         return reciprocal(c, x)
     if n.op in POLES and c.precision.fine:
-        return sloped(c, x, FUNCTIONS[n.op](n), n.op.lower())
+        return c.sloped(x, FUNCTIONS[n.op](n), n.op.lower())
     return c.table(x, FUNCTIONS[n.op](n), n.op.lower())
-
-
-def sloped(c: Context, x: Tensor, f: Callable[[Floats], Floats], label: str) -> Tensor:
-    """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost. Error
-    f'' / 2 times the square of half a unit of x_0."""
-    x = c.factor(x)
-    shift = x.bound.bit_length() - 15
-    if shift <= 0:
-        return c.table(x, f, label)
-    near = c.rescale_by(x, 1, shift, DType.I16)
-    step = near.scale / 2
-    y = c.table(near, f, label)
-    slope = c.table(near, lambda v: (f(v + step) - f(v - step)) / near.scale, f"{label}.slope")
-    rest = c.emit("sub", x, c.muli(near, 2**shift), scale=x.scale)
-    product = c.multiply(slope, rest)
-    return c.emit("add", *c.align([y, product], y.peak * y.scale))
 
 
 def _integer(c: Context, n: Node, x: Tensor) -> Tensor:
@@ -163,7 +149,7 @@ def clip(c: Context, n: Node) -> Result:
     if lo is not None and hi is not None:
         lo = min(lo, hi)  # ONNX: where they cross, max wins
     if c.is_float(n.inputs[0]):
-        x = c.narrow(x)
+        x = c.narrow(_cut(c, x, lo, hi))
         if x.type.size >= BY_TABLE:
             low, high = -math.inf if lo is None else lo, math.inf if hi is None else hi
             return c.table(x, lambda v: np.clip(v, low, high), "clip")
@@ -175,6 +161,16 @@ def clip(c: Context, n: Node) -> Result:
     if any(q is not None and not x.type.dtype.lo <= q <= x.type.dtype.hi for q in (q_lo, q_hi)):
         x = c.emit("cast", x, dtype=DType.I64)  # a bound beyond every sample
     return c.emit("clamp", x, lo=q_lo, hi=q_hi)
+
+
+def _cut(c: Context, x: Tensor, lo: float | None, hi: float | None) -> Tensor:
+    """``x`` in units of what is kept, where that is far less than what x reaches: what is beyond is cut off first."""
+    bits = min(c.precision.activations, 16)
+    top = 2 ** (bits - 1) - 1
+    reach = 0.0 if lo is None or hi is None else max(abs(lo), abs(hi))
+    if not reach or reach * KEPT > x.peak * x.scale or reach / top <= x.scale:
+        return x
+    return c.rescale(x, top * x.scale / (reach * SLACK), DType(f"i{bits}"), flat=(True, True))
 
 
 def _bound(c: Context, n: Node, i: int, name: str) -> float | Tensor | None:

@@ -51,7 +51,7 @@ class Sources:
     def place(self, e: Entry) -> int:
         """Of an entry among the integers of all rows."""
         width = self.c.tensors[e.base].type.size // self.rows
-        return e.index // width * self.copies + self._start[e.base] + e.index % width
+        return int(e.index // width * self.copies + self._start[e.base] + e.index % width)
 
     def top(self, place: int) -> int:
         """The integer that stands for NaN: above all others."""

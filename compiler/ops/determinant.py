@@ -24,7 +24,8 @@ def det(c: Context, n: Node) -> Result:
         raise Unsupported(f"the determinant of matrices of {side} rows", f"{MAX_SIDE} or less")
     x = c.reshape(x, (*x.shape[:-2], side * side))
     last = len(x.shape) - 1
-    minors, sets = pick(c, x, last, np.arange(side * (side - 1), side * side)), [(j,) for j in range(side)]
+    minors = pick(c, x, last, np.arange(side * (side - 1), side * side))
+    sets: list[tuple[int, ...]] = [(j,) for j in range(side)]
     for i in range(side - 2, -1, -1):
         larger = list(combinations(range(side), side - i))
         terms = [(i * side + j, sets.index((*t[:k], *t[k + 1 :]))) for t in larger for k, j in enumerate(t)]

@@ -47,11 +47,12 @@ def _diagonal(c: Context, x: Tensor, labels: str) -> tuple[Tensor, str]:
     return x, labels
 
 
-def _without(c: Context, x: Tensor, labels: str, needed: set[str]) -> tuple[Tensor, str]:
+def _without(c: Context, x: Tensor, labels: str, needed: set[str], real: bool) -> tuple[Tensor, str]:
     """Axes that nothing else reads are summed."""
     axes = tuple(a for a, ch in enumerate(labels) if ch not in needed)
     if not axes:
         return x, labels
+    x = c.addend(x, math.prod(x.shape[a] for a in axes)) if real else x
     return c.emit("sum", x, axes=axes), "".join(ch for ch in labels if ch in needed)
 
 
@@ -66,8 +67,8 @@ def einsum(c: Context, n: Node) -> Result:
     while len(xs) > 1:
         (a, la), (b, lb), *rest = xs
         needed = {ch for _, t in rest for ch in t} | set(result)
-        a, la = _without(c, a, la, needed | set(lb))
-        b, lb = _without(c, b, lb, needed | set(la))
+        a, la = _without(c, a, la, needed | set(lb), real)
+        b, lb = _without(c, b, lb, needed | set(la), real)
         out = "".join(dict.fromkeys(ch for ch in la + lb if ch in needed))
         if real:
             inner = math.prod(
@@ -75,7 +76,7 @@ def einsum(c: Context, n: Node) -> Result:
             )
             a, b = (c.factor(x, pair_limit(inner)) for x in (a, b))
         xs = [(_contracted(c, a, b, la, lb, out), out), *rest]
-    x, labels = _without(c, *xs[0], set(result))
+    x, labels = _without(c, *xs[0], set(result), real)
     perm = tuple(labels.index(ch) for ch in result)
     return x if perm == tuple(range(len(perm))) else c.emit("transpose", x, perm=perm)
 

@@ -8,7 +8,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.ops.integer import quotient
+from syurmy.compiler.ops.integer import product, quotient
 from syurmy.compiler.ops.root import is_positive, reciprocal
 
 
@@ -67,7 +67,7 @@ def times_constant(c: Context, x: Tensor, w: np.ndarray[tuple[int, ...], np.dtyp
 @lowering("Mul", since=7)
 def mul(c: Context, n: Node) -> Result:
     if not c.is_float(n.outputs[0]):
-        return c.emit("mul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]))
+        return product(c, "mul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]), c.value(n.outputs[0]).dtype)
     a, b = c.operand(n.inputs[0]), c.operand(n.inputs[1])
     if not isinstance(b, Tensor):
         a, b = b, a

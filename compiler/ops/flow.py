@@ -161,7 +161,7 @@ def _is_place(m: Node, form: Form) -> bool:
     """A part, at the iteration's number, of a tensor from outside."""
     if "number" not in form.inputs or m.op != "Gather" or m.domain:
         return False
-    return m.inputs[1] == form.body.input[list(form.inputs).index("number")].name
+    return bool(m.inputs[1] == form.body.input[list(form.inputs).index("number")].name)
 
 
 def _model(c: Context, n: Node, form: Form) -> tuple[onnx.ModelProto, list[str]]:

@@ -1,7 +1,8 @@
 """Integer arithmetic by ONNX's rules: casts, division, remainders, shifts, bits. Exact.
 
 Division truncates as C does, ``Mod`` has the divisor's sign (``fmod=1``: the dividend's). A divisor of 0, undefined in
-ONNX, counts as 1, so that every input has one result. Unsigned overflow wraps.
+ONNX, counts as 1, so that every input has one result. What leaves a dtype of up to 32 bits wraps: every node's result
+is brought back into it (``lower``) before another reads it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from syurmy.isa.types import DType
 
 MAX_POWER = 62
 WIDE = 2**31 - 1
+HALF = 2**16
+MAX_RESCALE = 48
+CAST_BITS = 8  # a unit of this many bits below 1 tells reals below an integer from it
+COARSE_CAST = 2**11  # reals up to this have four bits below 1 when they are narrowed to 16
 MAX_SHIFT = 32
 
 
@@ -70,17 +75,18 @@ def mod(c: Context, n: Node) -> Result:
     return c.broadcast(remainder(c, a, b, bool(n.attr("fmod", 0))), c.shape(n.outputs[0]))
 
 
-def wrapped(c: Context, x: Tensor, dtype: np.dtype[Any]) -> Tensor:
-    """``x`` modulo 2^bits in the range of an integer dtype; itself if it is there already."""
-    info = np.iinfo(dtype)
-    lo, hi = int(info.min), int(info.max)
-    if lo <= x.type.lo and x.type.hi <= hi:
-        return x
-    if info.bits > 32:
-        raise Unsupported(f"a value of {dtype} that can overflow", "32 bits or less")
-    y = c.emit("addi", x, value=-lo) if lo else x
-    y = c.emit("mod", y, c.out.param(np.array(1 << info.bits)), scale=1.0)
-    return c.emit("addi", y, value=lo) if lo else y
+def product(c: Context, op: str, a: Tensor, b: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """``mul`` or ``matmul`` of integers, modulo 2^bits. Of 32 bits and more than the machine's 61 together, b is taken
+    apart: ``a (2^16 h + l) = 2^16 (a h mod 2^bits) + a l``."""
+    try:
+        return c.emit(op, a, b, scale=1.0)
+    except Unsupported:
+        if dtype.itemsize > 4 or min(a.bound, b.bound) < HALF:
+            raise
+    low = c.emit("mod", b, c.out.param(np.array(HALF)), scale=1.0)
+    high = c.emit("shr", b, amount=HALF.bit_length() - 1)
+    upper = c.wrapped(product(c, op, a, high, dtype), dtype)
+    return c.emit("add", c.muli(upper, HALF), product(c, op, a, low, dtype))
 
 
 @lowering("CastLike", since=15)
@@ -100,7 +106,7 @@ def cast(c: Context, n: Node) -> Result:
     if dtype.kind not in "iu":
         raise Unsupported(f"a cast to {dtype}", "numbers")
     if not c.is_float(n.inputs[0]):
-        return wrapped(c, x, dtype)
+        return c.wrapped(x, dtype)
     info = np.iinfo(dtype)
     lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), DType.I32.hi)
     shift = -math.log2(x.scale)
@@ -109,10 +115,28 @@ def cast(c: Context, n: Node) -> Result:
         y = c.emit("shr", y, amount=int(shift)) if shift else y
         y = c.emit("mul", y, sign(c, x)) if x.type.lo < 0 else y
         return y if lo <= y.type.lo and y.type.hi <= hi else _saturated(c, y, lo, hi)
+    if x.bound >= 2**15 and x.peak * x.scale * c.precision.margin > COARSE_CAST:
+        return _truncated(c, x, lo, hi)
     x = c.narrow(x)
     rows = np.arange(x.type.lo, x.type.hi + 1) * x.scale
     entries = np.trunc(rows + np.sign(rows) * x.scale / 2)
     return c.lookup(x, np.clip(entries, lo, hi).astype(np.int64), "to_integer")
+
+
+def _truncated(c: Context, x: Tensor, lo: int, hi: int) -> Tensor:
+    """``sign(x) floor(|x| u + u' / 2)`` for a scale u that is no power of two, u' = u or what it is made finer to.
+    ``rescale`` adds a half, which is taken off before. Off by one at most where ``|x| u`` has more bits than its
+    multiplier."""
+    size = magnitude(c, x)
+    finer = max(math.ceil(math.log2(x.scale)) + CAST_BITS, 0)
+    size = c.muli(size, 2**finer).scaled(x.scale / 2**finer)
+    half = math.floor(0.5 / size.scale - 0.5)
+    size = c.emit("addi", size, value=-half)
+    shift = max(min(59 - size.bound.bit_length(), 30) - math.ceil(math.log2(size.scale)), 0)
+    shift = min(shift, MAX_RESCALE)
+    y = c.rescale_by(size, max(round(size.scale * 2.0**shift), 1), shift, DType.I32, 0).scaled(1.0)
+    y = c.emit("mul", y, sign(c, x)) if x.type.lo < 0 else y
+    return y if lo <= y.type.lo and y.type.hi <= hi else _saturated(c, y, lo, hi)
 
 
 def _saturated(c: Context, x: Tensor, lo: int, hi: int) -> Tensor:
@@ -157,9 +181,9 @@ def bit_shift(c: Context, n: Node) -> Result:
     if right:
         return c.emit("div", x, power(shifts))
     if x.bound << int(shifts.max(initial=0)) < 2**61 or bits > 32:
-        return wrapped(c, c.emit("mul", x, power(shifts)), dtype)
-    half = wrapped(c, c.emit("mul", x, power(shifts // 2)), dtype)
-    return wrapped(c, c.emit("mul", half, power(shifts - shifts // 2)), dtype)
+        return c.wrapped(c.emit("mul", x, power(shifts)), dtype)
+    half = c.wrapped(c.emit("mul", x, power(shifts // 2)), dtype)
+    return c.wrapped(c.emit("mul", half, power(shifts - shifts // 2)), dtype)
 
 
 @lowering("BitCast", since=1)
@@ -168,4 +192,4 @@ def bit_cast(c: Context, n: Node) -> Result:
     kinds = [c.value(name).dtype for name in (n.inputs[0], n.outputs[0])]
     if any(d.kind not in "iub" for d in kinds) or kinds[0].itemsize != kinds[1].itemsize:
         raise Unsupported(f"the bits of {kinds[0]} as {kinds[1]}", "integers of one width")
-    return wrapped(c, c.tensor(n.inputs[0]), kinds[1])
+    return c.wrapped(c.tensor(n.inputs[0]), kinds[1])

@@ -82,9 +82,10 @@ def _kernel(n: Node, seen: Floats, vectors: Floats) -> Floats:
     dots = seen @ vectors.T
     kind = n.attr("kernel_type", "LINEAR")
     if kind == "RBF":
-        return np.exp(-gamma * ((seen[:, None, :] - vectors) ** 2).sum(axis=2))
-    return {"LINEAR": lambda: dots, "POLY": lambda: (gamma * dots + coef) ** degree,
-            "SIGMOID": lambda: np.tanh(gamma * dots + coef)}[kind]()  # fmt: skip
+        return np.asarray(np.exp(-gamma * ((seen[:, None, :] - vectors) ** 2).sum(axis=2)))
+    if kind == "POLY":
+        return np.asarray((gamma * dots + coef) ** degree)
+    return np.asarray(np.tanh(gamma * dots + coef) if kind == "SIGMOID" else dots)
 
 
 def _parameters(n: Node) -> tuple[float, float, float]:

@@ -13,11 +13,13 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.scales import SHIFT, SLACK
+from syurmy.compiler.ops.integer import product
+from syurmy.compiler.scales import FINE_BITS, SHIFT, SLACK
 
 Floats = npt.NDArray[np.float64]
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
+DEAD_BITS = 44  # of the largest result, that sums of products have at most
 MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
 
 
@@ -39,15 +41,17 @@ def weights(
     largest = float(np.abs(w).max(initial=0.0))
     if largest == 0:
         return c.constant(w, 1.0 / x.scale, label)
+    unit_of_factor = x.scale * max(1.0, x.peak / 2**FINE_BITS) if c.precision.fine else x.scale
+    least = peak / unit_of_factor / 2**DEAD_BITS  # finer weights would leave no room for what is added to the products
     each = (
         np.abs(w).max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True) if channel is not None else w
     )
     if c.precision.fine:  # 16 bits for nine tenths of the channels
         small = float(np.quantile(each, 0.1)) if channel is not None else largest
-        return c.constant(w, min(max(small / top, largest / MOST), largest / FINE_WEIGHT), label)
+        return c.constant(w, max(min(max(small / top, largest / MOST), largest / FINE_WEIGHT), least), label)
     bound = float(np.abs(w).sum(axis=axes).max()) * x.bound * x.scale + bias if channel is not None else math.inf
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
-    unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top)
+    unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top, least)
     if channel is None or c.precision.weights > 8:
         return c.constant(w, unit, label)
     m = np.clip(np.ceil(each / (unit * top) * RATIO), 1, RATIO)
@@ -68,12 +72,12 @@ def with_weights(
 def limit(w: Tensor, axes: tuple[int, ...]) -> int:
     """What a factor may reach so that its products with a constant w, summed over ``axes``, stay integers."""
     total = int(np.abs(w.values[0]).sum(axis=axes).max(initial=1))
-    return 2**59 // max(total, 1)
+    return int(2**59 // max(total, 1))
 
 
 def pair_limit(count: int) -> int:
     """What two factors may reach so that sums of ``count`` products stay integers."""
-    return 2 ** ((59 - max(count, 1).bit_length()) // 2)
+    return 1 << (59 - max(count, 1).bit_length()) // 2
 
 
 def plus(c: Context, acc: Tensor, bias: Tensor | Floats | None, peak: float) -> Tensor:
@@ -224,7 +228,7 @@ def matrix_product(
 def matmul(c: Context, n: Node) -> Result:
     out = n.outputs[0]
     if not c.is_float(out):
-        return c.emit("matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]))
+        return product(c, "matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]), c.value(out).dtype)
     return matrix_product(c, c.operand(n.inputs[0]), c.operand(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
 
 
@@ -233,12 +237,27 @@ def label(c: Context, n: Node, *inputs: int) -> str:
     return next((n.inputs[i] for i in inputs if c.const(n.inputs[i]) is not None), n.outputs[0])
 
 
+def _integer_gemm(c: Context, n: Node) -> Tensor:
+    factors = [n.attr(name, 1.0) for name in ("alpha", "beta")]
+    if any(f != int(f) for f in factors):
+        raise Unsupported("Gemm of integers with fractions as factors", "whole ones")
+    a, b = (
+        c.emit("transpose", c.tensor(i), perm=(1, 0)) if n.attr(t, 0) else c.tensor(i)
+        for i, t in zip(n.inputs[:2], ("transA", "transB"), strict=True)
+    )
+    dtype = c.value(n.outputs[0]).dtype
+    y = c.muli(c.wrapped(product(c, "matmul", a, b, dtype), dtype), int(factors[0]))
+    if not c.has(n, 2):
+        return y
+    return c.emit("add", y, c.muli(c.tensor(n.inputs[2]), int(factors[1])))
+
+
 @lowering("Gemm")
 def gemm(c: Context, n: Node) -> Result:
     """``alpha * A' @ B' + beta * C``; alpha and beta go into constants and scales."""
     out = n.outputs[0]
     if not c.is_float(out):
-        raise Unsupported("Gemm of integers", "real operands")
+        return _integer_gemm(c, n)
     a, b = c.operand(n.inputs[0]), c.operand(n.inputs[1])
     a = transposed(c, a) if n.attr("transA", 0) else a
     b = transposed(c, b) if n.attr("transB", 0) else b

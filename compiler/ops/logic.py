@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -16,6 +18,7 @@ from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.scales import FEW
 
+Array = npt.NDArray[Any]
 COMPARISONS = {"Equal": "eq", "Less": "lt", "LessOrEqual": "le", "Greater": "gt", "GreaterOrEqual": "ge"}
 MASKED = 16.0  # exp(-16) is nothing in 16 bits
 
@@ -34,10 +37,10 @@ def together(c: Context, names: Sequence[str], out: str = "") -> list[Tensor]:
     )
 
 
-def finite(x: np.ndarray, peak: float) -> np.ndarray:
+def finite(x: Array, peak: float) -> Array:
     """Infinities stand for what is beyond all other values."""
     top = 2 * peak + MASKED
-    return np.clip(np.nan_to_num(x, nan=0.0, posinf=top, neginf=-top), -top, top)
+    return np.asarray(np.clip(np.nan_to_num(x, nan=0.0, posinf=top, neginf=-top), -top, top))
 
 
 @lowering(*COMPARISONS, since=7)

@@ -88,7 +88,7 @@ def stft(c: Context, n: Node) -> Result:
     assert step is not None
     batch, frames, bins, _ = c.shape(n.outputs[0])
     window, given = [*rest, None, None][:2]
-    length = int(given.reshape(())) if given is not None else np.size(window)
+    length = int(given.reshape(())) if given is not None else 0 if window is None else window.size
     kind = x.shape[2] if len(x.shape) == 3 else 1
     basis = units(length * kind, bins * 2).reshape(-1, length, kind)
     w = response(n, [basis, np.array(length), window, given])  # [length * kind, 1, bins, 2]
@@ -157,7 +157,7 @@ def _samples(n: Node, x: Tensor, region: Array, bins: Sequence[int], ratio: int)
 
 
 def _largest(c: Context, n: Node, x: Tensor, each: Tensor, regions: Array, bins: list[int]) -> Tensor:
-    parts = []
+    parts: list[Tensor] = []
     channels = x.shape[1]
     for r, region in enumerate(regions):
         sides = (region[2:] - region[:2])[::-1] * n.attr("spatial_scale", 1.0)
@@ -167,9 +167,10 @@ def _largest(c: Context, n: Node, x: Tensor, each: Tensor, regions: Array, bins:
         w = _samples(n, x, region, [b * k for b, k in zip(bins, count, strict=True)], 1)
         taps = np.argsort(-np.abs(w), axis=0, kind="stable")[:4]  # the corners; weights of 0 are corners too
         w = np.take_along_axis(w, taps, 0).T.reshape(bins[0], count[0], bins[1], count[1], -1)
-        places = taps.T.reshape(w.shape)
+        places: Array = taps.T.reshape(w.shape)
         order = (0, 2, 1, 3, 4)
-        places, w = (v.transpose(order).reshape(math.prod(bins), -1) for v in (places, w))
+        places = places.transpose(order).reshape(math.prod(bins), -1)
+        w = w.transpose(order).reshape(math.prod(bins), -1)
         image = c.reshape(pick(c, each, 0, np.array([r])), (channels, each.shape[2]))
         found = c.reshape(pick(c, image, 1, places.reshape(-1)), (channels, *places.shape))
         products = c.multiply(found, c.quantised(w, label=n.outputs[0]))

@@ -76,6 +76,7 @@ def layer_normalization(c: Context, n: Node) -> Result:
         if not name or not c.graph.uses(name):
             out.append(None)
         elif k == 0:
+            rows = c.addend(rows, length)
             mean = c.emit("sum", rows, axes=(-1,), keepdims=True, scale=rows.scale / length)
             out.append(c.reshape(mean, c.shape(name)))
         else:
@@ -131,9 +132,9 @@ def group_normalization(c: Context, n: Node) -> Result:
         shape = (groups, 1)
         gamma, beta = (c.reshape(p, shape) if isinstance(p, Tensor) else p.reshape(shape) for p in parts)
         return c.reshape(scaled_shifted(c, y, gamma, beta, n.outputs[0]), x.shape)
-    gamma, beta = (_columns(p, c, len(x.shape)) for p in parts)
-    assert gamma is not None
-    return scaled_shifted(c, c.reshape(y, x.shape), gamma, beta, n.outputs[0])
+    gammas, betas = (_columns(p, c, len(x.shape)) for p in parts)
+    assert gammas is not None
+    return scaled_shifted(c, c.reshape(y, x.shape), gammas, betas, n.outputs[0])
 
 
 @lowering("RMSNormalization", since=23)

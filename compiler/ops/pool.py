@@ -103,9 +103,9 @@ def average_pool(c: Context, n: Node) -> Result:
         at = first[:, None] + np.arange(kernel[k]) * dilations[k]
         seen = ((at >= -inside[k][0]) & (at < image[k] + inside[k][1])).sum(axis=1)
         counts = np.multiply.outer(counts, seen)
-    x = padded(c, x, widths, 0)
-    y = slide(c, x, lengths, kernel, strides, dilations, lambda a, b: c.emit("add", a, b))
     multiple = math.lcm(*map(int, np.unique(counts)))
+    x = padded(c, c.addend(x, multiple * math.prod(kernel)), widths, 0)
+    y = slide(c, x, lengths, kernel, strides, dilations, lambda a, b: c.emit("add", a, b))
     if (counts != multiple).any():
         y = c.emit("mul", y, c.out.param(multiple // counts), scale=y.scale)
     return y.scaled(y.scale / multiple)
@@ -115,7 +115,9 @@ def average_pool(c: Context, n: Node) -> Result:
 def global_average_pool(c: Context, n: Node) -> Result:
     x = c.tensor(n.inputs[0])
     axes = tuple(range(2, len(x.shape)))
-    return c.emit("sum", x, axes=axes, keepdims=True, scale=x.scale / math.prod(x.shape[2:]))
+    count = math.prod(x.shape[2:])
+    x = c.addend(x, count)
+    return c.emit("sum", x, axes=axes, keepdims=True, scale=x.scale / count)
 
 
 @lowering("GlobalMaxPool")

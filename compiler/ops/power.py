@@ -10,6 +10,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.integer import product
 from syurmy.compiler.ops.reduce import last, reduced_axes
 from syurmy.compiler.ops.root import square
 from syurmy.compiler.ops.softmax import ONE, exponentials, scores, total
@@ -25,7 +26,7 @@ def pow_(c: Context, n: Node) -> Result:
     exponents = np.unique(p.astype(np.float64)) if p is not None else np.zeros(0)
     if p is None or len(exponents) > MAX_EXPONENTS:
         return _by_logarithm(c, n, x)
-    powers = [_power(c, x, float(e), c.is_float(n.inputs[0])) for e in exponents]
+    powers = [_power(c, x, float(e), n) for e in exponents]
     if len(powers) == 1:
         return c.broadcast(powers[0], c.shape(out))
     if c.is_float(out):
@@ -54,7 +55,8 @@ def _by_logarithm(c: Context, n: Node, x: Tensor) -> Tensor:
     return c.broadcast(c.emit("mul", y, positive), c.shape(out))
 
 
-def _power(c: Context, x: Tensor, e: float, real: bool) -> Tensor:
+def _power(c: Context, x: Tensor, e: float, n: Node) -> Tensor:
+    real = c.is_float(n.inputs[0])
     if real and e == 1.0:
         return x
     if real and e == 2.0:
@@ -67,7 +69,7 @@ def _power(c: Context, x: Tensor, e: float, real: bool) -> Tensor:
         return c.out.param(np.ones(x.shape, np.int64))
     acc = x
     for _ in range(int(e) - 1):
-        acc = c.emit("mul", acc, x)
+        acc = _times(c, acc, x, n)
     return acc
 
 
@@ -80,11 +82,11 @@ def reduce_prod(c: Context, n: Node) -> Result:
     x = last(c, x, axes)
     while x.shape[-1] > 1:
         half = x.shape[-1] // 2
-        parts = [c.emit("slice", x, axis=-1, start=k * half, len=half) for k in range(2)]
+        low, high = (c.emit("slice", x, axis=-1, start=k * half, len=half) for k in range(2))
         odd = c.emit("slice", x, axis=-1, start=2 * half, len=1) if x.shape[-1] % 2 else None
-        x = _times(c, *parts, real=c.is_float(n.inputs[0]))
+        x = _times(c, low, high, n)
         if odd is not None:
-            first = _times(c, c.emit("slice", x, axis=-1, start=0, len=1), odd, real=c.is_float(n.inputs[0]))
+            first = _times(c, c.emit("slice", x, axis=-1, start=0, len=1), odd, n)
             if half == 1:
                 x = first
             else:
@@ -96,8 +98,12 @@ def reduce_prod(c: Context, n: Node) -> Result:
     return c.reshape(x, c.shape(n.outputs[0]))
 
 
-def _times(c: Context, a: Tensor, b: Tensor, real: bool) -> Tensor:
-    return c.multiply(a, b) if real else c.emit("mul", a, b)
+def _times(c: Context, a: Tensor, b: Tensor, n: Node) -> Tensor:
+    dtype = c.value(n.outputs[0]).dtype
+    if dtype.kind == "f":
+        return c.multiply(a, b)
+    y = product(c, "mul", a, b, dtype)
+    return c.wrapped(y, dtype) if dtype.itemsize <= 4 else y
 
 
 @lowering("ReduceLogSumExp")

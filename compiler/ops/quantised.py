@@ -86,7 +86,7 @@ class Ratio:
 
 
 def _integers(y: Array, limits: tuple[int, int]) -> Ints:
-    return np.clip(np.nan_to_num(y, nan=limits[0]), *limits).astype(np.int64)
+    return np.asarray(np.clip(np.nan_to_num(y, nan=limits[0]), *limits), np.int64)
 
 
 def limits(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -65,7 +65,9 @@ def function(c: Context, n: Node) -> Result:
     scales = [float(d.scale) for d in leaves.values()]
 
     def integers(*centred: Ints) -> Ints:
-        return to.of(_evaluated(n, {i: d.reals(a) for (i, d), a in zip(leaves.items(), centred, strict=True)}))
+        return np.asarray(
+            to.of(_evaluated(n, {i: d.reals(a) for (i, d), a in zip(leaves.items(), centred, strict=True)}))
+        )
 
     ratios = [scales[0] / float(to.scale), scales[-1] / float(to.scale) * (-1 if kind == "Sub" else 1)]
     y = tabulated(
@@ -84,9 +86,9 @@ def _evaluated(n: Node, feeds: Mapping[str, Array]) -> Array:
     """The reals of a ``Function`` node, by the ONNX reference evaluator, node by node in each one's own version."""
     from onnx.reference import ReferenceEvaluator
 
-    known = {**n.attr("fixed"), **feeds}
+    known: dict[str, Array] = {**n.attr("fixed"), **feeds}
     for k in n.attr("nodes"):
-        attrs = {a: list(v) if isinstance(v, tuple) else v for a, v in k.attrs.items()}
+        attrs: dict[str, Any] = {a: list(v) if isinstance(v, tuple) else v for a, v in k.attrs.items()}
         proto = onnx.helper.make_node(k.op, k.inputs, k.outputs, **attrs)
         graph = onnx.helper.make_graph(
             [proto],
@@ -97,7 +99,8 @@ def _evaluated(n: Node, feeds: Mapping[str, Array]) -> Array:
         )
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", k.version)])
         with np.errstate(all="ignore"):
-            known[k.outputs[0]] = np.asarray(ReferenceEvaluator(model).run(None, {})[0])
+            results: Any = ReferenceEvaluator(model).run(None, {})
+            known[k.outputs[0]] = np.asarray(results[0])
     return np.asarray(known[n.attr("nodes")[-1].outputs[0]])
 
 

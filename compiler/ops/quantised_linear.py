@@ -34,11 +34,11 @@ def centred(c: Context, n: Node, i: int, zero: int, axis: int | None = None) -> 
     """Input i less its zero point (input ``zero``, absent: 0). A constant vector of zero points is along ``axis``."""
     x = c.const(n.inputs[i])
     if c.has(n, zero) and c.const(n.inputs[zero]) is None:
-        z = c.tensor(n.inputs[zero])
+        moving = c.tensor(n.inputs[zero])
         y = c.tensor(n.inputs[i])
-        if int(np.prod(z.shape)) != 1:
+        if int(np.prod(moving.shape)) != 1:
             raise Unsupported("several zero points that are computed from the input", "one, or constants")
-        return c.emit("sub", y, c.reshape(z, (1,) * len(y.shape)))
+        return c.emit("sub", y, c.reshape(moving, (1,) * len(y.shape)))
     rank = len(c.shape(n.inputs[i]))
     z = along(fixed(c, n, zero, "a zero point").astype(np.int64), rank, axis) if c.has(n, zero) else np.zeros((), int)
     if x is not None:

@@ -128,7 +128,7 @@ class Function:
 
 
 def _real(x: Operand, k: int) -> Floats:
-    return x.values[k] * x.scale if isinstance(x, Tensor) else x
+    return np.asarray(x.values[k] * x.scale if isinstance(x, Tensor) else x, np.float64)
 
 
 def _relu(x: Floats) -> Floats:
@@ -437,8 +437,8 @@ def _at(c: Context, n: Node, i: int, direction: int) -> Operand | None:
     """Input i without its axis of directions."""
     if not c.has(n, i):
         return None
-    x = c.operand(n.inputs[i])
+    x: Operand = c.operand(n.inputs[i])
     if isinstance(x, Tensor):
         y = c.emit("slice", x, axis=0, start=direction, len=1) if x.shape[0] > 1 else x
         return c.reshape(y, x.shape[1:])
-    return x[direction]
+    return np.asarray(x[direction])

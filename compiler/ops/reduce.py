@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.ops.integer import quotient
 
 
 def reduced_axes(c: Context, n: Node) -> tuple[int, ...]:
@@ -29,10 +32,16 @@ def last(c: Context, x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 @lowering("ReduceSum", "ReduceMean")
 def reduce_sum(c: Context, n: Node) -> Result:
+    """A mean of reals is the sum at another scale, one of integers is rounded toward 0."""
     x, axes = c.tensor(n.inputs[0]), reduced_axes(c, n)
     if not axes:
         return x
-    scale = x.scale / (math.prod(x.shape[a] for a in axes) if n.op == "ReduceMean" else 1)
+    if n.op == "ReduceMean" and not c.is_float(n.inputs[0]):
+        y = c.emit("sum", x, axes=axes, keepdims=bool(n.attr("keepdims", 1)))
+        return quotient(c, y, c.out.param(np.array(math.prod(x.shape[a] for a in axes))))
+    count = math.prod(x.shape[a] for a in axes)
+    x = c.addend(x, count) if c.is_float(n.inputs[0]) else x
+    scale = x.scale / (count if n.op == "ReduceMean" else 1)
     return c.emit("sum", x, axes=axes, keepdims=bool(n.attr("keepdims", 1)), scale=scale)
 
 

@@ -52,7 +52,7 @@ def nearest(x: Floats, rounding: str, length: int) -> npt.NDArray[np.int64]:
 
 
 def _triangle(d: Floats, a: float) -> Floats:
-    return np.clip(1 - np.abs(d), 0, 1)
+    return np.asarray(np.clip(1 - np.abs(d), 0, 1))
 
 
 def _cubic(d: Floats, a: float) -> Floats:

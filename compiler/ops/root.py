@@ -87,7 +87,7 @@ def logarithm(c: Context, x: Tensor, floor: float = 0.0, offset: float = 0.0) ->
 
     def function(units: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         v = np.maximum(np.square(units * g.scale), floor) + offset
-        return np.log(np.maximum(v, (g.scale / 2) ** 2) if not floor + offset else v)
+        return np.asarray(np.log(np.maximum(v, (g.scale / 2) ** 2) if not floor + offset else v))
 
     low = function(np.arange(min(g.type.hi, FINE_TOP) + 1))
     if g.type.hi <= FINE_TOP:

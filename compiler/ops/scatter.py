@@ -139,7 +139,7 @@ def scatter_elements(c: Context, n: Node) -> Result:
         return scatter_elements_at(c, n, axis)
     places = list(np.indices(at.shape))
     places[axis] = at
-    return scattered(c, n, np.ravel_multi_index(tuple(places), shape))
+    return scattered(c, n, np.asarray(np.ravel_multi_index(tuple(places), shape)))
 
 
 @lowering("ScatterND", since=11)

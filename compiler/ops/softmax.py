@@ -51,7 +51,7 @@ def exponentials(c: Context, x: Tensor) -> tuple[Tensor, Tensor]:
     that a table does not hold is cut off where e is 0."""
     d = near = c.emit("sub", x, c.emit("reduce_max", x, axis=-1, keepdims=True))
     if d.type.lo <= -(2**16):
-        near = c.rescale(d, min(1.0, (2**16 - 1) * d.scale / REACH), DType.I32, 1 - 2**16, 0)
+        near = c.rescale(d, min(1.0, (2**16 - 1) * d.scale / REACH), DType.I32, 1 - 2**16, 0, flat=(True, True))
     entries = np.rint(ONE * np.exp(np.arange(near.type.lo, 1) * near.scale)).astype(np.int64)
     return d, c.lookup(near, entries, "exp", 1 / ONE)  # no row above 0: no entry exceeds the maximum
 

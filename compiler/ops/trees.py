@@ -236,7 +236,7 @@ def _half(f: Forest, unit: float) -> int:
     w, s, count = np.float32(each[0]), np.float32(0), 0
     while s <= np.float32(0.5) and count < len(f.roots):
         s, count = s + w, count + 1
-    return count * round(each[0] / unit) - (1 if s > np.float32(0.5) else 0)
+    return int(count * round(each[0] / unit) - (1 if s > np.float32(0.5) else 0))
 
 
 @lowering("TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor", domain=DOMAIN)

@@ -152,8 +152,9 @@ def _objects(maps: Any) -> Array:
 def _bounds(n: Node, constants: list[Array | None]) -> tuple[float, float] | None:
     if any(i and k is None for i, k in zip(n.inputs[1:], constants[1:], strict=True)):
         return None
+    given = [None if k is None else float(k.reshape(-1)[0]) for k in (*constants, None, None)]
     low, high = (
-        n.attr(name, default if k >= len(constants) or constants[k] is None else float(constants[k].reshape(-1)[0]))
+        n.attr(name, default if given[k] is None else given[k])
         for k, name, default in ((1, "min", -np.inf), (2, "max", np.inf))
     )
     return float(low), float(high)

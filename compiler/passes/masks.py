@@ -104,7 +104,7 @@ class _Masks:
 
     def _unit(self) -> float:
         """The magnitude of one level: that of the model's sentinels if they are all the same."""
-        sizes = set()
+        sizes: set[float] = set()
         for n in self.graph.nodes:
             for name in n.inputs:
                 c = self.constants.get(name) if n.op in ("Add", "Mul", "Where", "Max", "Clip", "Pad") else None
@@ -407,7 +407,7 @@ class _Masks:
         name = f"{n.inputs[0]}.sunk"
         if name not in self.values:
             made = self.made.get(n.inputs[0])
-            op, inputs = "Sunk", (p.value, p.far)
+            op, inputs = "Sunk", tuple(name for name in (p.value, p.far) if name)
             padded = self.made.get(p.value)
             if made is not None and made.op == "Pad" and self.of(made.inputs[0]) is None and padded is not None:
                 op, inputs = "PadLeast", padded.inputs

@@ -148,10 +148,10 @@ class _Patterns:
         if n.op != "Conv" and q.ndim != 2:
             return None
         channel = 0 if n.op == "Conv" or n.attr("transB", 0) else 1
-        given = [self.graph.constants[i] for i in d.inputs[1:] if i]
+        fixed = [self.graph.constants[i] for i in d.inputs[1:] if i]
         try:
             p = constant_parameters(
-                given[0], given[1] if len(given) > 1 else None, q.shape, d.attr("axis", 1), d.attr("block_size", 0)
+                fixed[0], fixed[1] if len(fixed) > 1 else None, q.shape, d.attr("axis", 1), d.attr("block_size", 0)
             )
         except Unsupported:
             return None

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa import graph as g
 from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
-from syurmy.isa.ops.gadgets import hull, operand_types, result_interval, typed
+from syurmy.isa.ops.gadgets import hull, result_interval, zero_product
 from syurmy.isa.program import I64
-from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
+from syurmy.isa.types import DType, Interval, TensorType, added, multiplied, scaled, unsigned_bits
 
 if TYPE_CHECKING:
     from syurmy.isa.builder import Builder
-    from syurmy.isa.graph import Node
+    from syurmy.isa.graph import Node, Values
 
 
 def _quotients(a: Interval, b: Interval) -> Interval:
@@ -32,6 +33,9 @@ def _check_divisor(call: Call, values: Sequence[I64]) -> None:
         raise Trap(f"divisor {values[1][element]} is below 1", element=element, code="T140")
 
 
+HALF = 31  # bits of the lower half of quotient and divisor where both can be wide
+
+
 class Division(Op):
     family = "division"
     proof = Argument.LOOKUP | Argument.CONTRACTION
@@ -42,29 +46,77 @@ class Division(Op):
             raise refuse(f"every divisor in [{types[1].lo}, {types[1].hi}] is below 1", code="A251")
         return types[1].interval
 
+    def _fits(self, a: Node, divisor: Node, q: Interval) -> bool:
+        """Whether ``a - q*b``, the limbs taken off it and ``b`` together stay below 2^63 for every q in its range."""
+        most = 2 ** unsigned_bits(max(divisor.hi, -divisor.lo))
+        lo, hi = added(a.interval, scaled(multiplied(q, divisor.interval), -1), (-2 * most, 2 * most))
+        return lo >= -g.LIMIT and hi <= g.LIMIT
+
     def _split(self, b: Builder, nodes: Sequence[Node], q: Node) -> Node:
         """The remainder ``a - q*b``, bound to ``[0, b)``. q lies in an enforced range, so the expression cannot wrap.
 
         r >= 0 and b - 1 - r >= 0 add to b >= 1: a divisor below 1 needs no constraint of its own.
         """
         a, divisor = nodes
-        lo, hi = operand_types(b)[1].interval
+        lo, hi = divisor.interval
         if lo == hi:
             r = a - q * lo
             b.interval(r, 0, lo - 1, "remainder")
-        else:
-            r = a - b.mul(q, divisor)
-            bits = unsigned_bits(hi - 1)
-            b.range(r, bits, "remainder")
-            b.range(divisor - 1 - r, bits, "remainder below divisor")
+            return r
+        r = a - b.mul(q, divisor)
+        bits = unsigned_bits(hi - 1)
+        b.range(r, bits, "remainder")
+        b.range(divisor - 1 - r, bits, "remainder below divisor")
         return r
+
+    def _by_halves(self, b: Builder, nodes: Sequence[Node]) -> tuple[Node, Node]:
+        """Quotient and remainder where ``q*b`` could wrap for some q in its range.
+
+        With s = [a < 0] let m = a or -1 - a, which is never negative, and m = q*b + r; then floor(a / b) is q or
+        -1 - q, and the remainder r or b - 1 - r. Halves q = q1*2^31 + q0 and b = b1*2^31 + b0 give
+        ``q*b = q1*b1*2^62 + (q1*b0 + q0*b1)*2^31 + q0*b0``. Since it is at most m < 2^61, the first product is zero and
+        the sum in brackets below 2^30; where both are enforced, nothing wraps.
+        """
+        shape = broadcast_shapes(*(n.shape[1:] for n in nodes))
+        e = max(n.executions for n in nodes)
+        a, divisor = (b.broadcast(b.operand(n), shape, e) for n in nodes)
+        m, s = a, None
+        if a.lo < 0:
+            s = b.boolean("negative", a, lambda v: (v(a) < 0).astype(np.int64))
+            flipped = a - b.mul(s, a * 2 + 1)
+            b.range(flipped, 2 * HALF - 1, "magnitude")
+            m = b.cut(flipped, 0, max(a.hi, -1 - a.lo))  # a or -1 - a, and not negative
+
+        def quotient(v: Values) -> I64:
+            x = v(a)
+            return np.asarray(np.where(x < 0, -1 - x, x) // v(divisor))
+
+        q0 = b.ranged("quotient low", a, lambda v: quotient(v) & (2**HALF - 1), 0, HALF)
+        q1 = b.ranged("quotient high", a, lambda v: quotient(v) >> HALF, 0, HALF - 1)
+        b1 = b.ranged("divisor high", divisor, lambda v: v(divisor) >> HALF, 0, HALF - 1)
+        b0 = divisor - b1 * 2**HALF
+        b.range(b0, HALF, "divisor low")
+        b0 = b.cut(b0, 0, 2**HALF - 1)
+        zero_product(b, q1, b1, "high halves")
+        middle = b.mul(q1, b0) + b.mul(q0, b1)
+        b.range(middle, HALF - 1, "middle product")
+        r = m - b.cut(middle, 0, 2 ** (HALF - 1) - 1) * 2**HALF - b.mul(q0, b0)
+        bits = unsigned_bits(divisor.hi - 1)
+        b.range(r, bits, "remainder")
+        r = b.cut(r, 0, 2**bits - 1)
+        b.range(divisor - 1 - r, bits, "remainder below divisor")
+        q = q1 * 2**HALF + q0
+        if s is None:
+            return q, r
+        return q - b.mul(s, q * 2 + 1), r + b.mul(s, divisor - 1 - r * 2)
 
 
 @register
 class Div(Division):
     """`dst = floor(a / b)`, broadcasting; a's dtype. Traps where b is below 1.
 
-    Proof: q in its range, `r = a - q*b` with `r >= 0` and `b - 1 - r >= 0` by limbs; r is not committed.
+    Proof: q in its range, `r = a - q*b` with `r >= 0` and `b - 1 - r >= 0` by limbs; r is not committed. Where `q*b`
+    could leave 63 bits, q and b are taken in halves.
     """
 
     name = "div"
@@ -79,6 +131,9 @@ class Div(Division):
         return np.floor_divide(values[0], values[1])
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
+        a, divisor = nodes
+        if not self._fits(a, divisor, result_interval(b)):
+            return self._by_halves(b, nodes)[0]
         q = b.result(result_interval(b))
         b.interval(q, *q.interval, "result")
         self._split(b, nodes, q)
@@ -106,8 +161,9 @@ class Mod(Division):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         a, divisor = nodes
-        types = operand_types(b)
-        lo, hi = _quotients(types[0].interval, types[1].interval)
+        lo, hi = _quotients(a.interval, divisor.interval)
+        if not self._fits(a, divisor, (lo, hi)):
+            return self._by_halves(b, nodes)[1]
         like = a - divisor
         wide_a, wide_divisor = (b.broadcast(n, like.shape[1:]) for n in nodes)
         q = b.ranged("quotient", like, lambda v: v(wide_a) // v(wide_divisor), lo, (hi - lo).bit_length())
@@ -147,7 +203,7 @@ class Isqrt(Op):
         s = b.result(result_interval(b))
         b.interval(s, *s.interval, "result")
         rest = x - b.mul(s, s)
-        bits = unsigned_bits(2 * math.isqrt(operand_types(b)[0].hi))
+        bits = unsigned_bits(2 * math.isqrt(x.hi))
         b.range(rest, bits, "square below")
         b.range(s * 2 - rest, bits, "next square above")
         return s
@@ -205,7 +261,7 @@ class Shr(Shift):
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         amount = self._amount(call)
         if amount == 0:
-            return typed(b, nodes[0])
+            return nodes[0]
         q = b.result(result_interval(b))
         b.interval(q, *q.interval, "result")
         b.range(nodes[0] - q * (1 << amount), amount, "remainder")

@@ -21,7 +21,7 @@ def hull(interval: Interval) -> Interval:
 
 
 def operand_types(b: Builder) -> tuple[TensorType, ...]:
-    """Types at the reads of the current instruction; they can be tighter than the intervals of the nodes."""
+    """Types at the reads of the current instruction."""
     return b.system.types.operands[b.origin]
 
 
@@ -32,8 +32,8 @@ def result_interval(b: Builder) -> Interval:
 
 
 def typed(b: Builder, n: Node) -> Node:
-    """``n`` in the interval of the current instruction's type: what to return where an operand is the result, since
-    its own interval can be wider (another constraint of the instruction, or an earlier round of a loop, narrows it)."""
+    """``n`` in the interval of the current instruction's type: what to return where a column of its own lies in less
+    than its own interval, since another constraint of the instruction narrows it."""
     t = b.system.types.results[b.origin]
     assert t is not None
     return b.narrowed(n, t)
@@ -68,10 +68,10 @@ def extremum(b: Builder, x: Node, y: Node | int, sign: int, label: str, result: 
     y_lo, y_hi = y.interval if isinstance(y, Node) else (y, y)
     d = x - y
     if (d.lo if sign > 0 else -d.hi) >= 0:
-        return typed(b, b.broadcast(x, d.shape[1:])) if result else b.broadcast(x, d.shape[1:])
+        return b.broadcast(x, d.shape[1:])
     if (d.hi if sign > 0 else -d.lo) <= 0:
         y = y if isinstance(y, Node) else b.constant(np.full([1] * (len(d.shape) - 1), y))
-        return typed(b, b.broadcast(y, d.shape[1:])) if result else b.broadcast(y, d.shape[1:])
+        return b.broadcast(y, d.shape[1:])
     choose, best = (np.maximum, max) if sign > 0 else (np.minimum, min)
     above_x, above_y = (-d.lo, d.hi) if sign > 0 else (d.hi, -d.lo)  # how far m can lie from x and from y
     narrow = max(above_x, above_y) < 2**LIMB

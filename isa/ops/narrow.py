@@ -9,7 +9,7 @@ import numpy as np
 
 from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
-from syurmy.isa.ops.gadgets import extremum, hull, operand_types, result_interval, typed, zero_product
+from syurmy.isa.ops.gadgets import extremum, hull, result_interval, typed, zero_product
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
 
@@ -81,7 +81,7 @@ class Rescale(Op):
         least, most = self._bounds(call)
         y = b.result(result_interval(b))
         b.interval(y, *y.interval, "result")
-        lo, hi = _rounded(operand_types(b)[0].interval, mult, shift)
+        lo, hi = _rounded(src.interval, mult, shift)
         z: Node = y
         if hi > most:
             over = b.ranged(
@@ -173,9 +173,9 @@ class Cast(Op):
         return x
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        src, dtype, t = nodes[0], call["dtype"], operand_types(b)[0]
-        if dtype.lo <= t.lo and t.hi <= dtype.hi:
-            return typed(b, src)
+        src, dtype = nodes[0], call["dtype"]
+        if dtype.lo <= src.lo and src.hi <= dtype.hi:
+            return src
         y: Node = src
         if src.has_product:
             y = b.result(result_interval(b))

@@ -14,7 +14,6 @@ import numpy as np
 
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory_argument import permutation
-from syurmy.isa.ops.gadgets import typed
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType
 
@@ -77,7 +76,7 @@ class Sort(Sorting):
         return np.take_along_axis(values[0], _order(values[0], call["descending"]), -1)
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return typed(b, _permutation(b, nodes[0], call["descending"])[0])
+        return _permutation(b, nodes[0], call["descending"])[0]
 
 
 @register
@@ -96,7 +95,7 @@ class ArgSort(Sorting):
         return _order(values[0], call["descending"])
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
-        return typed(b, _permutation(b, nodes[0], call["descending"])[1])
+        return _permutation(b, nodes[0], call["descending"])[1]
 
 
 @register

@@ -11,7 +11,7 @@ from syurmy.isa.builder import LIMB
 from syurmy.isa.errors import Trap
 from syurmy.isa.graph import Committed
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, register, result
-from syurmy.isa.ops.gadgets import extremum, negative, result_interval, typed
+from syurmy.isa.ops.gadgets import extremum, negative, result_interval
 from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, signed_bits, smallest_dtype
 
@@ -119,7 +119,7 @@ class Abs(Op):
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         x = nodes[0]
         if x.lo >= 0 or x.hi <= 0:
-            return typed(b, x if x.lo >= 0 else -x)
+            return x if x.lo >= 0 else -x
         if (y := _by_table(b, x, "abs", np.abs, 1)) is not None:
             return y
         x = b.operand(x)

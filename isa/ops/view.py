@@ -51,13 +51,15 @@ def positions(call: Call, name: str, extent: int, length: int) -> None:
         raise refuse(f"positions {lo} to {hi + extent - 1} leave an axis of length {length}", code="A222")
 
 
-def starts(b: Builder, call: Call, name: str) -> list[int]:
+def starts(b: Builder, call: Call, name: str) -> I64:
     """The value of an affine attribute at each execution; one entry if it is the same at all of them."""
     value = call[name]
     if not isinstance(value, Affine):
-        return [int(value)]
-    out = [value.at(counters) for counters in b.counters]
-    return out[:1] if len(set(out)) == 1 else out
+        return np.array([value], np.int64)
+    out = np.full(b.executions, value.constant, np.int64)
+    for counter, coefficient in value.terms:
+        out += coefficient * b.counters[counter]
+    return out[:1] if (out == out[0]).all() else out
 
 
 def pick_rows(b: Builder, n: Node, axis: int, rows: I64) -> Node:
@@ -190,7 +192,7 @@ class Slice(Op):
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         axis = normal_axis(call["axis"], len(nodes[0].shape) - 1)
-        first = np.array(starts(b, call, "start"), np.int64)[:, None]
+        first = starts(b, call, "start")[:, None]
         part = pick_rows(b, nodes[0], axis, first + np.arange(call["len"] or 1) * call["step"])
         if call["len"] is not None:
             return part
@@ -239,7 +241,7 @@ class Put(Op):
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         old, part = nodes
         axis = normal_axis(call["axis"], len(old.shape) - 1)
-        position = np.arange(old.shape[axis + 1])[None] - np.array(starts(b, call, "at"), np.int64)[:, None]
+        position = np.arange(old.shape[axis + 1])[None] - starts(b, call, "at")[:, None]
         inside = (position >= 0) & (position < part.shape[axis + 1])
         kept = pick_rows(b, old, axis, np.where(inside, -1, np.arange(old.shape[axis + 1])[None]))
         new = pick_rows(b, part, axis, np.where(inside, position, -1))

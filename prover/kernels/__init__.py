@@ -1,8 +1,9 @@
 """CPU kernels of the prover: Numba functions over contiguous arrays, driven by one thread pool.
 
-Importing this package fixes Numba's cache folder. Numba does not notice a change in a function that a kernel
-calls from another file, so the folder is keyed by a digest of all kernel sources, the Numba version and the CPU:
-a stale kernel can never run. It also selects the compiled arithmetic for the process (protocol/arithmetic.py).
+Importing this package fixes Numba's cache folder, where damage only costs time (cache.py). Numba does not notice a
+change in a function that a kernel calls from another file, so the folder is keyed by a digest of all kernel sources,
+the Numba version and the CPU: a stale kernel can never run. It also selects the compiled arithmetic for the process
+(protocol/arithmetic.py).
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import llvmlite.binding as _llvm
 import numba
 
 from syurmy.host import cache_folder
+from syurmy.prover.kernels import cache
 from syurmy.prover.protocol import arithmetic
 
 
@@ -25,7 +27,8 @@ def _cache_key() -> str:
     return h.hexdigest()
 
 
-CACHE_DIR = cache_folder() / _cache_key()
+CACHE_DIR = cache.usable(cache_folder() / _cache_key())
+cache.install()
 setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010  (numba's config is untyped)
 
 from syurmy.prover.kernels import compiled  # noqa: E402  (the kernels need the folder)

@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
-from syurmy.prover.protocol.refusal import refusing
+from syurmy.isa.refusal import refusing
 
 PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"

@@ -24,7 +24,6 @@ class Rejected(SyurmyError):
     """The proof is refused. ``step`` is the protocol step, ``reason`` one sentence."""
 
     code = "V100"
-    exit_code = 1
 
     def __init__(self, step: str, reason: str) -> None:
         super().__init__(f"{step}: {reason}")

@@ -18,6 +18,7 @@ from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import I64
+from syurmy.isa.refusal import refusing
 from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
@@ -31,7 +32,6 @@ from syurmy.prover.protocol.ladder import Claim, EqWeight
 from syurmy.prover.protocol.params_claims import combined_weights
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
-from syurmy.prover.protocol.refusal import refusing
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
@@ -133,8 +133,9 @@ class _Run:
     def statement(self) -> bytes:
         """Root, key digest, public values: each inside its declared interval, so a value v + p cannot pass for v."""
         root = self.receiver.raw("witness root", 32)
-        if self.receiver.raw("key digest", 32) != self.vk.digest():
-            raise Rejected("statement", "the proof belongs to another key")
+        if (named := self.receiver.raw("key digest", 32)) != (own := self.vk.digest()):
+            which = f"the proof names {named.hex()[:16]}, this is {own.hex()[:16]} of {self.verifier.program.name}"
+            raise Rejected("statement", f"the proof belongs to another key: {which}")
         size = int.from_bytes(self.receiver.raw("path length", 4), "little")
         try:
             path = decode_path(self.receiver.raw("path", size), self.verifier.max_steps)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 import syurmy
-from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, print_json, terminal
+from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, Raw, print_json, terminal
+from syurmy.outcome import DONE, TRAPPED
 
 
 def check(
     program: ProgramPath,
     input: Inputs = None,
     batch: Batch = False,
+    raw: Raw = False,
     max_steps: MaxSteps = None,
     json: Json = False,
     debug: Debug = False,
-) -> None:
-    """Run a program and evaluate every constraint directly, without a proof. Exit code 1 if one is violated."""
-    from syurmy import display, files
+) -> int:
+    """Run a program and evaluate every constraint directly, without a proof. Exit code 4 if one is violated."""
+    from syurmy import display
+    from syurmy.commands import models
 
-    code = syurmy.load(program)
-    inputs = files.read_inputs(code, input or [], program, batch)
+    code = syurmy.load(program, max_steps=max_steps)
+    inputs, cut = models.inputs(models.recorded(program, code, raw), code, input or [], program, batch)
+    models.tell(cut)
     trace = syurmy.run(code, inputs, batch=batch, max_steps=max_steps)
     with display.Working("check"):
         violations = syurmy.check(code, trace)
@@ -44,5 +46,4 @@ def check(
         terminal().print(f"every constraint holds ({len(trace.path):,} steps)")
     for v in violations if not json else ():
         print(f"error[K100]: {v}", file=sys.stderr)
-    if found:
-        raise typer.Exit(1)
+    return TRAPPED if found else DONE

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from syurmy.outcome import DONE, exit_code
 from syurmy.outcome import NOT_PRIVATE as NOT_PRIVATE
 from syurmy.outcome import TRUSTED as TRUSTED
-from syurmy.outcome import exit_code
 from syurmy.outcome import print_json as print_json
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         "-i",
-        metavar="NAME=FILE",
-        help=".npy, .npz (NAME=FILE:KEY), .json or a text list; FILE alone for a single input. "
+        metavar="NAME=VALUE",
+        help="A number or list (limit=500, x=[1,2]), or NAME=FILE: "
+        ".npy, .npz (NAME=FILE:KEY), .json or a text list; FILE alone for a single input. "
         "Without it PROG.inputs.npz or PROG.inputs.json beside the program is read.",
     ),
 ]
@@ -40,14 +41,16 @@ Raw = Annotated[bool, typer.Option("--raw", help="Of a compiled model: inputs an
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 
-def reported(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns what a command may raise into one coded error and an exit code."""
+def reported(command: Callable[..., int | None]) -> Callable[..., None]:
+    """Turns what a command returns or raises into an exit code, and an error into one coded line."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, **options: Any) -> None:
         def work() -> int:
-            command(*args, **options)
-            return 0
+            try:
+                return command(*args, **options) or DONE
+            except typer.Exit as e:
+                return e.exit_code
 
         if code := exit_code(work, options.get("json", False), options.get("debug", False)):
             raise typer.Exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import time
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,9 @@ from syurmy.commands.common import Debug, Json, print_json
 
 if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel
+
+
+MISSED = 3  # exit code
 
 
 class Visibility(enum.StrEnum):
@@ -45,14 +49,13 @@ def compile(
         float | None,
         typer.Option(
             "--margin",
-            min=1.0,
             help="Room above the calibration's peaks.",
             show_default="1.25, fine 1.4; random data: 2",
         ),
     ] = None,
     tolerance: Annotated[
         float,
-        typer.Option("--tolerance", min=0.0, help="What outputs may be off, over their range; more bits if needed."),
+        typer.Option("--tolerance", help="What outputs may be off, over their range; more bits if needed."),
     ] = 1e-3,
     input_visibility: Annotated[
         Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
@@ -61,36 +64,47 @@ def compile(
         ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
     ] = ParamVisibility.committed,
     report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 where the tolerance is missed.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example."""
+    """Compile an ONNX model to a program that runs on integers: DIR/model.tasm, weights, tables, scales, an example.
+
+    A tolerance that is missed on the samples is warned of; with --strict the exit code is 3.
+    """
     from syurmy import display
     from syurmy.commands import models
-    from syurmy.compiler.model import PROGRAM
+    from syurmy.compiler import Options, compile_onnx
 
-    folder = output or models.default_folder(model)
+    options = Options(
+        shapes=dict(map(_shape, shape or [])),
+        calibrate=calibrate,
+        weights=weights,
+        activations=activations,
+        public_inputs=input_visibility is Visibility.public,
+        committed_params=params is ParamVisibility.committed,
+        margin=margin,
+        tolerance=tolerance,
+    )
     start = time.perf_counter()
     with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        done = models.compiler().compile_onnx(
-            model,
-            folder,
-            shapes=dict(map(_shape, shape or [])),
-            calibrate=models.given_tensors([str(calibrate)], models.onnx_inputs(model)) if calibrate else None,
-            weights=weights,
-            activations=activations,
-            public_inputs=input_visibility is Visibility.public,
-            committed_params=params is ParamVisibility.committed,
-            margin=margin,
-            tolerance=tolerance,
-        )
+        done = compile_onnx(model, output, options)
     took = time.perf_counter() - start
     warned = models.notes(caught)
     if json:
         result = _described(done) | {"warnings": warned, "seconds": took}
         print_json(result)
-        return
+    else:
+        _print(done, report, activations, took)
+    if strict and done.missed is not None:
+        raise typer.Exit(MISSED)
+
+
+def _print(done: CompiledModel, report: bool, activations: int, took: float) -> None:
+    from syurmy import display
+    from syurmy.compiler.model import PROGRAM
+
     if report:
         print(done.report())
     for kind, ports in (("input", done.inputs), ("output", done.outputs)):
@@ -100,7 +114,7 @@ def compile(
     kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
-    print(f"{folder / PROGRAM}: compiled in {display.seconds_text(took)}")
+    print(f"{done.folder / PROGRAM}: compiled in {display.seconds_text(took)}")
 
 
 def _shape(option: str) -> tuple[str, tuple[int, ...]]:
@@ -121,11 +135,12 @@ def _described(done: CompiledModel) -> dict[str, Any]:
 
     return {
         "program": str(done.folder / PROGRAM),
-        "inputs": [vars(p) for p in done.inputs],
-        "outputs": [vars(p) for p in done.outputs],
+        "inputs": [asdict(p) for p in done.inputs],
+        "outputs": [asdict(p) for p in done.outputs],
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
         "error": done.error,
         "fine": done.fine,
+        "missed": None if done.missed is None else vars(done.missed) | {"message": str(done.missed)},
         "instructions": len(done.program.code),
         "lookups": sum(r.lookups for r in done.rows),
         "committed_entries": sum(r.committed for r in done.rows),

@@ -12,30 +12,19 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from syurmy import display, files
-from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, CompiledModel
-from syurmy.isa.errors import InputError
+from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
+from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
+from syurmy.compiler.saturation import Saturation, told
 from syurmy.isa.program import Program
 
 Array = npt.NDArray[Any]
 GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
-
-
-def compile_onnx(path: str | Path, out_dir: str | Path | None = None, **options: Any) -> CompiledModel:
-    """``compiler.pipeline.compile_onnx``; ``out_dir`` is the model's name beside it unless given."""
-    done: CompiledModel = compiler().compile_onnx(path, out_dir or default_folder(Path(path)), **options)
-    return done
-
-
-def default_folder(model: Path) -> Path:
-    """``MODEL`` for ``MODEL.onnx``."""
-    return model.with_suffix("") if model.suffix else model.with_name(f"{model.name}.compiled")
 
 
 def located(path: Path, options: Sequence[str] | None) -> Path:
@@ -50,10 +39,12 @@ def located(path: Path, options: Sequence[str] | None) -> Path:
     if _recorded_source(folder) != hashlib.sha256(files.read_bytes(path)).hexdigest():
         with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            given = given_tensors(options, onnx_inputs(path)) if options else None
-            margin = None if given is None else GIVEN_MARGIN
-            compiler().compile_onnx(path, folder, calibrate=given, margin=margin)
-            if given is not None:
+            chosen = Options()
+            if options:
+                names = {name: name for name in needed().load.input_names(path)}
+                chosen = Options(calibrate=files.read_named(options, names), margin=GIVEN_MARGIN)
+            compile_onnx(path, folder, chosen)
+            if options:
                 warnings.warn("scales come from the input given: compile with --calibrate for others", stacklevel=1)
         notes(caught)
     return folder / PROGRAM
@@ -68,18 +59,24 @@ def recorded(path: Path, program: Program, raw: bool) -> CompiledModel | None:
 
 def inputs(
     model: CompiledModel | None, program: Program, options: Sequence[str], beside: Path, *batch: bool
-) -> dict[str, Array]:
-    """Integers for the program from the files that ``--input`` names, by the program's names or the model's. Without
-    any option a compiled model runs on its example."""
+) -> tuple[dict[str, Array], tuple[Saturation, ...]]:
+    """Integers for the program from the files that ``--input`` names, by the program's names or the model's, and what
+    was beyond their range. Without any option a compiled model runs on its example."""
     if model is None:
-        return files.read_inputs(program, options, beside, *batch)
-    names = {n: p.model_name for p in model.inputs for n in (p.name, p.model_name)}
-    given = given_tensors(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), names)
+        return files.read_inputs(program, options, beside, *batch), ()
+    given = files.read_named(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), model.names)
     for p in model.inputs:
         x = given.get(p.model_name)
         if x is not None and x.ndim == 1 and x.size == np.prod(p.shape, dtype=np.int64):
             given[p.model_name] = x.reshape(p.shape)  # a list of numbers has no shape of its own
-    return dict(model.quantise(given))
+    integers, cut = model.entered(given)
+    return dict(integers), cut
+
+
+def tell(cut: Sequence[Saturation]) -> None:
+    """Warns of values beyond the calibrated range."""
+    if cut:
+        print(f"warning: {told(cut)}", file=sys.stderr)
 
 
 def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[str, Array]:
@@ -88,15 +85,6 @@ def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[st
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------
-
-
-def compiler() -> ModuleType:
-    try:
-        from syurmy.compiler import pipeline
-    except ModuleNotFoundError as e:
-        message = f"compiling models needs the package {e.name}"
-        raise InputError(message, code="X150", help="pip install 'syurmy-vm[onnx]'") from e
-    return pipeline
 
 
 def notes(caught: Sequence[warnings.WarningMessage]) -> list[str]:
@@ -112,36 +100,3 @@ def _recorded_source(folder: Path) -> str | None:
         return str(record["source"]) if (folder / PROGRAM).exists() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def onnx_inputs(model: Path) -> dict[str, str]:
-    compiler()
-    from syurmy.compiler.load import input_names
-
-    return {name: name for name in input_names(model)}
-
-
-def given_tensors(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
-    """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, or of the only input. ``names`` maps each name
-    that may be used to the model's, under which the tensor is returned."""
-    out: dict[str, Array] = {}
-    for option in options:
-        name, eq, file = option.rpartition("=")
-        if eq and name not in names:
-            raise InputError(f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(names)}")
-        content = files.read_file(file)
-        if isinstance(content, Mapping) and not eq and set(content) & set(names):
-            found = {names.get(k, k): v for k, v in content.items()}
-        elif not eq and len(set(names.values())) != 1:
-            listed = ", ".join(dict.fromkeys(names.values())) or "none"
-            raise InputError(f"which input is {file}? The model has {listed}", code="I108", help="use NAME=FILE")
-        elif isinstance(content, Mapping) and len(content) != 1:
-            raise InputError(f"{file} has several entries", code="F111", help=f"name one as {file}:KEY")
-        else:
-            value = next(iter(content.values())) if isinstance(content, Mapping) else content
-            found = {names[name] if eq else next(iter(names.values())): value}
-        twice = set(found) & set(out)
-        if twice:
-            raise InputError(f"input '{min(twice)}' is given twice", code="I107")
-        out |= found
-    return out

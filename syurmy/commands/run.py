@@ -52,16 +52,21 @@ def run(
 
     program = models.located(program, input)
     clock = Clock()
-    code = syurmy.load(program)
+    code = syurmy.load(program, max_steps=max_steps)
     model = models.recorded(program, code, raw)
-    inputs = models.inputs(model, code, input or [], program, batch)
+    inputs, cut = models.inputs(model, code, input or [], program, batch)
+    watch = None if model is None else model.watch()
     with display.Working("execute"):
         notes = _notes(code, inputs, batch)
-        listeners = [] if notes is None else [notes]
+        listeners = [tell for tell in (notes, watch) if tell is not None]
         trace = clock(
             "execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps, listeners=listeners)
         )
+    if model is not None and watch is not None:
+        cut += watch.found(model.rows)
+        models.tell(cut)
     result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
+    result |= {"saturated": [vars(s) for s in cut]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}
@@ -115,9 +120,8 @@ def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
         return syurmy.verify(key, proof)
     except Rejected as e:
         help = f"delete {keys.key_paths(program)[0]} and try again; if it stays, please report it"
-        error = SyurmyError(f"the proof just made is rejected at step '{e.step}': {e.reason}", code="V110", help=help)
-        error.exit_code = 1
-        raise error from e
+        message = f"the proof just made is rejected at step '{e.step}': {e.reason}"
+        raise SyurmyError(message, code="V110", help=help) from e
 
 
 def _summary(result: dict[str, Any]) -> dict[str, str]:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import typer
-
 import syurmy
 from syurmy.commands.common import Debug, Inputs, Json, MaxSteps, ProgramPath, print_json, terminal
-
-FAILED = 4  # as for a run that stops early
+from syurmy.outcome import DONE, TRAPPED
 
 
 def run_tests(
@@ -19,7 +16,7 @@ def run_tests(
     max_steps: MaxSteps = None,
     json: Json = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Run a program and compare registers with its .expect lines; .print lines are shown. Exit code 4 if one
     differs."""
     from syurmy import display, files
@@ -27,7 +24,7 @@ def run_tests(
     from syurmy.vm.inputs import validated
     from syurmy.vm.notes import Notes
 
-    code = syurmy.load(program)
+    code = syurmy.load(program, max_steps=max_steps)
     if not any(n.expected is not None for n in code.notes):
         raise InputError(f"{program} expects nothing", code="X160", help="add lines such as .expect y = {1, 2, 3}")
     inputs = files.read_inputs(code, input or [], program)
@@ -53,8 +50,7 @@ def run_tests(
         for n in missed:
             print(f"error[X161]: {n.span}: the run never came here", file=sys.stderr)
         terminal().print(f"{held} held, {len(failed)} failed, {len(missed)} never reached")
-    if failed or missed:
-        raise typer.Exit(FAILED)
+    return TRAPPED if failed or missed else DONE
 
 
 def _sentence(s: Any) -> str:

@@ -23,14 +23,23 @@ def verify(
     max_batch: Annotated[
         int | None, typer.Option("--max-batch", min=1, help="Reject proofs of more inputs than this.")
     ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expect", metavar="NAME=VALUE", help="What an input or output must be; NAME=FILE or FILE; repeatable."
+        ),
+    ] = None,
+    expect_key: Annotated[
+        str | None, typer.Option("--expect-key", metavar="DIGEST", help="What the key's digest must begin with.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every term of the soundness error.")] = False,
     json: Json = False,
     debug: Debug = False,
-) -> None:
-    """Verify a proof and print its statement. Exit code 0 accepted, 1 rejected, 2 unreadable."""
+) -> int:
+    """Verify a proof and print its statement. Exit code 0 accepted, 1 rejected or not as expected, 2 unreadable."""
     from syurmy.display import Working
     from syurmy.verification import answer
 
     with Working("verify"):
-        found = answer(key, proof, reference, max_steps=max_steps, max_batch=max_batch)
-    if code := found.show(json, debug):
-        raise typer.Exit(code)
+        found = answer(key, proof, reference, max_steps, max_batch, expect, expect_key, verbose)
+    return found.show(json, debug)

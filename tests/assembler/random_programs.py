@@ -76,8 +76,29 @@ def instruction(draw, known, counters):
 
 
 @st.composite
-def programs(draw) -> Program:
+def narrowing_loop(draw, kinds) -> list[Instruction]:
+    """A loop after which r0, and r1 that is a step ahead of it, lie in less than they do in its first round."""
+    source = draw(st.integers(0, len(kinds) - 1))
+    lo = draw(st.integers(-9, 9))
+    bounds = (("hi", draw(st.integers(lo, 300))), ("lo", lo))
+    step = draw(st.sampled_from(["addi", "muli"]))
+    return [
+        Instruction("mov", "r0", (f"x{source}",)),
+        Instruction("repeat", None, (), (("count", draw(st.integers(2, 3))),)),
+        Instruction(step, "r1", ("r0",), (("value", draw(st.integers(1, 3))),)),
+        Instruction("clamp", "r0", ("r1",), bounds),
+        Instruction("cast", "r0", ("r0",), (("dtype", kinds[source].dtype),)),
+        Instruction("end", None, ()),
+    ]
+
+
+@st.composite
+def programs(draw, narrowing: bool = False) -> Program:
+    """``narrowing``: the program begins with a loop that narrows registers, and one input can be wide."""
     kinds = draw(st.lists(tensor_type(), min_size=1, max_size=3))
+    if narrowing:
+        most = 2 ** draw(st.integers(8, 59))
+        kinds.insert(0, TensorType(DType.I64, draw(st.sampled_from(SHAPES)), draw(st.sampled_from([1, -most])), most))
     inputs = tuple(Input(f"x{i}", t, draw(st.booleans())) for i, t in enumerate(kinds))
     params, data = [], {}
     for i, t in enumerate(draw(st.lists(tensor_type(), max_size=2))):
@@ -92,12 +113,16 @@ def programs(draw) -> Program:
     inputs += (Input("bit", TensorType(DType.I8, (), 0, 1), False),)
     first = kinds[0]
     shape = first.shape or (2,)
+    prelude = draw(narrowing_loop(kinds)) if narrowing else []
     rams = (Ram("m", DType.I16, (5,)), Ram("x.rows", first.dtype, shape, "x0" if first.shape else None))
     program = Program(
         draw(st.sampled_from(["p", "net.v2", "_a"])), inputs, tuple(params), luts, (), (halt,), data, rams
     )
     known = {i.name for i in inputs} | {p.name for p in params}
     code: list[Instruction] = []
+    if prelude and well_typed(replace_code(program, [*prelude, halt])):
+        code = prelude
+        known |= {"r0", "r1"}
     counters: list[str] = []
     for _ in range(draw(st.integers(1, 10))):
         if len(counters) < 2 and draw(st.integers(0, 4)) == 0:
@@ -113,10 +138,7 @@ def programs(draw) -> Program:
         if ins is None:
             continue
         ends = [Instruction("end", None, ())] * len(counters)
-        candidate = replace_code(program, [*code, ins, *ends, halt])
-        try:
-            with_bounds(candidate)
-        except SyurmyError:
+        if not well_typed(replace_code(program, [*code, ins, *ends, halt])):
             continue
         code.append(ins)
         known |= {ins.dst} if ins.dst else set()
@@ -154,6 +176,14 @@ def jumping(draw, program: Program) -> Program:
         except SyurmyError:
             continue
     return program
+
+
+def well_typed(p: Program) -> bool:
+    try:
+        with_bounds(p)
+    except SyurmyError:
+        return False
+    return True
 
 
 def replace_code(p: Program, code: list[Instruction]) -> Program:

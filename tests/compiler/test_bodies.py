@@ -222,7 +222,14 @@ def attentions(rng: np.random.Generator) -> dict[str, One]:
 def integers(rng: np.random.Generator) -> dict[str, One]:
     x = floats(rng, 3, 40)
     made = {}
-    for bits, size, zeros in [(4, 16, True), (4, 32, False), (8, 16, True), (4, 16, None)]:
+    for bits, size, zeros in [
+        (4, 16, True),
+        (4, 32, False),
+        (8, 16, True),
+        (4, 16, None),
+        (2, 16, True),
+        (2, 16, False),
+    ]:
         blocks = -(-40 // size)
         packed = ints(rng, 256, 6, blocks, size * bits // 8, dtype=np.uint8)
         scales = rng.uniform(0.02, 0.1, (6, blocks)).astype(np.float32)

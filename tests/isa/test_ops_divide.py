@@ -34,6 +34,14 @@ def test_constant_divisors_take_any_dividend(op, divisor):
 
 
 @pytest.mark.parametrize("op", ["div", "mod"])
+def test_wide_operands(op):
+    a = [I64.lo, I64.hi, -1, 0, 2**45 + 3, I64.lo, I64.hi, -(2**31)]
+    b = [1, 1, I64.hi, I64.hi, 2**31, 2**31 - 1, 2**30 + 1, 2**60]
+    got = check_op(op, Operand(a, I64), Operand(b, I64))
+    assert got.tolist() == [x // y if op == "div" else x % y for x, y in zip(a, b, strict=True)]
+
+
+@pytest.mark.parametrize("op", ["div", "mod"])
 @pytest.mark.parametrize("divisor", [0, -3])
 def test_divisors_below_1_trap(op, divisor):
     with pytest.raises(Trap, match="below 1") as caught:
@@ -99,3 +107,8 @@ def test_isqrt_is_pinned():
     # For sources below 2^58 the two remainder ranges imply the root's own: 2s is their sum mod p, and an odd sum would
     # need 4*(src - remainder) to be an odd square.
     assert pin_op("isqrt", Operand([3, 100, 0], I8)) == {"deletion": ["Lookup 'result'"]}
+
+
+@pytest.mark.parametrize("op", ["div", "mod"])
+def test_wide_division_is_pinned(op):
+    assert pin_op(op, Operand([2**50 + 3, -(2**40)], I64), Operand([2**33, 12345], I64)) == {}

@@ -1,9 +1,7 @@
-"""The algorithm programs: equal to plain Python on random inputs, and their proofs; the tutorial's code."""
+"""The algorithm programs: equal to plain Python on random inputs, and their proofs."""
 
 from __future__ import annotations
 
-import doctest
-import re
 from bisect import bisect_left
 from collections import deque
 from functools import cache
@@ -217,20 +215,3 @@ def test_proof(name: str) -> None:
     public = {o.name for o in p.outputs if o.public}
     assert {k: v.tolist() for k, v in statement.outputs.items()} == {k: expected[k] for k in public}
     assert set(statement.inputs) == {i.name for i in p.inputs if i.public}
-
-
-# ---- the tutorial ----------------------------------------------------------------------------------------------------
-
-
-def test_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Listings are saved under the name in their first line, then the sessions are run from top to bottom."""
-    page = (ROOT / "docs" / "algorithms.md").read_text()
-    for name, listing in re.findall(r"```tasm\n; (\w+\.tasm)\n(.*?)```", page, re.DOTALL):
-        (tmp_path / name).write_text(f"; {name}\n{listing}")
-    monkeypatch.chdir(tmp_path)
-    sessions = "".join(re.findall(r"```pycon\n(.*?)```", page, re.DOTALL))
-    test = doctest.DocTestParser().get_doctest(sessions, {}, "algorithms.md", None, 0)
-    shown: list[str] = []
-    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=shown.append)
-    assert results.attempted > 20
-    assert not results.failed, "".join(shown)

@@ -52,6 +52,7 @@ JSON_KEYS = {
     "soundness_bits",
     "peak_mb",
     "verified",
+    "saturated",
 }
 SECONDS = {"setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
@@ -172,7 +173,7 @@ def test_verify_accepts_and_prints_the_statement(proven: Path) -> None:
     assert value["reveals"][0]["instruction"] == 1
 
 
-@pytest.mark.parametrize("change", ["flip", "truncate", "extend", "empty", "text"])
+@pytest.mark.parametrize("change", ["flip", "truncate", "extend"])
 def test_corrupt_proof_is_rejected(proven: Path, change: str) -> None:
     data = (proven / "tiny.proof").read_bytes()
     middle = len(data) // 2
@@ -180,8 +181,6 @@ def test_corrupt_proof_is_rejected(proven: Path, change: str) -> None:
         "flip": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
         "truncate": data[:-1],
         "extend": data + b"\0",
-        "empty": b"",
-        "text": b"not a proof",
     }[change]
     (proven / "bad.proof").write_bytes(changed)
     result = vm("verify", proven / "tiny.vk", proven / "bad.proof")
@@ -193,6 +192,12 @@ def test_corrupt_proof_is_rejected(proven: Path, change: str) -> None:
     assert value["verified"] is False
     assert value["step"]
     assert value["reason"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a proof"])
+def test_what_is_no_proof_is_unusable_not_rejected(proven: Path, content: bytes) -> None:
+    (proven / "bad.proof").write_bytes(content)
+    assert_one_line(vm("verify", proven / "tiny.vk", proven / "bad.proof"), 2, "K150")
 
 
 def test_proof_for_another_key_is_rejected(proven: Path) -> None:
@@ -277,7 +282,7 @@ def test_trap_names_place_and_element(folder: Path) -> None:
     (folder / "t.tasm").write_text(source + "    halt\n")
     (folder / "t.txt").write_text("1 -1")
     result = vm("run", folder / "t.tasm", "--input", folder / "t.txt", "--prove")
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert "t.tasm:5:5: error[T110]: assertion is false" in result.stderr
     assert "instruction 1, element [1]" in result.stderr
     assert "t.proof" not in written(folder)
@@ -337,7 +342,7 @@ def test_check_names_the_violation(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(syurmy, "run", wrong)
     result = vm("check", folder / "tiny.tasm", "--input", folder / "x.npy")
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert result.stderr.startswith("error[K100]: ")
     assert "tiny.tasm:9:5: instruction 2 (rescale)" in result.stderr
     assert "[1, 0]" in result.stderr
@@ -380,7 +385,7 @@ def test_python_interface(folder: Path) -> None:
 
 # ---- help, version, names ------------------------------------------------------------------------------------------
 
-COMMANDS = ("run", "compile", "verify", "setup", "check", "asm", "disasm", "info")
+COMMANDS = ("run", "compile", "verify", "setup", "check", "asm", "disasm", "info", "doctor", "warmup")
 
 
 def process(*args: str, **options: Any) -> str:
@@ -435,9 +440,16 @@ def test_a_process_verifies_and_an_interrupted_one_is_silent(proven: Path) -> No
     )
     os.mkfifo(proven / "x.txt")
     before = written(proven)
-    args = ["run", proven / "long.tasm", "--input", f"x={proven / 'x.txt'}", "--max-steps", "900000000"]
+    args = ["run", proven / "long.tasm", "--input", f"x={proven / 'x.txt'}", "--max-steps", "2000000000"]
     process = subprocess.Popen([*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    (proven / "x.txt").write_text("1 2 3 4 5 6")  # returns when the process has come to its input
+    for _ in range(600):  # until the process has come to its input
+        try:
+            with os.fdopen(os.open(proven / "x.txt", os.O_WRONLY | os.O_NONBLOCK), "w") as pipe:
+                pipe.write("1 2 3 4 5 6")
+            break
+        except OSError:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -519,7 +531,7 @@ def test_several_inputs_without_batch_are_explained(loop: Path) -> None:
 def test_the_step_limit_of_run_and_check(loop: Path) -> None:
     for command in ("run", "check"):
         result = vm(command, loop / "sum.tasm", "--batch", "--max-steps", 50)
-        assert result.exit_code == 1
+        assert result.exit_code == 4
         assert "error[T101]: the program takes more than 50 steps" in result.stderr
         assert "in input 1 of the batch" in result.stderr or "in input 2 of the batch" in result.stderr
 

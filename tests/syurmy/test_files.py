@@ -174,3 +174,30 @@ def test_ragged_or_textual_json(tmp_path: Path, value: Any) -> None:
     (tmp_path / "x.json").write_text(json.dumps(value))
     with pytest.raises(InputError):
         validated(ONE, read_inputs(ONE, [str(tmp_path / "x.json")], tmp_path / "t.tasm"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("x=[[1,2],[3,4]]", X), ("x= [[1, 2], [3, 4]]", X), ("x=5", 5), ("x=-7", -7), ("x=[]", []), ("x=1.5", 1.5)],
+)
+def test_numbers_and_lists_are_given_as_they_are(folder: Path, option: str, value: Any) -> None:
+    got = read_inputs(ONE, [option], folder / "t.tasm")
+    assert np.array_equal(got["x"], value)
+
+
+@pytest.mark.parametrize("text", ["[1,2", "five", '"5"', "null", "true1", "{}", "[" * 100_000])
+def test_what_is_neither_a_value_nor_a_file(folder: Path, text: str) -> None:
+    with pytest.raises(InputError) as e:
+        read_inputs(ONE, [f"x={text}"], folder / "t.tasm")
+    assert e.value.code in ("F100", "F110")
+
+
+def test_a_list_that_is_not_rectangular(folder: Path) -> None:
+    with pytest.raises(InputError):
+        read_inputs(ONE, ["x=[[1],[2,3]]"], folder / "t.tasm")
+
+
+def test_a_file_whose_name_is_a_number_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "5").write_text("1 2 3 4")
+    assert (read_inputs(ONE, ["x=5"], folder / "t.tasm")["x"] == X).all()

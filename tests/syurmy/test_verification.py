@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
 
@@ -43,12 +44,12 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_reference_uses_the_plain_arithmetic(proven: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
-    encode = plain.encode_ext
-    monkeypatch.setattr(plain, "encode_ext", lambda *a: used.append(1) or encode(*a))
+    hashed = plain.hash_messages
+    monkeypatch.setattr(plain, "hash_messages", lambda *a: used.append(1) or hashed(*a))
     compiled = verification.answer(proven / "tiny.vk", proven / "tiny.proof")
     assert not used  # this process has proven, so its kernels are loaded
     reference = verification.answer(proven / "tiny.vk", proven / "tiny.proof", reference=True)
-    assert len(used) == 2  # witness and params
+    assert used
     assert repr(compiled.data | {"seconds": 0}) == repr(reference.data | {"seconds": 0})
     refused = [verification.answer(proven / "tiny.vk", proven / "bad.proof", r) for r in (False, True)]
     assert refused[0].data == refused[1].data
@@ -70,7 +71,7 @@ def test_both_commands_say_the_same(proven: Path, proof: str, options: tuple[str
             out = [line for line in out.splitlines() if not line.startswith("soundness ")]
         said.append((done.returncode, done.stderr, out))
     assert said[0] == said[1]
-    assert said[0][0] == {"tiny.proof": 0, "bad.proof": 1, "gone.proof": 2, "tiny.vk": 1}[proof]
+    assert said[0][0] == {"tiny.proof": 0, "bad.proof": 1, "gone.proof": 2, "tiny.vk": 2}[proof]
 
 
 def test_both_commands_have_the_same_options() -> None:
@@ -105,3 +106,109 @@ def test_verify_compiles_nothing(proven: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "syurmy", "verify", "tiny.vk", "tiny.proof"]
     subprocess.run(command, cwd=proven, env=environment, check=True, capture_output=True)
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_terms_of_the_error_are_shown_when_asked_for(proven: Path) -> None:
+    said = [verification.answer(proven / "tiny.vk", proven / "tiny.proof", verbose=v).text for v in (False, True)]
+    assert "soundness 100" in said[0]
+    assert "errors in bits" not in said[0]
+    assert "errors in bits, added up: logup" in said[1]
+
+
+Y = [[-3, 4], [-4, 8]]
+
+
+@pytest.fixture
+def values(proven: Path, tmp_path: Path) -> Path:
+    np.save(tmp_path / "y.npy", np.array(Y))
+    np.savez(tmp_path / "y.npz", y=np.array(Y))
+    (tmp_path / "y.json").write_text(json.dumps({"y": Y}))
+    (tmp_path / "wrong.json").write_text(json.dumps({"y": [[-3, 4], [-5, 8]]}))
+    return tmp_path
+
+
+def expected(proven: Path, *options: str, proof: str = "tiny.proof") -> int:
+    return verify_main.main([str(proven / "tiny.vk"), str(proven / proof), *options])
+
+
+def test_what_is_expected_and_shown_is_accepted(proven: Path, values: Path) -> None:
+    y = verification.answer(proven / "tiny.vk", proven / "tiny.proof").data["outputs"]["y"]
+    assert y.tolist() == Y
+    for given in ("y=[[-3,4],[-4,8]]", "y=[[-3.0,4],[-4,8]]", f"y={values / 'y.npy'}", f"y={values / 'y.npz'}"):
+        assert expected(proven, "--expect", given) == 0
+    for name in ("y.npz", "y.json"):
+        assert expected(proven, "--expect", str(values / name)) == 0
+    assert expected(proven, "--expect", str(values / "y.json"), proof="bad.proof") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("y=[[-3,4],[-5,8]]", "y[1, 0] is -4, -5 is expected"),
+        ("y=[[-3,4],[-4,8.5]]", "y[1, 1] is 8, 8.5 is expected"),
+        ("y=[[-3,4],[-4,NaN]]", "y[1, 1] is 8, nan is expected"),
+        ("y=[[-3,4],[-4,36893488147419103240]]", "36893488147419103240 is expected"),
+        ("y=[-3,4,-4,8]", "'y' has shape [2, 2], [4] is expected"),
+        ("y=-3", "'y' has shape [2, 2], [] is expected"),
+        ("{wrong}", "y[1, 0] is -4, -5 is expected"),
+    ],
+)
+def test_what_is_not_as_expected_is_refused(
+    proven: Path, values: Path, value: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = value.format(wrong=values / "wrong.json")
+    assert expected(proven, "--expect", value) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("error[V120]: not what is expected")
+    assert says in err
+    assert expected(proven, "--expect", value, "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["verified"], answer["code"]) == (False, "V120")
+    assert says in answer["reason"]
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("z=1", "I101"),
+        ("x=[[1,2,3],[4,5,6]]", "I101"),  # private: not shown
+        ("y=gone.npy", "I113"),
+        ("y=seven", "I113"),
+        ('y="7"', "I113"),
+        ("y=[[1],[2,3]]", "I103"),
+        ("gone.json", "F100"),
+    ],
+)
+def test_an_expectation_that_cannot_be_used(
+    proven: Path, value: str, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected(proven, "--expect", value) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), err[: len(code) + 7]) == ("", 1, f"error[{code}]")
+
+
+def test_the_key_that_is_expected(proven: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digest = syurmy.VerifyingKey.from_bytes((proven / "tiny.vk").read_bytes()).digest().hex()
+    for good in (digest, digest.upper(), digest[:16], digest[:16] + "…"):
+        assert expected(proven, "--expect-key", good) == 0
+    other = digest[:-1] + ("0" if digest[-1] != "0" else "1")
+    capsys.readouterr()
+    for wrong in (other, "0" * 16):
+        assert expected(proven, "--expect-key", wrong) == 1
+        err = capsys.readouterr().err
+        assert err.startswith("error[V121]")
+        assert digest in err
+        assert wrong in err
+    for unusable in ("", digest[:15], digest + "0", "g" * 16):
+        assert expected(proven, "--expect-key", unusable) == 2
+        assert capsys.readouterr().err.startswith("error[I114]")
+
+
+def test_a_foreign_proof_is_told_by_both_digests(proven: Path, tmp_path: Path) -> None:
+    _, other = syurmy.setup(syurmy.assemble(SOURCE.replace("-5", "-6").replace("tiny", "other")))
+    (tmp_path / "other.vk").write_bytes(other.to_bytes())
+    mine = syurmy.VerifyingKey.from_bytes((proven / "tiny.vk").read_bytes()).digest().hex()[:16]
+    answer = verification.answer(tmp_path / "other.vk", proven / "tiny.proof")
+    said = f"another key: the proof names {mine}, this is {other.digest().hex()[:16]} of other"
+    assert said in answer.data["reason"]

@@ -1,0 +1,194 @@
+"""What a program is worth: every output and every node beside the float model, on all samples.
+
+Of a real tensor ``error = max |float - scale * integer|`` counts where the float model is finite, over its range for an
+output and over its peak for a node; of an integer or boolean one, how many entries differ. The samples that scales came
+from were executed while the program was emitted; held-out ones are run here, on the machine itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy.compiler.channels import Channels
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.graph import Graph
+from syurmy.compiler.lower import Context, Step
+from syurmy.compiler.model import Missed, Port, entered
+from syurmy.compiler.saturation import Watch
+from syurmy.compiler.scales import Precision
+from syurmy.isa.program import Program
+from syurmy.isa.trace import Trace
+from syurmy.vm.machine import run
+
+Array = npt.NDArray[Any]
+SUMS = {"Add", "Sub", "Sum", "ReduceSum", "ReduceMean", "MatMul", "Gemm", "Conv", "Mean", "Einsum"}
+LIKE_YOURS = "calibrate on inputs like yours (--calibrate)"
+CANCELLED = 2.0**8  # terms so much larger than their sum
+
+
+@dataclass
+class Difference:
+    """Of one tensor over samples: the largest difference of reals, the float model's range, integers that differ."""
+
+    error: float = 0.0
+    lo: float = np.inf
+    hi: float = -np.inf
+    wrong: int = 0
+
+    def add(self, floats: Array, integers: Array, scale: float | Array) -> None:
+        if floats.dtype.kind == "f":
+            real = floats.astype(np.float64)
+            finite = np.isfinite(real)
+            off = np.abs(np.where(finite, real, 0.0) - integers * scale)
+            self.error = max(self.error, float(off[finite].max(initial=0.0)))
+            self.lo = min(self.lo, float(real[finite].min(initial=np.inf)))
+            self.hi = max(self.hi, float(real[finite].max(initial=-np.inf)))
+        elif floats.dtype.kind in "iub":
+            same = floats.astype(np.int64) == integers if np.all(scale == 1) else np.zeros(floats.shape, bool)
+            self.wrong += int(np.count_nonzero(~same))
+
+    @property
+    def peak(self) -> float:
+        return max(-self.lo, self.hi, 0.0)
+
+    @property
+    def share(self) -> float:
+        """The error over the range (the peak of a constant tensor)."""
+        return self.error / ((self.hi - self.lo) or self.peak or 1.0) if self.error else 0.0
+
+
+@dataclass
+class Measured:
+    """Differences by tensor of the float model, and how many values of held-out samples each instruction cut off, and
+    each input."""
+
+    tensors: dict[str, Difference] = field(default_factory=dict)
+    cut: Counter[int] = field(default_factory=Counter)
+    entered: Counter[str] = field(default_factory=Counter)
+
+    def add(self, name: str, floats: Array, integers: Array, scale: float | Array) -> None:
+        self.tensors.setdefault(name, Difference()).add(floats, integers, scale)
+
+    def error(self, names: Sequence[str]) -> float:
+        return max((self.tensors[n].share for n in names if n in self.tensors), default=0.0)
+
+    def wrong(self, names: Sequence[str]) -> int:
+        return sum(self.tensors[n].wrong for n in names if n in self.tensors)
+
+
+def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tensor], count: int) -> Measured:
+    """By the values that emission computed on ``count`` samples."""
+    m = Measured()
+    for name, t in _tensors(steps, outputs):
+        floats = g.samples[name] if name in g.samples else [g.constants[name]] * count
+        x, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
+        for f, q in zip(floats, x.values, strict=True):
+            m.add(name, np.asarray(f), q, scale)
+    return m
+
+
+def on_held_out(
+    m: Measured,
+    program: Program,
+    watch: Watch,
+    inputs: Sequence[Port],
+    steps: Sequence[Step],
+    outputs: Mapping[str, Tensor],
+    samples: Sequence[Mapping[str, Array]],
+    floats: Callable[[Mapping[str, Array]], Mapping[str, Any]],
+) -> None:
+    """Adds what the machine gives for samples that no scale came from. ``floats``: the float model's tensors on one."""
+    written = {ins.dst: k for k, ins in enumerate(program.code) if ins.dst is not None}
+    for sample in samples:
+        known = floats(sample)
+        given = {}
+        for p in inputs:
+            x, within = np.asarray(sample[p.model_name]), program.input(p.name).type
+            given[p.name], beyond = entered(x, within, p)
+            m.entered[p.model_name] += beyond
+        trace = run(program, given, listeners=(watch,))
+        for name, t in _tensors(steps, outputs):
+            held, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
+            if name in known:
+                m.add(name, np.asarray(known[name]), _value(trace, held.name, given, written), scale)
+    m.cut += watch.cut
+
+
+def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Channels]]:
+    made: dict[str, Tensor | Channels] = dict(outputs)
+    for s in steps:
+        made.update(s.results)
+    return iter(made.items())
+
+
+def _value(trace: Trace, register: str, inputs: Mapping[str, Array], written: Mapping[str, int]) -> Array:
+    if register in written:
+        return trace.writes[written[register]][-1]
+    return inputs[register] if register in inputs else np.asarray(trace.program.data[register], np.int64)
+
+
+def missed(m: Measured, g: Graph, c: Context, steps: Sequence[Step], tolerance: float, random: bool) -> Missed | None:
+    """The worst output beyond the tolerance (any integer that differs is), and where that began."""
+    out = max(g.outputs, key=lambda o: (m.wrong([o]) > 0, m.error([o])))
+    if not m.wrong([out]) and m.error([out]) <= tolerance:
+        return None
+    step = _origin(m, g, steps, out, tolerance)
+    node, op = (out, "input") if step is None else (step.node.name, step.node.op)
+    cause, what, help = "resolution", "its scale", _finer(c, random)
+    cut = max(m.entered, key=lambda name: m.entered[name], default="")
+    if m.entered[cut]:
+        node, op, cause, what, help = cut, "input", *_saturated(m.entered[cut], random)
+    elif step is not None:
+        cause, what, help = _cause(m, g, c, step, random)
+    return Missed(out, m.error([out]), m.wrong([out]), node, op, cause, what, help)
+
+
+def _origin(m: Measured, g: Graph, steps: Sequence[Step], out: str, tolerance: float) -> Step | None:
+    """The first node before the output that is off by more than the tolerance itself; else the worst."""
+    needed, before = {out}, []
+    for s in reversed(steps):
+        if needed.intersection(s.node.outputs):
+            needed.update(s.node.inputs)
+            before.append(s)
+    names = [(s, [n for n, _ in s.results]) for s in reversed(before)]
+    return next(
+        (s for s, made in names if m.error(made) > tolerance or m.wrong(made)),
+        max(names, key=lambda p: m.error(p[1]), default=(None, []))[0],
+    )
+
+
+def _cause(m: Measured, g: Graph, c: Context, s: Step, random: bool) -> tuple[str, str, str]:
+    here = range(s.first, s.last)
+    cut = sum(m.cut[i] for i in here)
+    if cut or any(i in c.out.cut for i in here):
+        return _saturated(cut, random)
+    results = [n for n, _ in s.results]
+    if m.wrong(results):
+        return "decision", "reals that are nearly equal, or nearly whole, are told apart", _finer(c, random)
+    terms = max((g.values[i].absmax for i in s.node.inputs if i in g.values), default=0.0)
+    left = max((m.tensors[n].peak for n in results if n in m.tensors), default=0.0)
+    if s.node.op in SUMS and terms > CANCELLED * left > 0:
+        return "cancelled sum", f"terms up to {terms:.3g} leave {left:.3g}", _finer(c, random)
+    off = max((m.tensors[n].error for n in results if n in m.tensors), default=0.0)
+    return "resolution", f"off by {off:.2g} where values reach {left:.2g}", _finer(c, random)
+
+
+def _saturated(cut: int, random: bool) -> tuple[str, str, str]:
+    what = f"{cut:,} values of held-out samples are" if cut else "values of the samples are"
+    help = LIKE_YOURS if random else "give more samples, or a larger --margin"
+    return "saturation", f"{what} beyond its range", help
+
+
+def _finer(c: Context, random: bool) -> str:
+    p: Precision = c.precision
+    if min(p.weights, p.activations) < 16:
+        return "give weights and activations 16 bits (--weights 16 --activations 16)"
+    if random:
+        return LIKE_YOURS
+    return "bring the parts of the tensors before it to one size, or allow more (--tolerance)"

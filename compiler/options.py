@@ -1,0 +1,98 @@
+"""What a compilation may be told, and what it may not: one place for names, defaults and limits."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+
+from syurmy.isa.errors import InputError
+
+TOLERANCE = 1e-3
+BITS = (8, 16)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a model is compiled. Raises ``InputError`` I110 for a value that cannot be used.
+
+    ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
+    of the input's shape or several stacked along a leading axis, or the file that holds them; without it random samples
+    are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``public_inputs``: proofs show them.
+    ``committed_params``: the verifying key holds a commitment to weights, not the weights. ``margin``: largest integer
+    over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
+    output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
+    which costs up to a third more to prove (16 bits only).
+    """
+
+    shapes: Mapping[str, Sequence[int]] | None = None
+    calibrate: Mapping[str, npt.ArrayLike] | str | Path | None = None
+    weights: int = 16
+    activations: int = 16
+    public_inputs: bool = False
+    committed_params: bool = True
+    margin: float | None = None
+    tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        for name in ("weights", "activations"):
+            if not (_is_whole(getattr(self, name)) and int(getattr(self, name)) in BITS):
+                raise _bad(name, getattr(self, name), "8 or 16 bits")
+        for name in ("public_inputs", "committed_params"):
+            if not isinstance(getattr(self, name), bool):
+                raise _bad(name, getattr(self, name), "True or False")
+        if self.margin is not None and not (_is_real(self.margin) and self.margin >= 1):
+            raise _bad("margin", self.margin, "a finite number, 1 or more")
+        if not (_is_real(self.tolerance) and self.tolerance >= 0):
+            raise _bad("tolerance", self.tolerance, "a finite number, 0 or more")
+        if not isinstance(self.calibrate, Mapping | str | Path | None):
+            raise _bad("calibrate", type(self.calibrate).__name__, "arrays by input name, or a file")
+        shapes = {} if self.shapes is None else self.shapes
+        if not isinstance(shapes, Mapping) or not all(map(_is_shape, shapes.values())):
+            raise _bad("shapes", self.shapes, "whole numbers, 1 or more, by input name")
+
+    @staticmethod
+    def of(options: Options | None, changes: Mapping[str, Any]) -> Options:
+        """``options`` (the defaults) with ``changes`` by name. Raises ``InputError`` I112 for a name there is not."""
+        known = [f.name for f in fields(Options)]
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                help = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+                raise InputError(f"compiling has no option '{name}'", code="I112", help=help)
+        return replace(options or Options(), **changes)
+
+
+def with_options(function: F) -> F:
+    """Shows the fields of ``Options`` in the signature of a function that takes them by name as well."""
+    own = inspect.signature(function)
+    kept = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    named = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in inspect.signature(Options).parameters.values()]
+    function.__dict__["__signature__"] = own.replace(parameters=[*kept, *named])
+    return function
+
+
+def _is_real(x: Any) -> bool:
+    return isinstance(x, numbers.Real) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def _is_whole(x: Any) -> bool:
+    return isinstance(x, numbers.Integral) and not isinstance(x, bool)
+
+
+def _is_shape(shape: Any) -> bool:
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        return False
+    return all(_is_whole(d) and int(d) >= 1 for d in shape)
+
+
+def _bad(name: str, value: object, expected: str) -> InputError:
+    return InputError(f"{name} is {value!r:.60}, expected {expected}", code="I110")

@@ -1,0 +1,99 @@
+"""Values beyond the calibrated range: where they are cut off, and how many were.
+
+A ``rescale`` that narrows, and a table whose function leaves the width of its result, hold what the samples reached
+and the margin above. What lies beyond becomes the end of the interval: defined and proven, and not what the float model
+computes. An ``End`` is an instruction where that can happen; cuts that belong to the model (a relu, a clip, a flat
+function) have none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy.isa.program import I64, Instruction
+from syurmy.vm.events import Event, Executed
+
+if TYPE_CHECKING:
+    from syurmy.compiler.model import Row
+
+Array = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class End:
+    """Instruction ``index`` cuts off at ``lo`` and ``hi`` (None: not at this side)."""
+
+    index: int
+    lo: int | None
+    hi: int | None
+
+    def cut(self, ins: Instruction, source: Array, result: I64) -> int:
+        """How many entries of one execution were cut off. A table's end stands for what is beyond it as well."""
+        at_hi = self.hi is not None and int(result.max(initial=self.hi - 1)) >= self.hi
+        at_lo = self.lo is not None and int(result.min(initial=self.lo + 1)) <= self.lo
+        if not (at_hi or at_lo):
+            return 0
+        reach = 0
+        if ins.op == "rescale":  # an entry may be as large as the end and no larger
+            attrs: dict[str, Any] = dict(ins.attrs)
+            shift, reach = attrs["shift"], 1
+            result = (source.astype(np.int64) * attrs.get("mult", 1) + (1 << shift >> 1)) >> shift
+        high = result >= self.hi + reach if self.hi is not None else np.zeros(result.shape, bool)
+        low = result <= self.lo - reach if self.lo is not None else np.zeros(result.shape, bool)
+        return int(np.count_nonzero(high | low))
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """``entries`` values of a node (or input) were cut off, which is ``share`` of those that could have been."""
+
+    node: str
+    op: str
+    entries: int
+    share: float
+
+    def __str__(self) -> str:
+        what = f"input '{self.node}'" if self.op == "input" else f"{self.op} '{self.node}'"
+        share = f"{100 * self.share:.0f}" if self.share >= 0.01 else f"{100 * self.share:.1g}"
+        return f"{what}: {self.entries:,} values ({share} %)"
+
+
+class Watch:
+    """A listener that counts."""
+
+    def __init__(self, code: Sequence[Instruction], ends: Iterable[End]) -> None:
+        self.code = code
+        self.ends = {e.index: e for e in ends}
+        self.cut: Counter[int] = Counter()
+        self.seen: Counter[int] = Counter()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Executed) and (end := self.ends.get(event.index)) is not None:
+            self.cut[end.index] += end.cut(self.code[end.index], event.operands[0], event.result)
+            self.seen[end.index] += event.result.size
+
+    def found(self, rows: Iterable[Row]) -> tuple[Saturation, ...]:
+        """What was cut off, by node."""
+        out = []
+        for r in rows:
+            indices = [i for i in self.ends if r.first <= i < r.last]
+            cut, seen = (sum(counter[i] for i in indices) for counter in (self.cut, self.seen))
+            if cut:
+                out.append(Saturation(r.node, r.op, cut, cut / seen))
+        return tuple(out)
+
+
+def told(found: Sequence[Saturation]) -> str:
+    """One sentence for all of them; '' for none."""
+    if not found:
+        return ""
+    worst = sorted(found, key=lambda s: -s.share)[:3]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    listed = "; ".join(map(str, worst))
+    return f"values beyond the calibrated range were cut off, so outputs may be wrong: {listed}{more}"

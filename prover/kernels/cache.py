@@ -1,0 +1,124 @@
+"""The kernels' cache on disk: what Numba keeps between processes; a damaged or unwritable one does no harm.
+
+A file is ``digest of the rest | pickle``. One that does not match its digest counts as absent: the kernel is compiled
+again and the file replaced (machine code with a flipped bit must not run). A folder that cannot be written costs the
+compiling in every process, and a warning once. Compiling itself is told to the logger ``syurmy.kernels`` at level INFO.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import pickle
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from numba.core import dispatcher
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+log = logging.getLogger("syurmy.kernels")
+DIGEST = 32
+counted = {"loaded": 0, "compiled": 0}  # of this process
+_told: set[str] = set()
+_started = 0.0
+
+
+def sealed(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=DIGEST).digest() + data
+
+
+def opened(data: bytes) -> Any:
+    """What ``sealed`` holds, unpickled; ValueError where it is damaged."""
+    if sealed(data[DIGEST:]) != data:
+        raise ValueError("the digest does not match")
+    return pickle.loads(data[DIGEST:])
+
+
+def usable(folder: Path) -> Path:
+    """``folder`` if a file can be written there, otherwise one for this process alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as e:
+        own = tempfile.TemporaryDirectory(prefix="syurmy-kernels-")
+        atexit.register(own.cleanup)
+        _unkept(folder, e)
+        return Path(own.name)
+
+
+def _unkept(folder: Path | str, e: OSError) -> None:
+    if "unkept" not in _told:
+        _told.add("unkept")
+        log.warning("kernels cannot be kept in %s (%s): they are compiled again each time", folder, e.strerror or e)
+
+
+class _File(IndexDataCacheFile):
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            version, stamp, overloads = opened(Path(self._index_path).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except Exception:  # a pickle may raise anything
+            return {}
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        with self._open_for_write(self._index_path) as f:
+            f.write(sealed(self._dump((self._version, self._source_stamp, overloads))))
+
+    def _load_data(self, name: str) -> Any:
+        try:
+            return opened(Path(self._data_path(name)).read_bytes())
+        except Exception:
+            return None
+
+    def _save_data(self, name: str, data: Any) -> None:
+        with self._open_for_write(self._data_path(name)) as f:
+            f.write(sealed(self._dump(data)))
+
+
+class KernelCache(FunctionCache):
+    """What ``njit(cache=True)`` uses once ``install`` was called."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        old = self._cache_file
+        self._cache_file = _File(old._cache_path, Path(old._index_name).stem, old._source_stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            found = super().load_overload(sig, target_context)
+        except Exception as e:  # written by a Numba or an LLVM that does not fit
+            log.info("a kernel in the cache cannot be loaded: %s", e)
+            found = None
+        if found is not None:
+            counted["loaded"] += 1
+        elif "compiling" not in _told:
+            global _started
+            _told.add("compiling")
+            _started = time.perf_counter()
+            log.info("compiling kernels, once on this machine; it takes up to a minute")
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        counted["compiled"] += 1
+        try:
+            super().save_overload(sig, data)
+        except OSError as e:
+            _unkept(self._cache_path, e)
+
+
+@atexit.register
+def _told_at_the_end() -> None:
+    if counted["compiled"]:
+        log.info("%d kernels compiled in %.0f s", counted["compiled"], time.perf_counter() - _started)
+
+
+def install() -> None:
+    """From now on ``njit(cache=True)`` uses ``KernelCache`` for our functions; those of others stay with Numba's."""
+    chosen = lambda f: (KernelCache if f.__module__.startswith("syurmy.") else FunctionCache)(f)  # noqa: E731
+    setattr(dispatcher, "FunctionCache", chosen)  # noqa: B010  (Numba is untyped)

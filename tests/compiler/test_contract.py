@@ -1,0 +1,236 @@
+"""What a program is worth is measured and said: held-out samples, missed tolerances, NaN, values beyond."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from typer.testing import CliRunner
+
+import syurmy
+from syurmy.cli import app
+from syurmy.compiler import CompiledModel, ModelError, compile_model, load
+from syurmy.compiler.calibration import random_samples
+from tests.compiler.harness import Array, floats, helper, model_of
+
+node = helper.make_node
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def built(
+    nodes: list[onnx.NodeProto],
+    samples: dict[str, Array],
+    outputs: list[str],
+    constants: dict[str, Array] | None = None,
+) -> onnx.ModelProto:
+    return load.prepare(model_of(nodes, {k: v[0] for k, v in samples.items()}, outputs, constants))
+
+
+def mlp(x: Array) -> onnx.ModelProto:
+    r = rng()
+    nodes = [node("MatMul", ["x", "w"], ["h"], name="first"), node("Relu", ["h"], ["r"], name="cut"),
+             node("MatMul", ["r", "v"], ["y"], name="last")]  # fmt: skip
+    return built(nodes, {"x": x}, ["y"], {"w": floats(r, 6, 8), "v": floats(r, 8, 3)})
+
+
+def compiled(model: onnx.ModelProto, folder: Path, **options: Any) -> tuple[CompiledModel, list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = compile_model(model, folder, **options)
+    return done, [str(w.message) for w in caught]
+
+
+def test_half_of_many_samples_is_held_out(tmp_path: Path) -> None:
+    """What every other sample shows is found, though no scale comes from it."""
+    x = floats(rng(), 16, 2, 6)
+    done, said = compiled(mlp(x), tmp_path / "a", calibrate={"x": x})
+    assert not said
+    assert done.missed is None
+    x[1::2] *= 10
+    done, said = compiled(mlp(x), tmp_path / "b", calibrate={"x": x})
+    assert done.missed is not None
+    assert done.missed.output == "y"
+    assert done.error > 0.05
+    assert (done.missed.op, done.missed.cause) == ("input", "saturation")
+    assert len(said) == 1
+    assert "--margin" in said[0]
+    assert CompiledModel.read(tmp_path / "b").missed == done.missed
+    few, _ = compiled(mlp(x), tmp_path / "c", calibrate={"x": x[:7]})
+    assert few.missed is None
+
+
+def test_integers_count_as_they_are(tmp_path: Path) -> None:
+    """Classes told apart by less than the program resolves: the one number that matters is wrong, and that is said."""
+    x = np.ones((9, 1, 2), np.float32)
+    x[4:, 0, 1] += 1e-6
+    model = built([node("Mul", ["x", "k"], ["p"]), node("ArgMax", ["p"], ["class"], axis=1, name="which")], {"x": x},
+                  ["class"], {"k": np.array([[1000, 1000]], np.float32)})  # fmt: skip
+    done, said = compiled(model, tmp_path / "m", calibrate={"x": x})
+    assert done.missed is not None
+    assert (done.missed.output, done.missed.op) == ("class", "Mul")  # what the classes are told apart by
+    assert done.missed.wrong == 5
+    assert "integers" in said[0]
+    assert done.rows[-1].wrong == 5
+
+
+def test_a_missed_tolerance_on_the_command_line(tmp_path: Path) -> None:
+    x = floats(rng(), 8, 2, 6)
+    onnx.save(mlp(x), tmp_path / "m.onnx")
+    np.savez(tmp_path / "x.npz", x=x)
+    options = ["compile", str(tmp_path / "m.onnx"), "--calibrate", str(tmp_path / "x.npz"), "--json"]
+    for extra, code in (([], 0), (["--strict"], 3)):
+        done = CliRunner().invoke(app, [*options, "--tolerance", "1e-9", *extra])
+        assert done.exit_code == code
+        shown = json.loads(done.stdout)
+        assert shown["missed"]["output"] == "y"
+        assert shown["missed"]["message"] in shown["warnings"]
+        assert "more than the tolerance" in done.stderr
+        assert json.loads((tmp_path / "m" / "model.json").read_text())["missed"]["node"] == shown["missed"]["node"]
+    done = CliRunner().invoke(app, [*options, "--strict"])
+    assert (done.exit_code, json.loads(done.stdout)["missed"]) == (0, None)
+
+
+def test_causes(tmp_path: Path) -> None:
+    x = floats(rng(), 4, 2, 6)
+    done, _ = compiled(mlp(x), tmp_path / "a", calibrate={"x": x}, weights=8, activations=8)
+    assert done.missed is not None
+    assert done.missed.cause == "resolution"
+    assert "--weights 16" in done.missed.help
+    large = 1e6 + floats(rng(), 4, 1, 64).astype(np.float64)
+    model = built([node("Sub", ["x", "c"], ["d"], name="less")], {"x": large.astype(np.float32)}, ["d"],
+                  {"c": np.full((1, 64), 1e6, np.float32)})  # fmt: skip
+    done, _ = compiled(model, tmp_path / "b", calibrate={"x": large}, tolerance=1e-9)
+    assert done.missed is not None
+    assert (done.missed.op, done.missed.cause) == ("Sub", "cancelled sum")
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_nan_is_refused(decided: bool, tmp_path: Path) -> None:
+    x = np.abs(floats(rng(), 9, 1, 4))
+    x[5, 0, 2] = -1
+    tail = [node("ArgMax", ["l"], ["y"], axis=1, name="which")] if decided else [node("Identity", ["l"], ["y"])]
+    model = built([node("Log", ["x"], ["l"], name="logs"), *tail], {"x": x}, ["y"])
+    with pytest.raises(ModelError, match="Log 'logs'") as e:
+        compile_model(model, tmp_path / "m", calibrate={"x": x})
+    assert e.value.code == "M111"
+    assert not (tmp_path / "m").exists()
+
+
+def test_nan_that_is_replaced_is_none(tmp_path: Path) -> None:
+    x = floats(rng(), 4, 1, 4)
+    nodes = [node("Sqrt", ["x"], ["r"]), node("IsNaN", ["r"], ["bad"]), node("Where", ["bad", "zero", "r"], ["y"])]
+    model = built(nodes, {"x": x}, ["y"], {"zero": np.zeros((), np.float32)})
+    done, said = compiled(model, tmp_path / "m", calibrate={"x": x})
+    assert done.missed is None, said
+
+
+# ---- values beyond the samples ---------------------------------------------------------------------------------------
+
+
+def test_beyond_the_range_of_an_input(tmp_path: Path) -> None:
+    x = floats(rng(), 8, 2, 6)
+    done, _ = compiled(mlp(x), tmp_path / "m", calibrate={"x": x})
+    quiet = done.run({"x": x[0]})
+    assert quiet.saturated == quiet.warnings == ()
+    with pytest.warns(UserWarning, match="input 'x': 12 values"):
+        loud = CompiledModel.read(tmp_path / "m").run({"x": np.where(x[0] < 0, -100, 100).astype(np.float32)})
+    assert (loud.saturated[0].op, loud.saturated[0].entries, loud.saturated[0].share) == ("input", 12, 1.0)
+    with pytest.warns(UserWarning, match="input 'x'"):
+        done.quantise({"x": x[0] * 1000})
+
+
+def test_beyond_the_range_of_a_node(tmp_path: Path) -> None:
+    """Inputs in their range whose product is not: the node that narrows it is named, by the machine's own values."""
+    x = np.tile(np.eye(64, dtype=np.float32), (8, 1, 1))[:, :1] * np.arange(1, 9, dtype=np.float32)[:, None, None]
+    nodes = [node("MatMul", ["x", "w"], ["h"], name="sum"), node("MatMul", ["h", "v"], ["s"], name="next"),
+             node("Exp", ["s"], ["y"], name="power")]  # fmt: skip
+    constants = {"w": np.full((64, 2), 0.125, np.float32), "v": np.ones((2, 1), np.float32)}
+    model = built(nodes, {"x": x}, ["y"], constants)
+    done, _ = compiled(model, tmp_path / "m", calibrate={"x": x})
+    assert done.run({"x": x[7]}).saturated == ()
+    with pytest.warns(UserWarning, match="MatMul 'next'"):
+        beyond = done.run({"x": np.full((1, 64), 8, np.float32)})
+    assert {s.node for s in beyond.saturated} == {"next"}
+    assert all(s.op != "input" for s in beyond.saturated)
+
+
+def test_cuts_of_the_model_are_not_told(tmp_path: Path) -> None:
+    """Relu, Clip and the flat ends of a sigmoid cut off what they are meant to."""
+    x = floats(rng(), 8, 2, 6)
+    nodes = [node("Relu", ["x"], ["r"]), node("Clip", ["x", "lo", "hi"], ["c"]), node("Add", ["r", "c"], ["a"]),
+             node("Sigmoid", ["a"], ["y"])]  # fmt: skip
+    model = built(nodes, {"x": x}, ["y"], {"lo": np.float32(-0.25).reshape(()), "hi": np.float32(0.25).reshape(())})
+    for k, options in enumerate(({}, {"tolerance": 1e-7})):
+        done, _ = compiled(model, tmp_path / f"m{k}", calibrate={"x": x}, **options)
+        assert done.run({"x": x[3]}).saturated == ()
+
+
+def test_run_tells_what_was_cut_off(tmp_path: Path) -> None:
+    x = floats(rng(), 8, 2, 6)
+    compiled(mlp(x), tmp_path / "m", calibrate={"x": x})
+    np.save(tmp_path / "large.npy", x[0] * 1000)
+    np.save(tmp_path / "small.npy", x[0])
+    for name, wanted in (("large", True), ("small", False)):
+        file = str(tmp_path / f"{name}.npy")
+        done = CliRunner().invoke(app, ["run", str(tmp_path / "m" / "model.tasm"), "--input", file, "--json"])
+        assert done.exit_code == 0
+        assert bool(json.loads(done.stdout)["saturated"]) is wanted
+        assert ("calibrated range" in done.stderr) is wanted
+    assert syurmy.load(tmp_path / "m" / "model.tasm").code
+
+
+def test_rows_name_their_instructions(tmp_path: Path) -> None:
+    x = floats(rng(), 8, 2, 6)
+    done, _ = compiled(mlp(x), tmp_path / "m", calibrate={"x": x})
+    assert [(r.first, r.last) for r in done.rows] == [(r.first, r.last) for r in CompiledModel.read(done.folder).rows]
+    assert all(a.last == b.first for a, b in zip(done.rows, done.rows[1:], strict=False))
+    assert {e.index for e in done.ends} <= set(range(done.rows[-1].last))
+
+
+# ---- without calibration data ----------------------------------------------------------------------------------------
+
+
+def test_random_indices_are_drawn_from_all_rows(tmp_path: Path) -> None:
+    """Tokens and positions choose among the rows of a table, through casts and reshapes; rows differ in size."""
+    r = rng()
+    table = floats(r, 500, 8) * np.exp(floats(r, 500, 1))
+    nodes = [node("Cast", ["ids"], ["i"], to=7), node("Reshape", ["i", "s"], ["j"]), node("Gather", ["t", "j"], ["e"]),
+             node("Gather", ["p", "at"], ["f"]), node("Add", ["e", "f"], ["h"]), node("Mul", ["h", "h"], ["q"]),
+             node("ReduceMean", ["q"], ["m"], axes=[1]), node("Sqrt", ["m"], ["r"]),
+             node("Div", ["h", "r"], ["y"])]  # fmt: skip
+    inputs = {"ids": np.zeros((1, 16), np.int32), "at": np.zeros(16, np.int64)}
+    constants = {"t": table, "p": floats(r, 64, 8), "s": np.array([16])}
+    model = load.prepare(model_of(nodes, inputs, ["y"], constants, opset=17))
+    drawn = random_samples(model)
+    assert max(int(s["ids"].max()) for s in drawn) > 400
+    assert 30 < max(int(s["at"].max()) for s in drawn) < 64
+    done, said = compiled(model, tmp_path / "m")
+    assert len(said) == 1, said  # that there is no calibration data
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for _ in range(4):
+        given = {"ids": r.integers(0, 500, (1, 16)).astype(np.int32), "at": r.integers(0, 64, 16)}
+        want = session.run(None, given)[0]
+        np.testing.assert_allclose(done.run(given).outputs["y"], want, atol=2e-3 * np.ptp(want))
+
+
+def test_random_samples_of_other_integers() -> None:
+    inputs = {
+        "image": np.zeros((1, 64), np.uint8),
+        "mask": np.zeros((1, 64), np.int64),
+        "k": np.zeros((1, 64), np.int64),
+    }
+    nodes = [node("Cast", [k], [f"{k}.y"], to=1) for k in ("image", "mask")]
+    nodes.append(node("OneHot", ["k", "depth", "values"], ["k.y"]))
+    constants = {"depth": np.array(12), "values": np.array([0, 1], np.float32)}
+    sample = random_samples(load.prepare(model_of(nodes, inputs, ["image.y", "mask.y", "k.y"], constants)))[0]
+    assert [int(sample[k].max()) for k in ("mask", "k")] == [1, 11]
+    assert sample["image"].max() > 200

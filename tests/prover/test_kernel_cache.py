@@ -1,0 +1,91 @@
+"""The kernels' cache: kept, loaded, healed where it is damaged, done without where it cannot be written."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from syurmy.prover.kernels import cache
+
+
+def kernel(folder: Path) -> Any:
+    """A compiled function whose cache is in ``folder``, as a new process would make it."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)
+    try:
+
+        def double(x: int) -> int:
+            return 2 * x
+
+        double.__module__ = "syurmy.prover.kernels.made_up"
+        return numba.njit(cache=True)(double)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def called(folder: Path) -> str:
+    """Calls it: was it loaded or compiled?"""
+    before = dict(cache.counted)
+    assert kernel(folder)(21) == 42
+    (kind,) = [k for k in before if cache.counted[k] != before[k]]
+    return kind
+
+
+def files(folder: Path, ending: str) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.suffix == ending]
+
+
+def test_a_kernel_is_compiled_once(tmp_path: Path) -> None:
+    assert [called(tmp_path) for _ in range(3)] == ["compiled", "loaded", "loaded"]
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text", "gone"])
+def test_damage_costs_one_compilation(tmp_path: Path, ending: str, damage: str) -> None:
+    called(tmp_path)
+    (path,) = files(tmp_path, ending)
+    data = path.read_bytes()
+    at = 2 * len(data) // 3
+    if damage == "gone":
+        path.unlink()
+    else:
+        flipped = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        path.write_bytes({"flip": flipped, "cut": data[:at], "empty": b"", "text": b"text"}[damage])
+    assert [called(tmp_path) for _ in range(2)] == ["compiled", "loaded"]
+
+
+def test_a_full_disk_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(cache, "_told", {"compiling"})
+    with caplog.at_level(logging.WARNING, "syurmy.kernels"):
+        assert [called(tmp_path) for _ in range(2)] == ["compiled", "compiled"]
+    assert [m for m in caplog.messages if "cannot be kept" in m and "No space left" in m] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cache, "_told", set())
+    (tmp_path / "file").write_text("")
+    with caplog.at_level(logging.WARNING, "syurmy.kernels"):
+        folder = cache.usable(tmp_path / "file" / "cache")
+    assert folder.is_dir()
+    assert str(tmp_path) not in str(folder)
+    assert "Not a directory" in caplog.text
+    assert cache.usable(tmp_path / "new" / "cache") == tmp_path / "new" / "cache"
+
+
+def test_functions_of_others_keep_numba_s_cache() -> None:
+    f = numba.njit(cache=True)(lambda x: x)
+    assert not isinstance(f._cache, cache.KernelCache)

@@ -1,0 +1,80 @@
+"""Exit codes: one table; a verdict survives the terminal, the pipe and the disk that it is printed to."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import syurmy
+from syurmy import outcome
+from syurmy.cli import app
+from tests.syurmy.test_verification import proven  # noqa: F401  (a fixture)
+
+ROOT = Path(__file__).resolve().parents[2]
+VERIFY = ["-m", "syurmy", "verify", "tiny.vk", "tiny.proof"]
+
+
+def test_the_table_is_in_the_readme_and_in_the_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    rows = dict(re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert rows == {str(code): meaning for code, meaning in outcome.EXITS.items()}
+    shown = CliRunner().invoke(app, ["-h"]).stdout
+    for code, meaning in outcome.EXITS.items():
+        assert f"{code} {meaning.replace(';', ',')}" in shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("module", ["syurmy", "syurmy.verify_main"])
+def test_an_accepted_proof_is_accepted_in_every_encoding(proven: Path, encoding: str, module: str) -> None:  # noqa: F811
+    import os
+
+    arguments = ["-m", module, *["verify"] * (module == "syurmy"), "tiny.vk", "tiny.proof"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, *arguments], cwd=proven, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert re.search("key [0-9a-f]{16}(…|\\.\\.\\.)\n".encode(encoding, "ignore"), done.stdout) or encoding == "utf-8"
+
+
+@pytest.mark.parametrize(("proof", "code"), [("tiny.proof", 0), ("bad.proof", 1)])
+def test_a_reader_that_leaves_does_not_change_the_verdict(proven: Path, proof: str, code: int) -> None:  # noqa: F811
+    process = subprocess.Popen(
+        [sys.executable, *VERIFY[:-1], proof, "--json"], cwd=proven, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(60) == code
+    assert process.stderr is not None
+    assert b"Traceback" not in process.stderr.read()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+def test_output_that_cannot_be_written_is_said(proven: Path) -> None:  # noqa: F811
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *VERIFY], cwd=proven, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, "error[F100]: output: No space left on device\n")
+
+
+def test_a_defect_is_one_line_that_asks_for_a_report(
+    proven: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(syurmy, "verify", broken)
+    arguments = ["verify", str(proven / "tiny.vk"), str(proven / "tiny.proof")]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stdout) == (70, "")
+    assert re.fullmatch(
+        r"error\[X170\]: internal error at test_outcome.py:\d+: ZeroDivisionError: of ours \(.*report it.*\)\n",
+        result.stderr,
+    )
+    assert "Traceback" in CliRunner().invoke(app, [*arguments, "--debug"]).stderr
