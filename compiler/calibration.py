@@ -90,7 +90,8 @@ def halves(samples: Sequence[dict[str, Array]], random: bool) -> tuple[list[dict
 
 
 def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
-    """From arrays by input name, each one sample or several stacked. Raises ``ModelError``."""
+    """From arrays by input name, each one sample or several stacked; NaN and infinity too, which only some models can
+    take (``compiler.pipeline``). Raises ``ModelError``."""
     stacks: dict[str, Array] = {}
     for name, dtype, shape in _inputs(model):
         if name not in given:
@@ -99,8 +100,6 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
             x = accepted(name, given[name], dtype)
         except InputError as e:
             raise ModelError(f"calibration data cannot be used: {e.message}", code="M109", help=e.help) from e
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise ModelError(f"calibration data of '{name}' holds NaN or infinity", code="M109")
         if not math.prod(x.shape[1:]):
             raise ModelError(f"calibration data of '{name}' has no entries: shape {list(x.shape)}", code="M109")
         if x.ndim <= 2 and x.shape[-1:] == (math.prod(shape),) and x.shape[1:] != shape and x.shape != shape:
@@ -116,7 +115,7 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
             )
         with np.errstate(over="ignore"):
             stacks[name] = x.astype(dtype)
-        if dtype.kind == "f" and not np.isfinite(stacks[name]).all():
+        if dtype.kind == "f" and (np.isfinite(x) & ~np.isfinite(stacks[name])).any():
             raise ModelError(f"calibration data of '{name}' is beyond {dtype}", code="M109")
     unknown = sorted(set(given) - set(stacks))
     if unknown:

@@ -196,9 +196,17 @@ def defined(model: onnx.ModelProto) -> Callable[[Mapping[str, Array]], dict[str,
 
 def _refuse_nan(model: onnx.ModelProto, tensors: Mapping[str, Any]) -> None:
 
-    def is_nan(name: str) -> bool:
+    def holds_nan(name: str) -> bool:
         x = np.asarray(tensors[name]) if name in tensors else np.zeros(0)
         return x.dtype.kind == "f" and bool(np.isnan(x).any())
+
+    missing = {i.name for i in model.graph.input if holds_nan(i.name)}  # given, not computed: the pipeline's matter
+    for n in model.graph.node:
+        if any(i in missing for i in n.input) and not any(holds_nan(i) for i in n.input if i not in missing):
+            missing.update(o for o in n.output if holds_nan(o))
+
+    def is_nan(name: str) -> bool:
+        return name not in missing and holds_nan(name)
 
     needed = {o.name for o in model.graph.output}
     first: onnx.NodeProto | None = None

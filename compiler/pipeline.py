@@ -47,6 +47,7 @@ from syurmy.compiler.model import (
 from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
+from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.files import read_named
@@ -157,6 +158,7 @@ class Trial:
 
     def __call__(self, precision: Precision, folder: Path) -> Made:
         g = rewritten(self.observed, precision)
+        self._refuse_missing(g)
         out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), self.options.committed_params)
         c, steps = lower(g, out, precision, self.options.public_inputs)
         inputs = [_input_port(c, i) for i in g.inputs]
@@ -169,6 +171,17 @@ class Trial:
             watch = Watch(program.code, out.ends.values())
             on_held_out(measured, program, watch, inputs, steps, outputs, self.held, self.floats)
         return Made(g, c, steps, inputs, outputs, folder, program, measured)
+
+    def _refuse_missing(self, g: graph.Graph) -> None:
+        """NaN and infinity have integers where an input is only compared (``compiler.coding``), and nowhere else."""
+        for name in sorted(set(g.inputs) - set(coded_inputs(g))):
+            seen = (*g.samples[name], *(np.asarray(s[name]) for s in self.held))
+            if any(x.dtype.kind == "f" and not np.isfinite(x).all() for x in seen):
+                raise ModelError(
+                    f"calibration data of '{name}' holds NaN or infinity, which the model computes with",
+                    code="M109",
+                    help="fill in what is missing before the model; trees and comparisons alone take it as it is",
+                )
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

@@ -220,10 +220,27 @@ def _binary(c: Context, n: Node, f: Forest, x: Tensor, base: Floats, labels: Int
 
 
 def _certain(f: Forest, scored: list[int]) -> None:
-    """Refuses classes of which the model's operator would not say for every input whether they have a score."""
-    uncertain = [k for k in scored if not f.given[:, k].all()]
+    """Refuses classes of which the model's operator would not say for every input whether they have a score: none of
+    the trees gives them one at all of its leaves."""
+    always = np.zeros(f.weights.shape[1], bool)
+    for r in f.roots:
+        always |= f.given[_leaves_under(f, r)].all(axis=0)
+    uncertain = [k for k in scored if not always[k]]
     if uncertain and not ((f.weights >= 0).all() and (f.weights > 0).any(axis=1).all() and len(f.weights[0]) > 2):
         raise Unsupported(f"some leaves have no weight for class {uncertain[0]}", "a weight, 0 if need be")
+
+
+def _leaves_under(f: Forest, root: int) -> list[int]:
+    """Of one tree."""
+    found, seen, stack = [], set(), [root]
+    while stack:
+        r = stack.pop()
+        if r < 0:
+            found.append(-1 - r)
+        elif r not in seen:
+            seen.add(r)
+            stack += [int(f.yes[r]), int(f.no[r])]
+    return found
 
 
 def _half(f: Forest, unit: float) -> int:

@@ -150,6 +150,34 @@ def test_every_mode_with_nan_and_equal_thresholds(mode: list[str]) -> None:
     check(model, x, rows, 1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_missing_values_in_calibration_data(dtype: type) -> None:
+    """Of a model that only decides on its input, by the tracks of its nodes or behind an imputer."""
+    rng = np.random.default_rng(4)
+    x = features(rng, 48).astype(dtype)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[3, 2] = np.inf
+    attrs = ensemble(rng, 4, ["BRANCH_LEQ", "BRANCH_LT"], np.nan_to_num(x.astype(np.float32), posinf=1.0))
+    attrs = with_weights(attrs, "target", [0], rng.standard_normal((len(leaves(attrs)), 1)))
+    trees = node("TreeEnsembleRegressor", n_targets=1, **attrs)
+    check(model_of([trees], x, ["y"]), x, x, 1e-6)
+    if dtype is np.float32:
+        fill = node("Imputer", ["f"], imputed_value_floats=[30000.0, 40.0, 0.0, 1.0], replaced_value_float=np.nan)
+        trees.input[0] = "f"
+        check(model_of([fill, trees], x, ["y"]), x, x, 1e-6)
+
+
+@pytest.mark.parametrize("rows", [3, 48])  # with and without samples that only measure
+def test_missing_values_that_are_computed_with_are_refused(rows: int) -> None:
+    x = features(np.random.default_rng(3), rows)
+    model = model_of([node("Scaler", offset=[0.0] * 4, scale=(1 / SPREAD).tolist())], x, ["y"])
+    for bad in (np.nan, np.inf):
+        x[1, 2] = bad  # an odd row
+        with pytest.raises(syurmy.SyurmyError, match="NaN or infinity, which the model computes with") as e:
+            check(model, x, x)
+        assert e.value.code == "M109"
+
+
 def test_thresholds_between_neighbouring_floats() -> None:
     """The next float below and above every threshold falls on its side of it, whatever the size of the feature."""
     rng = np.random.default_rng(5)
@@ -200,6 +228,28 @@ def test_classifiers(transform: str, ids: list[int], low: float, base: int) -> N
         ["l", "y"],
     )
     check(model, x, x[:9])
+
+
+def test_trees_of_one_class_each() -> None:
+    """As boosting of three classes has them: a leaf has a weight, of either sign, for the class of its tree alone."""
+    rng = np.random.default_rng(17)
+    x = features(rng, 24)
+    attrs = ensemble(rng, 6, ["BRANCH_LEQ"], x, depth=2)
+    places = leaves(attrs)
+    attrs |= {
+        "class_treeids": [t for t, _ in places],
+        "class_nodeids": [n for _, n in places],
+        "class_ids": [t % 3 for t, _ in places],
+        "class_weights": rng.uniform(-1, 1, len(places)).tolist(),
+    }
+    trees = node("TreeEnsembleClassifier", ["l", "y"], post_transform="SOFTMAX", classlabels_int64s=[0, 1, 2], **attrs)
+    check(model_of([trees], x, ["l", "y"]), x, x)
+    gone = [k for k, (t, _) in enumerate(places) if t in (0, 3)][0::3]  # now class 0 may have no score
+    for name in ("class_treeids", "class_nodeids", "class_ids", "class_weights"):
+        attrs[name] = [v for k, v in enumerate(attrs[name]) if k not in gone]
+    trees = node("TreeEnsembleClassifier", ["l", "y"], post_transform="SOFTMAX", classlabels_int64s=[0, 1, 2], **attrs)
+    with pytest.raises(UnsupportedModel, match="no weight for class 0"):
+        check(model_of([trees], x, ["l", "y"]), x, x)
 
 
 def test_tree_ensemble_5_with_members() -> None:
