@@ -43,7 +43,7 @@ def accepted(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     if x.dtype.kind == "f" and not (np.isfinite(x) & (np.rint(x) == x)).all():
         raise InputError(f"input '{name}' has fractions, NaN or infinity, expected {dtype}", code="I104")
     low, high = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
-    bad = x[(x < low) | (x > high)] if x.dtype.kind != "b" else x[:0].reshape(-1)
+    bad = x[(x < low) | (x > high)] if x.dtype.kind != "b" else np.zeros(0)
     if bad.size or (x.dtype.kind == "f" and (np.abs(x) > 2**53).any()):
         worst = bad.reshape(-1)[0] if bad.size else np.abs(x).max()
         raise InputError(f"input '{name}' holds {worst}, which is no {dtype} here", code="I106")
