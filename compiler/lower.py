@@ -46,6 +46,11 @@ def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowered],
     return register
 
 
+def lowerings(op: str, domain: str = "") -> tuple[Lowering, ...]:
+    """Those registered for an operator, oldest first."""
+    return tuple(f for _, f in sorted(_REGISTRY.get((domain, op), {}).items()))
+
+
 def absorbing(*ops: str, domain: str = "") -> Callable[[Absorbing], Absorbing]:
     """Registers what ``ops`` do with a source whose entries have scales of their own (``compiler.channels``); None
     from it: the lowering gets the tensor at one scale, as all others do."""

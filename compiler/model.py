@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from syurmy.vm.events import Listener
 
 Array = npt.NDArray[Any]
-FORMAT = 4
+FORMAT = 5
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
@@ -116,6 +116,33 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Result:
+    """A tensor of the float model and the register that stands for it: ``real = scale * integer``, the scale a number
+    or nested lists that broadcast to the tensor."""
+
+    name: str
+    register: str
+    scale: Any
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the report's row ``row`` reads and makes, by the model's names."""
+
+    row: int
+    inputs: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    @staticmethod
+    def read(h: Mapping[str, Any]) -> Held:
+        """From its record. Raises ``ValueError`` for scales that are none."""
+        results = tuple(Result(**r) for r in h["results"])
+        if not all(np.isfinite(np.array(r.scale, np.float64)).all() for r in results):
+            raise ValueError
+        return Held(int(h["row"]), tuple(map(str, h["inputs"])), results)
+
+
+@dataclass(frozen=True)
 class Missed:
     """The worst of the outputs that are further from the float model than the tolerance: a real one by ``error``, over
     its range; of an integer one ``wrong`` entries. ``op``, ``node``: where it began, by ``cause`` (saturation,
@@ -155,7 +182,8 @@ class ModelRun:
 class CompiledModel:
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
-    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off."""
+    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
+    ``source``: digest of the model's file; ``held``: where the model's tensors are."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -166,6 +194,8 @@ class CompiledModel:
     fine: bool = False
     missed: Missed | None = None
     ends: tuple[End, ...] = field(default=(), repr=False)
+    source: str | None = None
+    held: tuple[Held, ...] = field(default=(), repr=False)
 
     @staticmethod
     def read(folder: Path, program: Program | None = None) -> CompiledModel:
@@ -180,6 +210,9 @@ class CompiledModel:
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
+            held, source = tuple(map(Held.read, record["held"])), record["source"]
+            if not all(0 <= h.row < len(rows) for h in held):
+                raise ValueError
             if not all(map(Port.usable, (*ports[0], *ports[1]))):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
@@ -194,7 +227,7 @@ class CompiledModel:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
         if not all(0 <= e.index < len(program.code) for e in ends):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
-        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends)
+        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends, source, held)
 
     def run(
         self,
@@ -296,6 +329,7 @@ def record(
     rows: Sequence[Row],
     missed: Missed | None,
     ends: Sequence[End],
+    held: Sequence[Held],
     files: Sequence[str],
 ) -> dict[str, Any]:
     """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it."""
@@ -309,6 +343,7 @@ def record(
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
         "ends": [[e.index, e.lo, e.hi] for e in ends],
+        "held": [asdict(h) for h in held],
         "files": list(files),
     }
 

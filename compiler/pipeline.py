@@ -39,7 +39,9 @@ from syurmy.compiler.model import (
     TABLES,
     WEIGHTS,
     CompiledModel,
+    Held,
     Port,
+    Result,
     Row,
     default_folder,
     record,
@@ -222,13 +224,48 @@ def _written(
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
-    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, files)
+    held = _held(steps)
+    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, held, files)
     (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
-        made.program, tuple(made.inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends
+        made.program,
+        tuple(made.inputs),
+        tuple(outputs),
+        folder,
+        tuple(rows),
+        made.error,
+        fine,
+        miss,
+        ends,
+        source,
+        held,
     )
+
+
+def _held(steps: Sequence[Step]) -> tuple[Held, ...]:
+    """Where the tensors of every step are."""
+    return tuple(
+        Held(
+            k,
+            tuple(i for i in s.node.inputs if i),
+            tuple(
+                Result(name, t.q.name, _compact(t.scales)) if isinstance(t, Channels) else Result(name, t.name, t.scale)
+                for name, t in s.results
+            ),
+        )
+        for k, s in enumerate(steps)
+    )
+
+
+def _compact(scales: npt.NDArray[np.float64]) -> Any:
+    """Nested lists that broadcast to ``scales``: one entry along an axis on which they do not change."""
+    for axis in range(scales.ndim):
+        first = scales.take([0], axis)
+        if (scales == first).all():
+            scales = first
+    return scales.tolist()
 
 
 def _rows(made: Made) -> list[Row]:
