@@ -77,6 +77,11 @@ def unsigned_bits(hi: int) -> int:
     return max(1, hi.bit_length())
 
 
+def padded(d: int) -> int:
+    """The smallest power of two that is at least ``d`` (d >= 1): what an axis of that length takes in a proof."""
+    return 1 << (d - 1).bit_length()
+
+
 @dataclass(frozen=True)
 class TensorType:
     """dtype, shape and static interval of a tensor (without the execution axis)."""

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.isa.types import padded
 from syurmy.prover.field import U64, ZERO, Ext, lift, to_field
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Sweep
 from syurmy.prover.protocol.contraction import Contraction, Side
-from syurmy.prover.protocol.weights import padded
 from syurmy.prover.sumcheck import Instance
 from syurmy.prover.witness import Witness
 

@@ -15,9 +15,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.isa.types import padded
 from syurmy.prover.field import Ext, log2_ceil
 from syurmy.prover.protocol.reed_solomon import MatrixShape
-from syurmy.prover.protocol.weights import padded
 
 I64 = npt.NDArray[np.int64]
 

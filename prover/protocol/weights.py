@@ -261,7 +261,3 @@ def _column_sums(plane: U64) -> list[int]:
 
 def _digest(index: I64) -> bytes:
     return blake3(np.ascontiguousarray(index).reshape(-1).view(np.uint8).data).digest()
-
-
-def padded(d: int) -> int:
-    return 1 << log2_ceil(d)

@@ -17,6 +17,7 @@ from syurmy.isa import builder
 from syurmy.isa.errors import Trap
 from syurmy.isa.graph import Committed, Node, Public, Tuples
 from syurmy.isa.path import Path
+from syurmy.isa.ranges import Limbs
 from syurmy.isa.trace import Trace
 from syurmy.prover import prove as proving
 from syurmy.prover.check import check_system
@@ -307,7 +308,7 @@ def test_leaves_of_other_tuples(name):
 
 def test_elapsed_time_by_limbs(monkeypatch):
     """-1 has no limbs: neither a lowest limb of -1 nor an upper one."""
-    monkeypatch.setattr(builder, "LIMB", 1)
+    monkeypatch.setattr(builder, "limbs_for", lambda checks: Limbs(1))
     key = setup(syurmy.assemble(RAM + "\n"))
     verifier = Verifier(key.verifying_key)
     trace = trace_of(RAM)
