@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 
 from syurmy.assembler import syntax as s
-from syurmy.assembler.data import Array, L1FromData, checked, from_entries, parse_braces, read_file
+from syurmy.assembler.data import L1FromData, checked, from_entries, parse_braces, read_file
 from syurmy.assembler.diagnostics import AssemblyErrors, suggestion
 from syurmy.assembler.source import FRAME, MAX_EXPANSIONS, Call, Item, Sources, read_text
+from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import AssemblyError, Span, SyurmyError
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, AttrSpec, Flow, Op
 from syurmy.isa.manual import usage
-from syurmy.isa.program import I64, Affine, Attr, Input, Instruction, Lut, Note, Output, Param, Program, Ram
+from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Note, Output, Param, Program, Ram
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import KINDS, MAX_TABLE, RESERVED, Problem, of_kind, problems
 
@@ -97,7 +98,7 @@ def _with_l1(
     return replace(program, params=params)
 
 
-def _bounded(t: TensorType, values: Array) -> TensorType:
+def _bounded(t: TensorType, values: Integers) -> TensorType:
     return replace(t, lo=int(values.min()), hi=int(values.max())) if values.size else t
 
 
@@ -114,7 +115,7 @@ class _Assembler:
         self._rams: list[Ram] = []
         self._outputs: list[Output] = []
         self._code: list[Instruction] = []
-        self._data: dict[str, Array] = {}
+        self._data: dict[str, Integers] = {}
         self._places: dict[str, Span] = {}  # where a name was declared
         self._output_places: dict[str, Span] = {}
         self._init_places: dict[str, Span] = {}  # names that fill buffers
@@ -305,7 +306,7 @@ class _Assembler:
         t = self._tensor(st.tensor)
         committed = not self._public(st.visibility, "committed", st)
         name = self._new_name(st.name)
-        values: Array | None = None
+        values: Integers | None = None
         if isinstance(st.data, s.File):
             values = checked(f"'{name}'", read_file(st.data.path, st.data.key, base, st.data.span), t.dtype, t.shape,
                              st.data.span)  # fmt: skip

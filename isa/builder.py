@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.cost import Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import broadcast_shapes
-from syurmy.isa.program import I64, Lut, Program
+from syurmy.isa.program import Lut, Program
 from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 LIMB = 16  # bits of the widest range table

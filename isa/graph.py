@@ -18,8 +18,8 @@ from typing import Protocol
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.exact import einsum
-from syurmy.isa.program import I64
 from syurmy.isa.types import Interval, added, scaled
 
 LIMIT = 2**63 - 1

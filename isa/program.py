@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import Span
 from syurmy.isa.types import DType, TensorType
-
-I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ class Program:
     luts: tuple[Lut, ...]
     outputs: tuple[Output, ...]
     code: tuple[Instruction, ...]
-    data: Mapping[str, npt.NDArray[np.integer]] = field(default_factory=dict)
+    data: Mapping[str, Integers] = field(default_factory=dict)
     rams: tuple[Ram, ...] = ()
     notes: tuple[Note, ...] = ()
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import operand_types, typed
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:

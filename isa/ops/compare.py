@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import extremum, negative
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, join
 
 if TYPE_CHECKING:

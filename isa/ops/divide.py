@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import hull, result_interval, zero_product
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, added, multiplied, scaled, unsigned_bits
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import LIMB, Builder
 from syurmy.isa.graph import Committed, Node, Values
 from syurmy.isa.instruction import broadcast_shapes
-from syurmy.isa.program import I64
 from syurmy.isa.types import Interval, TensorType, signed_bits, unsigned_bits
 
 

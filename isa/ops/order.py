@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory_argument import permutation
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType
 
 if TYPE_CHECKING:

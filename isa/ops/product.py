@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from syurmy.isa import exact
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.view import WINDOW_ATTRIBUTES, Window
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, join, multiplied, scaled
 
 if TYPE_CHECKING:

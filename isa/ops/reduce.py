@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, normal_axis, refuse, register, result
 from syurmy.isa.ops.gadgets import best_of, extremum
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
-from syurmy.isa.program import I64, Affine
+from syurmy.isa.program import Affine
 from syurmy.isa.types import MAX_ENTRIES, DType, TensorType, join
 
 if TYPE_CHECKING:

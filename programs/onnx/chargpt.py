@@ -25,7 +25,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from programs.onnx import FOLDER, save_model
 from programs.train.attention import erf, normalise, normalise_gradient
-from programs.train.common import Adam, Floats, Ints, cross_entropy_gradient, glorot, softmax
+from programs.train.common import Adam, cross_entropy_gradient, glorot, softmax
+from syurmy.isa.arrays import F32, I64
 
 LAYERS, CONTEXT, WIDTH, HEADS, INNER, BATCH = 4, 64, 64, 4, 256, 16
 HEAD = WIDTH // HEADS
@@ -34,7 +35,7 @@ ALPHABET = "\n abcdefghijklmnopqrstuvwxyz.,:;()'\"-_`*=/[]<>{}#@%+0123456789?"
 MASK = np.triu(np.full((CONTEXT, CONTEXT), -np.inf, np.float32), 1)
 
 
-def corpus() -> Ints:
+def corpus() -> I64:
     """The text as tokens: lower case, runs of blanks as one, other characters dropped."""
     text = re.sub(r"[ \t]+", " ", "\n".join(topics.topics.values()).lower())
     text = re.sub(r"\n\s*\n+", "\n", text)
@@ -42,18 +43,18 @@ def corpus() -> Ints:
     return np.array([index[c] for c in text if c in index], np.int64)
 
 
-def split(x: Floats) -> Floats:
+def split(x: F32) -> F32:
     return x.reshape(-1, CONTEXT, HEADS, HEAD).transpose(0, 2, 1, 3)
 
 
-def joined(x: Floats) -> Floats:
+def joined(x: F32) -> F32:
     return x.transpose(0, 2, 1, 3).reshape(-1, CONTEXT, WIDTH)
 
 
-def forward(w: dict[str, Floats], x: Ints) -> dict[str, Floats]:
+def forward(w: dict[str, F32], x: I64) -> dict[str, F32]:
     """All activations for token windows ``x`` [batch, CONTEXT]; those of layer l have the suffix l."""
     e = w["embed"][x] + w["position"]
-    a: dict[str, Floats] = {}
+    a: dict[str, F32] = {}
     for layer in map(str, range(LAYERS)):
         a["n" + layer], a["i" + layer] = normalise(e)
         u = a["u" + layer] = a["n" + layer] * w["gamma" + layer] + w["beta" + layer]
@@ -74,17 +75,17 @@ def forward(w: dict[str, Floats], x: Ints) -> dict[str, Floats]:
     return a
 
 
-def backward(w: dict[str, Floats], a: dict[str, Floats], x: Ints, labels: Ints) -> dict[str, Floats]:
-    d: dict[str, Floats] = {}
+def backward(w: dict[str, F32], a: dict[str, F32], x: I64, labels: I64) -> dict[str, F32]:
+    d: dict[str, F32] = {}
 
-    def linear(source: Floats, g: Floats, weight: str, bias: str = "") -> Floats:
+    def linear(source: F32, g: F32, weight: str, bias: str = "") -> F32:
         flat = g.reshape(-1, g.shape[-1])
         d[weight] = source.reshape(-1, source.shape[-1]).T @ flat
         if bias:
             d[bias] = flat.sum(0)
         return g @ w[weight].T
 
-    def norm(g: Floats, n: Floats, inverse: Floats, gamma: str, beta: str) -> Floats:
+    def norm(g: F32, n: F32, inverse: F32, gamma: str, beta: str) -> F32:
         d[gamma], d[beta] = (g * n).sum((0, 1)), g.sum((0, 1))
         return normalise_gradient(g * w[gamma], n, inverse)
 
@@ -110,7 +111,7 @@ def backward(w: dict[str, Floats], a: dict[str, Floats], x: Ints, labels: Ints) 
     return d
 
 
-def initial(rng: np.random.Generator) -> dict[str, Floats]:
+def initial(rng: np.random.Generator) -> dict[str, F32]:
     w = {
         "embed": rng.normal(0, 0.3, (len(ALPHABET), WIDTH)).astype(np.float32),
         "position": rng.normal(0, 0.1, (CONTEXT, WIDTH)).astype(np.float32),
@@ -130,12 +131,12 @@ def initial(rng: np.random.Generator) -> dict[str, Floats]:
     return w
 
 
-def loss(logits: Floats, labels: Ints) -> float:
+def loss(logits: F32, labels: I64) -> float:
     p = np.take_along_axis(softmax(logits), labels[..., None], -1)
     return float(-np.log(p + 1e-9).mean())
 
 
-def train(text: Ints, steps: int, rng: np.random.Generator) -> dict[str, Floats]:
+def train(text: I64, steps: int, rng: np.random.Generator) -> dict[str, F32]:
     w = initial(rng)
     adam = Adam(w, 3e-3, 5e-3)
     mean = 0.0
@@ -153,7 +154,7 @@ def train(text: Ints, steps: int, rng: np.random.Generator) -> dict[str, Floats]
     return w
 
 
-def exported(w: dict[str, Floats]) -> onnx.ModelProto:
+def exported(w: dict[str, F32]) -> onnx.ModelProto:
     """The network in ONNX."""
     constants: dict[str, np.ndarray] = {k: np.asarray(v, np.float32) for k, v in w.items()}
     constants |= {

@@ -28,20 +28,10 @@ from pathlib import Path
 from pydoc_data import topics
 
 import numpy as np
-import numpy.typing as npt
 
 from programs.train.attention import erf, normalise, normalise_gradient
-from programs.train.common import (
-    PROGRAMS,
-    Adam,
-    Floats,
-    Ints,
-    cross_entropy_gradient,
-    glorot,
-    quantise,
-    save,
-    softmax,
-)
+from programs.train.common import PROGRAMS, Adam, cross_entropy_gradient, glorot, quantise, save, softmax
+from syurmy.isa.arrays import F32, I64, Integers
 
 LAYERS, CONTEXT, WIDTH, HEADS, INNER = 2, 64, 64, 4, 128
 HEAD = WIDTH // HEADS
@@ -75,25 +65,25 @@ def corpus() -> str:
     return " ".join(kept) + " "
 
 
-def tokens(text: str) -> Ints:
+def tokens(text: str) -> I64:
     return np.array([CHARACTERS.index(c) for c in text], dtype=np.int64)
 
 
-def attend(x: Floats) -> Floats:
+def attend(x: F32) -> F32:
     return x.reshape(-1, CONTEXT, HEADS, HEAD).transpose(0, 2, 1, 3)
 
 
-def joined(x: Floats) -> Floats:
+def joined(x: F32) -> F32:
     return x.transpose(0, 2, 1, 3).reshape(-1, CONTEXT, WIDTH)
 
 
 MASK = np.triu(np.full((CONTEXT, CONTEXT), -1e9, np.float32), 1)
 
 
-def forward(w: dict[str, Floats], x: Ints) -> dict[str, Floats]:
+def forward(w: dict[str, F32], x: I64) -> dict[str, F32]:
     """All activations for token windows ``x`` [batch, CONTEXT]; those of layer l have the suffix l."""
     e = w["embed"][x] + w["position"]
-    a: dict[str, Floats] = {}
+    a: dict[str, F32] = {}
     for layer in map(str, range(LAYERS)):
         a["n" + layer], a["i" + layer] = normalise(e)
         u = a["u" + layer] = a["n" + layer] * w["gamma" + layer] + w["beta" + layer]
@@ -114,15 +104,15 @@ def forward(w: dict[str, Floats], x: Ints) -> dict[str, Floats]:
     return a
 
 
-def backward(w: dict[str, Floats], a: dict[str, Floats], x: Ints, labels: Ints) -> dict[str, Floats]:
-    d: dict[str, Floats] = {}
+def backward(w: dict[str, F32], a: dict[str, F32], x: I64, labels: I64) -> dict[str, F32]:
+    d: dict[str, F32] = {}
 
-    def linear(source: Floats, g: Floats, weight: str, bias: str) -> Floats:
+    def linear(source: F32, g: F32, weight: str, bias: str) -> F32:
         d[weight] = source.reshape(-1, source.shape[-1]).T @ g.reshape(-1, g.shape[-1])
         d[bias] = g.reshape(-1, g.shape[-1]).sum(0)
         return g @ w[weight].T
 
-    def norm(g: Floats, n: Floats, inverse: Floats, gamma: str, beta: str) -> Floats:
+    def norm(g: F32, n: F32, inverse: F32, gamma: str, beta: str) -> F32:
         d[gamma], d[beta] = (g * n).sum((0, 1)), g.sum((0, 1))
         return normalise_gradient(g * w[gamma], n, inverse)
 
@@ -148,7 +138,7 @@ def backward(w: dict[str, Floats], a: dict[str, Floats], x: Ints, labels: Ints) 
     return d
 
 
-def initial(rng: np.random.Generator) -> dict[str, Floats]:
+def initial(rng: np.random.Generator) -> dict[str, F32]:
     w = {
         "embed": rng.normal(0, 0.5, (len(CHARACTERS), WIDTH)).astype(np.float32),
         "position": rng.normal(0, 0.2, (CONTEXT, WIDTH)).astype(np.float32),
@@ -169,7 +159,7 @@ def initial(rng: np.random.Generator) -> dict[str, Floats]:
     return w
 
 
-def train(text: Ints, starts: Ints, steps: int, rng: np.random.Generator) -> dict[str, Floats]:
+def train(text: I64, starts: I64, steps: int, rng: np.random.Generator) -> dict[str, F32]:
     w = initial(rng)
     adam = Adam(w, 3e-3, 5e-3)
     mean = 0.0
@@ -188,18 +178,18 @@ def train(text: Ints, starts: Ints, steps: int, rng: np.random.Generator) -> dic
     return w
 
 
-def loss(logits: Floats, labels: Ints) -> float:
+def loss(logits: F32, labels: I64) -> float:
     p = np.take_along_axis(softmax(logits), labels[..., None], -1)
     return float(-np.log(p + 1e-9).mean())
 
 
-def quantised(w: dict[str, Floats]) -> dict[str, npt.NDArray[np.signedinteger]]:
+def quantised(w: dict[str, F32]) -> dict[str, Integers]:
     """Integer weights; 1 / sqrt(head width) is folded into the queries."""
     w = dict(w)
     for layer in range(LAYERS):
         for name in (f"wq{layer}", f"bq{layer}"):
             w[name] = w[name] / np.float32(math.sqrt(HEAD))
-    q: dict[str, npt.NDArray[np.signedinteger]] = {}
+    q: dict[str, Integers] = {}
     for name, value in w.items():
         if name in ("embed", "position"):
             q[name] = quantise(value, RESIDUAL, np.int16)
@@ -214,7 +204,7 @@ def quantised(w: dict[str, Floats]) -> dict[str, npt.NDArray[np.signedinteger]]:
     return q
 
 
-def prompt(text: str) -> dict[str, npt.NDArray[np.signedinteger]]:
+def prompt(text: str) -> dict[str, Integers]:
     """The inputs of the programs: the tokens of ``text``, padded to the context, and their number."""
     padded = np.zeros(CONTEXT, np.int8)
     padded[: len(text)] = tokens(text)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import syurmy
 from syurmy.compiler import CompiledModel
-from tests.compiler.harness import Array, check, compiled, evaluated, floats, helper, model_of, outputs_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import check, compiled, evaluated, floats, helper, model_of, outputs_of
 
 SEEDS = st.integers(0, 2**32 - 1)
 SOME = settings(max_examples=8, deadline=None)

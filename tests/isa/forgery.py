@@ -22,20 +22,21 @@ from typing import Any
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.program import Lut, Program
-from tests.isa.graph_eval import Array, Evaluated, Operand, check, leaves, op_program
+from tests.isa.graph_eval import Evaluated, Operand, check, leaves, op_program
 
 P = 2**64 - 2**32 + 1
 Field = Any  # object array of integers in [0, P)
 STEPS = (1, -1, 2, -2, 2**8, -(2**8), 2**15, 2**16, -(2**16), 2**32)
 
 
-def to_field(x: Array) -> Field:
+def to_field(x: I64) -> Field:
     return x.astype(object) % P
 
 
-def centred(x: Field) -> Array:
+def centred(x: Field) -> I64:
     return np.where(x > P // 2, x - P, x).astype(np.int64)
 
 
@@ -95,7 +96,7 @@ class Forger:
     """The forgeries of one program and inputs, with what each violates."""
 
     program: Program
-    inputs: Mapping[str, Array]
+    inputs: Mapping[str, I64]
     entries: int = 3  # sampled per column and per expression
     seed: int = 0
     honest: Evaluated = field(init=False)
@@ -348,24 +349,24 @@ class Forger:
         return [f"{type(self.constraints[i]).__name__} '{self.constraints[i].label}'" for i in sorted(left)]
 
 
-def pin_mutation(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+def pin_mutation(program: Program, inputs: Mapping[str, I64], **options: Any) -> list[str]:
     """Accepted forgeries with one entry changed (and helpers recomputed)."""
     forger = Forger(program, inputs, **options)
     return forger.accepted(forger.mutations())
 
 
-def pin_solved_pairs(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+def pin_solved_pairs(program: Program, inputs: Mapping[str, I64], **options: Any) -> list[str]:
     """Accepted forgeries with two entries changed that keep an equation or a looked-up expression."""
     forger = Forger(program, inputs, **options)
     return forger.accepted(forger.solved_pairs())
 
 
-def pin_deletion(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+def pin_deletion(program: Program, inputs: Mapping[str, I64], **options: Any) -> list[str]:
     """Constraints whose removal would let no forgery of the suite pass."""
     return Forger(program, inputs, **options).useless()
 
 
-def pins(program: Program, inputs: Mapping[str, Array], **options: Any) -> dict[str, list[str]]:
+def pins(program: Program, inputs: Mapping[str, I64], **options: Any) -> dict[str, list[str]]:
     """All three on one program; ``{}`` if all is well."""
     forger = Forger(program, inputs, **options)
     found = {

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import syurmy
+from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, Node, Table
-from syurmy.isa.program import I64
 from syurmy.isa.trace import Trace
 from syurmy.prover.field import ZERO, Ext
 from syurmy.prover.keys import ProvingKey, setup

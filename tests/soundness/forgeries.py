@@ -19,12 +19,13 @@ import pytest
 
 import syurmy
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.errors import SyurmyError, Trap
 from syurmy.isa.exact import einsum
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import Path
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.prover.check import check_system
 from syurmy.prover.field import P
 from syurmy.prover.keys import ProvingKey, setup

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import syurmy
-from syurmy.isa.program import I64, Program
+from syurmy.isa.arrays import I64
+from syurmy.isa.program import Program
 from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify

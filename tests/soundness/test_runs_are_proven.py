@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import syurmy
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.isa.types import TensorType
 from tests.assembler.random_programs import programs
 
