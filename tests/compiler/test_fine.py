@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import syurmy
 from syurmy.compiler import CompiledModel
 from syurmy.isa.arrays import Array
 from tests.compiler.harness import check, compiled, evaluated, floats, helper, model_of, outputs_of
+from tests.examples import SEEDS, examples
 
-SEEDS = st.integers(0, 2**32 - 1)
-SOME = settings(max_examples=8, deadline=None)
+SOME = examples(8)
 
 
 def fine(
