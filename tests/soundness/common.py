@@ -30,7 +30,7 @@ from syurmy.prover.prove import Proof, Prover
 from syurmy.prover.verifier import verify as verifier
 from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.prover.witness import NO_ROW, Witness
-from tests.isa.forgery import centred, evaluate, to_field
+from tests.isa.constraints import centred, evaluate, to_field
 
 STEPS = {"format", "path", "statement", "lookup", "contraction", "params", "opening", "soundness"}
 
