@@ -16,25 +16,26 @@ import math
 
 import numpy as np
 
-from programs.train.common import PROGRAMS, Adam, arguments, cross_entropy_gradient, glorot, quantise, save, softmax
+from programs.train.common import (
+    PROGRAMS,
+    Adam,
+    arguments,
+    cross_entropy_gradient,
+    erf,
+    glorot,
+    normalise,
+    normalise_gradient,
+    quantise,
+    save,
+    softmax,
+)
 from programs.train.digits_mlp import PIXEL_SCALE, split
+from programs.train.transformer import attention_gradients, dense_gradients
 from syurmy.isa.arrays import F32, I64
 
 TOKENS, WIDTH, HEADS, INNER = 8, 32, 4, 64
 ACT, WEIGHT = 12, 14  # scales of activations and weights; biases of a layer ACT + WEIGHT
 HEAD = WIDTH // HEADS
-EPSILON = 1e-6
-
-
-def normalise(x: F32) -> tuple[F32, F32]:
-    """(x - mean) / std over the last axis, and 1 / std."""
-    c = x - x.mean(axis=-1, keepdims=True)
-    inverse = 1 / np.sqrt((c * c).mean(axis=-1, keepdims=True) + EPSILON)
-    return c * inverse, inverse
-
-
-def normalise_gradient(g: F32, n: F32, inverse: F32) -> F32:
-    return (g - g.mean(axis=-1, keepdims=True) - n * (g * n).mean(axis=-1, keepdims=True)) * inverse
 
 
 def heads(x: F32) -> F32:
@@ -43,13 +44,6 @@ def heads(x: F32) -> F32:
 
 def joined(x: F32) -> F32:
     return x.transpose(0, 2, 1, 3).reshape(len(x), TOKENS, WIDTH)
-
-
-def erf(x: F32) -> F32:
-    """Abramowitz and Stegun 7.1.26, error below 1.5e-7."""
-    t = 1 / (1 + 0.3275911 * np.abs(x))
-    p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return np.asarray(np.sign(x) * (1 - p * np.exp(-x * x)), dtype=x.dtype)
 
 
 def forward(w: dict[str, F32], x: F32) -> dict[str, F32]:
@@ -71,32 +65,24 @@ def forward(w: dict[str, F32], x: F32) -> dict[str, F32]:
     return a
 
 
-def layer(d: dict[str, F32], x: F32, g: F32, weight: str, bias: str) -> None:
-    """Gradients of the weights of x @ weight + bias."""
-    d[weight] = x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
-    d[bias] = g.reshape(-1, g.shape[-1]).sum(0)
-
-
 def backward(w: dict[str, F32], a: dict[str, F32], labels: I64) -> dict[str, F32]:
     d: dict[str, F32] = {}
     g = cross_entropy_gradient(a["logits"], labels)
-    layer(d, a["pooled"], g, "head", "bhead")
+    dense_gradients(d, a["pooled"], g, "head", "bhead")
     gf = np.repeat((g @ w["head"].T)[:, None], TOKENS, axis=1)
-    layer(d, a["g"], gf, "down", "bdown")
+    dense_gradients(d, a["g"], gf, "down", "bdown")
     density = np.exp(-a["z"] * a["z"] / 2) / np.float32(math.sqrt(2 * math.pi))
     gz = (gf @ w["down"].T) * (a["phi"] + a["z"] * density)
-    layer(d, a["m"], gz, "up", "bup")
+    dense_gradients(d, a["m"], gz, "up", "bup")
     gm = gz @ w["up"].T
     d["gamma2"], d["beta2"] = (gm * a["n2"]).sum((0, 1)), gm.sum((0, 1))
     gf = gf + normalise_gradient(gm * w["gamma2"], a["n2"], a["i2"])
-    layer(d, a["o"], gf, "wo", "bo")
+    dense_gradients(d, a["o"], gf, "wo", "bo")
     go = heads(gf @ w["wo"].T)
-    gs = go @ a["v"].transpose(0, 1, 3, 2)
-    gs = a["s"] * (gs - (gs * a["s"]).sum(axis=-1, keepdims=True)) / np.float32(math.sqrt(HEAD))
-    parts = {"q": gs @ a["k"], "k": gs.transpose(0, 1, 3, 2) @ a["q"], "v": a["s"].transpose(0, 1, 3, 2) @ go}
+    parts = attention_gradients(go, a["q"], a["k"], a["v"], a["s"])
     gu = np.zeros_like(a["u"])
     for p, g in parts.items():
-        layer(d, a["u"], joined(g), "w" + p, "b" + p)
+        dense_gradients(d, a["u"], joined(g), "w" + p, "b" + p)
         gu += joined(g) @ w["w" + p].T
     d["gamma1"], d["beta1"] = (gu * a["n1"]).sum((0, 1)), gu.sum((0, 1))
     ge = gf + normalise_gradient(gu * w["gamma1"], a["n1"], a["i1"])

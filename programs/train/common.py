@@ -21,6 +21,7 @@ from syurmy.isa.arrays import F32, I64, Integers
 
 PROGRAMS = Path(__file__).resolve().parent.parent
 SHIFT = 16
+EPSILON = 1e-6  # of normalise
 
 
 class Adam:
@@ -44,6 +45,24 @@ class Adam:
 def softmax(logits: F32) -> F32:
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def normalise(x: F32) -> tuple[F32, F32]:
+    """(x - mean) / std over the last axis, and 1 / std."""
+    c = x - x.mean(axis=-1, keepdims=True)
+    inverse = 1 / np.sqrt((c * c).mean(axis=-1, keepdims=True) + EPSILON)
+    return c * inverse, inverse
+
+
+def normalise_gradient(g: F32, n: F32, inverse: F32) -> F32:
+    return (g - g.mean(axis=-1, keepdims=True) - n * (g * n).mean(axis=-1, keepdims=True)) * inverse
+
+
+def erf(x: F32) -> F32:
+    """Abramowitz and Stegun 7.1.26, error below 1.5e-7."""
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return np.asarray(np.sign(x) * (1 - p * np.exp(-x * x)), dtype=x.dtype)
 
 
 def cross_entropy_gradient(logits: F32, labels: I64) -> F32:
