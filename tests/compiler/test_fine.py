@@ -30,7 +30,7 @@ def fine(
     **options: Any,
 ) -> CompiledModel:
     done = check(op, inputs, constants, tolerance=tolerance, options={"tolerance": 0.0}, **options)
-    assert done.fine
+    assert done.fine or done.error < tolerance / 2  # of both programs the better is kept, which can be the plain one
     return done
 
 
