@@ -200,6 +200,7 @@ def from_entries(what: str, value: Any, dtype: DType, shape: tuple[int, ...], sp
 
 
 def numpy_name(dtype: DType) -> str:
+    """The name that NumPy has for a dtype, such as ``i2`` for ``i16``."""
     return f"i{dtype.bits // 8}"
 
 

@@ -100,4 +100,5 @@ def word_of(node: Any, what: str) -> str:
 
 
 def fault(message: str, code: str, span: Span | None, help: str = "") -> AssemblyError:
+    """The error that a place in a program's text has."""
     return AssemblyError(message, code=code, span=span, help=help)

@@ -110,10 +110,12 @@ class Builder:
         return n if n.shape == target else g.Broadcast(*self.new(target, n.interval), (n,))
 
     def reshape(self, n: Node, shape: Sequence[int]) -> Node:
+        """The entries of ``n`` in another shape, in the same order; the execution axis stays."""
         target = (n.executions, *shape)
         return n if n.shape == target else g.Reshape(*self.new(target, n.interval), (n,))
 
     def transpose(self, n: Node, perm: Sequence[int]) -> Node:
+        """The tensor axes of ``n`` in the order ``perm``; the execution axis stays first."""
         full = (0, *(p + 1 for p in perm))
         if full == tuple(range(len(full))):
             return n
@@ -129,6 +131,7 @@ class Builder:
         return g.Sum(*self.new(shape, (n.lo * count, n.hi * count)), (n,), axes=full)
 
     def concat(self, nodes: Sequence[Node], axis: int) -> Node:
+        """``nodes`` joined along a tensor axis; public ones of one execution stand in every execution."""
         e = max(n.executions for n in nodes)
         return self.stacked([self.broadcast(n, n.shape[1:], e) for n in nodes], axis + 1)
 
@@ -232,6 +235,7 @@ class Builder:
         return c
 
     def boolean(self, label: str, like: Node, hint: Hint) -> Committed:
+        """A column of zeros and ones of the shape of ``like``."""
         return self.ranged(label, like, hint, 0, 1)
 
     def define(self, label: str, expression: Node) -> Committed:
@@ -319,6 +323,7 @@ class Builder:
         self.zero(condition - self.stacked_constant(bits.reshape(shape)), "branch")
 
     def lut_table(self, lut: Lut) -> Table:
+        """The lookup table of a program's table: arguments and values; one for all its uses."""
         if lut.name not in self._luts:
             x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
             self._luts[lut.name] = self.table(f"lut {lut.name}", (x, lut.array))

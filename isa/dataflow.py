@@ -58,6 +58,7 @@ class Reads:
 
     @staticmethod
     def of(sources: Sequence[Source]) -> Reads:
+        """The sources of an operand, one per execution, as arrays."""
         return Reads(
             np.array([s.producer for s in sources], np.int64),
             np.array([s.execution for s in sources], np.int64),

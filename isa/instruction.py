@@ -68,6 +68,7 @@ class Call:
         return self.attrs[name]
 
     def lut(self, name: str) -> Lut:
+        """The declaration of the table that an attribute names."""
         return self._luts[self.attrs[name]]
 
     def ram(self) -> Ram:

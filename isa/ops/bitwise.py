@@ -67,6 +67,8 @@ def conjunction(b: Builder, x: Node, y: Node, dtype: DType) -> Node:
 
 
 class Bitwise(Op):
+    """Entry by entry on two operands of one dtype, in two's complement; the dtype is kept."""
+
     family = "bitwise"
     proof = Argument.LOOKUP
     sources = ("a", "b")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def wider(a: DType, b: DType) -> DType:
+    """The dtype with more bits."""
     return a if a.bits >= b.bits else b
 
 
@@ -141,6 +142,8 @@ class Select(Op):
 
 
 class Extremum(Op):
+    """The larger (``sign`` 1) or smaller (-1) of two operands, entry by entry, broadcasting."""
+
     family = "compare"
     proof = Argument.LOOKUP | Argument.CONTRACTION
     sources = ("a", "b")

@@ -26,6 +26,7 @@ def operand_types(b: Builder) -> tuple[TensorType, ...]:
 
 
 def result_interval(b: Builder) -> Interval:
+    """The interval that the typing rule gives the current instruction's result."""
     t = b.system.types.results[b.origin]
     assert t is not None
     return t.interval

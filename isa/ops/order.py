@@ -51,6 +51,8 @@ def _permutation(b: Builder, x: Node, descending: bool) -> tuple[Node, Node]:
 
 
 class Sorting(Op):
+    """Orders the last axis; equal entries keep the order of their places."""
+
     family = "order"
     proof = Argument.MEMORY | Argument.LOOKUP
 
