@@ -110,6 +110,7 @@ def test_isqrt_is_pinned():
     assert pin_op("isqrt", Operand([3, 100, 0], I8)) == {"deletion": ["Lookup 'result'"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["div", "mod"])
 def test_wide_division_is_pinned(op):
     assert pin_op(op, Operand([2**50 + 3, -(2**40)], I64), Operand([2**33, 12345], I64)) == {}
