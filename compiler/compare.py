@@ -25,7 +25,7 @@ from syurmy.compiler.contract import CANCELLED, SUMS
 from syurmy.compiler.lower import is_lowered, lowerings
 from syurmy.compiler.model import CompiledModel, Result
 from syurmy.compiler.passes.unroll import flattened
-from syurmy.isa.program import I64
+from syurmy.isa.arrays import I64
 from syurmy.isa.trace import Trace
 from syurmy.vm.machine import run
 

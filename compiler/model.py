@@ -21,9 +21,10 @@ import numpy.typing as npt
 from syurmy.compiler.coding import Code
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.values import accepted
+from syurmy.isa.arrays import I64, Array, Integers
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.vm.events import Listener
 
-Array = npt.NDArray[Any]
 FORMAT = 5
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
@@ -294,7 +294,7 @@ class CompiledModel:
                 cut.append(Saturation(p.model_name, "input", beyond, beyond / x.size))
         return out, tuple(cut)
 
-    def dequantise(self, outputs: Mapping[str, npt.NDArray[np.integer[Any]]]) -> dict[str, Array]:
+    def dequantise(self, outputs: Mapping[str, Integers]) -> dict[str, Array]:
         """The model's outputs, by its names and in its dtypes, from the program's."""
         return {p.model_name: _real(outputs[p.name], p) for p in self.outputs}
 
@@ -348,7 +348,7 @@ def record(
     }
 
 
-def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray[np.int64]:
+def quantise_input(x: Array, t: TensorType, scale: float | Array) -> I64:
     """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
     own quantisation does."""
     if x.dtype.kind != "f":
@@ -360,7 +360,7 @@ def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray
     return np.asarray(np.clip(integers, t.lo, t.hi), np.int64)
 
 
-def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], int]:
+def entered(x: Array, t: TensorType, p: Port) -> tuple[I64, int]:
     """The integers of an input, and how many of its reals are more than half a unit beyond its interval."""
     if p.code is not None:  # of a batch one by one
         return p.code.encode(x) if x.shape == p.shape else np.stack([p.code.encode(one) for one in x]), 0
@@ -369,7 +369,7 @@ def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], in
     return quantise_input(x, t, scale), int(np.count_nonzero(beyond))
 
 
-def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:
+def _real(q: Integers, p: Port) -> Array:
     dtype = np.dtype(p.dtype)
     if dtype.kind == "f":
         return np.asarray(q.astype(np.float64) * p.scale).astype(dtype)

@@ -15,10 +15,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
@@ -53,12 +51,13 @@ from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.files import read_named
+from syurmy.isa.arrays import F64, Array
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
-Sample = Mapping[str, npt.NDArray[Any]]
+Sample = Mapping[str, Array]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 
 
@@ -259,7 +258,7 @@ def _held(steps: Sequence[Step]) -> tuple[Held, ...]:
     )
 
 
-def _compact(scales: npt.NDArray[np.float64]) -> Any:
+def _compact(scales: F64) -> object:
     """Nested lists that broadcast to ``scales``: one entry along an axis on which they do not change."""
     for axis in range(scales.ndim):
         first = scales.take([0], axis)

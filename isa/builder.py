@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.cost import Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import broadcast_shapes
-from syurmy.isa.program import I64, Lut, Program
+from syurmy.isa.program import Lut, Program
 from syurmy.isa.ranges import Limbs, limbs_for
 from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, padded, unsigned_bits
 
@@ -119,10 +120,12 @@ class Builder:
         return n if n.shape == target else g.Broadcast(*self.new(target, n.interval), (n,))
 
     def reshape(self, n: Node, shape: Sequence[int]) -> Node:
+        """The entries of ``n`` in another shape, in the same order; the execution axis stays."""
         target = (n.executions, *shape)
         return n if n.shape == target else g.Reshape(*self.new(target, n.interval), (n,))
 
     def transpose(self, n: Node, perm: Sequence[int]) -> Node:
+        """The tensor axes of ``n`` in the order ``perm``; the execution axis stays first."""
         full = (0, *(p + 1 for p in perm))
         if full == tuple(range(len(full))):
             return n
@@ -138,6 +141,7 @@ class Builder:
         return g.Sum(*self.new(shape, (n.lo * count, n.hi * count)), (n,), axes=full)
 
     def concat(self, nodes: Sequence[Node], axis: int) -> Node:
+        """``nodes`` joined along a tensor axis; public ones of one execution stand in every execution."""
         e = max(n.executions for n in nodes)
         return self.stacked([self.broadcast(n, n.shape[1:], e) for n in nodes], axis + 1)
 
@@ -241,6 +245,7 @@ class Builder:
         return c
 
     def boolean(self, label: str, like: Node, hint: Hint) -> Committed:
+        """A column of zeros and ones of the shape of ``like``."""
         return self.ranged(label, like, hint, 0, 1)
 
     def define(self, label: str, expression: Node) -> Committed:
@@ -316,6 +321,7 @@ class Builder:
         self.zero(condition - self.stacked_constant(bits.reshape(shape)), "branch")
 
     def lut_table(self, lut: Lut) -> Table:
+        """The lookup table of a program's table: arguments and values; one for all its uses."""
         if lut.name not in self._luts:
             x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
             self._luts[lut.name] = self.table(f"lut {lut.name}", (x, lut.array))

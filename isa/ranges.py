@@ -7,8 +7,8 @@ table of its own, or twice in that of w bits,
 
     t in [0, 2^w)  and  2^(w - r) t in [0, 2^w)
 
-(the first says that t is an integer, the second then that it is below 2^r), whichever is less. Chosen is the w with the
-least
+(the first says that t is an integer, the second then that it is below 2^r), whichever is less; bits have a table of
+two rows in any case. Chosen is the w with the least
 
     sum of n (2 L - 1)  +  sum over r of min(2^(r + 1), n_r)  +  2^(w + 1)  +  BLOCK (lookups and columns)
 
@@ -61,10 +61,12 @@ def _with(width: int, counted: Counter[tuple[int, int]]) -> tuple[int, Limbs]:
     own = set()
     for bits in sorted(entries.keys() - {width}):
         twice, once = entries[bits] + BLOCK * blocks[bits], (2 << bits) + 2 * BLOCK
-        if once <= twice or (not full and bits == max(entries)):
+        if bits == 1 or once <= twice:
             own.add(bits)
-        cost += min(once, twice)
-        full |= once > twice
+            cost += once
+        else:
+            cost += twice
+            full = True
     if full:
         cost += (2 << width) + 2 * BLOCK
     return cost, Limbs(width, frozenset(own))

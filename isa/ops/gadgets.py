@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node, Values
 from syurmy.isa.instruction import broadcast_shapes
-from syurmy.isa.program import I64
 from syurmy.isa.types import Interval, TensorType, signed_bits, unsigned_bits
 
 ONE_LIMB = 16  # bits of a difference up to which the form for one limb is taken
@@ -28,6 +28,7 @@ def operand_types(b: Builder) -> tuple[TensorType, ...]:
 
 
 def result_interval(b: Builder) -> Interval:
+    """The interval that the typing rule gives the current instruction's result."""
     t = b.system.types.results[b.origin]
     assert t is not None
     return t.interval

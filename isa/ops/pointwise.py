@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
 from syurmy.isa.graph import Committed
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, register, result
 from syurmy.isa.ops.gadgets import extremum, negative, result_interval
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, signed_bits, smallest_dtype
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from functools import cached_property, partial
 import numpy as np
 from blake3 import blake3
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.cost import Account
-from syurmy.isa.program import I64
 from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
 from syurmy.prover.protocol import mle
 

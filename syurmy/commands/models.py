@@ -12,18 +12,16 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy import display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
 from syurmy.compiler.saturation import Saturation, told
+from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 
-Array = npt.NDArray[Any]
 GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
 
 

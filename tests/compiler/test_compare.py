@@ -16,7 +16,8 @@ from syurmy import run
 from syurmy.cli import app
 from syurmy.compiler import CompiledModel, compile_onnx
 from syurmy.compiler.compare import CAUSES, compare
-from tests.compiler.harness import Array, floats, helper, model_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import floats, helper, model_of
 
 node = helper.make_node
 

@@ -34,7 +34,8 @@ def cost(checks: list[tuple[int, int]], limbs: Limbs) -> int:
 
 def every(width: int, checks: list[tuple[int, int]]) -> list[Limbs]:
     tops = sorted({bits - width * (-(-bits // width) - 1) for _, bits in checks} - {width})
-    return [Limbs(width, frozenset(t for k, t in enumerate(tops) if mask >> k & 1)) for mask in range(1 << len(tops))]
+    owned = [frozenset(t for k, t in enumerate(tops) if mask >> k & 1) for mask in range(1 << len(tops))]
+    return [Limbs(width, own) for own in owned if 1 not in tops or 1 in own]  # bits always have their table
 
 
 @given(CHECKS)

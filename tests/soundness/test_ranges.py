@@ -17,8 +17,8 @@ from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
+from tests.soundness.memory_programs import named
 from tests.soundness.test_cheating import says
-from tests.soundness.test_memory import named
 
 FOUR = """
 .input x : i8[4] private in 0..7
