@@ -1,10 +1,11 @@
-"""Forwards and backwards: wherever the debugger stands, it holds what a plain run holds there, and it goes where a plain
-search of the path says."""
+"""Forwards and backwards: wherever the debugger stands, it holds what a plain run holds there, and going back stops
+where going on did."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from syurmy.isa.errors import Trap
 from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
 from syurmy.vm import Executed, Fetched, Machine
-from syurmy.vm.debug import Debugger, engine
+from syurmy.vm.debug import Debugger, run
 from syurmy.vm.inputs import validated
 from tests.assembler.random_programs import jumping, programs
 from tests.vm import algorithms as a
@@ -74,18 +75,14 @@ def assert_at(d: Debugger, truth: list[Place], step: int) -> None:
         assert np.array_equal(d.memories[name], value), name
 
 
-@pytest.fixture
-def dense(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SPACING", 0.0)
-    monkeypatch.setattr(engine, "SHARE", 0)
-
-
 def inputs_of(program: Program, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     return {i.name: rng.integers(i.type.lo, i.type.hi, i.type.shape, endpoint=True) for i in program.inputs}
 
 
-MOVES = st.lists(st.tuples(st.sampled_from(["goto", "in", "one", "back", "one back"]), st.integers(0, 400)), max_size=12)
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["goto", "in", "one", "back", "one back"]), st.integers(0, 400)), max_size=12
+)
 
 
 def moved(d: Debugger, truth: list[Place], move: str, to: int) -> int:
@@ -110,15 +107,15 @@ def moved(d: Debugger, truth: list[Place], move: str, to: int) -> int:
     return d.step
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(st.data(), programs(), st.integers(0, 2**32), MOVES, st.sampled_from([0.0, 1.0]))
 def test_any_moves_on_random_programs(data: Any, program: Program, seed: int, moves: Any, spacing: float) -> None:
     program = data.draw(jumping(program))
     given = inputs_of(program, seed)
     truth, trap = places(program, given)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "SPACING", spacing)
-        patch.setattr(engine, "SHARE", 0)
+        patch.setattr(run, "SPACING", spacing)
+        patch.setattr(run, "SHARE", 0)
         d = Debugger(program, given)
         for move, to in moves:
             step = moved(d, truth, move, to)
@@ -134,8 +131,8 @@ def test_any_moves_on_random_programs(data: Any, program: Program, seed: int, mo
 def test_every_place_forwards_and_backwards(
     program: Program, given: Any, spacing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "SPACING", spacing)
-    monkeypatch.setattr(engine, "SHARE", 0)
+    monkeypatch.setattr(run, "SPACING", spacing)
+    monkeypatch.setattr(run, "SHARE", 0)
     truth, _ = places(program, given)
     d = Debugger(program, given)
     for step in range(len(truth)):
@@ -162,8 +159,8 @@ def test_going_back_stops_where_going_on_did(
     indices: set[int], watched: str, access: str, condition: str, x: list[int], spacing: float
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "SPACING", spacing)
-        patch.setattr(engine, "SHARE", 0)
+        patch.setattr(run, "SPACING", spacing)
+        patch.setattr(run, "SHARE", 0)
         d = Debugger(SORT, {"x": x})
         for index in indices:
             d.break_at(f"@{index}", condition)
@@ -198,7 +195,7 @@ def test_watches_see_every_change() -> None:
         seen.append((change.step, change.before.tolist(), change.after.tolist()))
     expected = [
         (k, p.memories["m"][1:3].tolist(), q.memories["m"][1:3].tolist())
-        for k, (p, q) in enumerate(zip(truth, truth[1:], strict=False))
+        for k, (p, q) in enumerate(pairwise(truth))
         if (p.memories["m"][1:3] != q.memories["m"][1:3]).any()
     ]
     assert seen == expected
