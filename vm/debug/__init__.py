@@ -15,10 +15,10 @@ going back is replay from a checkpoint (``history``): memory stays bounded, and 
 effect outside. ``pause()`` may come from another thread or a signal handler; nothing else may.
 
 **Stopping.** ``break_at("12")`` takes what ``Location.parse`` reads (lines, ``FILE:LINE``, labels, macros, ``@INDEX``,
-nodes of a model, ``trap``) or a ``Location``; ``watch("h[3]", "change" | "write" | "read")`` a register, part of one, or
-rows of a buffer. Both take a condition (``expressions``) and ``ignore``, how many times to pass; ``d.points`` holds them
-by number, ``enable``, ``set_condition`` and ``delete`` change them. A watchpoint stops behind the write: its ``Change``
-tells the instruction, the step, before and after, and what the element was made of.
+nodes of a model, ``trap``) or a ``Location``; ``watch("h[3]", "change" | "write" | "read")`` a register, part of one,
+or rows of a buffer. Both take a condition (``expressions``) and ``ignore``, how many times to pass; ``d.points`` holds
+them by number, ``enable``, ``set_condition`` and ``delete`` change them. A watchpoint stops behind the write: its
+``Change`` tells the instruction, the step, before and after, and what the element was made of.
 
 **Asking.** ``evaluate("h.max() > 3")`` computes on what has a value here; ``target("h[0, :8]")`` and ``value(name)``
 read; ``type_of(name)`` is the static type with its interval; ``listing`` knows lines, labels, macros, nodes and extents
@@ -26,8 +26,10 @@ read; ``type_of(name)`` is the static type with its interval; ``listing`` knows 
 write; ``execution(step)`` what a step behind or ahead (once reached) read and wrote; ``why("h[3, 1]")`` the chain of
 instructions and elements that an element came from.
 
-Whatever a user can get wrong raises ``DebugError`` (code, sentence, what to do) and changes nothing. One ``Debugger`` is
-driven by one thread; front ends that serve several clients make one for each.
+``summary.summarised`` describes a tensor (range, share at the ends of its interval, histogram) for people.
+
+Whatever a user can get wrong raises ``DebugError`` (code, sentence, what to do) and changes nothing. One ``Debugger``
+is driven by one thread; front ends that serve several clients make one for each.
 """
 
 from syurmy.vm.debug.engine import Debugger

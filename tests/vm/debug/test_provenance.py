@@ -1,7 +1,8 @@
-"""Where values come from: by perturbation of everything that is not named, and along whole chains of shipped programs."""
+"""Where values come from: by perturbation of everything that is not named, and along chains of shipped programs."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import syurmy
 from syurmy import files
 from syurmy.isa.instruction import REGISTRY
 from syurmy.vm import Executed, run
-from syurmy.vm.debug import Debugger, DebugError, Link, provenance
+from syurmy.vm.debug import DebugError, Debugger, Link, provenance
 from tests.vm.test_intervals import Generator
 
 PROGRAMS = 60
@@ -25,10 +26,8 @@ def executions(seed: int) -> list[tuple[Any, Executed]]:
     program = generator.program()
     inputs = {i.name: generator.value(i.type) for i in program.inputs}
     found: list[Executed] = []
-    try:
+    with suppress(syurmy.Trap):
         run(program, inputs, listeners=[lambda e: found.append(e) if isinstance(e, Executed) else None])
-    except syurmy.Trap:
-        pass
     d = Debugger(program, inputs)
     return [(d.call(e.index), e) for e in found if program.code[e.index].op not in ("load", "store")]
 
