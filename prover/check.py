@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 
 from syurmy.isa.builder import ConstraintSystem
-from syurmy.isa.errors import Span
+from syurmy.isa.errors import InputError, Span
 from syurmy.isa.graph import Committed, Equation, Lookup, Node, Product, Public, Tuples
 from syurmy.isa.path import Path
 from syurmy.isa.program import I64, Program
@@ -48,15 +49,32 @@ class Violation:
 
     def __str__(self) -> str:
         place = f"{self.span}: " if self.span else ""
-        where = f"{self.tensor}[{', '.join(map(str, self.element[1:]))}]"
+        where = self.entry
         if self.element and self.element[0]:
             where += f" in execution {self.element[0]}"
         return f"{place}instruction {self.instruction} ({self.op}), {self.constraint}: {where} {self.message}"
 
     @property
+    def entry(self) -> str:
+        """The tensor's entry, without the execution."""
+        return self.tensor + (f"[{', '.join(map(str, self.element[1:]))}]" if self.element[1:] else "")
+
+    @property
     def lines(self) -> tuple[str, ...]:
         """What is known besides, for people: the equation, and where a tuple occurs."""
         return (*self.equation, *self.places)
+
+
+class Unsatisfied(InputError):
+    """A trace that cannot be proven, with the constraints that it violates: a defect, or a trace that was changed."""
+
+    code = "I190"
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = tuple(violations)
+        first = self.violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        super().__init__(f"the trace does not satisfy the constraints: {first}{more}", span=first.span)
 
 
 def check(program: Program, trace: Trace, limit: int = 20) -> list[Violation]:
@@ -155,11 +173,12 @@ def explained(system: ConstraintSystem, witness: Witness, violations: list[Viola
             places = [f"{'+' if n > 0 else ''}{n} {occurrence(t, at)}" for t, at, n in same[:MAX_PLACES]]
             places += [f"... and {len(same) - MAX_PLACES} more"] if len(same) > MAX_PLACES else []
             places += [f"{'+' if n > 0 else ''}{n} {occurrence(t, at)} has {values}" for t, at, n, values in near]
-            equation = (f"({', '.join(map(str, _tuple(witness, about, e)))}) must occur as often with + as with -:",)
+            parts = ", ".join(f"{n} {x}" for n, x in zip(_names(about), _tuple(witness, about, e), strict=True) if n)
+            equation = (f"({parts}) must occur as often with + as with -:",)
         elif isinstance(about, Node):
             names, numbers, value = equations.written(about, e, v.instruction)
-            equation = (f"{v.tensor}[{', '.join(map(str, e[1:]))}] = {names} = {numbers}"
-                        + (f" = {value}" if numbers != str(value) else ""), f"but {v.found} stands there")  # fmt: skip
+            same = "" if numbers == str(value) else f" = {value}"
+            equation = (f"{v.entry} = {names} = {numbers}{same}", f"but {v.found} stands there")
         out.append(replace(v, step=step_of(v.instruction, e[0] if e else 0), equation=equation, places=tuple(places)))
     return out
 
@@ -173,6 +192,14 @@ def _row(lk: Lookup, got: list[int]) -> int | None:
         alike &= column == value
     values = np.unique(lk.table.columns[-1][alike])
     return int(values[0]) if len(values) == 1 else None
+
+
+def _names(t: Tuples) -> list[str]:
+    """What the members of a tuple are; "" for one that is always 0."""
+    kinds = {"gather": ["run", "row", "contents"], "permutation": ["group", "value", "place"]}
+    names = kinds.get(t.space.partition("@")[0], ["input", "row", "contents", "time"])
+    always = t.members[0] is None
+    return ["" if k == 0 and always else name for k, name in enumerate(names[: len(t.members)])]
 
 
 def _tuple(witness: Witness, t: Tuples, e: tuple[int, ...]) -> list[int | list[int]]:
@@ -201,7 +228,8 @@ def occurrences(
     for i in wanted[:CLOSE]:
         k = int(np.flatnonzero(~alike[:, i])[0])
         here, there = rows[first, edges[k] : edges[k + 1]].tolist(), rows[i, edges[k] : edges[k + 1]].tolist()
-        shown = f"{there[0]} instead of {here[0]}" if len(here) == 1 else f"{there} instead of {here}"
+        values = (there[0], here[0]) if len(here) == 1 else (there, here)
+        shown = f"{_names(block)[k] or 'input'} {values[0]} instead of {values[1]}"
         near.append((*_placed(blocks, starts, int(i)), int(weights[i]), shown))
     return same, near
 

@@ -54,6 +54,7 @@ class Equations:
     def __init__(self, system: ConstraintSystem, witness: Witness) -> None:
         self.system = system
         self.witness = witness
+        self._inputs = {node: name for name, node in system.inputs.items()}
         self._results = {node: pc for pc, node in reversed(list(system.results.items()))}
 
     def name(self, node: Node, at: Element) -> str:
@@ -62,6 +63,8 @@ class Equations:
         ins = None if node.origin < 0 else self.system.program.code[node.origin]
         if pc is not None and node.origin == pc and self.system.program.code[pc].dst is not None:
             name = str(self.system.program.code[pc].dst)
+        elif node in self._inputs:
+            name = self._inputs[node]
         elif isinstance(node, g.Public | g.ParamTensor) and node.name:
             name = node.name
         elif ins is not None:

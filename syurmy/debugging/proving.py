@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from syurmy import display
+from syurmy.commands.models import violation_text
 from syurmy.debugging import texts
 from syurmy.debugging.session import Session, command
 from syurmy.isa.attribution import Costs, costs
@@ -18,7 +19,6 @@ from syurmy.outcome import DONE, TRAPPED
 from syurmy.prover.check import Violation, check
 from syurmy.vm.debug import DebugError, Debugger, Target
 from syurmy.vm.debug.inject import injected
-from syurmy.vm.debug.listing import Listing
 from syurmy.vm.machine import run
 
 GROUP = "proof"
@@ -39,13 +39,6 @@ class Whole:
         return Whole(system, costs(system))
 
 
-def violation_lines(v: Violation, listing: Listing) -> list[str]:
-    """A violated constraint: where, in the model's terms too, and its equation in numbers."""
-    node = listing.node(v.instruction) if v.instruction >= 0 else None
-    of = f" (node {node.op} '{node.name}')" if node is not None else ""
-    return [f"{v}{of}", *(f"    {line}" for line in v.lines)]
-
-
 @command("check", usage="", group=GROUP)
 def check_(s: Session, text: str) -> None:
     """Evaluate every constraint of the whole run directly, without a proof."""
@@ -53,8 +46,7 @@ def check_(s: Session, text: str) -> None:
     found = check(s.d.program, trace)
     if not found:
         s.say(f"every constraint holds ({len(trace.path):,} steps)")
-    for v in found:
-        s.tell(violation_lines(v, s.d.listing))
+    _tell(s, found)
 
 
 @command("inject", usage="NAME[I]=V@STEP", group=GROUP)
@@ -86,9 +78,14 @@ def tell(s: Session, text: str) -> Sequence[Violation]:
         s.say("no constraint catches it: the value is what the instruction gives")
     else:
         s.say(f"caught by {len(found)} constraint{'s' if len(found) != 1 else ''}:")
-    for v in found:
-        s.tell(violation_lines(v, s.d.listing))
+    _tell(s, found)
     return found
+
+
+def _tell(s: Session, found: Sequence[Violation]) -> None:
+    model = None if s.reals is None else s.reals.model
+    for v in found:
+        s.tell(violation_text(model, v).splitlines())
 
 
 def _parsed(s: Session, text: str) -> tuple[Target, int, int]:

@@ -1,7 +1,7 @@
 """One debugging session: text of commands in, text out. It reads no terminal; ``prompt`` does, and tests drive it.
 
-A command is a function in ``running``, ``stopping``, ``showing`` or ``proving`` under its name and short names; any beginning of a
-name that only one has will do. What a user gets wrong is one coded line, and the session goes on.
+A command is a function in ``running``, ``stopping``, ``showing`` or ``proving`` under its name and short names; any
+beginning of a name that only one has will do. What a user gets wrong is one coded line, and the session goes on.
 """
 
 from __future__ import annotations
