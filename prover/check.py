@@ -177,8 +177,8 @@ def explained(system: ConstraintSystem, witness: Witness, violations: list[Viola
             equation = (f"({parts}) must occur as often with + as with -:",)
         elif isinstance(about, Node):
             names, numbers, value = equations.written(about, e, v.instruction)
-            same = "" if numbers == str(value) else f" = {value}"
-            equation = (f"{v.entry} = {names} = {numbers}{same}", f"but {v.found} stands there")
+            result = "" if numbers == str(value) else f" = {value}"
+            equation = (f"{v.entry} = {names} = {numbers}{result}", f"but {v.found} stands there")
         out.append(replace(v, step=step_of(v.instruction, e[0] if e else 0), equation=equation, places=tuple(places)))
     return out
 
