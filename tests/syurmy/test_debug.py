@@ -1,7 +1,7 @@
 """Whole sessions of ``syurmy-vm debug``: what a pipe is told, a script and a terminal are told as well.
 
 ``sessions/NAME.txt`` are transcripts: the command, then what it prints, with the prompts and what was typed. After a
-change that means to change them, ``python -m tests.syurmy.test_debug`` writes them anew, to be read before they are kept.
+change that means to change them, ``python -m tests.syurmy.test_debug`` writes them anew; read them before keeping them.
 """
 
 from __future__ import annotations
