@@ -107,7 +107,6 @@ class _Assembler:
         self._output_places: dict[str, Span] = {}
         self._labels: dict[str, tuple[int, Span]] = {}  # the instruction that follows, and the place
         self._operand_places: list[dict[str, Span]] = []
-        self._calls: list[tuple[Call, ...]] = []  # of every instruction
         self._notes: list[Note] = []
         self._parts = 0  # registers made for x[...] operands
         self._damaged = sources.damaged
@@ -128,6 +127,7 @@ class _Assembler:
             self._declared.data,
             tuple(self._declared.rams),
             tuple(self._notes),
+            {name: index for name, (index, _) in self._labels.items()},
         )
         if len(self._code) > MAX_INSTRUCTIONS or self._sources.expansions > MAX_EXPANSIONS:
             self._add(fault(f"more than {MAX_INSTRUCTIONS} instructions or {MAX_EXPANSIONS} macro calls", "A117",
@@ -139,7 +139,7 @@ class _Assembler:
         try:
             return _with_l1(program, {}, max_steps)
         except SyurmyError as e:
-            calls = next((c for i, c in zip(self._code, self._calls, strict=True) if i.span is e.span), ())
+            calls = next((ins.calls for ins in self._code if ins.span is e.span), ())
             self._add(e, calls)
         self._raise()
         return program
@@ -237,7 +237,7 @@ class _Assembler:
             return
         calls: tuple[Call, ...] = ()
         if p.index is not None:
-            calls = self._calls[p.index]
+            calls = self._code[p.index].calls
             span = self._operand_places[p.index].get(p.name or "", self._code[p.index].span)
         elif p.code == "A232" or (p.name in self._output_places and p.name not in self._declared.places):
             span = self._output_places.get(p.name or "")
@@ -273,7 +273,7 @@ class _Assembler:
                     target = following
             elif name not in self._damaged:
                 error = fault(f"unknown label '{name}'", "A136", span, suggestion(name, self._labels))
-                self._add(error, self._calls[index])
+                self._add(error, ins.calls)
             self._code[index] = replace(ins, attrs=(("target", target),))
 
     # ---- instructions --------------------------------------------------------------------------------------------
@@ -300,9 +300,8 @@ class _Assembler:
             self._scope.counters.append(None if counter is None else str(counter))
         defaults = {a.name: a.default for a in op.attributes}
         kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
-        self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span))
+        self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span, calls))
         self._operand_places.append(places)
-        self._calls.append(calls)
 
     def _indexed(
         self, op: Op, st: s.Statement, positional: list[Any], named: list[s.Named]
@@ -406,9 +405,8 @@ class _Assembler:
         self._declared.places[dst] = at.span
         defaults = {a.name: a.default for a in REGISTRY[op].attributes}
         kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
-        self._code.append(Instruction(op, dst, src, kept, at.span))
+        self._code.append(Instruction(op, dst, src, kept, at.span, calls))
         self._operand_places.append({src[0]: at.name.span})
-        self._calls.append(calls)
         return dst
 
     # ---- rows, and notes for people --------------------------------------------------------------------------------
@@ -423,14 +421,13 @@ class _Assembler:
             raise fault(f"'{source}' is a scalar and has no rows", "A119", st.source.span)
         counter = f"{name}.number"
         attrs = (("count", shapes[source][0]), ("counter", counter))
-        self._code.append(Instruction("repeat", None, (), attrs, st.span))
+        self._code.append(Instruction("repeat", None, (), attrs, st.span, calls))
         self._operand_places.append({})
-        self._calls.append(calls)
         self._scope.counters.append(counter)
         start = Affine(0, ((counter, 1),))
-        self._code.append(Instruction("slice", name, (source,), (("axis", 0), ("start", start)), st.span))
+        attributes: tuple[tuple[str, Attr], ...] = (("axis", 0), ("start", start))
+        self._code.append(Instruction("slice", name, (source,), attributes, st.span, calls))
         self._operand_places.append({name: st.name.span, source: st.source.span})
-        self._calls.append(calls)
 
     def _expected(self, st: s.Expect) -> I64:
         if not isinstance(st.value, s.Braces):

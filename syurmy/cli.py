@@ -19,6 +19,7 @@ from syurmy.commands.check import check
 from syurmy.commands.common import reported
 from syurmy.commands.compare import compare
 from syurmy.commands.compile import compile
+from syurmy.commands.debug import debug
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.info import info
@@ -37,7 +38,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, compare, profile, asm, disasm, info, doctor, warmup):
+for command in (run, compile, verify, setup, check, compare, profile, debug, asm, disasm, info, doctor, warmup):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 

@@ -49,6 +49,7 @@ def run(
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     from syurmy import display, files, host, keys
     from syurmy.commands import models
+    from syurmy.isa.errors import SyurmyError
 
     program = models.located(program, input)
     clock = Clock()
@@ -75,10 +76,14 @@ def run(
         with display.Working("set-up") as working:
             key, _ = clock("setup", lambda: keys.obtain(code, program))
             working("prove", 0.0)
-            made = clock("prove", lambda: syurmy.prove(key, trace, working))
-            data = made.to_bytes()
-            working("verify", 1.0)
-            statement = clock("verify", lambda: _verified(key.verifying_key, data, program))
+            try:
+                made = clock("prove", lambda: syurmy.prove(key, trace, working))
+                data = made.to_bytes()
+                working("verify", 1.0)
+                statement = clock("verify", lambda: _verified(key.verifying_key, data, program))
+            except SyurmyError as e:
+                models.explain(e, model, trace)
+                raise
         files.write_whole(target, data)
         report = made.report
         result |= {name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")}
