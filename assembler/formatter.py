@@ -1,9 +1,9 @@
 """Tensor assembly in one layout, with every comment kept: the text changes, the program does not.
 
-Declarations stand at the margin, their names aligned. Code is indented by four columns per block; labels stand one step
-to the left, in front of their instruction where they did and fit. Mnemonics fill a column, and so do the comments behind
-code, paragraph by paragraph (blank lines and lines of comment end one). Inline data, and what stands in a comment, is
-kept as it is written.
+Declarations stand at the margin, their names aligned. Code is indented by four columns per block; labels stand one
+step to the left, in front of their instruction where they did and fit. Mnemonics fill a column, and so do the comments
+behind code, paragraph by paragraph (blank lines and lines of comment end one). Inline data, and what stands in a
+comment, is kept as it is written.
 
 The layout is a fixed point: formatting it again changes nothing. ``format_text`` parses its own result and compares the
 statements, so what it returns is the program that was given.
@@ -19,7 +19,7 @@ from typing import Any
 
 from syurmy.assembler import syntax as s
 from syurmy.assembler.diagnostics import AssemblyErrors
-from syurmy.isa.errors import AssemblyError, Span, SyurmyError
+from syurmy.isa.errors import AssemblyError, SyurmyError
 from syurmy.isa.instruction import REGISTRY, Flow
 
 STEP = 4  # columns per block

@@ -80,7 +80,8 @@ def test_every_instruction_keeps_its_program(p: Program, data: random.Random) ->
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(
-    ["", "; x", "   ; y", " " * 30 + "; z", "    add y, x, 1 ; one", "mov y, x;two", "again: lt b, x, y ; l", "long_label_of_a_loop:",
+    ["", "; x", "   ; y", " " * 30 + "; z", "    add y, x, 1 ; one", "mov y, x;two", "again: lt b, x, y ; l",
+     "long_label_of_a_loop:",
      "repeat 3, t", "end", ".const N = 2**8-1", ".input x : i8[N,4] private in -3 .. N ; in", ".output y public",
      ".macro m(a,b=(1,2))", ".endmacro", '.param w:i8[2] committed bounds 0..1 l1 (0)=3,(1) = 2 = "w.npz":"w"',
      ".param v : i8[2] public = {1, ; a\n  2}  ; b", "add %t, x[ 0:8 , :,N], -1", "a: b: halt", "m y,N%M, x %y, 3 - -2",
