@@ -54,7 +54,7 @@ def assemble(
     sources = Sources([Path(p) for p in include_paths], None if data_root is None else Path(data_root))
     try:
         sources.read(source, filename, Path(filename).resolve())
-        return _Assembler(sources).program(max_steps)
+        return Assembler(sources).program(max_steps)
     except RecursionError:
         error = AssemblyError("an expression is nested too deeply", code="A102")
         raise AssemblyErrors([error], sources.texts) from None
@@ -101,7 +101,9 @@ def _bounded(t: TensorType, values: Array) -> TensorType:
     return replace(t, lo=int(values.min()), hi=int(values.max())) if values.size else t
 
 
-class _Assembler:
+class Assembler:
+    """One run over parsed sources. ``assemble`` is its use; ``drafts`` keeps what a faulty text has of a program."""
+
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._errors: list[SyurmyError] = list(sources.errors)
@@ -130,6 +132,18 @@ class _Assembler:
     # ---- driving -------------------------------------------------------------------------------------------------
 
     def program(self, max_steps: int | None = None) -> Program:
+        program = self._collected()
+        self._raise()
+        try:
+            return _with_l1(program, {}, max_steps)
+        except SyurmyError as e:
+            calls = next((c for i, c in zip(self._code, self._calls, strict=True) if i.span is e.span), ())
+            self._add(e, calls)
+        self._raise()
+        return program
+
+    def _collected(self) -> Program:
+        """Everything but types. Statements with faults are missing, and their faults collected."""
         for item in self._sources.items:
             self._item(item)
         self._resolve_labels()
@@ -150,13 +164,6 @@ class _Assembler:
         else:
             for problem in problems(program):
                 self._report(problem)
-        self._raise()
-        try:
-            return _with_l1(program, {}, max_steps)
-        except SyurmyError as e:
-            calls = next((c for i, c in zip(self._code, self._calls, strict=True) if i.span is e.span), ())
-            self._add(e, calls)
-        self._raise()
         return program
 
     def _item(self, item: Item) -> None:
@@ -239,10 +246,13 @@ class _Assembler:
 
     def _raise(self) -> None:
         if self._errors:
-            order = {file: k for k, file in enumerate(self._sources.texts)}
-            self._errors.sort(key=lambda e: (order.get(e.span.file, 0), e.span.line, e.span.column) if e.span
-                              else (len(order), 0, 0))  # fmt: skip
+            self._sort()
             raise AssemblyErrors(self._errors, self._sources.texts)
+
+    def _sort(self) -> None:
+        order = {file: k for k, file in enumerate(self._sources.texts)}
+        self._errors.sort(key=lambda e: (order.get(e.span.file, 0), e.span.line, e.span.column) if e.span
+                          else (len(order), 0, 0))  # fmt: skip
 
     def _report(self, p: Problem) -> None:
         """A violated rule, unless it may only follow from a statement already reported."""
@@ -253,6 +263,8 @@ class _Assembler:
         calls: tuple[Call, ...] = ()
         if p.index is not None:
             calls = self._calls[p.index]
+            if any(macro in self._sources.broken for macro, _ in calls):
+                return
             span = self._operand_places[p.index].get(p.name or "", self._code[p.index].span)
         elif p.code == "A232" or (p.name in self._output_places and p.name not in self._places):
             span = self._output_places.get(p.name or "")
