@@ -32,7 +32,7 @@ $(RUNS): pyproject.toml
 	@touch $@
 
 $(READY): $(RUNS)
-	$(PIP) --editable '.[test,lint,onnx]'
+	$(PIP) --editable '.[test,lint,onnx,editor]'
 	@touch $@
 
 demo: $(RUNS) ## Run a network on real handwritten digits, prove it, verify the proof in a process of its own.

@@ -44,7 +44,8 @@ class Typing:
 @dataclass(frozen=True)
 class Draft:
     """``program`` lacks the statements with faults. ``calls``: the macro calls that every instruction came through.
-    ``errors`` are all faults, in the order of the sources; ``places``: where names were declared."""
+    ``errors`` are all faults, in the order of the sources; ``places``: where names were declared; ``operands``: where
+    the names of every instruction stand, first the one it writes."""
 
     program: Program
     typing: Typing
@@ -52,6 +53,7 @@ class Draft:
     calls: tuple[tuple[Call, ...], ...]
     sources: Sources
     places: Mapping[str, Span]
+    operands: Sequence[Mapping[str, Span]]
 
 
 def draft(
@@ -73,7 +75,7 @@ def draft(
     except RecursionError:
         error = AssemblyError("an expression is nested too deeply", code="A102")
         empty = Program("program", (), (), (), (), ())
-        return Draft(empty, _no_types(empty), (error,), (), sources, {})
+        return Draft(empty, _no_types(empty), (error,), (), sources, {}, ())
 
 
 def typing(
@@ -86,7 +88,7 @@ def typing(
     """Types of ``program``. ``unknown``: names nothing is known of; ``skipped``: instructions with other faults."""
     if not program.code:
         return _no_types(program)
-    declared = {d.name for d in (*program.inputs, *program.params)}
+    declared = {i.name for i in program.inputs} | {p.name for p in program.params}
     rams = tuple(replace(r, init=r.init if r.init in declared else None) for r in program.rams)
     try:
         run = _Tolerant(replace(program, rams=rams), unknown, skipped, max_steps)
@@ -116,7 +118,8 @@ class _Drafting(Assembler):
         if found.fault is not None and not self._errors:
             self._add(found.fault, ())
         self._sort()
-        return Draft(program, found, tuple(self._errors), tuple(self._calls), self._sources, self._places)
+        return Draft(program, found, tuple(self._errors), tuple(self._calls), self._sources, self._places,
+                     self._operand_places)  # fmt: skip
 
     def _report(self, p: Problem) -> None:
         if p.index is not None:

@@ -57,7 +57,8 @@ class Sources:
     data_root: Path | None = None
     edited: Mapping[Path, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    paths: dict[str, Path] = field(default_factory=dict)  # of included files, by the names that messages show
+    parsed: dict[str, list[s.Node]] = field(default_factory=dict)  # all statements of a file
+    paths: dict[str, Path] = field(default_factory=dict)  # by the names that messages show
     items: list[Item] = field(default_factory=list)
     macros: dict[str, MacroDef] = field(default_factory=dict)
     errors: list[SyurmyError] = field(default_factory=list)
@@ -74,6 +75,8 @@ class Sources:
     def read(self, text: str, file: str, path: Path) -> None:
         """Parse ``text``; its includes and data are relative to the folder of ``path``."""
         self.texts[file] = text
+        self.parsed[file] = []
+        self.paths[file] = path
         self._open.append(path)
         self._seen.add(path)
         base = self.data_root or path.parent
@@ -88,6 +91,7 @@ class Sources:
                     self.broken.add(macro.name.value)
                 self.damaged.update(line.text.replace(",", " ").replace(":", " ").split())
                 continue
+            self.parsed[file].append(st)
             self._dotted.update(n.value for n in names_in(st) if "." in n.value)
             try:
                 if isinstance(st, s.EndMacro):
@@ -141,7 +145,6 @@ class Sources:
             return
         text = self.edited[found] if found in self.edited else read_text(found, st.path.span)
         shown = _shown(next(p for p in tried if p.is_file()))
-        self.paths[shown] = found
         self.read(text, shown, found)
 
     # ---- expanding -----------------------------------------------------------------------------------------------

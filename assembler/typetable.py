@@ -70,7 +70,7 @@ def _written(program: Program, typing: Typing, calls: Sequence[tuple[Call, ...]]
 
 def _reached(program: Program, typing: Typing) -> dict[str, Interval]:
     """The interval of everything that is ever written to a name, as far as it is known."""
-    out = {d.name: d.type.interval for d in (*program.inputs, *program.params)}
+    out = {i.name: i.type.interval for i in program.inputs} | {p.name: p.type.interval for p in program.params}
     for ins, t in zip(program.code, typing.results, strict=True):
         if ins.dst is not None and t is not None:
             out[ins.dst] = join(out[ins.dst], t.interval) if ins.dst in out else t.interval
@@ -90,9 +90,9 @@ def _why(ins: Instruction, index: int, typing: Typing, reached: dict[str, Interv
     for (name, axes), bound in typing.sums.get(index, {}).items():
         over = "".join(f", {a}" for a in axes)[2:]
         out += f"; sums of |{name}| over axes ({over}) at most {bound}"
-    t = typing.results[index]
     if index in typing.varied:
         out += "; over all its executions"
-    if t is not None and t.interval == (t.dtype.lo, t.dtype.hi):
-        out += f"; all of {t.dtype}"
+    result = typing.results[index]
+    if result is not None and result.interval == (result.dtype.lo, result.dtype.hi):
+        out += f"; all of {result.dtype}"
     return out

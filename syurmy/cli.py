@@ -20,6 +20,7 @@ from syurmy.commands.common import reported
 from syurmy.commands.compile import compile
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
+from syurmy.commands.editor import lsp
 from syurmy.commands.fmt import fmt
 from syurmy.commands.info import info
 from syurmy.commands.run import run
@@ -36,7 +37,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, asm, disasm, info, fmt, doctor, warmup):
+for command in (run, compile, verify, setup, check, asm, disasm, info, fmt, lsp, doctor, warmup):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 
