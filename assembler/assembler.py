@@ -122,7 +122,6 @@ class Assembler:
         self._init_places: dict[str, Span] = {}  # names that fill buffers
         self._labels: dict[str, tuple[int, Span]] = {}  # the instruction that follows, and the place
         self._operand_places: list[dict[str, Span]] = []
-        self._calls: list[tuple[Call, ...]] = []  # of every instruction
         self._counters: list[str | None] = []  # of the open blocks
         self._notes: list[Note] = []
         self._numbers: dict[int, str] = {}  # public params that stand for numbers in the text
@@ -137,7 +136,7 @@ class Assembler:
         try:
             return _with_l1(program, {}, max_steps)
         except SyurmyError as e:
-            calls = next((c for i, c in zip(self._code, self._calls, strict=True) if i.span is e.span), ())
+            calls = next((ins.calls for ins in self._code if ins.span is e.span), ())
             self._add(e, calls)
         self._raise()
         return program
@@ -157,6 +156,7 @@ class Assembler:
             self._data,
             tuple(self._rams),
             tuple(self._notes),
+            {name: index for name, (index, _) in self._labels.items()},
         )
         if len(self._code) > MAX_INSTRUCTIONS or self._sources.expansions > MAX_EXPANSIONS:
             self._add(_error(f"more than {MAX_INSTRUCTIONS} instructions or {MAX_EXPANSIONS} macro calls", "A117",
@@ -262,7 +262,7 @@ class Assembler:
             return
         calls: tuple[Call, ...] = ()
         if p.index is not None:
-            calls = self._calls[p.index]
+            calls = self._code[p.index].calls
             if any(macro in self._sources.broken for macro, _ in calls):
                 return
             span = self._operand_places[p.index].get(p.name or "", self._code[p.index].span)
@@ -391,7 +391,7 @@ class Assembler:
                     target = following
             elif name not in self._damaged:
                 error = _error(f"unknown label '{name}'", "A136", span, suggestion(name, self._labels))
-                self._add(error, self._calls[index])
+                self._add(error, ins.calls)
             self._code[index] = replace(ins, attrs=(("target", target),))
 
     # ---- instructions --------------------------------------------------------------------------------------------
@@ -418,9 +418,8 @@ class Assembler:
             self._counters.append(None if counter is None else str(counter))
         defaults = {a.name: a.default for a in op.attributes}
         kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
-        self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span))
+        self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span, calls))
         self._operand_places.append(places)
-        self._calls.append(calls)
 
     def _indexed(
         self, op: Op, st: s.Statement, positional: list[Any], named: list[s.Named]
@@ -539,9 +538,8 @@ class Assembler:
         self._places[dst] = at.span
         defaults = {a.name: a.default for a in REGISTRY[op].attributes}
         kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
-        self._code.append(Instruction(op, dst, src, kept, at.span))
+        self._code.append(Instruction(op, dst, src, kept, at.span, calls))
         self._operand_places.append({src[0]: at.name.span})
-        self._calls.append(calls)
         return dst
 
     # ---- rows, and notes for people --------------------------------------------------------------------------------
@@ -556,14 +554,13 @@ class Assembler:
             raise _error(f"'{source}' is a scalar and has no rows", "A119", st.source.span)
         counter = f"{name}.number"
         attrs = (("count", shapes[source][0]), ("counter", counter))
-        self._code.append(Instruction("repeat", None, (), attrs, st.span))
+        self._code.append(Instruction("repeat", None, (), attrs, st.span, calls))
         self._operand_places.append({})
-        self._calls.append(calls)
         self._counters.append(counter)
         start = Affine(0, ((counter, 1),))
-        self._code.append(Instruction("slice", name, (source,), (("axis", 0), ("start", start)), st.span))
+        attributes: tuple[tuple[str, Attr], ...] = (("axis", 0), ("start", start))
+        self._code.append(Instruction("slice", name, (source,), attributes, st.span, calls))
         self._operand_places.append({name: st.name.span, source: st.source.span})
-        self._calls.append(calls)
 
     def _expected(self, st: s.Expect) -> I64:
         if not isinstance(st.value, s.Braces):

@@ -15,7 +15,7 @@ from pathlib import Path
 from syurmy.assembler import syntax as s
 from syurmy.assembler.assembler import Assembler
 from syurmy.assembler.data import L1FromData
-from syurmy.assembler.source import Call, Sources
+from syurmy.assembler.source import Sources
 from syurmy.isa.errors import AssemblyError, Span, SyurmyError, TypeRuleError
 from syurmy.isa.inference import Inference, State
 from syurmy.isa.instruction import REGISTRY, Flow, L1Bounds
@@ -43,14 +43,12 @@ class Typing:
 
 @dataclass(frozen=True)
 class Draft:
-    """``program`` lacks the statements with faults. ``calls``: the macro calls that every instruction came through.
-    ``errors`` are all faults, in the order of the sources; ``places``: where names were declared; ``operands``: where
-    the names of every instruction stand, first the one it writes."""
+    """``program`` lacks the statements with faults. ``errors`` are all faults, in the order of the sources; ``places``:
+    where names were declared; ``operands``: where the names of every instruction stand, first the one it writes."""
 
     program: Program
     typing: Typing
     errors: tuple[SyurmyError, ...]
-    calls: tuple[tuple[Call, ...], ...]
     sources: Sources
     places: Mapping[str, Span]
     operands: Sequence[Mapping[str, Span]]
@@ -75,7 +73,7 @@ def draft(
     except RecursionError:
         error = AssemblyError("an expression is nested too deeply", code="A102")
         empty = Program("program", (), (), (), (), ())
-        return Draft(empty, _no_types(empty), (error,), (), sources, {}, ())
+        return Draft(empty, _no_types(empty), (error,), sources, {}, ())
 
 
 def typing(
@@ -114,11 +112,11 @@ class _Drafting(Assembler):
         else:
             found = typing(program, unknown=self._damaged, skipped=self._faulty, max_steps=max_steps)
         for index, fault in found.faults.items():
-            self._add(fault, self._calls[index])
+            self._add(fault, self._code[index].calls)
         if found.fault is not None and not self._errors:
             self._add(found.fault, ())
         self._sort()
-        return Draft(program, found, tuple(self._errors), tuple(self._calls), self._sources, self._places,
+        return Draft(program, found, tuple(self._errors), self._sources, self._places,
                      self._operand_places)  # fmt: skip
 
     def _report(self, p: Problem) -> None:
@@ -130,7 +128,7 @@ class _Drafting(Assembler):
     def _path_is_unknown(self) -> bool:
         """Whether a fault is one of control flow, or in the body of a macro that is used: then any type may differ."""
         control = {name for name, op in REGISTRY.items() if op.flow is not Flow.NEXT}
-        used = {name for calls in self._calls for name, _ in calls}
+        used = {name for ins in self._code for name, _ in ins.calls}
         return bool(
             self._damaged & control
             or self._sources.broken & used

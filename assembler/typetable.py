@@ -7,7 +7,7 @@ paths meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from syurmy.assembler.disassembler import attributes_text
@@ -32,14 +32,12 @@ class Row:
     index: int | None = None
 
 
-def type_table(
-    program: Program, typing: Typing, calls: Sequence[tuple[Call, ...]] = (), places: Mapping[str, Span] | None = None
-) -> list[Row]:
+def type_table(program: Program, typing: Typing, places: Mapping[str, Span] | None = None) -> list[Row]:
     """Inputs, params and results of instructions, in the order of the program. Unknown types are left out.
 
-    ``calls`` of every instruction and ``places`` of declarations as in ``drafts.Draft``.
+    ``places`` of declarations as in ``drafts.Draft``.
     """
-    return [*_declared(program, places or {}), *_written(program, typing, calls)]
+    return [*_declared(program, places or {}), *_written(program, typing)]
 
 
 def interval_text(t: TensorType) -> str:
@@ -59,13 +57,12 @@ def _declared(program: Program, places: Mapping[str, Span]) -> Iterator[Row]:
         yield Row(p.name, p.type, why, places.get(p.name))
 
 
-def _written(program: Program, typing: Typing, calls: Sequence[tuple[Call, ...]]) -> Iterator[Row]:
+def _written(program: Program, typing: Typing) -> Iterator[Row]:
     reached = _reached(program, typing)
     for index, ins in enumerate(program.code):
         t = typing.results[index]
         if ins.dst is not None and t is not None:
-            came = calls[index] if index < len(calls) else ()
-            yield Row(ins.dst, t, _why(ins, index, typing, reached), ins.span, came, index)
+            yield Row(ins.dst, t, _why(ins, index, typing, reached), ins.span, ins.calls, index)
 
 
 def _reached(program: Program, typing: Typing) -> dict[str, Interval]:

@@ -23,7 +23,7 @@ def show_types(program: Path, json: bool) -> None:
         drawn = draft(read_text(program) + "\n", str(program))
         if drawn.errors:
             raise AssemblyErrors(drawn.errors, drawn.sources.texts)
-        rows = type_table(drawn.program, drawn.typing, drawn.calls, drawn.places)
+        rows = type_table(drawn.program, drawn.typing, drawn.places)
     else:
         code = keys.read_program(program)
         rows = type_table(code, typing(code))

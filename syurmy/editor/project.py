@@ -36,7 +36,7 @@ class Analysis:
 
     @cached_property
     def rows(self) -> list[Row]:
-        return type_table(self.draft.program, self.draft.typing, self.draft.calls, self.draft.places)
+        return type_table(self.draft.program, self.draft.typing, self.draft.places)
 
     def file(self, path: Path) -> str | None:
         """The name by which places in ``path`` go here."""

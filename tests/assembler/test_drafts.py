@@ -32,7 +32,7 @@ def test_types_are_those_of_the_assembler(path: Path) -> None:
     assert drawn.program.code == program.code
     assert list(drawn.typing.results) == types.results
     assert list(drawn.typing.operands) == types.operands
-    rows = type_table(drawn.program, drawn.typing, drawn.calls, drawn.places)
+    rows = type_table(drawn.program, drawn.typing, drawn.places)
     assert all(row.place is not None for row in rows)
     written = {row.index: row.type for row in rows if row.index is not None}
     assert written == {i: types.results[i] for i, ins in enumerate(program.code) if ins.dst is not None}
@@ -133,7 +133,7 @@ def test_any_text_is_drafted(path: Path, draw: random.Random) -> None:
             + text[end:]
         )
     drawn = draft(text, str(path))
-    type_table(drawn.program, drawn.typing, drawn.calls, drawn.places)
+    type_table(drawn.program, drawn.typing, drawn.places)
     assert all(e.message for e in drawn.errors)
 
 
