@@ -18,6 +18,7 @@ from syurmy.isa.path import Path
 from syurmy.isa.program import I64
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
+from syurmy.prover.check import Unsatisfied, check
 from syurmy.prover.commitment import Commitment, commit, stored_matrix
 from syurmy.prover.field import U64, Ext, P, lift, to_field
 from syurmy.prover.grinding import grinding_nonce
@@ -74,8 +75,14 @@ class Proof:
 
 
 def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
-    """Prove a run. Raises ``InputError`` if the trace does not satisfy the constraints (a defect: run the checker)."""
-    return Prover(pk, trace, progress).run()
+    """Prove a run. Raises ``Unsatisfied`` where a value of the trace stands in no table that it should stand in; that of
+    a trace which is wrong elsewhere is a proof that is rejected."""
+    try:
+        return Prover(pk, trace, progress).run()
+    except InputError as e:
+        if e.code != Unsatisfied.code or not (violations := check(pk.program, trace)):
+            raise
+        raise Unsatisfied(violations) from e
 
 
 class Prover:

@@ -23,7 +23,8 @@ def check(
     from syurmy.commands import models
 
     code = syurmy.load(program, max_steps=max_steps)
-    inputs, cut = models.inputs(models.recorded(program, code, raw), code, input or [], program, batch)
+    model = models.recorded(program, code, raw)
+    inputs, cut = models.inputs(model, code, input or [], program, batch)
     models.tell(cut)
     trace = syurmy.run(code, inputs, batch=batch, max_steps=max_steps)
     with display.Working("check"):
@@ -37,6 +38,12 @@ def check(
             "execution": v.element[0],
             "element": v.element[1:],
             "message": v.message,
+            "node": models.node_of(model, v.instruction),
+            "step": v.step,
+            "expected": v.expected,
+            "found": v.found,
+            "equation": list(v.equation),
+            "places": list(v.places),
         }
         for v in violations
     ]
@@ -45,5 +52,5 @@ def check(
     elif not found:
         terminal().print(f"every constraint holds ({len(trace.path):,} steps)")
     for v in violations if not json else ():
-        print(f"error[K100]: {v}", file=sys.stderr)
+        print(f"error[K100]: {models.violation_text(model, v)}", file=sys.stderr)
     return TRAPPED if found else DONE

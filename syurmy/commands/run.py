@@ -23,6 +23,7 @@ from syurmy.commands.common import (
     sibling,
     terminal,
 )
+from syurmy.isa.errors import SyurmyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,10 +76,14 @@ def run(
         with display.Working("set-up") as working:
             key, _ = clock("setup", lambda: keys.obtain(code, program))
             working("prove", 0.0)
-            made = clock("prove", lambda: syurmy.prove(key, trace, working))
-            data = made.to_bytes()
-            working("verify", 1.0)
-            statement = clock("verify", lambda: _verified(key.verifying_key, data, program))
+            try:
+                made = clock("prove", lambda: syurmy.prove(key, trace, working))
+                data = made.to_bytes()
+                working("verify", 1.0)
+                statement = clock("verify", lambda: _verified(key.verifying_key, data, program))
+            except SyurmyError as e:
+                models.explain(e, model, trace)
+                raise
         files.write_whole(target, data)
         report = made.report
         result |= {name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")}
@@ -113,7 +118,6 @@ def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | Non
 def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
     """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
     from syurmy import keys
-    from syurmy.isa.errors import SyurmyError
     from syurmy.prover.protocol.transcript import Rejected
 
     try:

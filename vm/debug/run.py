@@ -7,6 +7,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -221,6 +222,19 @@ class Run:
         if self.step < step:
             self.advance(to=step)
 
+    @contextmanager
+    def elsewhere(self, step: int) -> Iterator[None]:
+        """Stands at another step (no further than the end or a trap) while the block runs."""
+        back, trap = self.step, self.trap
+        if self.index is not None and trap is None:
+            self._checkpoint()
+        try:
+            self.seek(step)
+            yield
+        finally:
+            self.seek(back)
+            self.trap = trap
+
     # ---- the past ------------------------------------------------------------------------------------------------
 
     def execution(self, step: int) -> Execution:
@@ -268,19 +282,14 @@ class Run:
         for known in self._segments:
             if known.start.step <= step < known.stop:
                 return known
-        back, trap = self.step, self.trap
-        if self.index is not None and trap is None:
-            self._checkpoint()
-        self.seek(step)  # makes checkpoints on its way
-        start = self.history.before(step)
-        made = _Segment(start, step + 1)
-        self.load(start)
-        while self.step <= step and self.index is not None:
-            self._log(made)
-            self._fetch()
+        with self.elsewhere(step):  # makes checkpoints on its way
+            start = self.history.before(step)
+            made = _Segment(start, step + 1)
+            self.load(start)
+            while self.step <= step and self.index is not None:
+                self._log(made)
+                self._fetch()
         self._segments = [made, *self._segments[: SEGMENTS - 1]]
-        self.seek(back)
-        self.trap = trap
         return made
 
     def _log(self, segment: _Segment) -> None:
