@@ -432,7 +432,7 @@ class Debugger(Run):
             p.hits += 1
             if p.ignore > 0:
                 p.ignore -= 1
-            else:
+            elif p.passes is None or not p.passes(p):
                 stopping.append(p)
         if not stopping:
             return None
