@@ -182,6 +182,10 @@ class Debugger(Run):
             return self._forward(lambda pc: self.depth < depth) or Stop("step")
         return self._forward(lambda pc: self.depth < here or (self.depth == here and pc not in region)) or Stop("step")
 
+    def here(self) -> Stop | None:
+        """What stops a run at the very place where it stands; going on only looks at those that follow."""
+        return self._stop(self._matching(self.index))
+
     # ---- backwards -----------------------------------------------------------------------------------------------
 
     def step_back(self, statement: bool = True) -> Stop:
