@@ -16,7 +16,7 @@ import pytest
 from tests.editor.dap_client import COMMAND, ROOT, SUMS, Client, Failed, process
 
 
-@pytest.fixture()
+@pytest.fixture
 def client() -> Iterator[Client]:
     made, adapter = process()
     yield made
@@ -107,7 +107,7 @@ def test_goto_travels_in_time(client: Client) -> None:
     assert (client.place(), client.value("t")) == (("sums", 18), "2")
     with pytest.raises(Failed, match="no such target"):
         client.ask("goto", threadId=1, targetId=1)
-    with pytest.raises(Failed, match="line 9 of .* has no code"):
+    with pytest.raises(Failed, match="line 9 of"):
         client.ask("gotoTargets", source=source, line=9)
 
 
@@ -396,7 +396,7 @@ def test_a_run_is_paused_and_takes_breakpoints(client: Client, tmp_path: Path) -
 # ---- TCP -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture()
+@pytest.fixture
 def port() -> Iterator[int]:
     server = subprocess.Popen([*COMMAND, "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE)
     assert server.stdout is not None
