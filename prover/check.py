@@ -109,13 +109,16 @@ def check_system(system: ConstraintSystem, witness: Witness, limit: int = 20) ->
             v = _violation(system, eq.origin, eq.label, eq.expression, e, message, eq)
             found.append(replace(v, expected=0, found=int(value[e])))
     for pc, node in system.results.items():
+        written = witness.trace.stacked(pc)[system.flow.kept[pc]]
         if node.origin != pc or isinstance(node, Public):
             expected = witness(node)  # the value of another tensor: the instruction only names it
         elif isinstance(node, Committed) or not node.inputs:
-            continue
+            if len(written) == node.executions:
+                continue
+            expected = witness(node)  # that of all executions: they are proven once
         else:
             expected = _forward(witness, node)
-        written = witness.written(pc)
+        expected = np.broadcast_to(expected, written.shape)
         for at in np.argwhere(written != expected)[:MAX_PER_CONSTRAINT]:
             e = tuple(at.tolist())
             message = f"= {int(written[e])}, but its operands give {int(expected[e])}"
@@ -176,9 +179,9 @@ def explained(system: ConstraintSystem, witness: Witness, violations: list[Viola
             parts = ", ".join(f"{n} {x}" for n, x in zip(_names(about), _tuple(witness, about, e), strict=True) if n)
             equation = (f"({parts}) must occur as often with + as with -:",)
         elif isinstance(about, Node):
-            names, numbers, value = equations.written(about, e, v.instruction)
-            same = "" if numbers == str(value) else f" = {value}"
-            equation = (f"{v.entry} = {names} = {numbers}{same}", f"but {v.found} stands there")
+            names, numbers, value = equations.written(about, (min(e[0], about.executions - 1), *e[1:]), v.instruction)
+            result = "" if numbers == str(value) else f" = {value}"
+            equation = (f"{v.entry} = {names} = {numbers}{result}", f"but {v.found} stands there")
         out.append(replace(v, step=step_of(v.instruction, e[0] if e else 0), equation=equation, places=tuple(places)))
     return out
 

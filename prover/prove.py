@@ -75,8 +75,8 @@ class Proof:
 
 
 def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
-    """Prove a run. Raises ``Unsatisfied`` where a value of the trace stands in no table that it should stand in; that of
-    a trace which is wrong elsewhere is a proof that is rejected."""
+    """Prove a run. Raises ``Unsatisfied`` where a value of the trace is not in a table that it should be in. Of a trace
+    that is wrong elsewhere it makes a proof that is rejected."""
     try:
         return Prover(pk, trace, progress).run()
     except InputError as e:

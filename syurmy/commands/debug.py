@@ -9,7 +9,6 @@ import typer
 
 import syurmy
 from syurmy.commands.common import Debug, Inputs, MaxSteps, Raw
-from syurmy.isa.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +82,8 @@ def opened(path: Path, options: list[str], batch: int | None, raw: bool, max_ste
 
 def _one(inputs: Mapping[str, Any], k: int) -> dict[str, Any]:
     """Input ``k`` of a batch."""
+    from syurmy.isa.errors import InputError
+
     size = min((len(x) if getattr(x, "ndim", 0) else 0 for x in inputs.values()), default=0)
     if k >= size:
         help = f"they are numbered 0 to {size - 1}" if size else "its inputs need one more leading axis"

@@ -23,7 +23,6 @@ from syurmy.commands.common import (
     sibling,
     terminal,
 )
-from syurmy.isa.errors import SyurmyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +49,7 @@ def run(
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     from syurmy import display, files, host, keys
     from syurmy.commands import models
+    from syurmy.isa.errors import SyurmyError
 
     program = models.located(program, input)
     clock = Clock()
@@ -118,6 +118,7 @@ def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | Non
 def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
     """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
     from syurmy import keys
+    from syurmy.isa.errors import SyurmyError
     from syurmy.prover.protocol.transcript import Rejected
 
     try:

@@ -163,7 +163,7 @@ class Session:
         match stop.reason:
             case "trap" if stop.trap is not None:
                 self.say(display.error_text(stop.trap))
-            case "end":
+            case "end" if before != self.d.step:
                 self.tell(display.tensor_lines("output", self.outputs()))
             case "start":
                 self.say("nothing stops it before the start")

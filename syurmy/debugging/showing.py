@@ -9,6 +9,7 @@ import numpy as np
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.debugging import texts
 from syurmy.debugging.session import COMMANDS, Session, command, found, value_text
+from syurmy.debugging.texts import Array
 from syurmy.vm.debug import Breakpoint, DebugError, Target
 from syurmy.vm.debug.summary import summarised
 
@@ -273,9 +274,7 @@ def diff(s: Session, text: str) -> None:
             continue
         same = False
         if a is None or b is None or a.shape != b.shape:
-            s.say(
-                f"  {name}: {'nothing' if a is None else list(a.shape)} -> {'nothing' if b is None else list(b.shape)}"
-            )
+            s.say(f"  {name}: {_brief(a)} -> {_brief(b)}")
             continue
         wrong = np.argwhere(a != b)
         at = tuple(int(i) for i in wrong[0])
@@ -287,6 +286,12 @@ def diff(s: Session, text: str) -> None:
         s.say(f"  {count}{int(a[at])} -> {int(b[at])}")
     if same:
         s.say("  nothing differs")
+
+
+def _brief(x: Array | None) -> str:
+    if x is None:
+        return "nothing"
+    return str(int(x.reshape(-1)[0])) if x.size == 1 else f"a tensor {list(x.shape)}"
 
 
 @command("cost", usage="[all]", group=GROUP)

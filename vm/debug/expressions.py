@@ -223,7 +223,7 @@ def _value(tree: Any, scope: Mapping[str, Any]) -> Value:
         case "negated":
             return not _truth(_value(parts[0], scope))
         case "comparison":
-            return _compared([_value(p, scope) for p in parts[::2]], [str(p) for p in parts[1::2]])
+            return _chain(parts, scope)
         case "binary":
             return _computed(str(parts[1]), _value(parts[0], scope), _value(parts[2], scope))
         case "unary":
@@ -295,24 +295,26 @@ def _broadcast(a: Value, b: Value) -> None:
         raise DebugError(f"a result of more than {MAX_ENTRIES} entries", code="D104")
 
 
-def _compared(values: Sequence[Value], signs: Sequence[str]) -> Value:
-    out: Value = True
-    for k, sign in enumerate(signs):
-        a, b = values[k], values[k + 1]
-        if isinstance(a, tuple) or isinstance(b, tuple):
-            a, b = (tuple(x) if isinstance(x, list) else x for x in (a, b))
-            part: Value = COMPARISONS[sign](a, b)
-        else:
-            _broadcast(a, b)
-            if max(_largest(a) or 0, _largest(b) or 0) >= INT64:
-                a, b = _wide(a), _wide(b)
-            part = COMPARISONS[sign](a, b)
-            if isinstance(part, np.ndarray) and part.dtype == object:
-                part = part.astype(bool)
-        if len(signs) == 1:
-            return _plain(part)
-        out = out and _truth(part)
+def _chain(parts: Sequence[Any], scope: Mapping[str, Any]) -> Value:
+    """``a < b <= c``: each value once, and none behind the first that is false."""
+    left = _value(parts[0], scope)
+    for k in range(1, len(parts), 2):
+        right = _value(parts[k + 1], scope)
+        out = _compared(str(parts[k]), left, right)
+        if len(parts) == 3 or not _truth(out):
+            return out
+        left = right
     return out
+
+
+def _compared(sign: str, a: Value, b: Value) -> Value:
+    if isinstance(a, tuple) or isinstance(b, tuple):
+        return COMPARISONS[sign](a, b)
+    _broadcast(a, b)
+    if max(_largest(a) or 0, _largest(b) or 0) >= INT64:
+        a, b = _wide(a), _wide(b)
+    out = COMPARISONS[sign](a, b)
+    return _plain(out.astype(bool) if isinstance(out, np.ndarray) and out.dtype == object else out)
 
 
 def _computed(sign: str, a: Value, b: Value) -> Value:

@@ -217,8 +217,8 @@ class Listing:
                 return (self.program.labels[at.name],)
             case "macro" if at.name in self.macros:
                 return self.macros[at.name]
-            case "node" if any(n.name == at.name and n.first < n.last for n in self.nodes):
-                return tuple(n.first for n in self.nodes if n.name == at.name and n.first < n.last)
+            case "node" if found := [n.first for n in self.nodes if n.first < n.last and at.name in _names(n)]:
+                return tuple(found)
             case "trap":
                 return ()
             case "name":
@@ -245,7 +245,7 @@ class Listing:
         if len(ends) != 1:
             help = f"there is code in {', '.join(self.files)}"
             raise DebugError(
-                f"'{name}' is {'several' if ends else 'no'} of the program's files", code="D110", help=help
+                f"'{name}' is {'several' if ends else 'none'} of the program's files", code="D110", help=help
             )
         return ends[0]
 
@@ -261,6 +261,11 @@ class Listing:
             else f"the last line with code is {max(lines, default=0)}"
         )
         raise DebugError(f"line {at.number} of {file} has no code", code="D110", help=help)
+
+
+def _names(n: ModelNode) -> tuple[str, str]:
+    """What a node may be called: its name, and the end of one that is a path."""
+    return n.name, n.name.rpartition("/")[2]
 
 
 def _line(ins: Instruction) -> tuple[str, int, tuple[tuple[str, Span], ...]] | None:
