@@ -51,7 +51,7 @@ def assemble(
     sources = Sources([Path(p) for p in include_paths], None if data_root is None else Path(data_root))
     try:
         sources.read(source, filename, Path(filename).resolve())
-        return _Assembler(sources).program(max_steps)
+        return Assembler(sources).program(max_steps)
     except RecursionError:
         error = AssemblyError("an expression is nested too deeply", code="A102")
         raise AssemblyErrors([error], sources.texts) from None
@@ -94,7 +94,9 @@ def _with_l1(
     return replace(program, params=params)
 
 
-class _Assembler:
+class Assembler:
+    """One run over parsed sources. ``assemble`` is its use; ``drafts`` keeps what a faulty text has of a program."""
+
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._scope = Scope()
@@ -114,6 +116,18 @@ class _Assembler:
     # ---- driving -------------------------------------------------------------------------------------------------
 
     def program(self, max_steps: int | None = None) -> Program:
+        program = self._collected()
+        self._raise()
+        try:
+            return _with_l1(program, {}, max_steps)
+        except SyurmyError as e:
+            calls = next((ins.calls for ins in self._code if ins.span is e.span), ())
+            self._add(e, calls)
+        self._raise()
+        return program
+
+    def _collected(self) -> Program:
+        """Everything but types. Statements with faults are missing, and their faults collected."""
         for item in self._sources.items:
             self._item(item)
         self._resolve_labels()
@@ -135,13 +149,6 @@ class _Assembler:
         else:
             for problem in problems(program):
                 self._report(problem)
-        self._raise()
-        try:
-            return _with_l1(program, {}, max_steps)
-        except SyurmyError as e:
-            calls = next((ins.calls for ins in self._code if ins.span is e.span), ())
-            self._add(e, calls)
-        self._raise()
         return program
 
     def _item(self, item: Item) -> None:
@@ -224,10 +231,13 @@ class _Assembler:
 
     def _raise(self) -> None:
         if self._errors:
-            order = {file: k for k, file in enumerate(self._sources.texts)}
-            self._errors.sort(key=lambda e: (order.get(e.span.file, 0), e.span.line, e.span.column) if e.span
-                              else (len(order), 0, 0))  # fmt: skip
+            self._sort()
             raise AssemblyErrors(self._errors, self._sources.texts)
+
+    def _sort(self) -> None:
+        order = {file: k for k, file in enumerate(self._sources.texts)}
+        self._errors.sort(key=lambda e: (order.get(e.span.file, 0), e.span.line, e.span.column) if e.span
+                          else (len(order), 0, 0))  # fmt: skip
 
     def _report(self, p: Problem) -> None:
         """A violated rule, unless it may only follow from a statement already reported."""
@@ -238,6 +248,8 @@ class _Assembler:
         calls: tuple[Call, ...] = ()
         if p.index is not None:
             calls = self._code[p.index].calls
+            if any(macro in self._sources.broken for macro, _ in calls):
+                return
             span = self._operand_places[p.index].get(p.name or "", self._code[p.index].span)
         elif p.code == "A232" or (p.name in self._output_places and p.name not in self._declared.places):
             span = self._output_places.get(p.name or "")

@@ -22,6 +22,8 @@ from syurmy.commands.compile import compile
 from syurmy.commands.debug import debug
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
+from syurmy.commands.editor import dap, lsp
+from syurmy.commands.fmt import fmt
 from syurmy.commands.info import info
 from syurmy.commands.profile import profile
 from syurmy.commands.run import run
@@ -38,7 +40,24 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, compare, profile, debug, asm, disasm, info, doctor, warmup):
+for command in (
+    run,
+    compile,
+    verify,
+    setup,
+    check,
+    compare,
+    profile,
+    debug,
+    asm,
+    disasm,
+    info,
+    fmt,
+    lsp,
+    dap,
+    doctor,
+    warmup,
+):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 

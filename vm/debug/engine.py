@@ -183,6 +183,10 @@ class Debugger(Run):
             return self._forward(lambda pc: self.depth < depth) or Stop("step")
         return self._forward(lambda pc: self.depth < here or (self.depth == here and pc not in region)) or Stop("step")
 
+    def here(self) -> Stop | None:
+        """What stops a run at the very place where it stands; going on only looks at those that follow."""
+        return self._stop(self._matching(self.index))
+
     # ---- backwards -----------------------------------------------------------------------------------------------
 
     def step_back(self, statement: bool = True) -> Stop:
@@ -433,7 +437,7 @@ class Debugger(Run):
             p.hits += 1
             if p.ignore > 0:
                 p.ignore -= 1
-            else:
+            elif p.passes is None or not p.passes(p):
                 stopping.append(p)
         if not stopping:
             return None

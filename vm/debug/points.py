@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from syurmy.isa.arrays import I64
@@ -16,7 +16,8 @@ ACCESSES = ("change", "write", "read")
 @dataclass(eq=False)
 class Point:
     """What can stop a run. ``condition``: only where it holds; ``ignore``: how many more times it is passed; ``hits``:
-    how often it was reached with its condition true, forwards or backwards; ``temporary``: goes after one stop."""
+    how often it was reached with its condition true, forwards or backwards; ``temporary``: goes after one stop;
+    ``passes``: asked at a hit that would stop, whether to go on all the same."""
 
     id: int
     condition: Expression | None = None
@@ -24,6 +25,7 @@ class Point:
     enabled: bool = True
     temporary: bool = False
     hits: int = 0
+    passes: Callable[[Point], bool] | None = None
 
 
 @dataclass(eq=False)
