@@ -11,6 +11,7 @@ The work is bounded whatever the program: a block or routine is followed once pe
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ from syurmy.isa.types import MAX_ENTRIES, MAX_RANK, DType, TensorType
 
 WIDEN_AFTER = 6  # visits of a place where paths meet
 MAX_FOLLOWED = 10**6  # instructions
+OPERANDS = 4  # beyond which a list of operands counts as so many more instructions
 PRECISE = 10**5  # instructions that are followed before repeat blocks are widened
 MAX_COPIED = 2 * 10**7  # registers, over all places where paths meet and all blocks that are entered
 MAX_CALLS = 64  # routines that call one another
@@ -94,10 +96,12 @@ class _Inference:
         visits: dict[int, int] = {}
         out: State | None = None
         returned: State | None = None
-        ready = [entry]
+        ready = [entry]  # a heap, and what is in it
+        waiting = {entry}
         arriving[entry] = start
         while ready:
-            pc = ready.pop(ready.index(min(ready)))
+            pc = heapq.heappop(ready)
+            waiting.discard(pc)
             state = dict(arriving[pc])
             straight = True
             while straight:  # follow straight code without storing states between instructions
@@ -138,8 +142,9 @@ class _Inference:
                         met = _met(old, state, widen=visits[nxt] > WIDEN_AFTER)
                         if met != old:
                             arriving[nxt] = met
-                            if nxt not in ready:
-                                ready.append(nxt)
+                            if nxt not in waiting:
+                                waiting.add(nxt)
+                                heapq.heappush(ready, nxt)
         return out, returned
 
     def loop(self, start: int, state: State) -> State | None:
@@ -236,7 +241,7 @@ class _Inference:
         raise TypeRuleError(f"'{name}' is read before it is written on every path", code="A230", span=ins.span)
 
     def spend(self, ins: Instruction) -> None:
-        self.spent += 1
+        self.spent += 1 + len(ins.src) // OPERANDS
         if self.spent > MAX_FOLLOWED:
             raise StepLimit(f"types need more than {MAX_FOLLOWED} steps to come to rest", span=ins.span,
                             help="nest fewer blocks and routines")  # fmt: skip

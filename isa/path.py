@@ -96,8 +96,19 @@ class PathError(ConstraintError):
     code = "C120"
 
 
+class Prepared:
+    """The code of a program as ``walk`` follows it, worked out once for all inputs of a batch."""
+
+    def __init__(self, program: Program) -> None:
+        self.code = program.code
+        self.ops = [REGISTRY[ins.op] for ins in program.code]
+        self.ends = matching_ends(program.code)
+        found = [ins.get("target") for ins in program.code]
+        self.targets = [-1 if t is None else int(t) for t in found]  # type: ignore[arg-type]
+
+
 def walk(
-    program: Program,
+    prepared: Prepared,
     max_steps: int = DEFAULT_MAX_STEPS,
     decide: Decide | None = None,
     skip: Callable[[int, int, int], tuple[int, int]] | None = None,
@@ -109,10 +120,7 @@ def walk(
     that begins at ``start`` how many of the remaining rounds to leave out, and what steps each has. Raises
     ``StepLimit`` and ``PathError``.
     """
-    code = program.code
-    pairs = matching_ends(code)
-    ops = [REGISTRY[ins.op] for ins in code]
-    targets = [int(t) if (t := ins.get("target")) is not None else -1 for ins in code]  # type: ignore[arg-type]
+    code, ops, targets = prepared.code, prepared.ops, prepared.targets
     counters: dict[str, int] = {}
     rounds: dict[int, int] = {}
     returns: list[tuple[int, dict[str, int]]] = []  # a routine has counters of its own
@@ -130,7 +138,7 @@ def walk(
             yield pc, counters
         elif flow is Flow.CLOSE:
             yield pc, counters
-            start = pairs[pc]
+            start = prepared.ends[pc]
             rounds[start] += 1
             if skip is not None and rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
                 left_out, each = skip(start, rounds[start], int(code[start].get("count")))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from syurmy.isa.errors import Trap
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.memory import Memory
-from syurmy.isa.path import DEFAULT_MAX_STEPS, walk
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Prepared, walk
 from syurmy.isa.program import I64, Program, Ram
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import TensorType
@@ -148,7 +148,7 @@ class Machine:
         """Step and instruction, each about to be executed."""
         path = self.trace.path
         step = len(path)
-        for pc, self.counters in walk(self.program, max_steps + 1, self._branch):  # noqa: B020
+        for pc, self.counters in walk(Prepared(self.program), max_steps + 1, self._branch):  # noqa: B020
             if step == max_steps:
                 raise self._trapped(step, pc, self._runaway(max_steps))
             path.append(pc)
