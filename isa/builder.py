@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.isa import graph as g
-from syurmy.isa.cost import Account
+from syurmy.isa.cost import PER_SUMMAND, Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
@@ -91,6 +91,7 @@ class Builder:
             for k, m in inner:
                 m = self.broadcast(m, shape, e)
                 flat[m] = flat.get(m, 0) + k
+        self.account.spend(PER_SUMMAND * len(flat), "sums")
         pairs = [(k, m) for m, k in flat.items() if k != 0]
         if len(pairs) == 1 and pairs[0][0] == 1 and const == 0:
             return pairs[0][1]

@@ -35,14 +35,6 @@ ROUNDS = 3  # of a loop that are followed one by one before its further rounds a
 TRIED = 6  # rounds after which a loop that has not come to repeat itself is followed to its end
 
 
-class Source(NamedTuple):
-    """What a register holds: one write, or the view of this number (then the other two are 0)."""
-
-    producer: int
-    execution: int
-    view: int = -1
-
-
 @dataclass(frozen=True, eq=False)
 class View:
     """A tensor made of several writes: for each position along ``axis`` a producer, its execution and its position."""
@@ -69,9 +61,18 @@ class View:
         return found
 
 
+class Source(NamedTuple):
+    """What a register holds: one write, or a view (then the other two are 0)."""
+
+    producer: int
+    execution: int
+    view: View | None = None
+
+
 @dataclass
 class Reads:
-    """What one operand holds, per execution, ``int64[n]`` each: the fields of its ``Source``."""
+    """What one operand holds, per execution, ``int64[n]`` each: the fields of its ``Source``; of a view its number,
+    else -1."""
 
     producers: I64
     executions: I64
@@ -87,7 +88,8 @@ class Dataflow:
     ``counters[i]``, ``batches[i]``: per execution of i, the loop counters (arrays by name) and the input it belongs
     to. ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result
     is read by an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock
-    before it; ``clocks[buffer]``: the largest clock at halt of a buffer that is accessed. ``views``: by number.
+    before it; ``clocks[buffer]``: the largest clock at halt of a buffer that is accessed. ``views``: those
+    that are read, by number.
     """
 
     path: Path
@@ -205,6 +207,7 @@ class _Resolving:
         self.batch = 0
         self.registers: dict[str, Source] = {}
         self.clocks: dict[str, int] = {}  # of the buffers that were accessed
+        self.numbers: dict[View, int] = {}
         self.prepared = Prepared(program)
         self.bodies: dict[int, tuple[range, list[str]] | None] = {}
         self.moments: dict[int, list[_Moment]] = {}
@@ -267,7 +270,7 @@ class _Resolving:
             source = self._held(name)
             if source is None:
                 raise PathError(f"output '{name}' is never written on this path")
-            rows.append([0, self.batch, 0, *source])
+            rows.append([0, self.batch, 0, *self._numbered(source)])
         for name, clock in self.clocks.items():
             flow.clocks[name] = max(flow.clocks.get(name, 0), clock)
 
@@ -281,14 +284,25 @@ class _Resolving:
             rows.names = tuple(counters)
         row = [flow.runs[pc] - 1, self.batch, tick, *counters.values()]
         for source in sources:
-            row += source
-            if source.view >= 0:
-                flow.loop_carried.update(p for p in flow.views[source.view].distinct if p >= pc)
+            row += self._numbered(source)
+            if source.view is not None:
+                flow.loop_carried.update(p for p in source.view.distinct if p >= pc)
             elif source.producer >= pc:
                 flow.loop_carried.add(source.producer)
         self.account.spend(len(row), "executions")
         rows.append(row)
         flow.executions[pc] += 1
+
+    def _numbered(self, source: Source) -> tuple[int, int, int]:
+        """The fields of a source in a row. A view is kept, and has a number, once it is read."""
+        producer, execution, view = source
+        if view is None:
+            return producer, execution, -1
+        if view not in self.numbers:
+            self.account.spend(2 * len(view.producers), "views")
+            self.numbers[view] = len(self.flow.views)
+            self.flow.views.append(view)
+        return producer, execution, self.numbers[view]
 
     # ---- rounds that repeat --------------------------------------------------------------------------------------
 
@@ -334,9 +348,9 @@ class _Resolving:
                     return 0, 0
                 continue  # a counter, or never written
             shift = c.execution - b.execution
-            if not (a.producer, a.view) == (b.producer, b.view) == (c.producer, c.view):
+            if not a.producer == b.producer == c.producer or b.execution - a.execution != shift:
                 return 0, 0
-            if b.execution - a.execution != shift:
+            if a.view is not b.view or b.view is not c.view:
                 return 0, 0
             if shift:
                 shifts[name] = c._replace(execution=c.execution + (count - done) * shift)
@@ -418,14 +432,10 @@ class _Resolving:
         length, put = base_type.shape[axis], part_type.shape[axis]
         if length > MAX_VIEW:
             return None
-        known = [self.flow.views[s.view] for s in sources if s.view >= 0]
-        if any(s.producer == COUNTER for s in sources) or any(v.axis != axis for v in known):
+        if any(s.producer == COUNTER or (s.view is not None and s.view.axis != axis) for s in sources):
             return None
         self.account.spend(length, "views")
-        base, part = (
-            self.flow.views[s.view] if s.view >= 0 else View.whole(s, axis, n)
-            for s, n in zip(sources, (length, put), strict=True)
-        )
+        base, part = (s.view or View.whole(s, axis, n) for s, n in zip(sources, (length, put), strict=True))
         at = ins.get("at", 0)
         start = at.at(counters) if isinstance(at, Affine) else int(at)  # type: ignore[arg-type]
         fields = []
@@ -433,8 +443,7 @@ class _Resolving:
             new = getattr(base, name).copy()
             new[start : start + put] = getattr(part, name)
             fields.append(new)
-        self.flow.views.append(View(axis, *fields))
-        return Source(0, 0, len(self.flow.views) - 1)
+        return Source(0, 0, View(axis, *fields))
 
 
 def _reads(columns: I64) -> list[Reads]:

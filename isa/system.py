@@ -172,11 +172,10 @@ class Assembly:
     def _wire_views(self, reads: Reads) -> Node:
         b, known = self.builder, self.system.flow.views
         held, which = np.unique(np.stack([reads.producers, reads.executions, reads.views]), axis=1, return_inverse=True)
-        sources = [Source(*column) for column in held.T.tolist()]
-        first = known[max(s.view for s in sources)]
+        first = known[int(held[2].max())]
         axis, length = first.axis, len(first.producers)
-        b.account.spend(length * sum(s.view < 0 for s in sources), "views")
-        views = [known[s.view] if s.view >= 0 else View.whole(s, axis, length) for s in sources]
+        b.account.spend(length * int((held[2] < 0).sum()), "views")
+        views = [known[k] if k >= 0 else View.whole(Source(p, e), axis, length) for p, e, k in held.T.tolist()]
         if any(v.axis != axis for v in views):
             raise ConstraintError("a register holds views along different axes at different times")
         if self._alike(views):

@@ -490,7 +490,7 @@ def flips_of_a_vector(n: int) -> Member:
 @family()
 def slices_of_a_vector(n: int) -> Member:
     long = Input("a", TensorType.full(DType.I8, (2**20,)), False)
-    return program([op("slice", "y", "a", axis=0, start=k, len=1) for k in range(n)], inputs=(long,))
+    return program([op("slice", "y", "a", axis=0, start=k + 1, len=1) for k in range(n)], inputs=(long,))
 
 
 @family()
