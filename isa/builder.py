@@ -82,6 +82,7 @@ class Builder:
         """``const + sum(coefficient * node)`` with broadcasting."""
         shape = broadcast_shapes(*(n.shape[1:] for _, n in terms))
         e = max(n.executions for _, n in terms)
+        full = (e, *shape)
         flat: dict[Node, int] = {}
         for c, n in terms:  # one level of flattening keeps affine expressions of one column recognisable
             inner = [(c, n)]
@@ -89,7 +90,7 @@ class Builder:
                 const += c * n.const
                 inner = [(c * k, m) for k, m in zip(n.coefficients, n.inputs, strict=True)]
             for k, m in inner:
-                m = self.broadcast(m, shape, e)
+                m = m if m.shape == full else self.broadcast(m, shape, e)
                 flat[m] = flat.get(m, 0) + k
         self.account.spend(PER_SUMMAND * len(flat), "sums")
         pairs = [(k, m) for m, k in flat.items() if k != 0]

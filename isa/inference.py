@@ -26,6 +26,7 @@ MAX_FOLLOWED = 10**6  # instructions
 OPERANDS = 4  # beyond which a list of operands counts as so many more instructions
 PRECISE = 10**5  # instructions that are followed before repeat blocks are widened
 MAX_COPIED = 2 * 10**7  # registers, over all places where paths meet and all blocks that are entered
+PER_ENTERED = 4  # what is known on entering a block or routine is looked up, not only copied
 PER_JOINED = 16  # a register whose type differs between paths costs about as much as so many that are copied
 MAX_CALLS = 64  # routines that call one another
 
@@ -176,7 +177,7 @@ class _Inference:
 
     def once(self, start: int, state: State, follow: Callable[[int, State], State | None]) -> State | None:
         """``follow(start, state)``, once per state."""
-        self.copy(state, self.code[start])
+        self.copy(state, self.code[start], PER_ENTERED)
         key = start, frozenset(state.items())
         if key not in self.followed:
             self.followed[key] = follow(start, state)
@@ -200,8 +201,8 @@ class _Inference:
                 out[name] = a.joined(b)
         return out
 
-    def copy(self, state: State, ins: Instruction) -> None:
-        self.copied += len(state)
+    def copy(self, state: State, ins: Instruction, times: int = 1) -> None:
+        self.copied += times * len(state)
         if self.copied > MAX_COPIED:
             raise TypeRuleError("too many paths meet, with too many registers", code="A236", span=ins.span,
                                 help="write fewer registers, or fewer jumps")  # fmt: skip
