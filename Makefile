@@ -84,7 +84,8 @@ operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node tests show.
 	$(BIN)/python -m syurmy.compiler.coverage --check --jobs $(JOBS)
 
-fuzz: $(READY) ## Mutate keys, proofs, programs and models, each for SECONDS; what fails is kept in tests/fuzz/corpus.
+fuzz: $(READY) ## Fuzz keys, proofs, programs and models, each for SECONDS; what fails is kept in tests/fuzz/corpus.
+	$(PIP) --editable '.[fuzz]'
 	for target in key proof program model; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
 
 editors: $(READY) ## Test and package the extension for VS Code (needs node and npm), in editors/vscode/dist.

@@ -18,7 +18,7 @@ import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
-from syurmy.isa.cost import Account
+from syurmy.isa.cost import PER_SUMMAND, Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
@@ -93,6 +93,7 @@ class Builder:
         """``const + sum(coefficient * node)`` with broadcasting."""
         shape = broadcast_shapes(*(n.shape[1:] for _, n in terms))
         e = max(n.executions for _, n in terms)
+        full = (e, *shape)
         flat: dict[Node, int] = {}
         for c, n in terms:  # one level of flattening keeps affine expressions of one column recognisable
             inner = [(c, n)]
@@ -100,8 +101,9 @@ class Builder:
                 const += c * n.const
                 inner = [(c * k, m) for k, m in zip(n.coefficients, n.inputs, strict=True)]
             for k, m in inner:
-                m = self.broadcast(m, shape, e)
+                m = m if m.shape == full else self.broadcast(m, shape, e)
                 flat[m] = flat.get(m, 0) + k
+        self.account.spend(PER_SUMMAND * len(flat), "sums")
         pairs = [(k, m) for m, k in flat.items() if k != 0]
         if len(pairs) == 1 and pairs[0][0] == 1 and const == 0:
             return pairs[0][1]

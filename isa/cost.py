@@ -13,6 +13,8 @@ from syurmy.isa.errors import ConstraintError
 FREE = 2**26
 RATE = 8
 MOST = 2**28
+PER_OUTPUT = 2**5  # an output of one input of a batch costs about as much as so many entries
+PER_SUMMAND = 2**4  # of a sum: a chain of additions is made of ever longer ones
 PER_TERM = 2**9  # one claim that is pulled back through one instruction costs about as much as so many entries
 
 

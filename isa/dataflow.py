@@ -13,16 +13,18 @@ batch without branches repeat in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.cost import Account
+from syurmy.isa.cost import PER_OUTPUT, Account
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY, Flow
-from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, StepLimit, matching_ends, walk
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, Prepared, StepLimit, walk
 from syurmy.isa.program import Affine, Program
 
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
@@ -33,37 +35,49 @@ MAX_VIEW = 2**22  # positions
 ROUNDS = 3  # of a loop that are followed one by one before its further rounds are derived from them
 TRIED = 6  # rounds after which a loop that has not come to repeat itself is followed to its end
 
-_EMPTY: I64 = np.zeros(0, np.int64)
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A tensor made of several writes: for each position along ``axis`` a producer, its execution and its position."""
+
+    axis: int
+    producers: I64
+    executions: I64
+    positions: I64
+
+    @staticmethod
+    def whole(source: Source, axis: int, length: int) -> View:
+        """One write as a view."""
+        full = np.full(length, source.producer, np.int64)
+        return View(axis, full, np.full(length, source.execution, np.int64), np.arange(length, dtype=np.int64))
+
+    def same(self, other: View) -> bool:
+        pairs = ((getattr(self, f), getattr(other, f)) for f in ("producers", "executions", "positions"))
+        return all(np.array_equal(a, b) for a, b in pairs)
+
+    @cached_property
+    def distinct(self) -> list[int]:
+        """Every producer once, ascending."""
+        found: list[int] = np.unique(self.producers).tolist()
+        return found
 
 
-@dataclass
-class Source:
-    """What a register holds: one write, or a view along ``axis`` with a write per position."""
+class Source(NamedTuple):
+    """What a register holds: one write, or a view (then the other two are 0)."""
 
-    producer: int = 0
-    execution: int = 0
-    axis: int = -1  # -1: a single write
-    producers: I64 = field(default_factory=lambda: _EMPTY)
-    executions: I64 = field(default_factory=lambda: _EMPTY)
-    positions: I64 = field(default_factory=lambda: _EMPTY)
+    producer: int
+    execution: int
+    view: View | None = None
 
 
 @dataclass
 class Reads:
-    """What one operand holds, per execution: producers and executions ``int64[n]``; where it is a view, ``views``."""
+    """What one operand holds, per execution, ``int64[n]`` each: the fields of its ``Source``; of a view its number,
+    else -1."""
 
     producers: I64
     executions: I64
-    views: Mapping[int, Source]
-
-    @staticmethod
-    def of(sources: Sequence[Source]) -> Reads:
-        """The sources of an operand, one per execution, as arrays."""
-        return Reads(
-            np.array([s.producer for s in sources], np.int64),
-            np.array([s.execution for s in sources], np.int64),
-            {i: s for i, s in enumerate(sources) if s.axis >= 0},
-        )
+    views: I64
 
 
 @dataclass
@@ -75,7 +89,8 @@ class Dataflow:
     ``counters[i]``, ``batches[i]``: per execution of i, the loop counters (arrays by name) and the input it belongs
     to. ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result
     is read by an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock
-    before it; ``clocks[buffer]``: the largest clock at halt.
+    before it; ``clocks[buffer]``: the largest clock at halt of a buffer that is accessed. ``views``: those
+    that are read, by number.
     """
 
     path: Path
@@ -89,6 +104,7 @@ class Dataflow:
     loop_carried: set[int] = field(default_factory=set)
     ticks: dict[int, I64] = field(default_factory=dict)
     clocks: dict[str, int] = field(default_factory=dict)
+    views: list[View] = field(default_factory=list)
     steps: int = 0
 
 
@@ -116,21 +132,28 @@ def resolve(
 
 
 COUNTER = -(10**9)
-KEPT, BATCH, TICK, FIRST = range(4)  # columns of rows; from FIRST on counters, then producer and execution per operand
+KEPT, BATCH, TICK, FIRST = range(4)  # columns of rows; from FIRST on counters, then the source of each operand
+FIELDS = len(Source._fields)
+TAIL = 2**12  # rows that are kept as lists
 
 
 class _Rows:
-    """What is known of every execution of one instruction, a row each: ``int64[n, width]``."""
+    """What is known of every execution of one instruction, or of an output at every halt, a row each:
+    ``int64[n, width]``."""
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()  # of the counters
         self.parts: list[I64] = []
         self.tail: list[list[int]] = []
         self.before = 0  # rows in parts
-        self.views: dict[tuple[int, int], Source] = {}  # row, operand
 
     def __len__(self) -> int:
         return self.before + len(self.tail)
+
+    def append(self, row: list[int]) -> None:
+        self.tail.append(row)
+        if len(self.tail) == TAIL:
+            self._flush()
 
     def add(self, rows: I64) -> None:
         self._flush()
@@ -158,7 +181,8 @@ class _Rows:
 
 @dataclass
 class _Moment:
-    """Everything that a round can change, after it: rows, runs, executions and clocks by number or name."""
+    """Everything that a round can change, after it, of the instructions and names of its block: what registers hold,
+    rows, runs, executions, and the clocks of all buffers that were accessed."""
 
     registers: dict[str, Source | None]
     rows: list[int]
@@ -177,49 +201,48 @@ class _Resolving:
         self.flow = Dataflow(path, executions=[0] * n, runs=[0] * n)
         self.ops = [REGISTRY[ins.op] for ins in program.code]
         self.sizes = [0 if t is None else t.size for t in types.results]
-        self.rows = [_Rows() for _ in program.code]
-        self.final: dict[str, list[Source]] = {out.name: [] for out in program.outputs}
+        self.outputs = [out.name for out in program.outputs]
+        self.rows = [_Rows() for _ in (*program.code, *self.outputs)]
+        self.fixed = declaration_index(program)
+        self.inputs = {i.name for i in program.inputs}
+        self.batch = 0
         self.registers: dict[str, Source] = {}
-        self.clocks: dict[str, int] = {}
-        self.ends = matching_ends(program.code)
+        self.clocks: dict[str, int] = {}  # of the buffers that were accessed
+        self.numbers: dict[View, int] = {}
+        self.prepared = Prepared(program)
         self.bodies: dict[int, tuple[range, list[str]] | None] = {}
         self.moments: dict[int, list[_Moment]] = {}
 
     def run(self) -> Dataflow:
         flow, path = self.flow, self.flow.path
-        declared = declaration_index(self.program)
-        inputs = {i.name for i in self.program.inputs}
         decide, all_used = path.decide()
-        everything = range(len(self.program.code))
-        alike = self.derive and not any(op.patches or op.flow is Flow.BRANCH for op in self.ops)
+        everything = range(len(self.rows))
+        alike = self.derive and path.batch > 2 and not any(op.patches or op.flow is Flow.BRANCH for op in self.ops)
         moments: list[_Moment] = []
-        for batch in range(path.batch):
-            self.registers = {name: Source(k, batch if name in inputs else 0) for name, k in declared.items()}
-            self.clocks = dict.fromkeys((r.name for r in self.program.rams), 0)
-            self._input(batch, decide)
-            if alike and batch < 2:
-                moments.append(self._moment(everything, self.final))
-                left = path.batch - 2
-                if batch == 1 and left:
-                    self._further(everything, moments[0], moments[1], left)
-                    self._more_outputs(moments, left)
+        for self.batch in range(path.batch):
+            self.registers, self.clocks = {}, {}
+            self._input(decide)
+            if alike:
+                moments.append(self._moment(everything, ()))
+                if self.batch == 1:
+                    self._further(everything, moments[0], moments[1], path.batch - 2)
                     break
         if not all_used():
             raise PathError("the path has more branch bits than the program uses")
         self._finish()
         return flow
 
-    def _more_outputs(self, moments: Sequence[_Moment], left: int) -> None:
-        for name, sources in self.final.items():
-            a, b = (m.registers[name] for m in moments)
-            assert a is not None
-            assert b is not None
-            shift = b.execution - a.execution
-            sources += [Source(b.producer, b.execution + shift * (k + 1)) for k in range(left)]
+    def _held(self, name: str) -> Source | None:
+        """What a register, input or param holds; None before the first write, and for counters."""
+        source = self.registers.get(name)
+        if source is None and (k := self.fixed.get(name)) is not None:
+            return Source(k, self.batch if name in self.inputs else 0)
+        return source
 
-    def _input(self, batch: int, decide: Decide) -> None:
+    def _input(self, decide: Decide) -> None:
         program, flow, registers = self.program, self.flow, self.registers
-        for pc, counters in walk(program, self.max_steps - flow.steps, decide, self._skip if self.derive else None):
+        left = self.max_steps - flow.steps
+        for pc, counters in walk(self.prepared, left, decide, self._skip if self.derive else None):
             flow.steps += 1
             op = self.ops[pc]
             if op.control:
@@ -231,50 +254,63 @@ class _Resolving:
             self.account.worked(self.sizes[pc])
             sources = []
             for name in ins.src:
-                source = Source(COUNTER, counters[name]) if name in counters else registers.get(name)
+                source = Source(COUNTER, counters[name]) if name in counters else self._held(name)
                 if source is None:
                     raise PathError(f"'{name}' is read before it is written", span=ins.span)
                 sources.append(source)
             if ins.dst is not None:
-                seen = _seen_through(program, self.types, pc, sources, counters)
+                seen = self._seen_through(pc, sources, counters)
                 if seen is not None:
-                    if seen.axis >= 0:
-                        self.account.spend(len(seen.producers), "views")
                     registers[ins.dst] = seen
                     continue
-            self._record(pc, batch, counters, sources)
+            self._record(pc, counters, sources)
             if ins.dst is not None:
                 registers[ins.dst] = Source(pc, flow.executions[pc] - 1)
-        for out in program.outputs:
-            if out.name not in registers:
-                raise PathError(f"output '{out.name}' is never written on this path")
-            self.final[out.name].append(registers[out.name])
+        self.account.spend(PER_OUTPUT * len(self.outputs), "outputs of a batch")
+        for name, rows in zip(self.outputs, self.rows[len(program.code) :], strict=True):
+            source = self._held(name)
+            if source is None:
+                raise PathError(f"output '{name}' is never written on this path")
+            rows.append([0, self.batch, 0, *self._numbered(source)])
         for name, clock in self.clocks.items():
             flow.clocks[name] = max(flow.clocks.get(name, 0), clock)
 
-    def _record(self, pc: int, batch: int, counters: Mapping[str, int], sources: Sequence[Source]) -> None:
+    def _record(self, pc: int, counters: Mapping[str, int], sources: Sequence[Source]) -> None:
         flow, rows, tick = self.flow, self.rows[pc], 0
         if self.ops[pc].memory:
             buffer = str(self.program.code[pc].get("buffer"))
-            tick = self.clocks[buffer]
-            self.clocks[buffer] += self.types.operands[pc][0].size
+            tick = self.clocks.get(buffer, 0)
+            self.clocks[buffer] = tick + self.types.operands[pc][0].size
         if not len(rows):
             rows.names = tuple(counters)
-        row = [flow.runs[pc] - 1, batch, tick, *counters.values()]
-        for j, source in enumerate(sources):
-            row += (source.producer, source.execution)
-            if source.axis >= 0:
-                rows.views[len(rows), j] = source
-            _note_loop_carried(flow, pc, source)
-        rows.tail.append(row)
+        row = [flow.runs[pc] - 1, self.batch, tick, *counters.values()]
+        for source in sources:
+            row += self._numbered(source)
+            if source.view is not None:
+                flow.loop_carried.update(p for p in source.view.distinct if p >= pc)
+            elif source.producer >= pc:
+                flow.loop_carried.add(source.producer)
+        self.account.spend(len(row), "executions")
+        rows.append(row)
         flow.executions[pc] += 1
+
+    def _numbered(self, source: Source) -> tuple[int, int, int]:
+        """The fields of a source in a row. A view is kept, and has a number, once it is read."""
+        producer, execution, view = source
+        if view is None:
+            return producer, execution, -1
+        if view not in self.numbers:
+            self.account.spend(2 * len(view.producers), "views")
+            self.numbers[view] = len(self.flow.views)
+            self.flow.views.append(view)
+        return producer, execution, self.numbers[view]
 
     # ---- rounds that repeat --------------------------------------------------------------------------------------
 
     def _body(self, start: int) -> tuple[range, list[str]] | None:
         """The instructions of a block and the registers that they name, if its rounds can be derived."""
         if start not in self.bodies:
-            body = range(start + 1, self.ends[start])
+            body = range(start + 1, self.prepared.ends[start])
             ops = [self.ops[pc] for pc in body]
             if any(op.patches or op.flow in (Flow.BRANCH, Flow.CALL) for op in ops):
                 self.bodies[start] = None
@@ -284,20 +320,20 @@ class _Resolving:
                 self.bodies[start] = body, sorted(names)
         return self.bodies[start]
 
-    def _moment(self, body: range, names: Iterable[str]) -> _Moment:
+    def _moment(self, body: range, names: Sequence[str]) -> _Moment:
+        self.account.spend(len(body) + len(names) + len(self.clocks), "rounds")
         return _Moment(
-            {name: self.registers.get(name) for name in names},
-            [len(self.rows[pc]) for pc in body],
-            [self.flow.runs[pc] for pc in body],
-            [self.flow.executions[pc] for pc in body],
+            {name: self._held(name) for name in names},
+            [len(rows) for rows in self.rows[body.start : body.stop]],
+            self.flow.runs[body.start : body.stop],
+            self.flow.executions[body.start : body.stop],
             dict(self.clocks),
             self.flow.steps,
         )
 
     def _skip(self, start: int, done: int, count: int) -> tuple[int, int]:
         """Called after round ``done`` of ``count``: how many further rounds are derived here, and the steps of each."""
-        known = self._body(start)
-        if known is None or done > TRIED or count - done < 2:
+        if done > TRIED or count - done < 2 or (known := self._body(start)) is None:
             return 0, 0
         body, names = known
         moments = self.moments[start]
@@ -312,14 +348,13 @@ class _Resolving:
                 if a is not b or b is not c:
                     return 0, 0
                 continue  # a counter, or never written
-            if a.axis >= 0 or b.axis >= 0 or c.axis >= 0:
-                if a is not b or b is not c:
-                    return 0, 0
-                continue
             shift = c.execution - b.execution
             if not a.producer == b.producer == c.producer or b.execution - a.execution != shift:
                 return 0, 0
-            shifts[name] = shift
+            if a.view is not b.view or b.view is not c.view:
+                return 0, 0
+            if shift:
+                shifts[name] = c._replace(execution=c.execution + (count - done) * shift)
         left = count - done
         per_round = third.steps - second.steps
         if self.flow.steps + left * per_round > self.max_steps:
@@ -327,47 +362,38 @@ class _Resolving:
                             help="raise the limit with --max-steps")  # fmt: skip
         if not self._further(body, second, third, left):
             return 0, 0
-        for name, shift in shifts.items():
-            held = third.registers[name]
-            assert held is not None
-            self.registers[name] = Source(held.producer, held.execution + left * shift)
+        self.registers |= shifts
         return left, per_round
 
     def _further(self, body: range, before: _Moment, after: _Moment, left: int) -> bool:
         """Adds ``left`` rounds, each as far behind the one before as ``after`` is behind ``before``; the rows of the
         round before are those up to ``before``. False (and nothing added) where rounds are not of one form."""
+        steps_each = after.steps - before.steps
+        if self.flow.steps + left * steps_each > self.max_steps:
+            raise StepLimit(f"more than {self.max_steps} steps", help="raise the limit with --max-steps")
         made = []
-        for k, pc in enumerate(body):
-            rows, each = self.rows[pc], after.rows[k] - before.rows[k]
+        for rows, was, now in zip(self.rows[body.start : body.stop], before.rows, after.rows, strict=True):
+            each = now - was
             if not each:
                 continue
-            last = rows.since(after.rows[k] - each)
-            if after.rows[k] < 2 * each:
+            if now < 2 * each:
                 return False
-            previous = rows.since(after.rows[k] - 2 * each)[:each]
-            shift = last - previous
-            views = [(i, j) for (i, j) in rows.views if i >= after.rows[k] - each] if rows.views else []
-            if any(rows.views.get((i - each, j)) is not rows.views[i, j] for i, j in views):
+            last = rows.since(was)
+            shift = last - rows.since(was - each)[:each]
+            if shift[:, FIRST + len(rows.names) + FIELDS - 1 :: FIELDS].any():  # other views
                 return False
-            made.append((pc, last, shift, views))
-        for pc, last, shift, views in made:
-            rows, each = self.rows[pc], len(last)
-            steps = np.arange(1, left + 1)[:, None, None]
-            rows.add((last[None] + steps * shift[None]).reshape(-1, last.shape[1]))
-            for i, j in views:
-                for n in range(1, left + 1):
-                    rows.views[i + n * each, j] = rows.views[i, j]
-        for k, pc in enumerate(body):
+            made.append((rows, last, shift))
+        for k, pc in enumerate(range(body.start, min(body.stop, len(self.program.code)))):
             runs = after.runs[k] - before.runs[k]
             self.flow.runs[pc] += left * runs
             self.flow.executions[pc] += left * (after.executions[k] - before.executions[k])
             self.account.worked(left * runs * self.sizes[pc])
-        if len(body) < len(self.program.code):  # within one input; every input has clocks of its own
-            for name, clock in after.clocks.items():
-                self.clocks[name] += left * (clock - before.clocks[name])
-        steps_each = after.steps - before.steps
-        if self.flow.steps + left * steps_each > self.max_steps:
-            raise StepLimit(f"more than {self.max_steps} steps", help="raise the limit with --max-steps")
+        steps = np.arange(1, left + 1)[:, None, None]
+        for rows, last, shift in made:
+            self.account.spend(left * last.size, "executions")
+            rows.add((last[None] + steps * shift[None]).reshape(-1, last.shape[1]))
+        for name, clock in after.clocks.items():  # every input starts its own, and so ends with those of the one before
+            self.clocks[name] += left * (clock - before.clocks.get(name, 0))
         self.flow.steps += left * steps_each
         return True
 
@@ -377,71 +403,50 @@ class _Resolving:
         flow = self.flow
         for pc, ins in enumerate(self.program.code):
             rows = self.rows[pc]
-            table = rows.since(0) if len(rows) else np.zeros((0, FIRST + 2 * len(ins.src)), np.int64)
+            table = rows.since(0) if len(rows) else np.zeros((0, FIRST + FIELDS * len(ins.src)), np.int64)
             flow.kept.append(table[:, KEPT])
             flow.batches.append(table[:, BATCH])
             flow.counters.append({name: table[:, FIRST + k] for k, name in enumerate(rows.names)})
             if self.ops[pc].memory:
                 flow.ticks[pc] = table[:, TICK]
-            at = FIRST + len(rows.names)
-            flow.reads.append([
-                Reads(table[:, at + 2 * j], table[:, at + 2 * j + 1],
-                      {i: v for (i, k), v in rows.views.items() if k == j})
-                for j in range(len(ins.src))
-            ])  # fmt: skip
-        flow.final = {name: Reads.of(sources) for name, sources in self.final.items()}
+            flow.reads.append(_reads(table[:, FIRST + len(rows.names) :]))
+        for name, rows in zip(self.outputs, self.rows[len(self.program.code) :], strict=True):
+            flow.final[name] = _reads(rows.since(0)[:, FIRST:])[0]
+
+    # ---- what readers see through --------------------------------------------------------------------------------
+
+    def _seen_through(self, pc: int, sources: Sequence[Source], counters: Mapping[str, int]) -> Source | None:
+        """What readers of the result see where nothing new is written: through a ``mov`` its source, through a ``put``
+        a view.
+
+        None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along
+        another axis than an earlier one or along an axis of more than ``MAX_VIEW`` positions.
+        """
+        if self.ops[pc].renames:
+            return None if sources[0].producer == COUNTER else sources[0]
+        return self._put_view(pc, sources, counters) if self.ops[pc].patches else None
+
+    def _put_view(self, pc: int, sources: Sequence[Source], counters: Mapping[str, int]) -> Source | None:
+        ins = self.program.code[pc]
+        base_type, part_type = self.types.operands[pc]
+        axis = int(ins.get("axis", 0)) % len(base_type.shape)  # type: ignore[arg-type]
+        length, put = base_type.shape[axis], part_type.shape[axis]
+        if length > MAX_VIEW:
+            return None
+        if any(s.producer == COUNTER or (s.view is not None and s.view.axis != axis) for s in sources):
+            return None
+        self.account.spend(length, "views")
+        base, part = (s.view or View.whole(s, axis, n) for s, n in zip(sources, (length, put), strict=True))
+        at = ins.get("at", 0)
+        start = at.at(counters) if isinstance(at, Affine) else int(at)  # type: ignore[arg-type]
+        fields = []
+        for name in ("producers", "executions", "positions"):
+            new = getattr(base, name).copy()
+            new[start : start + put] = getattr(part, name)
+            fields.append(new)
+        return Source(0, 0, View(axis, *fields))
 
 
-def _note_loop_carried(flow: Dataflow, pc: int, source: Source) -> None:
-    if source.axis < 0:
-        if source.producer >= pc:
-            flow.loop_carried.add(source.producer)
-    else:
-        flow.loop_carried.update(int(p) for p in np.unique(source.producers) if p >= pc)
-
-
-def _seen_through(
-    program: Program, types: Types, pc: int, sources: Sequence[Source], counters: Mapping[str, int]
-) -> Source | None:
-    """What readers of the result see where nothing new is written: through a ``mov`` its source, through a ``put`` a
-    view.
-
-    None where the result is a value of its own: any other instruction, a counter that is moved, a ``put`` along
-    another axis than an earlier one or along an axis of more than ``MAX_VIEW`` positions.
-    """
-    op = REGISTRY[program.code[pc].op]
-    if op.renames:
-        return None if sources[0].producer == COUNTER else sources[0]
-    return _put_view(program, types, pc, sources, counters) if op.patches else None
-
-
-def _put_view(
-    program: Program, types: Types, pc: int, sources: Sequence[Source], counters: Mapping[str, int]
-) -> Source | None:
-    ins = program.code[pc]
-    base, part = sources
-    base_type, part_type = types.operands[pc]
-    axis = int(ins.get("axis", 0)) % len(base_type.shape)  # type: ignore[arg-type]
-    if base_type.shape[axis] > MAX_VIEW:
-        return None
-    if COUNTER in (base.producer, part.producer) or (base.axis >= 0 and base.axis != axis):
-        return None
-    if part.axis >= 0 and part.axis != axis:
-        return None
-    at = ins.get("at", 0)
-    start = at.at(counters) if isinstance(at, Affine) else int(at)  # type: ignore[arg-type]
-    length = part_type.shape[axis]
-    view = _as_view(base, axis, base_type.shape[axis])
-    update = _as_view(part, axis, length)
-    for name in ("producers", "executions", "positions"):
-        new = getattr(view, name).copy()
-        new[start : start + length] = getattr(update, name)
-        setattr(view, name, new)
-    return view
-
-
-def _as_view(s: Source, axis: int, length: int) -> Source:
-    if s.axis >= 0:
-        return Source(s.producer, s.execution, axis, s.producers, s.executions, s.positions)
-    full = np.full(length, s.producer, np.int64)
-    return Source(0, 0, axis, full, np.full(length, s.execution, np.int64), np.arange(length, dtype=np.int64))
+def _reads(columns: I64) -> list[Reads]:
+    """Of the sources of every operand."""
+    return [Reads(*(columns[:, at + k] for k in range(FIELDS))) for at in range(0, columns.shape[1], FIELDS)]

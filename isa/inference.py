@@ -11,6 +11,7 @@ The work is bounded whatever the program: a block or routine is followed once pe
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,8 +23,11 @@ from syurmy.isa.types import MAX_ENTRIES, MAX_RANK, DType, TensorType
 
 WIDEN_AFTER = 6  # visits of a place where paths meet
 MAX_FOLLOWED = 10**6  # instructions
+OPERANDS = 4  # beyond which a list of operands counts as so many more instructions
 PRECISE = 10**5  # instructions that are followed before repeat blocks are widened
 MAX_COPIED = 2 * 10**7  # registers, over all places where paths meet and all blocks that are entered
+PER_ENTERED = 4  # what is known on entering a block or routine is looked up, not only copied
+PER_JOINED = 16  # a register whose type differs between paths costs about as much as so many that are copied
 MAX_CALLS = 64  # routines that call one another
 
 State = dict[str, TensorType | None]  # None: the type differs between the paths that meet here
@@ -96,10 +100,12 @@ class Inference:
         visits: dict[int, int] = {}
         out: State | None = None
         returned: State | None = None
-        ready = [entry]
+        ready = [entry]  # a heap, and what is in it
+        waiting = {entry}
         arriving[entry] = start
         while ready:
-            pc = ready.pop(ready.index(min(ready)))
+            pc = heapq.heappop(ready)
+            waiting.discard(pc)
             state = dict(arriving[pc])
             straight = True
             while straight:  # follow straight code without storing states between instructions
@@ -113,12 +119,12 @@ class Inference:
                     following = [self.pairs[pc] + 1] if after is not None else []
                     state = after if after is not None else state
                 elif flow is Flow.STOP:
-                    self.halted = _met(self.halted, state)
+                    self.halted = self.met(self.halted, state)
                     following = []
                 elif flow is Flow.JUMP:
                     following = [_target(ins)]
                 elif flow is Flow.RETURN:
-                    returned = _met(returned, state)
+                    returned = self.met(returned, state)
                     following = []
                 elif flow is Flow.CALL:
                     after = self.routine(pc, state)
@@ -130,18 +136,19 @@ class Inference:
                         following = [pc + 1, _target(ins)]
                 for nxt in following:
                     if nxt >= hi:
-                        out = _met(out, state)
+                        out = self.met(out, state)
                     elif len(following) == 1 and nxt == pc + 1 and nxt not in self.meeting:
                         pc, straight = nxt, True
                     else:
                         self.copy(state, ins)
                         visits[nxt] = visits.get(nxt, 0) + 1
                         old = arriving.get(nxt)
-                        met = _met(old, state, widen=visits[nxt] > WIDEN_AFTER)
+                        met = self.met(old, state, widen=visits[nxt] > WIDEN_AFTER)
                         if met != old:
                             arriving[nxt] = met
-                            if nxt not in ready:
-                                ready.append(nxt)
+                            if nxt not in waiting:
+                                waiting.add(nxt)
+                                heapq.heappush(ready, nxt)
         return out, returned
 
     def loop(self, start: int, state: State) -> State | None:
@@ -162,7 +169,7 @@ class Inference:
             if current is None or current == before:
                 break
             if self.spent > PRECISE:
-                wide = _met(before, current, widen=True)
+                wide = self.met(before, current, widen=True)
                 if wide == before:
                     break  # what leaves this round lies in what entered it, and so in all later ones
                 current = wide
@@ -172,15 +179,32 @@ class Inference:
 
     def once(self, start: int, state: State, follow: Callable[[int, State], State | None]) -> State | None:
         """``follow(start, state)``, once per state."""
-        self.copy(state, self.code[start])
+        self.copy(state, self.code[start], PER_ENTERED)
         key = start, frozenset(state.items())
         if key not in self.followed:
             self.followed[key] = follow(start, state)
         after = self.followed[key]
         return None if after is None else dict(after)
 
-    def copy(self, state: State, ins: Instruction) -> None:
-        self.copied += len(state)
+    def met(self, old: State | None, new: State, widen: bool = False) -> State:
+        """Types where paths meet: registers that are written on both, their intervals joined."""
+        if old is None:
+            return dict(new)
+        out = {name: t for name, t in old.items() if name in new}
+        for name, b in new.items():
+            if name not in out or (a := out[name]) is b:
+                continue
+            self.copied += PER_JOINED
+            if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
+                out[name] = None
+            elif widen:
+                out[name] = replace(a, lo=a.lo if b.lo >= a.lo else a.dtype.lo, hi=a.hi if b.hi <= a.hi else a.dtype.hi)
+            else:
+                out[name] = a.joined(b)
+        return out
+
+    def copy(self, state: State, ins: Instruction, times: int = 1) -> None:
+        self.copied += times * len(state)
         if self.copied > MAX_COPIED:
             raise TypeRuleError("too many paths meet, with too many registers", code="A236", span=ins.span,
                                 help="write fewer registers, or fewer jumps")  # fmt: skip
@@ -238,7 +262,7 @@ class Inference:
         raise TypeRuleError(f"'{name}' is read before it is written on every path", code="A230", span=ins.span)
 
     def spend(self, ins: Instruction) -> None:
-        self.spent += 1
+        self.spent += 1 + len(ins.src) // OPERANDS
         if self.spent > MAX_FOLLOWED:
             raise StepLimit(f"types need more than {MAX_FOLLOWED} steps to come to rest", span=ins.span,
                             help="nest fewer blocks and routines")  # fmt: skip
@@ -254,22 +278,6 @@ def _joined(old: TensorType | None, new: TensorType, ins: Instruction) -> Tensor
     if old.shape != new.shape or old.dtype != new.dtype:
         raise TypeRuleError(f"the type changes between executions: {old}, then {new}", code="A231", span=ins.span)
     return old.joined(new)
-
-
-def _met(old: State | None, new: State, widen: bool = False) -> State:
-    """Types where paths meet: registers that are written on both, their intervals joined."""
-    if old is None:
-        return dict(new)
-    out: State = {}
-    for name in old.keys() & new.keys():
-        a, b = old[name], new[name]
-        if a is None or b is None or a.shape != b.shape or a.dtype != b.dtype:
-            out[name] = None
-        elif widen:
-            out[name] = replace(a, lo=a.lo if b.lo >= a.lo else a.dtype.lo, hi=a.hi if b.hi <= a.hi else a.dtype.hi)
-        else:
-            out[name] = a.joined(b)
-    return out
 
 
 class recorded_l1(L1Bounds):

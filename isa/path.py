@@ -112,8 +112,19 @@ class Position:
         return Position(self.pc, dict(self.counters), dict(self.rounds), returns)
 
 
+class Prepared:
+    """The code of a program as ``walk`` follows it, worked out once for all inputs of a batch."""
+
+    def __init__(self, program: Program) -> None:
+        self.code = program.code
+        self.ops = [REGISTRY[ins.op] for ins in program.code]
+        self.ends = matching_ends(program.code)
+        found = [ins.get("target") for ins in program.code]
+        self.targets = [-1 if t is None else int(t) for t in found]  # type: ignore[arg-type]
+
+
 def walk(
-    program: Program,
+    prepared: Prepared,
     max_steps: int = DEFAULT_MAX_STEPS,
     decide: Decide | None = None,
     skip: Callable[[int, int, int], tuple[int, int]] | None = None,
@@ -127,10 +138,7 @@ def walk(
     the walk begins instead of at the first instruction; its ``rounds`` and ``returns`` follow the walk. Raises
     ``StepLimit`` and ``PathError``.
     """
-    code = program.code
-    pairs = matching_ends(code)
-    ops = [REGISTRY[ins.op] for ins in code]
-    targets = [int(t) if (t := ins.get("target")) is not None else -1 for ins in code]  # type: ignore[arg-type]
+    code, ops, targets = prepared.code, prepared.ops, prepared.targets
     at = Position() if start is None else start
     pc, counters, rounds, returns = at.pc, at.counters, at.rounds, at.returns  # a routine has counters of its own
     steps = 0
@@ -147,7 +155,7 @@ def walk(
             yield pc, counters
         elif flow is Flow.CLOSE:
             yield pc, counters
-            first = pairs[pc]
+            first = prepared.ends[pc]
             rounds[first] += 1
             if skip is not None and rounds[first] < int(code[first].get("count")):  # type: ignore[arg-type]
                 left_out, each = skip(first, rounds[first], int(code[first].get("count")))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from syurmy.isa import graph as g
 from syurmy.isa import memory_argument
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import Account
-from syurmy.isa.dataflow import COUNTER, Reads, Source, declaration_index, resolve
+from syurmy.isa.dataflow import COUNTER, Reads, Source, View, declaration_index, resolve
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Node, Public
 from syurmy.isa.inference import infer_types
@@ -95,9 +95,10 @@ class Assembly:
                 public = Public(*b.new(node.shape, t.interval), (), out.name, "output", out.name)
                 s.publics.append(public)
                 b.zero(node - public, f"output {out.name}")
+        declared = declaration_index(program)
         for ram in program.rams:
             if s.flow.clocks.get(ram.name, 0):
-                first = None if ram.init is None else self.producers[declaration_index(program)[ram.init]]
+                first = None if ram.init is None else self.producers[declared[ram.init]]
                 memory_argument.buffer(b, ram, first)
         b.finish()
 
@@ -151,9 +152,9 @@ class Assembly:
     def _wire(self, reads: Reads) -> Node:
         """What a read sees, one source per execution: executions of producers, wired by a public index."""
         b = self.builder
-        if reads.producers[0] == COUNTER and 0 not in reads.views:
+        if reads.producers[0] == COUNTER:
             return b.stacked_constant(reads.executions)
-        if reads.views:
+        if (reads.views >= 0).any():
             return self._wire_views(reads)
         producers = np.unique(reads.producers).tolist()
         nodes = [self.producers[p] for p in producers]
@@ -169,23 +170,25 @@ class Assembly:
         return b.index_map(joined, (0,), (0,), index)
 
     def _wire_views(self, reads: Reads) -> Node:
-        b = self.builder
-        one = next(iter(reads.views.values()))
-        axis, length = one.axis, len(one.producers)
-        pairs = zip(reads.producers.tolist(), reads.executions.tolist(), strict=True)
-        views = [reads.views.get(i) or _whole(Source(p, e), axis, length) for i, (p, e) in enumerate(pairs)]
-        if any(s.axis != axis for s in views):
+        b, known = self.builder, self.system.flow.views
+        held, which = np.unique(np.stack([reads.producers, reads.executions, reads.views]), axis=1, return_inverse=True)
+        first = known[int(held[2].max())]
+        axis, length = first.axis, len(first.producers)
+        b.account.spend(length * int((held[2] < 0).sum()), "views")
+        views = [known[k] if k >= 0 else View.whole(Source(p, e), axis, length) for p, e, k in held.T.tolist()]
+        if any(v.axis != axis for v in views):
             raise ConstraintError("a register holds views along different axes at different times")
-        if all(_same_view(v, views[0]) for v in views):
-            views = views[:1]
+        if self._alike(views):
+            views, which = views[:1], np.zeros(1, np.int64)
+        b.account.spend(length * len(which), "views")
         producers = np.stack([v.producers for v in views])
         executions = np.stack([v.executions for v in views])
         positions = np.stack([v.positions for v in views])
         parts = []
-        for p in np.unique(producers).tolist():
+        for p in sorted({p for v in views for p in v.distinct}):
             n = self.producers[p]
             row = executions if n.executions > 1 else np.zeros_like(executions)
-            index = np.where(producers == p, row * n.shape[axis + 1] + positions, -1)
+            index = np.where(producers == p, row * n.shape[axis + 1] + positions, -1)[which]
             parts.append(b.index_map(n, (0, axis + 1), (0, axis + 1), index))
         if len(parts) == 1:
             return parts[0]
@@ -194,11 +197,9 @@ class Assembly:
         total.lo, total.hi = min(p.lo for p in parts), max(p.hi for p in parts)
         return total
 
-
-def _whole(s: Source, axis: int, length: int) -> Source:
-    full = np.full(length, s.producer, np.int64)
-    return Source(0, 0, axis, full, np.full(length, s.execution, np.int64), np.arange(length, dtype=np.int64))
-
-
-def _same_view(a: Source, b: Source) -> bool:
-    return all(np.array_equal(getattr(a, f), getattr(b, f)) for f in ("producers", "executions", "positions"))
+    def _alike(self, views: list[View]) -> bool:
+        for v in views[1:]:
+            self.builder.account.spend(len(v.producers), "views")
+            if not v.same(views[0]):
+                return False
+        return True

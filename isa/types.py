@@ -10,6 +10,7 @@ import enum
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 
 class DType(enum.Enum):
@@ -102,6 +103,13 @@ class TensorType:
     def full(dtype: DType, shape: Iterable[int]) -> TensorType:
         """The type whose interval is its dtype's."""
         return TensorType(dtype, tuple(shape), dtype.lo, dtype.hi)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # states of many registers are looked up
+        return hash((self.dtype, self.shape, self.lo, self.hi))
 
     @property
     def interval(self) -> Interval:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,8 +73,9 @@ def _declarations(program: Program) -> Iterator[Problem]:
         yield from _param(p, program)
     for t in program.luts:
         yield from _lut(t)
+    tensors = {i.name: i.type for i in program.inputs} | {p.name: p.type for p in program.params}
     for r in program.rams:
-        yield from _ram(r, program)
+        yield from _ram(r, tensors)
     outputs: set[str] = set()
     for o in program.outputs:
         if o.name in outputs:
@@ -142,13 +143,12 @@ def _lut(t: Lut) -> Iterator[Problem]:
         yield Problem(f"a value of table '{t.name}' leaves {t.target}", "A109", name=t.name)
 
 
-def _ram(r: Ram, program: Program) -> Iterator[Problem]:
+def _ram(r: Ram, tensors: Mapping[str, TensorType]) -> Iterator[Problem]:
     yield from _tensor(r.name, TensorType.full(r.dtype, r.shape))
     if not r.shape:
         yield Problem(f"buffer '{r.name}' has no axis, its rows", "A105", name=r.name)
     if r.init is None:
         return
-    tensors = {i.name: i.type for i in program.inputs} | {p.name: p.type for p in program.params}
     if r.init not in tensors:
         message = f"'{r.init}', the contents of '{r.name}', is no input or param"
         yield Problem(message, "A120", name=r.init, known=tensors)

@@ -20,7 +20,7 @@ from syurmy.isa.errors import Trap
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.memory import Memory
-from syurmy.isa.path import DEFAULT_MAX_STEPS, Position, walk
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Position, Prepared, walk
 from syurmy.isa.program import Program, Ram
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import TensorType
@@ -147,7 +147,7 @@ class Machine:
         ``calls`` has. ``start``: where to go on, on a machine that holds what it held there (``isa.path.walk``)."""
         path = self.trace.path
         step = len(path)
-        for pc, self.counters in walk(self.program, max_steps + 1, self._branch, start=start):  # noqa: B020
+        for pc, self.counters in walk(Prepared(self.program), max_steps + 1, self._branch, start=start):  # noqa: B020
             if step == max_steps:
                 raise self._trapped(step, pc, self._runaway(max_steps))
             path.append(pc)

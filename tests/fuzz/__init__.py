@@ -1,1 +1,4 @@
-"""Fuzz targets: what a stranger may hand over, mutated. ``python -m tests.fuzz TARGET SECONDS [--seed N]``."""
+"""Fuzz targets: what a stranger may hand over. ``python -m tests.fuzz TARGET SECONDS``.
+
+``python -m tests.fuzz.growth`` measures families of worst cases.
+"""

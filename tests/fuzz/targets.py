@@ -1,4 +1,5 @@
-"""One function per kind of input. Each takes bytes and returns; only ``SyurmyError`` is an answer to bad bytes.
+"""One function per kind of input. Each takes bytes and says whether they were taken, or refused with a ``SyurmyError``,
+the only answer to bad bytes.
 
 An accepted proof must be the untouched one: a mutated proof that is accepted raises ``Accepted``.
 """
@@ -14,6 +15,7 @@ import numpy as np
 
 import syurmy
 import syurmy.assembler
+import syurmy.compiler.pipeline  # at once, so that it is among what is instrumented
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.path import Path as Executed
 from syurmy.prover.protocol.key import VerifyingKey
@@ -52,27 +54,31 @@ class Accepted(AssertionError):
     """A proof that nobody made was accepted."""
 
 
-def program(data: bytes) -> None:
+def program(data: bytes) -> bool:
     """Program text, then the run of what assembles."""
     try:
         p = syurmy.assemble(data.decode("utf-8", "replace"))
     except (SyurmyError, syurmy.assembler.AssemblyErrors):
-        return
+        return False
     try:
-        syurmy.run(p, {i.name: [[]] for i in p.inputs}, max_steps=STEPS)
-    except SyurmyError:
-        return
+        syurmy.run(p, {i.name: np.full(i.type.shape, i.type.hi) for i in p.inputs}, max_steps=STEPS)
+    except (SyurmyError, MemoryError):  # of large inputs
+        return False
+    return True
 
 
-def key(data: bytes) -> None:
+def key(data: bytes) -> bool:
     """A verifying key, planned, and the first bytes of a proof for it."""
     try:
         vk = VerifyingKey.from_bytes(data)
         verifier = Verifier(vk, max_steps=STEPS)
+    except SyurmyError:
+        return False
+    try:
         path = encode_path(Executed())
         verifier.verify(MAGIC + bytes(32) + vk.digest() + len(path).to_bytes(4, "little") + path + bytes(200))
     except SyurmyError:
-        return
+        return True
     raise Accepted("a proof of zeros")
 
 
@@ -83,40 +89,47 @@ def _honest() -> tuple[Verifier, bytes]:
     return Verifier(vk, max_steps=STEPS), syurmy.prove(pk, trace).to_bytes()
 
 
-def proof(data: bytes) -> None:
+def proof(data: bytes) -> bool:
     """A proof for a small program with a loop, a branch, RAM and params."""
     verifier, honest = _honest()
     try:
         verifier.verify(data)
     except SyurmyError:
-        return
+        return False
     if data != honest:
         raise Accepted("a mutated proof")
+    return True
 
 
-def model(data: bytes) -> None:
+def model(data: bytes) -> bool:
     """A model file, through the importer to assembly."""
     with tempfile.TemporaryDirectory(prefix="syurmy-fuzz-") as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(data)
         try:
-            syurmy.compile_onnx(path, folder)
+            syurmy.compile_onnx(path, Path(folder) / "compiled")
         except (SyurmyError, syurmy.assembler.AssemblyErrors):
-            return
+            return False
+        return True
 
 
-def seeds(name: str) -> list[bytes]:
-    """What mutation starts from: the kept corpus and honest inputs."""
-    kept = [p.read_bytes() for p in sorted((CORPUS / name).glob("*"))] if (CORPUS / name).exists() else []
+def kept(name: str) -> list[bytes]:
+    """What fuzzing or an attack once found."""
+    return [p.read_bytes() for p in sorted((CORPUS / name).glob("*"))]
+
+
+def honest(name: str) -> list[bytes]:
+    """Inputs that are taken."""
     texts = sorted((ROOT / "programs").glob("*.tasm"))
     if name == "program":
-        return [*kept, SMALL.encode(), *(p.read_bytes() for p in texts if p.stat().st_size < 5000)]
+        short = (p.read_bytes() for p in texts if p.stat().st_size < 5000)
+        return [SMALL.encode(), *filter(program, short)]  # some need files
     if name == "key":
         small = [syurmy.assemble(SMALL), *(syurmy.load(ROOT / "programs" / f"{n}.tasm") for n in ("life", "bfs"))]
-        return [*kept, *(syurmy.setup(p)[1].to_bytes() for p in small)]
+        return [*(syurmy.setup(p)[1].to_bytes() for p in small)]
     if name == "proof":
-        return [*kept, _honest()[1]]
-    return [*kept, _network()]
+        return [_honest()[1]]
+    return [_network()]
 
 
 def _network() -> bytes:
@@ -142,4 +155,4 @@ def _network() -> bytes:
     return bytes(m.SerializeToString())
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"program": program, "key": key, "proof": proof, "model": model}
+TARGETS: dict[str, Callable[[bytes], bool]] = {"program": program, "key": key, "proof": proof, "model": model}

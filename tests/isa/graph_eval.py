@@ -20,7 +20,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
-from syurmy.isa.path import walk
+from syurmy.isa.path import Prepared, walk
 from syurmy.isa.program import Input, Instruction, Lut, Output, Param, Program
 from syurmy.isa.system import build
 from syurmy.isa.trace import Trace
@@ -79,7 +79,7 @@ def execute(program: Program, inputs: Mapping[str, I64]) -> Trace:
     luts = {t.name: t for t in program.luts}
     registers: dict[str, I64] = {n: np.asarray(v, np.int64) for n, v in (*inputs.items(), *program.data.items())}
     trace = Trace(program, {n: np.asarray(v, np.int64) for n, v in inputs.items()})
-    for pc, counters in walk(program):
+    for pc, counters in walk(Prepared(program)):
         trace.path.append(pc)
         ins = program.code[pc]
         if REGISTRY[ins.op].control:

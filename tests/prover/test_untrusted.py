@@ -1,12 +1,20 @@
 """Keys, paths and proofs made by strangers: refused, or answered with little work. Counts bound it, not clocks."""
 
+import sys
+import time
+import tracemalloc
+from types import FrameType
+
 import numpy as np
 import pytest
 
 from syurmy.assembler import assemble
+from syurmy.isa import cost, inference
+from syurmy.isa.dataflow import View, resolve
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import SyurmyError
-from syurmy.isa.path import Path
+from syurmy.isa.inference import infer_types
+from syurmy.isa.path import Path, StepLimit
 from syurmy.isa.program import Input, Instruction, Param, Program, Ram
 from syurmy.isa.types import DType, TensorType
 from syurmy.prover.field import ONE, Ext
@@ -22,6 +30,7 @@ from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import Verifier, verify
 from syurmy.vm.machine import run
+from tests.fuzz import growth
 
 X = Input("x", TensorType.full(DType.I8, (4, 4)), False)
 HALT = Instruction("halt", None, ())
@@ -164,6 +173,135 @@ def test_a_rejection_is_an_error_of_the_product():
     assert (e.value.code, e.value.step) == ("V100", "format")
 
 
+# ---- work per view, round, input, operand and jump (tests/fuzz/growth.py measures the families) ----------------------
+
+
+def planned(member, allowed=2**26):
+    """Memory in bytes that a plan takes, and the code with which it is refused where so many entries are allowed."""
+    tracemalloc.start()
+    try:
+        with pytest.MonkeyPatch.context() as m:
+            m.setattr(cost, "FREE", allowed)
+            m.setattr(cost, "MOST", allowed)
+            Plan.of(*member)
+        code = None
+    except SyurmyError as e:
+        code = e.code
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak, code
+
+
+def lines(member):
+    """Lines of Python in isa/ that following a path takes: a measure of work that no clock disturbs."""
+    program, path = member
+    types, count = infer_types(program), 0
+
+    def local(frame: FrameType, event: str, arg: object) -> object:
+        nonlocal count
+        count += event == "line"
+        return local
+
+    sys.settrace(lambda frame, event, arg: local if frame.f_globals["__name__"].startswith("syurmy.isa") else None)
+    try:
+        resolve(program, types, path)
+    finally:
+        sys.settrace(None)
+    return count
+
+
+@pytest.mark.parametrize("family", [growth.views_that_change_places, growth.a_view_and_a_write_in_turn])
+def test_views_are_charged_before_they_are_spread_over_rounds(family):
+    """2^12 positions in each of 2000 rounds would be arrays of 64 MB."""
+    peak, code = planned(family(2**12, 2000), allowed=2**20)
+    assert code == "C112"
+    assert peak < 2**24
+
+
+def test_a_view_that_all_rounds_read_is_one_view():
+    peak, code = planned(growth.a_view_read_in_rounds(2**16, 10_000))
+    assert code is None
+    assert peak < 2**25
+
+
+def test_equal_views_are_compared_at_a_price(monkeypatch):
+    """Reading one of two equal views in every round compares them once, however many rounds there are; that many
+    instructions do so is charged."""
+    compared = []
+    same = View.same
+    monkeypatch.setattr(View, "same", lambda self, other: compared.append(len(self.producers)) or same(self, other))
+    peak, code = planned(growth.equal_views_that_change_places(2**12, 2000), allowed=2**20)
+    assert (code, len(compared)) == (None, 1)
+    assert peak < 2**24
+    compared.clear()
+    code = planned(growth.views_read_by_many(2000, 2**12), allowed=2**20)[1]
+    assert code == "C112"
+    assert sum(compared) <= 2**20
+
+
+def test_rounds_are_derived_from_those_before_alone():
+    """Blocks inside a round: what earlier rounds of the outer block read costs nothing again."""
+    few, many = (lines(growth.derived_rounds_with_views(n)) for n in (10, 40))
+    assert many < 5 * few
+
+
+@pytest.mark.parametrize("family", [growth.a_batch_that_jumps_over_code, growth.a_batch_that_branches_over_code])
+def test_code_is_prepared_once_for_a_batch(family):
+    n = 3000
+    few, many = (lines(family(n, batch)) for batch in (4, 104))
+    assert many - few < 100 * n / 10
+
+
+@pytest.mark.parametrize(
+    "family", [growth.a_batch_of_named_inputs_that_branches, growth.a_batch_of_buffers_that_branches]
+)
+def test_an_input_of_a_batch_costs_what_its_run_touches(family):
+    """Names and buffers that a run does not use cost it nothing, outputs are charged."""
+    few, many = (lines(family(10, batch)) for batch in (4, 104))
+    unused = [lines(family(400, batch)) for batch in (4, 104)]
+    spread = 400 if family is growth.a_batch_of_named_inputs_that_branches else 0  # its outputs
+    assert unused[1] - unused[0] <= many - few + 100 * 20 * spread
+    if spread:
+        assert planned(family(400, 200), allowed=2**20)[1] == "C112"
+
+
+def test_outputs_of_a_batch_are_charged():
+    """Two inputs are followed, the others derived: in arrays, whose size is charged."""
+    peak, code = planned(growth.a_batch_of_named_inputs(1000, 10_000), allowed=2**20)
+    assert code == "C112"
+    assert peak < 2**26
+
+
+def test_operands_are_charged_in_every_round():
+    peak, code = planned(growth.a_loop_with_many_operands(2000, 300_000), allowed=2**22)
+    assert code == "C112"
+    assert peak < 2**27
+
+
+def test_blocks_that_jump_over_code_are_charged():
+    """What is looked at to see whether a round repeats is the whole block, also where the path jumps over it."""
+    assert planned(growth.blocks_that_jump_over_code(3000, 10_000), allowed=2**20)[1] == "C112"
+
+
+def test_types_of_many_jump_targets():
+    """40,000 branches, each to a place of its own: 100 s of processor time where every place searches those ahead."""
+    start = time.process_time()
+    infer_types(growth.branches_far_ahead(40_000)[0])
+    assert time.process_time() - start < 20
+
+
+def test_operands_of_followed_instructions_are_counted(monkeypatch):
+    read = []
+    step = inference._Inference.step
+    monkeypatch.setattr(inference, "MAX_FOLLOWED", 10**4)
+    monkeypatch.setattr(
+        inference._Inference, "step", lambda self, pc, s: read.append(len(self.code[pc].src)) or step(self, pc, s)
+    )
+    with pytest.raises(StepLimit):
+        infer_types(growth.operands_in_growing_loops(1000)[0])
+    assert sum(read) < 10 * 10**4
+
+
 @pytest.mark.parametrize("error", [RecursionError(), MemoryError(), ValueError("v"), OverflowError(), KeyError("k")])
 def test_whatever_goes_wrong_is_a_refusal(monkeypatch, error):
     def fail(*args, **kwargs):
@@ -180,6 +318,31 @@ def test_whatever_goes_wrong_is_a_refusal(monkeypatch, error):
         Verifier(vk)
     assert e.value.code == "K123"
     assert e.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [NameError("n"), AttributeError("a"), ImportError("i"), TypeError("t")])
+def test_a_mistake_of_ours_is_no_refusal(monkeypatch, error):
+    """It says nothing about the key or the proof."""
+
+    def fail(*args, **kwargs):
+        raise error
+
+    vk = setup(assemble(LOOP)).verifying_key
+    data = head(vk, Path(1, {6: [0]}))
+    verifier = Verifier(vk)
+    monkeypatch.setattr(Plan, "of", fail)
+    monkeypatch.setattr("syurmy.isa.refusal.OURS", ("syurmy.", __name__))
+    with pytest.raises(type(error)):
+        verifier.verify(data)
+    monkeypatch.setattr("syurmy.isa.refusal.OURS", ("syurmy.",))  # as raised in a library
+    with pytest.raises(Rejected):
+        verifier.verify(data)
+
+
+def test_a_wrong_name_in_our_code_is_raised(monkeypatch):
+    monkeypatch.delattr("syurmy.isa.system.resolve")
+    with pytest.raises(NameError):
+        load(program([Instruction("neg", "y", ("x",))]))
 
 
 @pytest.mark.parametrize("depth", [600, 5000])
