@@ -8,7 +8,7 @@ from were executed while the program was emitted; held-out ones are run here, on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,16 +100,14 @@ def on_held_out(
     inputs: Sequence[Port],
     steps: Sequence[Step],
     outputs: Mapping[str, Tensor],
-    samples: Sequence[Mapping[str, Array]],
-    floats: Callable[[Mapping[str, Array]], Mapping[str, Any]],
+    runs: Iterable[Mapping[str, Any]],
 ) -> None:
-    """Adds what the machine gives for samples that no scale came from. ``floats``: the float model's tensors on one."""
+    """Adds what the machine gives for samples that no scale came from. ``runs``: the float model's tensors on each."""
     written = {ins.dst: k for k, ins in enumerate(program.code) if ins.dst is not None}
-    for sample in samples:
-        known = floats(sample)
+    for known in runs:
         given = {}
         for p in inputs:
-            x, within = np.asarray(sample[p.model_name]), program.input(p.name).type
+            x, within = np.asarray(known[p.model_name]), program.input(p.name).type
             given[p.name], beyond = entered(x, within, p)
             m.entered[p.model_name] += beyond
         trace = run(program, given, listeners=(watch,))

@@ -87,13 +87,6 @@ class Graph:
         return sum(n.inputs.count(name) for n in self.nodes) + self.outputs.count(name)
 
 
-def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Graph:
-    """The graph of a loaded model, observed on ``samples`` (at least one; arrays by input name)."""
-    _refuse_dynamic(model.graph)
-    run = defined(model)
-    return graph_of(model, [run(s) for s in samples])
-
-
 def graph_of(model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]]) -> Graph:
     """The graph of a loaded model, from what ``Runner`` gave on every sample."""
     first = runs[0]
@@ -183,7 +176,9 @@ def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str,
 
 
 def defined(model: onnx.ModelProto) -> Callable[[Mapping[str, Array]], dict[str, Any]]:
-    """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one."""
+    """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one; refuses models
+    that have no fixed shapes first."""
+    _refuse_dynamic(model.graph)
     run = Runner(model)
 
     def checked(feeds: Mapping[str, Array]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Options:
     ``committed_params``: the verifying key holds a commitment to weights, not the weights. ``margin``: largest integer
     over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
     output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
-    which costs up to a third more to prove (16 bits only).
+    which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the most accurate one is taken.
     """
 
     shapes: Mapping[str, Sequence[int]] | None = None

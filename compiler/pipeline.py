@@ -15,16 +15,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
-from syurmy.compiler.calibration import given_samples, halves, random_samples
+from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.channels import Channels, input_scales
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
@@ -56,7 +54,6 @@ from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
-Sample = Mapping[str, npt.NDArray[Any]]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 
 
@@ -82,22 +79,24 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     random = o.calibrate is None
     if o.calibrate is None:
         warnings.warn("no calibration data: scales come from random samples", stacklevel=3)
-        samples, held = halves(random_samples(model), random)
+        samples = random_samples(model)
     else:
-        samples, held = halves(given_samples(model, o.calibrate), random)
+        samples = given_samples(model, o.calibrate)
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
-    observed = graph.build(model, samples)
-    trial = Trial(model, observed, held, o)
+    runs = Runs(model, samples)
+    scaling, held = split(runs.extremes(), precision.margin, random)
+    observed = graph.graph_of(model, [runs[k] for k in scaling])
+    trial = Trial(observed, held, runs, o)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with contextlib.ExitStack() as stack:
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
         made, refused = trial(precision, Path(folder) / "plain"), None
         if not made.within(o.tolerance / 2) and any(input_scales(observed, i, 1.0) for i in observed.inputs):
-            precision = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
+            unlike = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
             with contextlib.suppress(UnsupportedModel):
-                made = min(made, trial(precision, Path(folder) / "channels"), key=worth)
+                made, precision = better(made, trial(unlike, Path(folder) / "channels"), o.tolerance), unlike
         if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
             roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
             try:
@@ -105,7 +104,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                     if sloped and made.within(o.tolerance):
                         break
                     finer = replace(precision, fine=True, sloped=sloped, margin=roomy)
-                    made = min(made, trial(finer, Path(folder) / f"fine{sloped:d}"), key=worth)
+                    made = better(made, trial(finer, Path(folder) / f"fine{sloped:d}"), o.tolerance)
             except UnsupportedModel as e:  # more bits can be more than the machine's 61
                 refused = e.problems[0]
         with writing(out_dir):
@@ -142,19 +141,23 @@ class Made:
         return self.error <= tolerance and not self.wrong
 
 
-def worth(made: Made) -> tuple[int, float]:
-    """What the better of two programs has less of."""
-    return made.wrong, made.error
+def better(cheap: Made, dear: Made, tolerance: float) -> Made:
+    """The dearer program only where it clearly gains: integers that were wrong, the tolerance, or half of the error;
+    for a tolerance of 0 anything."""
+    if dear.wrong != cheap.wrong:
+        return min(cheap, dear, key=lambda made: made.wrong)
+    reached = dear.within(tolerance) and not cheap.within(tolerance)
+    return dear if reached or dear.error <= cheap.error * (0.5 if tolerance else 1) else cheap
 
 
 class Trial:
     """Lowers an observed model in one precision, and measures."""
 
-    def __init__(self, model: onnx.ModelProto, observed: graph.Graph, held: Sequence[Sample], options: Options) -> None:
+    def __init__(self, observed: graph.Graph, held: Sequence[int], runs: Runs, options: Options) -> None:
         self.observed = observed
         self.options = options
         self.held = held
-        self.floats = graph.defined(model) if held else None
+        self.runs = runs
 
     def __call__(self, precision: Precision, folder: Path) -> Made:
         g = rewritten(self.observed, precision)
@@ -167,15 +170,15 @@ class Trial:
         out.write(folder, WEIGHTS, TABLES)
         program = assemble_file(folder / PROGRAM)
         measured = on_scale_samples(g, steps, outputs, out.samples)
-        if self.floats is not None:
+        if self.held:
             watch = Watch(program.code, out.ends.values())
-            on_held_out(measured, program, watch, inputs, steps, outputs, self.held, self.floats)
+            on_held_out(measured, program, watch, inputs, steps, outputs, (self.runs[k] for k in self.held))
         return Made(g, c, steps, inputs, outputs, folder, program, measured)
 
     def _refuse_missing(self, g: graph.Graph) -> None:
         """NaN and infinity have integers where an input is only compared (``compiler.coding``), and nowhere else."""
         for name in sorted(set(g.inputs) - set(coded_inputs(g))):
-            seen = (*g.samples[name], *(np.asarray(s[name]) for s in self.held))
+            seen = (*g.samples[name], *(np.asarray(self.runs.samples[k][name]) for k in self.held))
             if any(x.dtype.kind == "f" and not np.isfinite(x).all() for x in seen):
                 raise ModelError(
                     f"calibration data of '{name}' holds NaN or infinity, which the model computes with",
