@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from syurmy.compiler.channels import Channels, input_scales, uniform
+from syurmy.compiler.channels import Channels, input_interval, input_scales, levelled, uniform
 from syurmy.compiler.coding import Code
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
@@ -195,10 +195,7 @@ def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[
         return TensorType(DType.I8, v.shape, 0, 1), 1.0
     if v.dtype.kind not in "iu":
         raise Unsupported(f"dtype {v.dtype}", "numbers")
-    info = np.iinfo(v.dtype)
-    lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), 2**32 - 1 if unsigned else DType.I32.hi)
-    dtype = next(d for d in DType if d.lo <= lo and hi <= d.hi)
-    return TensorType(dtype, v.shape, lo, hi), 1.0
+    return input_interval(v.dtype, v.shape, unsigned), 1.0
 
 
 def whole_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
@@ -295,9 +292,14 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
 
 
 def _channelled_input(c: Context, name: str, t: TensorType, scales: Array, public: bool) -> None:
-    """An input whose features have scales of their own."""
+    """An input whose features have scales of their own. One of integers is that, too, for its readers that compute
+    with reals."""
     samples = [quantise_input(np.asarray(x), t, scales) for x in c.graph.samples[name]]
-    c.channels[name] = Channels(c.out.input(name, t, 1.0, samples, public), scales)
+    x = c.out.input(name, t, 1.0, samples, public)
+    if c.is_float(name):
+        c.channels[name] = Channels(x, scales)
+    else:
+        c.tensors[name], c.channels[name] = x, levelled(c, x)
 
 
 def _coded_input(c: Context, name: str, code: Code, public: bool) -> None:
@@ -321,7 +323,8 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
     first = len(c.out.code)
-    taken = g(c, n) if g is not None and any(i in c.channels for i in n.inputs) else None
+    real = n.domain != "" or (bool(n.outputs[0]) and c.is_float(n.outputs[0]))  # integers are of scale 1
+    taken = g(c, n) if g is not None and real and any(i in c.channels for i in n.inputs) else None
     result = f(c, n) if taken is None else taken
     tensors = [result] if isinstance(result, Tensor | Channels) else list(result)
     made = []

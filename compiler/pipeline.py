@@ -23,7 +23,7 @@ import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
-from syurmy.compiler.channels import Channels, input_scales
+from syurmy.compiler.channels import Channels, input_scales, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
@@ -93,20 +93,23 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
         made, refused = trial(precision, Path(folder) / "plain"), None
-        if not made.within(o.tolerance / 2) and any(input_scales(observed, i, 1.0) for i in observed.inputs):
-            unlike = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
+        if not made.within(o.tolerance / 2) and any(unlike(observed, i) for i in observed.inputs):
+            own_units = replace(precision, channels=True)
             with contextlib.suppress(UnsupportedModel):
-                made, precision = better(made, trial(unlike, Path(folder) / "channels"), o.tolerance), unlike
+                made, precision = better(made, trial(own_units, Path(folder) / "channels"), o.tolerance), own_units
         if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
             roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
-            try:
-                for sloped in (False, True):  # slopes only where nothing else reaches the tolerance
-                    if sloped and made.within(o.tolerance):
-                        break
-                    finer = replace(precision, fine=True, sloped=sloped, margin=roomy)
-                    made = better(made, trial(finer, Path(folder) / f"fine{sloped:d}"), o.tolerance)
-            except UnsupportedModel as e:  # more bits can be more than the machine's 61
-                refused = e.problems[0]
+            finer = replace(precision, fine=True, margin=roomy)
+            more = [finer, replace(finer, sloped=True)]  # the later ones only where nothing else reaches the tolerance
+            if not precision.channels and any(input_scales(observed, i, 1.0) for i in observed.inputs):
+                more.append(replace(finer, channels=True))
+            for k, p in enumerate(more):
+                if k and made.within(o.tolerance):
+                    break
+                try:
+                    made = better(made, trial(p, Path(folder) / f"fine{k}"), o.tolerance)
+                except UnsupportedModel as e:  # more bits can be more than the machine's 61
+                    refused = refused or e.problems[0]
         with writing(out_dir):
             done = _written(out_dir, own, made, o.tolerance, random, refused, source)
     if done.missed is not None:
@@ -196,7 +199,7 @@ def _port(x: Tensor, model_name: str, g: graph.Graph, code: Code | None = None) 
 
 
 def _input_port(c: Context, name: str) -> Port:
-    if name not in c.channels:
+    if name not in c.channels or not c.is_float(name):
         return _port(c.tensors[name], name, c.graph, c.coded.get(name))
     x = c.channels[name]
     scales = x.scales.reshape(-1, x.shape[-1])[0]

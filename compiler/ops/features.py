@@ -92,6 +92,14 @@ def imputer(c: Context, n: Node) -> Result:
     return c.broadcast(c.emit("select", found, value, x, scale=x.scale), x.shape)
 
 
+@absorbing("Imputer", domain=DOMAIN)
+def imputer_of_unlike(c: Context, n: Node) -> Result | None:
+    """Missing numbers never enter, so a column keeps its scale; a value that is replaced is looked for at one scale."""
+    return (
+        c.channels[n.inputs[0]] if c.is_float(n.inputs[0]) and np.isnan(n.attr("replaced_value_float", 0.0)) else None
+    )
+
+
 @absorbing("FeatureVectorizer", domain=DOMAIN)
 @lowering("FeatureVectorizer", domain=DOMAIN)
 def feature_vectorizer(c: Context, n: Node) -> Result:

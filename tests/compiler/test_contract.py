@@ -116,10 +116,10 @@ def test_a_finer_program_that_gains_nothing_is_not_kept(tmp_path: Path) -> None:
 
 def test_integers_count_as_they_are(tmp_path: Path) -> None:
     """Classes told apart by less than the program resolves: the one number that matters is wrong, and that is said."""
-    x = np.ones((9, 1, 2), np.float32)
+    x = np.ones((9, 1, 5000), np.float32)  # too many to give each its own unit
     x[4:, 0, 1] += 1e-6
     model = built([node("Mul", ["x", "k"], ["p"]), node("ArgMax", ["p"], ["class"], axis=1, name="which")], {"x": x},
-                  ["class"], {"k": np.array([[1000, 1000]], np.float32)})  # fmt: skip
+                  ["class"], {"k": np.full((1, 5000), 1000, np.float32)})  # fmt: skip
     done, said = compiled(model, tmp_path / "m", calibrate={"x": x})
     assert done.missed is not None
     assert (done.missed.output, done.missed.op) == ("class", "Mul")  # what the classes are told apart by
@@ -151,9 +151,9 @@ def test_causes(tmp_path: Path) -> None:
     assert done.missed is not None
     assert done.missed.cause == "resolution"
     assert "--weights 16" in done.missed.help
-    large = 1e6 + floats(rng(), 4, 1, 64).astype(np.float64)
+    large = 1e6 + floats(rng(), 4, 1, 5000).astype(np.float64)
     model = built([node("Sub", ["x", "c"], ["d"], name="less")], {"x": large.astype(np.float32)}, ["d"],
-                  {"c": np.full((1, 64), 1e6, np.float32)})  # fmt: skip
+                  {"c": np.full((1, 5000), 1e6, np.float32)})  # fmt: skip
     done, _ = compiled(model, tmp_path / "b", calibrate={"x": large}, tolerance=1e-9)
     assert done.missed is not None
     assert (done.missed.op, done.missed.cause) == ("Sub", "cancelled sum")
