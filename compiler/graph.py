@@ -22,7 +22,9 @@ from syurmy.compiler.tabular import labels_of
 Array = npt.NDArray[Any]
 FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
 # what may read NaN and have none in its outputs without deciding by it: it is replaced, or left out
-GUARDS = {"Where", "IsNaN", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If", "Compress"}
+GUARDS = {
+    "Where", "IsNaN", "Imputer", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If", "Compress",
+}  # fmt: skip
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _FIXED = "a mask or weights of fixed shape in its place"
 DYNAMIC = {  # the result's shape depends on values

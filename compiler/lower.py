@@ -323,8 +323,9 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
     first = len(c.out.code)
-    real = n.domain != "" or (bool(n.outputs[0]) and c.is_float(n.outputs[0]))  # integers are of scale 1
-    taken = g(c, n) if g is not None and real and any(i in c.channels for i in n.inputs) else None
+    real = n.domain != "" or out not in c.graph.values or c.is_float(out)
+    real = any(i in c.channels and (real or c.is_float(i)) for i in n.inputs)
+    taken = g(c, n) if g is not None and real else None  # integers stay at scale 1 among themselves
     result = f(c, n) if taken is None else taken
     tensors = [result] if isinstance(result, Tensor | Channels) else list(result)
     made = []

@@ -78,11 +78,14 @@ def over(c: Context, x: Tensor, norm: Tensor) -> Tensor:
 
 @lowering("Imputer", domain=DOMAIN)
 def imputer(c: Context, n: Node) -> Result:
-    """One value for another, column by column. There is no NaN among a program's numbers."""
+    """One value for another, column by column. There is no NaN among a program's numbers: one that is computed has to
+    be left out behind the node as well, by a product with a mask."""
     x, real = c.tensor(n.inputs[0]), c.is_float(n.inputs[0])
+    if real and any(np.isnan(f).any() for f in c.given(n.inputs[0])) and set(c.graph.readers(n.outputs[0])) != {"Mul"}:
+        raise Unsupported("it replaces NaN that the model computes", "a model that is defined on the samples")
     old = n.attr("replaced_value_float", 0.0) if real else n.attr("replaced_value_int64", 0)
     new = np.asarray(n.attr("imputed_value_floats" if real else "imputed_value_int64s"), np.float64)
-    if real and np.isnan(old):
+    if real and not np.isfinite(old):
         return x
     target = old / x.scale
     if round(target) != target:
