@@ -15,6 +15,7 @@ from syurmy.compiler.lower import Context, Result, absorbing, lowering
 from syurmy.compiler.ops.decisions import decided
 from syurmy.compiler.ops.indexing import rows_at
 from syurmy.compiler.ops.normalisation import normalised
+from syurmy.compiler.ops.root import at_least
 from syurmy.compiler.ops.shape import pick
 from syurmy.compiler.ops.trees import unit_of
 from syurmy.compiler.tabular import DOMAIN
@@ -72,7 +73,7 @@ def over(c: Context, x: Tensor, norm: Tensor) -> Tensor:
     p = 20 + norm.peak.bit_length()
     while p > 8 and x.bound * (2**p // least + 1) >= 2**60:
         p -= 1
-    r = c.emit("div", c.out.param(np.array(2**p)), c.emit("max", norm, c.out.param(np.array(least))), scale=1.0)
+    r = c.emit("div", c.out.param(np.array(2**p)), at_least(c, norm, least), scale=1.0)
     return c.emit("mul", x, r, scale=2.0**-p * x.scale / norm.scale)
 
 
