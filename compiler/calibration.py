@@ -151,9 +151,12 @@ def extremes_of(tensors: Mapping[str, Any], inputs: Sequence[str]) -> npt.NDArra
         if x.dtype.kind != "f" or not x.size:
             found.append(np.zeros(1))
             continue
-        reach = np.abs(np.where(np.isfinite(x), x, 0)).astype(np.float64)
         by_feature = name in inputs and x.ndim > 0 and x.size <= FEW
-        found.append(reach.reshape(-1, x.shape[-1] if by_feature else 1).max(axis=0))
+        rows = x.reshape(-1, x.shape[-1] if by_feature else 1)
+        reach = np.maximum(-rows.min(axis=0), rows.max(axis=0)).astype(np.float64)
+        if not np.isfinite(reach).all():
+            reach = np.abs(np.where(np.isfinite(rows), rows, 0)).max(axis=0).astype(np.float64)
+        found.append(reach)
     return np.concatenate(found)
 
 

@@ -26,7 +26,7 @@ from syurmy.isa.types import DType, TensorType
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
-INPUT_BITS = 26  # magnitude bits of an input: a float32 has 24
+INPUT_BITS = 30  # magnitude bits of an input: a float32 has 24, and is exact down to 2^-6 of the largest
 RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
 FACTOR_BITS, ROOMY_BITS = 19, 22  # of a factor of a product of data on the samples, and at all
 TERM_BITS, SHORT_BITS = 27, 6  # of a term of a sum, where ratios would lose more than some bits
@@ -68,7 +68,7 @@ def input_scales(graph: Graph, name: str, margin: float) -> tuple[TensorType, Fl
 
 def unlike(graph: Graph, name: str) -> bool:
     """Whether an input has features of unlike size."""
-    peaks = feature_peaks(graph, name) if input_scales(graph, name, 1.0) is not None else np.zeros(1)
+    peaks = feature_peaks(graph, name)
     return bool(peaks.any() and peaks.max() >= UNLIKE * peaks[peaks > 0].min())
 
 
@@ -107,13 +107,13 @@ def uniform(c: Tables, x: Channels) -> Tensor:
     if (np.abs(x.scales - x.scales.reshape(-1)[0]) <= SAME * least).all() and x.scales.reshape(-1)[0] > 0:
         return x.q.scaled(least)
     ratios = x.scales / least
-    if (np.rint(ratios) != ratios).any():
-        least /= 2**RATIO_BITS
+    whole = bool((np.rint(ratios) == ratios).all())
+    least /= 1 if whole else 2**RATIO_BITS
     reach = float((np.abs(x.scales) * np.maximum(x.peaks, 1)).max())
     bound = float(np.abs(x.scales).max()) * x.q.bound
     room = LIMIT / 4 / x.shape[-1]  # for a sum over the last axis
     unit = least * max(1.0, power_of_two(max(reach / 2**REACH_BITS, bound / room) / least))
-    if unit > least * 2**SHORT_BITS and x.q.bound >= 2 ** (TERM_BITS + ROOM_BITS):
+    if unit > least * (1 if whole else 2**SHORT_BITS) and x.q.bound >= 2 ** (TERM_BITS + ROOM_BITS):
         return uniform(c, factor(c, x, TERM_BITS, TERM_BITS + ROOM_BITS))
     return c.emit("mul", x.q, c.constant(x.scales, unit, "ratios"), scale=unit)
 

@@ -23,7 +23,8 @@ Array = npt.NDArray[Any]
 FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
 # what may read NaN and have none in its outputs without deciding by it: it is replaced, or left out
 GUARDS = {
-    "Where", "IsNaN", "Imputer", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If", "Compress",
+    "Where", "IsNaN", "Imputer", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If",
+    "Compress",
 }  # fmt: skip
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _FIXED = "a mask or weights of fixed shape in its place"
@@ -330,7 +331,16 @@ def observed(xs: Sequence[Array]) -> Value:
     x = xs[0]
     if x.dtype.kind not in "fiub" or any(not a.size for a in xs):
         return Value(x.dtype, x.shape, 0.0, 0.0)
-    finite = [a.astype(np.float64)[np.isfinite(a.astype(np.float64))] for a in xs]
-    lo = min((float(a.min()) for a in finite if a.size), default=0.0)
-    hi = max((float(a.max()) for a in finite if a.size), default=0.0)
+    ends = [_ends(a) for a in xs]
+    lo = min((e[0] for e in ends if e is not None), default=0.0)
+    hi = max((e[1] for e in ends if e is not None), default=0.0)
     return Value(x.dtype, x.shape, lo, hi)
+
+
+def _ends(x: Array) -> tuple[float, float] | None:
+    """The extremes of the finite entries; None without any."""
+    lo, hi = float(x.min()), float(x.max())
+    if np.isfinite(lo) and np.isfinite(hi):
+        return lo, hi
+    x = x[np.isfinite(x)]
+    return (float(x.min()), float(x.max())) if x.size else None

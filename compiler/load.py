@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from syurmy.compiler import tabular
+from syurmy.compiler.apart import Apart
 from syurmy.compiler.bodies import expanded, without_selections
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
@@ -75,13 +76,14 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     if copy.functions:
         copy = onnx.inliner.inline_local_functions(copy)
     copy = without_selections(expanded(copy))
+    weights = Apart(copy)
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
             copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
-    return _simplified(without_held(copy))
+    return weights.back(_simplified(without_held(copy)))
 
 
 def opset(model: onnx.ModelProto) -> int:

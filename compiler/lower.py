@@ -242,6 +242,14 @@ def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
     return TensorType(dtype, graph.values[name].shape, lo, hi), scale
 
 
+def own_units(graph: Graph, name: str, margin: float) -> tuple[TensorType, Array] | None:
+    """``input_scales`` of an input that a reader can take up so; of integers, where something computes with reals."""
+    readers = [n for n in graph.nodes if name in n.inputs and absorbs(n)]
+    if graph.values[name].dtype.kind != "f":
+        readers = [n for n in readers if n.domain or (n.op == "Cast" and graph.values[n.outputs[0]].dtype.kind == "f")]
+    return input_scales(graph, name, margin) if readers else None
+
+
 def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tuple[Context, list[Step]]:
     """Emits the whole graph. Raises ``UnsupportedModel`` with everything that cannot be compiled."""
     c = Context(graph, out, precision)
@@ -263,11 +271,9 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
         except Unsupported as e:
             problems.append(Problem(name, "input", e.reason, e.need))
             continue
-        if precision.channels and any(map(absorbs, (r for r in graph.nodes if name in r.inputs))):
-            found = input_scales(graph, name, precision.margin)
-            if found is not None:
-                _channelled_input(c, name, *found, public)
-                continue
+        if precision.channels and (found := own_units(graph, name, precision.margin)) is not None:
+            _channelled_input(c, name, *found, public)
+            continue
         if math.prod(t.shape):
             samples = [quantise_input(np.asarray(x), t, scale) for x in graph.samples[name]]
             c.tensors[name] = out.input(name, t, scale, samples, public)

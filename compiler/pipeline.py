@@ -23,13 +23,13 @@ import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
-from syurmy.compiler.channels import Channels, input_scales, unlike
+from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.folder import files_of, move, own_files, writing
-from syurmy.compiler.lower import Context, Step, is_lowered, lower
+from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import (
     EXAMPLE,
     PROGRAM,
@@ -93,15 +93,16 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
         made, refused = trial(precision, Path(folder) / "plain"), None
-        if not made.within(o.tolerance / 2) and any(unlike(observed, i) for i in observed.inputs):
-            own_units = replace(precision, channels=True)
+        featured = [i for i in observed.inputs if own_units(observed, i, 1.0) is not None]
+        if not made.within(o.tolerance / 2) and any(unlike(observed, i) for i in featured):
+            by_feature = replace(precision, channels=True)
             with contextlib.suppress(UnsupportedModel):
-                made, precision = better(made, trial(own_units, Path(folder) / "channels"), o.tolerance), own_units
+                made, precision = better(made, trial(by_feature, Path(folder) / "channels"), o.tolerance), by_feature
         if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
             roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
             finer = replace(precision, fine=True, margin=roomy)
             more = [finer, replace(finer, sloped=True)]  # the later ones only where nothing else reaches the tolerance
-            if not precision.channels and any(input_scales(observed, i, 1.0) for i in observed.inputs):
+            if featured and not precision.channels:
                 more.append(replace(finer, channels=True))
             for k, p in enumerate(more):
                 if k and made.within(o.tolerance):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.lower import Context
-from syurmy.compiler.scales import FEW
+from syurmy.compiler.scales import FEW, ROOM_BITS
 from syurmy.isa.types import DType
 
 WIDE = 2**17  # a source beyond this has more bits than a table's
@@ -28,7 +28,7 @@ LOG_BITS, COARSE_BITS = 23, 8
 FINE_TOP = 2**16 - 1
 RECIPROCAL_BITS = 20
 SPREAD_BITS = 8  # between divisors: a table of their reciprocals has as few for the small ones' quotients
-QUOTIENT_BITS, QUOTIENT_MOST = 40, 50  # of operands and a quotient's resolution; of its bound
+QUOTIENT_BITS = 40  # of operands; and a quotient's resolution
 KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip", "rescale"}  # of x >= 0
 
 
@@ -90,11 +90,14 @@ def reciprocal(c: Context, x: Tensor) -> Tensor:
 def is_spread(c: Context, x: Tensor) -> bool:
     """Whether a fine program divides by x exactly, of either sign: few, some of them small on the samples."""
     few = c.precision.fine and x.type.size <= FEW
-    return few and min((int(np.abs(v[v != 0]).min(initial=x.peak)) for v in x.values), default=1) < x.peak >> SPREAD_BITS
+    return (
+        few and min((int(np.abs(v[v != 0]).min(initial=x.peak)) for v in x.values), default=1) < x.peak >> SPREAD_BITS
+    )
 
 
 def exact_quotient(c: Context, a: Tensor | npt.NDArray[np.float64], b: Tensor, peak: float) -> Tensor:
-    """``floor(2^k a / b)`` for quotients that reach ``peak`` on the samples; by 1 unit where b is 0."""
+    """``floor(2^k a / b)`` for quotients that reach ``peak`` on the samples, cut off at four times that; b of 0 counts
+    as 1 unit."""
     b = b if b.bound < 2**QUOTIENT_BITS else c.factor(b)
     if not isinstance(a, Tensor):
         a = c.quantised(a)
@@ -104,10 +107,16 @@ def exact_quotient(c: Context, a: Tensor | npt.NDArray[np.float64], b: Tensor, p
         a, b = c.emit("mul", a, c.emit("sign", b, scale=1.0), scale=a.scale), c.emit("abs", b)
     ratio = a.scale / b.scale
     k = max(0, math.ceil(math.log2(ratio / peak)) + QUOTIENT_BITS)
-    while k and a.bound << k >= 2**QUOTIENT_MOST:
+    while k and a.bound << k >= 2**59:
         k -= 1
     b = c.emit("max", b, c.out.param(np.array(1)))
-    return c.emit("div", c.muli(a, 2**k), b, scale=ratio / 2**k)
+    q = c.emit("div", c.muli(a, 2**k), b, scale=ratio / 2**k)
+    most = 1 << max(math.ceil(math.log2(peak / q.scale)) + ROOM_BITS, 1)
+    if q.bound <= most:
+        return q
+    y = c.emit("clamp", q, lo=-most, hi=most)
+    c.out.cuts_off(y, q, -most, most)
+    return y
 
 
 def logarithm(c: Context, x: Tensor, floor: float = 0.0, offset: float = 0.0) -> Tensor:

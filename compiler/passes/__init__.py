@@ -2,8 +2,8 @@
 
 ``unroll.flattened`` comes first, on the ONNX model: control flow whose course no input decides becomes the nodes that
 run. Then, on the observed graph, in the order of ``PASSES``: constants that are computed from inputs, what
-QuantizeLinear reads before anything else takes its operands, decisions on features before what lies before them is fused, masks before the softmax's sum gets a scale, and
-chains of pointwise operators last, from what is left.
+QuantizeLinear reads before anything else takes its operands, decisions on features before what lies before them is
+fused, masks before the softmax's sum gets a scale, and chains of pointwise operators last, from what is left.
 
 A pass is ``fuse(graph, precision)``: the graph with some nodes replaced by one of the domain ``graph.FUSED``, whose
 lowering is in ``compiler.ops``. It changes no tensor that a model output or a node outside of the pattern reads.
