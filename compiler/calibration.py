@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx
 
 from syurmy.compiler.errors import ModelError
 from syurmy.compiler.graph import defined
+from syurmy.compiler.load import free_first
 from syurmy.compiler.scales import FEW
 from syurmy.compiler.values import accepted
 from syurmy.isa.errors import InputError
@@ -106,11 +107,14 @@ class Runs:
             self._bytes += size
         return tensors
 
-    def extremes(self) -> npt.NDArray[np.float64]:
+    def extremes(self, tell: Callable[[str, float], None]) -> npt.NDArray[np.float64]:
         """What every tensor reaches, by sample; more than ``MAX_SAMPLES`` only where that takes no memory."""
-        first = extremes_of(self[0], self.inputs)
+        found = [extremes_of(self[0], self.inputs)]
         count = min(len(self.samples), max(MAX_SAMPLES, KEPT // max(self._bytes, 1)))
-        return np.stack([first, *(extremes_of(self[k], self.inputs) for k in range(1, count))])
+        for k in range(1, count):
+            tell("float model", k / count)
+            found.append(extremes_of(self[k], self.inputs))
+        return np.stack(found)
 
 
 def split(extremes: npt.NDArray[np.float64], margin: float, random: bool) -> tuple[list[int], list[int]]:
@@ -160,6 +164,15 @@ def extremes_of(tensors: Mapping[str, Any], inputs: Sequence[str]) -> npt.NDArra
     return np.concatenate(found)
 
 
+def _of_time(model: onnx.ModelProto, name: str, given: Sequence[int], shape: Sequence[int]) -> str:
+    """What to do where data shows that a free first axis, which was taken for a batch of one, is another: time, say."""
+    last = given[len(given) - len(shape) :]
+    if name not in free_first(model) or tuple(last[1:]) != tuple(shape[1:]):
+        return ""
+    taken = f"the first axis of '{name}' is free and was taken for a batch of 1"
+    return f"{taken}; if it is time, give --shape {name}={','.join(map(str, last))}"
+
+
 def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
     """From arrays by input name, each one sample or several stacked; NaN and infinity too, which only some models can
     take (``compiler.pipeline``). Raises ``ModelError``."""
@@ -173,8 +186,9 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
             raise ModelError(f"calibration data cannot be used: {e.message}", code="M109", help=e.help) from e
         if not math.prod(x.shape[1:]):
             raise ModelError(f"calibration data of '{name}' has no entries: shape {list(x.shape)}", code="M109")
-        if x.ndim <= 2 and x.shape[-1:] == (math.prod(shape),) and x.shape[1:] != shape and x.shape != shape:
-            x = x.reshape(-1, *shape)  # flat lists, one for each sample
+        fits = x.shape == shape or x.shape[1:] == shape or (shape[:1] == (1,) and x.shape[1:] == shape[1:])
+        if not fits and (x.ndim == 1 or (x.ndim == 2 and x.shape[1] == math.prod(shape))):
+            x = x.reshape(-1, *shape) if x.size % math.prod(shape) == 0 else x  # flat lists, one for each sample or all
         if x.shape == shape:
             x = x[None]
         elif shape[:1] == (1,) and x.shape[1:] == shape[1:]:
@@ -183,6 +197,7 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
             raise ModelError(
                 f"calibration data of '{name}' has shape {list(x.shape)}, expected {list(shape)} or a stack of them",
                 code="M109",
+                help=_of_time(model, name, x.shape, shape),
             )
         with np.errstate(over="ignore"):
             stacks[name] = x.astype(dtype)
@@ -191,5 +206,12 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
     unknown = sorted(set(given) - set(stacks))
     if unknown:
         raise ModelError(f"calibration data for '{unknown[0]}', which is no input", code="M109")
-    count = min((len(x) for x in stacks.values()), default=1)
+    counts = {name: len(x) for name, x in stacks.items()}
+    count = min(counts.values(), default=1)
+    for name, other in counts.items():
+        if other != count:
+            few = next(k for k, c in counts.items() if c == count)
+            what = f"calibration data holds {other} samples of '{name}' and {count} of '{few}'"
+            shape = tuple(stacks[name].shape[1:])
+            raise ModelError(what, code="M109", help=_of_time(model, name, (count, other, *shape[1:]), shape))
     return [{name: np.asarray(x[k]) for name, x in stacks.items()} for k in range(min(count, LOOKED_AT))]

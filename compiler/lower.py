@@ -250,8 +250,11 @@ def own_units(graph: Graph, name: str, margin: float) -> tuple[TensorType, Array
     return input_scales(graph, name, margin) if readers else None
 
 
-def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tuple[Context, list[Step]]:
-    """Emits the whole graph. Raises ``UnsupportedModel`` with everything that cannot be compiled."""
+def lower(
+    graph: Graph, out: Emitter, precision: Precision, public: bool, tell: Callable[[float], None]
+) -> tuple[Context, list[Step]]:
+    """Emits the whole graph; ``tell`` hears which part of it is done. Raises ``UnsupportedModel`` with everything that
+    cannot be compiled."""
     c = Context(graph, out, precision)
     problems = [p for n in graph.nodes if (p := _unknown(n)) is not None]
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
@@ -278,7 +281,8 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
             samples = [quantise_input(np.asarray(x), t, scale) for x in graph.samples[name]]
             c.tensors[name] = out.input(name, t, scale, samples, public)
     steps = []
-    for n in graph.nodes:
+    for k, n in enumerate(graph.nodes):
+        tell(k / len(graph.nodes))
         if not all(not i or i in c.tensors or i in graph.constants for i in n.inputs):
             continue  # behind a node that was reported
         first = len(out.code)

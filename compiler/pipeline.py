@@ -55,6 +55,7 @@ from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
+LOWERING = 0.7  # of the time of a trial, where samples are held out
 
 
 def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> CompiledModel:
@@ -64,6 +65,7 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
         if isinstance(options.calibrate, str | Path):
             names = {name: name for name in load.input_names(path)}
             options = replace(options, calibrate=read_named([str(options.calibrate)], names))
+        options.tell("read", 0.0)
         model = load.load(path, options.shapes)
         source = hashlib.sha256(path.read_bytes()).hexdigest()
         return compile_model(model, out_dir or default_folder(path), options, source)
@@ -85,7 +87,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
     runs = Runs(model, samples)
-    scaling, held = split(runs.extremes(), precision.margin, random)
+    scaling, held = split(runs.extremes(o.tell), precision.margin, random)
     observed = graph.graph_of(model, [runs[k] for k in scaling])
     trial = Trial(observed, held, runs, o)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
@@ -164,10 +166,12 @@ class Trial:
         self.runs = runs
 
     def __call__(self, precision: Precision, folder: Path) -> Made:
-        g = rewritten(self.observed, precision)
+        g, tell = rewritten(self.observed, precision), self.options.tell
         self._refuse_missing(g)
         out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), self.options.committed_params)
-        c, steps = lower(g, out, precision, self.options.public_inputs)
+        phase = "finer program" if precision.fine or precision.channels else "program"
+        c, steps = lower(g, out, precision, self.options.public_inputs, lambda done: tell(phase, LOWERING * done))
+        tell(phase, LOWERING)
         inputs = [_input_port(c, i) for i in g.inputs]
         outputs = {name: out.output(name, c.tensor(name)) for name in g.outputs}
         folder.mkdir()
@@ -176,7 +180,10 @@ class Trial:
         measured = on_scale_samples(g, steps, outputs, out.samples)
         if self.held:
             watch = Watch(program.code, out.ends.values())
-            on_held_out(measured, program, watch, inputs, steps, outputs, (self.runs[k] for k in self.held))
+            for j, k in enumerate(self.held):
+                tell(phase, LOWERING + (1 - LOWERING) * j / len(self.held))
+                on_held_out(measured, program, watch, inputs, steps, outputs, self.runs[k])
+            measured.cut += watch.cut
         return Made(g, c, steps, inputs, outputs, folder, program, measured)
 
     def _refuse_missing(self, g: graph.Graph) -> None:
