@@ -90,7 +90,7 @@ class Scales:
 
     def constant(self, x: Array, scale: float, label: str = "c") -> Tensor:
         """The param ``round(x / scale)``; infinities become the largest magnitude that an activation can hold."""
-        q = np.divide(x, scale, dtype=np.float64)
+        q = np.asarray(np.divide(x, scale, dtype=np.float64))
         np.rint(q, out=q)
         if not (q.size and q.min() >= -(2.0**60) and q.max() <= 2.0**60):  # NaN compares as false
             finite = np.abs(q[np.isfinite(q)])
