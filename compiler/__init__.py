@@ -1,6 +1,6 @@
 """From ONNX to the instruction set: load, observe, lower, emit.
 
-``load`` checks the file, fixes shapes, simplifies and inlines functions; ``graph.build`` runs the float model on
+``load`` checks the file, fixes shapes, simplifies and inlines functions; ``graph.graph_of`` has run the float model on
 samples (``calibration``) and folds what no input reaches; ``passes`` replace groups of nodes by one; ``lower`` walks
 the nodes and calls one lowering each, which emits typed instructions (``emit``) through fixed-point helpers
 (``scales``, ``narrowing``, ``tables``). ``pipeline`` does all this and writes the files; ``model`` reads them and

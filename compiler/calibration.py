@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,20 @@ import numpy.typing as npt
 import onnx
 
 from syurmy.compiler.errors import ModelError
+from syurmy.compiler.graph import defined
+from syurmy.compiler.load import free_first
+from syurmy.compiler.scales import FEW
 from syurmy.compiler.values import accepted
 from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
 
+Sample = Mapping[str, Array]
 DEFAULT_SAMPLES = 6
 MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose", "Slice", "Split", "Expand"}
 MAX_SAMPLES = 64
+LOOKED_AT = 4096  # samples among which the furthest are found, where the float model is small
 HALVED = 8  # from so many samples on, half of them are kept back to measure
+KEPT = 2**30  # bytes of the float model's tensors that are kept, instead of computed again
 
 
 def random_samples(model: onnx.ModelProto, count: int = DEFAULT_SAMPLES) -> list[dict[str, Array]]:
@@ -81,12 +87,90 @@ def _inputs(model: onnx.ModelProto) -> list[tuple[str, np.dtype[Any], tuple[int,
     return out
 
 
-def halves(samples: Sequence[dict[str, Array]], random: bool) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
-    """The samples that scales come from, and those that accuracy is measured on as well: every other one of many given,
-    a third of random ones."""
-    if random:
-        return list(samples[: -(len(samples) // 3) or None]), list(samples[len(samples) - len(samples) // 3 :])
-    return (list(samples[::2]), list(samples[1::2])) if len(samples) >= HALVED else (list(samples), [])
+class Runs:
+    """The float model's tensors by name, inputs included, on one sample after the other (``graph.defined``)."""
+
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample]) -> None:
+        self._run = defined(model)
+        self.samples = samples
+        self._kept: dict[int, Mapping[str, Any]] = {}
+        self._bytes = 0
+        self.inputs = tuple(samples[0])
+
+    def __getitem__(self, k: int) -> Mapping[str, Any]:
+        if k in self._kept:
+            return self._kept[k]
+        tensors = self._run(self.samples[k])
+        size = sum(np.asarray(x).nbytes for x in tensors.values())
+        if self._bytes + size <= KEPT:
+            self._kept[k] = tensors
+            self._bytes += size
+        return tensors
+
+    def extremes(self, tell: Callable[[str, float], None]) -> npt.NDArray[np.float64]:
+        """What every tensor reaches, by sample; more than ``MAX_SAMPLES`` only where that takes no memory."""
+        found = [extremes_of(self[0], self.inputs)]
+        count = min(len(self.samples), max(MAX_SAMPLES, KEPT // max(self._bytes, 1)))
+        for k in range(1, count):
+            tell("float model", k / count)
+            found.append(extremes_of(self[k], self.inputs))
+        return np.stack(found)
+
+
+def split(extremes: npt.NDArray[np.float64], margin: float, random: bool) -> tuple[list[int], list[int]]:
+    """Which samples scales come from, and which are held out to measure on as well (none of few that were given).
+
+    ``extremes[k]``: what each tensor (and each feature of an input) reaches on sample k. Scales come from half of
+    ``MAX_SAMPLES`` at most (two thirds of random ones), the furthest first: rows that the user gives must not be cut
+    off for having been held out. Where it takes more than that to come near every extreme, up to three quarters are
+    taken. The margin takes up the rest.
+    """
+    count = min(len(extremes), MAX_SAMPLES)
+    if count < HALVED and not random:
+        return list(range(count)), []
+    usual = count - count // 3 if random else (count + 1) // 2
+    near = extremes * (1 + (margin - 1) / 2) >= extremes.max(axis=0, initial=0.0)
+    taken = [0]
+    while len(taken) < max(usual, count - count // 4):
+        missing = near[:, ~near[taken].any(axis=0)].sum(axis=1)
+        if not missing.any():
+            break
+        taken.append(int(missing.argmax()))
+    everywhere = [*_spread(range(len(extremes)), usual), *range(len(extremes))]
+    taken += [k for k in dict.fromkeys(everywhere) if k not in taken][: max(usual - len(taken), 0)]
+    return sorted(taken), _spread(sorted(set(range(len(extremes))) - set(taken)), count - len(taken))
+
+
+def _spread(of: Sequence[int], count: int) -> list[int]:
+    """``count`` of them at even distances."""
+    return [of[k * len(of) // count] for k in range(count)]
+
+
+def extremes_of(tensors: Mapping[str, Any], inputs: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The largest finite magnitude of every real tensor that the float model makes of one sample, and of every feature
+    (place along the last axis) of its ``inputs``."""
+    found: list[npt.NDArray[np.float64]] = []
+    for name, x in tensors.items():
+        x = np.asarray(x)
+        if x.dtype.kind != "f" or not x.size:
+            found.append(np.zeros(1))
+            continue
+        by_feature = name in inputs and x.ndim > 0 and x.size <= FEW
+        rows = x.reshape(-1, x.shape[-1] if by_feature else 1)
+        reach = np.maximum(-rows.min(axis=0), rows.max(axis=0)).astype(np.float64)
+        if not np.isfinite(reach).all():
+            reach = np.abs(np.where(np.isfinite(rows), rows, 0)).max(axis=0).astype(np.float64)
+        found.append(reach)
+    return np.concatenate(found)
+
+
+def _of_time(model: onnx.ModelProto, name: str, given: Sequence[int], shape: Sequence[int]) -> str:
+    """What to do where data shows that a free first axis, which was taken for a batch of one, is another: time, say."""
+    last = given[len(given) - len(shape) :]
+    if name not in free_first(model) or tuple(last[1:]) != tuple(shape[1:]):
+        return ""
+    taken = f"the first axis of '{name}' is free and was taken for a batch of 1"
+    return f"{taken}; if it is time, give --shape {name}={','.join(map(str, last))}"
 
 
 def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
@@ -102,8 +186,9 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
             raise ModelError(f"calibration data cannot be used: {e.message}", code="M109", help=e.help) from e
         if not math.prod(x.shape[1:]):
             raise ModelError(f"calibration data of '{name}' has no entries: shape {list(x.shape)}", code="M109")
-        if x.ndim <= 2 and x.shape[-1:] == (math.prod(shape),) and x.shape[1:] != shape and x.shape != shape:
-            x = x.reshape(-1, *shape)  # flat lists, one for each sample
+        fits = x.shape == shape or x.shape[1:] == shape or (shape[:1] == (1,) and x.shape[1:] == shape[1:])
+        if not fits and (x.ndim == 1 or (x.ndim == 2 and x.shape[1] == math.prod(shape))):
+            x = x.reshape(-1, *shape) if x.size % math.prod(shape) == 0 else x  # flat lists, one for each sample or all
         if x.shape == shape:
             x = x[None]
         elif shape[:1] == (1,) and x.shape[1:] == shape[1:]:
@@ -112,6 +197,7 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
             raise ModelError(
                 f"calibration data of '{name}' has shape {list(x.shape)}, expected {list(shape)} or a stack of them",
                 code="M109",
+                help=_of_time(model, name, x.shape, shape),
             )
         with np.errstate(over="ignore"):
             stacks[name] = x.astype(dtype)
@@ -120,5 +206,12 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
     unknown = sorted(set(given) - set(stacks))
     if unknown:
         raise ModelError(f"calibration data for '{unknown[0]}', which is no input", code="M109")
-    count = min((len(x) for x in stacks.values()), default=1)
-    return [{name: np.asarray(x[k]) for name, x in stacks.items()} for k in range(min(count, MAX_SAMPLES))]
+    counts = {name: len(x) for name, x in stacks.items()}
+    count = min(counts.values(), default=1)
+    for name, other in counts.items():
+        if other != count:
+            few = next(k for k, c in counts.items() if c == count)
+            what = f"calibration data holds {other} samples of '{name}' and {count} of '{few}'"
+            shape = tuple(stacks[name].shape[1:])
+            raise ModelError(what, code="M109", help=_of_time(model, name, (count, other, *shape[1:]), shape))
+    return [{name: np.asarray(x[k]) for name, x in stacks.items()} for k in range(min(count, LOOKED_AT))]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +19,15 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Graph
 from syurmy.compiler.narrowing import LIMIT, SAME
-from syurmy.compiler.scales import FEW, power_of_two
+from syurmy.compiler.scales import FEW, ROOM_BITS, power_of_two
 from syurmy.compiler.tables import Tables
 from syurmy.isa.arrays import F64
 from syurmy.isa.types import DType, TensorType
 
-INPUT_BITS = 26  # magnitude bits of an input: a float32 has 24
+INPUT_BITS = 30  # magnitude bits of an input: a float32 has 24, and is exact down to 2^-6 of the largest
 RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
 FACTOR_BITS, ROOMY_BITS = 19, 22  # of a factor of a product of data on the samples, and at all
+TERM_BITS, SHORT_BITS = 27, 6  # of a term of a sum, where ratios would lose more than some bits
 LEFT_BITS = 22  # what a sum with a constant leaves at least
 UNLIKE = 8.0  # features whose peaks are this far apart are unlike
 
@@ -48,18 +50,50 @@ class Channels:
 
 
 def input_scales(graph: Graph, name: str, margin: float) -> tuple[TensorType, F64] | None:
-    """Type and scales of a real input with unlike features (its last axis); None if it has none, or is large."""
+    """Type and scales of an input with a unit for each feature (place along its last axis); None if it has one feature,
+    or is large. Integers enter as they are."""
     v = graph.values[name]
-    if v.dtype.kind != "f" or not len(v.shape) >= 1 or math.prod(v.shape) > FEW or v.shape[-1] < 2:
+    if v.dtype.kind not in "fiu" or not len(v.shape) >= 1 or math.prod(v.shape) > FEW or v.shape[-1] < 2:
         return None
-    x = np.abs(np.stack([np.asarray(s, np.float64) for s in graph.samples[name]]).reshape(-1, v.shape[-1]))
-    peaks = x.max(axis=0)
-    if not peaks.any() or peaks.max() < UNLIKE * peaks[peaks > 0].min():
-        return None
+    peaks = feature_peaks(graph, name)
+    if v.dtype.kind != "f":
+        return input_interval(v.dtype, v.shape), np.ones(v.shape)
     peaks = np.where(peaks > 0, peaks, 1.0) * margin
     scales = np.array([power_of_two(p / (2**INPUT_BITS - 1)) for p in peaks])
     t = TensorType(DType.I32, v.shape, -(2**INPUT_BITS), 2**INPUT_BITS - 1)
     return t, np.broadcast_to(scales, v.shape).copy()
+
+
+def unlike(graph: Graph, name: str) -> bool:
+    """Whether an input has features of unlike size."""
+    peaks = feature_peaks(graph, name)
+    return bool(peaks.any() and peaks.max() >= UNLIKE * peaks[peaks > 0].min())
+
+
+def feature_peaks(graph: Graph, name: str) -> F64:
+    """The largest magnitude of every feature on the samples."""
+    x = np.stack([np.asarray(s, np.float64) for s in graph.samples[name]])
+    return np.asarray(np.abs(x).reshape(-1, x.shape[-1]).max(axis=0))
+
+
+def input_interval(dtype: np.dtype[Any], shape: tuple[int, ...], unsigned: bool = False) -> TensorType:
+    """The register type of an integer input: the interval of its dtype, cut to that of i32 (of 32 bits without a sign
+    if ``unsigned``)."""
+    info = np.iinfo(dtype)
+    lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), 2**32 - 1 if unsigned else DType.I32.hi)
+    return TensorType(next(d for d in DType if d.lo <= lo and hi <= d.hi), shape, lo, hi)
+
+
+def levelled(c: Tables, x: Tensor) -> Channels:
+    """An integer input whose columns get the bits of a real one's each: what is far beyond a column's samples is cut
+    off, since it would leave the weights of the others no bits."""
+    columns = np.max([np.abs(v).reshape(-1, x.shape[-1]).max(axis=0) for v in x.values], axis=0)
+    up = np.exp2(np.maximum(INPUT_BITS - ROOM_BITS - np.ceil(np.log2(np.maximum(columns, 1))), 0)).astype(np.int64)
+    raised = c.emit("mul", x, c.out.param(up, 1.0, "levels"), scale=1.0)
+    most = max(2**INPUT_BITS, raised.peak << ROOM_BITS)
+    q = c.emit("clamp", raised, lo=-most, hi=most - 1, scale=1.0)
+    c.out.cuts_off(q, raised, -most, most - 1)
+    return Channels(q, np.broadcast_to(1.0 / up, x.shape))
 
 
 def uniform(c: Tables, x: Channels) -> Tensor:
@@ -71,12 +105,14 @@ def uniform(c: Tables, x: Channels) -> Tensor:
     if (np.abs(x.scales - x.scales.reshape(-1)[0]) <= SAME * least).all() and x.scales.reshape(-1)[0] > 0:
         return x.q.scaled(least)
     ratios = x.scales / least
-    if (np.rint(ratios) != ratios).any():
-        least /= 2**RATIO_BITS
+    whole = bool((np.rint(ratios) == ratios).all())
+    least /= 1 if whole else 2**RATIO_BITS
     reach = float((np.abs(x.scales) * np.maximum(x.peaks, 1)).max())
     bound = float(np.abs(x.scales).max()) * x.q.bound
     room = LIMIT / 4 / x.shape[-1]  # for a sum over the last axis
     unit = least * max(1.0, power_of_two(max(reach / 2**REACH_BITS, bound / room) / least))
+    if unit > least * (1 if whole else 2**SHORT_BITS) and x.q.bound >= 2 ** (TERM_BITS + ROOM_BITS):
+        return uniform(c, factor(c, x, TERM_BITS, TERM_BITS + ROOM_BITS))
     return c.emit("mul", x.q, c.constant(x.scales, unit, "ratios"), scale=unit)
 
 
@@ -120,16 +156,17 @@ def product(c: Tables, x: Channels, w: F64, peak: float, label: str) -> Tensor:
     return c.emit("matmul", x.q, c.constant(w, unit, label), scale=unit)
 
 
-def factor(c: Tables, x: Channels) -> Channels:
-    """``x`` with integers small enough for a product of two, every column with bits of its own."""
-    if x.q.bound < 2**ROOMY_BITS:
+def factor(c: Tables, x: Channels, bits: int = FACTOR_BITS, most: int = ROOMY_BITS) -> Channels:
+    """``x`` with integers of ``bits`` bits on the samples (small enough for a product of two), every column with bits
+    of its own, and ``most`` at all."""
+    if x.q.bound < 2**most:
         return x
     columns = x.peaks.reshape(-1, x.shape[-1]).max(axis=0)
     peaks = np.broadcast_to(np.maximum(columns, 1), x.shape)
     up = np.floor(np.log2(peaks.max() / peaks))
     up = np.minimum(up, max(0, 58 - x.q.bound.bit_length()))
     q = c.emit("mul", x.q, c.out.param(np.exp2(up).astype(np.int64), 1.0, "levels"), scale=1.0) if up.any() else x.q
-    y = c.rescale(q, min(1.0, 2.0**FACTOR_BITS / peaks.max()), DType.I32, -(2**ROOMY_BITS), 2**ROOMY_BITS - 1)
+    y = c.rescale(q, min(1.0, 2.0**bits / peaks.max()), DType.I32, -(2**most), 2**most - 1)
     return Channels(y.scaled(1.0), x.scales / np.exp2(up) * y.scale / q.scale)
 
 

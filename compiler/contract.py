@@ -8,7 +8,7 @@ from were executed while the program was emitted; held-out ones are run here, on
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,24 +99,20 @@ def on_held_out(
     inputs: Sequence[Port],
     steps: Sequence[Step],
     outputs: Mapping[str, Tensor],
-    samples: Sequence[Mapping[str, Array]],
-    floats: Callable[[Mapping[str, Array]], Mapping[str, Any]],
+    known: Mapping[str, Any],
 ) -> None:
-    """Adds what the machine gives for samples that no scale came from. ``floats``: the float model's tensors on one."""
+    """Adds what the machine gives for a sample that no scale came from. ``known``: the float model's tensors on it."""
     written = {ins.dst: k for k, ins in enumerate(program.code) if ins.dst is not None}
-    for sample in samples:
-        known = floats(sample)
-        given = {}
-        for p in inputs:
-            x, within = np.asarray(sample[p.model_name]), program.input(p.name).type
-            given[p.name], beyond = entered(x, within, p)
-            m.entered[p.model_name] += beyond
-        trace = run(program, given, listeners=(watch,))
-        for name, t in _tensors(steps, outputs):
-            held, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
-            if name in known:
-                m.add(name, np.asarray(known[name]), _value(trace, held.name, given, written), scale)
-    m.cut += watch.cut
+    given = {}
+    for p in inputs:
+        x, within = np.asarray(known[p.model_name]), program.input(p.name).type
+        given[p.name], beyond = entered(x, within, p)
+        m.entered[p.model_name] += beyond
+    trace = run(program, given, listeners=(watch,))
+    for name, t in _tensors(steps, outputs):
+        held, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
+        if name in known:
+            m.add(name, np.asarray(known[name]), _value(trace, held.name, given, written), scale)
 
 
 def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Channels]]:

@@ -7,6 +7,7 @@ are known when it is made: numeric decisions need no second pass, and what is me
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,25 @@ from syurmy.isa.types import DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import MAX_TABLE, RESERVED, l1_bound
 
 MAX_LABEL = 60
+STACKED, MOST_STACKED = {"matmul", "conv2d"}, 2**22  # entries of an operand that are worth stacking
 HEADER = "Compiled from an ONNX model. real = scale * integer for every register; scales stand in the comments."
+
+
+class Constant(Sequence[I64]):
+    """The integers of a param on all samples: one array, in 64 bits where somebody asks for them."""
+
+    def __init__(self, narrow: Array, count: int, like: Constant | None = None) -> None:
+        self.narrow = narrow
+        self._count = count
+        self._wide: list[I64] = [] if like is None else like._wide
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, k: Any) -> Any:
+        if not self._wide:
+            self._wide.append(self.narrow.astype(np.int64))
+        return self._wide[0] if k in range(-self._count, self._count) else ([self._wide[0]] * self._count)[k]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +56,7 @@ class Tensor:
     name: str
     type: TensorType
     scale: float
-    values: tuple[I64, ...] = field(repr=False)
+    values: Sequence[I64] = field(repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,6 +70,8 @@ class Tensor:
     @property
     def peak(self) -> int:
         """The largest magnitude on the samples."""
+        if isinstance(self.values, Constant):
+            return self.bound
         return max((int(np.abs(v).max()) for v in self.values if v.size), default=0)
 
     def scaled(self, scale: float) -> Tensor:
@@ -114,20 +135,21 @@ class Emitter:
         return Tensor(name, t, scale, tuple(values))
 
     def param(self, values: Array, scale: float = 1.0, label: str = "c") -> Tensor:
-        """A constant tensor of integers in the narrowest dtype; equal ones are declared once."""
+        """A constant tensor of integers (whole reals) in the narrowest dtype; equal ones are declared once."""
         lo, hi = (int(values.min()), int(values.max())) if values.size else (0, 0)
         dtype = smallest_dtype(lo, hi)
         if not values.size or dtype is None:
             raise Unsupported(f"a constant of shape {list(values.shape)} in [{lo}, {hi}]", "1 or more entries in i64")
         array = np.array(values, f"<i{dtype.bits // 8}", order="C")
-        key = ("param", array.dtype.str, array.shape, array.tobytes())
+        key = ("param", array.dtype.str, array.shape, hashlib.blake2b(array.data, digest_size=32).digest())
         if key not in self._shared:
             name = self.fresh(label)
             self.params[name] = array
-            wide = array.astype(np.int64)
-            self._shared[key] = Tensor(name, TensorType(dtype, array.shape, lo, hi), 1.0, (wide,))
+            t = TensorType(dtype, array.shape, lo, hi)
+            self._shared[key] = Tensor(name, t, 1.0, Constant(array, 1))
         made = self._shared[key]
-        return replace(made, scale=scale, values=made.values * self.samples)
+        assert isinstance(made.values, Constant)
+        return replace(made, scale=scale, values=Constant(array, self.samples, made.values))
 
     def lut(self, lo: int, values: I64, label: str) -> str:
         """A table on ``lo ..``; equal ones are declared once."""
@@ -177,7 +199,7 @@ class Emitter:
         call.counter_ranges = dict(rounds)
         try:
             t = call.op.infer(call, [o.type for o in operands])
-            values = tuple(
+            values = self._together(call, operands) or tuple(
                 self._executed(call, [o.values[k] for o in operands], {name: k % n for name, n in rounds.items()})
                 for k in range(self.samples)
             )
@@ -189,6 +211,27 @@ class Emitter:
         self.code.append(ins)
         self.types[dst] = t
         return Tensor(dst, t, scale, values)
+
+    def _together(self, call: Call, operands: Sequence[Tensor]) -> tuple[I64, ...]:
+        """A product with a constant, on all samples at once: what is known of the constant is computed once. () for
+        what is no such product."""
+        constant = [isinstance(o.values, Constant) for o in operands]
+        if call.op.name not in STACKED or sum(constant) != 1:
+            return ()
+        at = constant.index(False)
+        x, w = operands[at], operands[1 - at]
+        assert isinstance(w.values, Constant)
+        joined = call.op.name == "conv2d"
+        if (joined and (at or len(x.shape) != 4)) or (not joined and not 2 <= len(w.shape) <= len(x.shape)):
+            return ()
+        many = max(1, MOST_STACKED // max(x.type.size, 1))  # samples
+        found: list[I64] = []
+        for first in range(0, self.samples, many):
+            part = [x.values[k] for k in range(first, min(first + many, self.samples))]
+            stack = np.concatenate(part) if joined else np.stack(part)
+            y = self._executed(call, [stack, w.values.narrow] if at == 0 else [w.values.narrow, stack], {})
+            found += [y[k * x.shape[0] : (k + 1) * x.shape[0]] for k in range(len(part))] if joined else list(y)
+        return tuple(found)
 
     @staticmethod
     def _executed(call: Call, operands: Sequence[I64], counters: Mapping[str, int]) -> I64:

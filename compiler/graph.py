@@ -21,7 +21,10 @@ from syurmy.isa.arrays import Array
 
 FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
 # what may read NaN and have none in its outputs without deciding by it: it is replaced, or left out
-GUARDS = {"Where", "IsNaN", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If", "Compress"}
+GUARDS = {
+    "Where", "IsNaN", "Imputer", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If",
+    "Compress",
+}  # fmt: skip
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _FIXED = "a mask or weights of fixed shape in its place"
 DYNAMIC = {  # the result's shape depends on values
@@ -84,13 +87,6 @@ class Graph:
     def uses(self, name: str) -> int:
         """How many inputs of nodes and model outputs read a tensor."""
         return sum(n.inputs.count(name) for n in self.nodes) + self.outputs.count(name)
-
-
-def build(model: onnx.ModelProto, samples: Sequence[Mapping[str, Array]]) -> Graph:
-    """The graph of a loaded model, observed on ``samples`` (at least one; arrays by input name)."""
-    _refuse_dynamic(model.graph)
-    run = defined(model)
-    return graph_of(model, [run(s) for s in samples])
 
 
 def graph_of(model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]]) -> Graph:
@@ -182,7 +178,9 @@ def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str,
 
 
 def defined(model: onnx.ModelProto) -> Callable[[Mapping[str, Array]], dict[str, Any]]:
-    """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one."""
+    """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one; refuses models
+    that have no fixed shapes first."""
+    _refuse_dynamic(model.graph)
     run = Runner(model)
 
     def checked(feeds: Mapping[str, Array]) -> dict[str, Any]:
@@ -332,7 +330,16 @@ def observed(xs: Sequence[Array]) -> Value:
     x = xs[0]
     if x.dtype.kind not in "fiub" or any(not a.size for a in xs):
         return Value(x.dtype, x.shape, 0.0, 0.0)
-    finite = [a.astype(np.float64)[np.isfinite(a.astype(np.float64))] for a in xs]
-    lo = min((float(a.min()) for a in finite if a.size), default=0.0)
-    hi = max((float(a.max()) for a in finite if a.size), default=0.0)
+    ends = [_ends(a) for a in xs]
+    lo = min((e[0] for e in ends if e is not None), default=0.0)
+    hi = max((e[1] for e in ends if e is not None), default=0.0)
     return Value(x.dtype, x.shape, lo, hi)
+
+
+def _ends(x: Array) -> tuple[float, float] | None:
+    """The extremes of the finite entries; None without any."""
+    lo, hi = float(x.min()), float(x.max())
+    if np.isfinite(lo) and np.isfinite(hi):
+        return lo, hi
+    x = x[np.isfinite(x)]
+    return (float(x.min()), float(x.max())) if x.size else None

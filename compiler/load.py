@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +18,14 @@ from onnx import numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from syurmy.compiler import tabular
+from syurmy.compiler.apart import Apart
 from syurmy.compiler.bodies import expanded, without_selections
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
 from syurmy.compiler.held import without_held
 
 OLDEST = 7
+FREE = "syurmy.free"  # metadata: names of inputs
 LIMIT = 2**31  # bytes of a protobuf message
 Shapes = Mapping[str, Sequence[int]]
 
@@ -71,17 +74,18 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     opset(copy)
     _sort(copy.graph)
     _check_weights(copy.graph)
-    _fix_shapes(copy.graph, shapes or {})
+    _fix_shapes(copy, shapes or {})
     if copy.functions:
         copy = onnx.inliner.inline_local_functions(copy)
     copy = without_selections(expanded(copy))
+    weights = Apart(copy)
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
             copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
-    return _simplified(without_held(copy))
+    return weights.back(_simplified(without_held(copy)))
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -257,14 +261,20 @@ def _check_weights(graph: onnx.GraphProto) -> None:
             raise ModelError(f"weight '{t.name}' is NaN at {at}", code="M105", help="the training diverged")
 
 
-def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
+def free_first(model: onnx.ModelProto) -> list[str]:
+    """The inputs whose first axis was free, and was taken for a batch of one."""
+    return next((list(json.loads(p.value)) for p in model.metadata_props if p.key == FREE), [])
+
+
+def _fix_shapes(model: onnx.ModelProto, shapes: Shapes) -> None:
+    graph = model.graph
     initialised = {t.name for t in graph.initializer}
     inputs = [i for i in graph.input if i.name not in initialised]
     unknown = sorted(set(shapes) - {i.name for i in inputs})
     if unknown:
         listed = ", ".join(i.name for i in inputs)
         raise ModelError(f"the model has no input '{unknown[0]}'", code="M107", help=f"its inputs are {listed}")
-    open_inputs, wanted = [], []
+    open_inputs, wanted, free = [], [], []
     for i in inputs:
         if not i.type.HasField("tensor_type"):
             raise ModelError(f"input '{i.name}' is not a tensor", code="M107")
@@ -284,12 +294,16 @@ def _fix_shapes(graph: onnx.GraphProto, shapes: Shapes) -> None:
         for k, d in enumerate(t.shape.dim):
             fixed = d.HasField("dim_value") and d.dim_value > 0
             if not fixed and (k == 0 or "batch" in d.dim_param.lower()):
+                free += [i.name] if k == 0 else []
                 d.dim_value = 1
         if any(d.dim_value < 1 for d in t.shape.dim):
             open_inputs.append(i.name)
             wanted.append(
                 f"--shape {i.name}={','.join(str(d.dim_value) if d.dim_value > 0 else '?' for d in t.shape.dim)}"
             )
+    if free:
+        kept = {p.key: p.value for p in model.metadata_props}
+        onnx.helper.set_model_props(model, {**kept, FREE: json.dumps(free)})
     if open_inputs:
         raise ModelError(
             f"the shape of {', '.join(open_inputs)} is not fixed, or 0 along an axis",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from syurmy.compiler.channels import Channels, input_scales, uniform
+from syurmy.compiler.channels import Channels, input_interval, input_scales, levelled, uniform
 from syurmy.compiler.coding import Code
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
@@ -199,10 +199,7 @@ def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[
         return TensorType(DType.I8, v.shape, 0, 1), 1.0
     if v.dtype.kind not in "iu":
         raise Unsupported(f"dtype {v.dtype}", "numbers")
-    info = np.iinfo(v.dtype)
-    lo, hi = max(int(info.min), DType.I32.lo), min(int(info.max), 2**32 - 1 if unsigned else DType.I32.hi)
-    dtype = next(d for d in DType if d.lo <= lo and hi <= d.hi)
-    return TensorType(dtype, v.shape, lo, hi), 1.0
+    return input_interval(v.dtype, v.shape, unsigned), 1.0
 
 
 def whole_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
@@ -249,8 +246,19 @@ def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
     return TensorType(dtype, graph.values[name].shape, lo, hi), scale
 
 
-def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tuple[Context, list[Step]]:
-    """Emits the whole graph. Raises ``UnsupportedModel`` with everything that cannot be compiled."""
+def own_units(graph: Graph, name: str, margin: float) -> tuple[TensorType, Array] | None:
+    """``input_scales`` of an input that a reader can take up so; of integers, where something computes with reals."""
+    readers = [n for n in graph.nodes if name in n.inputs and absorbs(n)]
+    if graph.values[name].dtype.kind != "f":
+        readers = [n for n in readers if n.domain or (n.op == "Cast" and graph.values[n.outputs[0]].dtype.kind == "f")]
+    return input_scales(graph, name, margin) if readers else None
+
+
+def lower(
+    graph: Graph, out: Emitter, precision: Precision, public: bool, tell: Callable[[float], None]
+) -> tuple[Context, list[Step]]:
+    """Emits the whole graph; ``tell`` hears which part of it is done. Raises ``UnsupportedModel`` with everything that
+    cannot be compiled."""
     c = Context(graph, out, precision)
     problems = [p for n in graph.nodes if (p := _unknown(n)) is not None]
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
@@ -270,16 +278,15 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
         except Unsupported as e:
             problems.append(Problem(name, "input", e.reason, e.need))
             continue
-        if precision.channels and any(map(absorbs, (r for r in graph.nodes if name in r.inputs))):
-            found = input_scales(graph, name, precision.margin)
-            if found is not None:
-                _channelled_input(c, name, *found, public)
-                continue
+        if precision.channels and (found := own_units(graph, name, precision.margin)) is not None:
+            _channelled_input(c, name, *found, public)
+            continue
         if math.prod(t.shape):
             samples = [quantise_input(np.asarray(x), t, scale) for x in graph.samples[name]]
             c.tensors[name] = out.input(name, t, scale, samples, public)
     steps = []
-    for n in graph.nodes:
+    for k, n in enumerate(graph.nodes):
+        tell(k / len(graph.nodes))
         if not all(not i or i in c.tensors or i in graph.constants for i in n.inputs):
             continue  # behind a node that was reported
         first = len(out.code)
@@ -299,9 +306,14 @@ def lower(graph: Graph, out: Emitter, precision: Precision, public: bool) -> tup
 
 
 def _channelled_input(c: Context, name: str, t: TensorType, scales: Array, public: bool) -> None:
-    """An input whose features have scales of their own."""
+    """An input whose features have scales of their own. One of integers is that, too, for its readers that compute
+    with reals."""
     samples = [quantise_input(np.asarray(x), t, scales) for x in c.graph.samples[name]]
-    c.channels[name] = Channels(c.out.input(name, t, 1.0, samples, public), scales)
+    x = c.out.input(name, t, 1.0, samples, public)
+    if c.is_float(name):
+        c.channels[name] = Channels(x, scales)
+    else:
+        c.tensors[name], c.channels[name] = x, levelled(c, x)
 
 
 def _coded_input(c: Context, name: str, code: Code, public: bool) -> None:
@@ -325,7 +337,9 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
     first = len(c.out.code)
-    taken = g(c, n) if g is not None and any(i in c.channels for i in n.inputs) else None
+    real = n.domain != "" or out not in c.graph.values or c.is_float(out)
+    real = any(i in c.channels and (real or c.is_float(i)) for i in n.inputs)
+    taken = g(c, n) if g is not None and real else None  # integers stay at scale 1 among themselves
     result = f(c, n) if taken is None else taken
     tensors = [result] if isinstance(result, Tensor | Channels) else list(result)
     made = []

@@ -189,6 +189,9 @@ class Narrowing(Scales):
         if self.precision.fine and any(self._misfit(t, s) > target * 2 ** (SHIFT - 2) for t in tensors):
             reach = max(math.log2(max(t.bound, 1) * t.scale / s) for t in tensors)
             s /= 2 ** max(0, min(RATIO_BITS, SUM_BITS - math.ceil(reach) - len(tensors).bit_length()))
+        reach = 2 * len(operands) * max(t.bound * t.scale for t in tensors) / LIMIT
+        if s < reach:  # more would leave the machine's integers
+            s *= 2.0 ** math.ceil(math.log2(reach / s))
         return [self._at(x, s, target) if isinstance(x, Tensor) else self.constant(x, s) for x in operands]
 
     def _at(self, x: Tensor, scale: float, target: float) -> Tensor:

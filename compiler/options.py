@@ -7,7 +7,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from syurmy.isa.errors import InputError
 
 TOLERANCE = 1e-3
 BITS = (8, 16)
+Progress = Callable[[str, float], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -30,7 +31,8 @@ class Options:
     ``committed_params``: the verifying key holds a commitment to weights, not the weights. ``margin``: largest integer
     over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
     output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
-    which costs up to a third more to prove (16 bits only).
+    which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the most accurate one is taken.
+    ``progress`` is called with what is being done and how much of that is, from 0 to 1.
     """
 
     shapes: Mapping[str, Sequence[int]] | None = None
@@ -41,6 +43,7 @@ class Options:
     committed_params: bool = True
     margin: float | None = None
     tolerance: float = TOLERANCE
+    progress: Progress | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("weights", "activations"):
@@ -53,11 +56,17 @@ class Options:
             raise _bad("margin", self.margin, "a finite number, 1 or more")
         if not (_is_real(self.tolerance) and self.tolerance >= 0):
             raise _bad("tolerance", self.tolerance, "a finite number, 0 or more")
+        if self.progress is not None and not callable(self.progress):
+            raise _bad("progress", self.progress, "a function of a phase and a fraction")
         if not isinstance(self.calibrate, Mapping | str | Path | None):
             raise _bad("calibrate", type(self.calibrate).__name__, "arrays by input name, or a file")
         shapes = {} if self.shapes is None else self.shapes
         if not isinstance(shapes, Mapping) or not all(map(_is_shape, shapes.values())):
             raise _bad("shapes", self.shapes, "whole numbers, 1 or more, by input name")
+
+    def tell(self, phase: str, fraction: float) -> None:
+        if self.progress is not None:
+            self.progress(phase, fraction)
 
     @staticmethod
     def of(options: Options | None, changes: Mapping[str, Any]) -> Options:

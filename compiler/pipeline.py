@@ -21,14 +21,14 @@ import onnx
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
-from syurmy.compiler.calibration import given_samples, halves, random_samples
-from syurmy.compiler.channels import Channels, input_scales
+from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
+from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.folder import files_of, move, own_files, writing
-from syurmy.compiler.lower import Context, Step, is_lowered, lower
+from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import (
     EXAMPLE,
     PROGRAM,
@@ -50,15 +50,15 @@ from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.files import read_named
-from syurmy.isa.arrays import F64, Array
+from syurmy.isa.arrays import F64
 from syurmy.isa.attribution import costs
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
-Sample = Mapping[str, Array]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
+LOWERING = 0.7  # of the time of a trial, where samples are held out
 
 
 def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> CompiledModel:
@@ -68,6 +68,7 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
         if isinstance(options.calibrate, str | Path):
             names = {name: name for name in load.input_names(path)}
             options = replace(options, calibrate=read_named([str(options.calibrate)], names))
+        options.tell("read", 0.0)
         model = load.load(path, options.shapes)
         source = hashlib.sha256(path.read_bytes()).hexdigest()
         return compile_model(model, out_dir or default_folder(path), options, source)
@@ -83,32 +84,38 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     random = o.calibrate is None
     if o.calibrate is None:
         warnings.warn("no calibration data: scales come from random samples", stacklevel=3)
-        samples, held = halves(random_samples(model), random)
+        samples = random_samples(model)
     else:
-        samples, held = halves(given_samples(model, o.calibrate), random)
+        samples = given_samples(model, o.calibrate)
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
-    observed = graph.build(model, samples)
-    trial = Trial(model, observed, held, o)
+    runs = Runs(model, samples)
+    scaling, held = split(runs.extremes(o.tell), precision.margin, random)
+    observed = graph.graph_of(model, [runs[k] for k in scaling])
+    trial = Trial(observed, held, runs, o)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with contextlib.ExitStack() as stack:
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
         made, refused = trial(precision, Path(folder) / "plain"), None
-        if not made.within(o.tolerance / 2) and any(input_scales(observed, i, 1.0) for i in observed.inputs):
-            precision = replace(precision, channels=True)  # features of unlike size, each in a unit of its own
+        featured = [i for i in observed.inputs if own_units(observed, i, 1.0) is not None]
+        if not made.within(o.tolerance / 2) and any(unlike(observed, i) for i in featured):
+            by_feature = replace(precision, channels=True)
             with contextlib.suppress(UnsupportedModel):
-                made = min(made, trial(precision, Path(folder) / "channels"), key=worth)
+                made, precision = better(made, trial(by_feature, Path(folder) / "channels"), o.tolerance), by_feature
         if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
             roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
-            try:
-                for sloped in (False, True):  # slopes only where nothing else reaches the tolerance
-                    if sloped and made.within(o.tolerance):
-                        break
-                    finer = replace(precision, fine=True, sloped=sloped, margin=roomy)
-                    made = min(made, trial(finer, Path(folder) / f"fine{sloped:d}"), key=worth)
-            except UnsupportedModel as e:  # more bits can be more than the machine's 61
-                refused = e.problems[0]
+            finer = replace(precision, fine=True, margin=roomy)
+            more = [finer, replace(finer, sloped=True)]  # the later ones only where nothing else reaches the tolerance
+            if featured and not precision.channels:
+                more.append(replace(finer, channels=True))
+            for k, p in enumerate(more):
+                if k and made.within(o.tolerance):
+                    break
+                try:
+                    made = better(made, trial(p, Path(folder) / f"fine{k}"), o.tolerance)
+                except UnsupportedModel as e:  # more bits can be more than the machine's 61
+                    refused = refused or e.problems[0]
         with writing(out_dir):
             done = _written(out_dir, own, made, o.tolerance, random, refused, source)
     if done.missed is not None:
@@ -143,40 +150,49 @@ class Made:
         return self.error <= tolerance and not self.wrong
 
 
-def worth(made: Made) -> tuple[int, float]:
-    """What the better of two programs has less of."""
-    return made.wrong, made.error
+def better(cheap: Made, dear: Made, tolerance: float) -> Made:
+    """The dearer program only where it clearly gains: integers that were wrong, the tolerance, or half of the error;
+    for a tolerance of 0 anything."""
+    if dear.wrong != cheap.wrong:
+        return min(cheap, dear, key=lambda made: made.wrong)
+    reached = dear.within(tolerance) and not cheap.within(tolerance)
+    return dear if reached or dear.error <= cheap.error * (0.5 if tolerance else 1) else cheap
 
 
 class Trial:
     """Lowers an observed model in one precision, and measures."""
 
-    def __init__(self, model: onnx.ModelProto, observed: graph.Graph, held: Sequence[Sample], options: Options) -> None:
+    def __init__(self, observed: graph.Graph, held: Sequence[int], runs: Runs, options: Options) -> None:
         self.observed = observed
         self.options = options
         self.held = held
-        self.floats = graph.defined(model) if held else None
+        self.runs = runs
 
     def __call__(self, precision: Precision, folder: Path) -> Made:
-        g = rewritten(self.observed, precision)
+        g, tell = rewritten(self.observed, precision), self.options.tell
         self._refuse_missing(g)
         out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), self.options.committed_params)
-        c, steps = lower(g, out, precision, self.options.public_inputs)
+        phase = "finer program" if precision.fine or precision.channels else "program"
+        c, steps = lower(g, out, precision, self.options.public_inputs, lambda done: tell(phase, LOWERING * done))
+        tell(phase, LOWERING)
         inputs = [_input_port(c, i) for i in g.inputs]
         outputs = {name: out.output(name, c.tensor(name)) for name in g.outputs}
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)
         program = assemble_file(folder / PROGRAM)
         measured = on_scale_samples(g, steps, outputs, out.samples)
-        if self.floats is not None:
+        if self.held:
             watch = Watch(program.code, out.ends.values())
-            on_held_out(measured, program, watch, inputs, steps, outputs, self.held, self.floats)
+            for j, k in enumerate(self.held):
+                tell(phase, LOWERING + (1 - LOWERING) * j / len(self.held))
+                on_held_out(measured, program, watch, inputs, steps, outputs, self.runs[k])
+            measured.cut += watch.cut
         return Made(g, c, steps, inputs, outputs, folder, program, measured)
 
     def _refuse_missing(self, g: graph.Graph) -> None:
         """NaN and infinity have integers where an input is only compared (``compiler.coding``), and nowhere else."""
         for name in sorted(set(g.inputs) - set(coded_inputs(g))):
-            seen = (*g.samples[name], *(np.asarray(s[name]) for s in self.held))
+            seen = (*g.samples[name], *(np.asarray(self.runs.samples[k][name]) for k in self.held))
             if any(x.dtype.kind == "f" and not np.isfinite(x).all() for x in seen):
                 raise ModelError(
                     f"calibration data of '{name}' holds NaN or infinity, which the model computes with",
@@ -194,7 +210,7 @@ def _port(x: Tensor, model_name: str, g: graph.Graph, code: Code | None = None) 
 
 
 def _input_port(c: Context, name: str) -> Port:
-    if name not in c.channels:
+    if name not in c.channels or not c.is_float(name):
         return _port(c.tensors[name], name, c.graph, c.coded.get(name))
     x = c.channels[name]
     scales = x.scales.reshape(-1, x.shape[-1])[0]

@@ -87,18 +87,22 @@ class Scales:
 
     def constant(self, x: Array, scale: float, label: str = "c") -> Tensor:
         """The param ``round(x / scale)``; infinities become the largest magnitude that an activation can hold."""
-        q = np.asarray(x, np.float64) / scale
-        finite = np.abs(q[np.isfinite(q)])
-        top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
-        q = np.rint(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top))
-        return self.out.param(np.clip(q, -(2**60), 2**60).astype(np.int64), scale, label)
+        q = np.asarray(np.divide(x, scale, dtype=np.float64))
+        np.rint(q, out=q)
+        if not (q.size and q.min() >= -(2.0**60) and q.max() <= 2.0**60):  # NaN compares as false
+            finite = np.abs(q[np.isfinite(q)])
+            top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
+            q = np.clip(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top), -(2**60), 2**60)
+        return self.out.param(q, scale, label)
 
     def quantised(self, x: Array, bits: int | None = None, label: str = "c") -> Tensor:
         """A constant in ``bits`` bits (the weights' width), symmetric over the whole tensor."""
         top = self.largest if bits is None and self.precision.fine else self._top(bits or self.precision.weights)
-        finite = np.abs(x[np.isfinite(x)].astype(np.float64))
-        peak = float(finite.max()) if finite.size else 0.0
-        return self.constant(np.clip(x, -peak, peak), exact_scale(x, peak / top if peak else 1.0), label)
+        peak = max(-float(x.min(initial=0)), float(x.max(initial=0)))
+        if not math.isfinite(peak):
+            peak = float(np.abs(x[np.isfinite(x)].astype(np.float64)).max(initial=0.0))
+            x = np.clip(x, -peak, peak)
+        return self.constant(x, exact_scale(x, peak / top if peak else 1.0), label)
 
     # ---- units ---------------------------------------------------------------------------------------------------
 
@@ -131,5 +135,8 @@ def power_of_two(scale: float) -> float:
 
 def exact_scale(x: Array, scale: float) -> float:
     """The least power of two from ``scale`` on if all entries are whole multiples of it, else ``scale``."""
-    q = x.astype(np.float64) / power_of_two(scale)
-    return power_of_two(scale) if (np.rint(q) == q).all() else scale
+    for part in (x.reshape(-1)[:FEW], x):  # most are told by a few
+        q = part.astype(np.float64) / power_of_two(scale)
+        if not (np.rint(q) == q).all():
+            return scale
+    return power_of_two(scale)

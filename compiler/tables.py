@@ -65,10 +65,14 @@ class Tables(Narrowing):
             bound = float(finite.max()) if np.isfinite(y).all() else math.inf
             scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
         found = self.lookup(x, self._entries(y, scale, top), label, scale)
+        self._cuts_off(found, x, y, scale, top)
+        return found
+
+    def _cuts_off(self, found: Tensor, x: Tensor, y: F64, scale: float, top: int | None = None) -> None:
+        """Notes where a table of ``y`` saturates."""
         most = top or self.largest
         lo, hi = bool((y < -(most + 1) * scale).any()), bool((y > (most + 1) * scale).any())
         self.out.cuts_off(found, x, -most if lo else None, most if hi else None)
-        return found
 
     def sloped(self, x: Tensor, f: Callable[[F64], F64], label: str) -> Tensor:
         """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost.
@@ -121,13 +125,13 @@ class Tables(Narrowing):
         with np.errstate(invalid="ignore"):
             high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
         high = np.where((far >= near[0]) & (far <= near[-1]), 0.0, high)
-        reached = [high[np.unique(v) - outer.type.lo] for v in outer.values]
-        ends = [float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in (want, low, *reached)]
-        scale = self.unit(max(ends))
-        parts = (inner, low, "near"), (outer, high, "far")
-        return self.emit(
-            "add", *(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale) for t, v, end in parts)
-        )
+        reached = [v[np.unique(q) - t.type.lo] for t, v in ((inner, low), (outer, high)) for q in t.values]
+        scale = self.unit(max(float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in (want, *reached)))
+        parts = []
+        for t, v, end in (inner, low, "near"), (outer, high, "far"):
+            parts.append(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale))
+            self._cuts_off(parts[-1], t, v, scale)
+        return self.emit("add", *parts)
 
     def _far(self, peak: float) -> int:
         """By how many bits the units of the second table are larger."""

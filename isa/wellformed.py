@@ -130,7 +130,8 @@ def l1_bound(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]], axes: tu
     count = math.prod(values.shape[a] for a in axes)
     peak = max(-int(values.min()), int(values.max()))
     if peak * count < 2**63:
-        return int(np.abs(values.astype(np.int64)).sum(axis=axes).max())
+        magnitudes = np.abs(values) if peak < np.iinfo(values.dtype).max else np.abs(values, dtype=np.int64)
+        return int(magnitudes.sum(axis=axes, dtype=np.int64).max())
     return int(np.max(np.abs(values.astype(object)).sum(axis=axes)))
 
 

@@ -122,7 +122,8 @@ def bytes_text(n: int) -> str:
 
 
 class Working:
-    """A progress bar on stderr, shown once the work has taken ``PATIENCE`` seconds. Call it with phase and fraction."""
+    """A progress bar on stderr, with an estimate of what is left of a phase, shown once the work has taken ``PATIENCE``
+    seconds. Call it with phase and fraction."""
 
     def __init__(self, phase: str) -> None:
         self._phase = phase
@@ -149,13 +150,15 @@ class Working:
 
     def __call__(self, phase: str, fraction: float) -> None:
         with self._lock:
+            if self._bar is not None and self._task is not None and phase != self._phase:
+                self._bar.reset(self._task)  # an estimate is of one phase
             self._phase, self._fraction = phase, fraction
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, description=phase, completed=fraction, total=1.0)
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         with self._lock:
             if not self._phase:
@@ -164,6 +167,7 @@ class Working:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TimeElapsedColumn(),
+                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -69,7 +70,8 @@ def read_inputs(program: Program, options: Sequence[str], beside: Path, batch: b
 
     ``NAME=VALUE`` gives one input as a number or a list (``limit=500``, ``x=[1,2]``); ``NAME=FILE`` from a file;
     ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
-    ``FILE`` alone gives the only input, or all inputs if its keys are their names. Without any option the files
+    ``FILE`` alone gives the only input, or all inputs if its keys are their names, or if it is an object with
+    ``input_data`` as ezkl writes it: a list for each input, in their order. Without any option the files
     ``PROG.inputs.npz`` and ``PROG.inputs.json`` beside the program are tried.
     """
     names = [i.name for i in program.inputs]
@@ -101,6 +103,10 @@ def _unnamed(program: Program, file: str, batch: bool) -> dict[str, Array]:
     path, key = _split_key(file)
     if key is None:
         content = _read(path)
+        if isinstance(content, Listed) and "input_data" not in names:
+            listed = content.by_name(names, file)
+            shapes = {i.name: i.type.shape for i in program.inputs}
+            return {k: x.reshape(shapes[k]) if x.size == math.prod(shapes[k]) else x for k, x in listed.items()}
         if isinstance(content, Mapping) and set(content) & set(names):
             return dict(content)
     if len(names) > 1:
@@ -167,7 +173,9 @@ def _read(path: Path) -> Array | dict[str, Array]:
             array: Array = np.load(path, allow_pickle=False)
             return array
         if path.suffix == ".json":
-            value = json.loads(path.read_text())
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(value, dict) and isinstance(value.get("input_data"), list):
+                return Listed(value)
             return {str(k): _array(v) for k, v in value.items()} if isinstance(value, dict) else _array(value)
         return _array([_number(word) for word in path.read_text().replace(",", " ").split()])
     except OSError as e:
@@ -176,6 +184,23 @@ def _read(path: Path) -> Array | dict[str, Array]:
         what = {".npz": "a NumPy archive", ".npy": "a NumPy array", ".json": "JSON numbers"}
         expected = what.get(path.suffix, "a list of numbers")
         raise InputError(f"{path} does not hold {expected}", code="F110", help=str(e).partition("\n")[0]) from e
+
+
+class Listed(dict[str, Array]):
+    """A JSON object with ``input_data``, as ezkl writes inputs: a list for each input of the model, in their order,
+    flat or of any rank. Its other entries say nothing of inputs."""
+
+    def __init__(self, value: Mapping[str, list[object]]) -> None:
+        self.inputs = [_array(x) for x in value["input_data"]]
+        alike = len({x.shape for x in self.inputs}) == 1
+        super().__init__({"input_data": np.stack(self.inputs)} if alike else {})
+
+    def by_name(self, names: Sequence[str], file: str) -> dict[str, Array]:
+        """The inputs, for a model whose own are called ``names``. Raises ``InputError`` I108."""
+        if len(names) != len(self.inputs):
+            message = f"{file} lists {len(self.inputs)} inputs, the model has {len(names)}: {', '.join(names)}"
+            raise InputError(message, code="I108", help="one list for each input, in this order")
+        return dict(zip(names, self.inputs, strict=True))
 
 
 def _array(value: object) -> Array:
@@ -201,7 +226,8 @@ def read_file(file: str) -> Array | dict[str, Array]:
 
 
 def read_named(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
-    """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, or of the only input. ``names`` maps each name
+    """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, of the only input, or with ``input_data`` as
+    ezkl writes it. ``names`` maps each name
     that may be used to the model's, under which the tensor is returned."""
     out: dict[str, Array] = {}
     for option in options:
@@ -209,7 +235,9 @@ def read_named(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Ar
         if eq and name not in names:
             raise InputError(f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(names)}")
         content = read_file(file)
-        if isinstance(content, Mapping) and not eq and set(content) & set(names):
+        if isinstance(content, Listed) and not eq and "input_data" not in names:
+            found = content.by_name(list(dict.fromkeys(names.values())), file)
+        elif isinstance(content, Mapping) and not eq and set(content) & set(names):
             found = {names.get(k, k): v for k, v in content.items()}
         elif not eq and len(set(names.values())) != 1:
             listed = ", ".join(dict.fromkeys(names.values())) or "none"

@@ -9,7 +9,7 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.integer import product, quotient
-from syurmy.compiler.ops.root import is_positive, reciprocal
+from syurmy.compiler.ops.root import exact_quotient, is_positive, is_spread, reciprocal
 
 
 def total(c: Context, n: Node, signs: tuple[int, ...]) -> Tensor:
@@ -79,7 +79,8 @@ def mul(c: Context, n: Node) -> Result:
 
 @lowering("Div", since=7)
 def div(c: Context, n: Node) -> Result:
-    """By a constant: a product with its reciprocals. By data: with the table of reciprocals. Integers: toward 0."""
+    """By a constant: a product with its reciprocals. By data: with the table of reciprocals, or by division where few
+    divisors of unlike size would make that poor. Integers: toward 0."""
     if not c.is_float(n.outputs[0]):
         return quotient(c, c.tensor(n.inputs[0]), c.tensor(n.inputs[1]))
     a, b = c.operand(n.inputs[0]), c.operand(n.inputs[1])
@@ -88,6 +89,8 @@ def div(c: Context, n: Node) -> Result:
         if not b.all():
             raise Unsupported("division by a constant that is zero")
         return times_constant(c, a, 1.0 / b, n.outputs[0])
+    if not is_positive(c, b) and is_spread(c, b):
+        return exact_quotient(c, a, b, c.peak(n.outputs[0]) or 1.0)
     r = reciprocal(c, b) if is_positive(c, b) else c.table(b, lambda v: 1.0 / v, "reciprocal")
     if not isinstance(a, Tensor):
         return times_constant(c, r, a, n.outputs[0])

@@ -14,6 +14,7 @@ from syurmy.compiler.lower import Context, Result, absorbing, lowering
 from syurmy.compiler.ops.decisions import decided
 from syurmy.compiler.ops.indexing import rows_at
 from syurmy.compiler.ops.normalisation import normalised
+from syurmy.compiler.ops.root import at_least
 from syurmy.compiler.ops.shape import pick
 from syurmy.compiler.ops.trees import unit_of
 from syurmy.compiler.tabular import DOMAIN
@@ -70,17 +71,20 @@ def over(c: Context, x: Tensor, norm: Tensor) -> Tensor:
     p = 20 + norm.peak.bit_length()
     while p > 8 and x.bound * (2**p // least + 1) >= 2**60:
         p -= 1
-    r = c.emit("div", c.out.param(np.array(2**p)), c.emit("max", norm, c.out.param(np.array(least))), scale=1.0)
+    r = c.emit("div", c.out.param(np.array(2**p)), at_least(c, norm, least), scale=1.0)
     return c.emit("mul", x, r, scale=2.0**-p * x.scale / norm.scale)
 
 
 @lowering("Imputer", domain=DOMAIN)
 def imputer(c: Context, n: Node) -> Result:
-    """One value for another, column by column. There is no NaN among a program's numbers."""
+    """One value for another, column by column. There is no NaN among a program's numbers: one that is computed has to
+    be left out behind the node as well, by a product with a mask."""
     x, real = c.tensor(n.inputs[0]), c.is_float(n.inputs[0])
+    if real and any(np.isnan(f).any() for f in c.given(n.inputs[0])) and set(c.graph.readers(n.outputs[0])) != {"Mul"}:
+        raise Unsupported("it replaces NaN that the model computes", "a model that is defined on the samples")
     old = n.attr("replaced_value_float", 0.0) if real else n.attr("replaced_value_int64", 0)
     new = np.asarray(n.attr("imputed_value_floats" if real else "imputed_value_int64s"), np.float64)
-    if real and np.isnan(old):
+    if real and not np.isfinite(old):
         return x
     target = old / x.scale
     if round(target) != target:
@@ -88,6 +92,14 @@ def imputer(c: Context, n: Node) -> Result:
     found = c.emit("eq", x, c.out.param(np.array(round(target))), scale=1.0)
     value = c.out.param(np.rint(new / x.scale).astype(np.int64), x.scale, "imputed")
     return c.broadcast(c.emit("select", found, value, x, scale=x.scale), x.shape)
+
+
+@absorbing("Imputer", domain=DOMAIN)
+def imputer_of_unlike(c: Context, n: Node) -> Result | None:
+    """Missing numbers never enter, so a column keeps its scale; a value that is replaced is looked for at one scale."""
+    return (
+        c.channels[n.inputs[0]] if c.is_float(n.inputs[0]) and np.isnan(n.attr("replaced_value_float", 0.0)) else None
+    )
 
 
 @absorbing("FeatureVectorizer", domain=DOMAIN)

@@ -15,9 +15,11 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.shape import cut, pick
+from syurmy.compiler.scales import FEW, power_of_two
 from syurmy.isa.arrays import I64
 
 MAX_RUNS = 4096
+TABLE_BITS = 40  # of a few constants that data chooses among, in a fine program
 
 
 def flat(c: Context, x: Tensor) -> Tensor:
@@ -63,7 +65,10 @@ def rows_at(c: Context, rows: Tensor, index: Tensor, real: bool) -> Tensor:
 @lowering("Gather")
 def gather(c: Context, n: Node) -> Result:
     """Indices may be data; one outside the axis traps."""
-    x = c.tensor(n.inputs[0])
+    x, known = c.tensor(n.inputs[0]), c.const(n.inputs[0])
+    if c.precision.fine and known is not None and known.ndim == 1 and known.size <= FEW and known.dtype.kind == "f":
+        peak = float(np.abs(known[np.isfinite(known)]).max(initial=0.0)) or 1.0  # few cost nothing: bins, quantiles
+        x = c.constant(known, power_of_two(peak / 2**TABLE_BITS), n.inputs[0])
     axis = n.attr("axis", 0) % len(x.shape)
     length, shape = x.shape[axis], c.shape(n.outputs[0])
     at = indices(c, n.inputs[1], length)

@@ -17,6 +17,8 @@ from syurmy.compiler.ops.scores import label_of, logistic, pair_of, transformed
 from syurmy.compiler.tabular import DOMAIN
 from syurmy.isa.arrays import F64, I64
 
+ITERATIONS = 100  # at most, to couple probabilities
+
 
 def _reals(n: Node, name: str) -> F64:
     return np.asarray(n.attr(name) or (), np.float32).astype(np.float64)
@@ -188,11 +190,36 @@ def _linear_labels(c: Context, y: Tensor, labels: I64, positive: bool) -> Tensor
     return label_of(c, best, labels)
 
 
+def coupled(first: F64) -> F64:
+    """onnxruntime's probability of the first of two classes, of which ``first`` is Platt's sigmoid: it does not take
+    that but goes on from one half, class by class, until it is near enough, and ends up to 0.0025 away."""
+    r = np.stack([first, 1 - first], axis=-1).astype(np.float32)  # r[j]: that it is class j
+    q = np.stack([r[..., 1] ** 2, r[..., 0] ** 2], axis=-1)  # the diagonal of Q; the rest is minus the product
+    off = -r[..., 0] * r[..., 1]
+    p = np.full_like(r, 0.5)
+    going = np.ones(first.shape, bool)
+    for _ in range(ITERATIONS):
+        qp = q * p + off[..., None] * p[..., ::-1]
+        pqp = (p * qp).sum(axis=-1)
+        going &= np.abs(qp - pqp[..., None]).max(axis=-1) >= np.float32(0.005) / 2
+        if not going.any():
+            break
+        new = p.copy()
+        for t in range(2):
+            d = (pqp - qp[..., t]) / q[..., t]
+            new[..., t] += d
+            pqp = (pqp + d * (d * q[..., t] + 2 * qp[..., t])) / (1 + d) / (1 + d)
+            row = np.stack([q[..., 0], off] if t == 0 else [off, q[..., 1]], axis=-1)
+            qp, new = (qp + d[..., None] * row) / (1 + d)[..., None], new / (1 + d)[..., None]
+        p = np.where(going[..., None], new, p)
+    return np.asarray(p[..., 0], np.float64)
+
+
 def _probabilities(c: Context, n: Node, y: Tensor, a: F64, b: F64, classes: int) -> Tensor:
-    """Of two classes, by Platt's sigmoid. (More are coupled by an iteration that ends when it has converged.)"""
+    """Of two classes, a table of what onnxruntime computes. (More are coupled by an iteration over all pairs.)"""
     if classes != 2:
         raise Unsupported("probabilities of more than two classes that a support vector machine couples",
                           "probability=False")  # fmt: skip
-    p = c.table(y, lambda v: np.clip(1 - logistic(a[0] * v + b[0]), 1e-7, 1 - 1e-7), "platt")
+    p = c.table(y, lambda v: coupled(np.clip(1 - logistic(a[0] * v + b[0]), 1e-7, 1 - 1e-7)), "platt")
     one = c.out.param(np.rint(np.ones(p.shape) / p.scale).astype(np.int64), p.scale)
     return c.emit("concat", p, c.emit("sub", one, p, scale=p.scale), axis=1)

@@ -21,7 +21,7 @@ from syurmy.compiler.ops.elementwise import times_constant
 from syurmy.compiler.ops.linear import plus, spatial
 from syurmy.compiler.ops.pool import padded, slide
 from syurmy.compiler.ops.reduce import last
-from syurmy.compiler.ops.root import root
+from syurmy.compiler.ops.root import at_least, root
 from syurmy.isa.arrays import F64
 
 POWER_BITS = 30
@@ -55,7 +55,8 @@ def deviations(c: Context, x: Tensor, epsilon: float, centre: bool = True) -> tu
     g = c.emit("isqrt", c.muli(v, 4**k))
     smallest = min((int(q[q > 0].min()) for q in g.values if (q > 0).any()), default=1)  # rows of zeros stay zeros
     least = max(1, math.isqrt(added * 4**k), smallest // SPREAD)
-    g = c.emit("max", g, c.out.param(np.array(least)))
+    by_epsilon = least == max(1, math.isqrt(added * 4**k))  # then no row has less
+    g = c.emit("max", g, c.out.param(np.array(least))) if by_epsilon else at_least(c, g, least)
     p = 16 + g.peak.bit_length()
     while p > 8 and max(d.bound, g.type.hi) * (2**p // least + 1) >= 2**60:
         p -= 1

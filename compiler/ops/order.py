@@ -10,6 +10,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.narrowing import LIMIT
 from syurmy.compiler.ops.indexing import flat, rows_at
 from syurmy.compiler.ops.shape import cut
 from syurmy.compiler.scales import FEW
@@ -24,6 +25,9 @@ def top_k(c: Context, n: Node) -> Result:
     perm = (*(a for a in range(rank) if a != axis), axis)
     back = tuple(int(a) for a in np.argsort(perm))
     x = c.factor(x) if real and x.type.size > FEW else x  # few are ordered exactly
+    if real and x.bound * 2 * x.shape[axis] >= LIMIT:  # a value and its place are one integer
+        amount = (x.bound * 2 * x.shape[axis] // LIMIT).bit_length()
+        x = c.emit("shr", x, amount=amount, scale=x.scale * 2**amount)
     x = c.emit("transpose", x, perm=perm) if axis != rank - 1 else x
     largest = bool(n.attr("largest", 1))
     if largest and not (len(n.outputs) > 1 and c.graph.uses(n.outputs[1])):

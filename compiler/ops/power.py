@@ -13,7 +13,7 @@ from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.integer import product
 from syurmy.compiler.ops.reduce import last, reduced_axes
 from syurmy.compiler.ops.root import square
-from syurmy.compiler.ops.softmax import ONE, exponentials, scores, total
+from syurmy.compiler.ops.softmax import exponentials, scores, total
 
 MAX_EXPONENTS = 16
 
@@ -116,7 +116,7 @@ def reduce_log_sum_exp(c: Context, n: Node) -> Result:
         raise Unsupported("integers", "real operands")
     x = scores(c, last(c, x, axes))
     _, e = exponentials(c, x)
-    log = c.table(total(c, e).scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
+    log = c.table(total(c, e), lambda v: np.log(np.maximum(v, 1)), "log")
     top = c.emit("reduce_max", x, axis=-1, keepdims=True)
     return c.reshape(c.emit("add", *c.align([top, log], c.peak(n.outputs[0]) or 1.0)), c.shape(n.outputs[0]))
 

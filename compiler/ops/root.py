@@ -18,7 +18,7 @@ import numpy as np
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.lower import Context
-from syurmy.compiler.scales import FEW
+from syurmy.compiler.scales import FEW, ROOM_BITS
 from syurmy.isa.arrays import F64, I64
 from syurmy.isa.types import DType
 
@@ -27,6 +27,8 @@ ROOT_BITS = 20
 LOG_BITS, COARSE_BITS = 23, 8
 FINE_TOP = 2**16 - 1
 RECIPROCAL_BITS = 20
+SPREAD_BITS = 8  # between divisors: a table of their reciprocals has as few for the small ones' quotients
+QUOTIENT_BITS = 40  # of operands; and a quotient's resolution
 KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip", "rescale"}  # of x >= 0
 
 
@@ -67,6 +69,13 @@ def is_positive(c: Context, x: Tensor) -> bool:
     return few and (x.type.lo >= 0 or is_wide(c, x))
 
 
+def at_least(c: Context, x: Tensor, least: int) -> Tensor:
+    """``max(x, least)`` for what is divided by: smaller ones are told of, since their quotients come out smaller."""
+    y = c.emit("max", x, c.out.param(np.array(least)))
+    c.out.cuts_off(y, x, least if least > 1 else None, None)
+    return y
+
+
 def reciprocal(c: Context, x: Tensor) -> Tensor:
     """``floor(2^p / max(x, least))``, ``RECIPROCAL_BITS`` bits or more on the samples; ``least`` is 2^-6 of the least
     x on the samples, and what is below it counts as that."""
@@ -74,8 +83,40 @@ def reciprocal(c: Context, x: Tensor) -> Tensor:
     p = RECIPROCAL_BITS + x.peak.bit_length()
     while p > 8 and x.bound * (2**p // least + 1) >= 2**60:
         p -= 1
-    floor = c.emit("max", x, c.out.param(np.array(least)))
+    floor = at_least(c, x, least)
     return c.emit("div", c.out.param(np.array(2**p)), floor, scale=2.0**-p / x.scale)
+
+
+def is_spread(c: Context, x: Tensor) -> bool:
+    """Whether a fine program divides by x exactly, of either sign: few, some of them small on the samples."""
+    few = c.precision.fine and x.type.size <= FEW
+    return (
+        few and min((int(np.abs(v[v != 0]).min(initial=x.peak)) for v in x.values), default=1) < x.peak >> SPREAD_BITS
+    )
+
+
+def exact_quotient(c: Context, a: Tensor | F64, b: Tensor, peak: float) -> Tensor:
+    """``floor(2^k a / b)`` for quotients that reach ``peak`` on the samples, cut off at four times that; b of 0 counts
+    as 1 unit."""
+    b = b if b.bound < 2**QUOTIENT_BITS else c.factor(b)
+    if not isinstance(a, Tensor):
+        a = c.quantised(a)
+    elif a.bound >= 2**QUOTIENT_BITS:
+        a = c.factor(a)
+    if b.type.lo < 0:
+        a, b = c.emit("mul", a, c.emit("sign", b, scale=1.0), scale=a.scale), c.emit("abs", b)
+    ratio = a.scale / b.scale
+    k = max(0, math.ceil(math.log2(ratio / peak)) + QUOTIENT_BITS)
+    while k and a.bound << k >= 2**59:
+        k -= 1
+    b = c.emit("max", b, c.out.param(np.array(1)))
+    q = c.emit("div", c.muli(a, 2**k), b, scale=ratio / 2**k)
+    most = 1 << max(math.ceil(math.log2(peak / q.scale)) + ROOM_BITS, 1)
+    if q.bound <= most:
+        return q
+    y = c.emit("clamp", q, lo=-most, hi=most)
+    c.out.cuts_off(y, q, -most, most)
+    return y
 
 
 def logarithm(c: Context, x: Tensor, floor: float = 0.0, offset: float = 0.0) -> Tensor:

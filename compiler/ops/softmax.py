@@ -18,6 +18,7 @@ from syurmy.isa.types import DType
 
 ONE = 32767
 REACH = 11.2  # exp of less is below half a unit
+LONG, LONG_BITS = 2**8, 8  # entries of a row from which on e has that many bits more, where the program is fine
 COARSE = 2.0**4  # scores beyond this have a unit of 2^-11 in 16 bits
 
 
@@ -47,18 +48,21 @@ def scores(c: Context, x: Tensor) -> Tensor:
 
 
 def exponentials(c: Context, x: Tensor) -> tuple[Tensor, Tensor]:
-    """``d = q - max q`` along the last axis and ``e = round(32767 exp(s d))``, for q from ``scores``. A range of d
-    that a table does not hold is cut off where e is 0."""
+    """``d = q - max q`` along the last axis and ``e = round(one exp(s d))``, for q from ``scores``. A range of d that a
+    table does not hold is cut off where e is 0. ``one`` is 32767; of long rows in a fine program more, since what is
+    lost of many small shares adds up."""
+    long = c.precision.fine and x.shape[-1] >= LONG
+    one, reach = (ONE << LONG_BITS, REACH + LONG_BITS * math.log(2)) if long else (ONE, REACH)
     d = near = c.emit("sub", x, c.emit("reduce_max", x, axis=-1, keepdims=True))
     if d.type.lo <= -(2**16):
-        near = c.rescale(d, min(1.0, (2**16 - 1) * d.scale / REACH), DType.I32, 1 - 2**16, 0, flat=(True, True))
-    entries = np.rint(ONE * np.exp(np.arange(near.type.lo, 1) * near.scale)).astype(np.int64)
-    return d, c.lookup(near, entries, "exp", 1 / ONE)  # no row above 0: no entry exceeds the maximum
+        near = c.rescale(d, min(1.0, (2**16 - 1) * d.scale / reach), DType.I32, 1 - 2**16, 0, flat=(True, True))
+    entries = np.rint(one * np.exp(np.arange(near.type.lo, 1) * near.scale)).astype(np.int64)
+    return d, c.lookup(near, entries, "exp", 1 / one)  # no row above 0: no entry exceeds the maximum
 
 
 def total(c: Context, e: Tensor) -> Tensor:
-    """The sum along the last axis, at least 32767."""
-    return c.emit("max", c.emit("sum", e, axes=(-1,), keepdims=True), c.out.param(np.array(ONE)))
+    """The sum along the last axis, at least 1."""
+    return c.emit("max", c.emit("sum", e, axes=(-1,), keepdims=True), c.out.param(np.array(round(1 / e.scale))))
 
 
 @lowering("Softmax")
@@ -74,10 +78,11 @@ def softmax_last(c: Context, x: Tensor) -> Tensor:
 
 
 def shares(c: Context, e: Tensor) -> Tensor:
-    """``e / sum e`` at scale 1/32767, for entries e up to 32767."""
-    r = c.emit("div", c.out.param(np.array((ONE << 16) - 1)), total(c, e), scale=1 / (1 << 16))
-    p = c.emit("mul", e, r, scale=1 / (ONE << 16))
-    p = c.rescale_by(p, 1, 16, DType.I16)
+    """``e / sum e`` at scale 1/32767, for entries e up to 1."""
+    one = round(1 / e.scale)
+    r = c.emit("div", c.out.param(np.array((one << 16) - 1)), total(c, e), scale=1 / (1 << 16))
+    p = c.emit("mul", e, r, scale=1 / (one << 16))
+    p = c.rescale_by(p, 1, 16 + (one // ONE).bit_length() - 1, DType.I16)
     return c.narrow(p)
 
 
@@ -86,6 +91,6 @@ def log_softmax(c: Context, n: Node) -> Result:
     """``d - log(sum e)``, the logarithm by table."""
     x, perm = _rows(c, n, 1 if n.version < 13 else -1)
     d, e = exponentials(c, scores(c, x))
-    log = c.table(total(c, e).scaled(1 / ONE), lambda v: np.log(np.maximum(v, 1)), "log")
+    log = c.table(total(c, e), lambda v: np.log(np.maximum(v, 1)), "log")
     y = c.emit("sub", *c.align([d, log], c.peak(n.outputs[0])))
     return _back(c, y, perm, c.shape(n.outputs[0]))

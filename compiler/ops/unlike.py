@@ -9,6 +9,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, absorbing
 from syurmy.compiler.ops.linear import label, plus
+from syurmy.compiler.ops.logic import COMPARISONS
 from syurmy.compiler.ops.shape import pick
 from syurmy.compiler.views import VIEWS, viewed
 from syurmy.isa.arrays import F64
@@ -43,6 +44,17 @@ def product_with_constant(c: Context, n: Node) -> Result | None:
         return None
     x, k, _ = found
     return scaled(c, x, k if n.op == "Mul" else 1 / k)
+
+
+@absorbing(*COMPARISONS)
+def comparison_with_constant(c: Context, n: Node) -> Result | None:
+    """Every entry with the constant in its own unit: what is equal to it is after rounding, too."""
+    found = _pair(c, n)
+    if found is None or not np.isfinite(found[1]).all() or (found[0].scales <= 0).any():
+        return None
+    x, k, place = found
+    cut = c.out.param(np.clip(np.rint(k / x.scales), -(2.0**40), 2.0**40).astype(np.int64), 1.0, "cut")
+    return c.emit(COMPARISONS[n.op], *((x.q, cut) if place == 0 else (cut, x.q)), scale=1.0)
 
 
 @absorbing("Pow")

@@ -81,7 +81,7 @@ def l1_norm(x: I64, axes: Sequence[int], top: int) -> int | None:
     """The largest sum of |x| over ``axes``; None where int64 might not hold it. ``top`` is ``magnitude(x)``."""
     if top * math.prod(x.shape[i] for i in axes) >= 2**63:
         return None
-    return int(np.abs(x).sum(axis=tuple(axes)).max())
+    return int(np.abs(x, dtype=np.int64).sum(axis=tuple(axes)).max())
 
 
 def partial_sum_bound(terms: int, a: I64, b: I64, sums: Sequence[Sequence[int]]) -> int:

@@ -87,9 +87,9 @@ def compile(
         tolerance=tolerance,
     )
     start = time.perf_counter()
-    with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
+    with display.Working("compile") as working, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        done = compile_onnx(model, output, options)
+        done = compile_onnx(model, output, options, progress=working)
     took = time.perf_counter() - start
     warned = models.notes(caught)
     if json:

@@ -38,13 +38,13 @@ def located(path: Path, options: Sequence[str] | None) -> Path:
         return path
     folder = default_folder(path)
     if _recorded_source(folder) != hashlib.sha256(files.read_bytes(path)).hexdigest():
-        with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
+        with display.Working("compile") as working, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             chosen = Options()
             if options:
                 names = {name: name for name in needed().load.input_names(path)}
                 chosen = Options(calibrate=files.read_named(options, names), margin=GIVEN_MARGIN)
-            compile_onnx(path, folder, chosen)
+            compile_onnx(path, folder, chosen, progress=working)
             if options:
                 warnings.warn("scales come from the input given: compile with --calibrate for others", stacklevel=1)
         notes(caught)
@@ -74,7 +74,7 @@ def given(model: CompiledModel, options: Sequence[str]) -> dict[str, Array]:
     out = dict(files.read_named(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), model.names))
     for p in model.inputs:
         x = out.get(p.model_name)
-        if x is not None and x.ndim == 1 and x.size == np.prod(p.shape, dtype=np.int64):
+        if x is not None and (x.ndim == 1 or x.shape[0] == 1) and x.size == np.prod(p.shape, dtype=np.int64):
             out[p.model_name] = x.reshape(p.shape)  # a list of numbers has no shape of its own
     return out
 
