@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 def encode(program: Program) -> bytes:
     """The canonical bytes. Raises ``InputError`` I120 for a program that no bytes stand for."""
-    w = _Writer()
+    w = Writer()
     w.out += MAGIC
     w.uint(VERSION)
     w.text(program.name)
@@ -93,7 +93,7 @@ def encode(program: Program) -> bytes:
 def decode(data: bytes) -> Program:
     """The program of these bytes; committed params have no values. Raises ``InputError`` on any other bytes:
     I121 not a program or another version, I122 malformed, I123 well-formed bytes of an ill-formed program."""
-    r = _Reader(data)
+    r = Reader(data)
     if r.take(len(MAGIC)) != MAGIC:
         raise InputError("these bytes are not a program", code="I121")
     if (version := r.uint()) != VERSION:
@@ -150,7 +150,7 @@ def _malformed(message: str) -> InputError:
     return InputError(f"malformed program: {message}", code="I122", help="the file is damaged; assemble it again")
 
 
-class _Writer:
+class Writer:
     def __init__(self) -> None:
         self.out = bytearray()
 
@@ -230,7 +230,7 @@ class _Writer:
                 self.text(value)
 
 
-class _Reader:
+class Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.position = 0

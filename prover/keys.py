@@ -28,6 +28,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.kernels.matrix import IntegerMatrix
+from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
@@ -55,7 +56,7 @@ class ProvingKey:
                 "digests": self.params.commitment.tree.digests,
                 "integers": self.params.integers.values,
             }
-        _write(Path(path), self.verifying_key.digest(), arrays)
+        _write(Path(path), self.verifying_key, arrays)
 
     @staticmethod
     def load(path: str | Path, program: Program) -> ProvingKey:
@@ -63,7 +64,7 @@ class ProvingKey:
 
         Raises ``InputError`` if the file is damaged or belongs to other programs or params.
         """
-        digest, arrays = _read(Path(path))
+        digest, described, arrays = _read(Path(path))
         layout = params_layout(program)
         params = None
         root = None
@@ -81,25 +82,30 @@ class ProvingKey:
             tree = MerkleTree(arrays["digests"])
             params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
             root = tree.root
-        vk = VerifyingKey(encode(program), root)
+        vk = VerifyingKey(encode(program), root, Description.from_bytes(described))
         if vk.digest() != digest:
             raise InputError("the proving key was made for another program", code="K131")
         return ProvingKey(program, fixed_plan(program), vk, params)
 
 
-def setup(program: Program) -> ProvingKey:
-    """Check the bounds of params, commit to them, make the keys.
+def setup(program: Program, description: Description | None = None) -> ProvingKey:
+    """Check the bounds of params, commit to them, make the keys. ``description``: what the key says to people.
 
-    Raises ``InputError`` where a param breaks a bound that the program declares.
+    Raises ``InputError`` where a param breaks a bound that the program declares, or the description is of another.
     """
     check_bounds(program)
+    described = description or Description()
+    described.check(program)
     plan = fixed_plan(program)
+    for node in plan.system.publics if plan is not None else ():
+        if node.source == "output" and (problem := described.output(node.name).problem(node.shape[1:])):
+            raise wrong(problem)
     layout = params_layout(program)
     params = None
     if layout is not None:
         params = commit_params(params_matrix(program, layout), layout.shape)
     root = params.commitment.root if params is not None else None
-    return ProvingKey(program, plan, VerifyingKey(encode(program), root), params)
+    return ProvingKey(program, plan, VerifyingKey(encode(program), root, described), params)
 
 
 def check_bounds(program: Program) -> None:
@@ -128,8 +134,9 @@ def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.sign
     return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
 
 
-def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": digest.hex(), "arrays": {}}
+def _write(path: Path, key: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": key.digest().hex(), "arrays": {}}
+    manifest["description"] = key.description.to_bytes().hex()
     offset = 0
     for name, a in arrays.items():
         manifest["arrays"][name] = [a.dtype.str, list(a.shape), offset]
@@ -152,7 +159,8 @@ def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> No
         raise
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def _read(path: Path) -> tuple[bytes, bytes, dict[str, npt.NDArray[Any]]]:
+    """The key's digest, its description and the arrays."""
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -179,6 +187,6 @@ def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            return bytes.fromhex(manifest["key"]), arrays
+            return bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"]), arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

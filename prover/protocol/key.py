@@ -1,6 +1,8 @@
-"""The verifying key: a program and the root of its committed params.
+"""The verifying key: a program, the root of its committed params, and a description for people.
 
-Bytes: magic, version, length of the program, program (``isa.encoding``), 1 byte "has params", root.
+Bytes: magic, version, length of the program, program (``isa.encoding``), 1 byte "has params", root; then length of the
+description (4 bytes), description (``protocol.description``). The digest is of what comes before that length and of the
+description's digest.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from blake3 import blake3
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.isa.refusal import refusing
+from syurmy.prover.protocol.description import Description
 
 PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
@@ -20,14 +23,21 @@ VK_MAGIC = b"SYURMYVK"
 
 @dataclass(frozen=True)
 class VerifyingKey:
-    """What the verifier needs: ``program`` (encoded) and ``params_root`` (None without committed params)."""
+    """What the verifier needs: ``program`` (encoded) and ``params_root`` (None without committed params); and what its
+    values stand for."""
 
     program: bytes
     params_root: bytes | None
+    description: Description = Description()  # noqa: RUF009  (immutable)
 
-    def to_bytes(self) -> bytes:
+    def _decisive(self) -> bytes:
+        """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
         return VK_MAGIC + struct.pack("<HQ", PROTOCOL_VERSION, len(self.program)) + self.program + root
+
+    def to_bytes(self) -> bytes:
+        description = self.description.to_bytes()
+        return self._decisive() + struct.pack("<I", len(description)) + description
 
     @staticmethod
     def from_bytes(data: bytes) -> VerifyingKey:
@@ -45,17 +55,23 @@ class VerifyingKey:
         if size >= len(rest):
             raise InputError("the verifying key is truncated", code="K122")
         program, tail = rest[:size], rest[size:]
-        if not (tail == b"\0" or (len(tail) == 33 and tail[:1] == b"\1")):
-            raise InputError("the verifying key is damaged at its end", code="K122")
-        key = VerifyingKey(program, tail[1:] or None)
+        end = 33 if tail[:1] == b"\1" else 1
+        root, length, description = tail[1:end], tail[end : end + 4], tail[end + 4 :]
+        if tail[0] > 1 or len(length) < 4 or len(description) != int.from_bytes(length, "little"):
+            raise InputError(
+                "the verifying key is damaged at its end", code="K122", help="or older: run `syurmy-vm setup` again"
+            )
         with refusing(unusable):
-            has_params = any(p.committed for p in decode(program).params)
-        if has_params != (key.params_root is not None):
+            key = VerifyingKey(program, root or None, Description.from_bytes(description))
+            decoded = decode(program)
+            key.description.check(decoded)
+        if any(p.committed for p in decoded.params) != (key.params_root is not None):
             raise InputError("the verifying key has no root for its params", code="K122")
         return key
 
     def digest(self) -> bytes:
-        return blake3(b"syurmy-vm verifying key" + self.to_bytes()).digest()
+        described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()
+        return blake3(b"syurmy-vm verifying key" + self._decisive() + described).digest()
 
 
 def unusable(reason: str) -> InputError:
