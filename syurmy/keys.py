@@ -1,4 +1,5 @@
-"""Keys kept beside a program as ``PROG.pk`` and ``PROG.vk``, reused while program, params and protocol are the same.
+"""Keys kept beside a program as ``PROG.pk`` and ``PROG.vk``, reused while program, params, description and protocol are
+the same.
 
 A proving key refuses to load for any other program or params, so stale and foreign keys are made again.
 """
@@ -25,13 +26,17 @@ def key_paths(program_path: Path) -> tuple[Path, Path]:
 
 def obtain(program: Program, program_path: Path) -> tuple[ProvingKey, bool]:
     """The program's key, and whether it was there already. Files are written both or none."""
+    from syurmy import descriptions
     from syurmy.prover.keys import ProvingKey
 
     pk_path, vk_path = key_paths(program_path)
+    description = descriptions.beside(program_path, program)
     try:
         key = ProvingKey.load(pk_path, program)
+        if key.verifying_key.description != description:
+            raise InputError("the proving key was made for another description", code="K131")
     except InputError:
-        key, verifying_key = syurmy.setup(program)
+        key, verifying_key = syurmy.setup(program, description)
         with written_whole(pk_path, vk_path) as (pk_temporary, vk_temporary):
             key.save(pk_temporary)
             vk_temporary.write_bytes(verifying_key.to_bytes())
