@@ -59,6 +59,11 @@ def _read(path: Path) -> tuple[onnx.ModelProto, int]:
 def input_names(path: Path) -> list[str]:
     """The inputs of the model in ``path``, those with a default left out. Raises ``ModelError``."""
     model, _ = _read(path)
+    return inputs_of(model)
+
+
+def inputs_of(model: onnx.ModelProto) -> list[str]:
+    """The names of a model's inputs, those with a default left out."""
     initialised = {t.name for t in model.graph.initializer}
     return [i.name for i in model.graph.input if i.name not in initialised]
 
