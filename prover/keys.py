@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.program import Program
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
@@ -55,15 +56,17 @@ class ProvingKey:
                 "digests": self.params.commitment.tree.digests,
                 "integers": self.params.integers.values,
             }
-        _write(Path(path), self.verifying_key.digest(), arrays)
+        _write(Path(path), self.verifying_key, arrays)
 
     @staticmethod
-    def load(path: str | Path, program: Program) -> ProvingKey:
-        """The key that ``save`` wrote for this program and these params.
+    def load(path: str | Path, program: Program, max_steps: int | None = None) -> ProvingKey:
+        """The key that ``save`` wrote for this program, these params and this step limit (any unless given).
 
-        Raises ``InputError`` if the file is damaged or belongs to other programs or params.
+        Raises ``InputError`` if the file is damaged or belongs to others.
         """
-        digest, arrays = _read(Path(path))
+        digest, recorded, arrays = _read(Path(path))
+        if max_steps is not None and max_steps != recorded:
+            raise InputError(f"the proving key was made for runs of at most {recorded} steps", code="K131")
         layout = params_layout(program)
         params = None
         root = None
@@ -81,25 +84,27 @@ class ProvingKey:
             tree = MerkleTree(arrays["digests"])
             params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
             root = tree.root
-        vk = VerifyingKey(encode(program), root)
+        vk = VerifyingKey(encode(program), root, recorded)
         if vk.digest() != digest:
             raise InputError("the proving key was made for another program", code="K131")
-        return ProvingKey(program, fixed_plan(program), vk, params)
+        return ProvingKey(program, fixed_plan(program, recorded), vk, params)
 
 
-def setup(program: Program) -> ProvingKey:
-    """Check the bounds of params, commit to them, make the keys.
+def setup(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> ProvingKey:
+    """Check the bounds of params, commit to them, make the keys, for runs of at most ``max_steps`` instructions.
 
     Raises ``InputError`` where a param breaks a bound that the program declares.
     """
+    if not 1 <= max_steps <= MAX_STEPS:
+        raise InputError(f"a limit of {max_steps} steps is not possible", code="K144", help=f"1 to {MAX_STEPS} are")
     check_bounds(program)
-    plan = fixed_plan(program)
+    plan = fixed_plan(program, max_steps)
     layout = params_layout(program)
     params = None
     if layout is not None:
         params = commit_params(params_matrix(program, layout), layout.shape)
     root = params.commitment.root if params is not None else None
-    return ProvingKey(program, plan, VerifyingKey(encode(program), root), params)
+    return ProvingKey(program, plan, VerifyingKey(encode(program), root, max_steps), params)
 
 
 def check_bounds(program: Program) -> None:
@@ -128,8 +133,13 @@ def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.sign
     return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
 
 
-def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": digest.hex(), "arrays": {}}
+def _write(path: Path, key: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    manifest: dict[str, Any] = {
+        "version": PROTOCOL_VERSION,
+        "key": key.digest().hex(),
+        "max_steps": key.max_steps,
+        "arrays": {},
+    }
     offset = 0
     for name, a in arrays.items():
         manifest["arrays"][name] = [a.dtype.str, list(a.shape), offset]
@@ -152,7 +162,7 @@ def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> No
         raise
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def _read(path: Path) -> tuple[bytes, int, dict[str, npt.NDArray[Any]]]:
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -179,6 +189,6 @@ def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            return bytes.fromhex(manifest["key"]), arrays
+            return bytes.fromhex(manifest["key"]), int(manifest["max_steps"]), arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

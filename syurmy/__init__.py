@@ -136,14 +136,16 @@ def run(
     return execute(program, inputs, listeners=listeners, **limit)
 
 
-def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:
-    """The keys of ``program``: its constraints and the commitment to its params. Once per program and weights.
+def setup(program: Program, *, max_steps: int | None = None) -> tuple[ProvingKey, VerifyingKey]:
+    """The keys of ``program``: its constraints and the commitment to its params, for runs of at most ``max_steps``
+    instructions (a million unless given, at most 2^24). Once per program and weights.
 
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
+    from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover import keys
 
-    key = keys.setup(program)
+    key = keys.setup(program, DEFAULT_MAX_STEPS if max_steps is None else max_steps)
     return key, key.verifying_key
 
 
@@ -158,16 +160,18 @@ def verify(key: VerifyingKey, proof: bytes, *, max_steps: int | None = None, max
     """What the proof shows: public inputs, outputs and revealed values. Raises ``Rejected``.
 
     A proof names the path that its run took, which decides how much work verifying it is: runs of more than
-    ``max_steps`` instructions (a million unless given) or ``max_batch`` inputs are rejected before it is done.
+    ``max_steps`` instructions (those that the key allows unless fewer are given) or ``max_batch`` inputs are rejected
+    before it is done.
     """
     from syurmy.prover.verifier.verify import verify as decide
 
-    limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
-    return decide(key, proof, max_batch=max_batch, **limit)
+    return decide(key, proof, max_steps=max_steps, max_batch=max_batch)
 
 
-def check(program: Program, trace: Trace) -> list[Violation]:
-    """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution."""
+def check(program: Program, trace: Trace, *, max_steps: int | None = None) -> list[Violation]:
+    """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution.
+    ``max_steps`` as for ``setup``."""
+    from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover.check import check as evaluate
 
-    return evaluate(program, trace)
+    return evaluate(program, trace, max_steps=DEFAULT_MAX_STEPS if max_steps is None else max_steps)

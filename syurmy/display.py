@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Mapping
@@ -52,9 +53,11 @@ def _is_several(e: SyurmyError) -> TypeGuard[AssemblyErrors]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON data: arrays become nested lists of integers."""
+    """``value`` as JSON data: arrays become nested lists; JSON has no NaN and no infinity, they become null."""
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        return plain(value.tolist()) if value.dtype.kind == "f" else value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

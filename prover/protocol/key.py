@@ -1,6 +1,6 @@
-"""The verifying key: a program and the root of its committed params.
+"""The verifying key: a program, how many steps a run of it may take, and the root of its committed params.
 
-Bytes: magic, version, length of the program, program (``isa.encoding``), 1 byte "has params", root.
+Bytes: magic, version, step limit, length of the program, program (``isa.encoding``), 1 byte "has params", root.
 """
 
 from __future__ import annotations
@@ -12,42 +12,48 @@ from blake3 import blake3
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.refusal import refusing
 
 PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
+_HEAD = struct.Struct("<HQQ")
 
 
 @dataclass(frozen=True)
 class VerifyingKey:
-    """What the verifier needs: ``program`` (encoded) and ``params_root`` (None without committed params)."""
+    """What the verifier needs: ``program`` (encoded), ``params_root`` (None without committed params) and how many
+    instructions a run may take (``max_steps``, of all inputs of a batch together)."""
 
     program: bytes
     params_root: bytes | None
+    max_steps: int = DEFAULT_MAX_STEPS
 
     def to_bytes(self) -> bytes:
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
-        return VK_MAGIC + struct.pack("<HQ", PROTOCOL_VERSION, len(self.program)) + self.program + root
+        return VK_MAGIC + _HEAD.pack(PROTOCOL_VERSION, self.max_steps, len(self.program)) + self.program + root
 
     @staticmethod
     def from_bytes(data: bytes) -> VerifyingKey:
         """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
-        if data[:8] != VK_MAGIC or len(data) < 18:
+        if data[:8] != VK_MAGIC or len(data) < 8 + _HEAD.size:
             raise InputError("this is not a verifying key", code="K120")
-        version, size = struct.unpack_from("<HQ", data, 8)
+        version, max_steps, size = _HEAD.unpack_from(data, 8)
         if version != PROTOCOL_VERSION:
             raise InputError(
                 f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
                 code="K121",
                 help="make the key again with `syurmy-vm setup`" if version < PROTOCOL_VERSION else "update syurmy-vm",
             )
-        rest = data[18:]
+        if not 1 <= max_steps <= MAX_STEPS:
+            raise InputError(f"the key allows {max_steps} steps, 1 to {MAX_STEPS} are possible", code="K122")
+        rest = data[8 + _HEAD.size :]
         if size >= len(rest):
             raise InputError("the verifying key is truncated", code="K122")
         program, tail = rest[:size], rest[size:]
         if not (tail == b"\0" or (len(tail) == 33 and tail[:1] == b"\1")):
             raise InputError("the verifying key is damaged at its end", code="K122")
-        key = VerifyingKey(program, tail[1:] or None)
+        key = VerifyingKey(program, tail[1:] or None, max_steps)
         with refusing(unusable):
             has_params = any(p.committed for p in decode(program).params)
         if has_params != (key.params_root is not None):

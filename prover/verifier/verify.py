@@ -16,7 +16,7 @@ import numpy as np
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
-from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
+from syurmy.isa.path import Path
 from syurmy.isa.program import I64
 from syurmy.isa.refusal import refusing
 from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array
@@ -63,18 +63,19 @@ class Statement:
 
 class Verifier:
     """A verifying key with its plan; verifies any number of proofs of at most ``max_steps`` steps, all inputs of a
-    batch together, and of batches of at most ``max_batch`` inputs.
+    batch together (the key's own limit if that is less, or if none is given), and of batches of at most ``max_batch``
+    inputs.
 
     Raises ``SyurmyError`` if the key cannot be used.
     """
 
-    def __init__(self, vk: VerifyingKey, *, max_steps: int = DEFAULT_MAX_STEPS, max_batch: int | None = None) -> None:
+    def __init__(self, vk: VerifyingKey, *, max_steps: int | None = None, max_batch: int | None = None) -> None:
         self.vk = vk
-        self.max_steps = max_steps
-        self.max_batch = max_steps if max_batch is None else max_batch
+        self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
+        self.max_batch = self.max_steps if max_batch is None else max_batch
         with refusing(unusable):
             self.program = decode(vk.program)
-            self.plan = fixed_plan(self.program, max_steps)  # None where the path depends on data
+            self.plan = fixed_plan(self.program, self.max_steps)  # None where the path depends on data
 
     def plan_for(self, path: Path) -> Plan:
         """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
@@ -90,9 +91,7 @@ class Verifier:
             return _Run(self, proof).run()
 
 
-def verify(
-    vk: VerifyingKey, proof: bytes, *, max_steps: int = DEFAULT_MAX_STEPS, max_batch: int | None = None
-) -> Statement:
+def verify(vk: VerifyingKey, proof: bytes, *, max_steps: int | None = None, max_batch: int | None = None) -> Statement:
     """Accepts, or raises ``Rejected``. Raises another ``SyurmyError`` if the key itself cannot be used.
 
     The path that a proof names decides how much work its plan is: ``max_steps`` and ``max_batch`` limit it.

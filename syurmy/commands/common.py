@@ -52,7 +52,8 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
             except typer.Exit as e:
                 return e.exit_code
 
-        if code := exit_code(work, options.get("json", False), options.get("debug", False)):
+        name = command.__name__.replace("run_tests", "test")
+        if code := exit_code(work, name, options.get("json", False), options.get("debug", False)):
             raise typer.Exit(code)
 
     return wrapper
