@@ -21,7 +21,7 @@ from syurmy.commands.compile import compile
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.info import info
-from syurmy.commands.run import run
+from syurmy.commands.run import prove, run
 from syurmy.commands.setup import setup
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
@@ -35,7 +35,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, asm, disasm, info, doctor, warmup):
+for command in (run, prove, compile, verify, setup, check, asm, disasm, info, doctor, warmup):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 

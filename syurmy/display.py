@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -104,6 +104,14 @@ def summary(console: Console, rows: Mapping[str, str]) -> None:
     console.print(table)
 
 
+def cost_rows(cost: Mapping[str, Any]) -> dict[str, str]:
+    """What a proof consists of (``syurmy.costs``), as rows of a summary."""
+    return {
+        "lookup leaves": f"{cost['leaves']:,}",
+        "columns": f"{cost['columns']:,} ({cost['committed_entries']:,} entries)",
+    }
+
+
 def seconds_text(s: float) -> str:
     return f"{1000 * s:.1f} ms" if s < 1 else f"{s:.2f} s"
 
@@ -143,6 +151,18 @@ class Working:
             self._phase, self._fraction = phase, fraction
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, description=phase, completed=fraction, total=1.0)
+
+    def around(self, ask: Callable[[str], bool]) -> Callable[[str], bool]:
+        """``ask`` with the bar out of its way."""
+
+        def asked(question: str) -> bool:
+            self._timer.cancel()
+            with self._lock:
+                if self._bar is not None:
+                    self._bar.stop()
+            return ask(question)
+
+        return asked
 
     def _show(self) -> None:
         from rich.console import Console

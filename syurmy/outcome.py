@@ -52,6 +52,7 @@ class _Running:
     command: str = ""
     started: float = field(default_factory=time.perf_counter)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 _running = _Running()
@@ -66,6 +67,12 @@ def warn(text: str) -> None:
     """A line on stderr, which ``--json`` lists too."""
     _running.warnings.append(text)
     print(f"warning: {text}", file=sys.stderr)
+
+
+def tell(text: str) -> None:
+    """As ``warn``, of what is as it should be."""
+    _running.notes.append(text)
+    print(f"note: {text}", file=sys.stderr)
 
 
 def exit_code(work: Callable[[], int], command: str, json: bool, debug: bool) -> int:
@@ -111,7 +118,8 @@ def record(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The answer of the command that runs: these are always there, its own ``fields`` beside them or in their place.
 
     ``schema``; ``command``; ``ok``: it did what was asked; ``program``: its name; ``key``: digest of the verifying key;
-    ``inputs`` and ``outputs``: values by name, of what may be shown; ``warnings``: sentences; ``seconds``: of the whole
+    ``inputs`` and ``outputs``: values by name, of what may be shown; ``warnings`` and
+    ``notes``: sentences; ``seconds``: of the whole
     command; ``error``: code, message, and where there are some help, file, line, column. What is not known is null.
     """
     common = {
@@ -123,6 +131,7 @@ def record(fields: Mapping[str, Any]) -> dict[str, Any]:
         "inputs": None,
         "outputs": None,
         "warnings": _running.warnings,
+        "notes": _running.notes,
         "seconds": time.perf_counter() - _running.started,
         "error": None,
     }

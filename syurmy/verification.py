@@ -71,7 +71,7 @@ def answer(
     result = {
         "verified": True,
         "program": statement.program,
-        "key_digest": statement.key_digest.hex(),
+        "key": statement.key_digest.hex(),
         "inputs": statement.inputs,
         "outputs": statement.outputs,
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
@@ -88,11 +88,12 @@ def answer(
 def _refused(code: str, e: Rejected) -> Answer:
     said = "proof rejected" if code == "V100" else "not what is expected"
     text = f"error[{code}]: {said} at step '{e.step}': {e.reason}"
-    return Answer({"verified": False, "code": code, "step": e.step, "reason": e.reason}, text, e)
+    error = {"code": code, "message": f"{said} at step '{e.step}': {e.reason}", "step": e.step, "reason": e.reason}
+    return Answer({"ok": False, "verified": False, "error": error}, text, e)
 
 
 def _lines(statement: Statement, result: dict[str, Any], verbose: bool) -> list[str]:
-    lines = [f"accepted: program {statement.program}, key {result['key_digest'][:16]}…"]
+    lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
     lines += display.tensor_lines("public input", statement.inputs)
     lines += display.tensor_lines("output", statement.outputs)
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})
