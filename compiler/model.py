@@ -22,6 +22,7 @@ from syurmy import costs
 from syurmy.compiler.coding import Code
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.values import accepted
+from syurmy.isa import reals
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import I64, Program
@@ -327,11 +328,7 @@ def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray
     own quantisation does."""
     if x.dtype.kind != "f":
         return np.asarray(x, np.int64)
-    unit = np.asarray(scale)
-    kind: Any = np.float32 if (unit.astype(np.float32) == unit).all() else np.float64
-    with np.errstate(over="ignore"):
-        integers = np.rint(x.astype(kind) / unit.astype(kind)).astype(np.float64)
-    return np.asarray(np.clip(integers, t.lo, t.hi), np.int64)
+    return np.asarray(np.clip(reals.integers(x, scale), t.lo, t.hi), np.int64)
 
 
 def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], int]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from syurmy.compiler import coding
 from syurmy.compiler.forest import Decision, forest
 from syurmy.compiler.graph import Graph, Node
+from syurmy.isa import reals
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -100,8 +101,8 @@ class Domain:
 
 def coded(dtype: np.dtype[Any]) -> Domain:
     """Of a coded input, in codes."""
-    top = coding.largest_code(dtype)
-    return Domain(-top, top, lambda q: coding.decode(q, dtype), True)
+    top = reals.largest_code(dtype)
+    return Domain(-top, top, lambda q: reals.decode(q, dtype), True)
 
 
 @dataclass

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 def encode(program: Program) -> bytes:
     """The canonical bytes. Raises ``InputError`` I120 for a program that no bytes stand for."""
-    w = _Writer(_declared(program))
+    w = Writer(_declared(program))
     w.out += MAGIC
     w.uint(VERSION)
     w.text(program.name)
@@ -95,7 +95,7 @@ def decode(data: bytes) -> Program:
     """The program of these bytes; committed params have no values, registers and counters are named r0, r1, ... in the
     order of their appearance. Raises ``InputError`` on any other bytes:
     I121 not a program or another version, I122 malformed, I123 well-formed bytes of an ill-formed program."""
-    r = _Reader(data)
+    r = Reader(data)
     if r.take(len(MAGIC)) != MAGIC:
         raise InputError("these bytes are not a program", code="I121")
     if (version := r.uint()) != VERSION:
@@ -152,8 +152,8 @@ def _malformed(message: str) -> InputError:
     return InputError(f"malformed program: {message}", code="I122", help="the file is damaged; assemble it again")
 
 
-class _Writer:
-    def __init__(self, declared: frozenset[str]) -> None:
+class Writer:
+    def __init__(self, declared: frozenset[str] = frozenset()) -> None:
         self.out = bytearray()
         self._declared = declared
         self._numbers: dict[str, int] = {}  # of registers and counters
@@ -244,7 +244,7 @@ class _Writer:
                 self.text(value)
 
 
-class _Reader:
+class Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.position = 0

@@ -29,6 +29,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.kernels.matrix import IntegerMatrix
+from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
@@ -64,7 +65,7 @@ class ProvingKey:
 
         Raises ``InputError`` if the file is damaged or belongs to others.
         """
-        digest, recorded, arrays = _read(Path(path))
+        digest, recorded, described, arrays = _read(Path(path))
         if max_steps is not None and max_steps != recorded:
             raise InputError(f"the proving key was made for runs of at most {recorded} steps", code="K131")
         layout = params_layout(program)
@@ -84,27 +85,33 @@ class ProvingKey:
             tree = MerkleTree(arrays["digests"])
             params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
             root = tree.root
-        vk = VerifyingKey(encode(program), root, recorded)
+        vk = VerifyingKey(encode(program), root, Description.from_bytes(described), recorded)
         if vk.digest() != digest:
             raise InputError("the proving key was made for another program", code="K131")
         return ProvingKey(program, fixed_plan(program, recorded), vk, params)
 
 
-def setup(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> ProvingKey:
+def setup(program: Program, description: Description | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> ProvingKey:
     """Check the bounds of params, commit to them, make the keys, for runs of at most ``max_steps`` instructions.
+    ``description``: what the key says to people.
 
-    Raises ``InputError`` where a param breaks a bound that the program declares.
+    Raises ``InputError`` where a param breaks a bound that the program declares, or the description is of another.
     """
     if not 1 <= max_steps <= MAX_STEPS:
         raise InputError(f"a limit of {max_steps} steps is not possible", code="K144", help=f"1 to {MAX_STEPS} are")
     check_bounds(program)
+    described = description or Description()
+    described.check(program)
     plan = fixed_plan(program, max_steps)
+    for node in plan.system.publics if plan is not None else ():
+        if node.source == "output" and (problem := described.output(node.name).problem(node.shape[1:])):
+            raise wrong(problem)
     layout = params_layout(program)
     params = None
     if layout is not None:
         params = commit_params(params_matrix(program, layout), layout.shape)
     root = params.commitment.root if params is not None else None
-    return ProvingKey(program, plan, VerifyingKey(encode(program), root, max_steps), params)
+    return ProvingKey(program, plan, VerifyingKey(encode(program), root, described, max_steps), params)
 
 
 def check_bounds(program: Program) -> None:
@@ -138,6 +145,7 @@ def _write(path: Path, key: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) -
         "version": PROTOCOL_VERSION,
         "key": key.digest().hex(),
         "max_steps": key.max_steps,
+        "description": key.description.to_bytes().hex(),
         "arrays": {},
     }
     offset = 0
@@ -162,7 +170,8 @@ def _write(path: Path, key: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) -
         raise
 
 
-def _read(path: Path) -> tuple[bytes, int, dict[str, npt.NDArray[Any]]]:
+def _read(path: Path) -> tuple[bytes, int, bytes, dict[str, npt.NDArray[Any]]]:
+    """The key's digest, its step limit, its description and the arrays."""
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -189,6 +198,7 @@ def _read(path: Path) -> tuple[bytes, int, dict[str, npt.NDArray[Any]]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            return bytes.fromhex(manifest["key"]), int(manifest["max_steps"]), arrays
+            described = bytes.fromhex(manifest["description"])
+            return bytes.fromhex(manifest["key"]), int(manifest["max_steps"]), described, arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.description import Description, Quantity
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.protocol.transcript import Rejected
     from syurmy.prover.prove import Proof
@@ -43,6 +44,7 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.isa.trace": "Trace",
     "syurmy.prover.check": "Violation",
     "syurmy.prover.keys": "ProvingKey",
+    "syurmy.prover.protocol.description": "Description Quantity",
     "syurmy.prover.protocol.key": "VerifyingKey",
     "syurmy.prover.protocol.transcript": "Rejected",
     "syurmy.prover.prove": "Proof",
@@ -55,6 +57,7 @@ __all__ = [
     "AssemblyErrors",
     "CompiledModel",
     "ConstraintError",
+    "Description",
     "InputError",
     "Listener",
     "ModelError",
@@ -63,6 +66,7 @@ __all__ = [
     "Progress",
     "Proof",
     "ProvingKey",
+    "Quantity",
     "Rejected",
     "Statement",
     "SyurmyError",
@@ -136,16 +140,19 @@ def run(
     return execute(program, inputs, listeners=listeners, **limit)
 
 
-def setup(program: Program, *, max_steps: int | None = None) -> tuple[ProvingKey, VerifyingKey]:
+def setup(
+    program: Program, description: Description | None = None, *, max_steps: int | None = None
+) -> tuple[ProvingKey, VerifyingKey]:
     """The keys of ``program``: its constraints and the commitment to its params, for runs of at most ``max_steps``
     instructions (a million unless given, at most 2^24). Once per program and weights.
+    ``description``: what its integers stand for, part of the key; of a compiled model ``model.description``.
 
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
     from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover import keys
 
-    key = keys.setup(program, DEFAULT_MAX_STEPS if max_steps is None else max_steps)
+    key = keys.setup(program, description, DEFAULT_MAX_STEPS if max_steps is None else max_steps)
     return key, key.verifying_key
 
 

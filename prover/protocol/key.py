@@ -1,6 +1,9 @@
-"""The verifying key: a program, how many steps a run of it may take, and the root of its committed params.
+"""The verifying key: a program, how many steps a run of it may take, the root of its committed params, and a
+description for people.
 
-Bytes: magic, version, step limit, length of the program, program (``isa.encoding``), 1 byte "has params", root.
+Bytes: magic, version, step limit, length of the program, program (``isa.encoding``), 1 byte "has params", root; then
+length of the description (4 bytes), description (``protocol.description``). The digest is of what comes before that
+length and of the description's digest.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.refusal import refusing
+from syurmy.prover.protocol.description import Description
 
 PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
@@ -23,15 +27,21 @@ _HEAD = struct.Struct("<HQQ")
 @dataclass(frozen=True)
 class VerifyingKey:
     """What the verifier needs: ``program`` (encoded), ``params_root`` (None without committed params) and how many
-    instructions a run may take (``max_steps``, of all inputs of a batch together)."""
+    instructions a run may take (``max_steps``, of all inputs of a batch together); and what its values stand for."""
 
     program: bytes
     params_root: bytes | None
+    description: Description = Description()  # noqa: RUF009  (immutable)
     max_steps: int = DEFAULT_MAX_STEPS
 
-    def to_bytes(self) -> bytes:
+    def _decisive(self) -> bytes:
+        """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
         return VK_MAGIC + _HEAD.pack(PROTOCOL_VERSION, self.max_steps, len(self.program)) + self.program + root
+
+    def to_bytes(self) -> bytes:
+        description = self.description.to_bytes()
+        return self._decisive() + struct.pack("<I", len(description)) + description
 
     @staticmethod
     def from_bytes(data: bytes) -> VerifyingKey:
@@ -51,17 +61,23 @@ class VerifyingKey:
         if size >= len(rest):
             raise InputError("the verifying key is truncated", code="K122")
         program, tail = rest[:size], rest[size:]
-        if not (tail == b"\0" or (len(tail) == 33 and tail[:1] == b"\1")):
-            raise InputError("the verifying key is damaged at its end", code="K122")
-        key = VerifyingKey(program, tail[1:] or None, max_steps)
+        end = 33 if tail[:1] == b"\1" else 1
+        root, length, description = tail[1:end], tail[end : end + 4], tail[end + 4 :]
+        if tail[0] > 1 or len(length) < 4 or len(description) != int.from_bytes(length, "little"):
+            raise InputError(
+                "the verifying key is damaged at its end", code="K122", help="or older: run `syurmy-vm setup` again"
+            )
         with refusing(unusable):
-            has_params = any(p.committed for p in decode(program).params)
-        if has_params != (key.params_root is not None):
+            key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps)
+            decoded = decode(program)
+            key.description.check(decoded)
+        if any(p.committed for p in decoded.params) != (key.params_root is not None):
             raise InputError("the verifying key has no root for its params", code="K122")
         return key
 
     def digest(self) -> bytes:
-        return blake3(b"syurmy-vm verifying key" + self.to_bytes()).digest()
+        described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()
+        return blake3(b"syurmy-vm verifying key" + self._decisive() + described).digest()
 
 
 def unusable(reason: str) -> InputError:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
@@ -26,6 +28,7 @@ from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.counts import Counts
+from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, grinding_seed, needs_grinding
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey, unusable
 from syurmy.prover.protocol.ladder import Claim, EqWeight
@@ -47,7 +50,7 @@ class Statement:
     """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this.
 
     ``batch`` inputs were run; if more than one, ``inputs`` and ``outputs`` have a leading axis. ``branches``: public
-    bits of every conditional branch, by instruction.
+    bits of every conditional branch, by instruction. ``description``: what the key says that the integers stand for.
     """
 
     program: str
@@ -59,6 +62,17 @@ class Statement:
     soundness: list[tuple[str, float]]
     batch: int = 1
     branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    description: Description = Description()  # noqa: RUF009  (immutable)
+
+    @property
+    def input_values(self) -> dict[str, npt.NDArray[Any]]:
+        """What the public inputs stand for (reals, by the scales in the key), under the names of the model."""
+        return self.description.input_values(self.inputs)
+
+    @property
+    def output_values(self) -> dict[str, npt.NDArray[Any]]:
+        """What the outputs stand for (reals, by the scales in the key), under the names of the model."""
+        return self.description.output_values(self.outputs)
 
 
 class Verifier:
@@ -282,11 +296,18 @@ class _Run:
     def result(self, rows: list[tuple[str, float]], bits: float) -> Statement:
         inputs: dict[str, I64] = {}
         outputs: dict[str, I64] = {}
+        description = self.vk.description
         for node, values in self.values.items():
             if node.source != "reveal":
                 single = self.plan.system.flow.path.batch == 1
-                (inputs if node.source == "input" else outputs)[node.name] = values[0] if single else values
+                mine = node.source == "input"
+                (inputs if mine else outputs)[node.name] = values[0] if single else values
+                meant = (description.input if mine else description.output)(node.name)
+                if problem := meant.problem(node.shape[1:]):
+                    raise Rejected("statement", f"the key describes another program: {problem}")
         reveals = [(i, self.values[n]) for i, n in self.plan.system.reveals]
         name = self.plan.system.program.name
         path = self.plan.system.flow.path
-        return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows, path.batch, path.bits)
+        return Statement(
+            name, self.vk.digest(), inputs, outputs, reveals, bits, rows, path.batch, path.bits, description
+        )

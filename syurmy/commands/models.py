@@ -100,9 +100,7 @@ def inputs(at: Opened, options: Sequence[str] | None, batch: bool = False) -> tu
 
 def _port(model: CompiledModel, p: ModelPort) -> Port:
     real = np.dtype(p.dtype).kind == "f"
-    return Port(
-        p.model_name, p.shape, real, p.scale * model.program.input(p.name).type.hi if p.code is None else 0.0
-    )
+    return Port(p.model_name, p.shape, real, p.scale * model.program.input(p.name).type.hi if p.code is None else 0.0)
 
 
 def saturated(cut: Sequence[Saturation]) -> None:
