@@ -27,6 +27,18 @@ from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import I64, Program
 from syurmy.isa.types import TensorType
+from syurmy.prover.protocol.description import (
+    CODE,
+    INTEGER,
+    MAX_BYTES,
+    RANK,
+    REAL,
+    Description,
+    Quantity,
+    checked_text,
+    printable,
+    scale_of,
+)
 
 if TYPE_CHECKING:
     from syurmy.compiler.scales import Precision
@@ -49,7 +61,7 @@ class Port:
     """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype.
     ``scales``: one for each position of the last axis, instead of ``scale`` (which is the largest of them).
     ``code``: how an input enters that is only compared, instead of by a scale. ``labels``: what the integers 0, 1, ...
-    of an output stand for (or its columns, where the model has a map), if they stand for names."""
+    of an output stand for (of a real one its columns), if they stand for names."""
 
     name: str
     model_name: str
@@ -59,6 +71,28 @@ class Port:
     code: Code | None = None
     labels: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
+    unit: str = ""
+
+    @property
+    def quantity(self) -> Quantity:
+        """What the key says of it. Names and labels that cannot be printed are spelt out."""
+        shown = printable(self.model_name)
+        scales = tuple(map(scale_of, self.scales or (self.scale,)))
+        form, labels = INTEGER, tuple(map(printable, self.labels))
+        if np.dtype(self.dtype).kind == "f":
+            form = REAL if self.code is None else CODE if self.code.cuts is None else RANK
+        fits = form != REAL or self.shape[-1:] == (len(labels),)
+        fits &= sum(map(len, labels)) <= MAX_BYTES // 8
+        return Quantity(
+            self.name,
+            "" if shown == self.name else shown,
+            form,
+            self.dtype,
+            scales if form == REAL else (),
+            self.unit,
+            bool(labels) and fits and form == REAL,
+            labels if fits else (),
+        )
 
     def usable(self) -> bool:
         """Whether a record that was read means anything; raises as NumPy does for what is no dtype."""
@@ -67,7 +101,7 @@ class Port:
         cuts = None if self.code is None else self.code.cuts
         return bool(
             kind in "fiub"
-            and all(isinstance(text, str) for text in (self.name, self.model_name, *self.labels))
+            and all(isinstance(text, str) for text in (self.name, self.model_name, self.unit, *self.labels))
             and (np.isfinite(scales) & (scales > 0)).all()
             and (not self.scales or len(self.scales) == self.shape[-1])
             and (self.code is None or np.dtype(self.code.dtype).kind == "f")
@@ -156,7 +190,8 @@ class ModelRun:
 class CompiledModel:
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
-    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off."""
+    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
+    ``title``: what the model is called; ``source``: SHA-256 of its file."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -167,6 +202,14 @@ class CompiledModel:
     fine: bool = False
     missed: Missed | None = None
     ends: tuple[End, ...] = field(default=(), repr=False)
+    title: str = ""
+    source: str | None = None
+
+    @property
+    def description(self) -> Description:
+        """What the keys of this model say of it."""
+        sides = [tuple(p.quantity for p in ports) for ports in (self.inputs, self.outputs)]
+        return Description(self.title, bytes.fromhex(self.source or ""), *sides)
 
     @staticmethod
     def read(folder: Path, program: Program | None = None) -> CompiledModel:
@@ -181,6 +224,8 @@ class CompiledModel:
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
+            title, source = checked_text(record.get("title", "")), record["source"]
+            bytes.fromhex(source or "")
             if not all(map(Port.usable, (*ports[0], *ports[1]))):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
@@ -195,7 +240,7 @@ class CompiledModel:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
         if not all(0 <= e.index < len(program.code) for e in ends):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
-        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends)
+        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends, title, source)
 
     def run(
         self,
@@ -299,6 +344,7 @@ class CompiledModel:
 
 def record(
     source: str | None,
+    title: str,
     precision: Precision,
     error: float,
     inputs: Sequence[Port],
@@ -312,6 +358,7 @@ def record(
     return {
         "format": FORMAT,
         "source": source,
+        "title": title,
         "precision": asdict(precision),
         "error": error,
         "inputs": [asdict(p) for p in inputs],
@@ -341,7 +388,4 @@ def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], in
 
 
 def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:
-    dtype = np.dtype(p.dtype)
-    if dtype.kind == "f":
-        return np.asarray(q.astype(np.float64) * p.scale).astype(dtype)
-    return np.asarray(q).astype(dtype)
+    return p.quantity.values(np.asarray(q, np.int64))

@@ -29,6 +29,7 @@ from syurmy.compiler.calibration import given_samples, halves, random_samples
 from syurmy.compiler.channels import Channels, input_scales
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
+from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.folder import files_of, move, own_files, writing
@@ -109,7 +110,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             except UnsupportedModel as e:  # more bits can be more than the machine's 61
                 refused = e.problems[0]
         with writing(out_dir):
-            done = _written(out_dir, own, made, o.tolerance, random, refused, source)
+            done = _written(out_dir, own, made, o, random, refused, source)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
@@ -205,7 +206,7 @@ def _written(
     folder: Path,
     own: set[str],
     made: Made,
-    tolerance: float,
+    options: Options,
     random: bool,
     refused: Problem | None,
     source: str | None,
@@ -214,20 +215,21 @@ def _written(
     is no finer program."""
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
-    outputs = [_port(x, name, g) for name, x in made.outputs.items()]
-    miss = missed(made.measured, g, c, steps, tolerance, random)
+    inputs, outputs = described(options, made.inputs, [_port(x, name, g) for name, x in made.outputs.items()])
+    miss = missed(made.measured, g, c, steps, options.tolerance, random)
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends = tuple(c.out.ends.values())
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
-    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, files)
-    (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    recorded = record(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, files)
+    (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
-        made.program, tuple(made.inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends
+        *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
+        *(options.title, source),
     )
 
 

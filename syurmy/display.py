@@ -65,14 +65,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def tensor_text(value: npt.ArrayLike) -> str:
-    """A tensor on one line if it is short; shape, range and corners if it is long."""
+def tensor_text(value: npt.ArrayLike, digits: Callable[[float], str] | None = None) -> str:
+    """A tensor on one line if it is short; shape, range and corners if it is long. ``digits``: how entries are
+    written, unless NumPy's way."""
     array = np.asarray(value)
+    options: dict[str, Any] = {"separator": ", ", "max_line_width": 100}
+    if digits is not None:
+        options["formatter"] = {"float_kind": digits}
     if array.size <= 64:
-        text = np.array2string(array, separator=", ", max_line_width=100, threshold=64)
+        text = np.array2string(array, threshold=64, **options)
         return text if "\n" not in text else "\n" + text
-    shown = np.array2string(array, separator=", ", max_line_width=100, threshold=0, edgeitems=3)
-    return f"{list(array.shape)}, values {array.min()} to {array.max()}\n{shown}"
+    shown = np.array2string(array, threshold=0, edgeitems=3, **options)
+    low, high = (digits(v) if digits else v for v in (array.min(), array.max()))
+    return f"{list(array.shape)}, values {low} to {high}\n{shown}"
 
 
 def tensors(console: Console, title: str, values: Mapping[str, npt.ArrayLike]) -> None:

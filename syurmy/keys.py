@@ -1,5 +1,5 @@
 """Keys kept as ``PROG.pk`` and ``PROG.vk``, beside a program or in a folder of their own, reused while program, params,
-step limit and protocol are the same.
+description, step limit and protocol are the same.
 
 A proving key refuses to load for any other program or params. Whoever verifies has the old verifying key, so another
 one in its place is agreed to first.
@@ -40,29 +40,35 @@ def key_paths(program_path: Path, folder: Path | None = None) -> tuple[Path, Pat
 
 def obtain(
     program: Program,
-    paths: tuple[Path, Path],
+    program_path: Path,
+    folder: Path | None = None,
     max_steps: int | None = None,
     agreed: Callable[[str], bool] = lambda change: False,
 ) -> Kept:
-    """The program's key. Files are written both or none, and only if ``agreed``, which is told the digests, where
-    another program's or other params' verifying key is in the way. ``max_steps``: see ``syurmy.setup``; of a key that
-    is there, unless given. Raises ``InputError`` K160 where it is not agreed."""
+    """The program's key, with the description beside the program, in the files ``key_paths``. They are written both or
+    none, and only if ``agreed``, which is told the digests, where the verifying key of something else is in the way.
+    ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. Raises ``InputError`` K160 where it is
+    not agreed."""
+    from syurmy import descriptions
     from syurmy.prover.keys import ProvingKey
 
-    pk_path, vk_path = paths
+    pk_path, vk_path = key_paths(program_path, folder)
     old = _readable(vk_path)
+    description = descriptions.beside(program_path, program)
     try:
         key = ProvingKey.load(pk_path, program, max_steps)
+        if key.verifying_key.description != description:
+            raise InputError("the proving key was made for another description", code="K131")
     except InputError:
         limit = old.max_steps if max_steps is None and old is not None else max_steps
-        key, verifying_key = syurmy.setup(program, max_steps=limit)
+        key, verifying_key = syurmy.setup(program, description, max_steps=limit)
         replaced = None if old is None or old.digest() == verifying_key.digest() else old.digest()
         if replaced is not None:
             change = (
                 f"{vk_path} is {replaced.hex()[:16]}…, the key of this program is {verifying_key.digest().hex()[:16]}…"
             )
             if not agreed(change):
-                message = f"program, params or step limit have changed: {change}"
+                message = f"program, params, description or step limit have changed: {change}"
                 raise InputError(message, code="K160", help="--rekey replaces it, --keys DIR keeps both") from None
         vk_path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(pk_path, vk_path) as (pk_temporary, vk_temporary):

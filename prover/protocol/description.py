@@ -210,6 +210,12 @@ def checked_text(text: str) -> str:
     return text
 
 
+def printable(text: str) -> str:
+    """``text`` as it may stand in a description: what cannot be printed is spelt out, what is too long is cut."""
+    spelt = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return spelt if len(spelt) <= MAX_TEXT else spelt[: MAX_TEXT - 1] + "…"
+
+
 def _parts(scale: Fraction) -> tuple[int, int, int]:
     """Numerator and denominator without their factors of two, and the exponent of two."""
     n, d = scale.as_integer_ratio()

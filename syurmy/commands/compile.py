@@ -63,6 +63,19 @@ def compile(
     params: Annotated[
         ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
     ] = ParamVisibility.committed,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What the key calls the model.")] = "",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            metavar="[OUTPUT=]FILE",
+            help="What an output's integers or columns stand for, one a line or a JSON list; may be repeated.",
+        ),
+    ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option("--unit", metavar="NAME=TEXT", help="Unit of an input or output; may be repeated."),
+    ] = None,
     report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 where the tolerance is missed.")] = False,
     json: Json = False,
@@ -85,6 +98,9 @@ def compile(
         committed_params=params is ParamVisibility.committed,
         margin=margin,
         tolerance=tolerance,
+        title=title,
+        labels=_labels(labels or []),
+        units=dict(_named("--unit", option) for option in unit or []),
     )
     start = time.perf_counter()
     with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
@@ -107,7 +123,8 @@ def _print(done: CompiledModel, report: bool, activations: int, took: float) -> 
         print(done.report())
     for kind, ports in (("input", done.inputs), ("output", done.outputs)):
         for p in ports:
-            print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {p.scale:.4g}")
+            unit = f"{p.scale:.4g} {p.unit}".rstrip()
+            print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {unit}")
     kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     cost = costs.of_program(done.program)
@@ -126,6 +143,21 @@ def _shape(option: str) -> tuple[str, tuple[int, ...]]:
     if not eq or not name or any(d < 1 for d in shape):
         raise InputError(f"--shape {option} is no shape", code="I111", help="for example --shape x=1,3,32,32")
     return name, shape
+
+
+def _named(option: str, text: str) -> tuple[str, str]:
+    from syurmy.isa.errors import InputError
+
+    name, eq, value = text.partition("=")
+    if not eq or not name:
+        raise InputError(f"{option} {text} names nothing", code="I111", help=f"use {option} NAME={text}")
+    return name, value
+
+
+def _labels(options: list[str]) -> dict[str, str] | str | None:
+    if len(options) == 1 and ("=" not in options[0] or Path(options[0]).exists()):
+        return options[0]
+    return dict(_named("--labels", option) for option in options) or None
 
 
 def _described(done: CompiledModel) -> dict[str, Any]:

@@ -108,7 +108,8 @@ class Proving:
         paths = kept.key_paths(at.path, self.keys)
         with display.Working("set-up") as working:
             found = clock(
-                "setup", lambda: kept.obtain(at.program, paths, max_steps, working.around(agreed(self.rekey)))
+                "setup",
+                lambda: kept.obtain(at.program, at.path, self.keys, max_steps, working.around(agreed(self.rekey))),
             )
             key = found.key
             rekeyed(found.replaced, key.verifying_key.digest())

@@ -38,9 +38,9 @@ def setup(
 
     at = models.opened(program, None, max_steps=max_steps)
     clock = Clock()
-    pk, vk = paths = keys.key_paths(at.path, out)
+    pk, vk = keys.key_paths(at.path, out)
     with display.Working("set-up") as working:
-        kept = clock("setup", lambda: keys.obtain(at.program, paths, max_steps, working.around(agreed(rekey))))
+        kept = clock("setup", lambda: keys.obtain(at.program, at.path, out, max_steps, working.around(agreed(rekey))))
     digest = kept.key.verifying_key.digest()
     rekeyed(kept.replaced, digest)
     if json:
