@@ -20,7 +20,9 @@ from syurmy.commands.common import reported
 from syurmy.commands.compile import compile
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
+from syurmy.commands.explain import explain
 from syurmy.commands.info import info
+from syurmy.commands.new import new
 from syurmy.commands.run import prove, run
 from syurmy.commands.setup import setup
 from syurmy.commands.testing import run_tests
@@ -35,7 +37,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, prove, compile, verify, setup, check, asm, disasm, info, doctor, warmup):
+for command in (run, prove, compile, verify, setup, check, asm, disasm, info, new, explain, doctor, warmup):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 
