@@ -57,7 +57,7 @@ def _options(
     """Run tensor programs on exact integers, prove the run, verify proofs."""
 
 
-def _listen() -> None:
+def listen() -> None:
     """Notes and warnings of the library, such as that kernels are being compiled, go to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Notes())
@@ -74,7 +74,7 @@ class _Notes(logging.Formatter):
 def main() -> None:
     """Entry point of ``syurmy-vm``."""
     settle_streams()
-    _listen()
+    listen()
     gc.set_threshold(20_000)  # imports make objects that stay: looking for garbage among them took a tenth of a run
     try:
         app()
