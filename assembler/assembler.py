@@ -170,6 +170,8 @@ class _Assembler:
                     known = [*REGISTRY, *self._sources.macros]
                     help = suggestion(word, known) or suggestion(word.lower(), known)
                     help = help or "docs/isa.md lists all instructions"
+                    if word.lower() in known:
+                        help = f"instructions are written in small letters: {word.lower()}"
                     raise _error(f"unknown instruction '{word}'", "A110", st.mnemonic.span, help)
                 for inner in self._sources.expand(st, item.calls):
                     self._item(inner)
@@ -296,8 +298,10 @@ class _Assembler:
         if visibility is None or visibility.value not in ("public", other):
             span = st.name.span if visibility is None else visibility.span
             help = ""
-            if visibility is not None and not isinstance(st, s.OutputDecl):
-                help = "a param is hidden as committed, an input as private"
+            if visibility is not None and isinstance(st, s.ParamDecl):
+                help = "write committed: a param is hidden by a commitment in the key, an input is private"
+            elif visibility is not None:
+                help = "write private: only params are committed, as they are fixed with the key"
             raise _error(f"say whether '{st.name.value}' is public or {other}", "A111", span, help)
         return visibility.value == "public"
 
@@ -450,7 +454,7 @@ class _Assembler:
             elif is_source and self._is_number(operand):
                 word = self._number(self._integer(operand), operand.span)
             else:
-                word = _word(operand, "a register")
+                word = _destination(operand) if not is_source else _word(operand, "a register")
                 if word in self._consts:
                     raise _error(f"'{word}' is a constant and cannot be written", "A121", operand.span)
             places.setdefault(word, operand.span)
@@ -686,9 +690,19 @@ def _checked(constant: int, terms: dict[str, int]) -> Affine:
     return Affine(constant, tuple(sorted((n, c) for n, c in terms.items() if c)))
 
 
+def _destination(node: Any) -> str:
+    """The name of the register that is written, always the first operand."""
+    if isinstance(node, s.Number | s.Operation | s.Indexed):
+        what = "a part of a tensor" if isinstance(node, s.Indexed) else "a number"
+        help = "write it with put" if isinstance(node, s.Indexed) else "numbers may stand where an operand is read"
+        raise _error(f"{what} cannot be written, the first operand is the result", "A112", node.span, help)
+    return _word(node, "a register")
+
+
 def _word(node: Any, what: str) -> str:
     if not isinstance(node, s.Name):
-        raise _error(f"{what} is needed here", "A112", node.span)
+        help = ".const NAME = VALUE names a number" if isinstance(node, s.Number) and what == "a name" else ""
+        raise _error(f"{what} is needed here", "A112", node.span, help)
     if node.value.startswith("%"):
         raise _error(f"'{node.value}' is a local name outside a macro", "A145", node.span)
     return node.value

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy import costs
 from syurmy.compiler.coding import Code
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.values import accepted
@@ -57,7 +58,6 @@ Array = npt.NDArray[Any]
 FORMAT = 4
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
-LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
 
 
 def default_folder(model: Path) -> Path:
@@ -155,8 +155,8 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """Estimated proving time on two cores."""
-        return self.lookups * LOOKUP_SECONDS + self.committed * COMMITTED_SECONDS
+        """About how long this part of a proof takes on two cores."""
+        return costs.work_seconds(self.lookups, self.committed)
 
 
 @dataclass(frozen=True)
@@ -409,8 +409,9 @@ class CompiledModel(Summary):
         return {p.model_name: _real(outputs[p.name], p) for p in self.outputs}
 
     def report(self) -> str:
-        """A table, one line per node, and what costs most accuracy and most lookups."""
-        names = ("peak", "scale", "error", "relative", "lookups", "committed", "est. ms")
+        """A table, one line per node, then the fixed part of a proof (tables, params) and the whole; and what costs
+        most accuracy and most time."""
+        names = ("peak", "scale", "error", "relative", "leaves", "entries", "est. ms")
         lines = [f"{'node':32} {'operator':20}" + "".join(f" {name:>10}" for name in names)]
         for r in self.rows:
             lines.append(
@@ -420,12 +421,20 @@ class CompiledModel(Summary):
         if self.rows:
             worst = max(self.rows, key=lambda r: r.relative)
             dearest = max(self.rows, key=lambda r: r.seconds)
-            total = sum(r.seconds for r in self.rows)
+            nodes: list[float] = [
+                sum(v) for v in zip(*((r.lookups, r.committed, r.seconds) for r in self.rows), strict=True)
+            ]
+            whole = [0.0, 0.0, 0.0]
+            if (cost := costs.of_program(self.program)) is not None:
+                whole = [cost[0].leaves, cost[0].committed_entries, cost[0].seconds]
+            parts = {"all nodes": nodes}
+            if cost is not None:
+                parts |= {"fixed part": [w - n for w, n in zip(whole, nodes, strict=True)], "a proof": whole}
+            lines += [f"{name:97}{v[0]:11}{v[1]:11} {1000 * v[2]:10.3g}" for name, v in parts.items()]
             lines += [
-                f"{'total':97}{sum(r.lookups for r in self.rows):11}{sum(r.committed for r in self.rows):11}"
-                f" {1000 * total:10.3g}",
                 f"least accurate: {worst.op} '{worst.node}', {worst.relative:.2g} of its range",
-                f"most costly: {dearest.op} '{dearest.node}', {dearest.lookups} lookups, {dearest.committed} committed",
+                f"most costly: {dearest.op} '{dearest.node}', {dearest.lookups:,} lookup leaves, "
+                f"{dearest.committed:,} committed entries",
             ]
         return "\n".join(lines)
 

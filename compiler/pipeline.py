@@ -22,6 +22,7 @@ import numpy.typing as npt
 import onnx
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
+from syurmy import inputs
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import given_samples, halves, random_samples
@@ -51,7 +52,6 @@ from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
-from syurmy.files import read_named
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
@@ -65,8 +65,8 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
     with refusing(lambda reason: ModelError(f"{path} cannot be compiled: {reason}")):
         own_files(out_dir or default_folder(path))  # refused before anything is read
         if isinstance(options.calibrate, str | Path):
-            names = {name: name for name in load.input_names(path)}
-            options = replace(options, calibrate=read_named([str(options.calibrate)], names))
+            ports = load.input_ports(path, options.shapes)
+            options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports))
         model = load.load(path, options.shapes)
         source = hashlib.sha256(path.read_bytes()).hexdigest()
         return compile_model(model, out_dir or default_folder(path), options, source)
@@ -76,8 +76,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     """See ``syurmy.compiler.compile_model``; ``source`` is recorded."""
     own, o = own_files(out_dir), options
     if isinstance(o.calibrate, str | Path):
-        names = {name: name for name in load.inputs_of(model)}
-        o = replace(o, calibrate=read_named([str(o.calibrate)], names))
+        o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes)))
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
     random = o.calibrate is None

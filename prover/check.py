@@ -10,7 +10,7 @@ import numpy as np
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.errors import Span
 from syurmy.isa.graph import Committed, Node, Product, Public, Tuples
-from syurmy.isa.path import Path
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import I64, Program
 from syurmy.isa.system import build
 from syurmy.isa.trace import Trace
@@ -39,9 +39,9 @@ class Violation:
         return f"{place}instruction {self.instruction} ({self.op}), {self.constraint}: {where} {self.message}"
 
 
-def check(program: Program, trace: Trace, limit: int = 20) -> list[Violation]:
+def check(program: Program, trace: Trace, limit: int = 20, max_steps: int = DEFAULT_MAX_STEPS) -> list[Violation]:
     """The first ``limit`` violations, in program order; empty if the trace satisfies every constraint."""
-    system = build(program, Path(trace.batch, trace.bits))
+    system = build(program, Path(trace.batch, trace.bits), max_steps)
     return check_system(system, Witness(system, trace), limit)
 
 

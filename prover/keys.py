@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
@@ -63,12 +64,14 @@ class ProvingKey(Summary):
         _write(Path(path), self.verifying_key, arrays)
 
     @staticmethod
-    def load(path: str | Path, program: Program) -> ProvingKey:
-        """The key that ``save`` wrote for this program and these params.
+    def load(path: str | Path, program: Program, max_steps: int | None = None) -> ProvingKey:
+        """The key that ``save`` wrote for this program, these params and this step limit (any unless given).
 
-        Raises ``InputError`` if the file is damaged or belongs to other programs or params.
+        Raises ``InputError`` if the file is damaged or belongs to others.
         """
-        digest, described, arrays = _read(Path(path))
+        digest, recorded, described, arrays = _read(Path(path))
+        if max_steps is not None and max_steps != recorded:
+            raise InputError(f"the proving key was made for runs of at most {recorded} steps", code="K131")
         layout = params_layout(program)
         params = None
         root = None
@@ -86,21 +89,24 @@ class ProvingKey(Summary):
             tree = MerkleTree(arrays["digests"])
             params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
             root = tree.root
-        vk = VerifyingKey(encode(program), root, Description.from_bytes(described))
+        vk = VerifyingKey(encode(program), root, Description.from_bytes(described), recorded)
         if vk.digest() != digest:
             raise InputError("the proving key was made for another program", code="K131")
-        return ProvingKey(program, fixed_plan(program), vk, params)
+        return ProvingKey(program, fixed_plan(program, recorded), vk, params)
 
 
-def setup(program: Program, description: Description | None = None) -> ProvingKey:
-    """Check the bounds of params, commit to them, make the keys. ``description``: what the key says to people.
+def setup(program: Program, description: Description | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> ProvingKey:
+    """Check the bounds of params, commit to them, make the keys, for runs of at most ``max_steps`` instructions.
+    ``description``: what the key says to people.
 
     Raises ``InputError`` where a param breaks a bound that the program declares, or the description is of another.
     """
+    if not 1 <= max_steps <= MAX_STEPS:
+        raise InputError(f"a limit of {max_steps} steps is not possible", code="K144", help=f"1 to {MAX_STEPS} are")
     check_bounds(program)
     described = description or Description()
     described.check(program)
-    plan = fixed_plan(program)
+    plan = fixed_plan(program, max_steps)
     for node in plan.system.publics if plan is not None else ():
         if node.source == "output" and (problem := described.output(node.name).problem(node.shape[1:])):
             raise wrong(problem)
@@ -109,7 +115,7 @@ def setup(program: Program, description: Description | None = None) -> ProvingKe
     if layout is not None:
         params = commit_params(params_matrix(program, layout), layout.shape)
     root = params.commitment.root if params is not None else None
-    return ProvingKey(program, plan, VerifyingKey(encode(program), root, described), params)
+    return ProvingKey(program, plan, VerifyingKey(encode(program), root, described, max_steps), params)
 
 
 def check_bounds(program: Program) -> None:
@@ -139,8 +145,13 @@ def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.sign
 
 
 def _write(path: Path, key: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": key.digest().hex(), "arrays": {}}
-    manifest["description"] = key.description.to_bytes().hex()
+    manifest: dict[str, Any] = {
+        "version": PROTOCOL_VERSION,
+        "key": key.digest().hex(),
+        "max_steps": key.max_steps,
+        "description": key.description.to_bytes().hex(),
+        "arrays": {},
+    }
     offset = 0
     for name, a in arrays.items():
         manifest["arrays"][name] = [a.dtype.str, list(a.shape), offset]
@@ -163,8 +174,8 @@ def _write(path: Path, key: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) -
         raise
 
 
-def _read(path: Path) -> tuple[bytes, bytes, dict[str, npt.NDArray[Any]]]:
-    """The key's digest, its description and the arrays."""
+def _read(path: Path) -> tuple[bytes, int, bytes, dict[str, npt.NDArray[Any]]]:
+    """The key's digest, its step limit, its description and the arrays."""
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -191,6 +202,7 @@ def _read(path: Path) -> tuple[bytes, bytes, dict[str, npt.NDArray[Any]]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            return bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"]), arrays
+            described = bytes.fromhex(manifest["description"])
+            return bytes.fromhex(manifest["key"]), int(manifest["max_steps"]), described, arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

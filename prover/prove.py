@@ -57,7 +57,9 @@ class Prover:
         self.pk = pk
         path = Path(trace.batch, trace.bits)
         fixed = pk.plan is not None and path.batch == 1
-        self.plan: Plan = pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path)
+        self.plan: Plan = (
+            pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path, pk.verifying_key.max_steps)
+        )
         try:
             self.opening = Opening.of(self.plan)
         except InsufficientSoundness as e:

@@ -147,14 +147,20 @@ def run(
 
 
 def setup(
-    program: Program | CompiledModel | str | Path, description: Description | None = None
+    program: Program | CompiledModel | str | Path,
+    description: Description | None = None,
+    *,
+    max_steps: int | None = None,
 ) -> tuple[ProvingKey, VerifyingKey]:
-    """The keys of ``program``: its constraints and the commitment to its params. Once per program and weights.
+    """The keys of ``program``: its constraints and the commitment to its params, for runs of at most ``max_steps``
+    instructions (a million unless given, at most 2^24). Once per program and weights.
+
 
     ``description``: what its integers stand for, a part of the key. A compiled model has one, and beside a file there
     may be ``PROG.description.json``; then the keys are those that ``syurmy-vm setup`` makes.
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
+    from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover import keys
 
     code = _program(program)
@@ -164,7 +170,7 @@ def setup(
         description = descriptions.beside(Path(program), code)
     elif description is None and code is not program:
         description = getattr(program, "description", None)
-    key = keys.setup(code, description)
+    key = keys.setup(code, description, DEFAULT_MAX_STEPS if max_steps is None else max_steps)
     return key, key.verifying_key
 
 
@@ -194,8 +200,8 @@ def verify(
 
     Key and proof are objects, bytes, or paths of files. A ``Verifier`` made once for a key saves its preparation on
     every proof. A proof names the path that its run took, which decides how much work verifying it is: runs of more
-    than ``max_steps`` instructions (a million unless given) or ``max_batch`` inputs are rejected before it is done.
-    Raises another ``SyurmyError`` for files and objects that cannot be used.
+    than ``max_steps`` instructions (those that the key allows unless fewer are given) or ``max_batch`` inputs are
+    rejected before it is done. Raises another ``SyurmyError`` for files and objects that cannot be used.
     """
     from syurmy.isa.errors import InputError
     from syurmy.prover.verifier.verify import Verifier
@@ -205,15 +211,16 @@ def verify(
         if max_steps is not None or max_batch is not None:
             raise InputError("a Verifier has its limits already", code="I118", help="give them to Verifier(key, ...)")
         return key.verify(proof)
-    limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
-    return decide(key, proof, max_batch=max_batch, **limit)
+    return decide(key, proof, max_steps=max_steps, max_batch=max_batch)
 
 
-def check(program: Program | str | Path, trace: Trace) -> list[Violation]:
-    """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution."""
+def check(program: Program | str | Path, trace: Trace, *, max_steps: int | None = None) -> list[Violation]:
+    """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution.
+    ``max_steps`` as for ``setup``."""
+    from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover.check import check as evaluate
 
-    return evaluate(_program(program), trace)
+    return evaluate(_program(program), trace, max_steps=DEFAULT_MAX_STEPS if max_steps is None else max_steps)
 
 
 def _program(given: Program | CompiledModel | str | Path) -> Program:

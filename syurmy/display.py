@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -52,9 +53,11 @@ def _is_several(e: SyurmyError) -> TypeGuard[AssemblyErrors]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON data: arrays become nested lists of integers."""
+    """``value`` as JSON data: arrays become nested lists; JSON has no NaN and no infinity, they become null."""
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        return plain(value.tolist()) if value.dtype.kind == "f" else value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -106,6 +109,14 @@ def summary(console: Console, rows: Mapping[str, str]) -> None:
     console.print(table)
 
 
+def cost_rows(cost: Mapping[str, Any]) -> dict[str, str]:
+    """What a proof consists of (``syurmy.costs``), as rows of a summary."""
+    return {
+        "lookup leaves": f"{cost['leaves']:,}",
+        "columns": f"{cost['columns']:,} ({cost['committed_entries']:,} entries)",
+    }
+
+
 def seconds_text(s: float) -> str:
     return f"{1000 * s:.1f} ms" if s < 1 else f"{s:.2f} s"
 
@@ -145,6 +156,18 @@ class Working:
             self._phase, self._fraction = phase, fraction
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, description=phase, completed=fraction, total=1.0)
+
+    def around(self, ask: Callable[[str], bool]) -> Callable[[str], bool]:
+        """``ask`` with the bar out of its way."""
+
+        def asked(question: str) -> bool:
+            self._timer.cancel()
+            with self._lock:
+                if self._bar is not None:
+                    self._bar.stop()
+            return ask(question)
+
+        return asked
 
     def _show(self) -> None:
         from rich.console import Console

@@ -75,7 +75,7 @@ def answer(
     result = {
         "verified": True,
         "program": statement.program,
-        "key_digest": statement.key_digest.hex(),
+        "key": statement.key_digest.hex(),
         **_about(statement.description),
         "inputs": statement.inputs if raw else statement.input_values,
         "outputs": statement.outputs if raw else statement.output_values,
@@ -95,7 +95,8 @@ def answer(
 def _refused(code: str, e: Rejected) -> Answer:
     said = "proof rejected" if code == "V100" else "not what is expected"
     text = f"error[{code}]: {said} at step '{e.step}': {e.reason}"
-    return Answer({"verified": False, "code": code, "step": e.step, "reason": e.reason}, text, e)
+    error = {"code": code, "message": f"{said} at step '{e.step}': {e.reason}", "step": e.step, "reason": e.reason}
+    return Answer({"ok": False, "verified": False, "error": error}, text, e)
 
 
 def _about(d: Description) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def _about(d: Description) -> dict[str, Any]:
 
 
 def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: bool) -> list[str]:
-    lines = [f"accepted: program {statement.program}, key {result['key_digest'][:16]}…"]
+    lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
     lines += about_lines(statement.description)
     lines += described.lines(statement, raw)
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         outcome.settle_streams()
     given = parser().parse_args(arguments)
-    return outcome.exit_code(lambda: _verify(**vars(given)), given.json, given.debug)
+    return outcome.exit_code(lambda: _verify(**vars(given)), "verify", given.json, given.debug)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The verifying key: a program, the root of its committed params, and a description for people.
+"""The verifying key: a program, how many steps a run of it may take, the root of its committed params, and a
+description for people.
 
-Bytes: magic, version, length of the program, program (``isa.encoding``), 1 byte "has params", root; then length of the
-description (4 bytes), description (``protocol.description``). The digest is of what comes before that length and of the
-description's digest.
+Bytes: magic, version, step limit, length of the program, program (``isa.encoding``), 1 byte "has params", root; then
+length of the description (4 bytes), description (``protocol.description``). The digest is of what comes before that
+length and of the description's digest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from blake3 import blake3
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
@@ -22,21 +24,23 @@ from syurmy.prover.protocol.description import Description
 
 PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
+_HEAD = struct.Struct("<HQQ")
 
 
 @dataclass(frozen=True, repr=False)
 class VerifyingKey(Summary):
-    """What the verifier needs: ``program`` (encoded) and ``params_root`` (None without committed params); and what its
-    values stand for."""
+    """What the verifier needs: ``program`` (encoded), ``params_root`` (None without committed params) and how many
+    instructions a run may take (``max_steps``, of all inputs of a batch together); and what its values stand for."""
 
     program: bytes
     params_root: bytes | None
     description: Description = Description()  # noqa: RUF009  (immutable)
+    max_steps: int = DEFAULT_MAX_STEPS
 
     def _decisive(self) -> bytes:
         """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
-        return VK_MAGIC + struct.pack("<HQ", PROTOCOL_VERSION, len(self.program)) + self.program + root
+        return VK_MAGIC + _HEAD.pack(PROTOCOL_VERSION, self.max_steps, len(self.program)) + self.program + root
 
     def to_bytes(self) -> bytes:
         description = self.description.to_bytes()
@@ -45,16 +49,18 @@ class VerifyingKey(Summary):
     @staticmethod
     def from_bytes(data: bytes) -> VerifyingKey:
         """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
-        if data[:8] != VK_MAGIC or len(data) < 18:
+        if data[:8] != VK_MAGIC or len(data) < 8 + _HEAD.size:
             raise InputError("this is not a verifying key", code="K120")
-        version, size = struct.unpack_from("<HQ", data, 8)
+        version, max_steps, size = _HEAD.unpack_from(data, 8)
         if version != PROTOCOL_VERSION:
             raise InputError(
                 f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
                 code="K121",
                 help="make the key again with `syurmy-vm setup`" if version < PROTOCOL_VERSION else "update syurmy-vm",
             )
-        rest = data[18:]
+        if not 1 <= max_steps <= MAX_STEPS:
+            raise InputError(f"the key allows {max_steps} steps, 1 to {MAX_STEPS} are possible", code="K122")
+        rest = data[8 + _HEAD.size :]
         if size >= len(rest):
             raise InputError("the verifying key is truncated", code="K122")
         program, tail = rest[:size], rest[size:]
@@ -65,7 +71,7 @@ class VerifyingKey(Summary):
                 "the verifying key is damaged at its end", code="K122", help="or older: run `syurmy-vm setup` again"
             )
         with refusing(unusable):
-            key = VerifyingKey(program, root or None, Description.from_bytes(description))
+            key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps)
             decoded = decode(program)
             key.description.check(decoded)
         if any(p.committed for p in decoded.params) != (key.params_root is not None):

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
-from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
+from syurmy.isa.path import Path
 from syurmy.isa.program import I64
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
@@ -90,21 +90,22 @@ class Statement(Summary):
 
 class Verifier(Summary):
     """A verifying key with its plan; verifies any number of proofs of at most ``max_steps`` steps, all inputs of a
-    batch together, and of batches of at most ``max_batch`` inputs.
+    batch together (the key's own limit if that is less, or if none is given), and of batches of at most ``max_batch``
+    inputs.
 
     The key is one, or its file or bytes. Raises ``SyurmyError`` if it cannot be used. One verifier may be used by many
     threads at once.
     """
 
     def __init__(
-        self, key: VerifyingKey | Source, *, max_steps: int = DEFAULT_MAX_STEPS, max_batch: int | None = None
+        self, key: VerifyingKey | Source, *, max_steps: int | None = None, max_batch: int | None = None
     ) -> None:
         self.vk = vk = VerifyingKey.load(key)
-        self.max_steps = max_steps
-        self.max_batch = max_steps if max_batch is None else max_batch
+        self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
+        self.max_batch = self.max_steps if max_batch is None else max_batch
         with refusing(unusable):
             self.program = decode(vk.program)
-            self.plan = fixed_plan(self.program, max_steps)  # None where the path depends on data
+            self.plan = fixed_plan(self.program, self.max_steps)  # None where the path depends on data
 
     def plan_for(self, path: Path) -> Plan:
         """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
@@ -129,7 +130,7 @@ def verify(
     vk: VerifyingKey | Source,
     proof: Proof | Source,
     *,
-    max_steps: int = DEFAULT_MAX_STEPS,
+    max_steps: int | None = None,
     max_batch: int | None = None,
 ) -> Statement:
     """Accepts, or raises ``Rejected``. Raises another ``SyurmyError`` if the key itself cannot be used.

@@ -106,19 +106,17 @@ def compile(
     with display.Working("compile"), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         done = compile_onnx(model, output, options)
-    took = time.perf_counter() - start
-    warned = models.notes(caught)
+    models.warned(caught)
     if json:
-        result = _described(done) | {"warnings": warned, "seconds": took}
-        print_json(result)
+        print_json(_described(done))
     else:
-        _print(done, report, activations, took)
+        _print(done, report, activations, time.perf_counter() - start)
     if strict and done.missed is not None:
         raise typer.Exit(MISSED)
 
 
 def _print(done: CompiledModel, report: bool, activations: int, took: float) -> None:
-    from syurmy import display
+    from syurmy import costs, display
     from syurmy.compiler.model import PROGRAM
 
     if report:
@@ -127,10 +125,10 @@ def _print(done: CompiledModel, report: bool, activations: int, took: float) -> 
         for p in ports:
             unit = f"{p.scale:.4g} {p.unit}".rstrip()
             print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {unit}")
-    lookups, committed = (sum(getattr(r, name) for r in done.rows) for name in ("lookups", "committed"))
     kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
-    print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
+    cost = costs.of_program(done.program)
+    print("\n".join([f"{len(done.program.code)} instructions", *(costs.lines(cost) if cost is not None else ())]))
     print(f"{done.folder / PROGRAM}: compiled in {display.seconds_text(took)}")
 
 
@@ -163,10 +161,13 @@ def _labels(options: list[str]) -> dict[str, str] | str | None:
 
 
 def _described(done: CompiledModel) -> dict[str, Any]:
+    from syurmy import costs
     from syurmy.compiler.model import PROGRAM
 
+    cost = costs.of_program(done.program)
     return {
-        "program": str(done.folder / PROGRAM),
+        "program": done.program.name,
+        "file": str(done.folder / PROGRAM),
         "inputs": [asdict(p) for p in done.inputs],
         "outputs": [asdict(p) for p in done.outputs],
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
@@ -174,6 +175,6 @@ def _described(done: CompiledModel) -> dict[str, Any]:
         "fine": done.fine,
         "missed": None if done.missed is None else vars(done.missed) | {"message": str(done.missed)},
         "instructions": len(done.program.code),
-        "lookups": sum(r.lookups for r in done.rows),
-        "committed_entries": sum(r.committed for r in done.rows),
+        "cost": None if cost is None else cost[0].to_json(),
+        "cost_in_batch": None if cost is None or cost[1] is None else cost[1].to_json(),
     }

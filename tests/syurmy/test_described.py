@@ -58,9 +58,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "shop.tasm").write_text(SOURCE)
     (folder / "shop.description.json").write_text(json.dumps(TOLD))
     program = syurmy.load(folder / "shop.tasm")
-    key, reused = keys.obtain(program, folder / "shop.tasm")
-    assert not reused
-    proof = syurmy.prove(key, syurmy.run(program, GIVEN))
+    kept = keys.obtain(program, folder / "shop.tasm")
+    assert not kept.reused
+    proof = syurmy.prove(kept.key, syurmy.run(program, GIVEN))
     (folder / "shop.proof").write_bytes(proof.to_bytes())
     return folder
 
@@ -237,13 +237,16 @@ def test_a_new_description_makes_a_new_key(shop: Path, tmp_path: Path) -> None:
     path = tmp_path / "shop.tasm"
     path.write_text(SOURCE)
     program = syurmy.load(path)
-    first, _ = keys.obtain(program, path)
-    assert keys.obtain(program, path)[1]
+    first = keys.obtain(program, path).key
+    assert keys.obtain(program, path).reused
     (tmp_path / "shop.description.json").write_text(json.dumps(TOLD))
-    second, reused = keys.obtain(program, path)
-    assert not reused
+    with pytest.raises(InputError, match="have changed"):
+        keys.obtain(program, path)
+    kept = keys.obtain(program, path, agreed=lambda change: True)
+    second = kept.key
+    assert (kept.reused, kept.replaced) == (False, first.verifying_key.digest())
     assert first.verifying_key.digest() != second.verifying_key.digest()
-    assert keys.obtain(program, path)[1]
+    assert keys.obtain(program, path).reused
     assert (tmp_path / "shop.vk").read_bytes() == (shop / "shop.vk").read_bytes()
 
 
