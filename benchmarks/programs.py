@@ -78,7 +78,7 @@ print(json.dumps(net.parameters))
 def _run(name: str, runs: int, folder: Path) -> dict[str, Any]:
     import syurmy
     from syurmy import inputs as given
-    from syurmy.prover.prove import Proof
+    from syurmy.prover.protocol.proof import Proof
     from syurmy.prover.verifier.verify import Verifier
 
     def load(name: str) -> tuple[Any, Any]:

@@ -61,6 +61,11 @@ def input_ports(path: Path, shapes: Shapes | None = None) -> dict[str, inputs.Po
     """The inputs of the model in ``path`` by name, those with a default left out. Their shapes are those of ``shapes``,
     else of the file with a first length of 1 where it has none, else unknown. Raises ``ModelError``."""
     model, _ = _read(path)
+    return ports_of(model, shapes)
+
+
+def ports_of(model: onnx.ModelProto, shapes: Shapes | None = None) -> dict[str, inputs.Port]:
+    """``input_ports`` of a model in memory."""
     initialised = {t.name for t in model.graph.initializer}
     return {i.name: _port(i, shapes or {}) for i in model.graph.input if i.name not in initialised}
 

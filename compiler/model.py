@@ -7,11 +7,13 @@ that compiling does.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from syurmy.isa import reals
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import I64, Program
+from syurmy.isa.summary import Summary, listed
 from syurmy.isa.types import TensorType
 from syurmy.prover.protocol.description import (
     CODE,
@@ -43,6 +46,12 @@ from syurmy.prover.protocol.description import (
 if TYPE_CHECKING:
     from syurmy.compiler.scales import Precision
     from syurmy.isa.trace import Trace
+    from syurmy.prover.check import Violation
+    from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.protocol.proof import Proof
+    from syurmy.prover.prove import Progress
+    from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.events import Listener
 
 Array = npt.NDArray[Any]
@@ -173,21 +182,49 @@ class Missed:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class ModelRun:
-    """One run: real outputs by the model's names, the trace to prove, and where values were cut off."""
+@dataclass(frozen=True, eq=False, repr=False)
+class ModelRun(Summary):
+    """One run: real outputs by the model's names, the trace to prove, and where values were cut off; ``proof`` and its
+    ``statement``, if it was proven."""
 
     outputs: dict[str, Array]
     trace: Trace
     saturated: tuple[Saturation, ...]
+    proof: Proof | None = None
+    statement: Statement | None = None
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [*self.trace.summary()[:-1], ("outputs", listed(self.outputs))]
+        return rows + ([("proof", f"{len(self.proof.data):,} bytes")] if self.proof is not None else [])
 
     @property
     def warnings(self) -> tuple[str, ...]:
         return (told(self.saturated),) if self.saturated else ()
 
 
-@dataclass(frozen=True, eq=False)
-class CompiledModel:
+@dataclass(frozen=True)
+class Accuracy(Summary):
+    """How a compiled model does on ``samples`` inputs, by output. ``error``: the largest difference from the real
+    values expected, over their range; ``agreement``: the share of samples with the same decision (integers all equal;
+    of reals the largest of every row of the last axis); ``saturated``: samples with a value beyond the calibrated
+    range."""
+
+    samples: int
+    error: dict[str, float]
+    agreement: dict[str, float]
+    saturated: int
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [("samples", str(self.samples))]
+        rows += [(f"{name} same decision", f"{share:.2%}") for name, share in self.agreement.items()]
+        rows += [(f"{name} largest error", f"{e:.2g} of its range") for name, e in self.error.items()]
+        return rows + ([("saturated", str(self.saturated))] if self.saturated else [])
+
+    __repr__ = Summary.__repr__
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CompiledModel(Summary):
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
     is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
@@ -244,22 +281,82 @@ class CompiledModel:
 
     def run(
         self,
-        inputs: Mapping[str, npt.ArrayLike],
+        inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
         *,
         max_steps: int = DEFAULT_MAX_STEPS,
         listeners: Sequence[Listener] = (),
     ) -> ModelRun:
-        """Real outputs for real inputs, with the trace to prove. Values beyond the calibrated range are warned of, and
-        in the result's ``saturated``. Raises as ``quantise`` and ``syurmy.run``."""
+        """Real outputs for real inputs (by name, or the only one), with the trace to prove. Values beyond
+        the calibrated range are warned of, and in the result's ``saturated``. Raises as ``quantise`` and
+        ``syurmy.run``."""
         from syurmy.vm.machine import run
 
-        integers, entered = self.entered(inputs)
+        integers, entered = self.entered(self.given(inputs))
         watch = self.watch()
         trace = run(self.program, integers, max_steps=max_steps, listeners=(watch, *listeners))
         done = ModelRun(self.dequantise(trace.outputs), trace, entered + watch.found(self.rows))
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
         return done
+
+    @cached_property
+    def keys(self) -> tuple[ProvingKey, VerifyingKey]:
+        """The model's keys, made when they are first asked for: those of ``syurmy.setup(model)``."""
+        import syurmy
+
+        return syurmy.setup(self)
+
+    def prove(
+        self,
+        inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
+        key: ProvingKey | None = None,
+        *,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        progress: Progress | None = None,
+    ) -> ModelRun:
+        """``run``, with a proof, and what verifying it gave. ``key``: the model's own unless given."""
+        from syurmy.prover.prove import prove
+        from syurmy.prover.verifier.verify import verify
+
+        own = self.keys[0] if key is None else key
+        done = self.run(inputs, max_steps=max_steps)
+        proof = prove(own, done.trace, progress)
+        return replace(done, proof=proof, statement=verify(own.verifying_key, proof, max_steps=max_steps))
+
+    def check(self, inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> list[Violation]:
+        """Every constraint, evaluated on a run without a proof: the first violated ones, none if all hold."""
+        from syurmy.prover.check import check
+
+        return check(self.program, self.run(inputs).trace)
+
+    def accuracy(
+        self,
+        data: Mapping[str, npt.ArrayLike] | str | Path,
+        expected: Mapping[str, npt.ArrayLike] | npt.ArrayLike | None = None,
+    ) -> Accuracy:
+        """Runs every sample and compares. ``data``: inputs by name, stacked along a leading axis, or the .npz with
+        them. ``expected``: outputs by name, stacked (those of the float model), or an array for the only one;
+        whole numbers for a real output are the places of its largest entries, as labels of data sets are. Without it,
+        ``data`` holds the outputs as well. Raises ``InputError``."""
+        from syurmy.compiler.accuracy import measured
+
+        return measured(self, data, expected)
+
+    def summary(self) -> list[tuple[str, str]]:
+        def ports(of: Sequence[Port]) -> str:
+            return listed(f"{p.model_name}: {p.dtype}{list(p.shape)}" for p in of)
+
+        rows = [("title", repr(self.title))] if self.title else []
+        rows += [("program", self.program.name), ("inputs", ports(self.inputs)), ("outputs", ports(self.outputs))]
+        return [*rows, ("instructions", str(len(self.program.code))), ("error", f"{self.error:.2g} of the range")]
+
+    def given(self, inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> Mapping[str, npt.ArrayLike]:
+        """Inputs by name; of the only one the name may be left out."""
+        if isinstance(inputs, Mapping):
+            return inputs
+        if len(self.inputs) != 1:
+            raise InputError(f"the model has inputs {', '.join(p.model_name for p in self.inputs)}", code="I108")
+        return {self.inputs[0].model_name: inputs}
 
     @property
     def names(self) -> dict[str, str]:
@@ -285,9 +382,9 @@ class CompiledModel:
         given: dict[str, npt.ArrayLike] = {}
         for name, value in inputs.items():
             if name not in self.names:
-                raise InputError(
-                    f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(self.names)}"
-                )
+                near = difflib.get_close_matches(name, list(self.names), 1)
+                help = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(self.names)}"
+                raise InputError(f"the model has no input '{name}'", code="I101", help=help)
             if self.names[name] in given:
                 raise InputError(f"input '{self.names[name]}' is given twice", code="I107")
             given[self.names[name]] = value

@@ -52,7 +52,6 @@ from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
-from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
@@ -77,7 +76,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     """See ``syurmy.compiler.compile_model``; ``source`` is recorded."""
     own, o = own_files(out_dir), options
     if isinstance(o.calibrate, str | Path):
-        raise InputError("a model in memory is calibrated on arrays by input name", code="I110")
+        o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes)))
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
     random = o.calibrate is None
@@ -85,6 +84,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         warnings.warn("no calibration data: scales come from random samples", stacklevel=3)
         samples, held = halves(random_samples(model), random)
     else:
+        assert isinstance(o.calibrate, Mapping)
         samples, held = halves(given_samples(model, o.calibrate), random)
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))

@@ -26,6 +26,7 @@ from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.program import Program
+from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.kernels.matrix import IntegerMatrix
@@ -39,14 +40,17 @@ PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
 
 
-@dataclass(frozen=True, eq=False)
-class ProvingKey:
+@dataclass(frozen=True, eq=False, repr=False)
+class ProvingKey(Summary):
     """A program with its params, its plan, and the params' commitment."""
 
     program: Program
     plan: Plan | None  # where the path does not depend on data
     verifying_key: VerifyingKey
     params: ParamsCommitment | None
+
+    def summary(self) -> list[tuple[str, str]]:
+        return self.verifying_key.summary()
 
     def save(self, path: str | Path) -> None:
         """Write one file: complete under its name, or not there."""

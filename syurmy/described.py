@@ -45,11 +45,16 @@ def shown(statement: Statement) -> list[Shown]:
 
 def lines(statement: Statement, raw: bool = False) -> list[str]:
     """One line or more for every tensor; ``raw``: the program's integers under its names."""
+    return [f"{name} = {text}" for name, text in rows(statement, raw)]
+
+
+def rows(statement: Statement, raw: bool = False) -> list[tuple[str, str]]:
+    """The name and the text of every tensor."""
     out = []
     for s in shown(statement):
         kind = "public input" if s.kind == "input" else "output"
         quantity = Quantity(s.quantity.name) if raw else s.quantity
-        out.append(f"{kind} {name_text(quantity.title)} = {value_text(quantity, s.integers)}")
+        out.append((f"{kind} {name_text(quantity.title)}", value_text(quantity, s.integers)))
     return out
 
 

@@ -127,6 +127,7 @@ I114 --expect-key takes at least 16 hexadecimal digits of a key's digest, as set
 I115 An image or a sound has not the size of its input. It is not resized or cut, as that decides what the model sees: prepare it as the training data was.
 I116 Labels do not fit the output that they are for.
 I117 What is expected cannot be compared with what the key says its integers stand for. Expect the integers, with --raw.
+I118 An object of another kind is expected here; the message says which. verify takes key and proof, in this order, each as an object, bytes or a path.
 I120 The program is none that bytes can stand for.
 I121 The bytes are no program, or of another version of the format. Assemble it again.
 I122 The bytes of a program are damaged or not in their canonical form.

@@ -15,20 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from syurmy.isa.errors import InputError
+from syurmy.isa.source import content
+from syurmy.isa.source import unreadable as unreadable
 
 Array = npt.NDArray[Any]
 
 
 def read_bytes(path: Path) -> bytes:
     """The file's content; ``InputError`` F100 if there is none to be had."""
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise unreadable(path, e) from e
-
-
-def unreadable(path: Path, e: OSError) -> InputError:
-    return InputError(f"cannot read {path}: {e.strerror or e}", code="F100")
+    return content(path, "a file")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -17,6 +18,8 @@ from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.refusal import refusing
+from syurmy.isa.source import Source, content, other_kind
+from syurmy.isa.summary import Summary
 from syurmy.prover.protocol.description import Description
 
 PROTOCOL_VERSION = 2
@@ -24,8 +27,8 @@ VK_MAGIC = b"SYURMYVK"
 _HEAD = struct.Struct("<HQQ")
 
 
-@dataclass(frozen=True)
-class VerifyingKey:
+@dataclass(frozen=True, repr=False)
+class VerifyingKey(Summary):
     """What the verifier needs: ``program`` (encoded), ``params_root`` (None without committed params) and how many
     instructions a run may take (``max_steps``, of all inputs of a batch together); and what its values stand for."""
 
@@ -74,6 +77,25 @@ class VerifyingKey:
         if any(p.committed for p in decoded.params) != (key.params_root is not None):
             raise InputError("the verifying key has no root for its params", code="K122")
         return key
+
+    @staticmethod
+    def load(source: VerifyingKey | Source) -> VerifyingKey:
+        """The key in a file, or in bytes; a key itself is as it is. Raises ``InputError``."""
+        if isinstance(source, VerifyingKey):
+            return source
+        if hasattr(source, "summary"):
+            raise other_kind(source, "a verifying key")
+        return VerifyingKey.from_bytes(content(source, "a verifying key"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        from syurmy.files import write_whole
+
+        write_whole(Path(path), self.to_bytes())
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [("of program", decode(self.program).name), ("digest", f"{self.digest().hex()[:16]}…")]
+        return rows + ([("title", repr(self.description.title))] if self.description.title else [])
 
     def digest(self) -> bytes:
         described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()

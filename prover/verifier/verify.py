@@ -21,6 +21,8 @@ from syurmy.isa.graph import ParamTensor, Public
 from syurmy.isa.path import Path
 from syurmy.isa.program import I64
 from syurmy.isa.refusal import refusing
+from syurmy.isa.source import Source
+from syurmy.isa.summary import Summary, listed
 from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
@@ -35,6 +37,7 @@ from syurmy.prover.protocol.ladder import Claim, EqWeight
 from syurmy.prover.protocol.params_claims import combined_weights
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
+from syurmy.prover.protocol.proof import Proof, proof_bytes
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
@@ -45,8 +48,8 @@ from syurmy.prover.verifier.opening import Matrix, verify_claims, verify_ladder
 HALF = (P + 1) // 2
 
 
-@dataclass(frozen=True)
-class Statement:
+@dataclass(frozen=True, repr=False)
+class Statement(Summary):
     """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this.
 
     ``batch`` inputs were run; if more than one, ``inputs`` and ``outputs`` have a leading axis. ``branches``: public
@@ -74,17 +77,30 @@ class Statement:
         """What the outputs stand for (reals, by the scales in the key), under the names of the model."""
         return self.description.output_values(self.outputs)
 
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [("of program", self.program), ("key", f"{self.key_digest.hex()[:16]}…")]
+        rows += [("batch", str(self.batch))] if self.batch > 1 else []
+        return [*rows, ("inputs", listed(self.input_values)), ("outputs", listed(self.output_values))]
 
-class Verifier:
+    def table(self) -> list[tuple[str, str]]:
+        from syurmy.described import rows  # around the verifier, which does without it
+
+        return [*self.summary()[:2], *rows(self), ("soundness", f"{self.soundness_bits:.1f} bits")]
+
+
+class Verifier(Summary):
     """A verifying key with its plan; verifies any number of proofs of at most ``max_steps`` steps, all inputs of a
     batch together (the key's own limit if that is less, or if none is given), and of batches of at most ``max_batch``
     inputs.
 
-    Raises ``SyurmyError`` if the key cannot be used.
+    The key is one, or its file or bytes. Raises ``SyurmyError`` if it cannot be used. One verifier may be used by many
+    threads at once.
     """
 
-    def __init__(self, vk: VerifyingKey, *, max_steps: int | None = None, max_batch: int | None = None) -> None:
-        self.vk = vk
+    def __init__(
+        self, key: VerifyingKey | Source, *, max_steps: int | None = None, max_batch: int | None = None
+    ) -> None:
+        self.vk = vk = VerifyingKey.load(key)
         self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
         self.max_batch = self.max_steps if max_batch is None else max_batch
         with refusing(unusable):
@@ -99,13 +115,24 @@ class Verifier:
             return self.plan
         return Plan.of(self.program, path, self.max_steps)
 
-    def verify(self, proof: bytes) -> Statement:
-        """Accepts, or raises ``Rejected``; no other exception on any bytes."""
+    def verify(self, proof: Proof | Source) -> Statement:
+        """Accepts, or raises ``Rejected``; no other exception on any bytes. Raises ``InputError`` for a file that
+        cannot be read, or is no proof."""
+        data = proof_bytes(proof)
         with refusing(partial(Rejected, "format")):
-            return _Run(self, proof).run()
+            return _Run(self, data).run()
+
+    def summary(self) -> list[tuple[str, str]]:
+        return [*self.vk.summary(), ("max_steps", f"{self.max_steps:,}"), ("max_batch", f"{self.max_batch:,}")]
 
 
-def verify(vk: VerifyingKey, proof: bytes, *, max_steps: int | None = None, max_batch: int | None = None) -> Statement:
+def verify(
+    vk: VerifyingKey | Source,
+    proof: Proof | Source,
+    *,
+    max_steps: int | None = None,
+    max_batch: int | None = None,
+) -> Statement:
     """Accepts, or raises ``Rejected``. Raises another ``SyurmyError`` if the key itself cannot be used.
 
     The path that a proof names decides how much work its plan is: ``max_steps`` and ``max_batch`` limit it.

@@ -148,7 +148,7 @@ def test_a_float_that_is_only_compared_is_a_code(tmp_path: Path) -> None:
     done = syurmy.compile_onnx(tmp_path / "m.onnx", tmp_path / "m", calibrate={"x": X}, public_inputs=True)
     assert done.description.inputs[0].form == CODE
     path = tmp_path / "m" / "model.tasm"
-    key, _ = keys.obtain(done.program, path)
+    key = keys.obtain(done.program, path).key
     x = np.array([[0.1, np.nan, -np.inf]], np.float32)
     statement = syurmy.verify(key.verifying_key, syurmy.prove(key, done.run({"x": x}).trace).to_bytes())
     assert np.array_equal(statement.input_values["x"], x, equal_nan=True)
