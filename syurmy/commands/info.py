@@ -19,22 +19,17 @@ def info(
     debug: Debug = False,
 ) -> None:
     """Declarations, size and constraints of a program."""
-    from syurmy import display, keys
+    from syurmy import costs, display, keys
     from syurmy.isa.encoding import digest
     from syurmy.isa.instruction import REGISTRY
-    from syurmy.isa.system import build
 
     code = keys.read_program(program)
     result = _declarations(code) | {"digest": digest(code).hex()}
-    counted = ("steps", "tensor_entries", "columns", "lookups", "tables", "equations")
-    result |= dict.fromkeys(counted)
     result["branches"] = sum(REGISTRY[ins.op].branch for ins in code.code)
-    if not result["branches"]:
-        with display.Working("constraints"):
-            system = build(code)
-        values = [system.flow.steps, system.trace_cells(), len(system.columns), len(system.lookups)]
-        values += [len(system.tables), len(system.equations)]
-        result |= dict(zip(counted, values, strict=True))
+    with display.Working("constraints"):
+        cost = costs.of_program(code)
+    result = dict.fromkeys(costs.NAMES) | result | ({} if cost is None else cost[0].to_json())
+    result["cost_in_batch"] = None if cost is None or cost[1] is None else cost[1].to_json()
     if json:
         print_json(result)
         return
@@ -44,10 +39,11 @@ def info(
             text = " ".join(str(v) for v in d.values())
             console.print(f"{kind.partition('_')[0].rstrip('s'):7} {text}", markup=False, soft_wrap=True)
     console.print(f"program {code.name}, digest {result['digest']}", markup=False, soft_wrap=True)
-    names = [n for n in ("instructions", "branches", *counted) if result[n] is not None]
-    display.summary(console, {n.replace("_", " "): f"{result[n]:,}" for n in names})
-    if result["branches"]:
-        console.print("the rest depends on the path: run shows it")
+    console.print(f"{result['instructions']:,} instructions, {result['branches']:,} branches")
+    if cost is None:
+        console.print("what a proof costs depends on the path: run shows it")
+    else:
+        console.print(f"{cost[0].steps:,} steps", *costs.lines(cost), sep="\n", markup=False, soft_wrap=True)
 
 
 def _declarations(code: Program) -> dict[str, Any]:
