@@ -6,7 +6,7 @@ tables that lookups are answered from. A batch shares it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from syurmy.display import seconds_text
@@ -48,6 +48,9 @@ class Cost:
 def work_seconds(leaves: int, committed_entries: int) -> float:
     """About how long so many lookup leaves and committed entries take the prover."""
     return leaves * LEAF_SECONDS + committed_entries * ENTRY_SECONDS
+
+
+NAMES = (*(f.name for f in fields(Cost)), "estimated_seconds")
 
 
 def of_plan(plan: Plan) -> Cost:

@@ -113,7 +113,7 @@ def _one(text: str, port: Port, batch: bool, tell: Tell) -> Array:
             convert = media.image if suffix in media.IMAGES else media.sound
             value, said = convert(path, port.name, port.shape, port.real)
         tell(said)
-        if port.real and port.peak > 2.5:  # calibrated on a little more than 0 to 1 at most
+        if port.real and port.peak > 10:  # far more than 0 to 1, whatever the margin
             tell(f"input '{port.name}' was calibrated up to {port.peak:.3g}: is {path} what the model expects?")
         return value
     content = _content(path)

@@ -64,7 +64,7 @@ def image(path: Path, name: str, shape: tuple[int, ...], real: bool) -> tuple[Ar
     try:
         from PIL import Image
     except ModuleNotFoundError as e:
-        raise InputError("reading images needs Pillow", code="X150", help="pip install 'syurmy-vm[media]'") from e
+        raise InputError("reading images needs Pillow", code="X150", help="pip install pillow") from e
     try:
         with Image.open(io.BytesIO(files.read_bytes(path))) as found:
             found.load()
@@ -148,7 +148,7 @@ def _samples(path: Path) -> tuple[Array, int]:
         import soundfile
     except (ModuleNotFoundError, OSError) as e:
         message = f"reading {path} needs the package soundfile"
-        raise InputError(message, code="X150", help="pip install 'syurmy-vm[media]', or store it as 16-bit .wav") from e
+        raise InputError(message, code="X150", help="pip install soundfile, or store it as 16-bit .wav") from e
     try:
         data, rate = soundfile.read(path, dtype="float64", always_2d=True)
     except (RuntimeError, OSError) as e:

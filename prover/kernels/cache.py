@@ -102,7 +102,7 @@ class KernelCache(FunctionCache):
             global _started
             _told.add("compiling")
             _started = time.perf_counter()
-            log.info("compiling kernels, once on this machine; it takes up to a minute")
+            log.info("compiling kernels, once on this machine; it takes about a minute")
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:

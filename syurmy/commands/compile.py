@@ -171,7 +171,7 @@ def _described(done: CompiledModel) -> dict[str, Any]:
         "inputs": [asdict(p) for p in done.inputs],
         "outputs": [asdict(p) for p in done.outputs],
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
-        "error": done.error,
+        "output_error": done.error,
         "fine": done.fine,
         "missed": None if done.missed is None else vars(done.missed) | {"message": str(done.missed)},
         "instructions": len(done.program.code),

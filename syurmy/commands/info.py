@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from syurmy.isa.program import Program
     from syurmy.prover.protocol.description import Description
 
-COUNTED = ("steps", "tensor_entries", "columns", "lookups", "tables", "equations")
-
 
 def info(
     file: Annotated[
@@ -26,46 +24,39 @@ def info(
     debug: Debug = False,
 ) -> None:
     """What a file is and says of itself; of a program declarations, size and constraints. Verifies nothing."""
-    from syurmy import contents, verification
+    from syurmy import contents, costs, display, verification
+    from syurmy.isa.encoding import digest
+    from syurmy.isa.instruction import REGISTRY
 
     content = contents.read(file)
     result = {"kind": content.kind, "description": contents.description_data(content.description)} | content.data
-    costs = {} if content.program is None else _costs(content.program)
+    cost = None
+    if (code := content.program) is not None:
+        result |= _declarations(code) | {"digest": digest(code).hex()}
+        result["branches"] = sum(REGISTRY[ins.op].branch for ins in code.code)
+        with display.Working("constraints"):
+            cost = costs.of_program(code)
+        result = dict.fromkeys(costs.NAMES) | result | ({} if cost is None else cost[0].to_json())
+        result["cost_in_batch"] = None if cost is None or cost[1] is None else cost[1].to_json()
     if json:
-        print_json(result | costs)
+        print_json(result)
         return
     console = terminal()
-    console.print(f"{file}: {content.kind}", markup=False, soft_wrap=True)
-    for line in verification.about_lines(content.description):
-        console.print(line, markup=False, soft_wrap=True)
-    if content.rows:
-        for name, text in content.rows.items():
-            console.print(f"{name}: {text}", markup=False, soft_wrap=True)
-    if content.program is not None:
-        _show(console, costs, content.description)
+    lines = [f"{file}: {content.kind}", *verification.about_lines(content.description)]
+    lines += [f"{name}: {text}" for name, text in content.rows.items()]
+    console.print(*lines, sep="\n", markup=False, soft_wrap=True)
+    if content.program is None:
+        return
+    _declared(console, result, content.description)
+    console.print(f"{result['instructions']:,} instructions, {result['branches']:,} branches")
+    if cost is None:
+        console.print("what a proof costs depends on the path: run shows it")
+    else:
+        console.print(f"{cost[0].steps:,} steps", *costs.lines(cost), sep="\n", markup=False, soft_wrap=True)
 
 
-def _costs(code: Program) -> dict[str, Any]:
-    """Declarations, and what can be counted of the constraints without a path."""
-    from syurmy import display
-    from syurmy.isa.encoding import digest
-    from syurmy.isa.instruction import REGISTRY
-    from syurmy.isa.system import build
-
-    result = _declarations(code) | {"digest": digest(code).hex()}
-    result |= dict.fromkeys(COUNTED)
-    result["branches"] = sum(REGISTRY[ins.op].branch for ins in code.code)
-    if not result["branches"]:
-        with display.Working("constraints"):
-            system = build(code)
-        values = [system.flow.steps, system.trace_cells(), len(system.columns), len(system.lookups)]
-        values += [len(system.tables), len(system.equations)]
-        result |= dict(zip(COUNTED, values, strict=True))
-    return result
-
-
-def _show(console: Console, result: dict[str, Any], description: Description) -> None:
-    from syurmy import described, display
+def _declared(console: Console, result: dict[str, Any], description: Description) -> None:
+    from syurmy import described
 
     said = {"inputs": description.input, "outputs": description.output}
     for kind in ("inputs", "params", "tables_declared", "buffers", "outputs"):
@@ -75,10 +66,6 @@ def _show(console: Console, result: dict[str, Any], description: Description) ->
                 text += f" ({about})"
             console.print(f"{kind.partition('_')[0].rstrip('s'):7} {text}", markup=False, soft_wrap=True)
     console.print(f"program {result['program']}, digest {result['digest']}", markup=False, soft_wrap=True)
-    names = [n for n in ("instructions", "branches", *COUNTED) if result[n] is not None]
-    display.summary(console, {n.replace("_", " "): f"{result[n]:,}" for n in names})
-    if result["branches"]:
-        console.print("the rest depends on the path: run shows it")
 
 
 def _declarations(code: Program) -> dict[str, Any]:

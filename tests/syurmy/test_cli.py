@@ -142,6 +142,19 @@ def test_prove_reports_and_writes_keys_and_proof(proven_once: tuple[Path, dict[s
         assert value[name] > 0
 
 
+def test_info_announces_what_the_proof_takes(proven_once: tuple[Path, dict[str, Any]]) -> None:
+    folder, proven = proven_once
+    announced = json.loads(vm("info", folder / "tiny.tasm", "--json").stdout)
+    for name in ("instructions", "steps", "leaves", "columns", "committed_entries"):
+        assert announced[name] == proven[name], name
+    assert 0 < announced["estimated_seconds"] < 1
+    each = announced["cost_in_batch"]["leaves"] / announced["cost_in_batch"]["batch"]
+    assert each < announced["leaves"]
+    printed = vm("info", folder / "tiny.tasm").stdout
+    assert f"{proven['leaves']:,} lookup leaves" in printed
+    assert "in a batch of 64, each:" in printed
+
+
 def test_prove_prints_a_summary(proven: Path) -> None:
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--proof", proven / "other.proof")
     assert result.exit_code == 0, result.stderr

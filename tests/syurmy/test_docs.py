@@ -41,8 +41,10 @@ def blocks(name: str) -> list[tuple[str, str]]:
 
 
 def masked(text: str) -> list[str]:
-    """Lines without the numbers, which differ from run to run and from version to version."""
-    return [re.sub(r"[0-9a-f]{16}|\d[\d.,]*", "#", line).strip() for line in text.strip().splitlines()]
+    """Lines without the numbers, which differ from run to run and from version to version, and without what these
+    change: the unit of a time, the room before a number."""
+    lines = [re.sub(r"[0-9a-f]{16}|\d[\d.,]*", "#", line) for line in text.strip().splitlines()]
+    return [" ".join(re.sub(r"# (ms|s)\b", "# s", line).split()) for line in lines]
 
 
 class Page:

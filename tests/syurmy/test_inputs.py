@@ -125,7 +125,7 @@ def test_an_image_of_another_size_is_not_resized(rgb: str) -> None:
 
 def test_units_that_the_model_does_not_expect_are_told(grey: str) -> None:
     assert any("was calibrated up to 255" in note for note in given(grey, (2, 3), peak=255.0)[1])
-    assert len(given(grey, (2, 3), peak=2.0)[1]) == 1
+    assert len(given(grey, (2, 3), peak=8.0)[1]) == 1
 
 
 def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
