@@ -68,8 +68,9 @@ bench: $(READY) ## Measure kernels and programs; results and their machine go to
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 
-isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.
+isa-manual: $(READY) ## Write docs/isa.md from the instruction registry, docs/macros.md from the library's comments.
 	$(BIN)/python -m syurmy.isa.manual
+	$(BIN)/python -m syurmy.assembler.library
 
 manpage: $(READY) ## Write docs/syurmy-vm.1 from the commands.
 	$(BIN)/python -m syurmy.manpage > docs/syurmy-vm.1
@@ -80,8 +81,9 @@ readme: $(READY) ## Write the picture and the outputs that README.md shows, and 
 audit: $(READY) ## Write the counts of lines in docs/audit.md.
 	$(BIN)/python distributions/verify/audit.py
 
-check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
+check-manual: $(READY) ## Fail if docs/isa.md or docs/macros.md is not what the sources say.
 	$(BIN)/python -m syurmy.isa.manual --check
+	$(BIN)/python -m syurmy.assembler.library --check
 
 operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 	$(BIN)/python -m syurmy.compiler.coverage
