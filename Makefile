@@ -14,7 +14,7 @@ QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual audit operators \
-	check-operators docs fuzz clean manpage readme
+	check-operators docs editors fuzz clean manpage readme
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -32,7 +32,7 @@ $(RUNS): pyproject.toml
 	@touch $@
 
 $(READY): $(RUNS)
-	$(PIP) --editable '.[test,lint,onnx]'
+	$(PIP) --editable '.[test,lint,onnx,editor]'
 	@touch $@
 
 demo: $(RUNS) ## Prove what a network sees in a handwritten digit, verify it in a process of its own, try a forgery.
@@ -93,6 +93,12 @@ check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node t
 
 fuzz: $(READY) ## Mutate keys, proofs, programs and models, each for SECONDS; what fails is kept in tests/fuzz/corpus.
 	for target in key proof program model; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
+
+editors: $(READY) ## Test and package the extension for VS Code (needs node and npm), in editors/vscode/dist.
+	@command -v npm >/dev/null || { echo "npm is needed, with node 20 or newer" >&2; exit 1; }
+	cd editors/vscode && npm ci --silent && npm run --silent build
+	cd editors/vscode && SYURMY_VM=$(abspath $(BIN))/syurmy-vm npm test --silent
+	cd editors/vscode && npm run --silent package
 
 docs: $(READY) ## Build the documentation site into build/site; warnings are errors.
 	$(PIP) --editable '.[docs]'

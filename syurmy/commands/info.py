@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 def info(
     program: Annotated[Path, typer.Argument(metavar="FILE", help="PROG.tasm, PROG.vk or a binary encoding.")],
+    types: Annotated[
+        bool, typer.Option("--types", help="Instead: dtype, shape, interval of every line, and why.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Declarations, size and constraints of a program."""
+    if types:
+        from syurmy.commands.types import show_types
+
+        show_types(program, json)
+        return
     from syurmy import costs, display, keys
     from syurmy.isa.encoding import digest
     from syurmy.isa.instruction import REGISTRY
