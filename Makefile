@@ -14,7 +14,7 @@ QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual audit operators \
-	check-operators docs fuzz clean manpage readme
+	check-operators docs editors fuzz clean manpage readme
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -32,7 +32,7 @@ $(RUNS): pyproject.toml
 	@touch $@
 
 $(READY): $(RUNS)
-	$(PIP) --editable '.[test,lint,onnx,examples]'
+	$(PIP) --editable '.[test,lint,onnx,editor,examples]'
 	@touch $@
 
 demo: $(RUNS) ## Prove what a network sees in a handwritten digit, verify it in a process of its own, try a forgery.
@@ -68,8 +68,9 @@ bench: $(READY) ## Measure kernels and programs; results and their machine go to
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 
-isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.
+isa-manual: $(READY) ## Write docs/isa.md from the instruction registry, docs/macros.md from the library's comments.
 	$(BIN)/python -m syurmy.isa.manual
+	$(BIN)/python -m syurmy.assembler.library
 
 manpage: $(READY) ## Write docs/syurmy-vm.1 from the commands.
 	$(BIN)/python -m syurmy.manpage > docs/syurmy-vm.1
@@ -80,8 +81,9 @@ readme: $(READY) ## Write the picture and the outputs that README.md shows, and 
 audit: $(READY) ## Write the counts of lines in docs/audit.md.
 	$(BIN)/python distributions/verify/audit.py
 
-check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
+check-manual: $(READY) ## Fail if docs/isa.md or docs/macros.md is not what the sources say.
 	$(BIN)/python -m syurmy.isa.manual --check
+	$(BIN)/python -m syurmy.assembler.library --check
 
 operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 	$(BIN)/python -m syurmy.compiler.coverage
@@ -91,6 +93,12 @@ check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node t
 
 fuzz: $(READY) ## Mutate keys, proofs, programs and models, each for SECONDS; what fails is kept in tests/fuzz/corpus.
 	for target in key proof program model; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit 1; done
+
+editors: $(READY) ## Test and package the extension for VS Code (needs node and npm), in editors/vscode/dist.
+	@command -v npm >/dev/null || { echo "npm is needed, with node 20 or newer" >&2; exit 1; }
+	cd editors/vscode && npm ci --silent && npm run --silent build
+	cd editors/vscode && SYURMY_VM=$(abspath $(BIN))/syurmy-vm npm test --silent
+	cd editors/vscode && npm run --silent package
 
 docs: $(READY) ## Build the documentation site into build/site; warnings are errors.
 	$(PIP) --editable '.[docs]'

@@ -54,7 +54,7 @@ def assemble(
     sources = Sources([Path(p) for p in include_paths], None if data_root is None else Path(data_root))
     try:
         sources.read(source, filename, Path(filename).resolve())
-        return _Assembler(sources).program(max_steps)
+        return Assembler(sources).program(max_steps)
     except RecursionError:
         error = AssemblyError("an expression is nested too deeply", code="A102")
         raise AssemblyErrors([error], sources.texts) from None
@@ -101,7 +101,9 @@ def _bounded(t: TensorType, values: Array) -> TensorType:
     return replace(t, lo=int(values.min()), hi=int(values.max())) if values.size else t
 
 
-class _Assembler:
+class Assembler:
+    """One run over parsed sources. ``assemble`` is its use; ``drafts`` keeps what a faulty text has of a program."""
+
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._errors: list[SyurmyError] = list(sources.errors)
@@ -120,7 +122,6 @@ class _Assembler:
         self._init_places: dict[str, Span] = {}  # names that fill buffers
         self._labels: dict[str, tuple[int, Span]] = {}  # the instruction that follows, and the place
         self._operand_places: list[dict[str, Span]] = []
-        self._calls: list[tuple[Call, ...]] = []  # of every instruction
         self._counters: list[str | None] = []  # of the open blocks
         self._notes: list[Note] = []
         self._numbers: dict[int, str] = {}  # public params that stand for numbers in the text
@@ -130,6 +131,18 @@ class _Assembler:
     # ---- driving -------------------------------------------------------------------------------------------------
 
     def program(self, max_steps: int | None = None) -> Program:
+        program = self._collected()
+        self._raise()
+        try:
+            return _with_l1(program, {}, max_steps)
+        except SyurmyError as e:
+            calls = next((ins.calls for ins in self._code if ins.span is e.span), ())
+            self._add(e, calls)
+        self._raise()
+        return program
+
+    def _collected(self) -> Program:
+        """Everything but types. Statements with faults are missing, and their faults collected."""
         for item in self._sources.items:
             self._item(item)
         self._resolve_labels()
@@ -143,6 +156,7 @@ class _Assembler:
             self._data,
             tuple(self._rams),
             tuple(self._notes),
+            {name: index for name, (index, _) in self._labels.items()},
         )
         if len(self._code) > MAX_INSTRUCTIONS or self._sources.expansions > MAX_EXPANSIONS:
             self._add(_error(f"more than {MAX_INSTRUCTIONS} instructions or {MAX_EXPANSIONS} macro calls", "A117",
@@ -150,13 +164,6 @@ class _Assembler:
         else:
             for problem in problems(program):
                 self._report(problem)
-        self._raise()
-        try:
-            return _with_l1(program, {}, max_steps)
-        except SyurmyError as e:
-            calls = next((c for i, c in zip(self._code, self._calls, strict=True) if i.span is e.span), ())
-            self._add(e, calls)
-        self._raise()
         return program
 
     def _item(self, item: Item) -> None:
@@ -241,10 +248,13 @@ class _Assembler:
 
     def _raise(self) -> None:
         if self._errors:
-            order = {file: k for k, file in enumerate(self._sources.texts)}
-            self._errors.sort(key=lambda e: (order.get(e.span.file, 0), e.span.line, e.span.column) if e.span
-                              else (len(order), 0, 0))  # fmt: skip
+            self._sort()
             raise AssemblyErrors(self._errors, self._sources.texts)
+
+    def _sort(self) -> None:
+        order = {file: k for k, file in enumerate(self._sources.texts)}
+        self._errors.sort(key=lambda e: (order.get(e.span.file, 0), e.span.line, e.span.column) if e.span
+                          else (len(order), 0, 0))  # fmt: skip
 
     def _report(self, p: Problem) -> None:
         """A violated rule, unless it may only follow from a statement already reported."""
@@ -254,7 +264,9 @@ class _Assembler:
             return
         calls: tuple[Call, ...] = ()
         if p.index is not None:
-            calls = self._calls[p.index]
+            calls = self._code[p.index].calls
+            if any(macro in self._sources.broken for macro, _ in calls):
+                return
             span = self._operand_places[p.index].get(p.name or "", self._code[p.index].span)
         elif p.code == "A232" or (p.name in self._output_places and p.name not in self._places):
             span = self._output_places.get(p.name or "")
@@ -383,7 +395,7 @@ class _Assembler:
                     target = following
             elif name not in self._damaged:
                 error = _error(f"unknown label '{name}'", "A136", span, suggestion(name, self._labels))
-                self._add(error, self._calls[index])
+                self._add(error, ins.calls)
             self._code[index] = replace(ins, attrs=(("target", target),))
 
     # ---- instructions --------------------------------------------------------------------------------------------
@@ -410,9 +422,8 @@ class _Assembler:
             self._counters.append(None if counter is None else str(counter))
         defaults = {a.name: a.default for a in op.attributes}
         kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
-        self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span))
+        self._code.append(Instruction(op.name, dst, tuple(src), kept, st.span, calls))
         self._operand_places.append(places)
-        self._calls.append(calls)
 
     def _indexed(
         self, op: Op, st: s.Statement, positional: list[Any], named: list[s.Named]
@@ -531,9 +542,8 @@ class _Assembler:
         self._places[dst] = at.span
         defaults = {a.name: a.default for a in REGISTRY[op].attributes}
         kept = tuple(sorted((k, v) for k, v in attrs.items() if v != defaults[k] or defaults[k] is None))
-        self._code.append(Instruction(op, dst, src, kept, at.span))
+        self._code.append(Instruction(op, dst, src, kept, at.span, calls))
         self._operand_places.append({src[0]: at.name.span})
-        self._calls.append(calls)
         return dst
 
     # ---- rows, and notes for people --------------------------------------------------------------------------------
@@ -548,14 +558,13 @@ class _Assembler:
             raise _error(f"'{source}' is a scalar and has no rows", "A119", st.source.span)
         counter = f"{name}.number"
         attrs = (("count", shapes[source][0]), ("counter", counter))
-        self._code.append(Instruction("repeat", None, (), attrs, st.span))
+        self._code.append(Instruction("repeat", None, (), attrs, st.span, calls))
         self._operand_places.append({})
-        self._calls.append(calls)
         self._counters.append(counter)
         start = Affine(0, ((counter, 1),))
-        self._code.append(Instruction("slice", name, (source,), (("axis", 0), ("start", start)), st.span))
+        attributes: tuple[tuple[str, Attr], ...] = (("axis", 0), ("start", start))
+        self._code.append(Instruction("slice", name, (source,), attributes, st.span, calls))
         self._operand_places.append({name: st.name.span, source: st.source.span})
-        self._calls.append(calls)
 
     def _expected(self, st: s.Expect) -> I64:
         if not isinstance(st.value, s.Braces):

@@ -6,6 +6,7 @@ data file if one is named.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,15 @@ def instruction_text(ins: Instruction) -> str:
         if spec.name not in attrs or (op.variadic and spec.kind in ("lut", "name", "affine")):
             break  # those that follow need their names
         parts.append(_attribute(attrs.pop(spec.name), spec.kind))
-    kinds = {a.name: a.kind for a in op.attributes}
-    parts += [f"{name}={_attribute(value, kinds[name])}" for name, value in attrs.items()]
+    if attrs:
+        parts.append(attributes_text(op, replace(ins, attrs=tuple(attrs.items()))))
     return f"{ins.op} {', '.join(parts)}".rstrip()
+
+
+def attributes_text(op: Op, ins: Instruction) -> str:
+    """The attributes of an instruction that are not at their defaults, all with their names."""
+    kinds = {a.name: a.kind for a in op.attributes}
+    return ", ".join(f"{name}={_attribute(value, kinds[name])}" for name, value in ins.attrs)
 
 
 def _sources(op: Op, src: tuple[str, ...], attrs: dict[str, Attr]) -> list[str]:

@@ -10,7 +10,7 @@ tuples, dtypes, strings and tables.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,20 @@ class Item:
 
 @dataclass
 class Sources:
-    """Parsed files. ``errors`` collects what could not be parsed, ``damaged`` the words of those lines."""
+    """Parsed files. ``errors`` collects what could not be parsed, ``damaged`` the words of those lines; ``edited`` are
+    the texts of files, by their resolved paths, that an editor has not saved yet."""
 
     include_paths: Sequence[Path] = ()
     data_root: Path | None = None
+    edited: Mapping[Path, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    parsed: dict[str, list[s.Node]] = field(default_factory=dict)  # all statements of a file
+    paths: dict[str, Path] = field(default_factory=dict)  # by the names that messages show
     items: list[Item] = field(default_factory=list)
     macros: dict[str, MacroDef] = field(default_factory=dict)
     errors: list[SyurmyError] = field(default_factory=list)
     damaged: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)  # macros with a statement that could not be parsed
     expansions: int = 0
     _dotted: set[str] = field(default_factory=set)
     _calls: dict[str, int] = field(default_factory=dict)
@@ -70,6 +75,8 @@ class Sources:
     def read(self, text: str, file: str, path: Path) -> None:
         """Parse ``text``; its includes and data are relative to the folder of ``path``."""
         self.texts[file] = text
+        self.parsed[file] = []
+        self.paths[file] = path
         self._open.append(path)
         self._seen.add(path)
         base = self.data_root or path.parent
@@ -80,8 +87,11 @@ class Sources:
                 st = s.parse(line, file)
             except AssemblyError as e:
                 self.errors.append(e)
+                if macro is not None:
+                    self.broken.add(macro.name.value)
                 self.damaged.update(line.text.replace(",", " ").replace(":", " ").split())
                 continue
+            self.parsed[file].append(st)
             self._dotted.update(n.value for n in names_in(st) if "." in n.value)
             try:
                 if isinstance(st, s.EndMacro):
@@ -133,7 +143,9 @@ class Sources:
             raise AssemblyError(f"include cycle: {chain}", code="A151", span=st.path.span)
         if found in self._seen:
             return
-        self.read(read_text(found, st.path.span), _shown(next(p for p in tried if p.is_file())), found)
+        text = self.edited[found] if found in self.edited else read_text(found, st.path.span)
+        shown = _shown(next(p for p in tried if p.is_file()))
+        self.read(text, shown, found)
 
     # ---- expanding -----------------------------------------------------------------------------------------------
 

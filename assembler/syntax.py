@@ -281,7 +281,7 @@ def split(text: str) -> Iterator[Line]:
     pending: list[str] = []
     first = depth = 0
     for number, raw in enumerate(text.split("\n"), 1):
-        line = _without_comment(raw.rstrip("\r"))
+        line = without_comment(raw.rstrip("\r"))
         if pending and line.lstrip().startswith("."):
             yield Line("\n".join(pending), first)
             pending, depth = [], 0
@@ -298,7 +298,8 @@ def split(text: str) -> Iterator[Line]:
         yield Line("\n".join(pending), first)
 
 
-def _without_comment(line: str) -> str:
+def without_comment(line: str) -> str:
+    """The statement on a line."""
     quoted = False
     for i, c in enumerate(line):
         if c == '"':

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -52,6 +51,7 @@ from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
+from syurmy.isa.attribution import costs
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
@@ -251,16 +251,12 @@ def _rows(made: Made) -> list[Row]:
 
 def _with_costs(program: Program, steps: Sequence[Step], rows: Sequence[Row]) -> list[Row]:
     """Lookups and committed entries per node, from the constraint system."""
-    system = build(program)
-    lookups = np.zeros(len(program.code) + 1, np.int64)
-    committed = np.zeros(len(program.code) + 1, np.int64)
-    for k in system.lookups:
-        lookups[k.origin] += k.members[0].size
-    for t in system.tuples:
-        lookups[t.origin] += math.prod(t.shape)
-    for col in system.columns:
-        committed[col.origin] += col.size
+    found = costs(build(program))
     return [
-        replace(r, lookups=int(lookups[s.first : s.last].sum()), committed=int(committed[s.first : s.last].sum()))
+        replace(
+            r,
+            lookups=int(found.lookups[s.first : s.last].sum()),
+            committed=int(found.committed[s.first : s.last].sum()),
+        )
         for s, r in zip(steps, rows, strict=True)
     ]

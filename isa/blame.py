@@ -85,11 +85,15 @@ def _takes(call: Call, types: Sequence[TensorType], name: str, dtype: DType) -> 
 
 
 def _since(program: Program, results: Sequence[TensorType | None], name: str, t: TensorType) -> str:
-    """Which line gave a register the end of its interval that is furthest out; that of a declaration needs none."""
-    for ins, r in zip(program.code, results, strict=True):
-        if ins.dst == name and r is not None and (r.hi >= t.hi if abs(t.hi) >= abs(t.lo) else r.lo <= t.lo):
+    """Which line gave a register the end of its interval that is furthest out; that of a declaration needs none. Where
+    typing has widened it, the line that writes it last."""
+    writers = [(ins, r) for ins, r in zip(program.code, results, strict=True) if ins.dst == name and r is not None]
+    for ins, r in writers:
+        if r.hi >= t.hi if abs(t.hi) >= abs(t.lo) else r.lo <= t.lo:
             return _line(ins.span)
-    return ""
+    if not writers or writers[-1][0].span is None:
+        return ""
+    return f", widened because line {writers[-1][0].span.line} writes it again and again"
 
 
 def _line(span: Span | None) -> str:

@@ -44,10 +44,12 @@ def infer_types(program: Program, l1: L1Bounds | None = None, max_steps: int = D
 
     Raises ``TypeRuleError`` with the instruction's span, ``StepLimit``.
     """
-    return _Inference(program, l1 or recorded_l1(program), max_steps).run()
+    return Inference(program, l1 or recorded_l1(program), max_steps).run()
 
 
-class _Inference:
+class Inference:
+    """One run over all paths; see ``infer_types``."""
+
     def __init__(self, program: Program, l1: L1Bounds, max_steps: int) -> None:
         self.program = program
         self.code = program.code

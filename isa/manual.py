@@ -132,7 +132,7 @@ def manual() -> str:
         parts.append(f"\n## {family[0].upper()}{family[1:]}\n")
         parts.append("| instruction | meaning | proof |\n| --- | --- | --- |")
         parts += [f"| [`{op.name}`](#{op.name}) | {_cell(summary(op))} | {op.proof} |" for op in ops]
-        parts += [_section(op) for op in ops]
+        parts += [entry(op) for op in ops]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -165,7 +165,18 @@ def summary(op: Op) -> str:
     return " ".join(inspect.cleandoc(op.__doc__ or "").split("\n\n")[0].split())
 
 
-def _section(op: Op) -> str:
+def directives() -> dict[str, list[tuple[str, str]]]:
+    """What the page says on every directive: examples of its use, each with its meaning."""
+    out: dict[str, list[tuple[str, str]]] = {}
+    for line in PREFACE.split("\n"):
+        if line.startswith("| `."):
+            example, _, meaning = line[2:-2].partition(" | ")
+            out.setdefault(example[1:].split()[0], []).append((example, meaning))
+    return out
+
+
+def entry(op: Op) -> str:
+    """The section on one instruction."""
     lines = [f"\n### {op.name}\n", f"```\n{usage(op)}\n```\n", inspect.cleandoc(op.__doc__ or "").strip(), ""]
     if op.reads_dst:
         lines.append("The old value of `dst` is read too.\n")

@@ -97,27 +97,43 @@ class PathError(ConstraintError):
     code = "C120"
 
 
+@dataclass
+class Position:
+    """A place on a path: instruction ``pc`` is next. ``rounds``: done of the blocks that are open; ``returns``: of each
+    routine that was called, outermost first, where it returns to and the counters there."""
+
+    pc: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+    rounds: dict[int, int] = field(default_factory=dict)
+    returns: list[tuple[int, dict[str, int]]] = field(default_factory=list)
+
+    def copy(self) -> Position:
+        returns = [(pc, dict(counters)) for pc, counters in self.returns]
+        return Position(self.pc, dict(self.counters), dict(self.rounds), returns)
+
+
 def walk(
     program: Program,
     max_steps: int = DEFAULT_MAX_STEPS,
     decide: Decide | None = None,
     skip: Callable[[int, int, int], tuple[int, int]] | None = None,
+    start: Position | None = None,
 ) -> Iterator[tuple[int, Mapping[str, int]]]:
     """The executed path: instruction index and loop counters, step by step, control instructions included.
 
     ``decide(pc)`` is asked for the bit of a conditional branch after its step has been yielded. The counters mapping
-    is reused between steps; copy it to keep it. ``skip(start, done, count)`` is asked after round ``done`` of a block
-    that begins at ``start`` how many of the remaining rounds to leave out, and what steps each has. Raises
+    is reused between steps; copy it to keep it. ``skip(first, done, count)`` is asked after round ``done`` of a block
+    that begins at ``first`` how many of the remaining rounds to leave out, and what steps each has. ``start``: where
+    the walk begins instead of at the first instruction; its ``rounds`` and ``returns`` follow the walk. Raises
     ``StepLimit`` and ``PathError``.
     """
     code = program.code
     pairs = matching_ends(code)
     ops = [REGISTRY[ins.op] for ins in code]
     targets = [int(t) if (t := ins.get("target")) is not None else -1 for ins in code]  # type: ignore[arg-type]
-    counters: dict[str, int] = {}
-    rounds: dict[int, int] = {}
-    returns: list[tuple[int, dict[str, int]]] = []  # a routine has counters of its own
-    pc = steps = 0
+    at = Position() if start is None else start
+    pc, counters, rounds, returns = at.pc, at.counters, at.rounds, at.returns  # a routine has counters of its own
+    steps = 0
     while pc < len(code):
         steps += 1
         if steps > max_steps:
@@ -131,17 +147,17 @@ def walk(
             yield pc, counters
         elif flow is Flow.CLOSE:
             yield pc, counters
-            start = pairs[pc]
-            rounds[start] += 1
-            if skip is not None and rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
-                left_out, each = skip(start, rounds[start], int(code[start].get("count")))  # type: ignore[arg-type]
-                rounds[start] += left_out
+            first = pairs[pc]
+            rounds[first] += 1
+            if skip is not None and rounds[first] < int(code[first].get("count")):  # type: ignore[arg-type]
+                left_out, each = skip(first, rounds[first], int(code[first].get("count")))  # type: ignore[arg-type]
+                rounds[first] += left_out
                 steps += left_out * each
-            name = counter_of(code[start])
-            if rounds[start] < int(code[start].get("count")):  # type: ignore[arg-type]
+            name = counter_of(code[first])
+            if rounds[first] < int(code[first].get("count")):  # type: ignore[arg-type]
                 if name is not None:
-                    counters[name] = rounds[start]
-                pc = start + 1
+                    counters[name] = rounds[first]
+                pc = first + 1
                 continue
             if name is not None:
                 del counters[name]

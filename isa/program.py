@@ -104,13 +104,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Instruction:
-    """One static instruction. ``src`` are names of registers, inputs, params or loop counters; attributes by name."""
+    """One static instruction. ``src`` are names of registers, inputs, params or loop counters; attributes by name.
+
+    ``span``: its place in the source. ``calls``: the macro calls it came through (macro, place), outermost first.
+    """
 
     op: str
     dst: str | None
     src: tuple[str, ...]
     attrs: tuple[tuple[str, Attr], ...] = ()  # sorted by name; attributes at their default are absent
     span: Span | None = field(default=None, compare=False)
+    calls: tuple[tuple[str, Span], ...] = field(default=(), compare=False)
 
     def get(self, name: str, default: Attr | None = None) -> Attr | None:
         for key, value in self.attrs:
@@ -137,7 +141,8 @@ class Program(Summary):
     """A program and the values of its params. ``data`` maps every param to an integer array of its shape.
 
     Two programs are the same if their encodings are (``isa.encoding.encode``): names, declarations, instructions,
-    tables and public params count; the values of committed params, source positions and notes do not.
+    tables and public params count; the values of committed params, source positions, labels and notes do not.
+    ``labels``: the instruction behind each label of the source.
     """
 
     name: str
@@ -149,6 +154,7 @@ class Program(Summary):
     data: Mapping[str, npt.NDArray[np.integer]] = field(default_factory=dict)
     rams: tuple[Ram, ...] = ()
     notes: tuple[Note, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
 
     def summary(self) -> list[tuple[str, str]]:
         """Nothing of its params: they may be private."""

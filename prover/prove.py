@@ -17,6 +17,7 @@ from syurmy.isa.path import Path
 from syurmy.isa.program import I64
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
+from syurmy.prover.check import Unsatisfied, check
 from syurmy.prover.commitment import Commitment, commit, stored_matrix
 from syurmy.prover.field import U64, Ext, P, lift, to_field
 from syurmy.prover.grinding import grinding_nonce
@@ -46,8 +47,14 @@ Progress = Callable[[str, float], None]
 
 
 def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
-    """Prove a run. Raises ``InputError`` if the trace does not satisfy the constraints (a defect: run the checker)."""
-    return Prover(pk, trace, progress).run()
+    """Prove a run. Raises ``Unsatisfied`` where a value of the trace is not in a table that it should be in. Of a trace
+    that is wrong elsewhere it makes a proof that is rejected."""
+    try:
+        return Prover(pk, trace, progress).run()
+    except InputError as e:
+        if e.code != Unsatisfied.code or not (violations := check(pk.program, trace)):
+            raise
+        raise Unsatisfied(violations) from e
 
 
 class Prover:

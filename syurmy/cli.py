@@ -18,9 +18,12 @@ from syurmy.commands.asm import asm
 from syurmy.commands.check import check
 from syurmy.commands.common import reported
 from syurmy.commands.compile import compile
+from syurmy.commands.debug import debug
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
+from syurmy.commands.editor import dap, lsp
 from syurmy.commands.explain import explain
+from syurmy.commands.fmt import fmt
 from syurmy.commands.info import info
 from syurmy.commands.new import new
 from syurmy.commands.run import prove, run
@@ -37,7 +40,12 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, prove, compile, verify, setup, check, asm, disasm, info, new, explain, doctor, warmup):
+COMMANDS = (
+    *(run, prove, compile, verify, setup, check, debug, asm, disasm, info, new, explain, fmt),
+    *(lsp, dap, doctor, warmup),
+)
+
+for command in COMMANDS:
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 

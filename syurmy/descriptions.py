@@ -39,14 +39,14 @@ def beside(program_path: Path, program: Program) -> Description:
 
 
 def read(file: Path, program: Program) -> Description:
-    """The description in a JSON file. Raises ``InputError`` D100 for a file that is not one, K124 for what it says."""
+    """The description in a JSON file. Raises ``InputError`` I130 for a file that is not one, K124 for what it says."""
     try:
         text = file.read_text(encoding="utf-8")
         data = json.loads(text, parse_float=_exact, parse_constant=_exact)
     except OSError as e:
         raise unreadable(file, e) from e
     except (ValueError, RecursionError) as e:
-        raise InputError(f"{file} is not JSON", code="D100", help=str(e)) from e
+        raise InputError(f"{file} is not JSON", code="I130", help=str(e)) from e
     entries = _entries(data, f"{file}", ("title", "source", "inputs", "outputs"))
     try:
         source = bytes.fromhex(_text(entries, "source"))
@@ -100,12 +100,12 @@ def _quantity(name: str, given: Any) -> Quantity:
 
 def _entries(given: Any, where: str, known: Collection[str]) -> Mapping[str, Any]:
     if not isinstance(given, dict):
-        raise InputError(f"{where} holds no object of named entries", code="D100")
+        raise InputError(f"{where} holds no object of named entries", code="I130")
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(key, list(known), 1)
             help = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known) or 'none'}"
-            raise InputError(f"{where}: nothing is called '{key}'", code="D101", help=help)
+            raise InputError(f"{where}: nothing is called '{key}'", code="I131", help=help)
     return given
 
 

@@ -29,7 +29,8 @@ def error_text(e: SyurmyError) -> str:
         from syurmy.assembler.diagnostics import render
 
         return render(e)
-    return f"error[{e.code}]: {e.message}" + (f" ({e.help})" if e.help else "")
+    notes = "".join(f"\n  = note: {note}" for note in getattr(e, "__notes__", ()))
+    return f"error[{e.code}]: {e.message}" + (f" ({e.help})" if e.help else "") + notes
 
 
 def error_json(e: SyurmyError) -> dict[str, Any]:

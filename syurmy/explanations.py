@@ -8,7 +8,7 @@ from __future__ import annotations
 FAMILIES = {
     "A": "tensor assembly",
     "C": "constraints",
-    "D": "descriptions",
+    "D": "the debugger",
     "E": "other",
     "F": "files",
     "I": "inputs and options",
@@ -99,8 +99,16 @@ C110 A tensor, over all its executions, has more than 2^28 entries, or a value i
 C111 The run writes more than 2^34 tensor entries. Split it into several proofs.
 C112 Planning and verifying would be far more work than the program itself computes; such keys are refused so that nobody can stall a verifier.
 C120 The branch bits of a proof are not those of a run of its program.
-D100 The description beside the program is not JSON of the form that docs describe.
-D101 The description names an input, output or field that there is not.
+D100 The debugger cannot do that.
+D101 The expression cannot be read. It names registers, parts of them and counters, compares and computes: h.max() > 1000 and step > 40.
+D102 The name has no value here: it is unknown, or written later.
+D103 One element is needed. Say which, as in h[0, 3].
+D104 The expression has no value here.
+D110 There is no such place. A place is a line, FILE:LINE, a label, a macro, a node, @INSTRUCTION or trap.
+D111 A breakpoint or watchpoint is not possible like this.
+D112 That step lies outside what has run.
+D120 There is no such command, or several begin like this. help lists them.
+D121 The command has other arguments.
 E000 An error of no other kind.
 F100 A file cannot be read: it is not there, or the system does not allow it.
 F110 A file does not hold what its name says, or is damaged.
@@ -132,6 +140,9 @@ I120 The program is none that bytes can stand for.
 I121 The bytes are no program, or of another version of the format. Assemble it again.
 I122 The bytes of a program are damaged or not in their canonical form.
 I123 The bytes are those of a program that breaks a rule.
+I130 The description beside the program is not JSON of the form that the documentation of descriptions shows.
+I131 The description names an input, output or field that there is not.
+I150 The value that the debugger is to put in does not fit there.
 I190 The trace does not satisfy the constraints: a defect of this software. Please report it, with what check prints.
 K120 The file is no verifying key.
 K121 The key was made by another version of the protocol. Make it again with setup.

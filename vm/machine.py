@@ -19,7 +19,7 @@ from syurmy.isa.errors import Trap
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.memory import Memory
-from syurmy.isa.path import DEFAULT_MAX_STEPS, walk
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Position, walk
 from syurmy.isa.program import I64, Program, Ram
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import TensorType
@@ -121,18 +121,18 @@ class Machine:
                 for tell in listeners:
                     tell(event)
         else:
-            for step, pc in self._steps(max_steps):
+            for step, pc in self.steps(max_steps):
                 if (call := self.calls[pc]) is not None:
-                    self._execute(step, pc, call)
+                    self.execute(step, pc, call)
         return self.outputs()
 
     def events(self, max_steps: int = DEFAULT_MAX_STEPS) -> Iterator[Event]:
         """Every event, as it happens. After ``Trapped`` the trap is raised."""
         try:
-            for step, pc in self._steps(max_steps):
+            for step, pc in self.steps(max_steps):
                 yield Fetched(step, pc, self.program.code[pc], dict(self.counters))
                 if (call := self.calls[pc]) is not None:
-                    yield Executed(step, pc, *self._execute(step, pc, call))
+                    yield Executed(step, pc, *self.execute(step, pc, call))
         except Trap as trap:
             yield Trapped(len(self.trace.path) - 1, trap.instruction or 0, trap)
             raise
@@ -142,13 +142,12 @@ class Machine:
         """The output registers as they are."""
         return {o.name: self._operand(o.name, {}, wide=True) for o in self.program.outputs}
 
-    # ---- parts ---------------------------------------------------------------------------------------------------
-
-    def _steps(self, max_steps: int) -> Iterator[tuple[int, int]]:
-        """Step and instruction, each about to be executed."""
+    def steps(self, max_steps: int = DEFAULT_MAX_STEPS, start: Position | None = None) -> Iterator[tuple[int, int]]:
+        """Step and instruction, each about to be executed: whoever drives the machine calls ``execute`` for those that
+        ``calls`` has. ``start``: where to go on, on a machine that holds what it held there (``isa.path.walk``)."""
         path = self.trace.path
         step = len(path)
-        for pc, self.counters in walk(self.program, max_steps + 1, self._branch):  # noqa: B020
+        for pc, self.counters in walk(self.program, max_steps + 1, self._branch, start=start):  # noqa: B020
             if step == max_steps:
                 raise self._trapped(step, pc, self._runaway(max_steps))
             path.append(pc)
@@ -157,18 +156,8 @@ class Machine:
         for name, m in self.memories.items():
             self.trace.final.setdefault(name, []).append((m.values, m.times))
 
-    def _runaway(self, max_steps: int) -> Trap:
-        recent = self.trace.path[-RECENT:]
-        trap = Trap(f"the program takes more than {max_steps} steps", code="T101")
-        trap.help = "does this loop end? if so, raise the limit with --max-steps"
-        if recent:
-            first, last = (self.program.code[i].span for i in (min(recent), max(recent)))
-            lines = f", lines {first.line} to {last.line}" if first and last and first.file == last.file else ""
-            trap.add_note(f"the last {len(recent)} steps ran instructions {min(recent)} to {max(recent)}{lines}")
-        return trap
-
-    def _execute(self, step: int, pc: int, call: Call) -> tuple[int, tuple[Operand, ...], I64]:
-        """Which execution of the instruction this is, what it read, and its result."""
+    def execute(self, step: int, pc: int, call: Call) -> tuple[int, tuple[Operand, ...], I64]:
+        """Executes an instruction. Returns which execution of it this is, what it read, and its result."""
         ins, counters = call.instruction, self.counters
         call.counters = counters
         wide = not call.op.narrow_params
@@ -190,6 +179,18 @@ class Machine:
         if ins.dst is not None:
             self.registers[ins.dst] = value
         return len(writes) - 1, operands, value
+
+    # ---- parts ---------------------------------------------------------------------------------------------------
+
+    def _runaway(self, max_steps: int) -> Trap:
+        recent = self.trace.path[-RECENT:]
+        trap = Trap(f"the program takes more than {max_steps} steps", code="T101")
+        trap.help = "does this loop end? if so, raise the limit with --max-steps"
+        if recent:
+            first, last = (self.program.code[i].span for i in (min(recent), max(recent)))
+            lines = f", lines {first.line} to {last.line}" if first and last and first.file == last.file else ""
+            trap.add_note(f"the last {len(recent)} steps ran instructions {min(recent)} to {max(recent)}{lines}")
+        return trap
 
     def _initial(self, ram: Ram) -> I64:
         if ram.init is None:

@@ -37,6 +37,12 @@ def check(
             "execution": v.element[0],
             "element": v.element[1:],
             "message": v.message,
+            "node": models.node_of(at.model, v.instruction),
+            "step": v.step,
+            "expected": v.expected,
+            "found": v.found,
+            "equation": list(v.equation),
+            "places": list(v.places),
         }
         for v in violations
     ]
@@ -51,5 +57,5 @@ def check(
     elif not found:
         terminal().print(f"every constraint holds ({len(trace.path):,} steps)")
     for v in violations if not json else ():
-        print(f"error[K100]: {v}", file=sys.stderr)
+        print(f"error[K100]: {models.violation_text(at.model, v)}", file=sys.stderr)
     return TRAPPED if found else DONE

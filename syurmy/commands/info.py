@@ -20,10 +20,18 @@ def info(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A program, a compiled model's folder, a key or a proof.")
     ],
+    types: Annotated[
+        bool, typer.Option("--types", help="Instead: dtype, shape, interval of every line, and why.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """What a file is and says of itself; of a program declarations, size and constraints. Verifies nothing."""
+    if types:
+        from syurmy.commands.types import show_types
+
+        show_types(file, json)
+        return
     from syurmy import contents, costs, display, verification
     from syurmy.isa.encoding import digest
     from syurmy.isa.instruction import REGISTRY

@@ -24,9 +24,11 @@ from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
 from syurmy.compiler.model import Port as ModelPort
 from syurmy.compiler.saturation import Saturation, told
 from syurmy.inputs import Port, beside, of_program, read
-from syurmy.isa.errors import InputError
+from syurmy.isa.errors import InputError, SyurmyError
 from syurmy.isa.program import Program
+from syurmy.isa.trace import Trace
 from syurmy.outcome import tell, warn
+from syurmy.prover.check import Unsatisfied, Violation, check
 
 Array = npt.NDArray[Any]
 NOT_SOURCE = {".vk": "a verifying key", ".pk": "a proving key", ".proof": "a proof", ".bin": "a program's encoding"}
@@ -107,6 +109,29 @@ def saturated(cut: Sequence[Saturation]) -> None:
     """Warns of values beyond the calibrated range."""
     if cut:
         warn(told(cut))
+
+
+def node_of(model: CompiledModel | None, instruction: int) -> str | None:
+    """The model's node that an instruction belongs to."""
+    rows = () if model is None else model.rows
+    return next((f"{r.op} '{r.node}'" for r in rows if r.first <= instruction < r.last), None)
+
+
+def violation_text(model: CompiledModel | None, v: Violation) -> str:
+    """A violated constraint: its place, in the model's terms too, and its equation in numbers."""
+    node = node_of(model, v.instruction)
+    return "\n".join([f"{v}{'' if node is None else f' (node {node})'}", *(f"    {line}" for line in v.lines)])
+
+
+def explain(e: SyurmyError, model: CompiledModel | None, trace: Trace) -> None:
+    """Adds to the error of a proof that failed which constraints the trace violates."""
+    if e.code not in ("I190", "V110"):
+        return
+    violations = e.violations if isinstance(e, Unsatisfied) else check(trace.program, trace)
+    for v in violations:
+        e.add_note(violation_text(model, v).replace("\n", "\n  "))
+    if not violations:
+        e.add_note("every constraint holds on the trace when it is evaluated directly")
 
 
 def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[str, Array]:

@@ -103,6 +103,8 @@ class Proving:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
         from syurmy import display, files
         from syurmy import keys as kept
+        from syurmy.commands import models
+        from syurmy.isa.errors import SyurmyError
 
         target = self.proof or sibling(at.path, ".proof")
         paths = kept.key_paths(at.path, self.keys)
@@ -115,10 +117,14 @@ class Proving:
             rekeyed(found.replaced, key.verifying_key.digest())
             old = None if self.force else _kept_proof(target, key.verifying_key, trace)
             working("prove", 0.0)
-            made = clock("prove", lambda: syurmy.prove(key, trace, working))
-            data = made.to_bytes()
-            working("verify", 1.0)
-            statement = clock("verify", lambda: _verified(key.verifying_key, data, paths[0]))
+            try:
+                made = clock("prove", lambda: syurmy.prove(key, trace, working))
+                data = made.to_bytes()
+                working("verify", 1.0)
+                statement = clock("verify", lambda: _verified(key.verifying_key, data, paths[0]))
+            except SyurmyError as e:
+                models.explain(e, at.model, trace)
+                raise
         if old is not None and not _alike(old.reveals, statement.reveals):
             raise _another_run(target)
         files.write_whole(target, data)

@@ -49,7 +49,7 @@ def test_steps_that_are_known_are_counted_before_anything_runs() -> None:
 def test_nested_blocks_are_widened() -> None:
     """7^6 rounds in which an interval grows: types after a bounded number of instructions."""
     program = assemble(HEAD + " repeat 7\n" * 6 + BODY + " end\n" * 6 + " halt\n")
-    work = inference._Inference(program, inference.recorded_l1(program), 10**6)
+    work = inference.Inference(program, inference.recorded_l1(program), 10**6)
     types = work.run()
     assert work.spent < 2 * inference.PRECISE
     assert types.final["s"].hi == 1_000_000
@@ -68,7 +68,7 @@ def test_routines_that_loop_over_each_other_are_followed_once_per_state() -> Non
         inner = f" call {names[k + 1]}\n" if k + 1 < len(names) else " addi q, zero, 1\n"
         text += f"{name}: mov p, zero\n repeat 8\n{inner} end\n ret\n"
     program = assemble(text)
-    work = inference._Inference(program, inference.recorded_l1(program), 10**6)
+    work = inference.Inference(program, inference.recorded_l1(program), 10**6)
     work.run()
     assert work.spent < 2000
 

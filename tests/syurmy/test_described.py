@@ -47,10 +47,10 @@ def test_what_is_printed_can_be_expected(q: int, scale: Fraction, dtype: str) ->
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        ({"titel": "x"}, "D101", "did you mean 'title'?"),
-        ({"outputs": {"totl": {}}}, "D101", "did you mean 'total'?"),
-        ({"outputs": {"total": {"scal": 1}}}, "D101", "did you mean 'scale'?"),
-        ({"outputs": {"total": 3}}, "D100", ""),
+        ({"titel": "x"}, "I131", "did you mean 'title'?"),
+        ({"outputs": {"totl": {}}}, "I131", "did you mean 'total'?"),
+        ({"outputs": {"total": {"scal": 1}}}, "I131", "did you mean 'scale'?"),
+        ({"outputs": {"total": 3}}, "I130", ""),
         ({"outputs": {"total": {"scale": "one"}}}, "K124", ""),
         ({"outputs": {"total": {"scale": "1/0"}}}, "K124", ""),
         ({"outputs": {"total": {"scale": 0}}}, "K124", ""),

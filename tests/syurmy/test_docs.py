@@ -25,7 +25,11 @@ NAMES = [p.relative_to(ROOT).as_posix() for p in PAGES]
 BLOCK = re.compile(r"(<!-- not run -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = {"sh", "python", "pycon", "tasm", "text"}
 DRAWN = {"mermaid"}
-GENERATED = {"docs/isa.md": "tests/isa/test_manual.py", "docs/operators.md": "tests/compiler/test_node_cases.py"}
+GENERATED = {
+    "docs/isa.md": "tests/isa/test_manual.py",
+    "docs/operators.md": "tests/compiler/test_node_cases.py",
+    "docs/macros.md": "tests/assembler/test_library.py",
+}
 NEED_ONNX = {"docs/prove_your_model.md"}
 SHOWN = {  # what a page's commands print somewhere
     "docs/prove_your_model.md": ("least accurate", "verified: lenet/model.proof", "accepted: program", "same digit"),

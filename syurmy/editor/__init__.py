@@ -1,0 +1,1 @@
+"""What editors talk to: the language server (``lsp``) and the debug adapter (``dap``)."""
