@@ -14,7 +14,7 @@ QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual audit operators \
-	check-operators docs editors fuzz clean
+	check-operators docs editors fuzz clean manpage readme
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -32,12 +32,11 @@ $(RUNS): pyproject.toml
 	@touch $@
 
 $(READY): $(RUNS)
-	$(PIP) --editable '.[test,lint,onnx,editor]'
+	$(PIP) --editable '.[test,lint,onnx,editor,examples]'
 	@touch $@
 
-demo: $(RUNS) ## Run a network on real handwritten digits, prove it, verify the proof in a process of its own.
-	$(BIN)/syurmy-vm run programs/digits_mlp.tasm --prove
-	$(BIN)/syurmy-vm verify programs/digits_mlp.vk programs/digits_mlp.proof
+demo: $(RUNS) ## Prove what a network sees in a handwritten digit, verify it in a process of its own, try a forgery.
+	$(BIN)/python programs/demo.py
 
 check: lint typecheck check-manual ## Style, types, manual and the quick tests, in less than a minute: before every commit.
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(QUICK)
@@ -69,14 +68,22 @@ bench: $(READY) ## Measure kernels and programs; results and their machine go to
 	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 
-isa-manual: $(READY) ## Write docs/isa.md from the instruction registry.
+isa-manual: $(READY) ## Write docs/isa.md from the instruction registry, docs/macros.md from the library's comments.
 	$(BIN)/python -m syurmy.isa.manual
+	$(BIN)/python -m syurmy.assembler.library
+
+manpage: $(READY) ## Write docs/syurmy-vm.1 from the commands.
+	$(BIN)/python -m syurmy.manpage > docs/syurmy-vm.1
+
+readme: $(READY) ## Write the picture and the outputs that README.md shows, and measure its numbers.
+	$(BIN)/python -m benchmarks.readme
 
 audit: $(READY) ## Write the counts of lines in docs/audit.md.
 	$(BIN)/python distributions/verify/audit.py
 
-check-manual: $(READY) ## Fail if docs/isa.md is not what the registry says.
+check-manual: $(READY) ## Fail if docs/isa.md or docs/macros.md is not what the sources say.
 	$(BIN)/python -m syurmy.isa.manual --check
+	$(BIN)/python -m syurmy.assembler.library --check
 
 operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 	$(BIN)/python -m syurmy.compiler.coverage

@@ -18,7 +18,7 @@ from syurmy.assembler import syntax as s
 from syurmy.assembler.data import L1FromData, parse_braces
 from syurmy.assembler.declarations import Declarations, bounded
 from syurmy.assembler.diagnostics import AssemblyErrors, suggestion
-from syurmy.assembler.expressions import Scope, computed, fault, word_of
+from syurmy.assembler.expressions import Scope, computed, destination, fault, word_of
 from syurmy.assembler.source import FRAME, MAX_EXPANSIONS, Call, Item, Sources, read_text
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import AssemblyError, Span, SyurmyError
@@ -162,6 +162,8 @@ class Assembler:
                     known = [*REGISTRY, *self._sources.macros]
                     help = suggestion(word, known) or suggestion(word.lower(), known)
                     help = help or "docs/isa.md lists all instructions"
+                    if word.lower() in known:
+                        help = f"instructions are written in small letters: {word.lower()}"
                     raise fault(f"unknown instruction '{word}'", "A110", st.mnemonic.span, help)
                 for inner in self._sources.expand(st, item.calls):
                     self._item(inner)
@@ -355,7 +357,7 @@ class Assembler:
             elif is_source and self._is_number(operand):
                 word = self._declared.number(self._scope.integer(operand), operand.span)
             else:
-                word = word_of(operand, "a register")
+                word = destination(operand) if not is_source else word_of(operand, "a register")
                 if word in self._scope.consts:
                     raise fault(f"'{word}' is a constant and cannot be written", "A121", operand.span)
             places.setdefault(word, operand.span)

@@ -81,8 +81,10 @@ class Declarations:
         if visibility is None or visibility.value not in ("public", other):
             span = st.name.span if visibility is None else visibility.span
             help = ""
-            if visibility is not None and not isinstance(st, s.OutputDecl):
-                help = "a param is hidden as committed, an input as private"
+            if visibility is not None and isinstance(st, s.ParamDecl):
+                help = "write committed: a param is hidden by a commitment in the key, an input is private"
+            elif visibility is not None:
+                help = "write private: only params are committed, as they are fixed with the key"
             raise fault(f"say whether '{st.name.value}' is public or {other}", "A111", span, help)
         return visibility.value == "public"
 

@@ -90,10 +90,20 @@ def _checked(constant: int, terms: dict[str, int]) -> Affine:
     return Affine(constant, tuple(sorted((n, c) for n, c in terms.items() if c)))
 
 
+def destination(node: Any) -> str:
+    """The name of the register that is written, always the first operand."""
+    if isinstance(node, s.Number | s.Operation | s.Indexed):
+        what = "a part of a tensor" if isinstance(node, s.Indexed) else "a number"
+        help = "write it with put" if isinstance(node, s.Indexed) else "numbers may stand where an operand is read"
+        raise fault(f"{what} cannot be written, the first operand is the result", "A112", node.span, help)
+    return word_of(node, "a register")
+
+
 def word_of(node: Any, what: str) -> str:
     """The text of a name; ``AssemblyError`` says that ``what`` is needed here."""
     if not isinstance(node, s.Name):
-        raise fault(f"{what} is needed here", "A112", node.span)
+        help = ".const NAME = VALUE names a number" if isinstance(node, s.Number) and what == "a name" else ""
+        raise fault(f"{what} is needed here", "A112", node.span, help)
     if node.value.startswith("%"):
         raise fault(f"'{node.value}' is a local name outside a macro", "A145", node.span)
     return node.value

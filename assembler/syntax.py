@@ -379,7 +379,7 @@ def _parse(line: Line, file: str, start: str) -> Any:
     try:
         tree = _lark().parse(line.text, start=start)
     except UnexpectedInput as e:
-        raise _syntax_error(e, line, file) from None
+        raise _syntax_error(e, line, file, start, word) from None
     try:
         return _Build(file, line.first - 1).transform(tree)
     except (RecursionError, VisitError):  # Lark wraps what the deepest rule raises
@@ -390,7 +390,7 @@ _WORDS = {"NAME": "a name", "INT": "a number", "STRING": "a string", "BRACES": "
 _OPERATORS = frozenset(["+", "-", "*", "//", "%", "**"])
 
 
-def _syntax_error(e: UnexpectedInput, line: Line, file: str) -> AssemblyError:
+def _syntax_error(e: UnexpectedInput, line: Line, file: str, start: str, word: str) -> AssemblyError:
     text_lines = line.text.split("\n")
     if isinstance(e, UnexpectedToken) and e.token.type != "$END":
         row, column, found = int(e.token.line or 1), int(e.token.column or 1), str(e.token)
@@ -410,8 +410,14 @@ def _syntax_error(e: UnexpectedInput, line: Line, file: str) -> AssemblyError:
         help = "a brace is not closed"
     elif found == '"':
         help = "a string ends on the line where it starts"
-    elif found == "#":
-        help = "comments start with ;"
+    elif found == "#" or text_lines[row - 1][column - 1 :].startswith("//"):
+        message, help = f"unexpected {shown}", "comments start with ;"
+    elif found == "\ufeff":
+        message, help = "unexpected byte order mark", "it may only begin a file; delete this invisible character"
+    elif found == "=" and before.split() and len(before.split()) == 1 and start == "statement":
+        help = f"the result is the first operand: add {before.split()[0]}, x, y"
+    elif f".{word}" in DIRECTIVES:
+        message, help = f"unexpected {shown}", f"declarations start with a dot: .{word}"
     elif before.lstrip().startswith((".input", ".param", ".output")) and found not in VISIBILITIES:
         help = suggestion(found, VISIBILITIES)
     elif found == "/":

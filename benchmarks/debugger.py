@@ -11,7 +11,7 @@ from typing import Any
 
 import syurmy
 from benchmarks.report import digits, duration, table
-from syurmy import files
+from syurmy import inputs as given
 from syurmy.vm.debug import Debugger
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "programs"
@@ -36,7 +36,7 @@ def measure(name: str, turns: int = TURNS) -> Run:
     """Measure a program of ``programs/``."""
     path = PROGRAMS / f"{name}.tasm"
     program = syurmy.load(path)
-    inputs = files.read_inputs(program, [], path)
+    inputs = given.read(given.beside(path), given.of_program(program))
     last = len(program.code) - 1
     steps = len(syurmy.run(program, inputs).path)
 

@@ -14,9 +14,10 @@ import onnx
 import onnx.inliner
 import onnx.shape_inference
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
+from syurmy import inputs
 from syurmy.compiler import tabular
 from syurmy.compiler.apart import Apart
 from syurmy.compiler.bodies import expanded, without_selections
@@ -59,11 +60,27 @@ def _read(path: Path) -> tuple[onnx.ModelProto, int]:
     return model, size
 
 
-def input_names(path: Path) -> list[str]:
-    """The inputs of the model in ``path``, those with a default left out. Raises ``ModelError``."""
+def input_ports(path: Path, shapes: Shapes | None = None) -> dict[str, inputs.Port]:
+    """The inputs of the model in ``path`` by name, those with a default left out. Their shapes are those of ``shapes``,
+    else of the file with a first length of 1 where it has none, else unknown. Raises ``ModelError``."""
     model, _ = _read(path)
+    return ports_of(model, shapes)
+
+
+def ports_of(model: onnx.ModelProto, shapes: Shapes | None = None) -> dict[str, inputs.Port]:
+    """``input_ports`` of a model in memory."""
     initialised = {t.name for t in model.graph.initializer}
-    return [i.name for i in model.graph.input if i.name not in initialised]
+    return {i.name: _port(i, shapes or {}) for i in model.graph.input if i.name not in initialised}
+
+
+def _port(i: onnx.ValueInfoProto, shapes: Shapes) -> inputs.Port:
+    t = i.type.tensor_type
+    dims = [d.dim_value for d in t.shape.dim]
+    if dims and dims[0] < 1:
+        dims[0] = 1
+    shape = tuple(shapes.get(i.name, dims)) if t.HasField("shape") or i.name in shapes else None
+    real = t.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+    return inputs.Port(i.name, shape if shape is None or all(d > 0 for d in shape) else None, real)
 
 
 def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelProto:

@@ -7,35 +7,57 @@ that compiling does.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from syurmy import costs
 from syurmy.compiler.coding import Code
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.values import accepted
+from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array, Integers
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import Program
+from syurmy.isa.summary import Summary, listed
 from syurmy.isa.types import TensorType
+from syurmy.prover.protocol.description import (
+    CODE,
+    INTEGER,
+    MAX_BYTES,
+    RANK,
+    REAL,
+    Description,
+    Quantity,
+    checked_text,
+    printable,
+    scale_of,
+)
 
 if TYPE_CHECKING:
     from syurmy.compiler.scales import Precision
     from syurmy.isa.trace import Trace
+    from syurmy.prover.check import Violation
+    from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.protocol.proof import Proof
+    from syurmy.prover.prove import Progress
+    from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.events import Listener
 
 FORMAT = 5
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
-LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
 
 
 def default_folder(model: Path) -> Path:
@@ -48,7 +70,7 @@ class Port:
     """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype.
     ``scales``: one for each position of the last axis, instead of ``scale`` (which is the largest of them).
     ``code``: how an input enters that is only compared, instead of by a scale. ``labels``: what the integers 0, 1, ...
-    of an output stand for (or its columns, where the model has a map), if they stand for names."""
+    of an output stand for (of a real one its columns), if they stand for names."""
 
     name: str
     model_name: str
@@ -58,6 +80,28 @@ class Port:
     code: Code | None = None
     labels: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
+    unit: str = ""
+
+    @property
+    def quantity(self) -> Quantity:
+        """What the key says of it. Names and labels that cannot be printed are spelt out."""
+        shown = printable(self.model_name)
+        scales = tuple(map(scale_of, self.scales or (self.scale,)))
+        form, labels = INTEGER, tuple(map(printable, self.labels))
+        if np.dtype(self.dtype).kind == "f":
+            form = REAL if self.code is None else CODE if self.code.cuts is None else RANK
+        fits = form != REAL or self.shape[-1:] == (len(labels),)
+        fits &= sum(map(len, labels)) <= MAX_BYTES // 8
+        return Quantity(
+            self.name,
+            "" if shown == self.name else shown,
+            form,
+            self.dtype,
+            scales if form == REAL else (),
+            self.unit,
+            bool(labels) and fits and form == REAL,
+            labels if fits else (),
+        )
 
     def usable(self) -> bool:
         """Whether a record that was read means anything; raises as NumPy does for what is no dtype."""
@@ -66,7 +110,7 @@ class Port:
         cuts = None if self.code is None else self.code.cuts
         return bool(
             kind in "fiub"
-            and all(isinstance(text, str) for text in (self.name, self.model_name, *self.labels))
+            and all(isinstance(text, str) for text in (self.name, self.model_name, self.unit, *self.labels))
             and (np.isfinite(scales) & (scales > 0)).all()
             and (not self.scales or len(self.scales) == self.shape[-1])
             and (self.code is None or np.dtype(self.code.dtype).kind == "f")
@@ -111,8 +155,8 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """Estimated proving time on two cores."""
-        return self.lookups * LOOKUP_SECONDS + self.committed * COMMITTED_SECONDS
+        """About how long this part of a proof takes on two cores."""
+        return costs.work_seconds(self.lookups, self.committed)
 
 
 @dataclass(frozen=True)
@@ -165,25 +209,53 @@ class Missed:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class ModelRun:
-    """One run: real outputs by the model's names, the trace to prove, and where values were cut off."""
+@dataclass(frozen=True, eq=False, repr=False)
+class ModelRun(Summary):
+    """One run: real outputs by the model's names, the trace to prove, and where values were cut off; ``proof`` and its
+    ``statement``, if it was proven."""
 
     outputs: dict[str, Array]
     trace: Trace
     saturated: tuple[Saturation, ...]
+    proof: Proof | None = None
+    statement: Statement | None = None
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [*self.trace.summary()[:-1], ("outputs", listed(self.outputs))]
+        return rows + ([("proof", f"{len(self.proof.data):,} bytes")] if self.proof is not None else [])
 
     @property
     def warnings(self) -> tuple[str, ...]:
         return (told(self.saturated),) if self.saturated else ()
 
 
-@dataclass(frozen=True, eq=False)
-class CompiledModel:
+@dataclass(frozen=True)
+class Accuracy(Summary):
+    """How a compiled model does on ``samples`` inputs, by output. ``error``: the largest difference from the real
+    values expected, over their range; ``agreement``: the share of samples with the same decision (integers all equal;
+    of reals the largest of every row of the last axis); ``saturated``: samples with a value beyond the calibrated
+    range."""
+
+    samples: int
+    error: dict[str, float]
+    agreement: dict[str, float]
+    saturated: int
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [("samples", str(self.samples))]
+        rows += [(f"{name} same decision", f"{share:.2%}") for name, share in self.agreement.items()]
+        rows += [(f"{name} largest error", f"{e:.2g} of its range") for name, e in self.error.items()]
+        return rows + ([("saturated", str(self.saturated))] if self.saturated else [])
+
+    __repr__ = Summary.__repr__
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CompiledModel(Summary):
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
     is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
-    ``source``: digest of the model's file; ``held``: where the model's tensors are."""
+    ``title``: what the model is called; ``source``: SHA-256 of its file; ``held``: where the model's tensors are."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -194,8 +266,15 @@ class CompiledModel:
     fine: bool = False
     missed: Missed | None = None
     ends: tuple[End, ...] = field(default=(), repr=False)
+    title: str = ""
     source: str | None = None
     held: tuple[Held, ...] = field(default=(), repr=False)
+
+    @property
+    def description(self) -> Description:
+        """What the keys of this model say of it."""
+        sides = [tuple(p.quantity for p in ports) for ports in (self.inputs, self.outputs)]
+        return Description(self.title, bytes.fromhex(self.source or ""), *sides)
 
     @staticmethod
     def read(folder: Path, program: Program | None = None) -> CompiledModel:
@@ -210,9 +289,11 @@ class CompiledModel:
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
-            held, source = tuple(map(Held.read, record["held"])), record["source"]
+            held = tuple(map(Held.read, record["held"]))
             if not all(0 <= h.row < len(rows) for h in held):
                 raise ValueError
+            title, source = checked_text(record.get("title", "")), record["source"]
+            bytes.fromhex(source or "")
             if not all(map(Port.usable, (*ports[0], *ports[1]))):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
@@ -227,26 +308,87 @@ class CompiledModel:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
         if not all(0 <= e.index < len(program.code) for e in ends):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
-        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends, source, held)
+        said = (rows, error, fine, missed, ends, title, source, held)
+        return CompiledModel(program, ports[0], ports[1], folder, *said)
 
     def run(
         self,
-        inputs: Mapping[str, npt.ArrayLike],
+        inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
         *,
         max_steps: int = DEFAULT_MAX_STEPS,
         listeners: Sequence[Listener] = (),
     ) -> ModelRun:
-        """Real outputs for real inputs, with the trace to prove. Values beyond the calibrated range are warned of, and
-        in the result's ``saturated``. Raises as ``quantise`` and ``syurmy.run``."""
+        """Real outputs for real inputs (by name, or the only one), with the trace to prove. Values beyond
+        the calibrated range are warned of, and in the result's ``saturated``. Raises as ``quantise`` and
+        ``syurmy.run``."""
         from syurmy.vm.machine import run
 
-        integers, entered = self.entered(inputs)
+        integers, entered = self.entered(self.given(inputs))
         watch = self.watch()
         trace = run(self.program, integers, max_steps=max_steps, listeners=(watch, *listeners))
         done = ModelRun(self.dequantise(trace.outputs), trace, entered + watch.found(self.rows))
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
         return done
+
+    @cached_property
+    def keys(self) -> tuple[ProvingKey, VerifyingKey]:
+        """The model's keys, made when they are first asked for: those of ``syurmy.setup(model)``."""
+        import syurmy
+
+        return syurmy.setup(self)
+
+    def prove(
+        self,
+        inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
+        key: ProvingKey | None = None,
+        *,
+        max_steps: int = DEFAULT_MAX_STEPS,
+        progress: Progress | None = None,
+    ) -> ModelRun:
+        """``run``, with a proof, and what verifying it gave. ``key``: the model's own unless given."""
+        from syurmy.prover.prove import prove
+        from syurmy.prover.verifier.verify import verify
+
+        own = self.keys[0] if key is None else key
+        done = self.run(inputs, max_steps=max_steps)
+        proof = prove(own, done.trace, progress)
+        return replace(done, proof=proof, statement=verify(own.verifying_key, proof, max_steps=max_steps))
+
+    def check(self, inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> list[Violation]:
+        """Every constraint, evaluated on a run without a proof: the first violated ones, none if all hold."""
+        from syurmy.prover.check import check
+
+        return check(self.program, self.run(inputs).trace)
+
+    def accuracy(
+        self,
+        data: Mapping[str, npt.ArrayLike] | str | Path,
+        expected: Mapping[str, npt.ArrayLike] | npt.ArrayLike | None = None,
+    ) -> Accuracy:
+        """Runs every sample and compares. ``data``: inputs by name, stacked along a leading axis, or the .npz with
+        them. ``expected``: outputs by name, stacked (those of the float model), or an array for the only one;
+        whole numbers for a real output are the places of its largest entries, as labels of data sets are. Without it,
+        ``data`` holds the outputs as well. Raises ``InputError``."""
+        from syurmy.compiler.accuracy import measured
+
+        return measured(self, data, expected)
+
+    def summary(self) -> list[tuple[str, str]]:
+        def ports(of: Sequence[Port]) -> str:
+            return listed(f"{p.model_name}: {p.dtype}{list(p.shape)}" for p in of)
+
+        rows = [("title", repr(self.title))] if self.title else []
+        rows += [("program", self.program.name), ("inputs", ports(self.inputs)), ("outputs", ports(self.outputs))]
+        return [*rows, ("instructions", str(len(self.program.code))), ("error", f"{self.error:.2g} of the range")]
+
+    def given(self, inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> Mapping[str, npt.ArrayLike]:
+        """Inputs by name; of the only one the name may be left out."""
+        if isinstance(inputs, Mapping):
+            return inputs
+        if len(self.inputs) != 1:
+            raise InputError(f"the model has inputs {', '.join(p.model_name for p in self.inputs)}", code="I108")
+        return {self.inputs[0].model_name: inputs}
 
     @property
     def names(self) -> dict[str, str]:
@@ -272,9 +414,9 @@ class CompiledModel:
         given: dict[str, npt.ArrayLike] = {}
         for name, value in inputs.items():
             if name not in self.names:
-                raise InputError(
-                    f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(self.names)}"
-                )
+                near = difflib.get_close_matches(name, list(self.names), 1)
+                help = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(self.names)}"
+                raise InputError(f"the model has no input '{name}'", code="I101", help=help)
             if self.names[name] in given:
                 raise InputError(f"input '{self.names[name]}' is given twice", code="I107")
             given[self.names[name]] = value
@@ -299,8 +441,9 @@ class CompiledModel:
         return {p.model_name: _real(outputs[p.name], p) for p in self.outputs}
 
     def report(self) -> str:
-        """A table, one line per node, and what costs most accuracy and most lookups."""
-        names = ("peak", "scale", "error", "relative", "lookups", "committed", "est. ms")
+        """A table, one line per node, then the fixed part of a proof (tables, params) and the whole; and what costs
+        most accuracy and most time."""
+        names = ("peak", "scale", "error", "relative", "leaves", "entries", "est. ms")
         lines = [f"{'node':32} {'operator':20}" + "".join(f" {name:>10}" for name in names)]
         for r in self.rows:
             lines.append(
@@ -310,18 +453,27 @@ class CompiledModel:
         if self.rows:
             worst = max(self.rows, key=lambda r: r.relative)
             dearest = max(self.rows, key=lambda r: r.seconds)
-            total = sum(r.seconds for r in self.rows)
+            nodes: list[float] = [
+                sum(v) for v in zip(*((r.lookups, r.committed, r.seconds) for r in self.rows), strict=True)
+            ]
+            whole = [0.0, 0.0, 0.0]
+            if (cost := costs.of_program(self.program)) is not None:
+                whole = [cost[0].leaves, cost[0].committed_entries, cost[0].seconds]
+            parts = {"all nodes": nodes}
+            if cost is not None:
+                parts |= {"fixed part": [w - n for w, n in zip(whole, nodes, strict=True)], "a proof": whole}
+            lines += [f"{name:97}{v[0]:11}{v[1]:11} {1000 * v[2]:10.3g}" for name, v in parts.items()]
             lines += [
-                f"{'total':97}{sum(r.lookups for r in self.rows):11}{sum(r.committed for r in self.rows):11}"
-                f" {1000 * total:10.3g}",
                 f"least accurate: {worst.op} '{worst.node}', {worst.relative:.2g} of its range",
-                f"most costly: {dearest.op} '{dearest.node}', {dearest.lookups} lookups, {dearest.committed} committed",
+                f"most costly: {dearest.op} '{dearest.node}', {dearest.lookups:,} lookup leaves, "
+                f"{dearest.committed:,} committed entries",
             ]
         return "\n".join(lines)
 
 
 def record(
     source: str | None,
+    title: str,
     precision: Precision,
     error: float,
     inputs: Sequence[Port],
@@ -336,6 +488,7 @@ def record(
     return {
         "format": FORMAT,
         "source": source,
+        "title": title,
         "precision": asdict(precision),
         "error": error,
         "inputs": [asdict(p) for p in inputs],
@@ -353,11 +506,7 @@ def quantise_input(x: Array, t: TensorType, scale: float | Array) -> I64:
     own quantisation does."""
     if x.dtype.kind != "f":
         return np.asarray(x, np.int64)
-    unit = np.asarray(scale)
-    kind: Any = np.float32 if (unit.astype(np.float32) == unit).all() else np.float64
-    with np.errstate(over="ignore"):
-        integers = np.rint(x.astype(kind) / unit.astype(kind)).astype(np.float64)
-    return np.asarray(np.clip(integers, t.lo, t.hi), np.int64)
+    return np.asarray(np.clip(reals.integers(x, scale), t.lo, t.hi), np.int64)
 
 
 def entered(x: Array, t: TensorType, p: Port) -> tuple[I64, int]:
@@ -370,7 +519,4 @@ def entered(x: Array, t: TensorType, p: Port) -> tuple[I64, int]:
 
 
 def _real(q: Integers, p: Port) -> Array:
-    dtype = np.dtype(p.dtype)
-    if dtype.kind == "f":
-        return np.asarray(q.astype(np.float64) * p.scale).astype(dtype)
-    return np.asarray(q).astype(dtype)
+    return p.quantity.values(np.asarray(q, np.int64))

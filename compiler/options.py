@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from syurmy.isa.errors import InputError
+from syurmy.prover.protocol.description import checked_text
 
 TOLERANCE = 1e-3
 BITS = (8, 16)
@@ -32,7 +33,9 @@ class Options:
     over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
     output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
     which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the most accurate one is taken.
-    ``progress`` is called with what is being done and how much of that is, from 0 to 1.
+    What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
+    or file for every output that they fit; ``units`` by input or output name. ``progress`` is called with what is being
+    done and how much of that is, from 0 to 1.
     """
 
     shapes: Mapping[str, Sequence[int]] | None = None
@@ -44,6 +47,9 @@ class Options:
     margin: float | None = None
     tolerance: float = TOLERANCE
     progress: Progress | None = field(default=None, compare=False, repr=False)
+    title: str = ""
+    labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
+    units: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("weights", "activations"):
@@ -63,6 +69,14 @@ class Options:
         shapes = {} if self.shapes is None else self.shapes
         if not isinstance(shapes, Mapping) or not all(map(_is_shape, shapes.values())):
             raise _bad("shapes", self.shapes, "whole numbers, 1 or more, by input name")
+        checked_text(self.title)
+        if not isinstance(self.labels, Mapping | Sequence | Path | None):
+            raise _bad("labels", self.labels, "labels, a file of them, or either by output name")
+        units = {} if self.units is None else self.units
+        if not isinstance(units, Mapping):
+            raise _bad("units", self.units, "texts by input or output name")
+        for unit in units.values():
+            checked_text(unit)
 
     def tell(self, phase: str, fraction: float) -> None:
         if self.progress is not None:

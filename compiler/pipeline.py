@@ -19,12 +19,14 @@ import numpy as np
 import onnx
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
+from syurmy import inputs
 from syurmy.assembler import assemble_file
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
+from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.folder import files_of, move, own_files, writing
@@ -49,10 +51,8 @@ from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
-from syurmy.files import read_named
 from syurmy.isa.arrays import F64
 from syurmy.isa.attribution import costs
-from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
@@ -66,8 +66,8 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
     with refusing(lambda reason: ModelError(f"{path} cannot be compiled: {reason}")):
         own_files(out_dir or default_folder(path))  # refused before anything is read
         if isinstance(options.calibrate, str | Path):
-            names = {name: name for name in load.input_names(path)}
-            options = replace(options, calibrate=read_named([str(options.calibrate)], names))
+            ports = load.input_ports(path, options.shapes)
+            options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports))
         options.tell("read", 0.0)
         model = load.load(path, options.shapes)
         source = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -78,7 +78,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     """See ``syurmy.compiler.compile_model``; ``source`` is recorded."""
     own, o = own_files(out_dir), options
     if isinstance(o.calibrate, str | Path):
-        raise InputError("a model in memory is calibrated on arrays by input name", code="I110")
+        o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes)))
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
     random = o.calibrate is None
@@ -86,6 +86,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         warnings.warn("no calibration data: scales come from random samples", stacklevel=3)
         samples = random_samples(model)
     else:
+        assert isinstance(o.calibrate, Mapping)
         samples = given_samples(model, o.calibrate)
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
@@ -117,7 +118,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                 except UnsupportedModel as e:  # more bits can be more than the machine's 61
                     refused = refused or e.problems[0]
         with writing(out_dir):
-            done = _written(out_dir, own, made, o.tolerance, random, refused, source)
+            done = _written(out_dir, own, made, o, random, refused, source)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
@@ -222,7 +223,7 @@ def _written(
     folder: Path,
     own: set[str],
     made: Made,
-    tolerance: float,
+    options: Options,
     random: bool,
     refused: Problem | None,
     source: str | None,
@@ -231,8 +232,8 @@ def _written(
     is no finer program."""
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
-    outputs = [_port(x, name, g) for name, x in made.outputs.items()]
-    miss = missed(made.measured, g, c, steps, tolerance, random)
+    inputs, outputs = described(options, made.inputs, [_port(x, name, g) for name, x in made.outputs.items()])
+    miss = missed(made.measured, g, c, steps, options.tolerance, random)
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends = tuple(c.out.ends.values())
@@ -240,22 +241,13 @@ def _written(
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
-    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, held, files)
-    (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    recorded = record(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, held, files)
+    (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
-        made.program,
-        tuple(made.inputs),
-        tuple(outputs),
-        folder,
-        tuple(rows),
-        made.error,
-        fine,
-        miss,
-        ends,
-        source,
-        held,
+        *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
+        *(options.title, source, held),
     )
 
 

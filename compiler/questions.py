@@ -16,6 +16,7 @@ import numpy as np
 from syurmy.compiler import coding
 from syurmy.compiler.forest import Decision, forest
 from syurmy.compiler.graph import Graph, Node
+from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array
 
 TREES = {"TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
@@ -98,8 +99,8 @@ class Domain:
 
 def coded(dtype: np.dtype[Any]) -> Domain:
     """Of a coded input, in codes."""
-    top = coding.largest_code(dtype)
-    return Domain(-top, top, lambda q: coding.decode(q, dtype), True)
+    top = reals.largest_code(dtype)
+    return Domain(-top, top, lambda q: reals.decode(q, dtype), True)
 
 
 @dataclass

@@ -1,18 +1,20 @@
 """The canonical binary form of a program and its digest, the program's identity.
 
-    program = "syurmyP" version name inputs params luts outputs code [rams]
+    program = "syurmyP" version name inputs params luts rams outputs code
     uint    = LEB128, shortest form, < 2^64      sint = zigzag uint      list = uint count, items
     text    = uint length, UTF-8                 type = dtype shape:list(uint) lo:sint hi:sint
+    operand = 0 text, a declared name, or 1 + k: the register or loop counter that is the k-th to appear in the code
 
-Values of public params and tables follow their declaration, little-endian in their dtype. Buffers stand at the end of
-programs that have some. The values of committed params and source positions are not part of it. Integer attributes are
-coded by the kind that the registry states.
+Values of public params and tables follow their declaration, little-endian in their dtype. The values of committed
+params, source positions and the names of registers and counters that are no outputs are not part of it: renaming a
+register leaves the program what it is. Integer attributes are coded by the kind that the registry states.
 ``decode`` accepts exactly the image of ``encode``: for every accepted b, ``encode(decode(b)) == b``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +29,7 @@ from syurmy.isa.types import MAX_RANK, DType, TensorType
 from syurmy.isa.wellformed import MAX_NAME, MAX_SIZE, MAX_TABLE, of_kind, problems
 
 MAGIC = b"syurmyP"
-VERSION = 1
+VERSION = 2
 MAX_ITEMS = 2**20
 CONTEXT = "syurmy-vm 2026 program digest v1"
 
@@ -37,7 +39,7 @@ T = TypeVar("T")
 
 def encode(program: Program) -> bytes:
     """The canonical bytes. Raises ``InputError`` I120 for a program that no bytes stand for."""
-    w = _Writer()
+    w = Writer(_declared(program))
     w.out += MAGIC
     w.uint(VERSION)
     w.text(program.name)
@@ -69,15 +71,7 @@ def encode(program: Program) -> bytes:
         w.sint(t.lo)
         w.uint(len(t.values))
         w.array(t.array, t.target)
-    w.uint(len(program.outputs))
-    for o in program.outputs:
-        w.text(o.name)
-        w.flag(o.public)
-    w.uint(len(program.code))
-    for ins in program.code:
-        w.instruction(ins)
-    if program.rams:
-        w.uint(len(program.rams))
+    w.uint(len(program.rams))
     for m in program.rams:
         w.text(m.name)
         w.uint(_DTYPES.index(m.dtype))
@@ -87,13 +81,21 @@ def encode(program: Program) -> bytes:
         w.flag(m.init is not None)
         if m.init is not None:
             w.text(m.init)
+    w.uint(len(program.outputs))
+    for o in program.outputs:
+        w.text(o.name)
+        w.flag(o.public)
+    w.uint(len(program.code))
+    for ins in program.code:
+        w.instruction(ins)
     return bytes(w.out)
 
 
 def decode(data: bytes) -> Program:
-    """The program of these bytes; committed params have no values. Raises ``InputError`` on any other bytes:
+    """The program of these bytes; committed params have no values, registers and counters are named r0, r1, ... in the
+    order of their appearance. Raises ``InputError`` on any other bytes:
     I121 not a program or another version, I122 malformed, I123 well-formed bytes of an ill-formed program."""
-    r = _Reader(data)
+    r = Reader(data)
     if r.take(len(MAGIC)) != MAGIC:
         raise InputError("these bytes are not a program", code="I121")
     if (version := r.uint()) != VERSION:
@@ -115,24 +117,18 @@ def decode(data: bytes) -> Program:
         text, dtype, shape = r.text(), r.dtype(), r.list(lambda: r.uint(MAX_SIZE), MAX_RANK)
         return Ram(text, dtype, shape, r.text() if r.flag() else None)
 
-    def rams() -> tuple[Ram, ...]:
-        if r.position == len(data):
-            return ()
-        declared = r.list(ram)
-        if not declared:
-            raise _malformed("an empty list of buffers")
-        return declared
-
-    program = Program(
+    declared = Program(
         name,
         inputs=r.list(lambda: Input(r.text(), r.type(), r.flag())),
         params=r.list(param),
         luts=r.list(lut),
+        rams=r.list(ram),
         outputs=r.list(lambda: Output(r.text(), r.flag())),
-        code=r.list(r.instruction),
+        code=(),
         data=values,
-        rams=rams(),
     )
+    r.declared = _declared(declared)
+    program = replace(declared, code=r.list(r.instruction))
     if r.position != len(data):
         raise _malformed(f"{len(data) - r.position} bytes too many")
     problem = next(problems(program), None)
@@ -146,13 +142,21 @@ def digest(program: Program) -> bytes:
     return bytes(blake3(encode(program), derive_key_context=CONTEXT).digest())
 
 
+def _declared(program: Program) -> frozenset[str]:
+    """Names that the program's readers know, and that are part of it wherever they stand."""
+    lists = program.inputs, program.params, program.luts, program.rams, program.outputs
+    return frozenset(d.name for declarations in lists for d in declarations)
+
+
 def _malformed(message: str) -> InputError:
     return InputError(f"malformed program: {message}", code="I122", help="the file is damaged; assemble it again")
 
 
-class _Writer:
-    def __init__(self) -> None:
+class Writer:
+    def __init__(self, declared: frozenset[str] = frozenset()) -> None:
         self.out = bytearray()
+        self._declared = declared
+        self._numbers: dict[str, int] = {}  # of registers and counters
 
     def uint(self, v: int) -> None:
         if not 0 <= v < 2**64:
@@ -172,6 +176,14 @@ class _Writer:
         raw = v.encode()
         self.uint(len(raw))
         self.out += raw
+
+    def _number(self, name: str) -> int:
+        return 0 if name in self._declared else self._numbers.setdefault(name, 1 + len(self._numbers))
+
+    def operand(self, name: str) -> None:
+        self.uint(number := self._number(name))
+        if number == 0:
+            self.text(name)
 
     def type(self, t: TensorType) -> None:
         self.uint(_DTYPES.index(t.dtype))
@@ -193,10 +205,10 @@ class _Writer:
         self.text(ins.op)
         self.flag(ins.dst is not None)
         if ins.dst is not None:
-            self.text(ins.dst)
+            self.operand(ins.dst)
         self.uint(len(ins.src))
         for s in ins.src:
-            self.text(s)
+            self.operand(s)
         specs = {s.name: s for s in op.attributes}
         self.uint(len(ins.attrs))
         for name, value in ins.attrs:
@@ -223,17 +235,21 @@ class _Writer:
                 a = value if isinstance(value, Affine) else Affine(value)
                 self.sint(a.constant)
                 self.uint(len(a.terms))
-                for name, c in a.terms:
-                    self.text(name)
+                for name, c in sorted(a.terms, key=lambda term: (self._number(term[0]), term[0])):
+                    self.operand(name)
                     self.sint(c)
+            case "name":
+                self.operand(value)
             case _:
                 self.text(value)
 
 
-class _Reader:
+class Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.position = 0
+        self.declared: frozenset[str] = frozenset()
+        self._locals: list[str] = []  # registers and counters so far
 
     def take(self, n: int) -> bytes:
         if n > len(self._data) - self.position:
@@ -274,6 +290,25 @@ class _Reader:
         except UnicodeDecodeError:
             raise _malformed("a name is not UTF-8") from None
 
+    def operand(self) -> str:
+        return self._numbered()[1]
+
+    def _numbered(self) -> tuple[int, str]:
+        number = self.uint()
+        if number == 0:
+            name = self.text()
+            if name not in self.declared:
+                raise InputError(f"ill-formed program: unknown name '{name[:40]}'", code="I123")
+            return 0, name
+        if number > 1 + len(self._locals):
+            raise _malformed("registers are not numbered in the order of their appearance")
+        if number == 1 + len(self._locals):
+            name = f"r{len(self._locals)}"
+            while name in self.declared:
+                name += "_"
+            self._locals.append(name)
+        return number, self._locals[number - 1]
+
     def dtype(self) -> DType:
         return _DTYPES[self.uint(len(_DTYPES) - 1)]
 
@@ -293,8 +328,8 @@ class _Reader:
         op = self.text()
         if op not in REGISTRY:
             raise InputError(f"ill-formed program: unknown instruction '{op[:40]}'", code="I123")
-        dst = self.text() if self.flag() else None
-        src = self.list(self.text)
+        dst = self.operand() if self.flag() else None
+        src = self.list(self.operand)
         kinds = {s.name: s.kind for s in REGISTRY[op].attributes}
 
         def attribute() -> tuple[str, Attr]:
@@ -318,7 +353,11 @@ class _Reader:
             case "bool":
                 return self.flag()
             case "affine":
-                constant, terms = self.sint(), self.list(lambda: (self.text(), self.sint()), 64)
-                return Affine(constant, terms) if terms else constant
+                constant, terms = self.sint(), self.list(lambda: (self._numbered(), self.sint()), 64)
+                if [n for n, _ in terms] != sorted({n for n, _ in terms}):
+                    raise _malformed("counters of an expression are not sorted and distinct")
+                return Affine(constant, tuple(sorted((name, c) for (_, name), c in terms))) if terms else constant
+            case "name":
+                return self.operand()
             case _:
                 return self.text()

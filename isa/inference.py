@@ -15,6 +15,7 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from syurmy.isa import blame
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, Flow, L1Bounds
 from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, check_steps, counter_of, matching_ends
@@ -236,6 +237,8 @@ class Inference:
             new = call.op.infer(call, operands)
         except TypeRuleError as e:
             e.span = e.span or ins.span
+            if e.code == "A210":
+                blame.widened(e, self.program, self.types.results, call, operands)
             raise
         if len(new.shape) > MAX_RANK:
             raise TypeRuleError(f"{new} has rank {len(new.shape)}, at most {MAX_RANK} is possible", code="A105",
@@ -243,8 +246,10 @@ class Inference:
         if new.size > MAX_ENTRIES:
             raise TypeRuleError(f"{new} has more than 2^28 entries", code="A225", span=ins.span)
         old = self.types.operands[pc] or (None,) * len(operands)
-        self.types.operands[pc] = tuple(_joined(o, t, ins) for o, t in zip(old, operands, strict=True))
-        self.types.results[pc] = _joined(self.types.results[pc], new, ins)
+        self.types.operands[pc] = tuple(
+            self.joined(o, t, ins, name) for o, t, name in zip(old, operands, ins.src, strict=True)
+        )
+        self.types.results[pc] = self.joined(self.types.results[pc], new, ins, ins.dst)
         if ins.dst is not None:
             state[ins.dst] = new
 
@@ -255,11 +260,24 @@ class Inference:
             t = state[name]
             if t is None:
                 message = f"the type of '{name}' differs between the paths that meet here"
-                raise TypeRuleError(message, code="A231", span=ins.span, help="cast it to one dtype on every path")
+                error = TypeRuleError(message, code="A231", span=ins.span, help="cast it to one dtype on every path")
+                blame.differing(error, self.program, self.types.results, name)
+                raise error
             return t
         if name in self.fixed:
             return self.fixed[name]
         raise TypeRuleError(f"'{name}' is read before it is written on every path", code="A230", span=ins.span)
+
+    def joined(self, old: TensorType | None, new: TensorType, ins: Instruction, name: str | None) -> TensorType:
+        if old is None:
+            return new
+        if old.shape != new.shape or old.dtype != new.dtype:
+            message = f"the type of '{name}' changes between executions: {old}, then {new}"
+            error = TypeRuleError(message, code="A231", span=ins.span, help="cast it to one dtype in every round")
+            if name is not None:
+                blame.differing(error, self.program, self.types.results, name, new)
+            raise error
+        return old.joined(new)
 
     def spend(self, ins: Instruction) -> None:
         self.spent += 1 + len(ins.src) // OPERANDS
@@ -270,14 +288,6 @@ class Inference:
 
 def _target(ins: Instruction) -> int:
     return int(ins.get("target"))  # type: ignore[arg-type]
-
-
-def _joined(old: TensorType | None, new: TensorType, ins: Instruction) -> TensorType:
-    if old is None:
-        return new
-    if old.shape != new.shape or old.dtype != new.dtype:
-        raise TypeRuleError(f"the type changes between executions: {old}, then {new}", code="A231", span=ins.span)
-    return old.joined(new)
 
 
 class recorded_l1(L1Bounds):

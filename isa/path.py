@@ -10,6 +10,7 @@ from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.program import Instruction, Program
 
 DEFAULT_MAX_STEPS = 1_000_000
+MAX_STEPS = 2**24  # of a run that is proven: whoever verifies follows it
 
 
 class StepLimit(ConstraintError):

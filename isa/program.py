@@ -10,6 +10,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import Span
+from syurmy.isa.summary import Summary, listed
 from syurmy.isa.types import DType, TensorType
 
 
@@ -136,8 +137,8 @@ class Note:
     span: Span | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Program:
+@dataclass(frozen=True, eq=False, repr=False)
+class Program(Summary):
     """A program and the values of its params. ``data`` maps every param to an integer array of its shape.
 
     Two programs are the same if their encodings are (``isa.encoding.encode``): names, declarations, instructions,
@@ -155,6 +156,12 @@ class Program:
     rams: tuple[Ram, ...] = ()
     notes: tuple[Note, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Nothing of its params: they may be private."""
+        inputs = listed(f"{i.name}: {i.type.dtype}{list(i.type.shape)}" for i in self.inputs)
+        outputs = listed(o.name for o in self.outputs)
+        return [("name", self.name), ("inputs", inputs), ("outputs", outputs), ("instructions", str(len(self.code)))]
 
     def input(self, name: str) -> Input:
         """The declaration of this name."""

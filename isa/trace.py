@@ -9,10 +9,11 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.program import Program
+from syurmy.isa.summary import Summary, listed
 
 
-@dataclass
-class Trace:
+@dataclass(repr=False)
+class Trace(Summary):
     """``writes[i][k]``: what execution k of instruction i wrote (int64, its type's shape). ``path``: instruction
     indices in order, control instructions included. ``outputs``: the output registers at halt.
 
@@ -30,6 +31,12 @@ class Trace:
     read_times: dict[int, list[I64]] = field(default_factory=dict)
     final: dict[str, list[tuple[I64, I64]]] = field(default_factory=dict)
     batch: int = 1
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Nothing of its values: they may be private."""
+        rows = [("of program", self.program.name), ("steps", f"{len(self.path):,}")]
+        rows += [("batch", str(self.batch))] if self.batch > 1 else []
+        return [*rows, ("inputs", listed(self.inputs)), ("outputs", listed(self.outputs))]
 
     def stacked(self, instruction: int) -> I64:
         """All executions of an instruction, shape ``(E, ...)``."""

@@ -13,7 +13,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.errors import InputError, Span
 from syurmy.isa.graph import Committed, Equation, Lookup, Node, Product, Public, Tuples
-from syurmy.isa.path import Path
+from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import Program
 from syurmy.isa.system import build
 from syurmy.isa.trace import Trace
@@ -79,9 +79,9 @@ class Unsatisfied(InputError):
         super().__init__(f"the trace does not satisfy the constraints: {first}{more}", span=first.span)
 
 
-def check(program: Program, trace: Trace, limit: int = 20) -> list[Violation]:
+def check(program: Program, trace: Trace, limit: int = 20, max_steps: int = DEFAULT_MAX_STEPS) -> list[Violation]:
     """The first ``limit`` violations, in program order; empty if the trace satisfies every constraint."""
-    system = build(program, Path(trace.batch, trace.bits))
+    system = build(program, Path(trace.batch, trace.bits), max_steps)
     witness = Witness(system, trace)
     return explained(system, witness, check_system(system, witness, limit))
 

@@ -24,10 +24,13 @@ import numpy as np
 from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.program import Program
+from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.kernels.matrix import IntegerMatrix
+from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
@@ -37,14 +40,17 @@ PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
 
 
-@dataclass(frozen=True, eq=False)
-class ProvingKey:
+@dataclass(frozen=True, eq=False, repr=False)
+class ProvingKey(Summary):
     """A program with its params, its plan, and the params' commitment."""
 
     program: Program
     plan: Plan | None  # where the path does not depend on data
     verifying_key: VerifyingKey
     params: ParamsCommitment | None
+
+    def summary(self) -> list[tuple[str, str]]:
+        return self.verifying_key.summary()
 
     def save(self, path: str | Path) -> None:
         """Write one file: complete under its name, or not there."""
@@ -55,15 +61,17 @@ class ProvingKey:
                 "digests": self.params.commitment.tree.digests,
                 "integers": self.params.integers.values,
             }
-        _write(Path(path), self.verifying_key.digest(), arrays)
+        _write(Path(path), self.verifying_key, arrays)
 
     @staticmethod
-    def load(path: str | Path, program: Program) -> ProvingKey:
-        """The key that ``save`` wrote for this program and these params.
+    def load(path: str | Path, program: Program, max_steps: int | None = None) -> ProvingKey:
+        """The key that ``save`` wrote for this program, these params and this step limit (any unless given).
 
-        Raises ``InputError`` if the file is damaged or belongs to other programs or params.
+        Raises ``InputError`` if the file is damaged or belongs to others.
         """
-        digest, arrays = _read(Path(path))
+        digest, recorded, described, arrays = _read(Path(path))
+        if max_steps is not None and max_steps != recorded:
+            raise InputError(f"the proving key was made for runs of at most {recorded} steps", code="K131")
         layout = params_layout(program)
         params = None
         root = None
@@ -81,25 +89,33 @@ class ProvingKey:
             tree = MerkleTree(arrays["digests"])
             params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
             root = tree.root
-        vk = VerifyingKey(encode(program), root)
+        vk = VerifyingKey(encode(program), root, Description.from_bytes(described), recorded)
         if vk.digest() != digest:
             raise InputError("the proving key was made for another program", code="K131")
-        return ProvingKey(program, fixed_plan(program), vk, params)
+        return ProvingKey(program, fixed_plan(program, recorded), vk, params)
 
 
-def setup(program: Program) -> ProvingKey:
-    """Check the bounds of params, commit to them, make the keys.
+def setup(program: Program, description: Description | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> ProvingKey:
+    """Check the bounds of params, commit to them, make the keys, for runs of at most ``max_steps`` instructions.
+    ``description``: what the key says to people.
 
-    Raises ``InputError`` where a param breaks a bound that the program declares.
+    Raises ``InputError`` where a param breaks a bound that the program declares, or the description is of another.
     """
+    if not 1 <= max_steps <= MAX_STEPS:
+        raise InputError(f"a limit of {max_steps} steps is not possible", code="K144", help=f"1 to {MAX_STEPS} are")
     check_bounds(program)
-    plan = fixed_plan(program)
+    described = description or Description()
+    described.check(program)
+    plan = fixed_plan(program, max_steps)
+    for node in plan.system.publics if plan is not None else ():
+        if node.source == "output" and (problem := described.output(node.name).problem(node.shape[1:])):
+            raise wrong(problem)
     layout = params_layout(program)
     params = None
     if layout is not None:
         params = commit_params(params_matrix(program, layout), layout.shape)
     root = params.commitment.root if params is not None else None
-    return ProvingKey(program, plan, VerifyingKey(encode(program), root), params)
+    return ProvingKey(program, plan, VerifyingKey(encode(program), root, described, max_steps), params)
 
 
 def check_bounds(program: Program) -> None:
@@ -128,8 +144,14 @@ def params_matrix(program: Program, layout: MatrixLayout) -> Integers:
     return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
 
 
-def _write(path: Path, digest: bytes, arrays: dict[str, Array]) -> None:
-    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": digest.hex(), "arrays": {}}
+def _write(path: Path, key: VerifyingKey, arrays: dict[str, Array]) -> None:
+    manifest: dict[str, Any] = {
+        "version": PROTOCOL_VERSION,
+        "key": key.digest().hex(),
+        "max_steps": key.max_steps,
+        "description": key.description.to_bytes().hex(),
+        "arrays": {},
+    }
     offset = 0
     for name, a in arrays.items():
         manifest["arrays"][name] = [a.dtype.str, list(a.shape), offset]
@@ -152,7 +174,8 @@ def _write(path: Path, digest: bytes, arrays: dict[str, Array]) -> None:
         raise
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, Array]]:
+def _read(path: Path) -> tuple[bytes, int, bytes, dict[str, Array]]:
+    """The key's digest, its step limit, its description and the arrays."""
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -179,6 +202,7 @@ def _read(path: Path) -> tuple[bytes, dict[str, Array]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            return bytes.fromhex(manifest["key"]), arrays
+            described = bytes.fromhex(manifest["description"])
+            return bytes.fromhex(manifest["key"]), int(manifest["max_steps"]), described, arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

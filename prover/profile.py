@@ -26,7 +26,8 @@ import numpy as np
 from syurmy import gpu
 from syurmy.isa.errors import Span
 from syurmy.isa.graph import Committed, Table
-from syurmy.prover.prove import Proof, Prover, Report
+from syurmy.prover.protocol.proof import Proof, Report
+from syurmy.prover.prove import Prover
 from syurmy.vm.events import Event, Executed, Fetched
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Profile:
     """``rows`` add up to ``report`` (entries: of the witness; params have rows of their own) and to the proof's
     length; ``pieces`` is the timeline of the prover's phases and kernels."""
 
+    program: str
     rows: tuple[Row, ...]
     report: Report
     proof: Proof
@@ -168,7 +170,7 @@ def profile(pk: ProvingKey, trace: Trace, watch: Stopwatch) -> Profile:
     pieces = [
         replace(p, start=p.start - between[p is laps[0]], end=p.end - between[p is laps[0]]) for p in (*laps, *kernels)
     ]
-    return Profile(tuple(rows), proof.report, proof, tuple(sorted(pieces, key=lambda p: p.start)))
+    return Profile(trace.program.name, tuple(rows), proof.report, proof, tuple(sorted(pieces, key=lambda p: p.start)))
 
 
 def _rows(prover: _Noted, watch: Stopwatch) -> list[Row]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -37,6 +36,7 @@ from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.proof import Proof, Report
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, encode_statement, start_transcript
 from syurmy.prover.protocol.transcript import Sender, Transcript
@@ -44,34 +44,6 @@ from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
-
-
-@dataclass
-class Report:
-    """What a proof took. ``seconds``: commit, lookup, contraction, opening, prove."""
-
-    instructions: int = 0
-    steps: int = 0
-    leaves: int = 0
-    columns: int = 0
-    committed_entries: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    proof_bytes: int = 0
-    soundness_bits: float = 0.0
-    soundness: list[tuple[str, float]] = field(default_factory=list)
-    peak_mb: float = 0.0
-
-
-@dataclass
-class Proof:
-    """``data`` is the whole proof. ``fields``: label, offset and length of every piece, for tests and tools."""
-
-    data: bytes
-    fields: list[tuple[str, int, int]]
-    report: Report
-
-    def to_bytes(self) -> bytes:
-        return self.data
 
 
 def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
@@ -92,7 +64,9 @@ class Prover:
         self.pk = pk
         path = Path(trace.batch, trace.bits)
         fixed = pk.plan is not None and path.batch == 1
-        self.plan: Plan = pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path)
+        self.plan: Plan = (
+            pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path, pk.verifying_key.max_steps)
+        )
         try:
             self.opening = Opening.of(self.plan)
         except InsufficientSoundness as e:

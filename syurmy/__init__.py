@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel, ModelError, Options, UnsupportedModel, compile_onnx
     from syurmy.isa.errors import AssemblyError, ConstraintError, InputError, SyurmyError, Trap
     from syurmy.isa.program import Program
+    from syurmy.isa.source import Source
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.description import Description, Quantity
     from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.protocol.proof import Proof
     from syurmy.prover.protocol.transcript import Rejected
-    from syurmy.prover.prove import Proof
-    from syurmy.prover.verifier.verify import Statement
+    from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm import Listener
 
 __version__ = "0.1.0"  # the only place: the package's metadata are read from here
@@ -43,10 +45,11 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.isa.trace": "Trace",
     "syurmy.prover.check": "Violation",
     "syurmy.prover.keys": "ProvingKey",
+    "syurmy.prover.protocol.description": "Description Quantity",
     "syurmy.prover.protocol.key": "VerifyingKey",
     "syurmy.prover.protocol.transcript": "Rejected",
-    "syurmy.prover.prove": "Proof",
-    "syurmy.prover.verifier.verify": "Statement",
+    "syurmy.prover.protocol.proof": "Proof",
+    "syurmy.prover.verifier.verify": "Statement Verifier",
     "syurmy.vm": "Listener",
 }
 
@@ -55,6 +58,7 @@ __all__ = [
     "AssemblyErrors",
     "CompiledModel",
     "ConstraintError",
+    "Description",
     "InputError",
     "Listener",
     "ModelError",
@@ -63,12 +67,14 @@ __all__ = [
     "Progress",
     "Proof",
     "ProvingKey",
+    "Quantity",
     "Rejected",
     "Statement",
     "SyurmyError",
     "Trace",
     "Trap",
     "UnsupportedModel",
+    "Verifier",
     "VerifyingKey",
     "Violation",
     "assemble",
@@ -87,7 +93,10 @@ def __getattr__(name: str) -> Any:
         if name in names.split():
             value = globals()[name] = getattr(import_module(module), name)
             return value
-    raise AttributeError(f"module 'syurmy' has no attribute '{name}'")
+    from difflib import get_close_matches
+
+    near = "".join(f"; did you mean '{n}'?" for n in get_close_matches(name, __all__, 1))
+    raise AttributeError(f"module 'syurmy' has no attribute '{name}'{near}")
 
 
 def __dir__() -> list[str]:
@@ -116,14 +125,15 @@ def load(path: str | Path, *, max_steps: int | None = None) -> Program:
 
 
 def run(
-    program: Program,
+    program: Program | str | Path,
     inputs: Mapping[str, npt.ArrayLike],
     *,
     batch: bool = False,
     max_steps: int | None = None,
     listeners: Sequence[Listener] = (),
 ) -> Trace:
-    """Run ``program`` on integer arrays by input name; the result's ``outputs`` maps names to int64 arrays.
+    """Run ``program`` (or the one in a file) on integer arrays by input name; the result's ``outputs`` maps names to
+    int64 arrays.
 
     ``batch``: every input has one more leading axis, and so have the outputs; one proof shows all of these runs.
     ``max_steps``: trap after this many instructions (a million unless given).
@@ -133,41 +143,94 @@ def run(
 
     execute = vm.run_batch if batch else vm.run
     limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
-    return execute(program, inputs, listeners=listeners, **limit)
+    return execute(_program(program), inputs, listeners=listeners, **limit)
 
 
-def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:
-    """The keys of ``program``: its constraints and the commitment to its params. Once per program and weights.
+def setup(
+    program: Program | CompiledModel | str | Path,
+    description: Description | None = None,
+    *,
+    max_steps: int | None = None,
+) -> tuple[ProvingKey, VerifyingKey]:
+    """The keys of ``program``: its constraints and the commitment to its params, for runs of at most ``max_steps``
+    instructions (a million unless given, at most 2^24). Once per program and weights.
 
+
+    ``description``: what its integers stand for, a part of the key. A compiled model has one, and beside a file there
+    may be ``PROG.description.json``; then the keys are those that ``syurmy-vm setup`` makes.
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
+    from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover import keys
 
-    key = keys.setup(program)
+    code = _program(program)
+    if description is None and isinstance(program, str | Path):
+        from syurmy import descriptions
+
+        description = descriptions.beside(Path(program), code)
+    elif description is None and code is not program:
+        description = getattr(program, "description", None)
+    key = keys.setup(code, description, DEFAULT_MAX_STEPS if max_steps is None else max_steps)
     return key, key.verifying_key
 
 
 def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
-    """A proof that ``trace`` is an execution of the key's program. Its ``report`` holds sizes and seconds per phase."""
+    """A proof that ``trace`` is an execution of the key's program. Its ``report`` holds sizes and seconds per phase.
+    Threads and processes may prove with one key at once. Raises ``InputError`` for other kinds of objects."""
+    from syurmy.isa.source import other_kind
+    from syurmy.isa.trace import Trace
+    from syurmy.prover.keys import ProvingKey
     from syurmy.prover.prove import prove as construct
 
+    if not isinstance(key, ProvingKey):
+        raise other_kind(key, "a proving key")
+    if not isinstance(trace, Trace):
+        raise other_kind(trace, "the trace of a run")
     return construct(key, trace, progress)
 
 
-def verify(key: VerifyingKey, proof: bytes, *, max_steps: int | None = None, max_batch: int | None = None) -> Statement:
+def verify(
+    key: VerifyingKey | Verifier | Source,
+    proof: Proof | Source,
+    *,
+    max_steps: int | None = None,
+    max_batch: int | None = None,
+) -> Statement:
     """What the proof shows: public inputs, outputs and revealed values. Raises ``Rejected``.
 
-    A proof names the path that its run took, which decides how much work verifying it is: runs of more than
-    ``max_steps`` instructions (a million unless given) or ``max_batch`` inputs are rejected before it is done.
+    Key and proof are objects, bytes, or paths of files. A ``Verifier`` made once for a key saves its preparation on
+    every proof. A proof names the path that its run took, which decides how much work verifying it is: runs of more
+    than ``max_steps`` instructions (those that the key allows unless fewer are given) or ``max_batch`` inputs are
+    rejected before it is done. Raises another ``SyurmyError`` for files and objects that cannot be used.
     """
+    from syurmy.isa.errors import InputError
+    from syurmy.prover.verifier.verify import Verifier
     from syurmy.prover.verifier.verify import verify as decide
 
-    limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
-    return decide(key, proof, max_batch=max_batch, **limit)
+    if isinstance(key, Verifier):
+        if max_steps is not None or max_batch is not None:
+            raise InputError("a Verifier has its limits already", code="I118", help="give them to Verifier(key, ...)")
+        return key.verify(proof)
+    return decide(key, proof, max_steps=max_steps, max_batch=max_batch)
 
 
-def check(program: Program, trace: Trace) -> list[Violation]:
-    """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution."""
+def check(program: Program | str | Path, trace: Trace, *, max_steps: int | None = None) -> list[Violation]:
+    """Evaluate every constraint on ``trace`` without a proof: the first violated ones, none if it is an execution.
+    ``max_steps`` as for ``setup``."""
+    from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover.check import check as evaluate
 
-    return evaluate(program, trace)
+    return evaluate(_program(program), trace, max_steps=DEFAULT_MAX_STEPS if max_steps is None else max_steps)
+
+
+def _program(given: Program | CompiledModel | str | Path) -> Program:
+    """The program that is given, in a file, or of a compiled model."""
+    from syurmy.isa.program import Program
+    from syurmy.isa.source import other_kind
+
+    if isinstance(given, str | Path):
+        return load(given)
+    found = given if isinstance(given, Program) else getattr(given, "program", None)
+    if not isinstance(found, Program):
+        raise other_kind(given, "a program")
+    return found

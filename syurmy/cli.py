@@ -23,10 +23,12 @@ from syurmy.commands.debug import debug
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.editor import dap, lsp
+from syurmy.commands.explain import explain
 from syurmy.commands.fmt import fmt
 from syurmy.commands.info import info
+from syurmy.commands.new import new
 from syurmy.commands.profile import profile
-from syurmy.commands.run import run
+from syurmy.commands.run import prove, run
 from syurmy.commands.setup import setup
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
@@ -40,24 +42,12 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (
-    run,
-    compile,
-    verify,
-    setup,
-    check,
-    compare,
-    profile,
-    debug,
-    asm,
-    disasm,
-    info,
-    fmt,
-    lsp,
-    dap,
-    doctor,
-    warmup,
-):
+COMMANDS = (
+    *(run, prove, compile, verify, setup, check, compare, profile, debug, asm, disasm, info, new, explain, fmt),
+    *(lsp, dap, doctor, warmup),
+)
+
+for command in COMMANDS:
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 
@@ -77,7 +67,7 @@ def _options(
     """Run tensor programs on exact integers, prove the run, verify proofs."""
 
 
-def _listen() -> None:
+def listen() -> None:
     """Notes and warnings of the library, such as that kernels are being compiled, go to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Notes())
@@ -94,7 +84,7 @@ class _Notes(logging.Formatter):
 def main() -> None:
     """Entry point of ``syurmy-vm``."""
     settle_streams()
-    _listen()
+    listen()
     gc.set_threshold(20_000)  # imports make objects that stay: looking for garbage among them took a tenth of a run
     try:
         app()

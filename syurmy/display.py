@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -53,9 +54,11 @@ def _is_several(e: SyurmyError) -> TypeGuard[AssemblyErrors]:
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON data: arrays become nested lists of integers."""
+    """``value`` as JSON data: arrays become nested lists; JSON has no NaN and no infinity, they become null."""
     if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
+        return plain(value.tolist()) if value.dtype.kind == "f" else value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -63,14 +66,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def tensor_text(value: npt.ArrayLike) -> str:
-    """A tensor on one line if it is short; shape, range and corners if it is long."""
+def tensor_text(value: npt.ArrayLike, digits: Callable[[float], str] | None = None) -> str:
+    """A tensor on one line if it is short; shape, range and corners if it is long. ``digits``: how entries are
+    written, unless NumPy's way."""
     array = np.asarray(value)
+    options: dict[str, Any] = {"separator": ", ", "max_line_width": 100}
+    if digits is not None:
+        options["formatter"] = {"float_kind": digits}
     if array.size <= 64:
-        text = np.array2string(array, separator=", ", max_line_width=100, threshold=64)
+        text = np.array2string(array, threshold=64, **options)
         return text if "\n" not in text else "\n" + text
-    shown = np.array2string(array, separator=", ", max_line_width=100, threshold=0, edgeitems=3)
-    return f"{list(array.shape)}, values {array.min()} to {array.max()}\n{shown}"
+    shown = np.array2string(array, threshold=0, edgeitems=3, **options)
+    low, high = (digits(v) if digits else v for v in (array.min(), array.max()))
+    return f"{list(array.shape)}, values {low} to {high}\n{shown}"
 
 
 def tensors(console: Console, title: str, values: Mapping[str, npt.ArrayLike]) -> None:
@@ -111,6 +119,14 @@ def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
         for row in rows
     )
     return "\n".join("  ".join(line).rstrip() for line in cells)
+
+
+def cost_rows(cost: Mapping[str, Any]) -> dict[str, str]:
+    """What a proof consists of (``syurmy.costs``), as rows of a summary."""
+    return {
+        "lookup leaves": f"{cost['leaves']:,}",
+        "columns": f"{cost['columns']:,} ({cost['committed_entries']:,} entries)",
+    }
 
 
 def seconds_text(s: float) -> str:
@@ -155,6 +171,18 @@ class Working:
             self._phase, self._fraction = phase, fraction
             if self._bar is not None and self._task is not None:
                 self._bar.update(self._task, description=phase, completed=fraction, total=1.0)
+
+    def around(self, ask: Callable[[str], bool]) -> Callable[[str], bool]:
+        """``ask`` with the bar out of its way."""
+
+        def asked(question: str) -> bool:
+            self._timer.cancel()
+            with self._lock:
+                if self._bar is not None:
+                    self._bar.stop()
+            return ask(question)
+
+        return asked
 
     def _show(self) -> None:
         from rich.console import Console

@@ -1,29 +1,42 @@
-"""What a verifier wants a proof to say: values of public inputs and outputs, and the digest of the key."""
+"""What a verifier wants a proof to say: values of public inputs and outputs, and the digest of the key.
+
+Where the key says that an integer stands for a real, a real is expected: it is the one shown if that is the nearest by
+the key's scale, or the same number in the model's dtype. Where it says that integers have labels, a label may be.
+"""
 
 from __future__ import annotations
 
+import difflib
+import math
 import os
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from syurmy import files
-from syurmy.isa.arrays import Array
+from syurmy import described, files
+from syurmy.described import Shown
+from syurmy.isa import reals
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import InputError
+from syurmy.prover.protocol.description import CODE, RANK, Description, Quantity
 from syurmy.prover.verifier.verify import Statement
 
 SHORTEST = 16  # hexadecimal digits of a digest, 64 bits
+Values = Mapping[str, Array]
 
 
-def values(options: Sequence[str]) -> dict[str, Array]:
-    """Tensors by name, from ``NAME=VALUE`` (a number or a list in JSON), ``NAME=FILE``, or a ``FILE`` of named
+def values(options: Sequence[str], description: Description = Description()) -> dict[str, Array]:
+    """Tensors by name, from ``NAME=VALUE`` (a number, a list in JSON, a label), ``NAME=FILE``, or a ``FILE`` of named
     entries (.json, .npz). Raises ``InputError``."""
+    said = {x.title: x for x in (*description.inputs, *description.outputs)}
     out: dict[str, Array] = {}
     for option in options:
         name, eq, text = option.partition("=")
-        if eq and name.isidentifier():
-            given: Mapping[str, Any] = {name: _value(name, text)}
+        if eq and (name.isidentifier() or name in said):
+            labels = said[name].labels if name in said else ()
+            given: Mapping[str, Any] = {name: _value(name, text, labels)}
         else:
             content = files.read_file(option)
             if not isinstance(content, Mapping):
@@ -32,16 +45,21 @@ def values(options: Sequence[str]) -> dict[str, Array]:
         for key, value in given.items():
             if key in out:
                 raise InputError(f"'{key}' is expected twice", code="I107")
-            out[key] = _numbers(key, value)
+            out[key] = _entries(key, value)
     return out
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str, labels: Sequence[str]) -> Any:
+    if text in labels or text.strip('"') in labels:
+        return text if text in labels else text.strip('"')
     if (value := files.literal(text)) is not None:
         return value
     if not os.path.exists(text.rpartition(":")[0] or text) and not os.path.exists(text):
-        message = f"--expect {name}={text} is neither a value nor a file"
-        raise InputError(message, code="I113", help="for example --expect y=7, --expect y=[1,2] or --expect y=y.npy")
+        help = "for example --expect y=7, --expect y=[1,2] or --expect y=y.npy"
+        if labels:
+            near = difflib.get_close_matches(text, labels, 1)
+            help = f"did you mean '{near[0]}'?" if near else f"labels of '{name}': {', '.join(labels[:8])}"
+        raise InputError(f"--expect {name}={text} is neither a value nor a file", code="I113", help=help)
     content = files.read_file(text)
     if isinstance(content, Mapping):
         if name not in content:
@@ -50,32 +68,92 @@ def _value(name: str, text: str) -> Any:
     return content
 
 
-def _numbers(name: str, value: Any) -> Array:
+def _entries(name: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
-        exact = np.array(array.tolist(), object) if array.dtype.kind in "biuf" else np.array(value, object)
+        exact = np.array(array.tolist(), object) if array.dtype.kind in "biufU" else np.array(value, object)
     except ValueError:
         exact = np.array(None, object)
-    if not all(isinstance(x, int | float) for x in exact.flat):
+    if not all(isinstance(x, int | float | str) for x in exact.flat):
         raise InputError(f"what is expected of '{name}' is no rectangular array of numbers", code="I113")
     return exact
 
 
-def difference(statement: Statement, wanted: Mapping[str, Array]) -> str:
+def difference(statement: Statement, wanted: Values, raw: bool = False) -> str:
     """The first difference between the statement's public values and those wanted, as a sentence; empty if there is
-    none. Compares exactly, shape included. Raises ``InputError`` for a name that the statement does not show."""
-    shown = statement.inputs | statement.outputs
+    none. ``raw``: the program's integers are wanted. Raises ``InputError`` for a name that the statement does not
+    show."""
+    shown = described.shown(statement)
+    if raw:
+        shown = [Shown(s.kind, Quantity(s.quantity.name), s.integers) for s in shown]
     for name, value in wanted.items():
-        if name not in shown:
-            listed = ", ".join(shown) or "nothing"
-            raise InputError(f"the proof shows no '{name}'", code="I101", help=f"it shows {listed}")
-        found = np.asarray(shown[name])
-        if found.shape != value.shape:
-            return f"'{name}' has shape {list(found.shape)}, {list(value.shape)} is expected"
-        for at in np.ndindex(found.shape):
-            if int(found[at]) != value[at]:  # Python's comparison, exact also between integers and reals
-                return f"{name}{list(at) if at else ''} is {found[at]}, {value[at]} is expected"
+        for s in _named(name, shown):  # an input and an output may share a name: then both must be as expected
+            if problem := _unlike(name, s, value):
+                return problem
     return ""
+
+
+def _named(name: str, shown: Sequence[Shown]) -> list[Shown]:
+    """What is meant by a name: what is shown under it, else the program's register."""
+    titles = [s.quantity.title for s in shown]
+    for names in (titles, [s.quantity.name for s in shown]):
+        if name in names:
+            return [s for s, own in zip(shown, names, strict=True) if own == name]
+    near = difflib.get_close_matches(name, titles, 1)
+    help = f"did you mean '{near[0]}'?" if near else f"it shows {', '.join(titles) or 'nothing'}"
+    raise InputError(f"the proof shows no '{name}'", code="I101", help=help)
+
+
+def _unlike(name: str, s: Shown, value: Array) -> str:
+    found = np.asarray(s.integers)
+    if found.size == value.size == 1 and value.ndim == 0:
+        value = value.reshape(found.shape)
+    if found.shape != value.shape:
+        return f"'{name}' has shape {list(found.shape)}, {list(value.shape)} is expected"
+    if s.quantity.form == RANK:
+        help = "expect the integers, with --raw"
+        raise InputError(f"the key does not tell which '{name}' its integers stand for", code="I117", help=help)
+    text = described.digits(s.quantity) or str
+    meant = s.quantity.reals(found)
+    for at in _unequal(s.quantity, found, value):
+        place = f"{name}{list(at) if at else ''}"
+        label = s.quantity.label(int(found[at]))
+        known = f" ({described.quoted(label)})" if label else ""
+        unit = f" {s.quantity.unit}" if s.quantity.unit else ""
+        expected = described.quoted(value[at]) if isinstance(value[at], str) else value[at]
+        return f"{place} is {text(meant[at])}{unit}{known}, {expected} is expected"
+    return ""
+
+
+def _unequal(x: Quantity, q: I64, value: Array) -> list[tuple[int, ...]]:
+    """The first place where a value is not what is expected, if there is one."""
+    scales = x.scales * (q.shape[-1] if len(x.scales) == 1 and q.ndim else 1)
+    own = x.values(q)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for at in np.ndindex(q.shape):
+            scale = scales[at[-1] if at else 0] if scales else None
+            if not _holds(x, int(q[at]), own[at], value[at], scale):
+                return [at]
+    return []
+
+
+def _holds(x: Quantity, q: int, own: Any, wanted: Any, scale: Fraction | None) -> bool:
+    """Is ``wanted`` what ``q`` stands for? ``own``: that in its dtype."""
+    if isinstance(wanted, str):
+        return x.label(q) == wanted
+    if scale is None and x.form != CODE:
+        return bool(q == wanted)  # Python's comparison, exact also between integers and reals
+    try:
+        same = np.dtype(x.dtype).type(wanted)
+    except OverflowError:  # an integer beyond all floats
+        return False
+    if x.form == CODE:
+        return bool(same == own or (np.isnan(same) and np.isnan(own)))
+    if scale is None or not math.isfinite(wanted) or not np.isfinite(own):
+        return False
+    entered = float(reals.integers(np.asarray(same, np.float64), float(scale)))  # as a model's own input is rounded
+    near = same == own or (entered == q and np.dtype(x.dtype).itemsize < 8)
+    return bool(near) or 2 * abs(Fraction(wanted) - q * scale) <= scale
 
 
 def other_key(digest: bytes, wanted: str) -> str:

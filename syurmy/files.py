@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
 import zipfile
@@ -15,19 +14,13 @@ import numpy as np
 
 from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
-from syurmy.isa.program import Program
+from syurmy.isa.source import content
+from syurmy.isa.source import unreadable as unreadable
 
 
 def read_bytes(path: Path) -> bytes:
     """The file's content; ``InputError`` F100 if there is none to be had."""
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise unreadable(path, e) from e
-
-
-def unreadable(path: Path, e: OSError) -> InputError:
-    return InputError(f"cannot read {path}: {e.strerror or e}", code="F100")
+    return content(path, "a file")
 
 
 @contextmanager
@@ -65,82 +58,6 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def read_inputs(program: Program, options: Sequence[str], beside: Path, batch: bool = False) -> dict[str, Array]:
-    """The input tensors that ``--input`` names; for a ``batch`` with one more leading axis.
-
-    ``NAME=VALUE`` gives one input as a number or a list (``limit=500``, ``x=[1,2]``); ``NAME=FILE`` from a file;
-    ``NAME=FILE:KEY`` takes entry KEY of a ``.npz`` or of an object in a ``.json`` file;
-    ``FILE`` alone gives the only input, or all inputs if its keys are their names, or if it is an object with
-    ``input_data`` as ezkl writes it: a list for each input, in their order. Without any option the files
-    ``PROG.inputs.npz`` and ``PROG.inputs.json`` beside the program are tried.
-    """
-    names = [i.name for i in program.inputs]
-    if not options and names:
-        for suffix in (".inputs.npz", ".inputs.json"):
-            default = beside.with_suffix(suffix)
-            if default.exists():
-                options = [str(default)]
-                break
-    out: dict[str, Array] = {}
-    for option in options:
-        name, eq, file = option.partition("=")
-        given = (
-            {name: _tensor(program, name, file, batch)}
-            if eq and name.isidentifier()
-            else _unnamed(program, option, batch)
-        )
-        for key, value in given.items():
-            if key in out:
-                raise InputError(f"input '{key}' is given twice", code="I107")
-            out[key] = value
-    return out
-
-
-def _unnamed(program: Program, file: str, batch: bool) -> dict[str, Array]:
-    names = [i.name for i in program.inputs]
-    if not names:
-        raise InputError("the program has no inputs", code="I101")
-    path, key = _split_key(file)
-    if key is None:
-        content = _read(path)
-        if isinstance(content, Listed) and "input_data" not in names:
-            listed = content.by_name(names, file)
-            shapes = {i.name: i.type.shape for i in program.inputs}
-            return {k: x.reshape(shapes[k]) if x.size == math.prod(shapes[k]) else x for k, x in listed.items()}
-        if isinstance(content, Mapping) and set(content) & set(names):
-            return dict(content)
-    if len(names) > 1:
-        raise InputError(
-            f"the program has {len(names)} inputs: {', '.join(names)}", code="I108", help="use --input NAME=FILE"
-        )
-    return {names[0]: _tensor(program, names[0], file, batch)}
-
-
-def _tensor(program: Program, name: str, file: str, batch: bool) -> Array:
-    if not os.path.exists(file) and (value := literal(file)) is not None:
-        return value
-    path, key = _split_key(file)
-    content = _read(path)
-    if isinstance(content, Mapping):
-        if key is None and len(content) == 1:
-            key = next(iter(content))
-        if key is None or key not in content:
-            problem = f"has no entry '{key}'" if key is not None else "has several entries"
-            listed = ", ".join(content) or "none"
-            raise InputError(f"{path} {problem}", code="F111", help=f"name one as {path}:KEY; entries: {listed}")
-        return content[key]
-    if key is not None:
-        raise InputError(f"{path} has no named entries", code="F111", help=f"use {path} without :{key}")
-    shape = next((i.type.shape for i in program.inputs if i.name == name), None)
-    if path.suffix not in (".npy", ".json") and shape is not None:  # a text file has no shape of its own
-        size = int(np.prod(shape, dtype=np.int64))
-        if content.size == size and not batch:
-            return content.reshape(shape)
-        if content.size % size == 0 and batch:
-            return content.reshape(-1, *shape)
-    return content
-
-
 def literal(text: str) -> Array | None:
     """What a number or a list of numbers stands for (``500``, ``[1, 2]``); None for anything else, such as a path.
     Raises ``InputError`` I103 for a list that is no array."""
@@ -156,7 +73,8 @@ def literal(text: str) -> Array | None:
         raise InputError(f"{text[:60]} is not a rectangular array", code="I103") from e
 
 
-def _split_key(file: str) -> tuple[Path, str | None]:
+def split_key(file: str) -> tuple[Path, str | None]:
+    """``FILE:KEY`` taken apart, unless there is a file of that name."""
     path = Path(file)
     if not os.path.exists(file) and ":" in path.name:
         front, _, key = file.rpartition(":")
@@ -164,8 +82,21 @@ def _split_key(file: str) -> tuple[Path, str | None]:
     return path, None
 
 
-def _read(path: Path) -> Array | dict[str, Array]:
+@contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Whatever reading ``path`` raises becomes ``InputError``: F100 unreadable, F110 it does not hold ``what``."""
     try:
+        yield
+    except OSError as e:
+        raise unreadable(path, e) from e
+    except (ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as e:
+        raise InputError(f"{path} does not hold {what}", code="F110", help=str(e).partition("\n")[0]) from e
+
+
+def read_content(path: Path) -> Array | dict[str, Array]:
+    """The array in a ``.npy``, a ``.json`` or a list of numbers; the arrays by name in a ``.npz`` or a JSON object."""
+    what = {".npz": "a NumPy archive", ".npy": "a NumPy array", ".json": "JSON numbers"}
+    with readable(path, what.get(path.suffix, "a list of numbers")):
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
@@ -177,13 +108,22 @@ def _read(path: Path) -> Array | dict[str, Array]:
             if isinstance(value, dict) and isinstance(value.get("input_data"), list):
                 return Listed(value)
             return {str(k): _array(v) for k, v in value.items()} if isinstance(value, dict) else _array(value)
-        return _array([_number(word) for word in path.read_text().replace(",", " ").split()])
-    except OSError as e:
-        raise unreadable(path, e) from e
-    except (ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as e:
-        what = {".npz": "a NumPy archive", ".npy": "a NumPy array", ".json": "JSON numbers"}
-        expected = what.get(path.suffix, "a list of numbers")
-        raise InputError(f"{path} does not hold {expected}", code="F110", help=str(e).partition("\n")[0]) from e
+        return _array([number(word) for word in path.read_text().replace(",", " ").split()])
+
+
+def entry(path: Path, key: str | None, content: Array | Mapping[str, Array]) -> Array:
+    """The entry ``key`` of a file's content; without a key the only one. Raises ``InputError`` F111."""
+    if isinstance(content, Mapping):
+        if key is None and len(content) == 1:
+            key = next(iter(content))
+        if key is None or key not in content:
+            problem = f"has no entry '{key}'" if key is not None else "has several entries"
+            listed = ", ".join(content) or "none"
+            raise InputError(f"{path} {problem}", code="F111", help=f"name one as {path}:KEY; entries: {listed}")
+        return content[key]
+    if key is not None:
+        raise InputError(f"{path} has no named entries", code="F111", help=f"use {path} without :{key}")
+    return content
 
 
 class Listed(dict[str, Array]):
@@ -207,7 +147,8 @@ def _array(value: object) -> Array:
     return np.asarray(value)
 
 
-def _number(word: str) -> int | float:
+def number(word: str) -> int | float:
+    """An integer as such, exactly; otherwise a float."""
     try:
         return int(word)
     except ValueError:
@@ -216,39 +157,6 @@ def _number(word: str) -> int | float:
 
 def read_file(file: str) -> Array | dict[str, Array]:
     """What a file holds: a tensor, or tensors by name; ``FILE:KEY`` is one of them."""
-    path, key = _split_key(file)
-    content = _read(path)
-    if key is None:
-        return content
-    if not isinstance(content, Mapping) or key not in content:
-        raise InputError(f"{path} has no entry '{key}'", code="F111")
-    return content[key]
-
-
-def read_named(options: Sequence[str], names: Mapping[str, str]) -> dict[str, Array]:
-    """Tensors from ``NAME=FILE``, a ``FILE`` with entries of such names, of the only input, or with ``input_data`` as
-    ezkl writes it. ``names`` maps each name
-    that may be used to the model's, under which the tensor is returned."""
-    out: dict[str, Array] = {}
-    for option in options:
-        name, eq, file = option.rpartition("=")
-        if eq and name not in names:
-            raise InputError(f"the model has no input '{name}'", code="I101", help=f"it has {', '.join(names)}")
-        content = read_file(file)
-        if isinstance(content, Listed) and not eq and "input_data" not in names:
-            found = content.by_name(list(dict.fromkeys(names.values())), file)
-        elif isinstance(content, Mapping) and not eq and set(content) & set(names):
-            found = {names.get(k, k): v for k, v in content.items()}
-        elif not eq and len(set(names.values())) != 1:
-            listed = ", ".join(dict.fromkeys(names.values())) or "none"
-            raise InputError(f"which input is {file}? The model has {listed}", code="I108", help="use NAME=FILE")
-        elif isinstance(content, Mapping) and len(content) != 1:
-            raise InputError(f"{file} has several entries", code="F111", help=f"name one as {file}:KEY")
-        else:
-            value = next(iter(content.values())) if isinstance(content, Mapping) else content
-            found = {names[name] if eq else next(iter(names.values())): value}
-        twice = set(found) & set(out)
-        if twice:
-            raise InputError(f"input '{min(twice)}' is given twice", code="I107")
-        out |= found
-    return out
+    path, key = split_key(file)
+    content = read_content(path)
+    return content if key is None else entry(path, key, content)

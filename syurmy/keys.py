@@ -1,10 +1,14 @@
-"""Keys kept beside a program as ``PROG.pk`` and ``PROG.vk``, reused while program, params and protocol are the same.
+"""Keys kept as ``PROG.pk`` and ``PROG.vk``, beside a program or in a folder of their own, reused while program, params,
+description, step limit and protocol are the same.
 
-A proving key refuses to load for any other program or params, so stale and foreign keys are made again.
+A proving key refuses to load for any other program or params. Whoever verifies has the old verifying key, so another
+one in its place is agreed to first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,28 +22,71 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.key import VerifyingKey
 
 
-def key_paths(program_path: Path) -> tuple[Path, Path]:
-    """``PROG.pk`` and ``PROG.vk``."""
-    return program_path.with_suffix(".pk"), program_path.with_suffix(".vk")
+@dataclass(frozen=True)
+class Kept:
+    """A key in its files; ``reused``: it was there; ``replaced``: digest of the verifying key that it took the place
+    of."""
+
+    key: ProvingKey
+    reused: bool
+    replaced: bytes | None = None
 
 
-def obtain(program: Program, program_path: Path) -> tuple[ProvingKey, bool]:
-    """The program's key, and whether it was there already. Files are written both or none."""
+def key_paths(program_path: Path, folder: Path | None = None) -> tuple[Path, Path]:
+    """``PROG.pk`` and ``PROG.vk``, beside the program unless a folder is given."""
+    path = program_path if folder is None else folder / program_path.name
+    return path.with_suffix(".pk"), path.with_suffix(".vk")
+
+
+def obtain(
+    program: Program,
+    program_path: Path,
+    folder: Path | None = None,
+    max_steps: int | None = None,
+    agreed: Callable[[str], bool] = lambda change: False,
+) -> Kept:
+    """The program's key, with the description beside the program, in the files ``key_paths``. They are written both or
+    none, and only if ``agreed``, which is told the digests, where the verifying key of something else is in the way.
+    ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. Raises ``InputError`` K160 where it is
+    not agreed."""
+    from syurmy import descriptions
     from syurmy.prover.keys import ProvingKey
 
-    pk_path, vk_path = key_paths(program_path)
+    pk_path, vk_path = key_paths(program_path, folder)
+    old = _readable(vk_path)
+    description = descriptions.beside(program_path, program)
     try:
-        key = ProvingKey.load(pk_path, program)
+        key = ProvingKey.load(pk_path, program, max_steps)
+        if key.verifying_key.description != description:
+            raise InputError("the proving key was made for another description", code="K131")
     except InputError:
-        key, verifying_key = syurmy.setup(program)
+        limit = old.max_steps if max_steps is None and old is not None else max_steps
+        key, verifying_key = syurmy.setup(program, description, max_steps=limit)
+        replaced = None if old is None or old.digest() == verifying_key.digest() else old.digest()
+        if replaced is not None:
+            change = (
+                f"{vk_path} is {replaced.hex()[:16]}…, the key of this program is {verifying_key.digest().hex()[:16]}…"
+            )
+            if not agreed(change):
+                message = f"program, params, description or step limit have changed: {change}"
+                raise InputError(message, code="K160", help="--rekey replaces it, --keys DIR keeps both") from None
+        vk_path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(pk_path, vk_path) as (pk_temporary, vk_temporary):
             key.save(pk_temporary)
             vk_temporary.write_bytes(verifying_key.to_bytes())
-        return key, False
+        return Kept(key, False, replaced)
     data = key.verifying_key.to_bytes()
     if not vk_path.exists() or read_bytes(vk_path) != data:
         write_whole(vk_path, data)
-    return key, True
+    return Kept(key, True)
+
+
+def _readable(path: Path) -> VerifyingKey | None:
+    """The verifying key in a file, None if there is none of this version."""
+    try:
+        return read_verifying_key(path) if path.exists() else None
+    except InputError:
+        return None
 
 
 def read_verifying_key(path: Path) -> VerifyingKey:

@@ -1,4 +1,7 @@
-"""How a command ends: with an exit code, and where something is wrong with one coded error as text and as JSON."""
+"""How a command ends: with an exit code, and where something is wrong with one coded error as text and as JSON.
+
+With ``--json`` standard output is one object of one form, whatever the command and however it ended: ``record``.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import io
 import json as json_format
 import os
 import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,8 +39,23 @@ _BY_ERROR = {
 }
 _ASCII = {"…": "...", "→": "->", "²": "^2", "±": "+-", "µ": "u", "×": "x", "≤": "<=", "≥": ">="}
 
+SCHEMA = "syurmy-vm/1"
+
 NOT_PRIVATE = "not zero-knowledge: private values are not sent, not hidden"
 TRUSTED = "params: trusted from set-up"
+
+
+@dataclass
+class _Running:
+    """The command that this process runs: what its answer tells besides the result."""
+
+    command: str = ""
+    started: float = field(default_factory=time.perf_counter)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+_running = _Running()
 
 
 def exit_of(code: str) -> int:
@@ -43,10 +63,24 @@ def exit_of(code: str) -> int:
     return _BY_ERROR.get(code, TRAPPED if code.startswith("T") else UNUSABLE)
 
 
-def exit_code(work: Callable[[], int], json: bool, debug: bool) -> int:
-    """What ``work`` returns, or the exit code of what it raises, once that is reported."""
+def warn(text: str) -> None:
+    """A line on stderr, which ``--json`` lists too."""
+    _running.warnings.append(text)
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def tell(text: str) -> None:
+    """As ``warn``, of what is as it should be."""
+    _running.notes.append(text)
+    print(f"note: {text}", file=sys.stderr)
+
+
+def exit_code(work: Callable[[], int], command: str, json: bool, debug: bool) -> int:
+    """What ``work`` returns, or the exit code of what it raises, once that is reported. ``command`` is its name."""
     from syurmy.isa.errors import InputError, SyurmyError
 
+    global _running
+    _running = _Running(command)
     try:
         code = work()
         sys.stdout.flush()
@@ -83,14 +117,39 @@ def report(error: SyurmyError, json: bool, debug: bool) -> int:
         traceback.print_exc()
     print(display.error_text(error), file=sys.stderr)
     if json:
-        print_json({"error": display.error_json(error)})
+        print_json({"ok": False, "error": display.error_json(error)})
     return exit_of(error.code)
 
 
-def print_json(value: dict[str, Any]) -> None:
+def record(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of the command that runs: these are always there, its own ``fields`` beside them or in their place.
+
+    ``schema``; ``command``; ``ok``: it did what was asked; ``program``: its name; ``key``: digest of the verifying key;
+    ``inputs`` and ``outputs``: values by name, of what may be shown; ``warnings`` and
+    ``notes``: sentences; ``seconds``: of the whole
+    command; ``error``: code, message, and where there are some help, file, line, column. What is not known is null.
+    """
+    common = {
+        "schema": SCHEMA,
+        "command": _running.command,
+        "ok": True,
+        "program": None,
+        "key": None,
+        "inputs": None,
+        "outputs": None,
+        "warnings": _running.warnings,
+        "notes": _running.notes,
+        "seconds": time.perf_counter() - _running.started,
+        "error": None,
+    }
+    return common | dict(fields)
+
+
+def print_json(fields: Mapping[str, Any]) -> None:
+    """Print the ``record`` with these fields on one line."""
     from syurmy.display import plain
 
-    print(json_format.dumps(plain(value)))
+    print(json_format.dumps(plain(record(fields))))
 
 
 class _Stream(io.TextIOWrapper):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import traceback
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import syurmy
-from syurmy import display, expected, files, keys
+from syurmy import described, display, expected, files, keys
 from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, NOT_PRIVATE, REJECTED, TRUSTED, print_json
 from syurmy.prover.protocol import arithmetic, plain
+from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Statement
@@ -49,11 +51,13 @@ def answer(
     expect: Sequence[str] | None = None,
     expect_key: str | None = None,
     verbose: bool = False,
+    raw: bool = False,
 ) -> Answer:
     """Verify the proof in one file under the key in another, and compare it with what is expected (``expected.py``);
-    see ``syurmy.verify`` for the limits. Raises ``SyurmyError`` where a file or an option cannot be used."""
+    see ``syurmy.verify`` for the limits. ``raw``: the program's integers instead of what the key says they stand for.
+    Raises ``SyurmyError`` where a file or an option cannot be used."""
     verifying_key = keys.read_verifying_key(key)
-    wanted = expected.values(expect or ())
+    wanted = expected.values(expect or (), Description() if raw else verifying_key.description)
     if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
         return _refused("V121", Rejected("expected key", other))
     data = files.read_bytes(proof)
@@ -66,35 +70,43 @@ def answer(
     except Rejected as e:
         return _refused("V100", e)
     seconds = time.perf_counter() - start
-    if difference := expected.difference(statement, wanted):
+    if difference := expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
     result = {
         "verified": True,
         "program": statement.program,
-        "key_digest": statement.key_digest.hex(),
-        "inputs": statement.inputs,
-        "outputs": statement.outputs,
+        "key": statement.key_digest.hex(),
+        **_about(statement.description),
+        "inputs": statement.inputs if raw else statement.input_values,
+        "outputs": statement.outputs if raw else statement.output_values,
+        "labels": {} if raw else described.label_data(statement),
+        "integers": {"inputs": statement.inputs, "outputs": statement.outputs},
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
         "batch": statement.batch,
         "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
-        "soundness": dict(statement.soundness),
+        "soundness": {name: bits for name, bits in statement.soundness if math.isfinite(bits)},
         "seconds": seconds,
         "proof_bytes": len(data),
     }
-    return Answer(result, "\n".join(_lines(statement, result, verbose)))
+    return Answer(result, "\n".join(_lines(statement, result, verbose, raw)))
 
 
 def _refused(code: str, e: Rejected) -> Answer:
     said = "proof rejected" if code == "V100" else "not what is expected"
     text = f"error[{code}]: {said} at step '{e.step}': {e.reason}"
-    return Answer({"verified": False, "code": code, "step": e.step, "reason": e.reason}, text, e)
+    error = {"code": code, "message": f"{said} at step '{e.step}': {e.reason}", "step": e.step, "reason": e.reason}
+    return Answer({"ok": False, "verified": False, "error": error}, text, e)
 
 
-def _lines(statement: Statement, result: dict[str, Any], verbose: bool) -> list[str]:
-    lines = [f"accepted: program {statement.program}, key {result['key_digest'][:16]}…"]
-    lines += display.tensor_lines("public input", statement.inputs)
-    lines += display.tensor_lines("output", statement.outputs)
+def _about(d: Description) -> dict[str, Any]:
+    return {"title": d.title or None, "source": d.source.hex() or None}
+
+
+def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: bool) -> list[str]:
+    lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
+    lines += about_lines(statement.description)
+    lines += described.lines(statement, raw)
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})
     if statement.batch > 1:
         lines.append(f"batch of {statement.batch:,} inputs: the first axis of inputs and outputs counts them")
@@ -103,6 +115,12 @@ def _lines(statement: Statement, result: dict[str, Any], verbose: bool) -> list[
     took, size = display.seconds_text(result["seconds"]), display.bytes_text(result["proof_bytes"])
     lines.append(f"soundness {statement.soundness_bits:.1f} bits, {took}, {size}")
     if verbose:
-        budget = ", ".join(f"{name} {bits:.1f}" for name, bits in statement.soundness[:-1])
-        lines.append(f"errors in bits, added up: {budget}")
+        terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]
+        lines.append(f"errors in bits, added up: {', '.join(terms)}")
     return [*lines, NOT_PRIVATE, TRUSTED]
+
+
+def about_lines(d: Description) -> list[str]:
+    """What a key says of the whole, in the words of its maker."""
+    said = [described.quoted(d.title)] * bool(d.title) + [f"model file SHA-256 {d.source.hex()[:16]}…"] * bool(d.source)
+    return [f"the key's maker says: {', '.join(said)}"] * bool(said)

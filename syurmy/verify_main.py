@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--expect", action="append", metavar="NAME=VALUE", help="What an input or output must be.")
     out.add_argument("--expect-key", metavar="DIGEST", help="What the key's digest must begin with.")
     out.add_argument("--verbose", "-v", action="store_true", help="Every term of the soundness error.")
+    out.add_argument("--raw", action="store_true", help="The program's integers, not what they stand for.")
     out.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")
     out.add_argument("--debug", action="store_true", help="Show tracebacks of errors.")
     out.add_argument("--version", action="version", version=f"syurmy-verify {syurmy.__version__}")
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         outcome.settle_streams()
     given = parser().parse_args(arguments)
-    return outcome.exit_code(lambda: _verify(**vars(given)), given.json, given.debug)
+    return outcome.exit_code(lambda: _verify(**vars(given)), "verify", given.json, given.debug)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ log = logging.getLogger("syurmy.kernels")
 DIGEST = 32
 counted = {"loaded": 0, "compiled": 0}  # of this process
 _told: set[str] = set()
-_started = 0.0
+_started = _last = 0.0
+EVERY = 10.0  # seconds between two notes on compiling
 
 
 def sealed(data: bytes) -> bytes:
@@ -101,15 +102,25 @@ class KernelCache(FunctionCache):
             global _started
             _told.add("compiling")
             _started = time.perf_counter()
-            log.info("compiling kernels, once on this machine; it takes up to a minute")
+            log.info("compiling kernels, once on this machine; it takes about a minute")
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         counted["compiled"] += 1
+        _progress()
         try:
             super().save_overload(sig, data)
         except OSError as e:
             _unkept(self._cache_path, e)
+
+
+def _progress() -> None:
+    """A line now and then, so that a first run is not taken for one that hangs."""
+    global _last
+    now = time.perf_counter()
+    if now - max(_last, _started) >= EVERY:
+        _last = now
+        log.info("%d kernels compiled in %.0f s so far", counted["compiled"], now - _started)
 
 
 @atexit.register

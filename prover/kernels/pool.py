@@ -14,7 +14,16 @@ from syurmy.host import cores
 THREADS = max(1, int(os.environ.get("SYURMY_THREADS", "0")) or cores())
 MIN_CHUNK = 4096  # items; below this a thread hand-over costs more than it saves
 
-_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="syurmy")
+_pool: list[ThreadPoolExecutor] = []
+
+
+def _renew() -> None:
+    _pool[:] = [ThreadPoolExecutor(THREADS, thread_name_prefix="syurmy")]
+
+
+_renew()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)  # a forked process has none of the threads of its parent
 
 
 def split(n: int, min_chunk: int = MIN_CHUNK) -> list[tuple[int, int]]:
@@ -32,7 +41,7 @@ class CpuBackend:
         ranges = split(n, min_chunk)
         if len(ranges) == 1:
             return [kernel(*args, *ranges[0])]
-        return [f.result() for f in [_pool.submit(kernel, *args, lo, hi) for lo, hi in ranges]]
+        return [f.result() for f in [_pool[0].submit(kernel, *args, lo, hi) for lo, hi in ranges]]
 
 
 gpu.select(CpuBackend())

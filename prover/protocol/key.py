@@ -1,61 +1,105 @@
-"""The verifying key: a program and the root of its committed params.
+"""The verifying key: a program, how many steps a run of it may take, the root of its committed params, and a
+description for people.
 
-Bytes: magic, version, length of the program, program (``isa.encoding``), 1 byte "has params", root.
+Bytes: magic, version, step limit, length of the program, program (``isa.encoding``), 1 byte "has params", root; then
+length of the description (4 bytes), description (``protocol.description``). The digest is of what comes before that
+length and of the description's digest.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 from blake3 import blake3
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.refusal import refusing
+from syurmy.isa.source import Source, content, other_kind
+from syurmy.isa.summary import Summary
+from syurmy.prover.protocol.description import Description
 
 PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
+_HEAD = struct.Struct("<HQQ")
 
 
-@dataclass(frozen=True)
-class VerifyingKey:
-    """What the verifier needs: ``program`` (encoded) and ``params_root`` (None without committed params)."""
+@dataclass(frozen=True, repr=False)
+class VerifyingKey(Summary):
+    """What the verifier needs: ``program`` (encoded), ``params_root`` (None without committed params) and how many
+    instructions a run may take (``max_steps``, of all inputs of a batch together); and what its values stand for."""
 
     program: bytes
     params_root: bytes | None
+    description: Description = Description()  # noqa: RUF009  (immutable)
+    max_steps: int = DEFAULT_MAX_STEPS
+
+    def _decisive(self) -> bytes:
+        """All but the description."""
+        root = b"\0" if self.params_root is None else b"\1" + self.params_root
+        return VK_MAGIC + _HEAD.pack(PROTOCOL_VERSION, self.max_steps, len(self.program)) + self.program + root
 
     def to_bytes(self) -> bytes:
-        root = b"\0" if self.params_root is None else b"\1" + self.params_root
-        return VK_MAGIC + struct.pack("<HQ", PROTOCOL_VERSION, len(self.program)) + self.program + root
+        description = self.description.to_bytes()
+        return self._decisive() + struct.pack("<I", len(description)) + description
 
     @staticmethod
     def from_bytes(data: bytes) -> VerifyingKey:
         """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
-        if data[:8] != VK_MAGIC or len(data) < 18:
+        if data[:8] != VK_MAGIC or len(data) < 8 + _HEAD.size:
             raise InputError("this is not a verifying key", code="K120")
-        version, size = struct.unpack_from("<HQ", data, 8)
+        version, max_steps, size = _HEAD.unpack_from(data, 8)
         if version != PROTOCOL_VERSION:
             raise InputError(
                 f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
                 code="K121",
                 help="make the key again with `syurmy-vm setup`" if version < PROTOCOL_VERSION else "update syurmy-vm",
             )
-        rest = data[18:]
+        if not 1 <= max_steps <= MAX_STEPS:
+            raise InputError(f"the key allows {max_steps} steps, 1 to {MAX_STEPS} are possible", code="K122")
+        rest = data[8 + _HEAD.size :]
         if size >= len(rest):
             raise InputError("the verifying key is truncated", code="K122")
         program, tail = rest[:size], rest[size:]
-        if not (tail == b"\0" or (len(tail) == 33 and tail[:1] == b"\1")):
-            raise InputError("the verifying key is damaged at its end", code="K122")
-        key = VerifyingKey(program, tail[1:] or None)
+        end = 33 if tail[:1] == b"\1" else 1
+        root, length, description = tail[1:end], tail[end : end + 4], tail[end + 4 :]
+        if tail[0] > 1 or len(length) < 4 or len(description) != int.from_bytes(length, "little"):
+            raise InputError(
+                "the verifying key is damaged at its end", code="K122", help="or older: run `syurmy-vm setup` again"
+            )
         with refusing(unusable):
-            has_params = any(p.committed for p in decode(program).params)
-        if has_params != (key.params_root is not None):
+            key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps)
+            decoded = decode(program)
+            key.description.check(decoded)
+        if any(p.committed for p in decoded.params) != (key.params_root is not None):
             raise InputError("the verifying key has no root for its params", code="K122")
         return key
 
+    @staticmethod
+    def load(source: VerifyingKey | Source) -> VerifyingKey:
+        """The key in a file, or in bytes; a key itself is as it is. Raises ``InputError``."""
+        if isinstance(source, VerifyingKey):
+            return source
+        if hasattr(source, "summary"):
+            raise other_kind(source, "a verifying key")
+        return VerifyingKey.from_bytes(content(source, "a verifying key"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        from syurmy.files import write_whole
+
+        write_whole(Path(path), self.to_bytes())
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [("of program", decode(self.program).name), ("digest", f"{self.digest().hex()[:16]}…")]
+        return rows + ([("title", repr(self.description.title))] if self.description.title else [])
+
     def digest(self) -> bytes:
-        return blake3(b"syurmy-vm verifying key" + self.to_bytes()).digest()
+        described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()
+        return blake3(b"syurmy-vm verifying key" + self._decisive() + described).digest()
 
 
 def unusable(reason: str) -> InputError:

@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
-from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
+from syurmy.isa.path import Path
 from syurmy.isa.refusal import refusing
+from syurmy.isa.source import Source
+from syurmy.isa.summary import Summary, listed
 from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
@@ -26,12 +30,14 @@ from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.counts import Counts
+from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, grinding_seed, needs_grinding
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey, unusable
 from syurmy.prover.protocol.ladder import Claim, EqWeight
 from syurmy.prover.protocol.params_claims import combined_weights
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
+from syurmy.prover.protocol.proof import Proof, proof_bytes
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
@@ -42,12 +48,12 @@ from syurmy.prover.verifier.opening import Matrix, verify_claims, verify_ladder
 HALF = (P + 1) // 2
 
 
-@dataclass(frozen=True)
-class Statement:
+@dataclass(frozen=True, repr=False)
+class Statement(Summary):
     """What an accepted proof says: the program ran on inputs of which these are the public ones, and gave this.
 
     ``batch`` inputs were run; if more than one, ``inputs`` and ``outputs`` have a leading axis. ``branches``: public
-    bits of every conditional branch, by instruction.
+    bits of every conditional branch, by instruction. ``description``: what the key says that the integers stand for.
     """
 
     program: str
@@ -59,22 +65,47 @@ class Statement:
     soundness: list[tuple[str, float]]
     batch: int = 1
     branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    description: Description = Description()  # noqa: RUF009  (immutable)
+
+    @property
+    def input_values(self) -> dict[str, npt.NDArray[Any]]:
+        """What the public inputs stand for (reals, by the scales in the key), under the names of the model."""
+        return self.description.input_values(self.inputs)
+
+    @property
+    def output_values(self) -> dict[str, npt.NDArray[Any]]:
+        """What the outputs stand for (reals, by the scales in the key), under the names of the model."""
+        return self.description.output_values(self.outputs)
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [("of program", self.program), ("key", f"{self.key_digest.hex()[:16]}…")]
+        rows += [("batch", str(self.batch))] if self.batch > 1 else []
+        return [*rows, ("inputs", listed(self.input_values)), ("outputs", listed(self.output_values))]
+
+    def table(self) -> list[tuple[str, str]]:
+        from syurmy.described import rows  # around the verifier, which does without it
+
+        return [*self.summary()[:2], *rows(self), ("soundness", f"{self.soundness_bits:.1f} bits")]
 
 
-class Verifier:
+class Verifier(Summary):
     """A verifying key with its plan; verifies any number of proofs of at most ``max_steps`` steps, all inputs of a
-    batch together, and of batches of at most ``max_batch`` inputs.
+    batch together (the key's own limit if that is less, or if none is given), and of batches of at most ``max_batch``
+    inputs.
 
-    Raises ``SyurmyError`` if the key cannot be used.
+    The key is one, or its file or bytes. Raises ``SyurmyError`` if it cannot be used. One verifier may be used by many
+    threads at once.
     """
 
-    def __init__(self, vk: VerifyingKey, *, max_steps: int = DEFAULT_MAX_STEPS, max_batch: int | None = None) -> None:
-        self.vk = vk
-        self.max_steps = max_steps
-        self.max_batch = max_steps if max_batch is None else max_batch
+    def __init__(
+        self, key: VerifyingKey | Source, *, max_steps: int | None = None, max_batch: int | None = None
+    ) -> None:
+        self.vk = vk = VerifyingKey.load(key)
+        self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
+        self.max_batch = self.max_steps if max_batch is None else max_batch
         with refusing(unusable):
             self.program = decode(vk.program)
-            self.plan = fixed_plan(self.program, max_steps)  # None where the path depends on data
+            self.plan = fixed_plan(self.program, self.max_steps)  # None where the path depends on data
 
     def plan_for(self, path: Path) -> Plan:
         """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
@@ -84,14 +115,23 @@ class Verifier:
             return self.plan
         return Plan.of(self.program, path, self.max_steps)
 
-    def verify(self, proof: bytes) -> Statement:
-        """Accepts, or raises ``Rejected``; no other exception on any bytes."""
+    def verify(self, proof: Proof | Source) -> Statement:
+        """Accepts, or raises ``Rejected``; no other exception on any bytes. Raises ``InputError`` for a file that
+        cannot be read, or is no proof."""
+        data = proof_bytes(proof)
         with refusing(partial(Rejected, "format")):
-            return _Run(self, proof).run()
+            return _Run(self, data).run()
+
+    def summary(self) -> list[tuple[str, str]]:
+        return [*self.vk.summary(), ("max_steps", f"{self.max_steps:,}"), ("max_batch", f"{self.max_batch:,}")]
 
 
 def verify(
-    vk: VerifyingKey, proof: bytes, *, max_steps: int = DEFAULT_MAX_STEPS, max_batch: int | None = None
+    vk: VerifyingKey | Source,
+    proof: Proof | Source,
+    *,
+    max_steps: int | None = None,
+    max_batch: int | None = None,
 ) -> Statement:
     """Accepts, or raises ``Rejected``. Raises another ``SyurmyError`` if the key itself cannot be used.
 
@@ -283,11 +323,18 @@ class _Run:
     def result(self, rows: list[tuple[str, float]], bits: float) -> Statement:
         inputs: dict[str, I64] = {}
         outputs: dict[str, I64] = {}
+        description = self.vk.description
         for node, values in self.values.items():
             if node.source != "reveal":
                 single = self.plan.system.flow.path.batch == 1
-                (inputs if node.source == "input" else outputs)[node.name] = values[0] if single else values
+                mine = node.source == "input"
+                (inputs if mine else outputs)[node.name] = values[0] if single else values
+                meant = (description.input if mine else description.output)(node.name)
+                if problem := meant.problem(node.shape[1:]):
+                    raise Rejected("statement", f"the key describes another program: {problem}")
         reveals = [(i, self.values[n]) for i, n in self.plan.system.reveals]
         name = self.plan.system.program.name
         path = self.plan.system.flow.path
-        return Statement(name, self.vk.digest(), inputs, outputs, reveals, bits, rows, path.batch, path.bits)
+        return Statement(
+            name, self.vk.digest(), inputs, outputs, reveals, bits, rows, path.batch, path.bits, description
+        )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import syurmy
 from syurmy.commands.common import Debug, Json, ProgramPath, Target, print_json, sibling, terminal
 
 
 def asm(program: ProgramPath, output: Target = None, json: Json = False, debug: Debug = False) -> None:
     """Assemble a program to its canonical binary encoding (PROG.bin unless --output)."""
     from syurmy import display, files
+    from syurmy.commands import models
     from syurmy.isa.encoding import digest, encode
 
-    code = syurmy.load(program)
+    at = models.opened(program, None)
+    code, program = at.program, at.path
     data = encode(code)
     target = output or sibling(program, ".bin")
     files.write_whole(target, data)

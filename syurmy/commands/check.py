@@ -22,13 +22,12 @@ def check(
     from syurmy import display
     from syurmy.commands import models
 
-    code = syurmy.load(program, max_steps=max_steps)
-    model = models.recorded(program, code, raw)
-    inputs, cut = models.inputs(model, code, input or [], program, batch)
-    models.tell(cut)
-    trace = syurmy.run(code, inputs, batch=batch, max_steps=max_steps)
+    at = models.opened(program, input, raw, max_steps)
+    inputs, cut = models.inputs(at, input, batch)
+    models.saturated(cut)
+    trace = syurmy.run(at.program, inputs, batch=batch, max_steps=max_steps)
     with display.Working("check"):
-        violations = syurmy.check(code, trace)
+        violations = syurmy.check(at.program, trace, max_steps=max_steps)
     found = [
         {
             "instruction": v.instruction,
@@ -38,7 +37,7 @@ def check(
             "execution": v.element[0],
             "element": v.element[1:],
             "message": v.message,
-            "node": models.node_of(model, v.instruction),
+            "node": models.node_of(at.model, v.instruction),
             "step": v.step,
             "expected": v.expected,
             "found": v.found,
@@ -48,9 +47,15 @@ def check(
         for v in violations
     ]
     if json:
-        print_json({"ok": not found, "steps": len(trace.path), "violations": found})
+        print_json({
+            "ok": not found,
+            "program": at.program.name,
+            "outputs": models.outputs(at.model, trace.outputs),
+            "steps": len(trace.path),
+            "violations": found,
+        })  # fmt: skip
     elif not found:
         terminal().print(f"every constraint holds ({len(trace.path):,} steps)")
     for v in violations if not json else ():
-        print(f"error[K100]: {models.violation_text(model, v)}", file=sys.stderr)
+        print(f"error[K100]: {models.violation_text(at.model, v)}", file=sys.stderr)
     return TRAPPED if found else DONE

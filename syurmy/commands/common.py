@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,30 +15,46 @@ from syurmy.outcome import DONE, exit_code
 from syurmy.outcome import NOT_PRIVATE as NOT_PRIVATE
 from syurmy.outcome import TRUSTED as TRUSTED
 from syurmy.outcome import print_json as print_json
+from syurmy.outcome import tell as tell
+from syurmy.outcome import warn as warn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-ProgramPath = Annotated[Path, typer.Argument(metavar="PROG.tasm", help="Tensor assembly.", show_default=False)]
+ProgramPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PROG",
+        help="Tensor assembly (PROG.tasm), a compiled model's folder, or MODEL.onnx.",
+        show_default=False,
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
         "-i",
         metavar="NAME=VALUE",
-        help="A number or list (limit=500, x=[1,2]), or NAME=FILE: "
-        ".npy, .npz (NAME=FILE:KEY), .json or a text list; FILE alone for a single input. "
-        "Without it PROG.inputs.npz or PROG.inputs.json beside the program is read.",
+        help="A number or list (limit=500, x=[1,2]), or NAME=FILE: .npy, .npz and .json (NAME=FILE:KEY for an entry), "
+        ".csv, a text list, an image, a sound; FILE alone for a single input. "
+        "Without it PROG.inputs.npz or PROG.inputs.json beside the program is read, or a model's example.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
 MaxSteps = Annotated[
     int | None,
-    typer.Option("--max-steps", min=1, help="Trap after this many instructions.", show_default="1,000,000"),
+    typer.Option(
+        "--max-steps", min=1, help="The most instructions of a run; part of the key.", show_default="1,000,000"
+    ),
 ]
 Batch = Annotated[bool, typer.Option("--batch", help="Every input has one more leading axis: many runs, one proof.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Of a compiled model: inputs and outputs as integers, not reals.")]
+Keys = Annotated[
+    Path | None,
+    typer.Option("--keys", metavar="DIR", help="Where PROG.pk and PROG.vk are kept.", show_default="beside PROG"),
+]
+Rekey = Annotated[bool, typer.Option("--rekey", help="Replace the keys of a program that has changed without asking.")]
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 
@@ -52,7 +69,8 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
             except typer.Exit as e:
                 return e.exit_code
 
-        if code := exit_code(work, options.get("json", False), options.get("debug", False)):
+        name = command.__name__.replace("run_tests", "test")
+        if code := exit_code(work, name, options.get("json", False), options.get("debug", False)):
             raise typer.Exit(code)
 
     return wrapper
@@ -62,6 +80,24 @@ def terminal() -> Console:
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+def agreed(rekey: bool) -> Callable[[str], bool]:
+    """Whether a changed key may replace one that others have: by the option, or asked where somebody can answer."""
+
+    def ask(change: str) -> bool:
+        if rekey:
+            return True
+        asked = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+        return asked and typer.confirm(f"{change}. Replace it?", err=True)
+
+    return ask
+
+
+def rekeyed(replaced: bytes | None, key: bytes) -> None:
+    """Tells that a key was replaced."""
+    if replaced is not None:
+        tell(f"key {replaced.hex()[:16]}… is replaced by {key.hex()[:16]}…: who verifies needs the new .vk")
 
 
 def sibling(program_path: Path, suffix: str) -> Path:

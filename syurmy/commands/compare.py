@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from syurmy import display
 from syurmy.commands.common import Debug, Inputs, Json, print_json
+from syurmy.outcome import warn
 
 if TYPE_CHECKING:
     from syurmy.compiler.compare import Comparison, NodeDifference
@@ -44,9 +44,9 @@ def compare(
     with display.Working("compare"):
         found = needed("compare").compare(compiled, original, given, tolerance)
     if found.same_source is False:
-        print(f"warning: {original} is not the file that was compiled", file=sys.stderr)
+        warn(f"{original} is not the file that was compiled")
     if json:
-        print_json(described(found))
+        print_json({"program": compiled.program.name} | described(found))
         return
     _print(found, all)
 

@@ -63,6 +63,19 @@ def compile(
     params: Annotated[
         ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
     ] = ParamVisibility.committed,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What the key calls the model.")] = "",
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            metavar="[OUTPUT=]FILE",
+            help="What an output's integers or columns stand for, one a line or a JSON list; may be repeated.",
+        ),
+    ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option("--unit", metavar="NAME=TEXT", help="Unit of an input or output; may be repeated."),
+    ] = None,
     report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 where the tolerance is missed.")] = False,
     json: Json = False,
@@ -85,35 +98,37 @@ def compile(
         committed_params=params is ParamVisibility.committed,
         margin=margin,
         tolerance=tolerance,
+        title=title,
+        labels=_labels(labels or []),
+        units=dict(_named("--unit", option) for option in unit or []),
     )
     start = time.perf_counter()
     with display.Working("compile") as working, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         done = compile_onnx(model, output, options, progress=working)
-    took = time.perf_counter() - start
-    warned = models.notes(caught)
+    models.warned(caught)
     if json:
-        result = _described(done) | {"warnings": warned, "seconds": took}
-        print_json(result)
+        print_json(_described(done))
     else:
-        _print(done, report, activations, took)
+        _print(done, report, activations, time.perf_counter() - start)
     if strict and done.missed is not None:
         raise typer.Exit(MISSED)
 
 
 def _print(done: CompiledModel, report: bool, activations: int, took: float) -> None:
-    from syurmy import display
+    from syurmy import costs, display
     from syurmy.compiler.model import PROGRAM
 
     if report:
         print(done.report())
     for kind, ports in (("input", done.inputs), ("output", done.outputs)):
         for p in ports:
-            print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {p.scale:.4g}")
-    lookups, committed = (sum(getattr(r, name) for r in done.rows) for name in ("lookups", "committed"))
+            unit = f"{p.scale:.4g} {p.unit}".rstrip()
+            print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {unit}")
     kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
-    print(f"{len(done.program.code)} instructions, {lookups:,} lookups, {committed:,} committed entries")
+    cost = costs.of_program(done.program)
+    print("\n".join([f"{len(done.program.code)} instructions", *(costs.lines(cost) if cost is not None else ())]))
     print(f"{done.folder / PROGRAM}: compiled in {display.seconds_text(took)}")
 
 
@@ -130,18 +145,36 @@ def _shape(option: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def _named(option: str, text: str) -> tuple[str, str]:
+    from syurmy.isa.errors import InputError
+
+    name, eq, value = text.partition("=")
+    if not eq or not name:
+        raise InputError(f"{option} {text} names nothing", code="I111", help=f"use {option} NAME={text}")
+    return name, value
+
+
+def _labels(options: list[str]) -> dict[str, str] | str | None:
+    if len(options) == 1 and ("=" not in options[0] or Path(options[0]).exists()):
+        return options[0]
+    return dict(_named("--labels", option) for option in options) or None
+
+
 def _described(done: CompiledModel) -> dict[str, Any]:
+    from syurmy import costs
     from syurmy.compiler.model import PROGRAM
 
+    cost = costs.of_program(done.program)
     return {
-        "program": str(done.folder / PROGRAM),
+        "program": done.program.name,
+        "file": str(done.folder / PROGRAM),
         "inputs": [asdict(p) for p in done.inputs],
         "outputs": [asdict(p) for p in done.outputs],
         "nodes": [vars(r) | {"seconds": r.seconds} for r in done.rows],
-        "error": done.error,
+        "output_error": done.error,
         "fine": done.fine,
         "missed": None if done.missed is None else vars(done.missed) | {"message": str(done.missed)},
         "instructions": len(done.program.code),
-        "lookups": sum(r.lookups for r in done.rows),
-        "committed_entries": sum(r.committed for r in done.rows),
+        "cost": None if cost is None else cost[0].to_json(),
+        "cost_in_batch": None if cost is None or cost[1] is None else cost[1].to_json(),
     }

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import syurmy
 from syurmy.commands.common import Debug, Inputs, MaxSteps, Raw
 
 if TYPE_CHECKING:
@@ -62,21 +61,18 @@ def debug(
 def opened(path: Path, options: list[str], batch: int | None, raw: bool, max_steps: int | None) -> Session:
     """A session on a program, a folder with a compiled model, or a model that is compiled first."""
     from syurmy.commands import models
-    from syurmy.compiler.model import PROGRAM
     from syurmy.debugging.reals import Reals
     from syurmy.debugging.session import Session, load
     from syurmy.vm.debug import Debugger
 
     load()
-    path = path / PROGRAM if path.is_dir() else models.located(path, options)
-    code = syurmy.load(path, max_steps=max_steps)
-    model = models.recorded(path, code, raw)
-    inputs, cut = models.inputs(model, code, options, path, batch is not None)
-    models.tell(cut)
-    reals = None if model is None else Reals(model)
+    at = models.opened(path, options, raw, max_steps)
+    inputs, cut = models.inputs(at, options, batch is not None)
+    models.saturated(cut)
+    reals = None if at.model is None else Reals(at.model)
     limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
     chosen = inputs if batch is None else _one(inputs, batch)
-    run = Debugger(code, chosen, nodes=() if reals is None else reals.nodes, **limit)
+    run = Debugger(at.program, chosen, nodes=() if reals is None else reals.nodes, **limit)
     return Session(run, print, reals)
 
 

@@ -12,7 +12,9 @@ from syurmy.commands.common import Debug, Json, Target, print_json
 
 
 def disasm(
-    program: Annotated[Path, typer.Argument(metavar="FILE", help="Binary encoding, PROG.vk or PROG.tasm.")],
+    program: Annotated[
+        Path, typer.Argument(metavar="FILE", help="PROG.vk, PROG.bin, PROG.tasm, a model's folder or MODEL.onnx.")
+    ],
     output: Target = None,
     json: Json = False,
     debug: Debug = False,
@@ -20,11 +22,16 @@ def disasm(
     """Print a program as tensor assembly, macros expanded."""
     from syurmy import files, keys
     from syurmy.assembler import disassemble
+    from syurmy.commands import models
 
-    text = disassemble(keys.read_program(program))
+    if program.suffix in (".vk", ".bin"):
+        code = keys.read_program(program)
+    else:
+        code = models.opened(program, None).program
+    text = disassemble(code)
     if output is not None:
         files.write_whole(output, text.encode())
     if json:
-        print_json({"file": str(output) if output else None, "text": text})
+        print_json({"program": code.name, "file": str(output) if output else None, "text": text})
     elif output is None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")

@@ -70,7 +70,7 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
         missing.append(f"the kernels' cache {folder} cannot be written: kernels are compiled in every process")
     result["problems"] = missing
     if json:
-        print_json(result)
+        print_json(result | {"ok": not missing})
         return UNUSABLE if missing else DONE
     print(f"syurmy-vm {result['syurmy']}, Python {result['python']}, {result['system']}, {result['cores']} cores")
     print(", ".join(f"{name} {version or 'missing'}" for name, version in found.items()))

@@ -39,7 +39,14 @@ def fmt(
             failed.append(e)
             print(display.error_text(e), file=sys.stderr)
     if json:
-        print_json({"changed": changed, "errors": [display.error_json(e) for e in failed], "check": check})
+        print_json(
+            {
+                "ok": not failed and not (check and changed),
+                "changed": changed,
+                "errors": [display.error_json(e) for e in failed],
+                "check": check,
+            }
+        )
     for name in changed if not json else ():
         print(f"{'would change' if check else 'changed'} {name}")
     return UNUSABLE if failed or (check and changed) else DONE

@@ -1,4 +1,4 @@
-"""Reals in and out of compiled models, for the commands that run and compile them.
+"""What commands are given to run: tensor assembly, or compiled models with reals in and out.
 
 A program ``DIR/model.tasm`` with ``DIR/model.json`` beside it is a compiled model: its inputs are read and its outputs
 shown as reals, by the recorded scales.
@@ -8,32 +8,60 @@ from __future__ import annotations
 
 import hashlib
 import json as json_format
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+import syurmy
 from syurmy import display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
+from syurmy.compiler.model import Port as ModelPort
 from syurmy.compiler.saturation import Saturation, told
+from syurmy.inputs import Port, beside, of_program, read
 from syurmy.isa.arrays import Array
-from syurmy.isa.errors import SyurmyError
+from syurmy.isa.errors import InputError, SyurmyError
 from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
+from syurmy.outcome import tell, warn
 from syurmy.prover.check import Unsatisfied, Violation, check
 
+NOT_SOURCE = {".vk": "a verifying key", ".pk": "a proving key", ".proof": "a proof", ".bin": "a program's encoding"}
 GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
 
 
-def located(path: Path, options: Sequence[str] | None) -> Path:
-    """The program to run: ``path`` itself, or for ``MODEL.onnx`` what it compiles to, in the folder ``MODEL``.
+@dataclass(frozen=True)
+class Opened:
+    """A program that a command was given: its file, what it is, and what its integers stand for if it is a model."""
 
-    A folder compiled from the same file is used as it is. Otherwise the inputs given calibrate the model, with room
-    above them; without any, random ones do.
-    """
+    path: Path
+    program: Program
+    model: CompiledModel | None
+
+
+def opened(path: Path, options: Sequence[str] | None, raw: bool = False, max_steps: int | None = None) -> Opened:
+    """The program in ``PROG.tasm``, in a compiled model's folder, or of ``MODEL.onnx`` (see ``located``). ``raw``: its
+    inputs and outputs are integers even if it is a model."""
+    found = located(path, options)
+    program = syurmy.load(found, max_steps=max_steps)
+    return Opened(found, program, recorded(found, program, raw))
+
+
+def located(path: Path, options: Sequence[str] | None) -> Path:
+    """The file of a program. ``MODEL.onnx`` is compiled to the folder ``MODEL``, unless that was made from the same
+    file: the inputs given calibrate it, with room above them; without any, random ones do."""
+    if path.is_dir():
+        if not (path / PROGRAM).exists():
+            raise InputError(f"{path} holds no {PROGRAM}: no compiled model", code="F112", help="syurmy-vm compile")
+        return path / PROGRAM
+    if path.suffix in NOT_SOURCE:
+        what = NOT_SOURCE[path.suffix]
+        raise InputError(
+            f"{path} is {what}, a program is needed", code="F112", help="PROG.tasm, a folder or MODEL.onnx"
+        )
     if path.suffix != ".onnx":
         return path
     folder = default_folder(path)
@@ -42,12 +70,12 @@ def located(path: Path, options: Sequence[str] | None) -> Path:
             warnings.simplefilter("always", UserWarning)
             chosen = Options()
             if options:
-                names = {name: name for name in needed().load.input_names(path)}
-                chosen = Options(calibrate=files.read_named(options, names), margin=GIVEN_MARGIN)
+                given = read(options, needed().load.input_ports(path))
+                chosen = Options(calibrate=given, margin=GIVEN_MARGIN)
             compile_onnx(path, folder, chosen, progress=working)
             if options:
                 warnings.warn("scales come from the input given: compile with --calibrate for others", stacklevel=1)
-        notes(caught)
+        warned(caught)
     return folder / PROGRAM
 
 
@@ -58,31 +86,30 @@ def recorded(path: Path, program: Program, raw: bool) -> CompiledModel | None:
     return CompiledModel.read(path.parent, program)
 
 
-def inputs(
-    model: CompiledModel | None, program: Program, options: Sequence[str], beside: Path, *batch: bool
-) -> tuple[dict[str, Array], tuple[Saturation, ...]]:
-    """Integers for the program from the files that ``--input`` names, by the program's names or the model's, and what
-    was beyond their range. Without any option a compiled model runs on its example."""
-    if model is None:
-        return files.read_inputs(program, options, beside, *batch), ()
-    integers, cut = model.entered(given(model, options))
-    return dict(integers), cut
+def inputs(at: Opened, options: Sequence[str] | None, batch: bool = False) -> tuple[dict[str, Array], list[Saturation]]:
+    """Integers for the program from what ``--input`` says, by the program's names or the model's, and what was beyond
+    their range. Without any option the file beside the program is read, or a model's example."""
+    if at.model is None:
+        return read(options or beside(at.path), of_program(at.program), batch, tell), []
+    integers, cut = at.model.entered(given(at.model, options, batch))
+    return dict(integers), list(cut)
 
 
-def given(model: CompiledModel, options: Sequence[str]) -> dict[str, Array]:
+def given(model: CompiledModel, options: Sequence[str] | None, batch: bool = False) -> dict[str, Array]:
     """Reals for a compiled model by its own names; without any option its example."""
-    out = dict(files.read_named(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), model.names))
-    for p in model.inputs:
-        x = out.get(p.model_name)
-        if x is not None and (x.ndim == 1 or x.shape[0] == 1) and x.size == np.prod(p.shape, dtype=np.int64):
-            out[p.model_name] = x.reshape(p.shape)  # a list of numbers has no shape of its own
-    return out
+    ports = {p.name: _port(model, p) for p in model.inputs} | {p.model_name: _port(model, p) for p in model.inputs}
+    return read(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), ports, batch, tell)
 
 
-def tell(cut: Sequence[Saturation]) -> None:
+def _port(model: CompiledModel, p: ModelPort) -> Port:
+    real = np.dtype(p.dtype).kind == "f"
+    return Port(p.model_name, p.shape, real, p.scale * model.program.input(p.name).type.hi if p.code is None else 0.0)
+
+
+def saturated(cut: Sequence[Saturation]) -> None:
     """Warns of values beyond the calibrated range."""
     if cut:
-        print(f"warning: {told(cut)}", file=sys.stderr)
+        warn(told(cut))
 
 
 def node_of(model: CompiledModel | None, instruction: int) -> str | None:
@@ -116,11 +143,11 @@ def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[st
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
-def notes(caught: Sequence[warnings.WarningMessage]) -> list[str]:
-    notes = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    for note in notes:
-        print(f"warning: {note}", file=sys.stderr)
-    return notes
+def warned(caught: Sequence[warnings.WarningMessage]) -> None:
+    """Passes on what the library warned of."""
+    for w in caught:
+        if issubclass(w.category, UserWarning):
+            warn(str(w.message))
 
 
 def _recorded_source(folder: Path) -> str | None:

@@ -52,10 +52,9 @@ def profile(
     from syurmy.prover.profile import profile as measure
     from syurmy.report.costs import chrome_trace, grouped
 
-    path = models.located(program, input)
-    code = syurmy.load(path, max_steps=max_steps)
-    compiled = models.recorded(path, code, raw)
-    inputs, cut = models.inputs(compiled, code, input or [], path, batch)
+    at = models.opened(program, input, raw, max_steps)
+    path, code, compiled = at.path, at.program, at.model
+    inputs, cut = models.inputs(at, input, batch)
     if html is not None:
         from syurmy.report.page import needed
 
@@ -68,7 +67,7 @@ def profile(
         syurmy.prove(key, run)  # kernels are loaded and memory is there: what follows is measured
         found = measure(key, run, watch)
     if compiled is not None and counter is not None:
-        models.tell((*cut, *counter.found(compiled.rows)))
+        models.saturated([*cut, *counter.found(compiled.rows)])
     by = by or (By.node if compiled is not None else By.line)
     costs = grouped(found, by, compiled)
     if trace is not None:
@@ -92,6 +91,7 @@ def described(found: Profile, costs: list[Cost], by: By) -> dict[str, Any]:
     """As JSON data."""
     names = ("executions", "leaves", "used", "entries", "true", "work", "bytes")
     return {
+        "program": found.program,
         "by": by.value,
         "rows": [
             {
@@ -104,7 +104,7 @@ def described(found: Profile, costs: list[Cost], by: By) -> dict[str, Any]:
             for c in costs
         ],
         "totals": {name: sum(c.sum(name) for c in costs) for name in names},
-        "seconds": found.seconds,
+        "phases": found.seconds,
         "proof_bytes": found.report.proof_bytes,
         "soundness": [[name, bits] for name, bits in found.report.soundness],
     }

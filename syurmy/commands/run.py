@@ -1,7 +1,8 @@
-"""``syurmy-vm run``: run a program, and prove the run."""
+"""``syurmy-vm run`` and ``syurmy-vm prove``: run a program, and prove the run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,84 +17,177 @@ from syurmy.commands.common import (
     Debug,
     Inputs,
     Json,
+    Keys,
     MaxSteps,
     ProgramPath,
     Raw,
+    Rekey,
+    agreed,
     print_json,
+    rekeyed,
     sibling,
     terminal,
 )
+from syurmy.outcome import DONE, MISSED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy.typing as npt
+
+    from syurmy.commands.models import Opened
     from syurmy.isa.program import Program
+    from syurmy.isa.trace import Trace
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.notes import Notes
 
 PHASES = ("setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify")
 
+ProofPath = Annotated[
+    Path | None,
+    typer.Option("--proof", metavar="FILE", help="Where to write the proof.", show_default="PROG.proof beside PROG"),
+]
+Force = Annotated[bool, typer.Option("--force", help="Write PROG.proof over the proof of another run.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 where a value beyond its range was cut off.")]
+
 
 def run(
     program: ProgramPath,
     input: Inputs = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove the run and verify the proof.")] = False,
-    proof: Annotated[Path | None, typer.Option("--proof", metavar="FILE", help="Where to write the proof.")] = None,
+    proof: ProofPath = None,
+    keys: Keys = None,
+    rekey: Rekey = False,
+    force: Force = False,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
+    strict: Strict = False,
     json: Json = False,
     debug: Debug = False,
-) -> None:
+) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
-    from syurmy import display, files, host, keys
-    from syurmy.commands import models
-    from syurmy.isa.errors import SyurmyError
+    proving = Proving(proof, keys, rekey, force) if prove or proof is not None else None
+    return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
-    program = models.located(program, input)
-    clock = Clock()
-    code = syurmy.load(program, max_steps=max_steps)
-    model = models.recorded(program, code, raw)
-    inputs, cut = models.inputs(model, code, input or [], program, batch)
-    watch = None if model is None else model.watch()
-    with display.Working("execute"):
-        notes = _notes(code, inputs, batch)
-        listeners = [tell for tell in (notes, watch) if tell is not None]
-        trace = clock(
-            "execute", lambda: syurmy.run(code, inputs, batch=batch, max_steps=max_steps, listeners=listeners)
-        )
-    if model is not None and watch is not None:
-        cut += watch.found(model.rows)
-        models.tell(cut)
-    result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
-    result |= {"saturated": [vars(s) for s in cut]}
-    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
-    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}
-    target = proof or sibling(program, ".proof")
-    if prove or proof is not None:
+
+def prove(
+    program: ProgramPath,
+    input: Inputs = None,
+    proof: ProofPath = None,
+    keys: Keys = None,
+    rekey: Rekey = False,
+    force: Force = False,
+    batch: Batch = False,
+    raw: Raw = False,
+    max_steps: MaxSteps = None,
+    strict: Strict = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Run a program or an ONNX model, prove the run, write PROG.proof and verify it. Keys that are not there are made.
+
+    The same as run --prove.
+    """
+    return _ran(program, input, Proving(proof, keys, rekey, force), batch, raw, max_steps, strict, json)
+
+
+class Proving:
+    """How a run is proven: where its keys and its proof are, and what may be replaced."""
+
+    def __init__(self, proof: Path | None, keys: Path | None, rekey: bool, force: bool) -> None:
+        self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
+
+    def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
+        """Set up if need be, prove, verify, write the proof; what is told of it."""
+        from syurmy import display, files
+        from syurmy import keys as kept
+        from syurmy.commands import models
+        from syurmy.isa.errors import SyurmyError
+
+        target = self.proof or sibling(at.path, ".proof")
+        paths = kept.key_paths(at.path, self.keys)
         with display.Working("set-up") as working:
-            key, _ = clock("setup", lambda: keys.obtain(code, program))
+            found = clock(
+                "setup",
+                lambda: kept.obtain(at.program, at.path, self.keys, max_steps, working.around(agreed(self.rekey))),
+            )
+            key = found.key
+            rekeyed(found.replaced, key.verifying_key.digest())
+            old = None if self.force else _kept_proof(target, key.verifying_key, trace)
             working("prove", 0.0)
             try:
                 made = clock("prove", lambda: syurmy.prove(key, trace, working))
                 data = made.to_bytes()
                 working("verify", 1.0)
-                statement = clock("verify", lambda: _verified(key.verifying_key, data, program))
+                statement = clock("verify", lambda: _verified(key.verifying_key, data, paths[0]))
             except SyurmyError as e:
-                models.explain(e, model, trace)
+                models.explain(e, at.model, trace)
                 raise
+        if old is not None and not _alike(old.reveals, statement.reveals):
+            raise _another_run(target)
         files.write_whole(target, data)
         report = made.report
-        result |= {name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")}
-        result |= {"proof_bytes": len(data), "soundness_bits": statement.soundness_bits, "verified": True}
         clock.seconds = report.seconds | clock.seconds
-    result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
+        return {
+            "key": key.verifying_key.digest().hex(),
+            "replaced_key": None if found.replaced is None else found.replaced.hex(),
+            "inputs": statement.inputs,
+            **{name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")},
+            "proof": str(target),
+            "proof_bytes": len(data),
+            "soundness_bits": statement.soundness_bits,
+            "verified": True,
+        }
+
+
+def _ran(
+    program: Path,
+    options: Sequence[str] | None,
+    proving: Proving | None,
+    batch: bool,
+    raw: bool,
+    max_steps: int | None,
+    strict: bool,
+    json: bool,
+) -> int:
+    from syurmy import display, host
+    from syurmy.commands import models
+
+    clock = Clock()
+    at = models.opened(program, options, raw, max_steps)
+    given, cut = models.inputs(at, options, batch)
+    watch = None if at.model is None else at.model.watch()
+    with display.Working("execute"):
+        notes = _notes(at.program, given, batch)
+        listeners = [tell for tell in (notes, watch) if tell is not None]
+        trace = clock(
+            "execute", lambda: syurmy.run(at.program, given, batch=batch, max_steps=max_steps, listeners=listeners)
+        )
+    if at.model is not None and watch is not None:
+        cut += watch.found(at.model.rows)
+        models.saturated(cut)
+    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at.model, trace.outputs)}
+    result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
+    result |= {"saturated": [vars(s) for s in cut]}
+    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
+    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
+    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "verified"))
+    if proving is not None:
+        result |= proving(at, trace, max_steps, clock)
+    result["phases"] = {name: clock.seconds.get(name) for name in PHASES}
     result["peak_mb"] = host.peak_mb()
     if json:
         print_json(result)
-        return
+    else:
+        _show(result, notes)
+    return MISSED if strict and cut else DONE
+
+
+def _show(result: dict[str, Any], notes: Notes | None) -> None:
+    from syurmy import display
+
     console = terminal()
     for seen in notes.seen if notes is not None else ():
         if seen.note.expected is None:
@@ -101,7 +195,7 @@ def run(
     display.tensors(console, "output", result["outputs"])
     if result["verified"]:
         display.summary(console, _summary(result))
-        console.print(f"verified: {target}", markup=False, soft_wrap=True)
+        console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
         console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
 
 
@@ -115,16 +209,54 @@ def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | Non
     return Notes(code, validated(code, inputs))
 
 
-def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
+def _kept_proof(target: Path, key: VerifyingKey, trace: Trace) -> Statement | None:
+    """What a proof that is there says, None if there is none. Raises ``InputError`` F130 if it is not of this run: if
+    what it shows is not what a proof of this run would."""
+    from syurmy import files
+    from syurmy.prover.protocol.transcript import Rejected
+
+    if not target.exists():
+        return None
+    try:
+        old = syurmy.verify(key, files.read_bytes(target))
+    except Rejected:
+        raise _another_run(target) from None
+    program = trace.program
+    inputs = {i.name: trace.inputs[i.name] for i in program.inputs if i.public}
+    outputs = {o.name: trace.outputs[o.name] for o in program.outputs if o.public}
+    same = (old.batch, {pc: list(bits) for pc, bits in old.branches.items()}) == (
+        trace.batch,
+        {pc: list(bits) for pc, bits in trace.bits.items()},
+    )
+    if not same or not _alike(sorted(old.inputs.items()), sorted(inputs.items())):
+        raise _another_run(target)
+    if not _alike(sorted(old.outputs.items()), sorted(outputs.items())):
+        raise _another_run(target)
+    return old
+
+
+def _alike(a: Sequence[tuple[Any, npt.ArrayLike]], b: Sequence[tuple[Any, npt.ArrayLike]]) -> bool:
+    import numpy as np
+
+    return len(a) == len(b) and all(m == n and np.array_equal(x, y) for (m, x), (n, y) in zip(a, b, strict=True))
+
+
+def _another_run(target: Path) -> Exception:
+    from syurmy.isa.errors import InputError
+
+    message = f"{target} is there already and no proof of this run"
+    return InputError(message, code="F130", help="--force replaces it, --proof FILE writes another")
+
+
+def _verified(key: VerifyingKey, proof: bytes, proving_key: Path) -> Statement:
     """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
-    from syurmy import keys
     from syurmy.isa.errors import SyurmyError
     from syurmy.prover.protocol.transcript import Rejected
 
     try:
         return syurmy.verify(key, proof)
     except Rejected as e:
-        help = f"delete {keys.key_paths(program)[0]} and try again; if it stays, please report it"
+        help = f"delete {proving_key} and try again; if it stays, please report it"
         message = f"the proof just made is rejected at step '{e.step}': {e.reason}"
         raise SyurmyError(message, code="V110", help=help) from e
 
@@ -132,11 +264,10 @@ def _verified(key: VerifyingKey, proof: bytes, program: Path) -> Statement:
 def _summary(result: dict[str, Any]) -> dict[str, str]:
     from syurmy import display
 
-    seconds = {k: display.seconds_text(v) for k, v in result["seconds"].items() if v is not None}
+    seconds = {k: display.seconds_text(v) for k, v in result["phases"].items() if v is not None}
     return {
         **_path_rows(result["steps"], result["branches"], result["batch"]),
-        "lookup leaves": f"{result['leaves']:,}",
-        "columns": f"{result['columns']:,} ({result['committed_entries']:,} entries)",
+        **display.cost_rows(result),
         **{f"{'  ' if name in PHASES[2:6] else ''}{name}": text for name, text in seconds.items()},
         "proof": display.bytes_text(result["proof_bytes"]),
         "soundness": f"{result['soundness_bits']:.1f} bits",
@@ -146,7 +277,7 @@ def _summary(result: dict[str, Any]) -> dict[str, str]:
 
 def _path_rows(steps: int, branches: int, batch: int) -> dict[str, str]:
     """What is said of the executed path; branches and batch only where there are some."""
-    rows = {"instructions": f"{steps:,}"}
+    rows = {"steps": f"{steps:,}"}
     if branches:
         rows["branches"] = f"{branches:,} (their bits are public)"
     if batch > 1:

@@ -19,15 +19,17 @@ def run_tests(
 ) -> int:
     """Run a program and compare registers with its .expect lines; .print lines are shown. Exit code 4 if one
     differs."""
-    from syurmy import display, files
+    from syurmy import display
+    from syurmy.commands import models
     from syurmy.isa.errors import InputError
     from syurmy.vm.inputs import validated
     from syurmy.vm.notes import Notes
 
-    code = syurmy.load(program, max_steps=max_steps)
+    at = models.opened(program, input, raw=True, max_steps=max_steps)
+    code = at.program
     if not any(n.expected is not None for n in code.notes):
         raise InputError(f"{program} expects nothing", code="X160", help="add lines such as .expect y = {1, 2, 3}")
-    inputs = files.read_inputs(code, input or [], program)
+    inputs, _ = models.inputs(at, input)
     notes = Notes(code, validated(code, inputs))
     syurmy.run(code, inputs, max_steps=max_steps, listeners=[notes])
     reached = {id(s.note) for s in notes.seen}
@@ -37,9 +39,10 @@ def run_tests(
     if json:
         print_json({
             "ok": not failed and not missed,
+            "program": code.name,
             "held": held,
             "failed": [_described(s) for s in failed],
-            "never reached": [str(n.span) for n in missed],
+            "never_reached": [str(n.span) for n in missed],
         })  # fmt: skip
     else:
         for s in notes.seen:

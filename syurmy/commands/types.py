@@ -28,7 +28,7 @@ def show_types(program: Path, json: bool) -> None:
         code = keys.read_program(program)
         rows = type_table(code, typing(code))
     if json:
-        print_json({"program": str(program), "types": [_described(row) for row in rows]})
+        print_json({"file": str(program), "types": [_described(row) for row in rows]})
     else:
         _print(rows, str(program))
 

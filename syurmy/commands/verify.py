@@ -33,6 +33,7 @@ def verify(
         str | None, typer.Option("--expect-key", metavar="DIGEST", help="What the key's digest must begin with.")
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every term of the soundness error.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The program's integers, not what they stand for.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> int:
@@ -41,5 +42,5 @@ def verify(
     from syurmy.verification import answer
 
     with Working("verify"):
-        found = answer(key, proof, reference, max_steps, max_batch, expect, expect_key, verbose)
+        found = answer(key, proof, reference, max_steps, max_batch, expect, expect_key, verbose, raw)
     return found.show(json, debug)

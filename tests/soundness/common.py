@@ -22,11 +22,12 @@ from syurmy.prover.field import ZERO, Ext
 from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.shapes import Level
 from syurmy.prover.protocol.statement import MAGIC, start_transcript
 from syurmy.prover.protocol.transcript import Rejected, Sender, Transcript
-from syurmy.prover.prove import Proof, Prover
+from syurmy.prover.prove import Prover
 from syurmy.prover.verifier import verify as verifier
 from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.prover.witness import NO_ROW, Witness

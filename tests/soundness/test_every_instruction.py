@@ -20,9 +20,10 @@ from syurmy.isa.graph import Public
 from syurmy.isa.instruction import REGISTRY
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import width
 from syurmy.prover.protocol.transcript import Rejected
-from syurmy.prover.prove import Proof, Prover
+from syurmy.prover.prove import Prover
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness.forgeries import Host
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from syurmy.files import read_inputs, write_whole, written_whole
+from syurmy import inputs
+from syurmy.files import write_whole, written_whole
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Input, Program
 from syurmy.isa.types import DType, TensorType
@@ -21,6 +22,10 @@ from syurmy.isa.types import DType, TensorType
 def program(**shapes: tuple[int, ...]) -> Program:
     inputs = tuple(Input(n, TensorType.full(DType.I8, s), False) for n, s in shapes.items())
     return Program("t", inputs, (), (), (), ())
+
+
+def read(p: Program, options: list[str], path: Path) -> dict[str, Any]:
+    return inputs.read(options or inputs.beside(path), inputs.of_program(p))
 
 
 ONE = program(x=(2, 2))
@@ -42,25 +47,25 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("file", ["x.npy", "one.npz", "both.npz:x", "x.json", "both.json:x", "x.txt"])
 @pytest.mark.parametrize("name", ["", "x="])
 def test_one_input_from_every_format(folder: Path, file: str, name: str) -> None:
-    got = read_inputs(ONE, [f"{name}{folder / file}"], folder / "t.tasm")
+    got = read(ONE, [f"{name}{folder / file}"], folder / "t.tasm")
     assert list(got) == ["x"]
     assert (got["x"] == X).all()
 
 
 @pytest.mark.parametrize("file", ["both.npz", "both.json"])
 def test_a_file_of_named_entries_gives_all_inputs(folder: Path, file: str) -> None:
-    got = read_inputs(TWO, [str(folder / file)], folder / "t.tasm")
+    got = read(TWO, [str(folder / file)], folder / "t.tasm")
     assert {k: v.tolist() for k, v in got.items()} == {"x": X.tolist(), "y": [9]}
 
 
 @pytest.mark.parametrize("suffix", ["npz", "json"])
 def test_inputs_beside_the_program_are_the_default(folder: Path, suffix: str) -> None:
     (folder / f"t.inputs.{suffix}").write_bytes((folder / f"both.{suffix}").read_bytes())
-    assert set(read_inputs(TWO, [], folder / "t.tasm")) == {"x", "y"}
+    assert set(read(TWO, [], folder / "t.tasm")) == {"x", "y"}
 
 
 def test_without_any_file_nothing_is_given(folder: Path) -> None:
-    assert read_inputs(TWO, [], folder / "t.tasm") == {}
+    assert read(TWO, [], folder / "t.tasm") == {}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,7 @@ def test_without_any_file_nothing_is_given(folder: Path) -> None:
         (["x=both.npz"], "F111", "has several entries"),
         (["x=both.npz:z"], "F111", "has no entry 'z'"),
         (["x=x.npy:z"], "F111", "has no named entries"),
-        (["x.npy"], "I108", "the program has 2 inputs: x, y"),
+        (["x.npy"], "I108", "There are 2 inputs: x, y"),
         (["x=x.npy", "x=x.npy"], "I107", "given twice"),
     ],
 )
@@ -88,7 +93,7 @@ def test_unusable_files_are_refused(
         Path(f"bad.{suffix}").write_text("three, {")
     np.save("pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError) as e:
-        read_inputs(TWO, options, folder / "t.tasm")
+        read(TWO, options, folder / "t.tasm")
     assert e.value.code == code
     assert says in e.value.message
 
@@ -173,7 +178,7 @@ def test_ragged_or_textual_json(tmp_path: Path, value: Any) -> None:
 
     (tmp_path / "x.json").write_text(json.dumps(value))
     with pytest.raises(InputError):
-        validated(ONE, read_inputs(ONE, [str(tmp_path / "x.json")], tmp_path / "t.tasm"))
+        validated(ONE, read(ONE, [str(tmp_path / "x.json")], tmp_path / "t.tasm"))
 
 
 @pytest.mark.parametrize(
@@ -181,23 +186,23 @@ def test_ragged_or_textual_json(tmp_path: Path, value: Any) -> None:
     [("x=[[1,2],[3,4]]", X), ("x= [[1, 2], [3, 4]]", X), ("x=5", 5), ("x=-7", -7), ("x=[]", []), ("x=1.5", 1.5)],
 )
 def test_numbers_and_lists_are_given_as_they_are(folder: Path, option: str, value: Any) -> None:
-    got = read_inputs(ONE, [option], folder / "t.tasm")
+    got = read(ONE, [option], folder / "t.tasm")
     assert np.array_equal(got["x"], value)
 
 
 @pytest.mark.parametrize("text", ["[1,2", "five", '"5"', "null", "true1", "{}", "[" * 100_000])
 def test_what_is_neither_a_value_nor_a_file(folder: Path, text: str) -> None:
     with pytest.raises(InputError) as e:
-        read_inputs(ONE, [f"x={text}"], folder / "t.tasm")
+        read(ONE, [f"x={text}"], folder / "t.tasm")
     assert e.value.code in ("F100", "F110")
 
 
 def test_a_list_that_is_not_rectangular(folder: Path) -> None:
     with pytest.raises(InputError):
-        read_inputs(ONE, ["x=[[1],[2,3]]"], folder / "t.tasm")
+        read(ONE, ["x=[[1],[2,3]]"], folder / "t.tasm")
 
 
 def test_a_file_whose_name_is_a_number_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     (folder / "5").write_text("1 2 3 4")
-    assert (read_inputs(ONE, ["x=5"], folder / "t.tasm")["x"] == X).all()
+    assert (read(ONE, ["x=5"], folder / "t.tasm")["x"] == X).all()

@@ -164,8 +164,8 @@ def test_what_is_not_as_expected_is_refused(
     assert says in err
     assert expected(proven, "--expect", value, "--json") == 1
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["verified"], answer["code"]) == (False, "V120")
-    assert says in answer["reason"]
+    assert (answer["verified"], answer["error"]["code"]) == (False, "V120")
+    assert says in answer["error"]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -211,4 +211,4 @@ def test_a_foreign_proof_is_told_by_both_digests(proven: Path, tmp_path: Path) -
     mine = syurmy.VerifyingKey.from_bytes((proven / "tiny.vk").read_bytes()).digest().hex()[:16]
     answer = verification.answer(tmp_path / "other.vk", proven / "tiny.proof")
     said = f"another key: the proof names {mine}, this is {other.digest().hex()[:16]} of other"
-    assert said in answer.data["reason"]
+    assert said in answer.data["error"]["reason"]

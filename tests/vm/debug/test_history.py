@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import syurmy
-from syurmy import files
+from syurmy import inputs as given
 from syurmy.vm.debug import Debugger, history, run
 
 ROOT = Path(__file__).parents[3]
@@ -92,7 +92,7 @@ def test_a_step_back_takes_less_than_100_ms(name: str) -> None:
     """Of CPU time: other work may share the machine."""
     path = ROOT / f"programs/{name}.tasm"
     program = syurmy.load(path)
-    d = Debugger(program, files.read_inputs(program, [], path))
+    d = Debugger(program, given.read(given.beside(path), given.of_program(program)))
     d.resume()
     times = []
     for step in [len(d.history.path), *np.random.default_rng(0).integers(20, len(d.history.path), 8).tolist()]:

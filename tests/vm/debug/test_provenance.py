@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import syurmy
-from syurmy import files
+from syurmy import inputs as given
 from syurmy.isa.instruction import REGISTRY
 from syurmy.vm import Executed, run
 from syurmy.vm.debug import DebugError, Debugger, Link, provenance
@@ -81,7 +81,7 @@ def test_chains_of_shipped_programs_hold(name: str) -> None:
     """Every link's value is what a plain run wrote; what moved has its source's value."""
     path = ROOT / f"programs/{name}.tasm"
     program = syurmy.load(path)
-    inputs = files.read_inputs(program, [], path)
+    inputs = given.read(given.beside(path), given.of_program(program))
     written: dict[int, Executed] = {}
     run(program, inputs, listeners=[lambda e: written.update({e.step: e}) if isinstance(e, Executed) else None])
     d = Debugger(program, inputs)
