@@ -158,6 +158,7 @@ K142 A param leaves its declared bounds.
 K143 A param breaks its declared l1 bound.
 K144 The step limit is outside 1 to 2^24, the most that is proven.
 K150 The file is no proof.
+K151 The file is none of those that info reads: programs, folders of compiled models, keys, proofs.
 K160 The program has changed and with it the key, which others may have. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 M100 A model cannot be read or is not valid.
 M101 The file is no ONNX model, or truncated. Export the model to ONNX first.

@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import json
 import random
+import shutil
 import subprocess
 import sys
 import venv
@@ -20,6 +21,7 @@ from tests.soundness import common as c
 from tests.soundness.test_tampering import SOURCES as TAMPERED
 from tests.soundness.test_tampering import fields
 from tests.syurmy.test_install import call
+from tests.verify.conftest import make
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "distributions" / "verify"
@@ -40,7 +42,7 @@ for case in json.load(open(sys.argv[1])):
         changed = bytearray(proof)
         changed[at] ^= mask
         try:
-            said.append(repr(verifier.verify(bytes(changed))))
+            said.append("Statement" + repr(vars(verifier.verify(bytes(changed)))))
         except syurmy.Rejected as e:
             said.append(str(e))
     print(json.dumps(said))
@@ -85,7 +87,7 @@ def verdicts(source: str, changes: list[tuple[int, int]]) -> list[str]:
         proof = bytearray(c.honest(source).data)
         proof[at] ^= mask
         try:
-            said.append(repr(c.verifier_of(source).verify(bytes(proof))))
+            said.append("Statement" + repr(vars(c.verifier_of(source).verify(bytes(proof)))))
         except Rejected as e:
             said.append(str(e))
     return said
@@ -114,9 +116,23 @@ def test_it_decides_alone_as_the_whole_does(tmp_path: Path) -> None:
     for source, case, answer in zip(SOURCES.values(), given, answers, strict=True):
         said = json.loads(answer)
         assert said == verdicts(source, case["changes"])
-        assert said[0].startswith("Statement(")
-        assert not any(x.startswith("Statement(") for x in said[1:])
+        assert said[0].startswith("Statement{")
+        assert not any(x.startswith("Statement{") for x in said[1:])
     assert not {"numba", "rich", "typer", "syurmy.prover.prove"} & set(modules.split())
+
+    # the customer's tests, with pytest beside the environment, not in it
+    tools, shop = tmp_path / "tools", tmp_path / "shop"
+    call(python, "-m", "pip", "install", "--quiet", "--target", tools, "pytest>=8,<10")
+    shop.mkdir()
+    make(shop)
+    shutil.copytree(ROOT / "tests" / "verify", tmp_path / "customer", ignore=shutil.ignore_patterns("__pycache__"))
+    said_of_tests = call(
+        *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "customer"),
+        cwd=tmp_path,
+        environment={"PYTHONPATH": str(tools), "SYURMY_SHOP": str(shop)},
+    )
+    assert " passed" in said_of_tests
+    assert "skipped" not in said_of_tests
 
     (tmp_path / "dense.vk").write_bytes(c.keys(c.DENSE).verifying_key.to_bytes())
     (tmp_path / "dense.proof").write_bytes(c.honest(c.DENSE).data)
