@@ -42,13 +42,13 @@ def must_reject(source: str, proof: bytes, step: str | None = None) -> None:
     """With the compiled and with the plain arithmetic, at the same step for the same reason."""
     said = []
     for module in (compiled, plain):
-        start = time.perf_counter()
+        start = time.process_time()
         with arithmetic.using(module), pytest.raises(Rejected) as e:
             c.verifier_of(source).verify(proof)
         assert e.value.step in c.STEPS
         assert e.value.reason
         assert step is None or e.value.step == step, str(e.value)
-        assert time.perf_counter() - start < 2
+        assert time.process_time() - start < 2
         said.append(str(e.value))
     assert said[0] == said[1]
 
@@ -262,6 +262,6 @@ def test_keys_of_long_linear_chains():
     turning = "    transpose r, r\n    reshape r, r, (2, 3)\n" * 700
     deep = f".input x : i8[2, 3] private\n.output y public\n    mov r, x\n{turning}    mul y, r, x\n    halt\n"
     for source in (deep, doubling):
-        start = time.perf_counter()
+        start = time.process_time()
         c.verifier_of(source)
-        assert time.perf_counter() - start < 10
+        assert time.process_time() - start < 10
