@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy import display
 from syurmy.debugging import texts
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError, SyurmyError
 from syurmy.outcome import internal
 from syurmy.vm.debug import Breakpoint, DebugError, Debugger, Expression, Frame, Stop
@@ -180,7 +180,7 @@ class Session:
                 if self.open:
                     self._run(text)
 
-    def outputs(self) -> Mapping[str, npt.NDArray[Any]]:
+    def outputs(self) -> Mapping[str, Array]:
         """The program's outputs at its end; of a compiled model as reals."""
         values = {o.name: self.d.value(o.name) for o in self.d.program.outputs}
         return values if self.reals is None else self.reals.outputs(values)

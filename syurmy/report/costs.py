@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from syurmy.prover.profile import Piece, Profile, Row
-
 if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel
+    from syurmy.prover.profile import Piece, Profile, Row
 
 
 class By(StrEnum):
