@@ -36,7 +36,10 @@ EMACS = """
 (find-file (getenv "PROGRAM"))
 (eglot--connect '(tasm-mode) (cons 'transient default-directory) 'eglot-lsp-server '("syurmy-vm" "lsp") "tasm")
 (let ((left 100))
-  (while (and (> left 0) (not (flymake-diagnostics))) (flymake-start) (accept-process-output nil 0.2) (setq left (1- left))))
+  (while (and (> left 0) (not (flymake-diagnostics)))
+    (flymake-start)
+    (accept-process-output nil 0.2)
+    (setq left (1- left))))
 (dolist (d (flymake-diagnostics)) (princ (flymake-diagnostic-text d)))
 (kill-emacs 0)
 """
