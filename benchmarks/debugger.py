@@ -1,5 +1,5 @@
-"""What the debugger costs a run: ``python -m benchmarks.debugger``. CPU time, the best of several runs taken in turn, so
-that other work on the machine meets all of them alike."""
+"""What the debugger costs a run: ``python -m benchmarks.debugger``. CPU time, the best of several runs taken in turn,
+so that other work on the machine meets all of them alike."""
 
 from __future__ import annotations
 

@@ -52,7 +52,8 @@ class Violation:
         where = self.entry
         if self.element and self.element[0]:
             where += f" in execution {self.element[0]}"
-        return f"{place}instruction {self.instruction} ({self.op}), {self.constraint}: {where} {self.message}"
+        by = f"instruction {self.instruction} ({self.op})" if self.instruction >= 0 else self.op
+        return f"{place}{by}, {self.constraint}: {where} {self.message}"
 
     @property
     def entry(self) -> str:

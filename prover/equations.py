@@ -66,7 +66,7 @@ class Equations:
         elif node in self._inputs:
             name = self._inputs[node]
         elif isinstance(node, g.Public | g.ParamTensor) and node.name:
-            name = node.name
+            name = f"output {node.name}" if isinstance(node, g.Public) and node.source == "output" else node.name
         elif ins is not None:
             name = f"{ins.op}.{node.label or 'part'}".replace(" ", "_")
         else:

@@ -60,11 +60,18 @@ def exit_code(work: Callable[[], int], json: bool, debug: bool) -> int:
     except OSError as e:
         return report(InputError(f"{e.filename or 'output'}: {e.strerror or e}", code="F100"), json, debug)
     except Exception as e:
-        place = traceback.extract_tb(e.__traceback__)[-1]
-        what = " ".join(f"{type(e).__name__}: {e}".split())[:200]
-        message = f"internal error at {os.path.basename(place.filename)}:{place.lineno}: {what}"
-        help = "a defect of this software: please report it, with the command and what --debug prints"
-        return report(SyurmyError(message, code="X170", help=help), json, debug)
+        return report(internal(e), json, debug)
+
+
+def internal(e: Exception) -> SyurmyError:
+    """A defect as an error for people, with the place where it showed."""
+    from syurmy.isa.errors import SyurmyError
+
+    place = traceback.extract_tb(e.__traceback__)[-1]
+    what = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+    message = f"internal error at {os.path.basename(place.filename)}:{place.lineno}: {what}"
+    help = "a defect of this software: please report it, with the command and what --debug prints"
+    return SyurmyError(message, code="X170", help=help)
 
 
 def report(error: SyurmyError, json: bool, debug: bool) -> int:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from syurmy import display
 from syurmy.debugging import texts
-from syurmy.isa.errors import SyurmyError
+from syurmy.isa.errors import InputError, SyurmyError
+from syurmy.outcome import internal
 from syurmy.vm.debug import Breakpoint, DebugError, Debugger, Expression, Frame, Stop
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ class Session:
             found(word).run(self, rest.strip())
         except SyurmyError as e:
             self.say(display.error_text(e))
+        except MemoryError:
+            self.say(display.error_text(InputError("not enough memory", code="X140")))
+        except Exception as e:  # the session goes on, whatever it is
+            self.say(display.error_text(internal(e)))
 
     def _record(self, text: str) -> None:
         assert self.recording is not None

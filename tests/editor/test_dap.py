@@ -331,7 +331,7 @@ def test_requests_that_cannot_be_carried_out(client: Client, tmp_path: Path) -> 
         ("variables", {"variablesReference": 999}, "left"),
         ("variables", {"variablesReference": "one"}, "a whole number"),
         ("disassemble", {"memoryReference": "here", "instructionCount": 1}, "no reference"),
-        ("breakpointLocations", {"source": {"path": "/other.tasm"}, "line": 1}, "no of the program's files"),
+        ("breakpointLocations", {"source": {"path": "/other.tasm"}, "line": 1}, "program's files"),
     ]:  # fmt: skip
         with pytest.raises(Failed, match=why):
             client.ask(command, **arguments)

@@ -348,6 +348,28 @@ def test_check_names_the_violation(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "[1, 0]" in result.stderr
 
 
+@pytest.mark.parametrize(("instruction", "says", "code"), [(2, "remainder: y[0, 0]", 2), (-1, "output s: ", 70)])
+def test_a_proof_that_fails_names_the_constraint(
+    proven: Path, monkeypatch: pytest.MonkeyPatch, instruction: int, says: str, code: int
+) -> None:
+    """A lookup without a row stops the prover; any other wrong value gives a proof that is rejected."""
+    honest = syurmy.run
+
+    def wrong(*args: Any, **options: Any) -> Any:
+        trace = honest(*args, **options)
+        if instruction < 0:
+            trace.outputs["s"] = trace.outputs["s"] + 1
+        else:
+            trace.writes[instruction][0] = trace.writes[instruction][0] + 1
+        return trace
+
+    monkeypatch.setattr(syurmy, "run", wrong)
+    result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove")
+    assert result.exit_code == code, result.stderr
+    assert says in result.stderr
+    assert ("s - output s = 0 - 1 = -1" if instruction < 0 else "must be in 0..1") in result.stderr
+
+
 def test_asm_and_disasm_round_trip(folder: Path) -> None:
     result = vm("asm", folder / "tiny.tasm", "--json")
     assert result.exit_code == 0, result.stderr

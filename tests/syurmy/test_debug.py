@@ -169,12 +169,15 @@ def test_a_compiled_model_shows_reals_and_nodes(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     made = CliRunner().invoke(app, ["compile", str(ROOT / "programs/onnx/lenet5.onnx"), "-o", "lenet"])
     assert made.exit_code == 0, made.stderr
-    typed = ["b node conv2", "c", "n 3", "p c2.conv2d[0, 0, 0, :4]", "cost", "why c2.conv2d[0, 0, 0, 0]", "goto end"]
+    typed = ["b node conv2", "c", "n 3", "p c2.conv2d[0, 0, 0, :4]", "cost", "why c2.conv2d[0, 0, 0, 0]"]
+    typed += ["inject c1.add[0, 0, 0, 0]=5@1", "goto end"]
     out = debugged(["debug", "lenet"], typed)
     assert "breakpoint 1: node conv2 at lenet/model.tasm:" in out
     assert "Conv '/conv2'" in out
     assert "real, Conv '/conv2', scale" in out
     assert "of 150 terms the largest" in out
+    assert "c1.add[0, 0, 0, 0] = 5, but its operands give" in out
+    assert "(node Conv '/conv1')" in out
     run = CliRunner().invoke(app, ["run", "lenet/model.tasm"])
     shown = out.split("output logits = ")[1].split("step")[0].split()
     assert shown == run.stdout.split("output logits = ")[1].split()

@@ -371,14 +371,14 @@ class Debugger(Run):
         the access does not concern it."""
         if new is None:
             return None
+        if w.access == "change" and old is not None and np.array_equal(old, new):
+            return None
         memory = self._machine.memories.get(w.target.name)
         shape = self._machine.registers[w.target.name].shape if memory is None else memory.values.shape
         places = w.target.of(np.arange(int(np.prod(shape))).reshape(shape)).reshape(-1)
         if w.access == "change":
             same = old is not None and old.shape == new.shape
             differs = places[np.atleast_1d(old != new).reshape(-1)] if same else places
-            if not len(differs):
-                return None
             return tuple(int(i) for i in np.unravel_index(int(differs[0]), shape))
         if memory is None:
             return ()

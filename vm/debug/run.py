@@ -105,6 +105,7 @@ class Run:
                 self._writers.setdefault(ins.dst, []).append(pc)
         self._stores = frozenset(pc for pc, ins in enumerate(program.code) if ins.op == "store")
         self._paused = False
+        self._broken = False
         self._here = Position()
         self._seconds = 0.0  # of execution before this place
         self._due = 0.0  # when, in these seconds, the next checkpoint is made
@@ -144,7 +145,7 @@ class Run:
     # ---- forwards and back ---------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Makes a run stop soon; may be called from another thread or a signal handler."""
+        """Makes a run that breakpoints could stop stop soon; may come from another thread or a signal handler."""
         self._paused = True
 
     def advance(
@@ -152,10 +153,13 @@ class Run:
     ) -> str:
         """On until something stops it; says what: ``done`` (which is asked of the next instruction) or the step ``to``:
         "there"; the visitor: "stopped"; "end", "trap" or "pause"."""
+        if self._broken:
+            self._mend()
         if self.trap is not None:
             return "trap"
         if self.index is None:
             return "end"
+        pausable = visitor is not None and to < 0
         stops = {} if visitor is None else visitor.stops
         watching = {} if visitor is None else visitor.watching
         special = self._stores | watching.keys()
@@ -185,7 +189,7 @@ class Run:
                     return "there"
                 if clock() - began > due:
                     self.step, self.index, self._seconds = step, pc, clock() - began
-                    if self._paused:
+                    if self._paused and pausable:
                         index = pc
                         return "pause"
                     self._checkpoint()
@@ -202,6 +206,9 @@ class Run:
             step = len(self._trace.path) if trap.code == "T101" else step
             self.trap, index = trap, trap.instruction
             return "trap"
+        except BaseException:  # such as no memory: the instruction may be half done, the walk over
+            index, self._broken = pc, True
+            raise
         finally:
             self.step, self.index, self._seconds = step, index, clock() - began
             self._known()
@@ -212,8 +219,16 @@ class Run:
         self.execute(step, pc, call)
         return None
 
+    def _mend(self) -> None:
+        """After an exception that is no trap: the same place again, from a checkpoint."""
+        step = self.step
+        self.load(self.history.before(step))
+        self.seek(step)
+
     def seek(self, step: int) -> None:
         """To a place, stopping nowhere else; to the end or a trap if that comes first."""
+        if self._broken:
+            self._mend()
         if step == self.step:
             return
         start = self.history.before(step)
@@ -353,6 +368,7 @@ class Run:
         self._trace.final = {}
         self._steps = machine.steps(self.max_steps, self._here)
         self._seconds, self._due, self.trap = saved.seconds, saved.seconds + SPACING, None
+        self._broken = False
         self._fetch()
 
     def execute(self, step: int, index: int, call: Call) -> I64:

@@ -1,4 +1,4 @@
-"""A run under the debugger takes at most twice as long as one without. (Measured: ``python -m benchmarks.debugger``.)"""
+"""A run under the debugger takes at most twice as long as one without (``python -m benchmarks.debugger`` measures)."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import syurmy
 from syurmy.isa.errors import Trap
+from syurmy.isa.memory import Memory
 from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
 from syurmy.vm import Executed, Fetched, Machine
@@ -242,3 +243,28 @@ def test_executions_of_the_past() -> None:
         for x, y in zip(found.operands, e.operands, strict=True):
             assert np.array_equal(x, y)
     assert d.ended
+
+
+def test_what_goes_wrong_inside_an_instruction_can_be_gone_on_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, say: the place stays, and nothing that is half done remains."""
+    given = {"x": [5, -3, 9, 0, 4]}
+    truth, _ = places(SORT, given)
+    d = Debugger(SORT, given)
+    honest, calls = Memory.access, []
+
+    def failing(self: Memory, rows: Any, new: Any = None) -> Any:
+        calls.append(rows)
+        if len(calls) == 6:
+            self.values[:] = 77
+            raise MemoryError
+        return honest(self, rows, new)
+
+    monkeypatch.setattr(Memory, "access", failing)
+    with pytest.raises(MemoryError):
+        d.resume()
+    step = d.step
+    assert d.index == truth[step].index
+    assert d.step_in(statement=False).reason == "step"
+    assert_at(d, truth, step + 1)
+    assert d.resume().reason == "end"
+    assert_at(d, truth, len(truth) - 1)
