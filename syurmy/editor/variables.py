@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Variables:
 
     def __init__(self, d: Debugger, scale: Callable[[str], float | None] = lambda name: None) -> None:
         self._d = d
-        self._scale = scale
+        self._scale = cache(scale)  # many entries ask for that of one name
         self._opened: list[Callable[[int, int | None, str], list[Made]]] = []
         self.places: dict[int, Place | None] = {}  # tensors by reference; None for scopes
 

@@ -305,3 +305,12 @@ def test_a_client_that_sends_nonsense_and_leaves(tmp_path: Path) -> None:
     assert run.returncode == 0
     assert b'"id": 7' in run.stdout or b'"id":7' in run.stdout
     assert b"hoverProvider" in run.stdout
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['lsprotocol'] = None; sys.argv = ['syurmy-vm', 'lsp']\n"
+    code += "from syurmy.cli import main; main()"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 2
+    assert "error[X150]: the language server needs lsprotocol" in run.stderr
+    assert "syurmy-vm[editor]" in run.stderr

@@ -37,7 +37,9 @@ EMACS = """
 (eglot--connect '(tasm-mode) (cons 'transient default-directory) 'eglot-lsp-server '("syurmy-vm" "lsp") "tasm")
 (let ((left 100))
   (while (and (> left 0) (not (flymake-diagnostics)))
-    (flymake-start) (accept-process-output nil 0.2) (setq left (1- left))))
+    (flymake-start)
+    (accept-process-output nil 0.2)
+    (setq left (1- left))))
 (dolist (d (flymake-diagnostics)) (princ (flymake-diagnostic-text d)))
 (kill-emacs 0)
 """
