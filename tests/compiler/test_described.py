@@ -54,7 +54,7 @@ def test_the_key_says_what_the_compiler_knows(model: CompiledModel) -> None:
     assert (scores.form, scores.columns, scores.labels) == (REAL, True, NAMES)
     assert (label.form, label.dtype, label.columns, label.labels) == (INTEGER, "int64", False, NAMES)
     assert Description.from_bytes(d.to_bytes()) == d
-    assert CompiledModel.read(model.folder).description == d
+    assert CompiledModel.read(model.folder).description == CompiledModel.read(str(model.folder)).description == d
     assert descriptions.beside(model.folder / "model.tasm", model.program) == d
 
 
