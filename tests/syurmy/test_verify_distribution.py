@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import json
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
+import syurmy
 from syurmy.prover.protocol.transcript import Rejected
 from tests.soundness import common as c
 from tests.soundness.test_tampering import SOURCES as TAMPERED
@@ -26,6 +29,7 @@ from tests.verify.conftest import make
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "distributions" / "verify"
 LARGEST = 100  # MB installed
+SECONDS = 0.6  # of a whole process
 # without the proof whose ladder is made deeper than the plan's by the tests themselves, in their own process only
 SOURCES = {name: source for name, source in TAMPERED.items() if name != "two levels"}
 
@@ -48,6 +52,14 @@ for case in json.load(open(sys.argv[1])):
     print(json.dumps(said))
 print(*sys.modules)
 """
+
+
+def processor_seconds(*command: object, cwd: Path) -> float:
+    """Of a process and all its threads: what it takes on an idle machine is no more, and other work does not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    call(*command, cwd=cwd)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def loaded_from(name: str) -> ModuleType:
@@ -133,6 +145,15 @@ def test_it_decides_alone_as_the_whole_does(tmp_path: Path) -> None:
     )
     assert " passed" in said_of_tests
     assert "skipped" not in said_of_tests
+
+    for name in ("digits_mlp", "lenet"):  # a whole process: Python, NumPy, key, proof
+        program = syurmy.load(ROOT / "programs" / f"{name}.tasm")
+        proving_key, verifying_key = syurmy.setup(program)
+        with np.load(ROOT / "programs" / f"{name}.inputs.npz") as inputs:
+            syurmy.prove(proving_key, syurmy.run(program, dict(inputs))).save(tmp_path / f"{name}.proof")
+        verifying_key.save(tmp_path / f"{name}.vk")
+        files = [environment / "bin" / "syurmy-verify", f"{name}.vk", f"{name}.proof"]
+        assert min(processor_seconds(*files, cwd=tmp_path) for _ in range(3)) <= SECONDS
 
     (tmp_path / "dense.vk").write_bytes(c.keys(c.DENSE).verifying_key.to_bytes())
     (tmp_path / "dense.proof").write_bytes(c.honest(c.DENSE).data)
