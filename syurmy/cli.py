@@ -30,7 +30,7 @@ from syurmy.commands.run import prove, run
 from syurmy.commands.setup import setup
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
-from syurmy.outcome import EXITS, INTERRUPTED, settle_streams
+from syurmy.outcome import EXITS, INTERRUPTED, settle_streams, tell, warn
 
 app = typer.Typer(
     name="syurmy-vm",
@@ -67,16 +67,14 @@ def _options(
 
 def listen() -> None:
     """Notes and warnings of the library, such as that kernels are being compiled, go to stderr."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Notes())
     log = logging.getLogger("syurmy")
-    log.addHandler(handler)
+    log.addHandler(_Notes())
     log.setLevel(logging.INFO)
 
 
-class _Notes(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"{'warning' if record.levelno >= logging.WARNING else 'note'}: {record.getMessage()}"
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        (warn if record.levelno >= logging.WARNING else tell)(record.getMessage())
 
 
 def main() -> None:

@@ -81,11 +81,6 @@ def tensor_text(value: npt.ArrayLike, digits: Callable[[float], str] | None = No
     return f"{list(array.shape)}, values {low} to {high}\n{shown}"
 
 
-def tensors(console: Console, title: str, values: Mapping[str, npt.ArrayLike]) -> None:
-    for line in tensor_lines(title, values):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def tensor_lines(title: str, values: Mapping[str, npt.ArrayLike]) -> list[str]:
     return [f"{title} {name} = {tensor_text(value)}" for name, value in values.items()]
 

@@ -55,7 +55,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
     shown = " ".join(_plain(p.metavar if p.required else f"[{p.metavar}]") for p in arguments)
     yield f'.SS "{name}"'
     yield f".B syurmy\\-vm {name}"
-    yield f".I {shown}"
+    if shown:
+        yield f".I {shown}"
     yield ".PP"
     yield _plain(inspect.cleandoc(command.help or ""))
     yield from _options(command)

@@ -50,7 +50,7 @@ def check(
         print_json({
             "ok": not found,
             "program": at.program.name,
-            "outputs": models.outputs(at.model, trace.outputs),
+            "outputs": models.outputs(at, trace.outputs),
             "steps": len(trace.path),
             "violations": found,
         })  # fmt: skip

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 import syurmy
-from syurmy import display, files
+from syurmy import descriptions, display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
 from syurmy.compiler.model import Port as ModelPort
@@ -29,6 +29,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
 from syurmy.outcome import tell, warn
 from syurmy.prover.check import Unsatisfied, Violation, check
+from syurmy.prover.protocol.description import Description
 
 Array = npt.NDArray[Any]
 NOT_SOURCE = {".vk": "a verifying key", ".pk": "a proving key", ".proof": "a proof", ".bin": "a program's encoding"}
@@ -37,11 +38,12 @@ GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
 
 @dataclass(frozen=True)
 class Opened:
-    """A program that a command was given: its file, what it is, and what its integers stand for if it is a model."""
+    """A program that a command was given: its file, what it is, and what its integers stand for, if that is said."""
 
     path: Path
     program: Program
     model: CompiledModel | None
+    description: Description
 
 
 def opened(path: Path, options: Sequence[str] | None, raw: bool = False, max_steps: int | None = None) -> Opened:
@@ -49,7 +51,8 @@ def opened(path: Path, options: Sequence[str] | None, raw: bool = False, max_ste
     inputs and outputs are integers even if it is a model."""
     found = located(path, options)
     program = syurmy.load(found, max_steps=max_steps)
-    return Opened(found, program, recorded(found, program, raw))
+    described = Description() if raw else descriptions.beside(found, program)
+    return Opened(found, program, recorded(found, program, raw), described)
 
 
 def located(path: Path, options: Sequence[str] | None) -> Path:
@@ -134,9 +137,9 @@ def explain(e: SyurmyError, model: CompiledModel | None, trace: Trace) -> None:
         e.add_note("every constraint holds on the trace when it is evaluated directly")
 
 
-def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[str, Array]:
-    """The model's outputs as reals by its names; without a model the program's integers."""
-    return dict(values) if model is None else model.dequantise(values)
+def outputs(at: Opened, values: Mapping[str, Array]) -> dict[str, Array]:
+    """Outputs as what they stand for, by the names to show; where nothing is said of them, the program's integers."""
+    return at.description.output_values(values) if at.model is None else at.model.dequantise(values)
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def _ran(
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
         models.saturated(cut)
-    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at.model, trace.outputs)}
+    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, trace.outputs)}
     result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
     result |= {"saturated": [vars(s) for s in cut]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
@@ -181,22 +181,31 @@ def _ran(
     if json:
         print_json(result)
     else:
-        _show(result, notes)
+        _show(result, notes, _lines(at, trace))
     return MISSED if strict and cut else DONE
 
 
-def _show(result: dict[str, Any], notes: Notes | None) -> None:
+def _show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> None:
     from syurmy import display
 
     console = terminal()
     for seen in notes.seen if notes is not None else ():
         if seen.note.expected is None:
             console.print(display.note_text(seen), markup=False, highlight=False, soft_wrap=True)
-    display.tensors(console, "output", result["outputs"])
+    for line in outputs:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result["verified"]:
         display.summary(console, _summary(result))
         console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
         console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
+
+
+def _lines(at: Opened, trace: Trace) -> list[str]:
+    """The outputs as ``verify`` shows them, private ones too: in reals and with labels."""
+    from syurmy.described import name_text, value_text
+
+    described = [(at.description.output(name), q) for name, q in trace.outputs.items()]
+    return [f"output {name_text(x.title)} = {value_text(x, q)}" for x, q in described]
 
 
 def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | None:

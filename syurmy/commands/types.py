@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syurmy.commands.common import print_json, terminal
+from syurmy.commands.common import print_json
 
 if TYPE_CHECKING:
     from syurmy.assembler.typetable import Row
@@ -48,14 +48,11 @@ def _described(row: Row) -> dict[str, Any]:
 
 
 def _print(rows: list[Row], main: str) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="")
-    for title in ("line", "name", "type", "interval", "why"):
-        table.add_column(title, no_wrap=title != "why", overflow="fold" if title == "why" else "ignore")
-    for row in rows:
-        table.add_row(_place(row, main), row.name, str(row.type), f"{row.type.lo}..{row.type.hi}", row.why)
-    terminal().print(table, markup=False)
+    table = [("line", "name", "type", "interval", "why")]
+    table += [(_place(r, main), r.name, str(r.type), f"{r.type.lo}..{r.type.hi}", r.why) for r in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for *cells, why in table:
+        print("  ".join([*map(str.ljust, cells, widths), why]))
 
 
 def _place(row: Row, main: str) -> str:

@@ -18,7 +18,9 @@ def verify(
     ] = False,
     max_steps: Annotated[
         int | None,
-        typer.Option("--max-steps", min=1, help="Reject longer runs before doing the work.", show_default="1,000,000"),
+        typer.Option(
+            "--max-steps", min=1, help="Reject longer runs before doing the work.", show_default="what the key allows"
+        ),
     ] = None,
     max_batch: Annotated[
         int | None, typer.Option("--max-batch", min=1, help="Reject proofs of more inputs than this.")

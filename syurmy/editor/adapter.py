@@ -214,7 +214,7 @@ class Adapter:
     def set_instruction_breakpoints(self, a: Body) -> Body:
         wanted = _objects(a, "breakpoints")
         for b in wanted:
-            b["index"] = _index(_text(b, "instructionReference")) + int(b.get("offset") or 0)
+            b["index"] = _index(_text(b, "instructionReference")) + _optional(b, "offset")
         return {"breakpoints": self.points.instructions(wanted)}
 
     def set_data_breakpoints(self, a: Body) -> Body:
@@ -240,7 +240,7 @@ class Adapter:
     def breakpoint_locations(self, a: Body) -> Body:
         source = _object(a, "source")
         first = _number(a, "line") + 1 - self._lines_from
-        last = int(a.get("endLine") or a["line"]) + 1 - self._lines_from
+        last = (_optional(a, "endLine") or _number(a, "line")) + 1 - self._lines_from
         listing = self.d.listing
         lines = listing.lines(listing.file_of(str(source.get("path") or source.get("name") or "")))
         return {"breakpoints": [{"line": n + self._lines_from - 1} for n in lines if first <= n <= last]}
@@ -263,28 +263,31 @@ class Adapter:
         self._go(d.next if call or not _by_instruction(a) else lambda: d.step_in(statement=False))
 
     def step_in(self, a: Body) -> None:
-        statement = not _by_instruction(a)
-        self._go(lambda: self.d.step_in(statement))
+        d, statement = self.d, not _by_instruction(a)
+        self._go(lambda: d.step_in(statement))
 
     def step_out(self, a: Body) -> None:
         self._go(self.d.finish)
 
     def step_back(self, a: Body) -> None:
-        statement = not _by_instruction(a)
-        self._go(lambda: self.d.step_back(statement))
+        d, statement = self.d, not _by_instruction(a)
+        self._go(lambda: d.step_back(statement))
 
     def reverse_continue(self, a: Body) -> None:
+        d, points = self.d, self.points
+
         def back() -> Stop:
-            self.points.logging = False  # a log tells what was reached going forwards
+            points.logging = False  # a log tells what was reached going forwards
             try:
-                return self.d.reverse()
+                return d.reverse()
             finally:
-                self.points.logging = True
+                points.logging = True
 
         self._go(back)
 
     def pause(self, a: Body) -> None:
         """By the time that it is answered the run stands: the server interrupts it (see ``dap``)."""
+        _ = self.d
         if not self.moving:
             self._go(lambda: Stop("pause"))
 
@@ -308,10 +311,9 @@ class Adapter:
         return {"id": len(self._targets), "label": label, "line": line + self._lines_from - 1}
 
     def goto(self, a: Body) -> None:
-        to = self._targets.get(_number(a, "targetId"))
+        d, to = self.d, self._targets.get(_number(a, "targetId"))
         if to is None:
             raise Refused("there is no such target: ask for gotoTargets where the run stands now")
-        d = self.d
         self._go(lambda: d.goto(to) if isinstance(to, int) else d.until(to))
 
     # ---- how a motion ended --------------------------------------------------------------------------------------
@@ -377,8 +379,8 @@ class Adapter:
             last = len(d.program.code) - 1
             place = Frame("program", d.program.name, last, d.program.code[last].span)
             frames = [self._frame(1, place) | {"name": f"{d.program.name} (halted)"}]
-        start = int(a.get("startFrame") or 0)
-        levels = int(a.get("levels") or 0) or len(frames)
+        start = _optional(a, "startFrame")
+        levels = _optional(a, "levels") or len(frames)
         return {"stackFrames": frames[start : start + levels], "totalFrames": len(frames)}
 
     def _frame(self, id: int, f: Frame) -> Body:
@@ -395,9 +397,9 @@ class Adapter:
 
     @property
     def variables(self) -> Variables:
+        d = self.d
         if self._variables is None:
-            assert self.session is not None
-            self._variables = Variables(self.d, self._scale)
+            self._variables = Variables(d, self._scale)
         return self._variables
 
     def _scale(self, name: str) -> float | None:
@@ -417,7 +419,7 @@ class Adapter:
 
     def variables_(self, a: Body) -> Body:
         _ = self.d
-        start, count = int(a.get("start") or 0), int(a.get("count") or 0) or None
+        start, count = _optional(a, "start"), _optional(a, "count") or None
         if start < 0 or (count or 1) < 0:
             raise Refused("'start' and 'count' are not negative")
         found = self.variables.open(_number(a, "variablesReference"), start, count, str(a.get("filter") or ""))
@@ -493,7 +495,7 @@ class Adapter:
 
     def disassemble(self, a: Body) -> Body:
         code = self.d.program.code
-        first = _index(_text(a, "memoryReference")) + int(a.get("offset") or 0) + int(a.get("instructionOffset") or 0)
+        first = _index(_text(a, "memoryReference")) + _optional(a, "offset") + _optional(a, "instructionOffset")
         count = _number(a, "instructionCount")
         if not 0 <= count <= 10**5:
             raise Refused("'instructionCount' is a number up to 100,000")
@@ -513,7 +515,7 @@ class Adapter:
 
     def read_memory(self, a: Body) -> Body:
         name = _text(a, "memoryReference")
-        offset, count = int(a.get("offset") or 0), _number(a, "count")
+        offset, count = _optional(a, "offset"), _number(a, "count")
         if not 0 <= count <= 2**24:
             raise Refused("'count' is a number up to 2^24")
         value, kind = self.d.value(name), self.d.type_of(name)
@@ -585,8 +587,12 @@ def _text(a: Body, key: str) -> str:
 def _number(a: Body, key: str) -> int:
     value = a.get(key)
     if not _whole(value):
-        raise Refused(f"the argument '{key}' is missing, a number")
+        raise Refused(f"the argument '{key}' is missing, a whole number")
     return int(value)  # type: ignore[arg-type]
+
+
+def _optional(a: Body, key: str) -> int:
+    return 0 if a.get(key) is None else _number(a, key)
 
 
 def _object(a: Body, key: str) -> Body:

@@ -329,7 +329,7 @@ def test_requests_that_cannot_be_carried_out(client: Client, tmp_path: Path) -> 
         ("setBreakpoints", {"source": {"path": str(SUMS)}, "breakpoints": 3}, "list of objects"),
         ("setBreakpoints", {"breakpoints": []}, "'source' is missing"),
         ("variables", {"variablesReference": 999}, "left"),
-        ("variables", {"variablesReference": "one"}, "a number"),
+        ("variables", {"variablesReference": "one"}, "a whole number"),
         ("disassemble", {"memoryReference": "here", "instructionCount": 1}, "no reference"),
         ("breakpointLocations", {"source": {"path": "/other.tasm"}, "line": 1}, "no of the program's files"),
     ]:  # fmt: skip

@@ -588,6 +588,22 @@ def test_batch_in_the_library(loop: Path) -> None:
     assert syurmy.check(program, trace) == []
 
 
+def test_run_shows_what_verify_shows(proven: Path) -> None:
+    told = {"outputs": {"y": {"scale": "1/2", "unit": "EUR"}, "s": {"name": "total"}}}
+    (proven / "tiny.description.json").write_text(json.dumps(told))
+    arguments = ("prove", proven / "tiny.tasm", "--input", proven / "x.npy", "--rekey", "--force")
+    ran = vm(*arguments).stdout
+    verified = vm("verify", proven / "tiny.vk", proven / "tiny.proof").stdout
+    assert f"output total = {Y.sum()}\n" in ran
+    assert " EUR\n" in ran
+    shown = ran.partition("output y")[2].partition("output total")[0]
+    assert shown == verified.partition("output y")[2].partition("output total")[0] != ""
+    value = json.loads(vm(*arguments, "--json").stdout)
+    assert value["outputs"]["y"] == (Y / 2).tolist()
+    raw = json.loads(vm(*arguments, "--raw", "--json").stdout)
+    assert raw["outputs"]["y"] == Y.tolist()
+
+
 # ---- keys and proofs that are there already ------------------------------------------------------------------------
 
 

@@ -47,7 +47,7 @@ async function activate(context) {
       resolveDebugConfiguration(folder, config) {
         // F5 in a file, without a launch.json
         if (config.type || vscode.window.activeTextEditor?.document.languageId !== "tasm") return config;
-        return { type: "tasm", request: "launch", name: "Debug", program: "${file}", stopOnEntry: true };
+        return { type: "tasm", request: "launch", name: "Debug", program: "${file}", stopOnEntry: true, stopOnEnd: true };
       },
     }),
     vscode.workspace.onDidChangeConfiguration(async (event) => {
