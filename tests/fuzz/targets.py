@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +49,13 @@ done:
     mov y, t
     halt
 """
+
+DESCRIBED = syurmy.Description(
+    "small",
+    bytes(32),
+    (syurmy.Quantity("x", "voltage", "real", "float32", (Fraction(1, 10),) * 4, "mV"),),
+    (syurmy.Quantity("y", labels=("no", "yes"), columns=False),),
+)
 
 
 class Accepted(AssertionError):
@@ -126,7 +134,7 @@ def honest(name: str) -> list[bytes]:
         return [SMALL.encode(), *filter(program, short)]  # some need files
     if name == "key":
         small = [syurmy.assemble(SMALL), *(syurmy.load(ROOT / "programs" / f"{n}.tasm") for n in ("life", "bfs"))]
-        return [*(syurmy.setup(p)[1].to_bytes() for p in small)]
+        return [*(syurmy.setup(p, DESCRIBED if p is small[0] else None)[1].to_bytes() for p in small)]
     if name == "proof":
         return [_honest()[1]]
     return [_network()]

@@ -70,9 +70,9 @@ def test_two_commands(model: Path) -> None:
     want = expected(model, np.load(x))
     np.testing.assert_allclose(shown["outputs"]["y/out"], want, atol=1e-3)
     verified = call("verify", folder / "model.vk", folder / "model.proof")
-    compiled = CompiledModel.read(folder)
-    outputs = {k: np.asarray(v) for k, v in verified["outputs"].items()}
-    np.testing.assert_allclose(compiled.dequantise(outputs)["y/out"], want, atol=1e-3)
+    assert verified["outputs"] == shown["outputs"]
+    integers = {k: np.asarray(v) for k, v in verified["integers"]["outputs"].items()}
+    np.testing.assert_allclose(CompiledModel.read(folder).dequantise(integers)["y/out"], want, atol=1e-3)
     for given in ("in.x=" + str(x), str(model.parent / "data.npz") + ":in.x"):
         call("run", folder / "model.tasm", "--input", given, code=0 if given.startswith("in.x") else 2)
 
