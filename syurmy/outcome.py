@@ -126,7 +126,7 @@ def record(fields: Mapping[str, Any]) -> dict[str, Any]:
 
     ``schema``; ``command``; ``ok``: it did what was asked; ``program``: its name; ``key``: digest of the verifying key;
     ``inputs`` and ``outputs``: values by name, of what may be shown; ``warnings`` and
-    ``notes``: sentences; ``seconds``: of the whole
+    ``notes``: sentences; ``seconds``: by name, ``total`` of the whole
     command; ``error``: code, message, and where there are some help, file, line, column. What is not known is null.
     """
     common = {
@@ -139,10 +139,10 @@ def record(fields: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": None,
         "warnings": _running.warnings,
         "notes": _running.notes,
-        "seconds": time.perf_counter() - _running.started,
+        "seconds": {"total": time.perf_counter() - _running.started, **fields.get("seconds", {})},
         "error": None,
     }
-    return common | dict(fields)
+    return common | {name: value for name, value in fields.items() if name != "seconds"}
 
 
 def print_json(fields: Mapping[str, Any]) -> None:

@@ -89,7 +89,7 @@ def answer(
         "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
         "soundness": {name: bits for name, bits in statement.soundness if math.isfinite(bits)},
-        "seconds": seconds,
+        "seconds": {"verify": seconds},
         "proof_bytes": len(data),
     }
     return Answer(result, "\n".join(_lines(statement, result, verbose, raw)))
@@ -115,7 +115,7 @@ def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: boo
         lines.append(f"batch of {statement.batch:,} inputs: the first axis of inputs and outputs counts them")
     if result["branches"]:
         lines.append(f"path: {result['branches']:,} branches, their bits are public")
-    took, size = display.seconds_text(result["seconds"]), display.bytes_text(result["proof_bytes"])
+    took, size = display.seconds_text(result["seconds"]["verify"]), display.bytes_text(result["proof_bytes"])
     lines.append(f"soundness {statement.soundness_bits:.1f} bits, {took}, {size}")
     if verbose:
         terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]

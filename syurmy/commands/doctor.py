@@ -38,7 +38,7 @@ def warmup(json: Json = False, debug: Debug = False) -> None:
         print_json(result)
     else:
         counts = f"{result['compiled']} kernels compiled, {result['loaded']} loaded"
-        print(f"{result['cache']}: {counts}, {display.seconds_text(result['seconds'])}")
+        print(f"{result['cache']}: {counts}, {display.seconds_text(result['seconds']['proof'])}")
 
 
 def doctor(json: Json = False, debug: Debug = False) -> int:
@@ -77,7 +77,7 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
     print(f"kernels' cache {folder}: {len(sizes)} files, {display.bytes_text(sum(sizes))}")
     if result["proof"]:
         p = result["proof"]
-        took = display.seconds_text(p["seconds"])
+        took = display.seconds_text(p["seconds"]["proof"])
         print(f"a small proof: made and verified, {took}, {p['compiled']} kernels compiled, {p['loaded']} loaded")
     for name, use in absent.items():
         print(f"optional: {name}, for {use} (pip install 'syurmy-vm[onnx]')")
@@ -111,7 +111,7 @@ def _proved() -> dict[str, Any]:
             raise ValueError("the proof shows other outputs than the run")
     from syurmy.prover.kernels import CACHE_DIR, cache
 
-    return {"cache": str(CACHE_DIR), **cache.counted, "seconds": time.perf_counter() - start}
+    return {"cache": str(CACHE_DIR), **cache.counted, "seconds": {"proof": time.perf_counter() - start}}
 
 
 def _runs(x: Any) -> Iterator[tuple[Any, bool]]:

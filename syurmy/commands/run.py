@@ -176,7 +176,7 @@ def _ran(
     result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "verified"))
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
-    result["phases"] = {name: clock.seconds.get(name) for name in PHASES}
+    result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
     result["peak_mb"] = host.peak_mb()
     if json:
         print_json(result)
@@ -273,7 +273,7 @@ def _verified(key: VerifyingKey, proof: bytes, proving_key: Path) -> Statement:
 def _summary(result: dict[str, Any]) -> dict[str, str]:
     from syurmy import display
 
-    seconds = {k: display.seconds_text(v) for k, v in result["phases"].items() if v is not None}
+    seconds = {k: display.seconds_text(v) for k, v in result["seconds"].items() if v is not None}
     return {
         **_path_rows(result["steps"], result["branches"], result["batch"]),
         **display.cost_rows(result),
