@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from syurmy.compiler.coding import Code
-from syurmy.compiler.saturation import End, Saturation, Watch, told
+from syurmy.compiler.saturation import Decision, End, Saturation, Undecided, Watch, told, told_undecided
 from syurmy.compiler.values import accepted
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from syurmy.vm.events import Listener
 
 Array = npt.NDArray[Any]
-FORMAT = 4
+FORMAT = 5
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
@@ -140,22 +140,26 @@ class Missed:
 
 @dataclass(frozen=True, eq=False)
 class ModelRun:
-    """One run: real outputs by the model's names, the trace to prove, and where values were cut off."""
+    """One run: real outputs by the model's names, the trace to prove, where values were cut off, and what was decided
+    by too little."""
 
     outputs: dict[str, Array]
     trace: Trace
     saturated: tuple[Saturation, ...]
+    undecided: tuple[Undecided, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (told(self.saturated),) if self.saturated else ()
+        cut = (told(self.saturated),) if self.saturated else ()
+        return (*cut, told_undecided(self.undecided)) if self.undecided else cut
 
 
 @dataclass(frozen=True, eq=False)
 class CompiledModel:
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
-    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off."""
+    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
+    ``decisions``: where reals are told apart."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -166,6 +170,7 @@ class CompiledModel:
     fine: bool = False
     missed: Missed | None = None
     ends: tuple[End, ...] = field(default=(), repr=False)
+    decisions: tuple[Decision, ...] = field(default=(), repr=False)
 
     @staticmethod
     def read(folder: Path, program: Program | None = None) -> CompiledModel:
@@ -180,6 +185,7 @@ class CompiledModel:
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
+            decisions = tuple(Decision(*map(int, d)) for d in record["decisions"])
             if not all(map(Port.usable, (*ports[0], *ports[1]))):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
@@ -192,9 +198,9 @@ class CompiledModel:
         found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
         if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
-        if not all(0 <= e.index < len(program.code) for e in ends):
+        if not all(0 <= k < len(program.code) for k in (*(e.index for e in ends), *(d.index for d in decisions))):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
-        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends)
+        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends, decisions)
 
     def run(
         self,
@@ -203,14 +209,16 @@ class CompiledModel:
         max_steps: int = DEFAULT_MAX_STEPS,
         listeners: Sequence[Listener] = (),
     ) -> ModelRun:
-        """Real outputs for real inputs, with the trace to prove. Values beyond the calibrated range are warned of, and
-        in the result's ``saturated``. Raises as ``quantise`` and ``syurmy.run``."""
+        """Real outputs for real inputs, with the trace to prove. Values beyond the calibrated range, and what was
+        decided by less than the program may be off, are warned of, and in the result's ``saturated`` and ``undecided``.
+        Raises as ``quantise`` and ``syurmy.run``."""
         from syurmy.vm.machine import run
 
         integers, entered = self.entered(inputs)
         watch = self.watch()
         trace = run(self.program, integers, max_steps=max_steps, listeners=(watch, *listeners))
-        done = ModelRun(self.dequantise(trace.outputs), trace, entered + watch.found(self.rows))
+        found, undecided = watch.found(self.rows), watch.undecided(self.rows)
+        done = ModelRun(self.dequantise(trace.outputs), trace, entered + found, undecided)
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
         return done
@@ -222,8 +230,8 @@ class CompiledModel:
         return {p.name: p.model_name for p in self.inputs} | {p.model_name: p.model_name for p in self.inputs}
 
     def watch(self) -> Watch:
-        """A listener that counts values beyond the calibrated range."""
-        return Watch(self.program.code, self.ends)
+        """A listener that counts values beyond the calibrated range, and decisions by too little."""
+        return Watch(self.program.code, self.ends, self.decisions)
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
         """Integers for the program from the model's inputs, by either name. What is beyond the input's range is cut
@@ -296,6 +304,7 @@ def record(
     rows: Sequence[Row],
     missed: Missed | None,
     ends: Sequence[End],
+    decisions: Sequence[Decision],
     files: Sequence[str],
 ) -> dict[str, Any]:
     """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it."""
@@ -309,6 +318,7 @@ def record(
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
         "ends": [[e.index, e.lo, e.hi] for e in ends],
+        "decisions": [[d.index, d.units] for d in decisions],
         "files": list(files),
     }
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from syurmy import display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
-from syurmy.compiler.saturation import Saturation, told
+from syurmy.compiler.saturation import Saturation, Undecided, told, told_undecided
 from syurmy.isa.program import Program
 
 Array = npt.NDArray[Any]
@@ -73,10 +73,12 @@ def inputs(
     return dict(integers), cut
 
 
-def tell(cut: Sequence[Saturation]) -> None:
-    """Warns of values beyond the calibrated range."""
+def tell(cut: Sequence[Saturation], undecided: Sequence[Undecided] = ()) -> None:
+    """Warns of values beyond the calibrated range, and of what was decided by too little."""
     if cut:
         print(f"warning: {told(cut)}", file=sys.stderr)
+    if undecided:
+        print(f"warning: {told_undecided(undecided)}", file=sys.stderr)
 
 
 def outputs(model: CompiledModel | None, values: Mapping[str, Array]) -> dict[str, Array]:

@@ -27,6 +27,7 @@ from syurmy.commands.common import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from syurmy.compiler.saturation import Undecided
     from syurmy.isa.program import Program
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.verifier.verify import Statement
@@ -56,6 +57,7 @@ def run(
     model = models.recorded(program, code, raw)
     inputs, cut = models.inputs(model, code, input or [], program, batch)
     watch = None if model is None else model.watch()
+    undecided: tuple[Undecided, ...] = ()
     with display.Working("execute"):
         notes = _notes(code, inputs, batch)
         listeners = [tell for tell in (notes, watch) if tell is not None]
@@ -64,9 +66,10 @@ def run(
         )
     if model is not None and watch is not None:
         cut += watch.found(model.rows)
-        models.tell(cut)
+        undecided = watch.undecided(model.rows)
+        models.tell(cut, undecided)
     result: dict[str, Any] = {"outputs": models.outputs(model, trace.outputs), "steps": len(trace.path)}
-    result |= {"saturated": [vars(s) for s in cut]}
+    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}
