@@ -111,7 +111,7 @@ def uniform(c: Tables, x: Channels) -> Tensor:
     bound = float(np.abs(x.scales).max()) * x.q.bound
     room = LIMIT / 4 / x.shape[-1]  # for a sum over the last axis
     unit = least * max(1.0, power_of_two(max(reach / 2**REACH_BITS, bound / room) / least))
-    if unit > least * (1 if whole else 2**SHORT_BITS) and x.q.bound >= 2 ** (TERM_BITS + ROOM_BITS):
+    if unit > least * (1 if whole else 2**SHORT_BITS) and x.q.bound > 2 ** (TERM_BITS + ROOM_BITS):
         return uniform(c, factor(c, x, TERM_BITS, TERM_BITS + ROOM_BITS))
     return c.emit("mul", x.q, c.constant(x.scales, unit, "ratios"), scale=unit)
 

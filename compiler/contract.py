@@ -64,12 +64,13 @@ class Difference:
 
 @dataclass
 class Measured:
-    """Differences by tensor of the float model, and how many values of held-out samples each instruction cut off, and
-    each input."""
+    """Differences by tensor of the float model, how many values of held-out samples each instruction cut off, and each
+    input; and how many decisions there were by less than the program is off (``near``)."""
 
     tensors: dict[str, Difference] = field(default_factory=dict)
     cut: Counter[int] = field(default_factory=Counter)
     entered: Counter[str] = field(default_factory=Counter)
+    near: int = 0
 
     def add(self, name: str, floats: Array, integers: Array, scale: float | Array) -> None:
         self.tensors.setdefault(name, Difference()).add(floats, integers, scale)

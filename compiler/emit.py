@@ -8,6 +8,7 @@ are known when it is made: numeric decisions need no second pass, and what is me
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ import numpy as np
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.compiler.errors import Unsupported
-from syurmy.compiler.saturation import End
+from syurmy.compiler.saturation import Decision, End
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
@@ -111,6 +112,8 @@ class Emitter:
         self.scales: dict[int, float] = {}
         self.ends: dict[int, End] = {}  # where values beyond the samples are cut off
         self.cut: set[int] = set()  # where values of the samples are
+        self.decisions: dict[int, Decision] = {}  # where reals are told apart
+        self.near = 0  # decisions on the samples by less than the program is off
         self._names: set[str] = set()
         self._shared: dict[tuple[Any, ...], Tensor] = {}
         self._l1 = _L1(self.params)
@@ -286,6 +289,24 @@ class Emitter:
             self.cut.add(index)
         else:
             self.ends[index] = end
+
+    def decides(self, operands: Sequence[Tensor], reals: Sequence[Sequence[Array]], always: bool = True) -> None:
+        """Notes that the last instruction tells apart what ``operands`` stand for, which is ``reals`` in the float
+        model on the samples. Unless ``always``, not where the samples are as near as that: it does not tell much."""
+        if self._rounds:
+            return
+        off = 0.0
+        for x, floats in zip(operands, reals, strict=True):
+            for q, f in zip(x.values, floats, strict=True):
+                real = np.asarray(f, np.float64).reshape(np.shape(q)) if np.size(f) == np.size(q) else np.asarray(f)
+                apart = np.abs(real / x.scale - q)
+                off = max(off, float(apart[np.isfinite(apart)].max(initial=0.0)))
+        index, ins = len(self.code) - 1, self.code[-1]
+        decision = Decision(index, min(2 * math.ceil(off), 2**60))
+        near = sum(decision.near(ins, values) for values in zip(*(x.values for x in operands), strict=True))
+        if decision.units and (always or not near):
+            self.decisions[index] = decision
+            self.near += near
 
     # ---- files ---------------------------------------------------------------------------------------------------
 

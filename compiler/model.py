@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from syurmy import costs
 from syurmy.compiler.coding import Code
-from syurmy.compiler.saturation import End, Saturation, Watch, told
+from syurmy.compiler.saturation import Decision, End, Saturation, Undecided, Watch, told, told_undecided
 from syurmy.compiler.values import accepted
 from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array, Integers
@@ -211,12 +211,13 @@ class Missed:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelRun(Summary):
-    """One run: real outputs by the model's names, the trace to prove, and where values were cut off; ``proof`` and its
-    ``statement``, if it was proven."""
+    """One run: real outputs by the model's names, the trace to prove, where values were cut off, and what was decided
+    by too little; ``proof`` and its ``statement``, if it was proven."""
 
     outputs: dict[str, Array]
     trace: Trace
     saturated: tuple[Saturation, ...]
+    undecided: tuple[Undecided, ...] = ()
     proof: Proof | None = None
     statement: Statement | None = None
 
@@ -226,7 +227,8 @@ class ModelRun(Summary):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return (told(self.saturated),) if self.saturated else ()
+        cut = (told(self.saturated),) if self.saturated else ()
+        return (*cut, told_undecided(self.undecided)) if self.undecided else cut
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,8 @@ class CompiledModel(Summary):
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
     is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
-    ``title``: what the model is called; ``source``: SHA-256 of its file; ``held``: where the model's tensors are."""
+    ``decisions``: where reals are told apart; ``title``: what the model is called; ``source``: SHA-256 of its file;
+    ``held``: where the model's tensors are."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -266,6 +269,7 @@ class CompiledModel(Summary):
     fine: bool = False
     missed: Missed | None = None
     ends: tuple[End, ...] = field(default=(), repr=False)
+    decisions: tuple[Decision, ...] = field(default=(), repr=False)
     title: str = ""
     source: str | None = None
     held: tuple[Held, ...] = field(default=(), repr=False)
@@ -290,6 +294,7 @@ class CompiledModel(Summary):
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
+            decisions = tuple(Decision(*map(int, d)) for d in record["decisions"])
             held = tuple(map(Held.read, record["held"]))
             if not all(0 <= h.row < len(rows) for h in held):
                 raise ValueError
@@ -307,9 +312,9 @@ class CompiledModel(Summary):
         found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
         if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
-        if not all(0 <= e.index < len(program.code) for e in ends):
+        if not all(0 <= k < len(program.code) for k in (*(e.index for e in ends), *(d.index for d in decisions))):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
-        said = (rows, error, fine, missed, ends, title, source, held)
+        said = (rows, error, fine, missed, ends, decisions, title, source, held)
         return CompiledModel(program, ports[0], ports[1], folder, *said)
 
     def run(
@@ -319,15 +324,16 @@ class CompiledModel(Summary):
         max_steps: int = DEFAULT_MAX_STEPS,
         listeners: Sequence[Listener] = (),
     ) -> ModelRun:
-        """Real outputs for real inputs (by name, or the only one), with the trace to prove. Values beyond
-        the calibrated range are warned of, and in the result's ``saturated``. Raises as ``quantise`` and
-        ``syurmy.run``."""
+        """Real outputs for real inputs (by name, or the only one), with the trace to prove. Values beyond the
+        calibrated range, and what was decided by less than the program may be off, are warned of, and in the result's
+        ``saturated`` and ``undecided``. Raises as ``quantise`` and ``syurmy.run``."""
         from syurmy.vm.machine import run
 
         integers, entered = self.entered(self.given(inputs))
         watch = self.watch()
         trace = run(self.program, integers, max_steps=max_steps, listeners=(watch, *listeners))
-        done = ModelRun(self.dequantise(trace.outputs), trace, entered + watch.found(self.rows))
+        found, undecided = watch.found(self.rows), watch.undecided(self.rows)
+        done = ModelRun(self.dequantise(trace.outputs), trace, entered + found, undecided)
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
         return done
@@ -398,8 +404,8 @@ class CompiledModel(Summary):
         return {p.name: p.model_name for p in self.inputs} | {p.model_name: p.model_name for p in self.inputs}
 
     def watch(self) -> Watch:
-        """A listener that counts values beyond the calibrated range."""
-        return Watch(self.program.code, self.ends)
+        """A listener that counts values beyond the calibrated range, and decisions by too little."""
+        return Watch(self.program.code, self.ends, self.decisions)
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
         """Integers for the program from the model's inputs, by either name. What is beyond the input's range is cut
@@ -482,6 +488,7 @@ def record(
     rows: Sequence[Row],
     missed: Missed | None,
     ends: Sequence[End],
+    decisions: Sequence[Decision],
     held: Sequence[Held],
     files: Sequence[str],
 ) -> dict[str, Any]:
@@ -497,6 +504,7 @@ def record(
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
         "ends": [[e.index, e.lo, e.hi] for e in ends],
+        "decisions": [[d.index, d.units] for d in decisions],
         "held": [asdict(h) for h in held],
         "files": list(files),
     }

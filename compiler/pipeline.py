@@ -99,12 +99,12 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
         made, refused = trial(precision, Path(folder) / "plain"), None
-        featured = [i for i in observed.inputs if own_units(observed, i, 1.0) is not None]
-        if not made.within(o.tolerance / 2) and any(unlike(observed, i) for i in featured):
+        featured = [i for i in observed.inputs if own_units(made.graph, i, 1.0) is not None]
+        if not made.sure(o.tolerance) and any(unlike(observed, i) for i in featured):
             by_feature = replace(precision, channels=True)
             with contextlib.suppress(UnsupportedModel):
                 made, precision = better(made, trial(by_feature, Path(folder) / "channels"), o.tolerance), by_feature
-        if not made.within(o.tolerance / 2) and (o.weights, o.activations) == (16, 16):
+        if not made.sure(o.tolerance) and (o.weights, o.activations) == (16, 16):
             roomy = precision.margin if o.margin else max(precision.margin, FINE_MARGIN)  # bits to spare
             finer = replace(precision, fine=True, margin=roomy)
             more = [finer, replace(finer, sloped=True)]  # the later ones only where nothing else reaches the tolerance
@@ -150,6 +150,10 @@ class Made:
     def within(self, tolerance: float) -> bool:
         return self.error <= tolerance and not self.wrong
 
+    def sure(self, tolerance: float) -> bool:
+        """Whether it is well within the tolerance, and nothing is decided by less than it is off."""
+        return self.within(tolerance / 2) and not self.measured.near
+
 
 def better(cheap: Made, dear: Made, tolerance: float) -> Made:
     """The dearer program only where it clearly gains: integers that were wrong, the tolerance, or half of the error;
@@ -183,11 +187,13 @@ class Trial:
         program = assemble_file(folder / PROGRAM)
         measured = on_scale_samples(g, steps, outputs, out.samples)
         if self.held:
-            watch = Watch(program.code, out.ends.values())
+            watch = Watch(program.code, out.ends.values(), out.decisions.values())
             for j, k in enumerate(self.held):
                 tell(phase, LOWERING + (1 - LOWERING) * j / len(self.held))
                 on_held_out(measured, program, watch, inputs, steps, outputs, self.runs[k])
             measured.cut += watch.cut
+            measured.near = watch.near.total()
+        measured.near += out.near
         return Made(g, c, steps, inputs, outputs, folder, program, measured)
 
     def _refuse_missing(self, g: graph.Graph) -> None:
@@ -236,18 +242,20 @@ def _written(
     miss = missed(made.measured, g, c, steps, options.tolerance, random)
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
-    ends = tuple(c.out.ends.values())
+    ends, decisions = tuple(c.out.ends.values()), tuple(c.out.decisions.values())
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
-    recorded = record(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, held, files)
+    recorded = record(
+        source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held, files
+    )
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(options.title, source, held),
+        *(decisions, options.title, source, held),
     )
 
 

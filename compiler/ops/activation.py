@@ -12,7 +12,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
-from syurmy.compiler.scales import SLACK
+from syurmy.compiler.scales import FEW, SLACK
 from syurmy.isa.arrays import F64
 from syurmy.isa.types import DType
 
@@ -106,6 +106,10 @@ def by_table(c: Context, n: Node) -> Result:
         return _integer(c, n, x)
     if n.op in WIDE_FUNCTIONS and is_wide(c, x):
         return WIDE_FUNCTIONS[n.op](c, x)
+    if n.op == "Sign" and x.type.size <= FEW:  # exact: a table takes what is small for 0
+        y = c.emit("sign", x, scale=1.0)
+        c.out.decides([x], [c.given(n.inputs[0])])
+        return y
     if n.op == "Reciprocal" and is_positive(c, x):
         return reciprocal(c, x)
     if n.op in POLES and c.precision.fine:

@@ -29,6 +29,14 @@ def _seen(c: Context, name: str) -> F64:
     return np.concatenate([np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for x in c.graph.samples[name]])
 
 
+def _told_apart(c: Context, y: Tensor, seen: F64) -> None:
+    """Notes that the last instruction decided by scores ``y``, which are ``seen`` in floats, all samples' rows."""
+    parts = np.split(seen, c.out.samples)
+    zero = c.out.param(np.array(0))
+    count = 1 + (c.out.code[-1].op == "gt")
+    c.out.decides([y, zero][:count], [parts, [np.zeros(())] * c.out.samples][:count])
+
+
 def _rows(c: Context, name: str) -> int:
     return c.shape(name)[0] if len(c.shape(name)) > 1 else 1
 
@@ -60,12 +68,16 @@ def linear_regressor(c: Context, n: Node) -> Result:
 @lowering("LinearClassifier", domain=DOMAIN)
 def linear_classifier(c: Context, n: Node) -> Result:
     bias, labels = _reals(n, "intercepts"), np.array(n.attr("classlabels_ints") or (), np.int64)
-    y = affine(c, n, _reals(n, "coefficients").reshape(len(bias), -1).T, bias)
+    w = _reals(n, "coefficients").reshape(len(bias), -1).T
+    y, seen = affine(c, n, w, bias), _seen(c, n.inputs[0]) @ w + bias
     transform = n.attr("post_transform", "NONE")
     if len(bias) > 1:
-        label = label_of(c, c.emit("argmax", y, axis=-1, keepdims=False, scale=1.0), labels)
-        return label, transformed(c, y, transform)
-    yes = c.reshape(c.emit("gt", y, c.out.param(np.array(0)), scale=1.0), (y.shape[0],))
+        best = c.emit("argmax", y, axis=-1, keepdims=False, scale=1.0)
+        _told_apart(c, y, seen)
+        return label_of(c, best, labels), transformed(c, y, transform)
+    yes = c.emit("gt", y, c.out.param(np.array(0)), scale=1.0)
+    _told_apart(c, y, seen)
+    yes = c.reshape(yes, (y.shape[0],))
     label = label_of(c, yes, labels if len(labels) == 2 else np.array([0, 1]))
     if len(labels) == 2:
         return label, pair_of(c, y, transform, share=True)
@@ -135,11 +147,12 @@ def svm_regressor(c: Context, n: Node) -> Result:
     coefficients, rho = _reals(n, "coefficients"), _reals(n, "rho")
     count = int(n.attr("n_supports", 0))
     if count:
-        y, _ = _combined(c, n, _reals(n, "support_vectors").reshape(count, -1), coefficients[:, None], rho[:1])
+        y, seen = _combined(c, n, _reals(n, "support_vectors").reshape(count, -1), coefficients[:, None], rho[:1])
     else:
-        y = affine(c, n, coefficients[:, None], rho[:1])
+        y, seen = affine(c, n, coefficients[:, None], rho[:1]), _seen(c, n.inputs[0]) @ coefficients[:, None] + rho[:1]
     if n.attr("one_class", 0):
         positive = c.emit("gt", y, c.out.param(np.array(0)), scale=1.0)
+        _told_apart(c, y, seen)
         y = c.emit("addi", c.muli(positive, 2), value=-1, scale=1.0)
     return c.reshape(y, c.shape(n.outputs[0]))
 
@@ -162,8 +175,9 @@ def svm_classifier(c: Context, n: Node) -> Result:
     for k, (i, j) in enumerate(pairs):
         w[starts[i] : starts[i + 1], k] = coefficients[j - 1, starts[i] : starts[i + 1]]
         w[starts[j] : starts[j + 1], k] = coefficients[i, starts[j] : starts[j + 1]]
-    y, _ = _combined(c, n, _reals(n, "support_vectors").reshape(total, -1), w, rho[: len(pairs)])
+    y, seen = _combined(c, n, _reals(n, "support_vectors").reshape(total, -1), w, rho[: len(pairs)])
     first = c.emit("gt", y, c.out.param(np.array(0)), scale=1.0)
+    _told_apart(c, y, seen)
     votes = np.zeros((len(pairs), classes), np.int64)
     base = np.zeros(classes, np.int64)
     for k, (i, j) in enumerate(pairs):

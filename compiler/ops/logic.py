@@ -43,7 +43,11 @@ def finite(x: Array, peak: float) -> Array:
 
 @lowering(*COMPARISONS, since=7)
 def comparison(c: Context, n: Node) -> Result:
-    return c.emit(COMPARISONS[n.op], *together(c, n.inputs), scale=1.0)
+    parts = together(c, n.inputs)
+    y = c.emit(COMPARISONS[n.op], *parts, scale=1.0)
+    if c.is_float(n.inputs[0]) and all(np.isfinite(f).all() for i in n.inputs for f in c.given(i)):
+        c.out.decides(parts, [c.given(i) for i in n.inputs], always=False)
+    return y
 
 
 def negated(c: Context, x: Tensor) -> Tensor:

@@ -63,4 +63,7 @@ def arg_extremum(c: Context, n: Node) -> Result:
     backwards = bool(n.attr("select_last_index", 0))
     x = c.emit("flip", x, axis=axis) if backwards else x
     y = c.emit(n.op.lower(), x, axis=axis, keepdims=bool(n.attr("keepdims", 1)), scale=1.0)
+    if c.is_float(n.inputs[0]):
+        given = c.given(n.inputs[0])
+        c.out.decides([x], [[np.flip(f, axis) for f in given] if backwards else given])
     return c.emit("addi", c.emit("neg", y), value=x.shape[axis] - 1) if backwards else y

@@ -20,7 +20,7 @@ from syurmy import descriptions, display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
 from syurmy.compiler.model import Port as ModelPort
-from syurmy.compiler.saturation import Saturation, told
+from syurmy.compiler.saturation import Saturation, Undecided, told, told_undecided
 from syurmy.inputs import Port, beside, of_program, read
 from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError, SyurmyError
@@ -109,10 +109,12 @@ def _port(model: CompiledModel, p: ModelPort) -> Port:
     return Port(p.model_name, p.shape, real, p.scale * model.program.input(p.name).type.hi if p.code is None else 0.0)
 
 
-def saturated(cut: Sequence[Saturation]) -> None:
-    """Warns of values beyond the calibrated range."""
+def saturated(cut: Sequence[Saturation], undecided: Sequence[Undecided] = ()) -> None:
+    """Warns of values beyond the calibrated range, and of what was decided by too little."""
     if cut:
         warn(told(cut))
+    if undecided:
+        warn(told_undecided(undecided))
 
 
 def node_of(model: CompiledModel | None, instruction: int) -> str | None:

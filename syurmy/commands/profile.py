@@ -103,7 +103,7 @@ def described(found: Profile, costs: list[Cost], by: By) -> dict[str, Any]:
             for c in costs
         ],
         "totals": {name: sum(c.sum(name) for c in costs) for name in names},
-        "phases": found.seconds,
+        "seconds": found.seconds,
         "proof_bytes": found.report.proof_bytes,
         "soundness": [[name, bits] for name, bits in found.report.soundness],
     }

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from syurmy.commands.models import Opened
+    from syurmy.compiler.saturation import Undecided
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
     from syurmy.prover.protocol.key import VerifyingKey
@@ -159,6 +160,7 @@ def _ran(
     at = models.opened(program, options, raw, max_steps)
     given, cut = models.inputs(at, options, batch)
     watch = None if at.model is None else at.model.watch()
+    undecided: tuple[Undecided, ...] = ()
     with display.Working("execute"):
         notes = _notes(at.program, given, batch)
         listeners = [tell for tell in (notes, watch) if tell is not None]
@@ -167,10 +169,11 @@ def _ran(
         )
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
-        models.saturated(cut)
+        undecided = watch.undecided(at.model.rows)
+        models.saturated(cut, undecided)
     result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, trace.outputs)}
     result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
-    result |= {"saturated": [vars(s) for s in cut]}
+    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "verified"))
