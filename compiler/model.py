@@ -249,9 +249,10 @@ class CompiledModel(Summary):
         return Description(self.title, bytes.fromhex(self.source or ""), *sides)
 
     @staticmethod
-    def read(folder: Path, program: Program | None = None) -> CompiledModel:
+    def read(folder: str | Path, program: Program | None = None) -> CompiledModel:
         """What ``compile_onnx`` wrote into a folder; ``program`` if it is assembled already. Raises ``InputError`` if
         there is no readable record, or if it is not the program's."""
+        folder = Path(folder)
         try:
             record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             if record["format"] != FORMAT:

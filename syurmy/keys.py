@@ -96,6 +96,14 @@ def read_verifying_key(path: Path) -> VerifyingKey:
     return VerifyingKey.from_bytes(read_bytes(path))
 
 
+def named(path: Path, digest: bytes) -> str:
+    """A clause that names the program of the key in a file, if it is there and has this digest."""
+    from syurmy.isa.encoding import decode
+
+    key = _readable(path)
+    return f"{path} is that of {decode(key.program).name}" if key is not None and key.digest() == digest else ""
+
+
 def read_program(path: Path) -> Program:
     """The program in tensor assembly, in a verifying key or in a binary encoding. The latter two hold no committed
     params, so it can be read but not run."""

@@ -18,6 +18,7 @@ from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, NOT_PRIVATE, REJECTED, TRUSTED, print_json
 from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.description import Description
+from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Statement
@@ -68,7 +69,9 @@ def answer(
         with arithmetic.using(plain) if reference else nullcontext():
             statement = syurmy.verify(verifying_key, data, max_steps=max_steps, max_batch=max_batch)
     except Rejected as e:
-        return _refused("V100", e)
+        digest = Proof(data).key_digest
+        other = "" if digest == verifying_key.digest() else keys.named(proof.with_suffix(".vk"), digest)
+        return _refused("V100", Rejected(e.step, f"{e.reason}; {other}") if other else e)
     seconds = time.perf_counter() - start
     if difference := expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))

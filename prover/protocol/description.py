@@ -163,6 +163,10 @@ class Description:
         return {(x := self.output(name)).title: x.values(q) for name, q in integers.items()}
 
     def to_bytes(self) -> bytes:
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
         w = Writer()
         w.uint(VERSION)
         w.text(self.title)

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from typer.testing import CliRunner
 
 import syurmy
 from syurmy import descriptions, keys, verification
+from syurmy.cli import app
 from syurmy.compiler import CompiledModel
 from syurmy.isa.errors import InputError
 from syurmy.prover.protocol.description import CODE, INTEGER, REAL, Description
@@ -52,7 +54,7 @@ def test_the_key_says_what_the_compiler_knows(model: CompiledModel) -> None:
     assert (scores.form, scores.columns, scores.labels) == (REAL, True, NAMES)
     assert (label.form, label.dtype, label.columns, label.labels) == (INTEGER, "int64", False, NAMES)
     assert Description.from_bytes(d.to_bytes()) == d
-    assert CompiledModel.read(model.folder).description == d
+    assert CompiledModel.read(model.folder).description == CompiledModel.read(str(model.folder)).description == d
     assert descriptions.beside(model.folder / "model.tasm", model.program) == d
 
 
@@ -152,3 +154,29 @@ def test_a_float_that_is_only_compared_is_a_code(tmp_path: Path) -> None:
     x = np.array([[0.1, np.nan, -np.inf]], np.float32)
     statement = syurmy.verify(key.verifying_key, syurmy.prove(key, done.run({"x": x}).trace).to_bytes())
     assert np.array_equal(statement.input_values["x"], x, equal_nan=True)
+
+
+def test_the_command_takes_labels_units_and_a_title(model: CompiledModel, tmp_path: Path) -> None:
+    path, data = model.folder.parent / "m.onnx", tmp_path / "x.npz"
+    np.savez(data, **{"in x": X})
+    (tmp_path / "labels.txt").write_text("zero\none\ntwo\n")
+
+    def call(*options: str, code: int = 0) -> dict[str, Any]:
+        arguments = ["compile", str(path), "-o", str(tmp_path / "out"), "--calibrate", str(data), "--json", *options]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == code, done.output
+        return dict(json.loads(done.stdout))
+
+    labels = str(tmp_path / "labels.txt")
+    call("--labels", labels, "--unit", "in x=mV", "--unit", "scores=points", "--title", "a tanh")
+    d = CompiledModel.read(tmp_path / "out").description
+    assert (d.title, d.inputs[0].unit, d.outputs[0].unit) == ("a tanh", "mV", "points")
+    assert [x.labels for x in d.outputs] == [NAMES, NAMES]
+    call("--labels", f"class={labels}")
+    assert [x.labels for x in CompiledModel.read(tmp_path / "out").description.outputs] == [(), NAMES]
+    for options, error in (
+        (("--unit", "mV"), "I111"),
+        (("--unit", "y=mV"), "I101"),
+        (("--labels", str(tmp_path / "gone.txt")), "F100"),
+    ):
+        assert call(*options, code=2)["error"]["code"] == error

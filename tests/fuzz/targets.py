@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -46,6 +47,13 @@ done:
     mov y, t
     halt
 """
+
+DESCRIBED = syurmy.Description(
+    "small",
+    bytes(32),
+    (syurmy.Quantity("x", "voltage", "real", "float32", (Fraction(1, 10),) * 4, "mV"),),
+    (syurmy.Quantity("y", labels=("no", "yes"), columns=False),),
+)
 
 
 class Accepted(AssertionError):
@@ -113,7 +121,7 @@ def seeds(name: str) -> list[bytes]:
         return [*kept, SMALL.encode(), *(p.read_bytes() for p in texts if p.stat().st_size < 5000)]
     if name == "key":
         small = [syurmy.assemble(SMALL), *(syurmy.load(ROOT / "programs" / f"{n}.tasm") for n in ("life", "bfs"))]
-        return [*kept, *(syurmy.setup(p)[1].to_bytes() for p in small)]
+        return [*kept, *(syurmy.setup(p, DESCRIBED if p is small[0] else None)[1].to_bytes() for p in small)]
     if name == "proof":
         return [*kept, _honest()[1]]
     return [*kept, _network()]

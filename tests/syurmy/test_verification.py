@@ -212,3 +212,8 @@ def test_a_foreign_proof_is_told_by_both_digests(proven: Path, tmp_path: Path) -
     answer = verification.answer(tmp_path / "other.vk", proven / "tiny.proof")
     said = f"another key: the proof names {mine}, this is {other.digest().hex()[:16]} of other"
     assert said in answer.data["error"]["reason"]
+    assert "tiny.vk is that of tiny" in answer.data["error"]["reason"]
+    (tmp_path / "tiny.proof").write_bytes((proven / "tiny.proof").read_bytes())  # away from its key
+    answer = verification.answer(tmp_path / "other.vk", tmp_path / "tiny.proof")
+    assert said in answer.data["error"]["reason"]
+    assert "that of tiny" not in answer.data["error"]["reason"]
