@@ -151,9 +151,11 @@ def _holds(x: Quantity, q: int, own: Any, wanted: Any, scale: Fraction | None) -
         return bool(same == own or (np.isnan(same) and np.isnan(own)))
     if scale is None or not math.isfinite(wanted) or not np.isfinite(own):
         return False
-    entered = float(reals.integers(np.asarray(same, np.float64), float(scale)))  # as a model's own input is rounded
-    near = same == own or (entered == q and np.dtype(x.dtype).itemsize < 8)
-    return bool(near) or 2 * abs(Fraction(wanted) - q * scale) <= scale
+    if same == own or 2 * abs(Fraction(wanted) - q * scale) <= scale:
+        return True
+    if same.itemsize == 8:
+        return False
+    return bool(reals.integers(np.asarray(same, np.float64), float(scale)) == q)  # as a model's own input is rounded
 
 
 def other_key(digest: bytes, wanted: str) -> str:

@@ -68,6 +68,7 @@ JSON_KEYS = RECORD | {
     "peak_mb",
     "verified",
     "saturated",
+    "undecided",
 }
 PHASES = {"total", "setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
@@ -399,7 +400,7 @@ def test_a_proof_that_fails_names_the_constraint(
         return trace
 
     monkeypatch.setattr(syurmy, "run", wrong)
-    result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove")
+    result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove", "--force")
     assert result.exit_code == code, result.stderr
     assert says in result.stderr
     assert ("s - output s = 0 - 1 = -1" if instruction < 0 else "must be in 0..1") in result.stderr
