@@ -116,7 +116,7 @@ class _Drafting(Assembler):
         if found.fault is not None and not self._errors:
             self._add(found.fault, ())
         self._sort()
-        return Draft(program, found, tuple(self._errors), self._sources, self._places,
+        return Draft(program, found, tuple(self._errors), self._sources, self._declared.places,
                      self._operand_places)  # fmt: skip
 
     def _report(self, p: Problem) -> None:

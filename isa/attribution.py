@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
-from syurmy.isa.program import I64
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,10 @@ verifier compares openings with the root in its own key.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.ntt import encode
@@ -52,14 +51,14 @@ def commit(matrix: U64, shape: MatrixShape) -> Commitment:
     return Commitment(shape, codeword, MerkleTree.of_columns(codeword), matrix)
 
 
-def stored_matrix(flat: U64, log_cols: int, stored_rows: npt.NDArray[np.int64] | None = None) -> U64:
+def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None) -> U64:
     """Column-major ``uint64[C, R]`` of the rows ``stored_rows`` (default all) of a flat ``uint64[2^m]``, entry row*C +
     column."""
     rows = flat.reshape(-1, 1 << log_cols)
     return transpose(rows if stored_rows is None or len(stored_rows) == len(rows) else rows[stored_rows])
 
 
-def commit_params(values: npt.NDArray[np.signedinteger[Any]], shape: MatrixShape) -> ParamsCommitment:
+def commit_params(values: Integers, shape: MatrixShape) -> ParamsCommitment:
     """Commitment to ``int8|16|32|64[R, C]``."""
     integers = IntegerMatrix.of(values)
     commitment = commit(integers.columns(), shape)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
@@ -48,7 +48,7 @@ class ProvingKey:
 
     def save(self, path: str | Path) -> None:
         """Write one file: complete under its name, or not there."""
-        arrays: dict[str, npt.NDArray[Any]] = {}
+        arrays: dict[str, Array] = {}
         if self.params is not None:
             arrays = {
                 "codeword": self.params.commitment.codeword,
@@ -117,7 +117,7 @@ def check_bounds(program: Program) -> None:
                 raise InputError(f"param '{p.name}' breaks its L1 bound {bound} over axes {axes}", code="K143")
 
 
-def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.signedinteger[Any]]:
+def params_matrix(program: Program, layout: MatrixLayout) -> Integers:
     """The params in their rows, in the narrowest of int8 to int64 that holds them all."""
     dtypes = [program.data[str(name)].dtype for name in layout.places]
     dtype = np.result_type(np.int8, *dtypes)
@@ -128,7 +128,7 @@ def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.sign
     return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
 
 
-def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> None:
+def _write(path: Path, digest: bytes, arrays: dict[str, Array]) -> None:
     manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": digest.hex(), "arrays": {}}
     offset = 0
     for name, a in arrays.items():
@@ -152,7 +152,7 @@ def _write(path: Path, digest: bytes, arrays: dict[str, npt.NDArray[Any]]) -> No
         raise
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def _read(path: Path) -> tuple[bytes, dict[str, Array]]:
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -172,7 +172,7 @@ def _read(path: Path) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
                     help="run setup again",
                 )
             start = -(-(16 + length) // ALIGN) * ALIGN
-            arrays: dict[str, npt.NDArray[Any]] = {}
+            arrays: dict[str, Array] = {}
             for name, (dtype, shape, offset) in manifest["arrays"].items():
                 if start + offset + math.prod(shape) * np.dtype(dtype).itemsize > size:
                     raise damaged

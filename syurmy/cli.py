@@ -17,6 +17,7 @@ import syurmy
 from syurmy.commands.asm import asm
 from syurmy.commands.check import check
 from syurmy.commands.common import reported
+from syurmy.commands.compare import compare
 from syurmy.commands.compile import compile
 from syurmy.commands.debug import debug
 from syurmy.commands.disasm import disasm
@@ -24,6 +25,7 @@ from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.editor import dap, lsp
 from syurmy.commands.fmt import fmt
 from syurmy.commands.info import info
+from syurmy.commands.profile import profile
 from syurmy.commands.run import run
 from syurmy.commands.setup import setup
 from syurmy.commands.testing import run_tests
@@ -38,7 +40,24 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, debug, asm, disasm, info, fmt, lsp, dap, doctor, warmup):
+for command in (
+    run,
+    compile,
+    verify,
+    setup,
+    check,
+    debug,
+    compare,
+    profile,
+    asm,
+    disasm,
+    info,
+    fmt,
+    lsp,
+    dap,
+    doctor,
+    warmup,
+):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 

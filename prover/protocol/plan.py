@@ -20,6 +20,7 @@ from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import Program
 from syurmy.isa.system import assemble
+from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, P, log2_ceil
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
 from syurmy.prover.protocol.contraction import all_contractions, separable
@@ -30,7 +31,7 @@ from syurmy.prover.protocol.shapes import (
     choose_params_shape,
     choose_witness_shape,
 )
-from syurmy.prover.protocol.weights import Coordinate, WeightSpace, padded
+from syurmy.prover.protocol.weights import Coordinate, WeightSpace
 
 MAX_TERMS = 256  # on one tensor in one sweep
 MAX_TRACE_CELLS = 2**34  # each is hashed

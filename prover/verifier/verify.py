@@ -13,11 +13,11 @@ from functools import partial
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import ParamTensor, Public
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.program import I64
 from syurmy.isa.refusal import refusing
 from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array
 from syurmy.prover.protocol import mle

@@ -63,6 +63,7 @@ def interruptible(session: Session) -> Iterator[None]:
 
     def pause(number: int, frame: FrameType | None) -> None:
         session.d.pause()
+        session.pending.clear()
 
     try:
         before = signal.signal(signal.SIGINT, pause)

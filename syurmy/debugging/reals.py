@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.model import CompiledModel
+from syurmy.isa.arrays import Array
 from syurmy.vm.debug import ModelNode
 
 SCALE = re.compile(r"; scale (\S+)$")
@@ -45,6 +44,6 @@ class Reals:
         except ValueError:
             return None
 
-    def outputs(self, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    def outputs(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """The model's outputs, by its names, from the program's."""
         return self.model.dequantise(values)

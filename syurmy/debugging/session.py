@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy import display
 from syurmy.debugging import texts
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError, SyurmyError
 from syurmy.outcome import internal
 from syurmy.vm.debug import Breakpoint, DebugError, Debugger, Expression, Frame, Stop
@@ -83,6 +83,7 @@ class Session:
         self.listed: tuple[str, int] | None = None  # file and line behind the last one that was listed
         self.shown: dict[str, Expression] = {}  # display
         self.scripts: dict[int, list[str]] = {}  # what runs where a breakpoint stops
+        self.pending: list[str] = []  # commands of the breakpoint that stopped, still to be run
         self.recording: int | None = None  # the breakpoint whose commands are being typed
         self.before = 0  # the step before the last command that moved
         self.last = ""
@@ -104,7 +105,9 @@ class Session:
         if not text or text.startswith("#"):
             return
         self.last = text
-        self._run(text)
+        self.pending = [text]
+        while self.pending and self.open:  # a command that goes on may stop where further commands are to be run
+            self._run(self.pending.pop(0))
 
     def _run(self, text: str) -> None:
         word, _, rest = text.partition(" ")
@@ -155,7 +158,7 @@ class Session:
             self.say(f"{text}: {e.message}")
 
     def stopped(self, stop: Stop, before: int) -> None:
-        """Says why a run stopped, and where; carries out the commands of the breakpoints."""
+        """Says why a run stopped, and where; the commands of the breakpoints follow."""
         self.before = before
         for note in stop.notes:
             self.say(f"note: {note}")
@@ -175,12 +178,9 @@ class Session:
             case "pause":
                 self.say("interrupted")
         self.stand()
-        for p in stop.points:
-            for text in self.scripts.get(p.id, ()):
-                if self.open:
-                    self._run(text)
+        self.pending = [text for p in stop.points for text in self.scripts.get(p.id, ())]
 
-    def outputs(self) -> Mapping[str, npt.NDArray[Any]]:
+    def outputs(self) -> Mapping[str, Array]:
         """The program's outputs at its end; of a compiled model as reals."""
         values = {o.name: self.d.value(o.name) for o in self.d.program.outputs}
         return values if self.reals is None else self.reals.outputs(values)

@@ -9,7 +9,7 @@ import numpy as np
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.debugging import texts
 from syurmy.debugging.session import COMMANDS, Session, command, found, value_text
-from syurmy.debugging.texts import Array
+from syurmy.isa.arrays import Array
 from syurmy.vm.debug import Breakpoint, DebugError, Target
 from syurmy.vm.debug.summary import summarised
 

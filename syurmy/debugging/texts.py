@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.assembler.disassembler import instruction_text
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import Span
 from syurmy.vm.debug import Change, Debugger, Frame, Link, Source, Target
 from syurmy.vm.debug.summary import summarised
 
-Array = npt.NDArray[Any]
 SHORT = 64  # entries that are printed in full
 
 

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 import syurmy
-from syurmy.isa.program import I64, Program
+from syurmy.isa.arrays import I64
+from syurmy.isa.program import Program
+from syurmy.prover.field import P
 from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
-from tests.isa.forgery import Forger, P
+from tests.isa.forgery import Forger
 from tests.soundness.forgeries import Host, Moved, unit
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"

@@ -94,6 +94,16 @@ def test_a_session_survives_any_line() -> None:
     assert said[-1].startswith("step 12")
 
 
+def test_commands_of_a_breakpoint_may_go_on() -> None:
+    """As often as it is hit, and what stands behind a command that goes on is left out, as in gdb."""
+    s, said = session(LOOP.replace("repeat 3", "repeat 3000"), x=[1, 2, 3, 4])
+    for line in ("b 6", "commands 1", "p y[0]", "c", "p x", "end", "c"):
+        s.execute(line)
+    assert sum(text.startswith("y[0] = ") for text in said) == 3000
+    assert not any(text.startswith("x: ") for text in said)
+    assert said[-1] == "step 9,003: the program has halted"
+
+
 def test_completion_knows_commands_names_and_places() -> None:
     s, _ = session(LOOP, x=[1, 2, 3, 4])
     assert candidates(s, "wa") == ["watch"]

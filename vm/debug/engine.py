@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.inference import Types, infer_types
 from syurmy.isa.instruction import Call
 from syurmy.isa.path import DEFAULT_MAX_STEPS, counter_of
-from syurmy.isa.program import I64, Input, Param, Program
+from syurmy.isa.program import Input, Param, Program
 from syurmy.isa.types import TensorType
 from syurmy.vm.debug import provenance
 from syurmy.vm.debug.errors import DebugError
@@ -23,7 +24,6 @@ from syurmy.vm.debug.listing import Frame, Listing, Location, ModelNode
 from syurmy.vm.debug.points import ACCESSES, Breakpoint, Change, Point, Source, Stop, Watch
 from syurmy.vm.debug.run import Run, Visitor
 
-Array = npt.NDArray[Any]
 P = TypeVar("P", bound="Point")
 
 

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import Array
 from syurmy.vm.debug.errors import DebugError
 
-Array = npt.NDArray[Any]
 Value = Any  # int, float, bool, tuple of ints (a shape), or an array
 MAX_LENGTH = 1000  # characters of an expression
 MAX_ENTRIES = 2**26  # of a result

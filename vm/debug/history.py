@@ -16,18 +16,15 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.path import Position
-from syurmy.isa.program import I64
 
 SPACING = 0.02  # seconds of execution between checkpoints
 MOST = 400  # checkpoints
 BUDGET = 256 * 2**20  # bytes
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
-from syurmy.isa.program import I64
 from syurmy.vm.debug.expressions import Expression, Target
 from syurmy.vm.debug.listing import Location
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import Array
 from syurmy.isa.instruction import Call, normal_axis
 from syurmy.isa.ops.compare import Select
 from syurmy.isa.ops.linear import Sum
@@ -32,7 +32,6 @@ from syurmy.vm.debug.points import Source
 if TYPE_CHECKING:
     from syurmy.vm.debug.engine import Debugger
 
-Array = npt.NDArray[Any]
 Element = tuple[int, ...]
 ELEMENTWISE = ("linear", "bitwise", "compare", "division", "narrowing", "pointwise")
 TERMS = 3  # of a sum or a product of many that are named

@@ -14,17 +14,17 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import Call
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Position
-from syurmy.isa.program import I64, Instruction, Program
+from syurmy.isa.program import Instruction, Program
 from syurmy.isa.trace import Trace
 from syurmy.vm.debug.errors import DebugError
 from syurmy.vm.debug.history import BUDGET, SPACING, Checkpoint, History
 from syurmy.vm.inputs import validated
 from syurmy.vm.machine import Machine
 
-Array = npt.NDArray[Any]
 SHARE = 20  # execution takes at least so many times as long as checkpoints
 SEGMENTS = 4  # stretches of the past whose values are kept while provenance is followed
 

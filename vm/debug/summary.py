@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import Array
 from syurmy.isa.types import TensorType
 
 BINS = 24
@@ -42,7 +41,7 @@ class Summary:
         return "".join(RAMP[-(-n * (len(RAMP) - 1) // most)] if n else " " for n in self.bins)
 
 
-def summarised(value: npt.NDArray[Any], type: TensorType | None = None) -> Summary:
+def summarised(value: Array, type: TensorType | None = None) -> Summary:
     """The summary of a tensor of integers."""
     x = np.asarray(value)
     if not x.size:
