@@ -1,9 +1,9 @@
 """How many positions of a params matrix may still be opened before its random coefficients are used up.
 
-A hidden matrix with T random coefficients per row hides it while fewer than T of its columns are known. So every proof
-takes its positions from the allowance *before* it is made: a file beside the key, which is locked, read, written and
-brought to disk under the lock. A proof that fails has used its share all the same. What a copy of the key opens elsewhere
-is counted there only: copies share what is promised, and who hands one on must divide it.
+A commitment with T random coefficients per row hides its matrix while fewer than T of its columns are known. So every
+proof takes its positions from the allowance *before* it is made: a file beside the key, which is locked, read, written
+and brought to disk under the lock. A proof that fails has used its share all the same. What a copy of the key opens
+elsewhere is counted there only: copies share what is promised, and who hands one on must divide it.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Allowance:
                 raise InputError(
                     "the key's params would not stay hidden: its allowance of proofs is used up",
                     code="P180",
-                    help="make a new key: `syurmy-vm setup PROG --proofs N --renew`, with N as many as will be made with"
-                    " it and all of its copies",
+                    help="make a new key with `syurmy-vm setup PROG --renew --proofs N`, for the N proofs that will be"
+                    " made with it and all of its copies",
                 )
             os.pwrite(fd, _RECORD.pack(_MAGIC, self.digest, used + positions), 0)
             os.fsync(fd)

@@ -15,7 +15,7 @@ Soundness of each: prover/protocol/soundness.py (sumcheck, batching, proximity, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -95,7 +95,7 @@ class Row:
     random coefficients, ``uint64[2, T]``."""
 
     entries: U64
-    tail: U64
+    tail: U64 = field(default_factory=lambda: np.zeros((2, 0), np.uint64))
 
     @staticmethod
     def of(commitment: Commitment, weights: U64) -> Row:
@@ -126,38 +126,66 @@ def prove_ladder(
     values: Sequence[Weight],
     secrets: Secrets | None = None,
 ) -> None:
-    """``rows``: of each matrix, its combinations, which are claimed to encode to the opened columns; ``values``: weights
-    of the other claims on them. ``secrets``: what the first level hides the vector with."""
+    """``rows``: of each matrix, its combinations, which are claimed to encode to the opened columns; ``values``: the
+    weights of the other claims on them. ``secrets``: what the first level hides the vector with."""
     z = vector_of(matrices, rows, plan.used)
     omega = np.zeros_like(z)
     claims: list[Weight] = list(values)
-    hiding = plan.hiding is not None
-    for level, opened in plan.levels:
-        size = level.shape.rows << level.shape.log_cols
-        grown = 1 << level.log_size  # a hiding level has two rows where the vector would fill one
-        if z.shape[1] < grown:
-            z, omega = (np.concatenate([v, np.zeros((2, grown - v.shape[1]), np.uint64)], axis=1) for v in (z, omega))
-        if hiding:
-            assert secrets is not None
-            commitment, pads = commit_hiding(level, z, secrets)
-        else:
-            commitment = commit(transpose(z[:, :size].reshape(level.shape.height, -1)), level.shape)
+    levels = plan.levels
+    if plan.hiding is not None:
+        assert secrets is not None
+        matrices, omega, z = hide(sender, plan, matrices, z, claims, secrets)
+        levels, claims = levels[1:], [SumOfWeights(())]
+    prove_levels(sender, plan, levels, matrices, omega, z, claims)
+
+
+def prove_levels(
+    sender: Sender,
+    plan: Opening,
+    levels: Sequence[tuple[Level, Opened]],
+    matrices: Sequence[Committed],
+    omega: U64,
+    z: U64,
+    claims: list[Weight],
+) -> None:
+    """Levels that hide nothing, and the last vector. ``omega``: weights of a claim on z that are written out; they are
+    changed."""
+    for level, opened in levels:
+        stored = z[:, : level.shape.rows << level.shape.log_cols]
+        commitment = commit(transpose(stored.reshape(level.shape.height, -1)), level.shape)
         sender.raw(f"{opened.label} root", commitment.root)
         claims += open_columns(sender, matrices, plan.grinding_bits)
+        # the claim that an earlier level left comes first; its weights are written out already
         weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
         add_dense(omega, weights)
-        sender.pad_with(pads if hiding else None)
-        before = len(sender.transcript.history), sender.size
-        point, (omega, z) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
-        sender.pad_with(None)
+        _, (omega, z) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
         matrices = [Committed(opened, commitment)]
-        if hiding:
-            value = replayed(sender, *before, opened.label, level)
-            omega, z = mask(sender, plan, level, commitment, omega, value, point)
-            hiding = False
-        claims = [SumOfWeights(())]  # the claim that is left: its weights are written out already
+        claims = [SumOfWeights(())]
     sender.ext_array("last vector", z[:, : plan.last])
     open_columns(sender, matrices, plan.grinding_bits)
+
+
+def hide(
+    sender: Sender, plan: Opening, matrices: Sequence[Committed], z: U64, claims: list[Weight], secrets: Secrets
+) -> tuple[list[Committed], U64, U64]:
+    """The first level, which hides the vector (protocol/mask.py): its matrix, and the weights and the vector that it
+    hands on."""
+    level, opened = plan.levels[0]
+    missing = (1 << level.log_size) - z.shape[1]  # it has two rows where the vector would fill one
+    if missing > 0:
+        z = np.concatenate([z, np.zeros((2, missing), np.uint64)], axis=1)
+    commitment, pads = commit_hiding(level, z, secrets)
+    sender.raw(f"{opened.label} root", commitment.root)
+    claims += open_columns(sender, matrices, plan.grinding_bits)
+    weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
+    omega = np.zeros_like(z)
+    add_dense(omega, weights)
+    before = len(sender.transcript.history), sender.size
+    sender.pad_with(pads)
+    point, (omega, _) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
+    sender.pad_with(None)
+    value = replayed(sender, *before, opened.label, level)
+    return [Committed(opened, commitment)], *mask(sender, plan, commitment, omega, value, point)
 
 
 def vector_of(matrices: Sequence[Committed], rows: Sequence[Sequence[Row]], used: int) -> U64:
@@ -192,11 +220,12 @@ def replayed(sender: Sender, drawn: int, sent: int, label: str, level: Level) ->
 
 
 def mask(
-    sender: Sender, plan: Opening, level: Level, commitment: Commitment, omega: U64, value: Hidden, point: Sequence[Ext]
+    sender: Sender, plan: Opening, commitment: Commitment, omega: U64, value: Hidden, point: Sequence[Ext]
 ) -> tuple[U64, U64]:
-    """Sends sigma; the next vector, the masked row and the masked pads, and the weights of the claim on it."""
-    assert plan.hiding is not None and commitment.matrix is not None
-    (row, pads), shape = plan.levels[0][1].places, level.shape
+    """Sends sigma; the weights of the claim on the next vector, and the vector: the masked row and the masked pads."""
+    assert plan.hiding is not None
+    (row, pads), (level, _) = plan.levels[0][1].places, plan.levels[0]
+    shape = level.shape
     next_omega = np.zeros((2, 1 << log2_ceil(plan.hiding.masked)), np.uint64)
     next_omega[:, : shape.cols] = omega
     for part in masked_weights(plan.levels[0][1], SumOfWeights(()), value).parts:

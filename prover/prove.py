@@ -42,7 +42,7 @@ from syurmy.prover.protocol.transcript import Receiver, Replay, Sender, Transcri
 from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.secrets import Secrets
 from syurmy.prover.verifier.front import Ends, Front
-from syurmy.prover.verifier.opening import claims_on_rows
+from syurmy.prover.verifier.opening import Matrix, claims_on_rows
 from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
@@ -311,21 +311,28 @@ class Prover:
         relations: list[Hidden] = []
         values: list[Value] = [ZERO] * (1 + len(claims))
         if ways.hiding is not None:
-            front = Again(self, pulled)
-            values = front.ends.values
-            relations = front.relations
+            self.again = Again(self, pulled)
+            values, relations = self.again.ends.values, self.again.relations
         ends = Ends(point, values, delta, claims)
         root = params.commitment.root if params is not None else None
         checked, on_rows = rows_of(plan, ways, ends, commitment.root, root)
         matrices = [opening.Committed(ways.matrices[0], commitment)]
-        rows = [[opening.Row.of(commitment, w) for w in checked[0].every]]
         if claims:
             assert params is not None
             matrices.append(opening.Committed(ways.matrices[1], params.commitment))
-            entries = opening.combined(bound, mle.eq_vector(delta, len(claims)))
-            rows.append([opening.Row(entries, opening.tail_of(params.commitment, checked[1].weights))])
+            bound = [opening.combined(bound, mle.eq_vector(delta, len(claims)))]
         weights = [claim.weight for claim in claims_on_rows(ways, on_rows, relations)]
+        rows = self.rows(matrices, checked, bound)
         opening.prove_ladder(self.sender, ways, matrices, rows, weights, self.secrets)
+
+    def rows(
+        self, matrices: list[opening.Committed], checked: list[Matrix], params_row: list[U64]
+    ) -> list[list[opening.Row]]:
+        """What lies in the first vector: of the witness its row and the pads, of the params their row."""
+        rows = [[opening.Row.of(matrices[0].commitment, w) for w in checked[0].every]]
+        for m, c, row in zip(matrices[1:], checked[1:], params_row, strict=True):
+            rows.append([opening.Row(row, opening.tail_of(m.commitment, c.weights))])
+        return rows
 
     def reduce_params(self, rest: dict[ParamTensor, list[Term]]) -> list[red.ParamPoint]:
         """Claims on params that are not evaluations: one sumcheck against their public weights."""

@@ -23,17 +23,34 @@ def key_paths(program_path: Path) -> tuple[Path, Path]:
     return program_path.with_suffix(".pk"), program_path.with_suffix(".vk")
 
 
-def obtain(program: Program, program_path: Path) -> tuple[ProvingKey, bool]:
-    """The program's key, and whether it was there already. Files are written both or none."""
-    from syurmy.prover.keys import ProvingKey
+def obtain(
+    program: Program, program_path: Path, no_zk: bool = False, proofs: int | None = None, renew: bool = False
+) -> tuple[ProvingKey, bool]:
+    """The program's key, and whether it was there already. Files are written both or none.
 
+    A key that hides (or does not) otherwise than asked, or for another number of proofs, is replaced if ``proofs`` or
+    ``renew`` is given. ``no_zk`` alone never replaces one that hides: ``InputError`` K146.
+    """
+    from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
+
+    mode = Mode.of(program, False if no_zk else None, DEFAULT_PROOFS if proofs is None else proofs)
     pk_path, vk_path = key_paths(program_path)
+    key = None
     try:
-        key = ProvingKey.load(pk_path, program)
+        key = None if renew else ProvingKey.load(pk_path, program)
     except InputError:
-        key, verifying_key = syurmy.setup(program)
+        pass
+    if key is not None and no_zk and key.mode.hiding:
+        raise InputError(
+            f"{pk_path} makes proofs that hide what is private",
+            code="K146",
+            help="`syurmy-vm setup PROG --no-zk --renew` replaces it, and its verifying key, by one that does not",
+        )
+    if key is None or (proofs is not None and key.mode != mode):
+        key, verifying_key = syurmy.setup(program, zk=mode.hiding, proofs=mode.proofs or None)
         with written_whole(pk_path, vk_path) as (pk_temporary, vk_temporary):
-            key.save(pk_temporary)
+            key.save(pk_temporary, pk_path)
             vk_temporary.write_bytes(verifying_key.to_bytes())
         return key, False
     data = key.verifying_key.to_bytes()

@@ -75,8 +75,8 @@ def _reverse(x, bits):
 def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stages, lo, hi):
     """Stages [done, done + stages) of the transforms of size C. The first pass (done = 0) reads and scales ``source``.
 
-    source uint64[C, R], tail uint64[T, R], out uint64[n, R], powers[i] = omega_n^i for i < n. Work items [lo, hi) are tiles, numbered
-    (position block, residue, strip of the run) with the strip fastest.
+    source uint64[C, R], tail uint64[T, R], out uint64[n, R], powers[i] = omega_n^i for i < n. Work items [lo, hi) are
+    tiles, numbered (position block, residue, strip of the run) with the strip fastest.
     """
     rows = out.shape[1]
     strips = (rows + RUN - 1) // RUN

@@ -37,8 +37,8 @@ class Opened:
 
 @dataclass(frozen=True)
 class Hiding:
-    """``pads``: of the proof; ``places``: where they lie in the first vector, ``exponent`` the number of a block's first
-    pad; ``masked``: entries of the vector that the first level hands on."""
+    """``pads``: of the proof; ``places``: where they lie in the first vector, ``exponent`` the number of the first pad
+    in a block; ``masked``: entries of the vector that the first level hands on."""
 
     pads: Pads
     places: Word
@@ -223,6 +223,6 @@ def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list
 
 
 def relations(plan: Plan, counts: Counts, pads: Pads) -> int:
-    """Between pads: a check per layer of the tree, of the contraction, of the reduction and of the opening, and those of
-    the sacrifice."""
+    """Between pads: one per layer of the tree, for the contraction, the reduction and the opening, and those of the
+    sacrifice."""
     return plan.log_leaves + bool(counts.contractions) + bool(counts.reduced) + 1 + pads.relations

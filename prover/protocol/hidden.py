@@ -1,9 +1,9 @@
 """Messages under one-time pads: what a verifier computes with where values are hidden (protocol section 3).
 
-The prover sends x + a in place of x, with a pad a that is uniform in K, committed with the witness before any challenge,
-and used once. To the verifier x is ``Hidden``: known part minus pad, an affine form in the pads. All that it does with
-messages is linear but the products of two kinds: the four values of a layer of the lookup tree, and the operands of a
-contraction. A pad of its own stands for each sum of products of pads, and ``sacrifice`` checks them.
+The prover sends x + a in place of x, with a pad a that is uniform in K, committed with the witness before any
+challenge, and used once. To the verifier x is ``Hidden``: known part minus pad, an affine form in the pads. All
+that it does with messages is linear but the products of two kinds: the four values of a layer of the lookup tree, and
+the operands of a contraction. A pad of its own stands for each sum of products of pads, and ``sacrifice`` checks them.
 
 A check of the clear protocol, "this is zero", is a *relation* here: a linear equation between the pads, which the
 opening claims about the row that holds them. So the code of the verifier is the same in both modes.

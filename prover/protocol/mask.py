@@ -1,9 +1,9 @@
 """The mask of the hiding level, shared by prover and verifier (protocol section 3).
 
-The hiding level commits the rows of a vector U, and three rows more: y, the pads of its rounds; g, uniform; g', uniform
-where y holds pads and zero elsewhere. Its rounds, padded, leave <omega, u> + <a, y> = b about u = sum over rows of eq(r,
-row) * U, with omega, a and b public. The prover sends sigma = <omega, g> + <a, g'>; with a challenge tau drawn after it,
-u* = g + tau*u and y* = g' + tau*y are uniform and independent of all else, and
+The hiding level commits the rows of a vector U, and three rows more: y, the pads of its rounds; g, uniform; g',
+uniform where y holds pads and zero elsewhere. Its rounds, padded, leave <omega, u> + <a, y> = b about u = sum over rows
+of eq(r, row) * U, with omega, a and b public. The prover sends sigma = <omega, g> + <a, g'>; with a challenge tau drawn
+after it, u* = g + tau*u and y* = g' + tau*y are uniform and independent of all else, and
 
     <omega, u*> + <a, y*> = sigma + tau*b.
 

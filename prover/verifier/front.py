@@ -1,8 +1,8 @@
 """From the first challenge to the claims on rows (protocol steps 3 to 7): read from a channel, in both modes.
 
 The channel is a ``Receiver``. Where messages are hidden, its elements are affine forms in the pads, and its checks
-become relations between them (protocol/hidden.py). So the same code is run by the verifier, by a prover that has to know
-which relations its pads satisfy, and by a simulator that makes a proof without a witness.
+become relations between them (protocol/hidden.py). So the same code is run by the verifier, by a prover that has to
+know which relations its pads satisfy, and by a simulator that makes a proof without a witness.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from syurmy.prover.kernels.ntt import encode_ext
 from syurmy.prover.kernels.opening import add_scaled, power_sum
 from syurmy.prover.opening import add_dense
 from syurmy.prover.protocol import ladder, mle
-from syurmy.prover.protocol.ladder import EqWeight, PowerWeights, SumOfWeights
+from syurmy.prover.protocol.ladder import Block, EqWeight, PowerWeights, SumOfWeights
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 LOG_SIZE = 9
@@ -109,7 +109,8 @@ def test_positions_are_evaluations(log_cols, log_blowup):
     z = random_vector(rng, 128)
     positions = list(range(0, shape.n, 1 + shape.n // 20))
     row = np.ascontiguousarray(z[:, 64 : 64 + shape.cols])
-    found = PowerWeights.at(64, shape, positions).values(z)
+    word = (Block(0, shape.log_cols, 64),)
+    found = PowerWeights.of(word, shape.log_n, positions).values(z)
     assert np.array_equal(found, encode_ext(row, log_blowup)[:, positions])
 
 
