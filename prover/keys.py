@@ -57,9 +57,9 @@ class ProvingKey:
     def mode(self) -> Mode:
         return self.verifying_key.mode
 
-    def save(self, path: str | Path, beside: Path | None = None) -> None:
-        """Write one file: complete under its name, or not there. The count of what was opened comes first, so that
-        there is no key without it. It lies beside ``beside`` (default ``path``), for a file that is renamed to it."""
+    def save(self, path: str | Path, used: Path | None = None) -> None:
+        """Write one file: complete under its name, or not there; and, where params are hidden, the count of what was
+        opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         if self.params is not None:
             arrays = {
@@ -70,7 +70,7 @@ class ProvingKey:
             if self.params.commitment.tail is not None:
                 arrays["tail"] = self.params.commitment.tail
         if self.allowance is not None:
-            self.allowance.create(used_path(Path(path) if beside is None else beside))
+            self.allowance.create(used_path(Path(path)) if used is None else used)
         _write(Path(path), self.verifying_key, arrays)
 
     @staticmethod

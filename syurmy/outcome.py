@@ -36,10 +36,10 @@ _ASCII = {"…": "...", "→": "->", "²": "^2", "±": "+-", "µ": "u", "×": "x
 
 NOT_PRIVATE = "not zero-knowledge: private values are not sent, not hidden"
 HIDDEN = (
-    "zero-knowledge: inputs that are private, committed params and all values between stay hidden\n"
-    "not hidden: the program, its path and shapes, the values above, and how long it took"
+    "zero-knowledge: private inputs, params and all values between stay hidden\n"
+    "not hidden: program, path, shapes, the values above, the time it took"
 )
-TRUSTED = "params: one fixed vector, by the key; their ranges and bounds are trusted from set-up, not proven"
+TRUSTED = "params: fixed by the key; ranges and bounds trusted from set-up, not proven"
 
 
 def privacy(hiding: bool) -> str:
