@@ -129,7 +129,7 @@ def opening_rounds(plan: Plan, counts: Counts) -> int:
 
 
 def pads_of(plan: Plan, counts: Counts) -> Pads:
-    """The pads of every message in order: protocol section 3."""
+    """The pads of every message in order: protocol section 9."""
     at = 0
     groups = []
     for k in range(plan.log_leaves):

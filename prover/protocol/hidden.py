@@ -1,4 +1,4 @@
-"""Messages under one-time pads: what a verifier computes with where values are hidden (protocol section 3).
+"""Messages under one-time pads: what a verifier computes with where values are hidden (protocol section 9).
 
 The prover sends x + a in place of x, with a pad a that is uniform in K, committed with the witness before any
 challenge, and used once. To the verifier x is ``Hidden``: known part minus pad, an affine form in the pads. All

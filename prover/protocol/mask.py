@@ -1,4 +1,4 @@
-"""The mask of the hiding level, shared by prover and verifier (protocol section 3).
+"""The mask of the hiding level, shared by prover and verifier (protocol section 9).
 
 The hiding level commits the rows of a vector U, and three rows more: y, the pads of its rounds; g, uniform; g',
 uniform where y holds pads and zero elsewhere. Its rounds, padded, leave <omega, u> + <a, y> = b about u = sum over rows
