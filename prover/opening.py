@@ -63,9 +63,9 @@ def bind_claims(params: ParamsCommitment, claims: Sequence[ParamsClaim]) -> list
 
 def prove_claims(
     sender: Sender, omega: U64, flat: U64, claims: Sequence[ParamsClaim], bound: Sequence[U64]
-) -> tuple[list[Ext], list[Ext]]:
-    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``bound`` from ``bind_claims``; the point s and
-    delta."""
+) -> tuple[list[Ext], list[Ext], Ext]:
+    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``bound`` from ``bind_claims``; the point s, delta, and
+    the extension of omega at s."""
     instances = [sumcheck.Instance(ONE, [omega, flat])]
     for claim, row in zip(claims, bound, strict=True):
         first = claim.points[0]
@@ -78,7 +78,7 @@ def prove_claims(
     rounds = max(x.tables[0].shape[1].bit_length() - 1 for x in instances)
     point, finals = sumcheck.prove(sender, "opening", instances, rounds)
     sender.ext("opening values", [finals[0][1], *(f[0] for f in finals[1:])])
-    return point, sender.transcript.challenges("params delta", log2_ceil(max(1, len(claims))))
+    return point, sender.transcript.challenges("params delta", log2_ceil(max(1, len(claims)))), finals[0][0]
 
 
 def combined(rows: Sequence[U64], factors: U64) -> U64:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,6 +34,7 @@ from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_seed, needs_grinding
 from syurmy.prover.protocol.hidden import Hidden, Ledger, Value
 from syurmy.prover.protocol.layout import MatrixLayout
+from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
@@ -107,6 +108,7 @@ class Prover:
         self.sweep = Sweep(self.space)
         self.secrets: Secrets | None = None
         self.pads: U64 | None = None
+        self.operands: list[red.Claim] = []
         self.report = Report()
         self.alpha = self.beta = Ext(0)
         self._clock = time.perf_counter()
@@ -281,7 +283,8 @@ class Prover:
         self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
         self.sender.skip_pads(len(finals))
         eta = self.transcript.challenge("eta")
-        second = self.sweep.run(red.operand_claims(contractions, self.sweep, rounds, eta))
+        self.operands = red.operand_claims(contractions, self.sweep, rounds, eta)
+        second = self.sweep.run(self.operands)
         assert not second.products, "an operand of a product holds a product"
         return [first, second], contractions
 
@@ -306,12 +309,12 @@ class Prover:
         claims = red.params_claims(plan, points, self.sweep)
         bound = opening.bind_claims(params, claims) if params is not None else []
         omega = self.omega(red.columns_of(pulled, self.sweep))
-        point, delta = opening.prove_claims(self.sender, omega, flat, claims, bound)
+        point, delta, of_omega = opening.prove_claims(self.sender, omega, flat, claims, bound)
         self.sender.pad_with(None)
         relations: list[Hidden] = []
         values: list[Value] = [ZERO] * (1 + len(claims))
         if ways.hiding is not None:
-            self.again = Again(self, pulled)
+            self.again = Again(self, pulled, contractions, claims, of_omega)
             values, relations = self.again.ends.values, self.again.relations
         ends = Ends(point, values, delta, claims)
         root = params.commitment.root if params is not None else None
@@ -364,30 +367,47 @@ class Prover:
 
 
 class Again(Front):
-    """The proof so far as its verifier reads it, to learn which relations its pads satisfy. Claims are pulled back
-    already, and known parts are of no use here."""
+    """The proof so far as its verifier reads it, to learn which relations its pads satisfy. What does not depend on
+    pads is not computed again; the known parts of targets are of no use here and left out."""
 
-    def __init__(self, prover: Prover, pulled: list[Pulled]) -> None:
+    def __init__(
+        self,
+        prover: Prover,
+        pulled: list[Pulled],
+        contractions: list[Contraction],
+        claims: list[ParamsClaim],
+        of_omega: Ext,
+    ) -> None:
         assert prover.opening.hiding is not None
         drawn, sent = prover.after_statement
         ledger = Ledger()
-        super().__init__(
-            Receiver(Replay(prover.transcript.history[drawn:]), prover.sender.bytes()[sent:], ledger), prover.space
-        )
-        self.plan, self.opening = prover.plan, prover.opening
-        self.pulled = iter(pulled)
-        alpha, beta, num, den = self.lookups()
-        found, contractions, target = self.contract(alpha, beta, num, den)
+        replay = Replay(prover.transcript.history[drawn:])
+        super().__init__(Receiver(replay, prover.sender.bytes()[sent:], ledger), prover.space)
+        self.plan, self.opening, self.operands = prover.plan, prover.opening, prover.operands
+        self.of = iter(pulled), contractions, claims, of_omega
+        found, contractions, target = self.contract(*self.lookups())
         self.ends = self.claims(found, contractions, target)
         assert ledger.used == prover.opening.hiding.pads.messages
         assert tuple(ledger.groups) == prover.opening.hiding.pads.groups
         self.relations = ledger.relations
 
-    def pull(self, claims: Iterable[tuple[Node, Term]]) -> Pulled:
-        return next(self.pulled)
+    def leaf_claims(self, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value) -> tuple[list[red.Claim], Value]:
+        return [], ZERO - den - num * gamma
 
-    def known_part(self, pulled: Pulled) -> Ext:
-        return ZERO
+    def pull(self, claims: list[red.Claim]) -> tuple[Pulled, Ext]:
+        return next(self.of[0]), ZERO
+
+    def contractions(self, pulled: Pulled) -> list[Contraction]:
+        return self.of[1]
+
+    def operand_claims(self, contractions: list[Contraction], rounds: int, eta: Ext) -> list[red.Claim]:
+        return self.operands
+
+    def params_claims(self, points: list[red.ParamPoint]) -> list[ParamsClaim]:
+        return self.of[2]
+
+    def omega_at(self, pulled: list[Pulled]) -> Callable[[list[Ext]], Ext]:
+        return lambda point: self.of[3]
 
 
 def _lifted(x: sumcheck.Instance) -> sumcheck.Instance:

@@ -7,10 +7,10 @@ know which relations its pads satisfy, and by a simulator that makes a proof wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from syurmy.isa.graph import Node, ParamTensor, Public
+from syurmy.isa.graph import ParamTensor, Public
 from syurmy.isa.program import I64
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
@@ -57,13 +57,32 @@ class Front:
         """The statement's value of a public tensor, or the program's."""
         raise NotImplementedError
 
-    def pull(self, claims: Iterable[tuple[Node, Term]]) -> Pulled:
-        """Claims where they end."""
-        return self.sweep.run(claims)
+    # ---- what a prover knows already when it reads its own messages ----------------------------------------------
 
-    def known_part(self, pulled: Pulled) -> Ext:
-        """What constants and public tensors contribute."""
-        return red.known_part(pulled, self.sweep, self.public_value)
+    def leaf_claims(self, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value) -> tuple[list[red.Claim], Value]:
+        """The claims at the leaves and their target."""
+        point = self.space.points[red.LOOKUP]
+        leaf_point = point[len(point) - self.plan.log_leaves :]
+        return red.leaf_claims(self.plan, self.sweep, alpha, beta, gamma, num, den, leaf_point)
+
+    def pull(self, claims: list[red.Claim]) -> tuple[Pulled, Ext]:
+        """Claims where they end, and what constants and public tensors contribute."""
+        pulled = self.sweep.run(claims)
+        return pulled, red.known_part(pulled, self.sweep, self.public_value)
+
+    def contractions(self, pulled: Pulled) -> list[Contraction]:
+        return all_contractions(pulled.products, self.sweep)
+
+    def operand_claims(self, contractions: list[Contraction], rounds: int, eta: Ext) -> list[red.Claim]:
+        return red.operand_claims(contractions, self.sweep, rounds, eta)
+
+    def params_claims(self, points: list[red.ParamPoint]) -> list[ParamsClaim]:
+        return red.params_claims(self.plan, points, self.sweep)
+
+    def omega_at(self, pulled: list[Pulled]) -> Callable[[list[Ext]], Ext]:
+        """The extension of the columns' weights."""
+        columns = red.columns_of(pulled, self.sweep)
+        return lambda point: red.omega_at(columns, self.plan.witness, self.sweep, point)
 
     # ---- lookups -------------------------------------------------------------------------------------------------
 
@@ -90,12 +109,10 @@ class Front:
     def contract(self, alpha: Ext, beta: Ext, num: Value, den: Value) -> tuple[list[Pulled], list[Contraction], Value]:
         """Where the claims ended, and what their columns and params must add up to."""
         gamma = self.transcript.challenge("gamma")
-        point = self.space.points[red.LOOKUP]
-        leaf_point = point[len(point) - self.plan.log_leaves :]
-        claims, target = red.leaf_claims(self.plan, self.sweep, alpha, beta, gamma, num, den, leaf_point)
-        first = self.pull(claims)
-        target = target - self.known_part(first)
-        contractions = all_contractions(first.products, self.sweep)
+        claims, target = self.leaf_claims(alpha, beta, gamma, num, den)
+        first, known = self.pull(claims)
+        target = target - known
+        contractions = self.contractions(first)
         if not contractions:
             return [first], [], target
         total = self.receiver.ext("contraction sum", 1)[0]
@@ -113,11 +130,11 @@ class Front:
             expected = expected + product * scale
         self.receiver.zero(expected - value, "contraction", "the operands' values do not fit the sumcheck")
         eta = self.transcript.challenge("eta")
-        operands = red.operand_claims(contractions, self.sweep, rounds, eta)
-        second = self.pull(operands)
+        operands = self.operand_claims(contractions, rounds, eta)
+        second, known = self.pull(operands)
         if second.products:
             raise Rejected("contraction", "an operand of a product holds a product")
-        target = target - total - self.known_part(second)
+        target = target - total - known
         for (_, term), v in zip(operands, finals, strict=True):
             target = target + v * term.coefficient
         return [first, second], contractions, target
@@ -139,13 +156,12 @@ class Front:
             e = self.transcript.challenge("sacrifice challenge")
             sent = self.receiver.open_ext("sacrifice", pads.sacrificed)
             ledger.relations += sacrifice(pads, e, sent)
-        claims = red.params_claims(plan, points, self.sweep)
-        columns = red.columns_of(pulled, self.sweep)
+        claims = self.params_claims(points)
         point, values, delta = verify_claims(
             self.receiver,
             target,
             plan.witness.log_entries,
-            lambda point: red.omega_at(columns, plan.witness, self.sweep, point),
+            self.omega_at(pulled),
             claims,
             plan.params.shape.log_cols if plan.params is not None else 0,
         )

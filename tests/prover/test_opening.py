@@ -89,7 +89,7 @@ class Case:
     def prove(self, sender: Sender | None = None) -> Sender:
         sender = sender or Sender(self.transcript())
         bound = opening.bind_claims(self.params, self.claims)
-        point, delta = opening.prove_claims(sender, self.omega, self.flat, self.claims, bound)
+        point, delta, _ = opening.prove_claims(sender, self.omega, self.flat, self.claims, bound)
         own = point
         weights = self.row_weights = np.ascontiguousarray(mle.eq_vector(own[:3])[:, STORED])
         assert self.commitment.matrix is not None
