@@ -55,6 +55,7 @@ RECORD = {
 }
 JSON_KEYS = RECORD | {
     "instructions",
+    "zero_knowledge",
     "steps",
     "batch",
     "branches",
@@ -130,7 +131,9 @@ def test_run_json_is_one_object(folder: Path) -> None:
 
 def test_prove_reports_and_writes_keys_and_proof(proven_once: tuple[Path, dict[str, Any]]) -> None:
     folder, value = proven_once
-    assert written(folder) == ["tiny.pk", "tiny.proof", "tiny.tasm", "tiny.vk", "x.npy"]
+    assert written(folder) == ["tiny.pk", "tiny.pk.used", "tiny.proof", "tiny.tasm", "tiny.vk", "x.npy"]
+    for secret in ("tiny.pk", "tiny.pk.used"):
+        assert (folder / secret).stat().st_mode & 0o777 == 0o600
     assert set(value) == JSON_KEYS
     assert set(value["phases"]) == PHASES
     assert all(s >= 0 for s in value["phases"].values())
@@ -158,7 +161,7 @@ def test_info_announces_what_the_proof_takes(proven_once: tuple[Path, dict[str, 
 def test_prove_prints_a_summary(proven: Path) -> None:
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--proof", proven / "other.proof")
     assert result.exit_code == 0, result.stderr
-    for text in ("steps", "lookup leaves", "columns", "commit", "proof", "soundness", "not zero-knowledge", "trusted"):
+    for text in ("steps", "lookup leaves", "columns", "commit", "proof", "soundness", "zero-knowledge: ", "trusted"):
         assert text in result.stdout
     assert (proven / "other.proof").exists()
 
@@ -350,7 +353,10 @@ def test_interrupt_leaves_nothing_half_written(proven: Path, monkeypatch: pytest
     monkeypatch.setattr(syurmy, at, interrupted)
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove")
     assert_one_line(result, 130, "X130")
-    assert {p.name: p.read_bytes() for p in proven.iterdir()} == before
+    after = {p.name: p.read_bytes() for p in proven.iterdir()}
+    if at == "verify":  # what the proof that nobody got has opened of the params stays counted
+        assert after.pop("tiny.pk.used") != before.pop("tiny.pk.used")
+    assert after == before
 
 
 # ---- check, asm, disasm, info --------------------------------------------------------------------------------------
