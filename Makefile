@@ -9,7 +9,7 @@ JOBS   ?= 2
 SECONDS ?= 60
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ROUNDS ?= 5
-DRAWN  := tests/assembler tests/compiler tests/isa tests/prover tests/vm
+DRAWN  := tests -m hypothesis
 QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help

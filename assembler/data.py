@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.assembler.source import LIBRARY
+from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.errors import AssemblyError, Span
 from syurmy.isa.instruction import L1Bounds
 from syurmy.isa.types import DType
 from syurmy.isa.wellformed import l1_bound
-
-Array = npt.NDArray[np.integer[Any]]
 
 _SUFFIXES = (".npy", ".npz", ".safetensors")
 _PLAIN = re.compile(r"[-0-9,\s{}]*\Z")
@@ -116,7 +114,7 @@ def flat(value: Any) -> list[int]:
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def read_file(path: str, key: str | None, base: Path, span: Span) -> npt.NDArray[Any]:
+def read_file(path: str, key: str | None, base: Path, span: Span) -> Array:
     """The array ``key`` of a file in ``base`` or else in the library, whatever its dtype. ``path`` may carry the key:
     ``weights.npz:w1``."""
     if key is None and ":" in path:
@@ -156,7 +154,7 @@ def read_file(path: str, key: str | None, base: Path, span: Span) -> npt.NDArray
                       "the file is damaged or not of the type its name says", "A303") from None  # fmt: skip
 
 
-def _entry(archive: Mapping[Any, Any], names: list[str], key: str, path: str, span: Span) -> npt.NDArray[Any]:
+def _entry(archive: Mapping[Any, Any], names: list[str], key: str, path: str, span: Span) -> Array:
     if key not in names:
         raise _refuse(f"'{path}' has no array '{key}'", span, f"it has {', '.join(sorted(names)[:20])}", "A304")
     return np.asarray(archive[key])
@@ -165,7 +163,7 @@ def _entry(archive: Mapping[Any, Any], names: list[str], key: str, path: str, sp
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
 
-def checked(what: str, array: npt.NDArray[Any], dtype: DType, shape: tuple[int, ...], span: Span) -> Array:
+def checked(what: str, array: Array, dtype: DType, shape: tuple[int, ...], span: Span) -> Integers:
     """``array`` in the declared dtype; refuses reals, another shape and entries out of range."""
     if not np.issubdtype(array.dtype, np.integer):
         help = f"quantise it: scale, round and store it as {dtype}"
@@ -184,7 +182,7 @@ def checked(what: str, array: npt.NDArray[Any], dtype: DType, shape: tuple[int, 
     return array.astype(f"<{numpy_name(dtype)}", order="C")
 
 
-def from_entries(what: str, value: Any, dtype: DType, shape: tuple[int, ...], span: Span) -> Array:
+def from_entries(what: str, value: Any, dtype: DType, shape: tuple[int, ...], span: Span) -> Integers:
     """Inline data in the declared dtype. A scalar is written ``{3}``."""
     found = nested_shape(value)
     if found is None:
@@ -202,6 +200,7 @@ def from_entries(what: str, value: Any, dtype: DType, shape: tuple[int, ...], sp
 
 
 def numpy_name(dtype: DType) -> str:
+    """The name that NumPy has for a dtype, such as ``i2`` for ``i16``."""
     return f"i{dtype.bits // 8}"
 
 
@@ -211,7 +210,7 @@ def numpy_name(dtype: DType) -> str:
 class L1FromData(L1Bounds):
     """L1 bounds: declared ones, else computed from the data. ``asked`` records those that were given out."""
 
-    def __init__(self, declared: Mapping[str, Mapping[tuple[int, ...], int]], data: Mapping[str, Array]) -> None:
+    def __init__(self, declared: Mapping[str, Mapping[tuple[int, ...], int]], data: Mapping[str, Integers]) -> None:
         self._declared, self._data = declared, data
         self.asked: dict[str, dict[tuple[int, ...], int]] = {}
 

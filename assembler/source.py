@@ -33,6 +33,8 @@ Argument = s.Value | s.Indexed
 
 @dataclass(frozen=True)
 class MacroDef:
+    """A macro: its formal operands with their defaults, its body, the folder of its data paths."""
+
     name: str
     formals: tuple[tuple[s.Name, s.Value | None], ...]
     body: tuple[s.Node, ...]

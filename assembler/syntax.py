@@ -32,18 +32,24 @@ VISIBILITIES = ("public", "private", "committed")
 
 @dataclass(frozen=True)
 class Name:
+    """An identifier; what it stands for depends on where it stands."""
+
     value: str
     span: Span
 
 
 @dataclass(frozen=True)
 class Number:
+    """An integer, decimal or hexadecimal."""
+
     value: int
     span: Span
 
 
 @dataclass(frozen=True)
 class Text:
+    """A string in quotes, without them."""
+
     value: str
     span: Span
 
@@ -59,6 +65,8 @@ class Operation:
 
 @dataclass(frozen=True)
 class Sequence:
+    """``(1, 2, 3)``."""
+
     items: tuple[Value, ...]
     span: Span
 
@@ -73,6 +81,8 @@ class Braces:
 
 @dataclass(frozen=True)
 class File:
+    """A data file, and the key of one of its arrays where it holds several."""
+
     path: str
     key: str | None
     span: Span
@@ -87,18 +97,24 @@ Data = Braces | File
 
 @dataclass(frozen=True)
 class ProgramName:
+    """``.program NAME``."""
+
     name: Name
     span: Span
 
 
 @dataclass(frozen=True)
 class Include:
+    """``.include "PATH"``."""
+
     path: Text
     span: Span
 
 
 @dataclass(frozen=True)
 class Const:
+    """``.const NAME = VALUE``."""
+
     name: Name
     value: Value
     span: Span
@@ -106,6 +122,8 @@ class Const:
 
 @dataclass(frozen=True)
 class Tensor:
+    """``i16[2, 3]``."""
+
     dtype: Name
     shape: tuple[Value, ...]
     span: Span
@@ -113,6 +131,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Range:
+    """``LO..HI``, both included."""
+
     lo: Value
     hi: Value
     span: Span
@@ -120,6 +140,8 @@ class Range:
 
 @dataclass(frozen=True)
 class InputDecl:
+    """``.input``."""
+
     name: Name
     tensor: Tensor
     visibility: Name | None
@@ -129,6 +151,8 @@ class InputDecl:
 
 @dataclass(frozen=True)
 class ParamDecl:
+    """``.param``."""
+
     name: Name
     tensor: Tensor
     visibility: Name | None
@@ -140,6 +164,8 @@ class ParamDecl:
 
 @dataclass(frozen=True)
 class LutDecl:
+    """``.lut``."""
+
     name: Name
     source: Name
     target: Name
@@ -150,6 +176,8 @@ class LutDecl:
 
 @dataclass(frozen=True)
 class RamDecl:
+    """``.ram``."""
+
     name: Name
     tensor: Tensor
     init: Name | None
@@ -158,6 +186,8 @@ class RamDecl:
 
 @dataclass(frozen=True)
 class OutputDecl:
+    """``.output``."""
+
     name: Name
     visibility: Name | None
     span: Span
@@ -165,6 +195,8 @@ class OutputDecl:
 
 @dataclass(frozen=True)
 class Macro:
+    """``.macro``; its body are the statements up to ``.endmacro``."""
+
     name: Name
     formals: tuple[tuple[Name, Value | None], ...]
     span: Span
@@ -172,6 +204,8 @@ class Macro:
 
 @dataclass(frozen=True)
 class EndMacro:
+    """``.endmacro``."""
+
     span: Span
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks import report
 from benchmarks.measure import RESULTS, machine, median
 from syurmy.assembler import assemble, assemble_file
 from syurmy.host import peak_mb
+from syurmy.isa.arrays import I64
 from syurmy.isa.program import Program
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.key import CLEAR
@@ -27,7 +27,7 @@ from syurmy.prover.verifier.verify import Verifier
 from syurmy.vm import run, run_batch
 
 PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
-Inputs = Mapping[str, npt.NDArray[np.int64]]
+Inputs = Mapping[str, I64]
 
 ACCESSES = """
 .program accesses

@@ -38,11 +38,11 @@ import numpy as np
 
 from benchmarks.measure import ROOT, Failed, child, machine
 from syurmy.host import peak_mb
+from syurmy.isa.arrays import Array
 
 if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Samples = list[dict[str, Array]]
 HERE = ROOT / "programs" / "onnx"
 TIMEOUT = 1800.0

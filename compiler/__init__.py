@@ -43,6 +43,7 @@ Return the output's Tensor, or one per output. Its shape is checked against the 
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,11 @@ def compile_model(
     return done
 
 
-def needed() -> ModuleType:
-    """The pipeline, with the packages that compiling needs; ``InputError`` X150 if one is not installed."""
+def needed(part: str = "pipeline") -> ModuleType:
+    """The pipeline (or another ``part``), with the packages that reading models needs; ``InputError`` X150 if one is
+    not installed."""
     try:
-        from syurmy.compiler import pipeline
+        return import_module(f"syurmy.compiler.{part}")
     except ModuleNotFoundError as e:
         message = f"compiling models needs the package {e.name}"
         raise InputError(message, code="X150", help="pip install 'syurmy-vm[onnx]'") from e
-    return pipeline

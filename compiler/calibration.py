@@ -12,9 +12,9 @@ import onnx
 
 from syurmy.compiler.errors import ModelError
 from syurmy.compiler.values import accepted
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
 
-Array = npt.NDArray[Any]
 DEFAULT_SAMPLES = 6
 MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose", "Slice", "Split", "Expand"}
 MAX_SAMPLES = 64

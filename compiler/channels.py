@@ -11,10 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -22,10 +20,9 @@ from syurmy.compiler.graph import Graph
 from syurmy.compiler.narrowing import LIMIT, SAME
 from syurmy.compiler.scales import FEW, power_of_two
 from syurmy.compiler.tables import Tables
+from syurmy.isa.arrays import F64
 from syurmy.isa.types import DType, TensorType
 
-Floats = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
 INPUT_BITS = 26  # magnitude bits of an input: a float32 has 24
 RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
 FACTOR_BITS, ROOMY_BITS = 19, 22  # of a factor of a product of data on the samples, and at all
@@ -38,19 +35,19 @@ class Channels:
     """``q`` are integers (its own scale is 1); ``scales`` has its shape."""
 
     q: Tensor
-    scales: Floats
+    scales: F64
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.q.shape
 
     @property
-    def peaks(self) -> Floats:
+    def peaks(self) -> F64:
         """The largest magnitude of every entry's integer on the samples."""
         return np.asarray(np.max([np.abs(v) for v in self.q.values], axis=0), np.float64)
 
 
-def input_scales(graph: Graph, name: str, margin: float) -> tuple[TensorType, Floats] | None:
+def input_scales(graph: Graph, name: str, margin: float) -> tuple[TensorType, F64] | None:
     """Type and scales of a real input with unlike features (its last axis); None if it has none, or is large."""
     v = graph.values[name]
     if v.dtype.kind != "f" or not len(v.shape) >= 1 or math.prod(v.shape) > FEW or v.shape[-1] < 2:
@@ -83,13 +80,13 @@ def uniform(c: Tables, x: Channels) -> Tensor:
     return c.emit("mul", x.q, c.constant(x.scales, unit, "ratios"), scale=unit)
 
 
-def scaled(c: Tables, x: Channels, by: Floats) -> Channels:
+def scaled(c: Tables, x: Channels, by: F64) -> Channels:
     """``x * by``: another meaning for the same integers."""
     shape = np.broadcast_shapes(x.shape, by.shape)
     return Channels(c.broadcast(x.q, shape), np.broadcast_to(x.scales * by, shape))
 
 
-def shifted(c: Tables, x: Channels, by: Floats) -> Channels | None:
+def shifted(c: Tables, x: Channels, by: F64) -> Channels | None:
     """``x + by``, in units small beside what is left on the samples; None if that leaves the machine's integers."""
     shape = np.broadcast_shapes(x.shape, by.shape)
     if not by.any():
@@ -109,7 +106,7 @@ def shifted(c: Tables, x: Channels, by: Floats) -> Channels | None:
     return Channels(q, scales / 2**bits)
 
 
-def product(c: Tables, x: Channels, w: Floats, peak: float, label: str) -> Tensor:
+def product(c: Tables, x: Channels, w: F64, peak: float, label: str) -> Tensor:
     """``x @ w`` for a constant w, exact in x: the scales go into the weights. For results up to ``peak``."""
     lead = int(np.prod(x.shape[:-1], dtype=np.int64))
     scales = x.scales.reshape(lead, x.shape[-1])

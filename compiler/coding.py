@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.floating]
+from syurmy.isa.arrays import I64, Reals
+
 INTEGER = {np.dtype(np.float16): np.int16, np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
 
-def code(x: Floats) -> Ints:
+def code(x: Reals) -> I64:
     """The order-preserving integers of floats, in the width of their dtype."""
     kind: Any = INTEGER[x.dtype]
     bits = np.ascontiguousarray(x).view(kind).astype(np.int64)
@@ -29,10 +28,10 @@ def code(x: Floats) -> Ints:
     return np.where(np.isnan(x), nan_code(x.dtype), codes)
 
 
-def decode(q: Ints, dtype: np.dtype[np.floating]) -> Floats:
+def decode(q: I64, dtype: np.dtype[np.floating]) -> Reals:
     """The float of a code; ``code`` without -0.0 backwards."""
     kind = INTEGER[np.dtype(dtype)]
-    x: Floats = np.abs(q).astype(kind).view(dtype)
+    x: Reals = np.abs(q).astype(kind).view(dtype)
     return np.where(q < 0, -x, x).astype(dtype)
 
 
@@ -53,7 +52,7 @@ class Code:
     dtype: str
     cuts: tuple[tuple[int, ...], ...] | None = None
 
-    def encode(self, x: Floats) -> Ints:
+    def encode(self, x: Reals) -> I64:
         codes = code(x.astype(self.dtype))
         if self.cuts is None:
             return codes
@@ -71,7 +70,7 @@ class Code:
         at = self.cuts[index]
         return tuple(int(np.searchsorted(np.array(at, np.int64), k)) for k in cuts)
 
-    def ends(self, shape: Sequence[int]) -> tuple[Ints, Ints]:
+    def ends(self, shape: Sequence[int]) -> tuple[I64, I64]:
         """The least integer of every entry, and that of NaN, which is the largest."""
         if self.cuts is None:
             top = nan_code(np.dtype(self.dtype))

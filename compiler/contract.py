@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.channels import Channels
 from syurmy.compiler.emit import Tensor
@@ -22,11 +21,11 @@ from syurmy.compiler.lower import Context, Step
 from syurmy.compiler.model import Missed, Port, entered
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
+from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
 from syurmy.vm.machine import run
 
-Array = npt.NDArray[Any]
 SUMS = {"Add", "Sub", "Sum", "ReduceSum", "ReduceMean", "MatMul", "Gemm", "Conv", "Mean", "Einsum"}
 LIKE_YOURS = "calibrate on inputs like yours (--calibrate)"
 CANCELLED = 2.0**8  # terms so much larger than their sum

@@ -29,7 +29,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
@@ -41,9 +40,9 @@ from syurmy.compiler.errors import ModelError, UnsupportedModel
 from syurmy.compiler.held import NAMES, held
 from syurmy.compiler.lower import is_lowered, operators
 from syurmy.compiler.model import CompiledModel
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import SyurmyError
 
-Array = npt.NDArray[Any]
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
 LIMIT = 60  # seconds that a case may take
 TOLERANCE = {"float16": 2e-3, "float32": 1e-3, "float64": 1e-3, "bfloat16": 8e-3}

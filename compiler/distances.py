@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-Array = npt.NDArray[Any]
+from syurmy.isa.arrays import Array
+
 POINTWISE = {"Identity", "Sub", "Abs", "Pow", "Mul", "Sqrt"}
 REDUCTIONS = {"ReduceSum", "ReduceSumSquare"}
 

@@ -14,20 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.saturation import End
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
-from syurmy.isa.program import I64, Attr, Instruction, Lut
+from syurmy.isa.program import Attr, Instruction, Lut
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import MAX_TABLE, RESERVED, l1_bound
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 MAX_LABEL = 60
 HEADER = "Compiled from an ONNX model. real = scale * integer for every register; scales stand in the comments."
 

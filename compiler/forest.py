@@ -23,9 +23,8 @@ import numpy.typing as npt
 
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
+from syurmy.isa.arrays import F64, I64, Reals
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER")
 TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
@@ -37,14 +36,14 @@ class Forest:
     ``given``; ``values``: the thresholds in the model's dtype, ``members`` the sets of ``BRANCH_MEMBER`` by node."""
 
     roots: tuple[int, ...]
-    features: Ints
+    features: I64
     modes: tuple[str, ...]
-    values: npt.NDArray[np.floating]
-    members: dict[int, npt.NDArray[np.floating]]
-    yes: Ints
-    no: Ints
+    values: Reals
+    members: dict[int, Reals]
+    yes: I64
+    no: I64
     tracks: npt.NDArray[np.bool_]
-    weights: Floats
+    weights: F64
     given: npt.NDArray[np.bool_]
 
 
@@ -53,7 +52,7 @@ def forest(n: Node) -> Forest:
     return _flat(n) if n.op == "TreeEnsemble" else _by_tree(n)
 
 
-def _numbers(n: Node, name: str) -> npt.NDArray[np.floating]:
+def _numbers(n: Node, name: str) -> Reals:
     """A list of reals, from a tensor (versions 3 and 5) or a list of floats."""
     tensor = n.attr(f"{name}_as_tensor")
     return np.asarray(n.attr(name, ()), np.float32) if tensor is None else np.asarray(tensor)
@@ -73,7 +72,7 @@ def _flat(n: Node) -> Forest:
     weights[np.arange(len(targets)), targets] = np.asarray(n.attr("leaf_weights"), np.float64)
     given[np.arange(len(targets)), targets] = True
     tracks = np.array(n.attr("nodes_missing_value_tracks_true") or [0] * len(modes)) != 0
-    members: dict[int, npt.NDArray[np.floating]] = {}
+    members: dict[int, Reals] = {}
     pool = np.asarray(n.attr("membership_values") if n.attr("membership_values") is not None else ())
     ends = np.flatnonzero(np.isnan(pool))
     starts = np.concatenate([[0], ends + 1])
@@ -141,12 +140,12 @@ class Level:
     """Nodes that can be reached in so many steps: at row r, ``q[sources[r]] <= cuts[r]`` leads to ``low`` and else to
     ``high``: a row of the next level (0 after a leaf), and the leaf on the way (-1: none)."""
 
-    sources: Ints
-    cuts: Ints
-    low: Ints
-    high: Ints
-    low_leaf: Ints
-    high_leaf: Ints
+    sources: I64
+    cuts: I64
+    low: I64
+    high: I64
+    low_leaf: I64
+    high_leaf: I64
 
 
 class Graph:
@@ -185,7 +184,7 @@ class Graph:
 
 
 def decisions(
-    f: Forest, decide: Callable[[int, str, npt.NDArray[np.floating], bool], Decision], copies: int,
+    f: Forest, decide: Callable[[int, str, Reals, bool], Decision], copies: int,
     source: Callable[[int], int], top: Callable[[int], int],
 ) -> tuple[Graph, tuple[int, ...]]:  # fmt: skip
     """The graph and the references of its roots. ``decide(feature, mode, values, tracks)``: the step function of the

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.tabular import labels_of
+from syurmy.isa.arrays import Array
 
-Array = npt.NDArray[Any]
 FUSED = "fused"  # the domain of operators that only ``compiler.passes`` make
 # what may read NaN and have none in its outputs without deciding by it: it is replaced, or left out
 GUARDS = {"Where", "IsNaN", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If", "Compress"}

@@ -8,14 +8,13 @@ than the model's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-Array = npt.NDArray[Any]
+from syurmy.isa.arrays import Array
+
 BITS: dict[int, int] = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.INT2: 2, TensorProto.UINT2: 2}
 SIGNED = {TensorProto.INT4, TensorProto.INT2}
 HELD: dict[int, int] = {

@@ -17,8 +17,9 @@ from types import TracebackType
 
 import numpy as np
 
-from syurmy.compiler.emit import Floats, Tensor
+from syurmy.compiler.emit import Tensor
 from syurmy.compiler.narrowing import Narrowing
+from syurmy.isa.arrays import F64
 from syurmy.isa.program import Affine
 from syurmy.isa.types import DType, TensorType
 
@@ -34,9 +35,7 @@ class Loop:
 
     # ---- before the body -----------------------------------------------------------------------------------------
 
-    def state(
-        self, label: str, initial: Tensor, t: TensorType, scale: float, floats: Sequence[Sequence[Floats]]
-    ) -> str:
+    def state(self, label: str, initial: Tensor, t: TensorType, scale: float, floats: Sequence[Sequence[F64]]) -> str:
         """A register of type ``t`` that holds ``initial`` (of that dtype and unit, within its interval) at first.
         ``floats[k][r]``: what the float model has there on sample k when round r begins."""
         name = self.out.fresh(label)

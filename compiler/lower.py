@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.channels import Channels, input_scales, uniform
 from syurmy.compiler.coding import Code
@@ -19,9 +18,9 @@ from syurmy.compiler.model import quantise_input
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
 from syurmy.compiler.tables import Tables
+from syurmy.isa.arrays import Array
 from syurmy.isa.types import DType, TensorType
 
-Array = npt.NDArray[Any]
 Result = Tensor | Channels | Sequence[Tensor | Channels | None]
 Lowering = Callable[["Context", Node], Result]
 Absorbing = Callable[["Context", Node], Result | None]
@@ -44,6 +43,11 @@ def lowering(*ops: str, since: int = 1, domain: str = "") -> Callable[[Lowered],
         return f
 
     return register
+
+
+def lowerings(op: str, domain: str = "") -> tuple[Lowering, ...]:
+    """Those registered for an operator, oldest first."""
+    return tuple(f for _, f in sorted(_REGISTRY.get((domain, op), {}).items()))
 
 
 def absorbing(*ops: str, domain: str = "") -> Callable[[Absorbing], Absorbing]:

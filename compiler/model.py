@@ -21,9 +21,10 @@ import numpy.typing as npt
 from syurmy.compiler.coding import Code
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.values import accepted
+from syurmy.isa.arrays import I64, Array, Integers
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.vm.events import Listener
 
-Array = npt.NDArray[Any]
-FORMAT = 4
+FORMAT = 5
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
 LOOKUP_SECONDS, COMMITTED_SECONDS = 1e-7, 4e-7  # proving, on two cores
@@ -116,6 +116,33 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Result:
+    """A tensor of the float model and the register that stands for it: ``real = scale * integer``, the scale a number
+    or nested lists that broadcast to the tensor."""
+
+    name: str
+    register: str
+    scale: Any
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the report's row ``row`` reads and makes, by the model's names."""
+
+    row: int
+    inputs: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    @staticmethod
+    def read(h: Mapping[str, Any]) -> Held:
+        """From its record. Raises ``ValueError`` for scales that are none."""
+        results = tuple(Result(**r) for r in h["results"])
+        if not all(np.isfinite(np.array(r.scale, np.float64)).all() for r in results):
+            raise ValueError
+        return Held(int(h["row"]), tuple(map(str, h["inputs"])), results)
+
+
+@dataclass(frozen=True)
 class Missed:
     """The worst of the outputs that are further from the float model than the tolerance: a real one by ``error``, over
     its range; of an integer one ``wrong`` entries. ``op``, ``node``: where it began, by ``cause`` (saturation,
@@ -155,7 +182,8 @@ class ModelRun:
 class CompiledModel:
     """A program with the meaning of its inputs and outputs. ``error``: the largest difference of a real output from the
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
-    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off."""
+    is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
+    ``source``: digest of the model's file; ``held``: where the model's tensors are."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -166,6 +194,8 @@ class CompiledModel:
     fine: bool = False
     missed: Missed | None = None
     ends: tuple[End, ...] = field(default=(), repr=False)
+    source: str | None = None
+    held: tuple[Held, ...] = field(default=(), repr=False)
 
     @staticmethod
     def read(folder: Path, program: Program | None = None) -> CompiledModel:
@@ -180,6 +210,9 @@ class CompiledModel:
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
+            held, source = tuple(map(Held.read, record["held"])), record["source"]
+            if not all(0 <= h.row < len(rows) for h in held):
+                raise ValueError
             if not all(map(Port.usable, (*ports[0], *ports[1]))):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
@@ -194,7 +227,7 @@ class CompiledModel:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
         if not all(0 <= e.index < len(program.code) for e in ends):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
-        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends)
+        return CompiledModel(program, ports[0], ports[1], folder, rows, error, fine, missed, ends, source, held)
 
     def run(
         self,
@@ -261,7 +294,7 @@ class CompiledModel:
                 cut.append(Saturation(p.model_name, "input", beyond, beyond / x.size))
         return out, tuple(cut)
 
-    def dequantise(self, outputs: Mapping[str, npt.NDArray[np.integer[Any]]]) -> dict[str, Array]:
+    def dequantise(self, outputs: Mapping[str, Integers]) -> dict[str, Array]:
         """The model's outputs, by its names and in its dtypes, from the program's."""
         return {p.model_name: _real(outputs[p.name], p) for p in self.outputs}
 
@@ -296,6 +329,7 @@ def record(
     rows: Sequence[Row],
     missed: Missed | None,
     ends: Sequence[End],
+    held: Sequence[Held],
     files: Sequence[str],
 ) -> dict[str, Any]:
     """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it."""
@@ -309,11 +343,12 @@ def record(
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
         "ends": [[e.index, e.lo, e.hi] for e in ends],
+        "held": [asdict(h) for h in held],
         "files": list(files),
     }
 
 
-def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray[np.int64]:
+def quantise_input(x: Array, t: TensorType, scale: float | Array) -> I64:
     """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
     own quantisation does."""
     if x.dtype.kind != "f":
@@ -325,7 +360,7 @@ def quantise_input(x: Array, t: TensorType, scale: float | Array) -> npt.NDArray
     return np.asarray(np.clip(integers, t.lo, t.hi), np.int64)
 
 
-def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], int]:
+def entered(x: Array, t: TensorType, p: Port) -> tuple[I64, int]:
     """The integers of an input, and how many of its reals are more than half a unit beyond its interval."""
     if p.code is not None:  # of a batch one by one
         return p.code.encode(x) if x.shape == p.shape else np.stack([p.code.encode(one) for one in x]), 0
@@ -334,7 +369,7 @@ def entered(x: Array, t: TensorType, p: Port) -> tuple[npt.NDArray[np.int64], in
     return quantise_input(x, t, scale), int(np.count_nonzero(beyond))
 
 
-def _real(q: npt.NDArray[np.integer[Any]], p: Port) -> Array:
+def _real(q: Integers, p: Port) -> Array:
     dtype = np.dtype(p.dtype)
     if dtype.kind == "f":
         return np.asarray(q.astype(np.float64) * p.scale).astype(dtype)

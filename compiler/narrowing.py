@@ -19,16 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Emitter, Tensor
-from syurmy.compiler.scales import FEW, FINE_BITS, ROOM_BITS, SHIFT, SLACK, Floats, Precision, Scales
+from syurmy.compiler.scales import FEW, FINE_BITS, ROOM_BITS, SHIFT, SLACK, Precision, Scales
+from syurmy.isa.arrays import F64, Array
 from syurmy.isa.types import DType
 
-Array = npt.NDArray[Any]
 MAX_SHIFT = 48
 FINEST = 54  # of a sum's largest, the bits that the finest of its terms may have
 COARSE = 2**8  # an accumulator up to this much coarser than asked for is not refined
@@ -206,5 +204,5 @@ class Narrowing(Scales):
         return abs(ratio - round(ratio)) * x.peak * scale
 
 
-def _integral(x: Floats) -> bool:
+def _integral(x: F64) -> bool:
     return bool(np.isfinite(x).all() and (np.abs(x) < 2**40).all() and (np.abs(x - np.rint(x)) <= 1e-9).all())

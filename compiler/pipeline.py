@@ -15,10 +15,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
@@ -39,7 +37,9 @@ from syurmy.compiler.model import (
     TABLES,
     WEIGHTS,
     CompiledModel,
+    Held,
     Port,
+    Result,
     Row,
     default_folder,
     record,
@@ -51,12 +51,13 @@ from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.files import read_named
+from syurmy.isa.arrays import F64, Array
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
 
-Sample = Mapping[str, npt.NDArray[Any]]
+Sample = Mapping[str, Array]
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 
 
@@ -222,13 +223,48 @@ def _written(
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
-    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, files)
+    held = _held(steps)
+    described = record(source, c.precision, made.error, made.inputs, outputs, rows, miss, ends, held, files)
     (made.folder / RECORD).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
-        made.program, tuple(made.inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends
+        made.program,
+        tuple(made.inputs),
+        tuple(outputs),
+        folder,
+        tuple(rows),
+        made.error,
+        fine,
+        miss,
+        ends,
+        source,
+        held,
     )
+
+
+def _held(steps: Sequence[Step]) -> tuple[Held, ...]:
+    """Where the tensors of every step are."""
+    return tuple(
+        Held(
+            k,
+            tuple(i for i in s.node.inputs if i),
+            tuple(
+                Result(name, t.q.name, _compact(t.scales)) if isinstance(t, Channels) else Result(name, t.name, t.scale)
+                for name, t in s.results
+            ),
+        )
+        for k, s in enumerate(steps)
+    )
+
+
+def _compact(scales: F64) -> object:
+    """Nested lists that broadcast to ``scales``: one entry along an axis on which they do not change."""
+    for axis in range(scales.ndim):
+        first = scales.take([0], axis)
+        if (scales == first).all():
+            scales = first
+    return scales.tolist()
 
 
 def _rows(made: Made) -> list[Row]:

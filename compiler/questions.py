@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler import coding
 from syurmy.compiler.forest import Decision, forest
 from syurmy.compiler.graph import Graph, Node
+from syurmy.isa.arrays import I64, Array
 
-Array = npt.NDArray[Any]
-Ints = npt.NDArray[np.int64]
 TREES = {"TreeEnsemble", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
 MODES = {"Less": "BRANCH_LT", "LessOrEqual": "BRANCH_LEQ", "Greater": "BRANCH_GT", "GreaterOrEqual": "BRANCH_GTE",
          "Equal": "BRANCH_EQ"}  # fmt: skip
@@ -94,7 +92,7 @@ class Domain:
 
     lo: int
     hi: int
-    real: Callable[[Ints], Array]
+    real: Callable[[I64], Array]
     nan: bool
 
 
@@ -121,12 +119,12 @@ class Steps:
         below, upto = (self._last(e, new, rising, strict) for strict in (True, False))
         known |= {v: (int(b), int(u)) for v, b, u in zip(new.tolist(), below, upto, strict=True)}
 
-    def _last(self, e: Entry, t: Array, rising: bool, strict: bool) -> Ints:
+    def _last(self, e: Entry, t: Array, rising: bool, strict: bool) -> I64:
         """The last q with ``f(q) < t`` (``<=`` unless strict), or where f falls with ``f(q) >= t`` (``>`` unless
         strict); below the domain if there is none."""
         d = self.within(e.base)
 
-        def holds(q: Ints) -> Array:
+        def holds(q: I64) -> Array:
             y = d.real(q)
             for m in e.maps:
                 y = m(y)

@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from syurmy.isa.program import I64, Instruction
+from syurmy.isa.arrays import I64, Integers
+from syurmy.isa.program import Instruction
 from syurmy.vm.events import Event, Executed
 
 if TYPE_CHECKING:
     from syurmy.compiler.model import Row
-
-Array = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class End:
     lo: int | None
     hi: int | None
 
-    def cut(self, ins: Instruction, source: Array, result: I64) -> int:
+    def cut(self, ins: Instruction, source: Integers, result: I64) -> int:
         """How many entries of one execution were cut off. A table's end stands for what is beyond it as well."""
         at_hi = self.hi is not None and int(result.max(initial=self.hi - 1)) >= self.hi
         at_lo = self.lo is not None and int(result.min(initial=self.lo + 1)) <= self.lo

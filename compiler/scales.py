@@ -25,16 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.isa.arrays import Array
 from syurmy.isa.program import Attr
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 SHIFT = 16  # bits that one lookup of a remainder takes
 SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a longer shift
 SATURATED = 3  # top * 3 is less than 2^16 beyond top, for 16 bits

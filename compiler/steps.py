@@ -20,10 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Step = Callable[[Ints, slice], Ints]
+from syurmy.isa.arrays import I64
+
+Step = Callable[[I64, slice], I64]
 """``f(a, rows)``: entry (r, i) is the step function number ``rows[r]`` at ``a[r, i]``."""
 
 SHIFTS = (16, 14, 32, 28, 24, 20, 48, 44, 40, 36)  # by the number of 16-bit limbs of the remainder
@@ -35,11 +35,11 @@ CHUNK = 2**22  # thresholds that are searched at once
 class Linear:
     """``floor((mult * a + offset) / 2^shift)``, a multiplier and an offset per function."""
 
-    mult: Ints
-    offset: Ints
+    mult: I64
+    offset: I64
     shift: int
 
-    def __call__(self, a: Ints) -> Ints:
+    def __call__(self, a: I64) -> I64:
         return (self.mult[:, None] * a + self.offset[:, None]) >> self.shift
 
 
@@ -52,10 +52,10 @@ class Steps:
     hi: int
     first: int
     last: int
-    at: Ints
+    at: I64
 
     @property
-    def levels(self) -> Ints:
+    def levels(self) -> I64:
         return np.arange(self.first + 1, self.last + 1, dtype=np.int64)
 
 
@@ -109,13 +109,13 @@ def _fit(s: Steps, shift: int, slack: int) -> Linear | None:
     return Linear(mult, offset, shift)
 
 
-def _fit_rows(s: Steps, at: Ints, shift: int, slack: int, top: int) -> tuple[Ints, Ints] | None:
+def _fit_rows(s: Steps, at: I64, shift: int, slack: int, top: int) -> tuple[I64, I64] | None:
     """Bisection for the multiplier in 0 .. top at which the interval of offsets is longest."""
     rows = np.arange(len(at))
     least, most = s.levels << shift, (s.levels + slack) << shift
     never = np.int64(2**62)
 
-    def interval(m: Ints) -> tuple[Ints, Ints, Ints]:
+    def interval(m: I64) -> tuple[I64, I64, I64]:
         """Least and largest offset, and how their distance changes with m."""
         low = np.where(at <= s.hi, least - m[:, None] * at, -never)
         high = np.where(at > s.lo, most - m[:, None] * (at - 1) - 1, never)

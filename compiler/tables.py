@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.narrowing import Narrowing
-from syurmy.compiler.scales import FEW, FINE_BITS, Floats
+from syurmy.compiler.scales import FEW, FINE_BITS
+from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.types import DType
 
 GRID = 2**12 + 1  # points at which a function is tried
@@ -29,7 +28,7 @@ class Tables(Narrowing):
     """Functions by table."""
 
     def table(
-        self, x: Tensor, f: Callable[[Floats], Floats], label: str, scale: float | None = None, top: int | None = None
+        self, x: Tensor, f: Callable[[F64], F64], label: str, scale: float | None = None, top: int | None = None
     ) -> Tensor:
         """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0).
@@ -49,7 +48,7 @@ class Tables(Narrowing):
     def _plain(
         self,
         x: Tensor,
-        f: Callable[[Floats], Floats],
+        f: Callable[[F64], F64],
         label: str,
         zero: float = 0.0,
         scale: float | None = None,
@@ -71,7 +70,7 @@ class Tables(Narrowing):
         self.out.cuts_off(found, x, -most if lo else None, most if hi else None)
         return found
 
-    def sloped(self, x: Tensor, f: Callable[[Floats], Floats], label: str) -> Tensor:
+    def sloped(self, x: Tensor, f: Callable[[F64], F64], label: str) -> Tensor:
         """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost.
         Error f'' / 2 times the square of half a unit of x_0."""
         x = self.factor(x)
@@ -86,17 +85,17 @@ class Tables(Narrowing):
         product = self.multiply(slope, rest)
         return self.emit("add", *self.align([y, product], y.peak * y.scale))
 
-    def _entries(self, y: Floats, scale: float, top: int | None = None) -> npt.NDArray[np.int64]:
+    def _entries(self, y: F64, scale: float, top: int | None = None) -> I64:
         top = top or self.largest
         return np.rint(np.clip(np.nan_to_num(y / scale, nan=0.0, posinf=top, neginf=-top), -top, top)).astype(np.int64)
 
     def _split(
         self,
         x: Tensor,
-        f: Callable[[Floats], Floats],
+        f: Callable[[F64], F64],
         label: str,
-        seen: Floats,
-        want: Floats,
+        seen: F64,
+        want: F64,
         window: tuple[float, float],
     ) -> Tensor | None:
         """``f(inner(x)) + (f(x) - f(inner(x)))`` where one table is too coarse for a function that is steep near 0 (a
@@ -134,7 +133,7 @@ class Tables(Narrowing):
         """By how many bits the units of the second table are larger."""
         return math.ceil(peak * self.precision.margin).bit_length() - 15
 
-    def _helps(self, x: Tensor, f: Callable[[Floats], Floats], seen: Floats, want: Floats, off: float) -> bool:
+    def _helps(self, x: Tensor, f: Callable[[F64], F64], seen: F64, want: F64, off: float) -> bool:
         """Whether two tables are off by less than half of what one is, ``off``: not where f oscillates."""
         unit = max(x.scale, x.peak * x.scale / 2**FINE_BITS)
         step = unit * 2.0 ** self._far(x.peak * x.scale / unit)
@@ -160,7 +159,7 @@ class Tables(Narrowing):
         flat = -low > -reach / 2, high < reach / 2
         return self.rescale(moved, min(2 * top * x.scale / width, 1.0), DType.I16, flat=flat), -shift * x.scale
 
-    def _window(self, x: Tensor, f: Callable[[Floats], Floats], want: Floats) -> tuple[float, float]:
+    def _window(self, x: Tensor, f: Callable[[F64], F64], want: F64) -> tuple[float, float]:
         """The interval of what x reaches on the samples, with its margin, outside of which f is flat.
         ``want``: f of x there, which says what flat is."""
         reach = max(x.peak * self.precision.margin, 1) * x.scale
@@ -171,11 +170,11 @@ class Tables(Narrowing):
         low, high = (float(grid[min((int(b[-1]) if len(b) else 0) + 1, GRID - 1)]) for b in bent)
         return -low, high
 
-    def lookup(self, x: Tensor, entries: npt.NDArray[np.int64], label: str, scale: float = 1.0) -> Tensor:
+    def lookup(self, x: Tensor, entries: I64, label: str, scale: float = 1.0) -> Tensor:
         """``entries[x - x.type.lo]``: a table of integers on the whole interval of x (at most 2^16 wide)."""
         return self.emit("lut", x, scale=scale, table=self.out.lut(x.type.lo, entries, label))
 
 
-def _values(f: Callable[[Floats], Floats], x: npt.NDArray[Any]) -> Floats:
+def _values(f: Callable[[F64], F64], x: Array) -> F64:
     with np.errstate(all="ignore"):
         return np.asarray(f(x.astype(np.float64)), np.float64)

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
-
-Array = npt.NDArray[Any]
 
 
 def _held(x: Array) -> Array:

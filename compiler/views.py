@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.graph import Node
+from syurmy.isa.arrays import Array
 
-Array = npt.NDArray[Any]
 VIEWS = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Gather", "Slice", "Split"}
 
 

@@ -10,23 +10,33 @@ lookup that contains the column itself, or by an equation that defines it. ``fin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.cost import Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import broadcast_shapes
-from syurmy.isa.program import I64, Lut, Program
-from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
+from syurmy.isa.program import Lut, Program
+from syurmy.isa.ranges import Limbs, limbs_for
+from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, padded, unsigned_bits
 
-LIMB = 16  # bits of the widest range table
+
+@dataclass(frozen=True)
+class Check:
+    """``0 <= x < 2^bits``, stated by instruction ``origin``."""
+
+    x: Node
+    bits: int
+    label: str
+    origin: int
 
 
 @dataclass
@@ -74,6 +84,7 @@ class Builder:
         self._luts: dict[str, Table] = {}
         self._tables: dict[Table, Table] = {}
         self._pins: dict[Committed, Interval] = {}
+        self._checks: list[Check] = []
         self._materialised: dict[Node, Committed] = {}
 
     # ---- linear images -------------------------------------------------------------------------------------------
@@ -109,10 +120,12 @@ class Builder:
         return n if n.shape == target else g.Broadcast(*self.new(target, n.interval), (n,))
 
     def reshape(self, n: Node, shape: Sequence[int]) -> Node:
+        """The entries of ``n`` in another shape, in the same order; the execution axis stays."""
         target = (n.executions, *shape)
         return n if n.shape == target else g.Reshape(*self.new(target, n.interval), (n,))
 
     def transpose(self, n: Node, perm: Sequence[int]) -> Node:
+        """The tensor axes of ``n`` in the order ``perm``; the execution axis stays first."""
         full = (0, *(p + 1 for p in perm))
         if full == tuple(range(len(full))):
             return n
@@ -128,6 +141,7 @@ class Builder:
         return g.Sum(*self.new(shape, (n.lo * count, n.hi * count)), (n,), axes=full)
 
     def concat(self, nodes: Sequence[Node], axis: int) -> Node:
+        """``nodes`` joined along a tensor axis; public ones of one execution stand in every execution."""
         e = max(n.executions for n in nodes)
         return self.stacked([self.broadcast(n, n.shape[1:], e) for n in nodes], axis + 1)
 
@@ -231,6 +245,7 @@ class Builder:
         return c
 
     def boolean(self, label: str, like: Node, hint: Hint) -> Committed:
+        """A column of zeros and ones of the shape of ``like``."""
         return self.ranged(label, like, hint, 0, 1)
 
     def define(self, label: str, expression: Node) -> Committed:
@@ -280,23 +295,11 @@ class Builder:
         self.system.lookups.append(Lookup(table, wide, self.origin, label))
 
     def range(self, x: Node, bits: int, label: str) -> None:
-        """``0 <= x < 2^bits``: one lookup up to 16 bits, 16-bit limbs above (upper limbs are columns, the lowest is
-        the linear rest; the top limb has the exact remaining width)."""
+        """``0 <= x < 2^bits``. Lookups are made by ``finish``, when the width of limbs is known (``isa.ranges``)."""
         if bits == 0:
             self.zero(x, label)
-            if (pin := _shifted_column(x)) is not None:
-                self.pin(pin[0], (-pin[1], -pin[1]))
-            return
-        if bits <= LIMB:
-            self.lookup(range_table(bits), (x,), label)
-            return
-        low = x
-        for i in range(1, -(-bits // LIMB)):
-            width = min(LIMB, bits - LIMB * i)
-            limb = self.column(f"{label} limb {i}", x.shape[1:], _limb(x, i), (0, 2**width - 1), x.executions)
-            self.lookup(range_table(width), (limb,), limb.label)
-            low = low - limb * 2 ** (LIMB * i)
-        self.lookup(range_table(LIMB), (low,), f"{label} limb 0")
+        else:
+            self._checks.append(Check(x, bits, label, self.origin))
         if (pin := _shifted_column(x)) is not None:
             self.pin(pin[0], (-pin[1], 2**bits - 1 - pin[1]))
 
@@ -318,6 +321,7 @@ class Builder:
         self.zero(condition - self.stacked_constant(bits.reshape(shape)), "branch")
 
     def lut_table(self, lut: Lut) -> Table:
+        """The lookup table of a program's table: arguments and values; one for all its uses."""
         if lut.name not in self._luts:
             x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
             self._luts[lut.name] = self.table(f"lut {lut.name}", (x, lut.array))
@@ -351,27 +355,52 @@ class Builder:
         return g.Reshape(*self.new(node.shape, (lo, hi)), (node,))
 
     def finish(self) -> None:
-        """Drop range lookups that a table lookup implies; refuse columns that nothing pins."""
+        """Turn range checks into lookups, but those that a table lookup implies; refuse columns that nothing pins."""
         s = self.system
-        by_column: dict[Committed, list[tuple[Lookup, Interval]]] = {}
+        tabled: dict[Committed, list[Interval]] = {}
         for lk in s.lookups:
             for member, bounds in zip(lk.members, lk.table.bounds, strict=True):
                 if (pin := _shifted_column(member)) is not None:
-                    by_column.setdefault(pin[0], []).append((lk, (bounds[0] - pin[1], bounds[1] - pin[1])))
-        drop: set[int] = set()
-        for c, pins in by_column.items():
-            tabled = [i for lk, i in pins if not lk.table.is_range]
-            for lk, interval in pins:
-                if lk.table.is_range and any(interval[0] <= i[0] and i[1] <= interval[1] for i in tabled):
-                    drop.add(id(lk))
+                    tabled.setdefault(pin[0], []).append((bounds[0] - pin[1], bounds[1] - pin[1]))
+        for c, intervals in tabled.items():
+            for interval in intervals:
                 self.pin(c, interval)
-        s.lookups = [lk for lk in s.lookups if id(lk) not in drop]
+        checks = [c for c in self._checks if not _implied(c, tabled)]
+        widths = limbs_for((math.prod(map(padded, c.x.shape)), c.bits) for c in checks)
+        for check in checks:
+            self._limbs(check, widths)
         for c in s.columns:
             if c.defined_by is not None:
                 continue
             lo, hi = self._pins.get(c, (-(2**64), 2**64))
             if lo < c.lo or hi > c.hi:
                 raise ConstraintError(f"column '{c.label}' of instruction {c.origin} is not pinned to [{c.lo}, {c.hi}]")
+
+    def _limbs(self, check: Check, widths: Limbs) -> None:
+        """The lookups of one check: upper limbs are columns, the lowest is the linear rest, the top limb has the exact
+        remaining width."""
+        self.origin = check.origin
+        low, w = check.x, widths.width
+        for i in range(1, -(-check.bits // w)):
+            width = min(w, check.bits - w * i)
+            bounds = 0, 2**width - 1
+            limb = self.column(
+                f"{check.label} limb {i}", low.shape[1:], _bits_of(check.x, w * i, w), bounds, low.executions
+            )
+            self._limb(limb, width, limb.label, widths)
+            self.pin(limb, limb.interval)
+            low = low - limb * 2 ** (w * i)
+        several = check.bits > w
+        self._limb(low, min(w, check.bits), f"{check.label} limb 0" if several else check.label, widths)
+
+    def _limb(self, x: Node, bits: int, label: str, widths: Limbs) -> None:
+        """``x`` is a limb of ``bits`` bits: one lookup in its table, or two in the common one."""
+        if widths.tabled(bits):
+            self.lookup(range_table(bits), (x,), label)
+            return
+        w = widths.width
+        self.lookup(range_table(w), (x,), label)
+        self.lookup(range_table(w), (self.cut(x, 0, 2**w - 1) * 2 ** (w - bits),), f"{label} below 2^{bits}")
 
     def pin(self, c: Committed, interval: Interval) -> None:
         """The caller's constraints imply that ``c`` lies in ``interval``."""
@@ -399,12 +428,20 @@ class Builder:
         return self, self.system.nodes, tuple(shape), lo, hi, self.origin
 
 
-def _limb(x: Node, i: int) -> Hint:
+def _bits_of(x: Node, first: int, count: int) -> Hint:
     def hint(v: Values) -> I64:
-        out: I64 = (v(x) >> (LIMB * i)) & (2**LIMB - 1)
+        out: I64 = (v(x) >> first) & (2**count - 1)
         return out
 
     return hint
+
+
+def _implied(check: Check, tabled: Mapping[Committed, Sequence[Interval]]) -> bool:
+    """Whether a table that holds the column itself allows no more than the check does."""
+    pin = _shifted_column(check.x)
+    return pin is not None and any(
+        -pin[1] <= lo and hi <= 2**check.bits - 1 - pin[1] for lo, hi in tabled.get(pin[0], ())
+    )
 
 
 def _shifted_column(x: Node) -> tuple[Committed, int] | None:

@@ -25,6 +25,7 @@ class Account:
 
     @property
     def allowed(self) -> int:
+        """Entries that may be worked on in all, given what proving writes anyway."""
         return min(MOST, FREE + RATE * self._worked)
 
     def worked(self, entries: int) -> None:

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.cost import Account
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, StepLimit, matching_ends, walk
-from syurmy.isa.program import I64, Affine, Program
+from syurmy.isa.program import Affine, Program
 
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.
@@ -57,6 +58,7 @@ class Reads:
 
     @staticmethod
     def of(sources: Sequence[Source]) -> Reads:
+        """The sources of an operand, one per execution, as arrays."""
         return Reads(
             np.array([s.producer for s in sources], np.int64),
             np.array([s.execution for s in sources], np.int64),

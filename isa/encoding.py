@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa.arrays import Integers
 from syurmy.isa.errors import InputError
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
@@ -99,7 +99,7 @@ def decode(data: bytes) -> Program:
     if (version := r.uint()) != VERSION:
         raise InputError(f"program format {version} is not supported, only {VERSION}", code="I121")
     name = r.text()
-    values: dict[str, npt.NDArray[np.integer]] = {}
+    values: dict[str, Integers] = {}
 
     def param() -> Param:
         p = Param(r.text(), r.type(), r.flag(), r.list(lambda: (tuple(r.list(r.uint, MAX_RANK)), r.uint()), 64))
@@ -181,7 +181,7 @@ class _Writer:
         self.sint(t.lo)
         self.sint(t.hi)
 
-    def array(self, values: npt.NDArray[np.integer], dtype: DType) -> None:
+    def array(self, values: Integers, dtype: DType) -> None:
         if values.size and (int(values.min()) < dtype.lo or int(values.max()) > dtype.hi):
             raise InputError(f"values {values.min()}..{values.max()} leave {dtype}", code="I120")
         self.out += values.astype(f"<i{dtype.bits // 8}").tobytes()
@@ -280,7 +280,7 @@ class _Reader:
     def type(self) -> TensorType:
         return TensorType(self.dtype(), self.list(lambda: self.uint(MAX_SIZE), MAX_RANK), self.sint(), self.sint())
 
-    def array(self, shape: tuple[int, ...], dtype: DType) -> npt.NDArray[np.integer]:
+    def array(self, shape: tuple[int, ...], dtype: DType) -> Integers:
         size = 1
         for d in shape:  # a product of lengths below 2^31, stopped before it grows large
             size *= d

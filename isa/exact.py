@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from syurmy.isa.program import I64
+from syurmy.isa.arrays import I64, Integers
 
 BLAS_LIMIT = 2**53
 
@@ -16,8 +15,8 @@ def einsum(
     labels_a: Sequence[int],
     labels_b: Sequence[int],
     labels_out: Sequence[int],
-    a: npt.NDArray[np.integer],
-    b: npt.NDArray[np.integer],
+    a: Integers,
+    b: Integers,
     shape: Sequence[int],
     bound: int,
 ) -> I64:
@@ -62,7 +61,7 @@ def einsum(
     return np.transpose(out, [out_labels.index(x) for x in lo]).reshape(shape).astype(np.int64, copy=False)
 
 
-def _aligned(x: npt.NDArray[np.integer], labels: Sequence[int], out: Sequence[int]) -> I64:
+def _aligned(x: Integers, labels: Sequence[int], out: Sequence[int]) -> I64:
     order: list[int] = sorted(range(len(labels)), key=lambda i: out.index(labels[i]))
     y = np.transpose(x, order)
     shape = iter(y.shape)

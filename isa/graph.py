@@ -18,8 +18,8 @@ from typing import Protocol
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.exact import einsum
-from syurmy.isa.program import I64
 from syurmy.isa.types import Interval, added, scaled
 
 LIMIT = 2**63 - 1
@@ -72,14 +72,17 @@ class Node:
 
     @property
     def interval(self) -> Interval:
+        """What every entry lies in, over the integers; ``lo`` and ``hi`` included."""
         return self.lo, self.hi
 
     @property
     def executions(self) -> int:
+        """Length of the first axis."""
         return self.shape[0]
 
     @property
     def size(self) -> int:
+        """Entries over all executions."""
         return math.prod(self.shape)
 
     def __add__(self, other: Node | int) -> Node:
@@ -267,10 +270,12 @@ class Table:
 
     @property
     def width(self) -> int:
+        """Number of columns."""
         return len(self.bounds)
 
     @property
     def is_range(self) -> bool:
+        """Whether the table is ``range[k]``, which has no stored columns."""
         return not self.columns
 
 
@@ -313,8 +318,10 @@ class Equation:
 
 
 def range_table(bits: int) -> Table:
+    """The integers of ``[0, 2^bits)``."""
     return Table(f"range[{bits}]", bits, ((0, 2**bits - 1),))
 
 
 def combined_interval(coefficients: Sequence[int], nodes: Sequence[Node], const: int) -> Interval:
+    """The interval of ``sum coefficient * node + const``."""
     return added((const, const), *(scaled(n.interval, c) for c, n in zip(coefficients, nodes, strict=True)))

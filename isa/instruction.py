@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import TypeRuleError
-from syurmy.isa.program import I64, Affine, Instruction, Lut, Ram
+from syurmy.isa.program import Affine, Instruction, Lut, Ram
 from syurmy.isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Call:
         return self.attrs[name]
 
     def lut(self, name: str) -> Lut:
+        """The declaration of the table that an attribute names."""
         return self._luts[self.attrs[name]]
 
     def ram(self) -> Ram:

@@ -150,6 +150,7 @@ def usage(op: Op) -> str:
 
 
 def required(a: AttrSpec) -> bool:
+    """Whether an attribute has to be written."""
     return a.default is None and not a.optional
 
 
@@ -191,6 +192,7 @@ def _cell(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
+    """Writes ``docs/isa.md``, or with ``--check`` compares it; the exit code."""
     if arguments not in ([], ["--check"]):
         print("usage: python -m syurmy.isa.manual [--check]", file=sys.stderr)
         return 2

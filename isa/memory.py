@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
-from syurmy.isa.program import I64
 
 
 class Memory:

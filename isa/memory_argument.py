@@ -16,9 +16,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node, Tuples, Values
-from syurmy.isa.program import I64, Ram
+from syurmy.isa.program import Ram
 from syurmy.isa.types import unsigned_bits
 
 

@@ -37,6 +37,7 @@ def matching_ends(code: tuple[Instruction, ...]) -> dict[int, int]:
 
 
 def counter_of(ins: Instruction) -> str | None:
+    """The name of a loop's counter, None if it has none."""
     name = ins.get("counter")
     return str(name) if name else None
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import Span
 from syurmy.isa.types import DType, TensorType
-
-I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,7 @@ class Affine:
     terms: tuple[tuple[str, int], ...] = ()  # (counter, coefficient), sorted, no zero coefficient
 
     def at(self, counters: Mapping[str, int]) -> int:
+        """The value where loop counters have these values."""
         return self.constant + sum(c * counters[name] for name, c in self.terms)
 
     def __str__(self) -> str:
@@ -70,6 +69,7 @@ class Lut:
 
     @property
     def hi(self) -> int:
+        """The last argument that the table has a value for."""
         return self.lo + len(self.values) - 1
 
     @cached_property
@@ -112,6 +112,7 @@ class Instruction:
     span: Span | None = field(default=None, compare=False)
 
     def get(self, name: str, default: Attr | None = None) -> Attr | None:
+        """The attribute, or ``default`` where the instruction does not state it."""
         for key, value in self.attrs:
             if key == name:
                 return value
@@ -145,18 +146,22 @@ class Program:
     luts: tuple[Lut, ...]
     outputs: tuple[Output, ...]
     code: tuple[Instruction, ...]
-    data: Mapping[str, npt.NDArray[np.integer]] = field(default_factory=dict)
+    data: Mapping[str, Integers] = field(default_factory=dict)
     rams: tuple[Ram, ...] = ()
     notes: tuple[Note, ...] = ()
 
     def input(self, name: str) -> Input:
+        """The declaration of this name."""
         return next(i for i in self.inputs if i.name == name)
 
     def param(self, name: str) -> Param:
+        """The declaration of this name."""
         return next(p for p in self.params if p.name == name)
 
     def ram(self, name: str) -> Ram:
+        """The declaration of this name."""
         return next(r for r in self.rams if r.name == name)
 
     def lut(self, name: str) -> Lut:
+        """The declaration of this name."""
         return next(t for t in self.luts if t.name == name)

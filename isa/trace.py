@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from syurmy.isa.program import I64, Program
+from syurmy.isa.arrays import I64
+from syurmy.isa.program import Program
 
 
 @dataclass

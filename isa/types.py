@@ -22,14 +22,17 @@ class DType(enum.Enum):
 
     @property
     def bits(self) -> int:
+        """Width in bits, the sign included."""
         return int(self.value[1:])
 
     @property
     def lo(self) -> int:
+        """The least value."""
         return -(2**61) if self is DType.I64 else -(2 ** (self.bits - 1))
 
     @property
     def hi(self) -> int:
+        """The greatest value."""
         return 2**61 - 1 if self is DType.I64 else 2 ** (self.bits - 1) - 1
 
     def __str__(self) -> str:
@@ -51,18 +54,22 @@ def smallest_dtype(lo: int, hi: int) -> DType | None:
 
 
 def join(a: Interval, b: Interval) -> Interval:
+    """The smallest interval that holds both."""
     return min(a[0], b[0]), max(a[1], b[1])
 
 
 def scaled(a: Interval, c: int) -> Interval:
+    """The interval of ``c * x``, x in ``a``."""
     return (a[0] * c, a[1] * c) if c >= 0 else (a[1] * c, a[0] * c)
 
 
 def added(*xs: Interval) -> Interval:
+    """The interval of a sum with one term in each of ``xs``."""
     return sum(x[0] for x in xs), sum(x[1] for x in xs)
 
 
 def multiplied(a: Interval, b: Interval) -> Interval:
+    """The interval of ``x * y``, x in ``a`` and y in ``b``."""
     c = [x * y for x in a for y in b]
     return min(c), max(c)
 
@@ -77,6 +84,11 @@ def unsigned_bits(hi: int) -> int:
     return max(1, hi.bit_length())
 
 
+def padded(d: int) -> int:
+    """The smallest power of two that is at least ``d`` (d >= 1): what an axis of that length takes in a proof."""
+    return 1 << (d - 1).bit_length()
+
+
 @dataclass(frozen=True)
 class TensorType:
     """dtype, shape and static interval of a tensor (without the execution axis)."""
@@ -88,17 +100,21 @@ class TensorType:
 
     @staticmethod
     def full(dtype: DType, shape: Iterable[int]) -> TensorType:
+        """The type whose interval is its dtype's."""
         return TensorType(dtype, tuple(shape), dtype.lo, dtype.hi)
 
     @property
     def interval(self) -> Interval:
+        """``lo`` and ``hi``, both included."""
         return self.lo, self.hi
 
     @property
     def size(self) -> int:
+        """Number of entries."""
         return math.prod(self.shape)
 
     def with_shape(self, shape: Iterable[int]) -> TensorType:
+        """The same dtype and interval in another shape."""
         return replace(self, shape=tuple(shape))
 
     def joined(self, other: TensorType) -> TensorType:

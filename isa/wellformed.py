@@ -50,6 +50,7 @@ def problems(program: Program) -> Iterator[Problem]:
 
 
 def valid_name(name: str) -> bool:
+    """Whether a program may declare the name."""
     return len(name) <= MAX_NAME and NAME.match(name) is not None and name not in RESERVED
 
 

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-Ints = npt.NDArray[np.int64]
+from syurmy.isa.arrays import I64, Integers
 
 HERE = Path(__file__).resolve().parent
 SPREAD = 2500
@@ -39,13 +38,13 @@ class Network:
     """
 
     name: str
-    value: Ints
+    value: I64
     seed: int = 0
     within: str = ""
     declarations: list[str] = field(default_factory=list)
     code: list[str] = field(default_factory=list)
-    weights: dict[str, npt.NDArray[np.signedinteger]] = field(default_factory=dict)
-    input: Ints = field(init=False)
+    weights: dict[str, Integers] = field(default_factory=dict)
+    input: I64 = field(init=False)
 
     def __post_init__(self) -> None:
         self.input = self.value
@@ -55,7 +54,7 @@ class Network:
     def parameters(self) -> int:
         return sum(w.size for w in self.weights.values())
 
-    def _layer(self, shape: tuple[int, ...], bias: tuple[int, ...], product: Callable[[Ints], Ints], line: str) -> None:
+    def _layer(self, shape: tuple[int, ...], bias: tuple[int, ...], product: Callable[[I64], I64], line: str) -> None:
         """Product with random weights of ``shape``, bias, rescale; ``line`` is the product's instruction."""
         number = len(self.weights) // 2 + 1
         unit = self._rng.standard_normal(shape)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from programs.train.common import PROGRAMS
+from syurmy.isa.arrays import Integers
 
-Arrays = dict[str, npt.NDArray[np.integer]]
+Arrays = dict[str, Integers]
 
 # Greatest common divisor by subtraction, for interpreter.tasm: cells 1 and 2 in, cell 0 out.
 GCD = [

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.errors import Span
 from syurmy.isa.graph import Committed, Node, Product, Public, Tuples
 from syurmy.isa.path import Path
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.isa.system import build
 from syurmy.isa.trace import Trace
 from syurmy.prover.witness import NO_ROW, Witness

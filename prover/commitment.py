@@ -13,11 +13,10 @@ what is opened is uniform, whatever the matrix is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.ntt import encode
@@ -60,9 +59,7 @@ def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None) -> Commitme
     return Commitment(shape, codeword, MerkleTree.of_columns(codeword), matrix, tail)
 
 
-def stored_matrix(
-    flat: U64, log_cols: int, stored_rows: npt.NDArray[np.int64] | None = None, aux: U64 | None = None
-) -> U64:
+def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux: U64 | None = None) -> U64:
     """Column-major ``uint64[C, R]`` of the rows ``stored_rows`` (default all) of a flat ``uint64[2^m]``, entry row*C +
     column, and of the rows ``aux`` after them."""
     rows = flat.reshape(-1, 1 << log_cols)
@@ -70,9 +67,7 @@ def stored_matrix(
     return transpose(rows if aux is None else np.concatenate([rows, aux]))
 
 
-def commit_params(
-    values: npt.NDArray[np.signedinteger[Any]], shape: MatrixShape, secrets: Secrets | None = None
-) -> ParamsCommitment:
+def commit_params(values: Integers, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
     """Commitment to ``int8|16|32|64[R, C]``; hiding where ``shape`` is, with what ``secrets`` give."""
     integers = IntegerMatrix.of(values)
     columns, tail = integers.columns(), None

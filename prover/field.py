@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.isa.arrays import I64
+
 P = 2**64 - 2**32 + 1
 NON_RESIDUE = 7
 GENERATOR = 7  # of F*
@@ -112,7 +114,7 @@ def root_of_unity(log_n: int) -> int:
     return pow(GENERATOR, (P - 1) >> log_n, P)
 
 
-def to_field(values: npt.NDArray[np.int64]) -> U64:
+def to_field(values: I64) -> U64:
     """Canonical field image of signed integers |v| < 2^63; same shape, ``uint64``."""
     v = np.ascontiguousarray(values, dtype=np.int64)
     out = v.view(np.uint64).copy()

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
@@ -60,7 +60,7 @@ class ProvingKey:
     def save(self, path: str | Path, used: Path | None = None) -> None:
         """Write one file: complete under its name, or not there; and, where params are hidden, the count of what was
         opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
-        arrays: dict[str, npt.NDArray[Any]] = {}
+        arrays: dict[str, Array] = {}
         if self.params is not None:
             arrays = {
                 "codeword": self.params.commitment.codeword,
@@ -149,7 +149,7 @@ def check_bounds(program: Program) -> None:
                 raise InputError(f"param '{p.name}' breaks its L1 bound {bound} over axes {axes}", code="K143")
 
 
-def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.signedinteger[Any]]:
+def params_matrix(program: Program, layout: MatrixLayout) -> Integers:
     """The params in their rows, in the narrowest of int8 to int64 that holds them all."""
     dtypes = [program.data[str(name)].dtype for name in layout.places]
     dtype = np.result_type(np.int8, *dtypes)
@@ -160,7 +160,7 @@ def params_matrix(program: Program, layout: MatrixLayout) -> npt.NDArray[np.sign
     return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
 
 
-def _write(path: Path, vk: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) -> None:
+def _write(path: Path, vk: VerifyingKey, arrays: dict[str, Array]) -> None:
     manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": vk.digest().hex(), "arrays": {}}
     manifest |= {"hiding": vk.mode.hiding, "proofs": vk.mode.proofs}
     offset = 0
@@ -185,7 +185,7 @@ def _write(path: Path, vk: VerifyingKey, arrays: dict[str, npt.NDArray[Any]]) ->
         raise
 
 
-def _read(path: Path) -> tuple[bytes, Mode, dict[str, npt.NDArray[Any]]]:
+def _read(path: Path) -> tuple[bytes, Mode, dict[str, Array]]:
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -205,7 +205,7 @@ def _read(path: Path) -> tuple[bytes, Mode, dict[str, npt.NDArray[Any]]]:
                     help="run setup again",
                 )
             start = -(-(16 + length) // ALIGN) * ALIGN
-            arrays: dict[str, npt.NDArray[Any]] = {}
+            arrays: dict[str, Array] = {}
             for name, (dtype, shape, offset) in manifest["arrays"].items():
                 if start + offset + math.prod(shape) * np.dtype(dtype).itemsize > size:
                     raise damaged

@@ -36,8 +36,8 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64
 from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, lift
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels.pool import for_ranges
@@ -51,7 +51,7 @@ _CHUNK = 4096  # pairs a thread takes at least
 
 def fill_denominators(
     out: U64,
-    members: Sequence[npt.NDArray[np.int64]],
+    members: Sequence[I64],
     padded: Sequence[int],
     tag: int,
     alpha: Ext,

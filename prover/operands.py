@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import Integers
+from syurmy.isa.types import padded
 from syurmy.prover.field import U64, ZERO, Ext, lift, to_field
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Sweep
 from syurmy.prover.protocol.contraction import Contraction, Side
-from syurmy.prover.protocol.weights import padded
 from syurmy.prover.sumcheck import Instance
 from syurmy.prover.witness import Witness
 
@@ -38,7 +37,7 @@ def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
     return dot_rows(trailing.reshape(kept, -1), weights, bound)
 
 
-def _matrix(values: npt.NDArray[np.signedinteger[Any]], bound: int) -> IntegerMatrix:
+def _matrix(values: Integers, bound: int) -> IntegerMatrix:
     if bound < SMALL:
         narrow = values if values.dtype.itemsize <= 4 else values.astype(np.int32)
         return IntegerMatrix(narrow, np.zeros(0, np.int64))

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.host import peak_mb
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import Committed, Node, ParamTensor, Table, Tuples
 from syurmy.isa.path import Path
-from syurmy.isa.program import I64
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
 from syurmy.prover.commitment import Commitment, commit, stored_matrix

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import Committed, Node, Public, Table
-from syurmy.isa.program import I64
 from syurmy.isa.trace import Trace
 
 NO_ROW = -1
@@ -27,7 +27,8 @@ class Witness:
             self._values[node] = self._per_input(trace.inputs[name])
         for name, param in system.params.items():
             # committed params keep their own dtype: they are read a constant number of times
-            self._values[param] = np.asarray(system.program.data[name])[None]
+            stored: Array = system.program.data[name]
+            self._values[param] = stored[None]
         for pc, node in system.results.items():
             if node.origin == pc and not isinstance(node, Public):  # else it has its value from elsewhere
                 self._values[node] = self.written(pc)

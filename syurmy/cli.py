@@ -17,10 +17,12 @@ import syurmy
 from syurmy.commands.asm import asm
 from syurmy.commands.check import check
 from syurmy.commands.common import reported
+from syurmy.commands.compare import compare
 from syurmy.commands.compile import compile
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.info import info
+from syurmy.commands.profile import profile
 from syurmy.commands.run import run
 from syurmy.commands.setup import setup
 from syurmy.commands.testing import run_tests
@@ -35,7 +37,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning.replace(';', ',')}" for code, meaning in EXITS.items()),
 )
 
-for command in (run, compile, verify, setup, check, asm, disasm, info, doctor, warmup):
+for command in (run, compile, verify, setup, check, compare, profile, asm, disasm, info, doctor, warmup):
     app.command()(reported(command))
 app.command("test")(reported(run_tests))
 

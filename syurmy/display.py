@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -99,6 +99,17 @@ def summary(console: Console, rows: Mapping[str, str]) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     console.print(table)
+
+
+def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """Rows of cells as lines of a table, as wide as its cells; the columns ``right`` are aligned there."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    aligned = set(right)
+    cells = (
+        [cell.rjust(w) if k in aligned else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        for row in rows
+    )
+    return "\n".join("  ".join(line).rstrip() for line in cells)
 
 
 def seconds_text(s: float) -> str:

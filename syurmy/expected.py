@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy import files
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
 from syurmy.prover.verifier.verify import Statement
 
 SHORTEST = 16  # hexadecimal digits of a digest, 64 bits
 
 
-def values(options: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def values(options: Sequence[str]) -> dict[str, Array]:
     """Tensors by name, from ``NAME=VALUE`` (a number or a list in JSON), ``NAME=FILE``, or a ``FILE`` of named
     entries (.json, .npz). Raises ``InputError``."""
-    out: dict[str, npt.NDArray[Any]] = {}
+    out: dict[str, Array] = {}
     for option in options:
         name, eq, text = option.partition("=")
         if eq and name.isidentifier():
@@ -50,7 +50,7 @@ def _value(name: str, text: str) -> Any:
     return content
 
 
-def _numbers(name: str, value: Any) -> npt.NDArray[Any]:
+def _numbers(name: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
         exact = np.array(array.tolist(), object) if array.dtype.kind in "biuf" else np.array(value, object)
@@ -61,7 +61,7 @@ def _numbers(name: str, value: Any) -> npt.NDArray[Any]:
     return exact
 
 
-def difference(statement: Statement, wanted: Mapping[str, npt.NDArray[Any]]) -> str:
+def difference(statement: Statement, wanted: Mapping[str, Array]) -> str:
     """The first difference between the statement's public values and those wanted, as a sentence; empty if there is
     none. Compares exactly, shape included. Raises ``InputError`` for a name that the statement does not show."""
     shown = statement.inputs | statement.outputs

@@ -9,15 +9,12 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
-
-Array = npt.NDArray[Any]
 
 
 def read_bytes(path: Path) -> bytes:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import Trap
-from syurmy.isa.program import I64, Instruction
+from syurmy.isa.program import Instruction
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Executed:
     step: int
     index: int
     execution: int
-    operands: tuple[npt.NDArray[np.integer[Any]], ...]
+    operands: tuple[Integers, ...]
     result: I64
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import InputError
-from syurmy.isa.program import I64, Input, Program
+from syurmy.isa.program import Input, Program
 
 
 def validated(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
@@ -100,14 +100,14 @@ def _checked(declared: Input, value: npt.ArrayLike) -> I64:
     return out
 
 
-def _array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+def _array(name: str, value: npt.ArrayLike) -> Array:
     try:
         return np.asarray(value)
     except (ValueError, TypeError) as e:
         raise InputError(f"input '{name}' is not a rectangular array", code="I103") from e
 
 
-def _not_integer(declared: Input, array: npt.NDArray[Any]) -> InputError:
+def _not_integer(declared: Input, array: Array) -> InputError:
     t = declared.type
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):

@@ -15,19 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
+from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import Trap
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.memory import Memory
 from syurmy.isa.path import DEFAULT_MAX_STEPS, walk
-from syurmy.isa.program import I64, Program, Ram
+from syurmy.isa.program import Program, Ram
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import TensorType
 from syurmy.vm.events import Event, Executed, Fetched, Halted, Listener, Trapped
 from syurmy.vm.inputs import validated, validated_batch
 
 RECENT = 1000  # steps that a trap of the step limit looks back
-Operand = npt.NDArray[np.integer[Any]]
 INT64 = np.dtype(np.int64)
 
 
@@ -102,7 +102,7 @@ class Machine:
         luts = {t.name: t for t in program.luts}
         self.program = program
         self.trace = trace
-        self.registers: dict[str, Operand] = {p.name: _param(program, p.name) for p in program.params}
+        self.registers: dict[str, Integers] = {p.name: _param(program, p.name) for p in program.params}
         self.registers.update(inputs)
         self.counters: Mapping[str, int] = {}
         rams = {r.name: r for r in program.rams}
@@ -167,7 +167,7 @@ class Machine:
             trap.add_note(f"the last {len(recent)} steps ran instructions {min(recent)} to {max(recent)}{lines}")
         return trap
 
-    def _execute(self, step: int, pc: int, call: Call) -> tuple[int, tuple[Operand, ...], I64]:
+    def _execute(self, step: int, pc: int, call: Call) -> tuple[int, tuple[Integers, ...], I64]:
         """Which execution of the instruction this is, what it read, and its result."""
         ins, counters = call.instruction, self.counters
         call.counters = counters
@@ -224,7 +224,7 @@ class Machine:
         return trap
 
 
-def _seen(names: Sequence[str], operands: Sequence[Operand], element: tuple[int, ...] | None) -> Iterator[str]:
+def _seen(names: Sequence[str], operands: Sequence[Integers], element: tuple[int, ...] | None) -> Iterator[str]:
     """What the operands held where an instruction trapped: single values, and entries at the element if the shapes
     are those of an elementwise instruction."""
     for name, value in dict(zip(names, operands, strict=True)).items():
@@ -236,7 +236,7 @@ def _seen(names: Sequence[str], operands: Sequence[Operand], element: tuple[int,
                 yield f"{name}[{', '.join(map(str, at))}] = {int(value[at])}"
 
 
-def _param(program: Program, name: str) -> Operand:
+def _param(program: Program, name: str) -> Integers:
     view = np.asarray(program.data[name]).view()
     view.flags.writeable = False
     return view

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syurmy.isa.program import I64, Note, Program
+from syurmy.isa.arrays import I64
+from syurmy.isa.program import Note, Program
 from syurmy.vm.events import Event, Executed, Fetched
 
 

@@ -3,18 +3,14 @@ come."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.bodies.attention import attended
 from syurmy.compiler.bodies.engine import body
 from syurmy.compiler.bodies.norms import RUNTIME
 from syurmy.compiler.bodies.writer import Writer
 from syurmy.compiler.errors import Unsupported
-
-Array = npt.NDArray[Any]
+from syurmy.isa.arrays import Array
 
 
 def unpacked(x: Array, bits: int, count: int) -> Array:

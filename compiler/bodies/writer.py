@@ -14,8 +14,7 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from syurmy.compiler.errors import Unsupported
-
-Array = npt.NDArray[Any]
+from syurmy.isa.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -7,47 +7,46 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.root import is_positive, is_wide, logarithm, reciprocal, root
 from syurmy.compiler.scales import SLACK
+from syurmy.isa.arrays import F64
 from syurmy.isa.types import DType
 
-Floats = npt.NDArray[np.float64]
-Family = Callable[[Node], Callable[[Floats], Floats]]
+Family = Callable[[Node], Callable[[F64], F64]]
 BY_TABLE = 2**15  # entries from which on a table of 2^16 rows is cheaper than two comparisons
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
-def _gelu(n: Node) -> Callable[[Floats], Floats]:
+def _gelu(n: Node) -> Callable[[F64], F64]:
     if n.attr("approximate", "none") == "tanh":
         return lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
     return lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))
 
 
-def _elu(a: float, g: float = 1.0) -> Callable[[Floats], Floats]:
+def _elu(a: float, g: float = 1.0) -> Callable[[F64], F64]:
     return lambda x: g * np.where(x > 0, x, a * np.expm1(np.minimum(x, 0)))
 
 
-def _celu(n: Node) -> Callable[[Floats], Floats]:
+def _celu(n: Node) -> Callable[[F64], F64]:
     a = n.attr("alpha", 1.0)
     return lambda x: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0) / a))
 
 
-def _shrink(n: Node) -> Callable[[Floats], Floats]:
+def _shrink(n: Node) -> Callable[[F64], F64]:
     bias, lambd = n.attr("bias", 0.0), n.attr("lambd", 0.5)
     return lambda x: np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0))
 
 
-def sigmoid(x: Floats) -> Floats:
+def sigmoid(x: F64) -> F64:
     return 1 / (1 + np.exp(-x))
 
 
-def softplus(x: Floats) -> Floats:
+def softplus(x: F64) -> F64:
     return np.logaddexp(x, 0)
 
 

@@ -14,6 +14,7 @@ from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.linear import pair_limit
 from syurmy.compiler.ops.logic import both
 from syurmy.compiler.ops.softmax import exponentials, scores, shares, softmax_last
+from syurmy.isa.arrays import F64
 
 
 @lowering("Attention", since=23)
@@ -113,9 +114,7 @@ def _masked(c: Context, n: Node, s: Tensor, past: int) -> tuple[Tensor, Tensor |
     return s, c.broadcast(m, s.shape)
 
 
-def _finite(
-    fixed: npt.NDArray[np.bool_], mask: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+def _finite(fixed: npt.NDArray[np.bool_], mask: F64) -> tuple[npt.NDArray[np.bool_], F64]:
     """A constant mask of reals without its infinities, which become truth values."""
     return fixed & np.isfinite(mask), np.where(np.isfinite(mask), mask, 0.0)
 

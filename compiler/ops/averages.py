@@ -17,17 +17,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context
-from syurmy.compiler.steps import Ints
+from syurmy.isa.arrays import I64, Array
 
-Array = npt.NDArray[Any]
 BITS = 24  # of a float32's mantissa
 ROWS = 2**16
 NORMAL = 100  # binary orders of magnitude around 1 that are far from subnormal numbers and infinity
@@ -45,7 +42,7 @@ def windows(n: Node, image: Sequence[int], out: Sequence[int]) -> list[tuple[int
 
 
 def averaged(
-    c: Context, x: Tensor, n: Node, scale: Array, out: Sequence[int], quantise: Callable[[Array], Ints]
+    c: Context, x: Tensor, n: Node, scale: Array, out: Sequence[int], quantise: Callable[[Array], I64]
 ) -> Tensor | None:
     """``quantise`` of the float32 averages over the windows of n; None where tables would be too large."""
     places = windows(n, x.shape[2:], out)
@@ -73,7 +70,7 @@ def averaged(
     return _result(c, total, error, s, exponent, len(places), quantise)
 
 
-def rounded(v: Ints) -> Ints:
+def rounded(v: I64) -> I64:
     """Integers of up to 53 bits as float32 holds them."""
     return v.astype(np.float64).astype(np.float32).astype(np.float64).astype(np.int64)
 
@@ -118,12 +115,12 @@ def _result(
     s: int,
     exponent: int,
     count: int,
-    quantise: Callable[[Array], Ints],
+    quantise: Callable[[Array], I64],
 ) -> Tensor | None:
     k = np.arange(total.type.lo, total.type.hi + 1, dtype=np.int64)
     lo, hi = error.type.lo, error.type.hi
 
-    def value(e: Ints) -> Ints:
+    def value(e: I64) -> I64:
         reals = np.ldexp((k * s + e).astype(np.float64), exponent).astype(np.float32)
         return quantise(reals / np.float32(count))
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -13,9 +10,7 @@ from syurmy.compiler.forest import Decision
 from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.questions import MODES, Domain, Entry, Question, Steps, coded, questions
-
-Array = npt.NDArray[Any]
-Ints = npt.NDArray[np.int64]
+from syurmy.isa.arrays import I64
 
 
 class Sources:
@@ -40,7 +35,7 @@ class Sources:
         kind = np.dtype(np.float32) if dtype.kind in "iub" else dtype  # a whole number is compared as a float
         return Domain(x.type.lo, x.type.hi, lambda q: (q * x.scale).astype(kind), False)
 
-    def _ends(self, base: str, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
+    def _ends(self, base: str, shape: tuple[int, ...]) -> tuple[I64, I64]:
         """One below the least integer of every entry, and one above the largest."""
         if base in self.c.coded:
             lo, hi = self.c.coded[base].ends(shape)

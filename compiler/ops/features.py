@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.channels import channels_of, joined, scaled, shifted
 from syurmy.compiler.emit import Tensor
@@ -18,10 +17,9 @@ from syurmy.compiler.ops.normalisation import normalised
 from syurmy.compiler.ops.shape import pick
 from syurmy.compiler.ops.trees import unit_of
 from syurmy.compiler.tabular import DOMAIN
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.types import DType
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 MAX_TABLE = 2**16
 
 
@@ -131,7 +129,7 @@ def columns_of_unlike(c: Context, n: Node) -> Result | None:
 # ---- categories ------------------------------------------------------------------------------------------------------
 
 
-def _list(n: Node, kind: str) -> npt.NDArray[np.generic] | None:
+def _list(n: Node, kind: str) -> Array | None:
     """Keys or values of a LabelEncoder."""
     for suffix in ("_tensor", "_int64s", "_floats"):
         found = n.attr(f"{kind}{suffix}")
@@ -140,7 +138,7 @@ def _list(n: Node, kind: str) -> npt.NDArray[np.generic] | None:
     return None
 
 
-def _default(n: Node, values: npt.NDArray[np.generic]) -> float:
+def _default(n: Node, values: Array) -> float:
     tensor = n.attr("default_tensor")
     if tensor is not None:
         return float(np.asarray(tensor).reshape(-1)[0])
@@ -173,7 +171,7 @@ def label_encoder(c: Context, n: Node) -> Result:
     return c.lookup(x, np.array(rows, np.int64), "labels", unit)
 
 
-def _by_comparison(c: Context, x: Tensor, keys: Ints, values: Ints, default: int, unit: float) -> Tensor:
+def _by_comparison(c: Context, x: Tensor, keys: I64, values: I64, default: int, unit: float) -> Tensor:
     hot = c.emit("eq", c.reshape(x, (*x.shape, 1)), c.out.param(keys, 1.0, "keys"), scale=1.0)
     y = c.emit("matmul", hot, c.out.param((values - default)[:, None], 1.0, "values"), scale=unit)
     return c.emit("addi", c.reshape(y, x.shape), value=default, scale=unit)

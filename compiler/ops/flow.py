@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
@@ -25,9 +24,9 @@ from syurmy.compiler.loops import Loop
 from syurmy.compiler.lower import Context, Result, lower_node, lowering
 from syurmy.compiler.passes.unroll import loops
 from syurmy.compiler.scales import FINE_BITS
+from syurmy.isa.arrays import Array
 from syurmy.isa.types import DType, TensorType
 
-Array = npt.NDArray[Any]
 IR_VERSION = 8
 MAX_ROUNDS = 2**14  # every tensor of the body is kept for all of them while it is compiled
 ROOM = 2  # bits above the samples that a fine program's state keeps

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.shape import cut, pick
+from syurmy.isa.arrays import I64
 
-Index = npt.NDArray[np.int64]
 MAX_RUNS = 4096
 
 
@@ -25,7 +24,7 @@ def flat(c: Context, x: Tensor) -> Tensor:
     return c.reshape(x, (math.prod(x.shape),))
 
 
-def take(c: Context, x: Tensor, at: Index) -> Tensor:
+def take(c: Context, x: Tensor, at: I64) -> Tensor:
     """Entries at constant places of the row-major order, in the shape of ``at``."""
     places = at.reshape(-1)
     steps = np.diff(places)
@@ -34,7 +33,7 @@ def take(c: Context, x: Tensor, at: Index) -> Tensor:
     return c.reshape(pick(c, flat(c, x), 0, places), at.shape)
 
 
-def indices(c: Context, name: str, length: int) -> Index | None:
+def indices(c: Context, name: str, length: int) -> I64 | None:
     """Constant indices counted from 0, or None."""
     found = c.const(name)
     if found is None:
@@ -112,7 +111,7 @@ def gather_elements(c: Context, n: Node) -> Result:
     return rows_at(c, flat(c, x), place, c.is_float(n.inputs[0]))
 
 
-def places_of(at: Index, shape: tuple[int, ...], batch: int) -> Index:
+def places_of(at: I64, shape: tuple[int, ...], batch: int) -> I64:
     """Row-major places of what GatherND reads: ``at[.., :]`` are the leading coordinates after ``batch`` axes."""
     at = np.where(at < 0, at + np.array(shape[batch : batch + at.shape[-1]]), at)
     depth = at.shape[-1]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.channels import Channels, channels_of, product, shifted, uniform
 from syurmy.compiler.emit import Tensor
@@ -16,16 +15,14 @@ from syurmy.compiler.lower import Context, Result, absorbing, lowering
 from syurmy.compiler.ops.linear import matrix_product, plus
 from syurmy.compiler.ops.scores import label_of, logistic, pair_of, transformed
 from syurmy.compiler.tabular import DOMAIN
-
-Array = npt.NDArray[np.generic]
-Floats = npt.NDArray[np.float64]
+from syurmy.isa.arrays import F64, I64
 
 
-def _reals(n: Node, name: str) -> Floats:
+def _reals(n: Node, name: str) -> F64:
     return np.asarray(n.attr(name) or (), np.float32).astype(np.float64)
 
 
-def _seen(c: Context, name: str) -> Floats:
+def _seen(c: Context, name: str) -> F64:
     """The source on the samples, one row each."""
     return np.concatenate([np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for x in c.graph.samples[name]])
 
@@ -34,7 +31,7 @@ def _rows(c: Context, name: str) -> int:
     return c.shape(name)[0] if len(c.shape(name)) > 1 else 1
 
 
-def affine(c: Context, n: Node, w: Floats, bias: Floats) -> Tensor:
+def affine(c: Context, n: Node, w: F64, bias: F64) -> Tensor:
     """``x @ w + bias`` for the source of a node, wide; [rows, columns of w]."""
     name = n.inputs[0]
     seen = _seen(c, name) @ w + bias
@@ -76,7 +73,7 @@ def linear_classifier(c: Context, n: Node) -> Result:
 # ---- support vectors -------------------------------------------------------------------------------------------------
 
 
-def _kernel(n: Node, seen: Floats, vectors: Floats) -> Floats:
+def _kernel(n: Node, seen: F64, vectors: F64) -> F64:
     """The kernel in floats: what the tables are made for."""
     gamma, coef, degree = _parameters(n)
     dots = seen @ vectors.T
@@ -93,7 +90,7 @@ def _parameters(n: Node) -> tuple[float, float, float]:
     return found[0], found[1], found[2]
 
 
-def kernels(c: Context, n: Node, vectors: Floats) -> Tensor:
+def kernels(c: Context, n: Node, vectors: F64) -> Tensor:
     """[rows, vectors]: the kernel of every row with every support vector."""
     kind = n.attr("kernel_type", "LINEAR")
     gamma, coef, degree = _parameters(n)
@@ -102,11 +99,11 @@ def kernels(c: Context, n: Node, vectors: Floats) -> Tensor:
     if kind == "RBF":
         return c.table(_squared_distances(c, n, vectors), lambda v: np.exp(-gamma * np.maximum(v, 0)), "rbf")
     dots = affine(c, n, vectors.T * gamma, np.full(len(vectors), coef))
-    function: Callable[[Floats], Floats] = np.tanh if kind == "SIGMOID" else lambda v: np.asarray(v**degree)
+    function: Callable[[F64], F64] = np.tanh if kind == "SIGMOID" else lambda v: np.asarray(v**degree)
     return c.table(dots, function, kind.lower())
 
 
-def _squared_distances(c: Context, n: Node, vectors: Floats) -> Tensor:
+def _squared_distances(c: Context, n: Node, vectors: F64) -> Tensor:
     """``sum (x - v)^2`` over features, of differences as factors: large features decide, as they do in the model."""
     name = n.inputs[0]
     x = channels_of(c.channels[name] if name in c.channels else c.factor(c.tensor(name)))
@@ -120,7 +117,7 @@ def _squared_distances(c: Context, n: Node, vectors: Floats) -> Tensor:
     return c.emit("sum", square, axes=(2,), keepdims=False)
 
 
-def _combined(c: Context, n: Node, vectors: Floats, w: Floats, bias: Floats) -> tuple[Tensor, Floats]:
+def _combined(c: Context, n: Node, vectors: F64, w: F64, bias: F64) -> tuple[Tensor, F64]:
     """``kernels @ w + bias``, and the same in floats on the samples."""
     if n.attr("kernel_type", "LINEAR") == "LINEAR":  # one product, not two
         seen = _seen(c, n.inputs[0]) @ (vectors.T @ w) + bias
@@ -180,7 +177,7 @@ def svm_classifier(c: Context, n: Node) -> Result:
     return label, transformed(c, y, transform)
 
 
-def _linear_labels(c: Context, y: Tensor, labels: npt.NDArray[np.int64], positive: bool) -> Tensor:
+def _linear_labels(c: Context, y: Tensor, labels: I64, positive: bool) -> Tensor:
     """Of a linear machine without support vectors: the largest score's; of two classes, whether it is large."""
     best = c.emit("argmax", y, axis=-1, keepdims=False, scale=1.0)
     if len(labels) == 2:
@@ -191,7 +188,7 @@ def _linear_labels(c: Context, y: Tensor, labels: npt.NDArray[np.int64], positiv
     return label_of(c, best, labels)
 
 
-def _probabilities(c: Context, n: Node, y: Tensor, a: Floats, b: Floats, classes: int) -> Tensor:
+def _probabilities(c: Context, n: Node, y: Tensor, a: F64, b: F64, classes: int) -> Tensor:
     """Of two classes, by Platt's sigmoid. (More are coupled by an iteration that ends when it has converged.)"""
     if classes != 2:
         raise Unsupported("probabilities of more than two classes that a support vector machine couples",

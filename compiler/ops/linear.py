@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -15,8 +13,8 @@ from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.integer import product
 from syurmy.compiler.scales import FINE_BITS, SHIFT, SLACK
+from syurmy.isa.arrays import F64, Array
 
-Floats = npt.NDArray[np.float64]
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
 DEAD_BITS = 44  # of the largest result, that sums of products have at most
@@ -24,7 +22,7 @@ MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser wei
 
 
 def weights(
-    c: Context, w: Floats, x: Tensor, peak: float, axes: tuple[int, ...], channel: int | None, bias: float, label: str
+    c: Context, w: F64, x: Tensor, peak: float, axes: tuple[int, ...], channel: int | None, bias: float, label: str
 ) -> Tensor:
     """``w`` as a param for products with the narrow ``x`` that reach ``peak`` (bias included, at most ``bias``), summed
     over ``axes``.
@@ -59,7 +57,7 @@ def weights(
 
 
 def with_weights(
-    c: Context, w: Floats, x: Tensor, peak: float, axes: tuple[int, ...], channel: int | None, bias: float, label: str
+    c: Context, w: F64, x: Tensor, peak: float, axes: tuple[int, ...], channel: int | None, bias: float, label: str
 ) -> tuple[Tensor, Tensor]:
     """``x`` as a factor, and ``weights`` for it."""
     if c.precision.fine:  # weights do not depend on the factor, but its size on them
@@ -80,7 +78,7 @@ def pair_limit(count: int) -> int:
     return 1 << (59 - max(count, 1).bit_length()) // 2
 
 
-def plus(c: Context, acc: Tensor, bias: Tensor | Floats | None, peak: float) -> Tensor:
+def plus(c: Context, acc: Tensor, bias: Tensor | F64 | None, peak: float) -> Tensor:
     if bias is None or (not isinstance(bias, Tensor) and not bias.any()):
         return acc
     return c.emit("add", *c.align([acc, bias], peak, acc.bound * acc.scale))
@@ -134,7 +132,7 @@ def conv(c: Context, n: Node) -> Result:
     return plus(c, acc, bias, c.peak(out))
 
 
-def plane(w: Floats) -> Floats:
+def plane(w: F64) -> F64:
     """A constant kernel over one axis as one over two: its L1 norms are known of the param, not of a reshaped one."""
     return w[:, :, None] if w.ndim == 3 else w
 
@@ -208,7 +206,7 @@ def conv3d(
 
 
 def matrix_product(
-    c: Context, a: Tensor | Floats, b: Tensor | Floats, peak: float, bias: Tensor | Floats | None, label: str
+    c: Context, a: Tensor | F64, b: Tensor | F64, peak: float, bias: Tensor | F64 | None, label: str
 ) -> Tensor:
     """``a @ b + bias`` by NumPy's rules, wide; at most one of a and b is constant."""
     top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
@@ -280,5 +278,5 @@ def gemm(c: Context, n: Node) -> Result:
     return matrix_product(c, a, b, c.peak(out), bias, label(c, n, 1, 0))
 
 
-def transposed(c: Context, x: Tensor | npt.NDArray[Any]) -> Tensor | Floats:
+def transposed(c: Context, x: Tensor | Array) -> Tensor | F64:
     return c.emit("transpose", x, perm=(1, 0)) if isinstance(x, Tensor) else x.T

@@ -12,17 +12,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import helper, numpy_helper
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node, Runner
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.ops.linear import Floats, convolution, matrix_product, plane, with_weights
+from syurmy.compiler.ops.linear import convolution, matrix_product, plane, with_weights
 from syurmy.compiler.ops.shape import pick
+from syurmy.isa.arrays import F64, Array
 
-Array = npt.NDArray[Any]
 MAX_MATRIX = 2**22
 
 
@@ -34,7 +33,7 @@ def others(c: Context, n: Node, what: str) -> list[Array | None]:
     return found
 
 
-def response(n: Node, inputs: Sequence[Array | None], attrs: Mapping[str, Any] | None = None) -> Floats:
+def response(n: Node, inputs: Sequence[Array | None], attrs: Mapping[str, Any] | None = None) -> F64:
     """What the float operator gives for ``inputs``, the first of which is data."""
     names = ["x" if k == 0 else f"c{k}" if v is not None else "" for k, v in enumerate(inputs)]
     node = helper.make_node(n.op, names, ["y"], **(n.attrs if attrs is None else attrs))
@@ -46,7 +45,7 @@ def response(n: Node, inputs: Sequence[Array | None], attrs: Mapping[str, Any] |
     return np.asarray(Runner(model)({"x": x})["y"], np.float64)
 
 
-def units(count: int, outputs: int) -> Floats:
+def units(count: int, outputs: int) -> F64:
     if count * outputs > MAX_MATRIX:
         raise Unsupported(f"a matrix of {count} times {outputs} entries", f"at most {MAX_MATRIX}")
     return np.eye(count)
@@ -148,7 +147,7 @@ def roi_align(c: Context, n: Node) -> Result:
     return _largest(c, n, x, each, regions, bins)
 
 
-def _samples(n: Node, x: Tensor, region: Array, bins: Sequence[int], ratio: int) -> Floats:
+def _samples(n: Node, x: Tensor, region: Array, bins: Sequence[int], ratio: int) -> F64:
     """The matrix [entries of an image, bins] of a region's averages."""
     size = math.prod(x.shape[2:])
     attrs = {**n.attrs, "mode": "avg", "output_height": bins[0], "output_width": bins[1], "sampling_ratio": ratio}

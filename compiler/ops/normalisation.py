@@ -18,10 +18,11 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.elementwise import times_constant
-from syurmy.compiler.ops.linear import Floats, plus, spatial
+from syurmy.compiler.ops.linear import plus, spatial
 from syurmy.compiler.ops.pool import padded, slide
 from syurmy.compiler.ops.reduce import last
 from syurmy.compiler.ops.root import root
+from syurmy.isa.arrays import F64
 
 POWER_BITS = 30
 SPREAD = 2**6
@@ -84,7 +85,7 @@ def layer_normalization(c: Context, n: Node) -> Result:
     return out
 
 
-def scaled_shifted(c: Context, y: Tensor, gamma: Tensor | Floats, beta: Tensor | Floats | None, out: str) -> Tensor:
+def scaled_shifted(c: Context, y: Tensor, gamma: Tensor | F64, beta: Tensor | F64 | None, out: str) -> Tensor:
     """``y * gamma + beta``, wide."""
     if isinstance(gamma, Tensor):
         y = c.multiply(y, gamma)
@@ -109,7 +110,7 @@ def batch_normalization(c: Context, n: Node) -> Result:
     return plus(c, y, (beta - mean * a).reshape(column), c.peak(n.outputs[0]))
 
 
-def _columns(x: Tensor | Floats | None, c: Context, rank: int) -> Tensor | Floats | None:
+def _columns(x: Tensor | F64 | None, c: Context, rank: int) -> Tensor | F64 | None:
     """A vector over channels, shaped to meet [N, C, ..]."""
     if x is None:
         return None

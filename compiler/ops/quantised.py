@@ -19,17 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler import steps
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.steps import Ints, Step
+from syurmy.compiler.steps import Step
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.types import DType
 
-Array = npt.NDArray[Any]
 ROWS = 2**16  # of a table
 FEW_ROWS = 2**10  # a table of so many rows is never dearer than a rescale
 PER_ENTRY = 4  # rows of a table that cost about as much as one rescale
@@ -52,14 +51,14 @@ class Requantisation:
     bounds: tuple[tuple[float, float], ...] = ()
     precision: np.dtype[Any] | None = None
 
-    def __call__(self, a: Ints, rows: slice) -> Ints:
+    def __call__(self, a: I64, rows: slice) -> I64:
         with np.errstate(all="ignore"):
             r = (a * self.unit[rows]).astype(self.dtype)
             if self.bias is not None:
                 r = r + self.bias[rows]
         return self.of(r, rows)
 
-    def of(self, r: Array, rows: slice) -> Ints:
+    def of(self, r: Array, rows: slice) -> I64:
         """The integers of reals."""
         with np.errstate(all="ignore"):
             for low, high in self.bounds:
@@ -78,14 +77,14 @@ class Ratio:
     limits: tuple[int, int]
     single: bool = False
 
-    def __call__(self, a: Ints, rows: slice) -> Ints:
+    def __call__(self, a: I64, rows: slice) -> I64:
         if self.single:
             product = a.astype(np.float32) * self.ratio[rows].astype(np.float32)
             return _integers(np.rint(product).astype(np.float64) + self.zero[rows], self.limits)
         return _integers(np.rint(a * self.ratio[rows].astype(np.float64) + self.zero[rows]), self.limits)
 
 
-def _integers(y: Array, limits: tuple[int, int]) -> Ints:
+def _integers(y: Array, limits: tuple[int, int]) -> I64:
     return np.asarray(np.clip(np.nan_to_num(y, nan=limits[0]), *limits), np.int64)
 
 
@@ -99,7 +98,7 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     raise Unsupported(f"quantisation to {dtype}", "an integer of 16 bits or less")
 
 
-def classes(*values: Array) -> tuple[list[Array], Ints]:
+def classes(*values: Array) -> tuple[list[Array], I64]:
     """Different rows of arrays that broadcast together, as columns, and which row each entry has."""
     wide = np.broadcast_arrays(*values)
     rows = np.stack([v.reshape(-1).astype(np.float64) for v in wide], axis=1)
@@ -110,7 +109,7 @@ def classes(*values: Array) -> tuple[list[Array], Ints]:
 # ---- instructions ----------------------------------------------------------------------------------------------------
 
 
-def stepped(c: Context, x: Tensor, f: Step, index: Ints) -> Tensor:
+def stepped(c: Context, x: Tensor, f: Step, index: I64) -> Tensor:
     """``f`` of the integers of x; ``index``, which broadcasts against x, holds the number of each entry's function."""
     index = index if index.any() else np.zeros((), np.int64)
     count, width = int(index.max()) + 1, x.type.hi - x.type.lo + 1
@@ -135,21 +134,21 @@ def stepped(c: Context, x: Tensor, f: Step, index: Ints) -> Tensor:
     return _corrected(c, x, s, _mapped(c, x, s, h, index), index)
 
 
-def _plus(c: Context, x: Tensor, value: Ints) -> Tensor:
+def _plus(c: Context, x: Tensor, value: I64) -> Tensor:
     if (value == value.reshape(-1)[0]).all():
         v = int(value.reshape(-1)[0])
         return c.emit("addi", x, value=v) if v else x
     return c.emit("add", x, c.out.param(value))
 
 
-def _looked_up(c: Context, x: Tensor, entries: Ints, index: Ints) -> Tensor:
+def _looked_up(c: Context, x: Tensor, entries: I64, index: I64) -> Tensor:
     width = entries.shape[1]
     at = _plus(c, x.scaled(1.0), index * width - x.type.lo) if len(entries) > 1 else x
     first = 0 if len(entries) > 1 else x.type.lo
     return c.emit("lut", at, scale=1.0, table=c.out.lut(first, entries.reshape(-1), "quantise"))
 
 
-def _mapped(c: Context, x: Tensor, s: steps.Steps, h: steps.Linear, index: Ints) -> Tensor:
+def _mapped(c: Context, x: Tensor, s: steps.Steps, h: steps.Linear, index: I64) -> Tensor:
     """The map, clipped to the levels of ``s``: the lowest is the dtype's, where ``rescale`` saturates."""
     dtype = DType.I8 if s.last - s.first < 2**8 else DType.I16
     base = s.first - dtype.lo
@@ -163,7 +162,7 @@ def _mapped(c: Context, x: Tensor, s: steps.Steps, h: steps.Linear, index: Ints)
     return c.emit("addi", y, value=base) if base else y
 
 
-def _corrected(c: Context, x: Tensor, s: steps.Steps, h: Tensor, index: Ints) -> Tensor:
+def _corrected(c: Context, x: Tensor, s: steps.Steps, h: Tensor, index: I64) -> Tensor:
     """``h - [x < T[h]]``. The lowest level has no threshold."""
     rows, which = np.unique(s.at, axis=0, return_inverse=True)
     table = np.concatenate([np.full((len(rows), 1), s.lo, np.int64), rows], axis=1)
@@ -185,7 +184,7 @@ class Parameters:
     """Scale and zero point of a tensor, which broadcast against it."""
 
     scale: Array
-    zero: Ints
+    zero: I64
 
     @property
     def single(self) -> bool:

@@ -18,10 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -34,9 +32,8 @@ from syurmy.compiler.ops.quantised_linear import along, centred, fixed, requanti
 from syurmy.compiler.ops.softmax import softmax
 from syurmy.compiler.ops.tabulated import Dequantised, Quantiser, tabulated
 from syurmy.compiler.ops.tabulated import requantised as as_quantised
-from syurmy.compiler.steps import Ints
+from syurmy.isa.arrays import I64, Array
 
-Array = npt.NDArray[Any]
 DOMAIN = "com.microsoft"
 ONE = np.zeros((), np.int64)  # the one function of a tensor's entries
 
@@ -60,7 +57,7 @@ def _target(c: Context, n: Node, i: int) -> Quantiser:
     return Quantiser(scale, zero, limits(c.value(n.outputs[0]).dtype), np.dtype(np.float32), None)
 
 
-def _rounded(y: Array, to: Quantiser) -> Ints:
+def _rounded(y: Array, to: Quantiser) -> I64:
     return np.asarray(np.clip(np.rint(y), *to.limits)).astype(np.int64)
 
 
@@ -69,7 +66,7 @@ def qlinear_add(c: Context, n: Node) -> Result:
     (a, of_a), (b, of_b), to = _source(c, n, 0), _source(c, n, 3), _target(c, n, 6)
     ratios = [float(of_a.scale / to.scale), float(of_b.scale / to.scale)]
 
-    def function(x: Ints, y: Ints) -> Ints:
+    def function(x: I64, y: I64) -> I64:
         return _rounded(ratios[0] * x + ratios[1] * y + to.zero, to)
 
     return c.broadcast(tabulated(c, [a, b], [of_a, of_b], function, ratios, to.zero), c.shape(n.outputs[0]))
@@ -138,7 +135,7 @@ def qlinear_average_pool(c: Context, n: Node) -> Result:
         raise Unsupported("channels on the last axis", "channels_last = 0")
     (x, of), to = _source(c, n, 0), _target(c, n, 3)
 
-    def quantise(reals: Array) -> Ints:
+    def quantise(reals: Array) -> I64:
         return _rounded(reals / to.scale + np.float32(to.zero), to)
 
     y = averaged(c, x, n, of.scale, c.shape(n.outputs[0])[2:], quantise)

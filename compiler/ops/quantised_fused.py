@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
@@ -19,9 +18,7 @@ from syurmy.compiler.ops.linear import convolution
 from syurmy.compiler.ops.pool import average_pool
 from syurmy.compiler.ops.quantised import classes, stepped
 from syurmy.compiler.ops.tabulated import requantised, tabulated
-from syurmy.compiler.steps import Ints
-
-Array = npt.NDArray[Any]
+from syurmy.isa.arrays import I64, Array
 
 
 @lowering("Bounded", domain=FUSED)
@@ -64,7 +61,7 @@ def function(c: Context, n: Node) -> Result:
     leaves, to, kind = n.attr("leaves"), n.attr("to"), _kind(n)
     scales = [float(d.scale) for d in leaves.values()]
 
-    def integers(*centred: Ints) -> Ints:
+    def integers(*centred: I64) -> I64:
         return np.asarray(
             to.of(_evaluated(n, {i: d.reals(a) for (i, d), a in zip(leaves.items(), centred, strict=True)}))
         )

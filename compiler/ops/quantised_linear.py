@@ -8,10 +8,8 @@ and the zero point is added before rounding, as in the ONNX reference.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -19,8 +17,7 @@ from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.linear import convolution
 from syurmy.compiler.ops.quantised import Ratio, classes, limits, stepped
-
-Array = npt.NDArray[Any]
+from syurmy.isa.arrays import Array
 
 
 def fixed(c: Context, n: Node, i: int, what: str) -> Array:

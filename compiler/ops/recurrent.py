@@ -22,7 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from syurmy.compiler.emit import Floats, Tensor
+from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.loops import Loop
@@ -31,9 +31,10 @@ from syurmy.compiler.narrowing import SAME
 from syurmy.compiler.ops.activation import FUNCTIONS
 from syurmy.compiler.ops.linear import matrix_product
 from syurmy.compiler.scales import FINE_BITS
+from syurmy.isa.arrays import F64, I64
 from syurmy.isa.types import DType, TensorType
 
-Operand = Tensor | Floats
+Operand = Tensor | F64
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 FIRST = {"LeakyRelu": "alpha", "ThresholdedRelu": "alpha", "Elu": "alpha", "HardSigmoid": "alpha"}
@@ -51,8 +52,8 @@ class Weights:
     """Of one direction: ``r`` [gates * hidden, hidden]; the biases of inputs and of states, ``peep`` of an LSTM."""
 
     r: Operand
-    bias: Floats
-    peep: Floats | None
+    bias: F64
+    peep: F64 | None
     hidden: int
 
     def gate(self, k: int, count: int = 1) -> slice:
@@ -63,8 +64,8 @@ class Arithmetic(Protocol, Generic[T]):
     """What the equations are written in. Values are [batch, width]."""
 
     def part(self, x: T, columns: slice) -> T: ...
-    def sum(self, *xs: T | Floats) -> T: ...
-    def times(self, a: T | Floats, b: T) -> T: ...
+    def sum(self, *xs: T | F64) -> T: ...
+    def times(self, a: T | F64, b: T) -> T: ...
     def less(self, a: T, b: T) -> T: ...
     def matrix(self, h: T, r: Operand, rows: slice) -> T: ...
     def narrow(self, x: T) -> T: ...
@@ -123,15 +124,15 @@ class Function:
     """A gate's function; ``bounded`` by 1."""
 
     name: str
-    f: Callable[[Floats], Floats]
+    f: Callable[[F64], F64]
     bounded: bool
 
 
-def _real(x: Operand, k: int) -> Floats:
+def _real(x: Operand, k: int) -> F64:
     return np.asarray(x.values[k] * x.scale if isinstance(x, Tensor) else x, np.float64)
 
 
-def _relu(x: Floats) -> Floats:
+def _relu(x: F64) -> F64:
     return np.maximum(x, 0)
 
 
@@ -142,29 +143,29 @@ class Reals:
     functions: Sequence[Function]
     sample: int
 
-    def part(self, x: Floats, columns: slice) -> Floats:
+    def part(self, x: F64, columns: slice) -> F64:
         return x[:, columns]
 
-    def sum(self, *xs: Floats) -> Floats:
+    def sum(self, *xs: F64) -> F64:
         return np.asarray(sum(xs), np.float64)
 
-    def times(self, a: Floats, b: Floats) -> Floats:
+    def times(self, a: F64, b: F64) -> F64:
         return a * b
 
-    def less(self, a: Floats, b: Floats) -> Floats:
+    def less(self, a: F64, b: F64) -> F64:
         return a - b
 
-    def matrix(self, h: Floats, r: Operand, rows: slice) -> Floats:
+    def matrix(self, h: F64, r: Operand, rows: slice) -> F64:
         return np.asarray(h @ _real(r, self.sample)[rows].T, np.float64)
 
-    def narrow(self, x: Floats) -> Floats:
+    def narrow(self, x: F64) -> F64:
         return x
 
-    def function(self, k: int, x: Floats) -> Floats:
+    def function(self, k: int, x: F64) -> F64:
         with np.errstate(over="ignore"):
             return np.asarray(self.functions[k].f(x), np.float64)
 
-    def state(self, k: int, x: Floats) -> Floats:
+    def state(self, k: int, x: F64) -> F64:
         return x
 
 
@@ -238,7 +239,7 @@ class Instructions:
         peak = max(float(np.abs(_real(h, k) @ _real(w, k)).max()) for k in range(c.out.samples))
         return matrix_product(c, h, w, peak or 1.0, None, f"{self.label}.R")
 
-    def _unit(self, w: Floats, h: Tensor) -> float:
+    def _unit(self, w: F64, h: Tensor) -> float:
         """Of weights of states: so that the product has the unit of the inputs' part, up to a power of two."""
         largest, unit = float(np.abs(w).max()), self.scale / h.scale
         while largest / unit < LEAST_WEIGHT:
@@ -309,9 +310,7 @@ def _stack(c: Context, xs: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else c.emit("concat", *parts, axis=0)
 
 
-def _direction(
-    c: Context, n: Node, x: Tensor, d: int, backwards: bool, lengths: npt.NDArray[np.int64]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _direction(c: Context, n: Node, x: Tensor, d: int, backwards: bool, lengths: I64) -> tuple[Tensor, Tensor, Tensor]:
     """The states of one direction in the order of time [steps, batch, hidden], the last one, and the last cell (LSTM;
     else the state)."""
     w, r, b = (_at(c, n, i, d) for i in (1, 2, 3))
@@ -390,7 +389,7 @@ def _units(c: Context, k: int, functions: Sequence[Function], peaks: Sequence[fl
 def _float_states(
     n: Node, sample: int, w: Weights, from_input: Tensor, given: Sequence[Operand],
     functions: Sequence[Function], running: npt.NDArray[np.bool_], backwards: bool,
-) -> list[list[Floats]]:  # fmt: skip
+) -> list[list[F64]]:  # fmt: skip
     """The float model's states on one sample: before every round, and behind the last."""
     xs = _real(from_input, sample)
     states = [_real(s, sample) for s in given]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -17,11 +16,10 @@ from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.linear import matrix_product
 from syurmy.compiler.ops.shape import pick
+from syurmy.isa.arrays import F64, I64
 
-Floats = npt.NDArray[np.float64]
 
-
-def coordinates(mode: str, length: int, out: int, scale: float, roi: tuple[float, float]) -> Floats:
+def coordinates(mode: str, length: int, out: int, scale: float, roi: tuple[float, float]) -> F64:
     """``x_in`` for every output position."""
     x = np.arange(out, dtype=np.float64)
     if mode == "half_pixel":
@@ -44,25 +42,25 @@ def coordinates(mode: str, length: int, out: int, scale: float, roi: tuple[float
     raise Unsupported(f"coordinate_transformation_mode {mode}")
 
 
-def nearest(x: Floats, rounding: str, length: int) -> npt.NDArray[np.int64]:
+def nearest(x: F64, rounding: str, length: int) -> I64:
     x = np.round(x, 9)  # a coordinate that is a tie up to rounding is one
     at = {"round_prefer_floor": np.ceil(x - 0.5), "round_prefer_ceil": np.floor(x + 0.5), "floor": np.floor(x),
           "ceil": np.ceil(x)}[rounding]  # fmt: skip
     return np.clip(at, 0, length - 1).astype(np.int64)
 
 
-def _triangle(d: Floats, a: float) -> Floats:
+def _triangle(d: F64, a: float) -> F64:
     return np.asarray(np.clip(1 - np.abs(d), 0, 1))
 
 
-def _cubic(d: Floats, a: float) -> Floats:
+def _cubic(d: F64, a: float) -> F64:
     d = np.abs(d)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
     return np.where(d <= 1, near, np.where(d < 2, far, 0))
 
 
-def weights(x: Floats, length: int, cubic: bool, a: float, exclude: bool, scale: float) -> Floats:
+def weights(x: F64, length: int, cubic: bool, a: float, exclude: bool, scale: float) -> F64:
     """The matrix [output, input]. ``scale`` below 1: the kernel is stretched against aliasing. Taps beyond the border
     repeat its pixel, or are left out (``exclude``)."""
     reach = (2 if cubic else 1) / scale
@@ -135,7 +133,7 @@ def resize(c: Context, n: Node) -> Result:
     return kept if not value else c.emit("add", *c.align([kept, outside * value], c.peak(n.outputs[0])))
 
 
-def along(c: Context, x: Tensor, w: Floats, axis: int) -> Tensor:
+def along(c: Context, x: Tensor, w: F64, axis: int) -> Tensor:
     """The matrix ``w`` [output, input] on one axis."""
     rank = len(x.shape)
     perm = (*(a for a in range(rank) if a != axis), axis)

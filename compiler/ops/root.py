@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.lower import Context
 from syurmy.compiler.scales import FEW
+from syurmy.isa.arrays import F64, I64
 from syurmy.isa.types import DType
 
 WIDE = 2**17  # a source beyond this has more bits than a table's
@@ -85,7 +85,7 @@ def logarithm(c: Context, x: Tensor, floor: float = 0.0, offset: float = 0.0) ->
     if excess > 0:
         g = c.rescale_by(g, 1, excess, DType.I32)
 
-    def function(units: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def function(units: I64) -> F64:
         v = np.maximum(np.square(units * g.scale), floor) + offset
         return np.asarray(np.log(np.maximum(v, (g.scale / 2) ** 2) if not floor + offset else v))
 
@@ -101,7 +101,7 @@ def logarithm(c: Context, x: Tensor, floor: float = 0.0, offset: float = 0.0) ->
     return c.emit("add", _entries(c, fine, low, peak), _entries(c, coarse, high, peak))
 
 
-def _entries(c: Context, x: Tensor, values: npt.NDArray[np.float64], peak: float) -> Tensor:
+def _entries(c: Context, x: Tensor, values: F64, peak: float) -> Tensor:
     """The values at 0, 1, ... as a table, in units that keep ``peak`` in an activation."""
     scale = (peak or 1.0) / c.largest
     return c.lookup(x, np.rint(values / scale).astype(np.int64), "log", scale)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-
-Floats = npt.NDArray[np.float64]
+from syurmy.isa.arrays import F64
 
 
 @lowering("RotaryEmbedding", since=23)
@@ -47,7 +45,7 @@ def rotary_embedding(c: Context, n: Node) -> Result:
     return c.reshape(y, c.shape(n.outputs[0])) if flat else c.emit("transpose", y, perm=(0, 2, 1, 3))
 
 
-def _angles(c: Context, n: Node, i: int) -> Floats:
+def _angles(c: Context, n: Node, i: int) -> F64:
     """The cosines or sines at every position, [batch or 1, length, half]."""
     cache = c.const(n.inputs[i])
     at = c.const(n.inputs[3]) if c.has(n, 3) else None

@@ -16,8 +16,9 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.ops.indexing import Index, flat, from_zero, indices, places_of, row_numbers, take
+from syurmy.compiler.ops.indexing import flat, from_zero, indices, places_of, row_numbers, take
 from syurmy.compiler.ops.shape import cut, pick
+from syurmy.isa.arrays import I64
 
 MAX_PAIRS = 2**20
 
@@ -89,7 +90,7 @@ def scatter_nd_at(c: Context, n: Node, row: Tensor, count: int) -> Tensor:
     return c.reshape(y, x.shape)
 
 
-def scattered(c: Context, n: Node, places: Index) -> Tensor:
+def scattered(c: Context, n: Node, places: I64) -> Tensor:
     """Input 0 with input 2 written to constant ``places`` of the row-major order; several to one place are combined by
     the node's reduction, one round each."""
     x, updates = [c.tensor(i) for i in (n.inputs[0], n.inputs[2])]
@@ -175,7 +176,7 @@ def tensor_scatter(c: Context, n: Node) -> Result:
     return c.emit("transpose", c.reshape(y, shape), perm=tuple(int(a) for a in np.argsort(order)))
 
 
-def _joined(c: Context, x: Tensor, u: Tensor, at: Index) -> Tensor:
+def _joined(c: Context, x: Tensor, u: Tensor, at: I64) -> Tensor:
     """Rows u [b, j, w] at constant places of x [b, p, w]."""
     batch, length, width = x.shape
     if at.min() < 0 or at.max() >= length:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.lower import Context
 from syurmy.compiler.ops.softmax import exponentials, scores, shares, softmax_last
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from syurmy.isa.arrays import F64, I64
 
 
-def label_of(c: Context, index: Tensor, labels: Ints) -> Tensor:
+def label_of(c: Context, index: Tensor, labels: I64) -> Tensor:
     """``labels[index]``."""
     if (labels == np.arange(len(labels))).all():
         return index
@@ -26,11 +23,11 @@ def label_of(c: Context, index: Tensor, labels: Ints) -> Tensor:
     return c.lookup(index, np.pad(labels, (0, index.type.hi + 1 - len(labels)), mode="edge"), "labels")
 
 
-def logistic(v: Floats) -> Floats:
+def logistic(v: F64) -> F64:
     return np.asarray(1 / (1 + np.exp(-v)))
 
 
-def probit(v: Floats) -> Floats:
+def probit(v: F64) -> F64:
     """As onnxruntime approximates it."""
     z = 2 * v - 1
     log = np.log((1 - z) * (1 + z))

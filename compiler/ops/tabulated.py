@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.lower import Context
 from syurmy.compiler.ops.quantised import Requantisation, stepped
-from syurmy.compiler.steps import Ints, Step
+from syurmy.compiler.steps import Step
+from syurmy.isa.arrays import I64, Array
 from syurmy.isa.types import DType
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +37,7 @@ class Quantiser:
         scale, zero = (np.broadcast_to(v, unit.shape) for v in (self.scale, np.int64(self.zero)))
         return Requantisation(unit, scale, zero, self.limits, self.dtype, bias, self.bounds, self.precision)
 
-    def of(self, reals: Array) -> Ints:
+    def of(self, reals: Array) -> I64:
         """The integers of reals."""
         return self.function(np.ones((1, 1))).of(reals.reshape(1, -1), slice(0, 1)).reshape(reals.shape)
 
@@ -56,7 +54,7 @@ class Dequantised:
     def width(self) -> int:
         return self.limits[1] - self.limits[0] + 1
 
-    def reals(self, centred: Ints) -> Array:
+    def reals(self, centred: I64) -> Array:
         """As DequantizeLinear computes them from ``q - zero``."""
         return centred.astype(np.float32).astype(self.scale.dtype) * self.scale
 
@@ -70,7 +68,7 @@ def tabulated(
     c: Context,
     xs: Sequence[Tensor],
     of: Sequence[Dequantised],
-    function: Callable[..., Ints],
+    function: Callable[..., I64],
     ratios: Sequence[float] = (),
     zero: int = 0,
     product: Step | None = None,
@@ -100,7 +98,7 @@ def _within(c: Context, x: Tensor, d: Dequantised) -> Tensor:
     return x if lo <= x.type.lo and x.type.hi <= hi else c.emit("clamp", x, lo=lo, hi=hi)
 
 
-def _table(c: Context, x: Tensor, entries: Ints) -> Tensor:
+def _table(c: Context, x: Tensor, entries: I64) -> Tensor:
     shift = entries - np.arange(x.type.lo, x.type.hi + 1)
     if (shift == shift[0]).all():
         return c.emit("addi", x, value=int(shift[0])) if shift[0] else x
@@ -108,7 +106,7 @@ def _table(c: Context, x: Tensor, entries: Ints) -> Tensor:
 
 
 def _sum(
-    c: Context, xs: Sequence[Tensor], grids: Sequence[Ints], entries: Ints, ratios: Sequence[float], zero: int
+    c: Context, xs: Sequence[Tensor], grids: Sequence[I64], entries: I64, ratios: Sequence[float], zero: int
 ) -> Tensor | None:
     """``floor((m a + n b + o) / 2^k)``, clipped, where that is the function."""
     first, last = int(entries.min()), int(entries.max())

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
@@ -21,9 +20,8 @@ from syurmy.compiler.ops.decisions import Sources
 from syurmy.compiler.ops.scores import label_of, pair_of, transformed
 from syurmy.compiler.scales import power_of_two
 from syurmy.compiler.tabular import DOMAIN
+from syurmy.isa.arrays import F64, I64, Reals
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 BITS, ROOM = 44, 59  # of the largest weight, and of all sums
 
 
@@ -35,7 +33,7 @@ class Walk:
     unit: float
 
 
-def unit_of(numbers: Floats, terms: int) -> float:
+def unit_of(numbers: F64, terms: int) -> float:
     """The largest power of two of which all ``numbers`` are multiples, so that sums of ``terms`` are exact; larger
     where they would need more bits than there are."""
     finite = numbers[numbers != 0]
@@ -49,7 +47,7 @@ def unit_of(numbers: Floats, terms: int) -> float:
     return max(unit, least)
 
 
-def walk(c: Context, n: Node, f: Forest, extra: Floats) -> Walk:
+def walk(c: Context, n: Node, f: Forest, extra: F64) -> Walk:
     """Every tree from its root to the leaf that is reached. ``extra``: what will be added to the sums."""
     of = n.attr("of")
     rows = of[0] if len(of) > 1 else 1
@@ -65,7 +63,7 @@ def walk(c: Context, n: Node, f: Forest, extra: Floats) -> Walk:
         values = np.concatenate([f.members.get(k, f.values[k : k + 1]) for k in nodes])
         s.steps.prepare(entries[f.features[nodes[0]]], values)
 
-    def decide(feature: int, mode: str, values: npt.NDArray[np.floating], tracks: bool) -> Decision:
+    def decide(feature: int, mode: str, values: Reals, tracks: bool) -> Decision:
         return s.decide((entries[feature], mode, values, tracks))
 
     def place(feature: int) -> int:
@@ -88,7 +86,7 @@ def walk(c: Context, n: Node, f: Forest, extra: Floats) -> Walk:
     return Walk(sums, unit)
 
 
-def _steps(c: Context, tables: list[Level], q: Tensor, weights: Ints, rows: int, count: int) -> Tensor:
+def _steps(c: Context, tables: list[Level], q: Tensor, weights: I64, rows: int, count: int) -> Tensor:
     """The walk of ``count`` trees over ``q`` [rows, integers], for every row: sums [rows, trees, targets]."""
     width, targets = q.shape[1], weights.shape[1]
     flat = c.reshape(q, (q.type.size,))
@@ -118,7 +116,7 @@ def _steps(c: Context, tables: list[Level], q: Tensor, weights: Ints, rows: int,
     return c.reshape(acc, (rows, count, targets))
 
 
-def _table(t: Level, weights: Ints) -> Ints:
+def _table(t: Level, weights: I64) -> I64:
     """Rows: integer, cut, next row on the high side, what is added on the low one, the same for the scores."""
     high, low = weights[t.high_leaf], weights[t.low_leaf]
     return np.column_stack([t.sources, t.cuts, t.high, t.low - t.high, high, low - high])
@@ -136,12 +134,12 @@ def _bounded(c: Context, x: Tensor, f: Forest, unit: float, trees: int) -> Tenso
     return c.emit("clamp", x, lo=lo, hi=max(hi, lo + 1)) if x.type.lo < lo or x.type.hi > hi else x
 
 
-def _base(n: Node) -> Floats:
+def _base(n: Node) -> F64:
     tensor = n.attr("base_values_as_tensor")
     return np.asarray(n.attr("base_values", ()) if tensor is None else tensor, np.float64).reshape(-1)
 
 
-def _scores(c: Context, n: Node, f: Forest, extra: Floats, aggregate: str = "SUM") -> Tensor:
+def _scores(c: Context, n: Node, f: Forest, extra: F64, aggregate: str = "SUM") -> Tensor:
     """[rows, targets] before base values, exact."""
     w = walk(c, n, f, extra)
     trees = w.sums.shape[1]
@@ -168,7 +166,7 @@ def regressor(c: Context, n: Node) -> Result:
     return c.reshape(y, c.shape(n.outputs[0]))
 
 
-def _plus(c: Context, x: Tensor, base: Floats) -> Tensor:
+def _plus(c: Context, x: Tensor, base: F64) -> Tensor:
     """``x + base``, in units of x."""
     if not base.any():
         return x
@@ -193,7 +191,7 @@ def classifier(c: Context, n: Node) -> Result:
     return _binary(c, n, f, x, base, labels, transform)
 
 
-def _binary(c: Context, n: Node, f: Forest, x: Tensor, base: Floats, labels: Ints, transform: str) -> Result:
+def _binary(c: Context, n: Node, f: Forest, x: Tensor, base: F64, labels: I64, transform: str) -> Result:
     """One or two classes. A class without weights has the score 0; with weights of one class alone, that decides: above
     one half if no weight is negative, else above 0."""
     scored = sorted(np.flatnonzero(f.given.any(axis=0)).tolist())

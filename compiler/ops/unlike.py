@@ -8,12 +8,13 @@ from syurmy.compiler.channels import Channels, channels_of, joined, product, sca
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, absorbing
-from syurmy.compiler.ops.linear import Floats, label, plus
+from syurmy.compiler.ops.linear import label, plus
 from syurmy.compiler.ops.shape import pick
 from syurmy.compiler.views import VIEWS, viewed
+from syurmy.isa.arrays import F64
 
 
-def _pair(c: Context, n: Node) -> tuple[Channels, Floats, int] | None:
+def _pair(c: Context, n: Node) -> tuple[Channels, F64, int] | None:
     """The source with scales and the constant of a binary node, and which of both the source is."""
     for k in (0, 1):
         other = c.const(n.inputs[1 - k])
@@ -71,7 +72,7 @@ def matrix_product(c: Context, n: Node) -> Result | None:
     return plus(c, y, bias if isinstance(bias, Tensor) or bias is None else bias * beta, c.peak(n.outputs[0]))
 
 
-def times(c: Context, name: str, w: Floats, peak: float, label: str) -> Tensor:
+def times(c: Context, name: str, w: F64, peak: float, label: str) -> Tensor:
     """``x @ w`` for x with scales of its own."""
     return product(c, c.channels[name], w, peak, label)
 

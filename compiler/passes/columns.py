@@ -16,16 +16,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.graph import FUSED, Graph, Node, live
 from syurmy.compiler.questions import MODES, TREES, Entry, Map, coded_inputs
 from syurmy.compiler.scales import Precision
 from syurmy.compiler.tabular import DOMAIN as ML
 from syurmy.compiler.views import VIEWS, viewed
+from syurmy.isa.arrays import I64, Array
 
-Array = npt.NDArray[Any]
-Ids = npt.NDArray[np.int64]
 OTHERS = {"Binarizer", "OneHotEncoder", "LabelEncoder"}
 MAX_ENTRIES = 2**15
 UNARY = {"Neg", "Relu", "Floor", "Ceil"}
@@ -42,9 +40,9 @@ class Tracer:
     def __post_init__(self) -> None:
         self._makers = {o: n for n in self.graph.nodes for o in n.outputs if o}
         self._ids: dict[Entry, int] = {}
-        self._done: dict[str, Ids] = {}
+        self._done: dict[str, I64] = {}
 
-    def trace(self, name: str) -> Ids:
+    def trace(self, name: str) -> I64:
         """The entries of a tensor, in its shape. Its own, where nothing can be said about where they come from."""
         if name not in self._done:
             made = self._makers.get(name)
@@ -57,20 +55,20 @@ class Tracer:
             self._done[name] = found
         return self._done[name]
 
-    def _numbered(self, entries: list[Entry]) -> Ids:
+    def _numbered(self, entries: list[Entry]) -> I64:
         for e in entries:
             if e not in self._ids:
                 self._ids[e] = len(self.entries)
                 self.entries.append(e)
         return np.array([self._ids[e] for e in entries], np.int64)
 
-    def _mapped(self, ids: Ids, maps: Array) -> Ids:
+    def _mapped(self, ids: I64, maps: Array) -> I64:
         """One ``Map`` (an object array that broadcasts) after another."""
         shape = np.broadcast_shapes(ids.shape, maps.shape)
         pairs = zip(np.broadcast_to(ids, shape).reshape(-1), np.broadcast_to(maps, shape).reshape(-1), strict=True)
         return self._numbered([replace(e := self.entries[i], maps=(*e.maps, m)) for i, m in pairs]).reshape(shape)
 
-    def _through(self, n: Node, name: str) -> Ids | None:
+    def _through(self, n: Node, name: str) -> I64 | None:
         v = self.graph.values[name]
         if int(np.prod(v.shape)) > MAX_ENTRIES:
             return None
@@ -87,7 +85,7 @@ class Tracer:
             return None
         return self._pointwise(n, name, constants)
 
-    def _pointwise(self, n: Node, name: str, constants: list[Array | None]) -> Ids | None:
+    def _pointwise(self, n: Node, name: str, constants: list[Array | None]) -> I64 | None:
         v = self.graph.values[name]
         dtype = v.dtype.name
         if n.domain == ML:
@@ -126,7 +124,7 @@ class Tracer:
             return self._mapped(self.trace(n.inputs[at]), maps)
         return None
 
-    def _view(self, n: Node, name: str, constants: list[Array | None]) -> Ids | None:
+    def _view(self, n: Node, name: str, constants: list[Array | None]) -> I64 | None:
         if n.op == "Concat":
             if any(k is not None for k in constants):
                 return None
@@ -210,7 +208,7 @@ def _plan(graph: Graph, tracer: Tracer, n: Node) -> Node | None:
     return Node(n.name, n.op, FUSED, 1, bases, n.outputs, attrs)
 
 
-def _regular(tracer: Tracer, ids: Ids) -> bool:
+def _regular(tracer: Tracer, ids: I64) -> bool:
     """Whether all rows are made alike, each from its own rows of the bases."""
     rows = ids.reshape(1 if ids.ndim == 1 else ids.shape[0], -1)
     first = [tracer.entries[i] for i in rows[0]]

@@ -29,12 +29,11 @@ def fuse(graph: Graph, _: Precision) -> Graph:
 
 def _index(graph: Graph, made: dict[str, Node], name: str, depth: int) -> tuple[str, bool] | None:
     """The index tensor (its one-hot rows are the tensor ``name``), and whether negative ones count from the end."""
-    n = made.get(name)
+    n, shape = made.get(name), graph.values[name].shape
     while n is not None and n.op in ("Cast", "Identity"):
         n = made.get(n.inputs[0])
     if n is None or n.domain:
         return None
-    shape = graph.values[n.outputs[0]].shape
     if n.op == "OneHot" and len(n.inputs) == 3 and n.attr("axis", -1) in (-1, len(shape) - 1):
         values = graph.constants.get(n.inputs[2])
         whole = graph.values[n.inputs[0]].dtype.kind in "iu"

@@ -20,12 +20,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.graph import FUSED, Graph, Node, applied, live, observed
 from syurmy.compiler.scales import Precision
+from syurmy.isa.arrays import Array
 
-Array = npt.NDArray[Any]
 FAR = 1e3  # below this, and below FACTOR times the visible entries' peak, an entry is a sentinel
 FACTOR = 4.0
 DEEPER = 100.0  # sentinels that differ by this much never tie

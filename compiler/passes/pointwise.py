@@ -12,15 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.graph import FUSED, Graph, Node, live
 from syurmy.compiler.ops.activation import FUNCTIONS
 from syurmy.compiler.scales import FEW, Precision
+from syurmy.isa.arrays import F64
 
-Floats = npt.NDArray[np.float64]
-Function = Callable[[Floats], Floats]
-BINARY: dict[str, Callable[[Floats, Floats], Floats]] = {
+Function = Callable[[F64], F64]
+BINARY: dict[str, Callable[[F64, F64], F64]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "Pow": np.power, "Min": np.minimum,
     "Max": np.maximum}  # fmt: skip
 FREE = {"Add", "Sub", "Mul", "Div"}  # with a number
@@ -104,7 +103,7 @@ def _expression(graph: Graph, n: Node, known: dict[str, Expression]) -> Expressi
 
 
 def _function(n: Node, parts: list[Expression | float]) -> Function | None:
-    def value(p: Expression | float, x: Floats) -> Floats:
+    def value(p: Expression | float, x: F64) -> F64:
         return p.function(x) if isinstance(p, Expression) else np.asarray(p)
 
     if n.op in BINARY and len(parts) == 2:

@@ -20,7 +20,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import FUSED, Graph, Node, live
@@ -29,8 +28,8 @@ from syurmy.compiler.ops.averages import windows
 from syurmy.compiler.ops.quantised import ROWS, constant_parameters, limits, precision
 from syurmy.compiler.ops.tabulated import Dequantised, Quantiser
 from syurmy.compiler.scales import Precision
+from syurmy.isa.arrays import Array
 
-Array = npt.NDArray[Any]
 QUANTISERS = ("", "com.microsoft")
 MOVES = {
     "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Reshape", "Slice",

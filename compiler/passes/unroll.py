@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from syurmy.compiler.errors import Problem, UnsupportedModel
 from syurmy.compiler.graph import Runner, folds
 from syurmy.compiler.load import inline_functions
+from syurmy.isa.arrays import Array
 
-Array = npt.NDArray[Any]
 CONTROL = {"If", "Loop", "Scan"}
 MAX_NODES = 2**14  # of all rounds together
 MAX_DEPTH = 8

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import operand_types, typed
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def conjunction(b: Builder, x: Node, y: Node, dtype: DType) -> Node:
 
 
 class Bitwise(Op):
+    """Entry by entry on two operands of one dtype, in two's complement; the dtype is kept."""
+
     family = "bitwise"
     proof = Argument.LOOKUP
     sources = ("a", "b")

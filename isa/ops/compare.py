@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import extremum, negative
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, join
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def wider(a: DType, b: DType) -> DType:
+    """The dtype with more bits."""
     return a if a.bits >= b.bits else b
 
 
@@ -141,6 +142,8 @@ class Select(Op):
 
 
 class Extremum(Op):
+    """The larger (``sign`` 1) or smaller (-1) of two operands, entry by entry, broadcasting."""
+
     family = "compare"
     proof = Argument.LOOKUP | Argument.CONTRACTION
     sources = ("a", "b")

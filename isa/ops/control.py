@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Flow, Op, refuse, register
-from syurmy.isa.program import I64
 from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import hull, result_interval, zero_product
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, added, multiplied, scaled, unsigned_bits
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ HALF = 31  # bits of the lower half of quotient and divisor where both can be wi
 
 
 class Division(Op):
+    """Integer division of ``a`` by ``b``, entry by entry, broadcasting; a run with a divisor below 1 traps."""
+
     family = "division"
     proof = Argument.LOOKUP | Argument.CONTRACTION
     sources = ("a", "b")
@@ -210,6 +212,8 @@ class Isqrt(Op):
 
 
 class Shift(Op):
+    """A shift by a constant number of bits."""
+
     family = "division"
     attributes = (AttrSpec("amount", "int", "number of bits, 0 to 32", positional=True),)
 

@@ -1,15 +1,17 @@
 """Constraint gadgets that several families share: exact zero products, signs, the larger of two values, order by
-one-hot choice. Sizes are counted per entry, L being the number of 16-bit limbs of the differences."""
+one-hot choice. Sizes are counted per entry, L being the number of limbs of the differences (``isa.ranges``)."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from syurmy.isa.builder import LIMB, Builder
+from syurmy.isa.arrays import I64
+from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node, Values
 from syurmy.isa.instruction import broadcast_shapes
-from syurmy.isa.program import I64
 from syurmy.isa.types import Interval, TensorType, signed_bits, unsigned_bits
+
+ONE_LIMB = 16  # bits of a difference up to which the form for one limb is taken
 
 
 def hull(interval: Interval) -> Interval:
@@ -26,6 +28,7 @@ def operand_types(b: Builder) -> tuple[TensorType, ...]:
 
 
 def result_interval(b: Builder) -> Interval:
+    """The interval that the typing rule gives the current instruction's result."""
     t = b.system.types.results[b.origin]
     assert t is not None
     return t.interval
@@ -74,7 +77,7 @@ def extremum(b: Builder, x: Node, y: Node | int, sign: int, label: str, result: 
         return b.broadcast(y, d.shape[1:])
     choose, best = (np.maximum, max) if sign > 0 else (np.minimum, min)
     above_x, above_y = (-d.lo, d.hi) if sign > 0 else (d.hi, -d.lo)  # how far m can lie from x and from y
-    narrow = max(above_x, above_y) < 2**LIMB
+    narrow = max(above_x, above_y) < 2**ONE_LIMB
     if result and not narrow:
         return x - b.mul(negative(b, d * sign, label), d)
     if result:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register, result
 from syurmy.isa.ops.view import ints
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, added, scaled
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from syurmy.isa import memory_argument
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory import check_rows
-from syurmy.isa.program import I64
 from syurmy.isa.types import TensorType
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.ops.gadgets import extremum, hull, result_interval, typed, zero_product
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
 
 if TYPE_CHECKING:

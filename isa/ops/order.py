@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.memory_argument import permutation
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def _permutation(b: Builder, x: Node, descending: bool) -> tuple[Node, Node]:
 
 
 class Sorting(Op):
+    """Orders the last axis; equal entries keep the order of their places."""
+
     family = "order"
     proof = Argument.MEMORY | Argument.LOOKUP
 

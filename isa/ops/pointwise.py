@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from syurmy.isa.builder import LIMB
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
 from syurmy.isa.graph import Committed
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, register, result
 from syurmy.isa.ops.gadgets import extremum, negative, result_interval
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, signed_bits, smallest_dtype
 
 if TYPE_CHECKING:
     from syurmy.isa.builder import Builder
     from syurmy.isa.graph import Node
+
+
+WIDEST_TABLE = 16  # bits of its source
 
 
 def _by_table(b: Builder, x: Node, kind: str, f: Callable[[I64], I64], saved: int) -> Node | None:
@@ -28,7 +30,7 @@ def _by_table(b: Builder, x: Node, kind: str, f: Callable[[I64], I64], saved: in
     the table needs no range lookup of its own, which saves one more.
     """
     k = signed_bits(*x.interval)
-    if k > LIMB or (saved + isinstance(x, Committed)) * x.size < 2 * 2**k:
+    if k > WIDEST_TABLE or (saved + isinstance(x, Committed)) * x.size < 2 * 2**k:
         return None
     rows = np.arange(-(2 ** (k - 1)), 2 ** (k - 1), dtype=np.int64)
     table = b.table(f"{kind}[{k}]", (rows, f(rows)))

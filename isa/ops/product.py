@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from syurmy.isa import exact
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.view import WINDOW_ATTRIBUTES, Window
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, Interval, TensorType, join, multiplied, scaled
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Form:
     out: tuple[int, ...]
 
     def lengths(self, shape_a: Sequence[int], shape_b: Sequence[int]) -> dict[int, int]:
+        """The length of every label's axis; an axis of length 1 takes the other's."""
         dims: dict[int, int] = {}
         for labels, shape in ((self.a, shape_a), (self.b, shape_b)):
             for x, d in zip(labels, shape, strict=True):
@@ -46,6 +47,7 @@ class Form:
         return dims
 
     def shape(self, shape_a: Sequence[int], shape_b: Sequence[int]) -> tuple[int, ...]:
+        """The shape of the result."""
         dims = self.lengths(shape_a, shape_b)
         return tuple(dims[x] for x in self.out)
 
@@ -71,6 +73,7 @@ def product_interval(call: Call, terms: int, a: TensorType, b: TensorType, sums:
 
 
 def magnitude(x: I64) -> int:
+    """The largest absolute value."""
     return max(-int(x.min()), int(x.max()), 0)
 
 

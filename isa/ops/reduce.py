@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, normal_axis, refuse, register, result
 from syurmy.isa.ops.gadgets import best_of, extremum
-from syurmy.isa.program import I64
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ PAIRWISE = 4
 
 
 class Reduction(Op):
+    """One axis gives way to one entry: an extremum (``sign`` 1: the largest, -1: the smallest) or its place."""
+
     family = "reduce"
     proof = Argument.LOOKUP | Argument.CONTRACTION
     attributes = (
@@ -43,6 +45,8 @@ class Reduction(Op):
 
 
 class ReduceExtremum(Reduction):
+    """The extremum of an axis; dtype and interval are the operand's."""
+
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
         return result(types[0].dtype, self._shape(call, types[0]), types[0].interval)
 
@@ -70,6 +74,8 @@ class ReduceExtremum(Reduction):
 
 
 class ArgExtremum(Reduction):
+    """The first place of the extremum of an axis, counted from 0."""
+
     def infer(self, call: Call, types: Sequence[TensorType]) -> TensorType:
         shape = self._shape(call, types[0])
         last = types[0].shape[normal_axis(call["axis"], len(types[0].shape))] - 1

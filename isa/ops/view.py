@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
-from syurmy.isa.program import I64, Affine
+from syurmy.isa.program import Affine
 from syurmy.isa.types import MAX_ENTRIES, DType, TensorType, join
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ def ints(value: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def widest(types: Sequence[TensorType]) -> DType:
+    """The dtype with most bits."""
     return max((t.dtype for t in types), key=lambda d: d.bits)
 
 
 def joined(dtype: DType, shape: Sequence[int], types: Sequence[TensorType]) -> TensorType:
+    """A type of this dtype and shape whose interval holds those of all ``types``."""
     lo, hi = types[0].interval
     for t in types[1:]:
         lo, hi = join((lo, hi), t.interval)
@@ -422,6 +425,7 @@ class Window:
 
     @property
     def padded(self) -> tuple[int, int]:
+        """Rows and columns of the image with its padding."""
         return self.image[0] + self.pad[0] + self.pad[2], self.image[1] + self.pad[1] + self.pad[3]
 
     @property

@@ -2,9 +2,9 @@
 
     python -m programs.onnx.chargpt       (needs the extra `onnx`; ten minutes on two cores)
 
-4 layers, 4 heads, width 64, context 64, inner width 256, layer norm before each half, GELU: 0.21 M parameters. The text
-is the Language Reference that ships with Python (``pydoc_data.topics``), its last twentieth is held out. NumPy with the
-backward pass written out.
+4 layers, 4 heads, width 64, context 64, inner width 256, layer norm before each half, GELU: 0.21 M parameters
+(``programs.train.transformer``). The text is the Language Reference that ships with Python (``pydoc_data.topics``), its
+last twentieth is held out.
 
 Writes ``chargpt.onnx`` in the form PyTorch exports (opset 17: Gather, LayerNormalization, GELU through Erf, a causal
 mask added before Softmax; input ``ids`` [1, 64] int64, output ``logits`` [1, 64, 63]) and ``chargpt_test.npz``:
@@ -24,17 +24,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from programs.onnx import FOLDER, save_model
-from programs.train.attention import erf, normalise, normalise_gradient
-from programs.train.common import Adam, Floats, Ints, cross_entropy_gradient, glorot, softmax
+from programs.train.transformer import Transformer, loss
+from syurmy.isa.arrays import F32, I64
 
 LAYERS, CONTEXT, WIDTH, HEADS, INNER, BATCH = 4, 64, 64, 4, 256, 16
-HEAD = WIDTH // HEADS
 CALIBRATION = 32
 ALPHABET = "\n abcdefghijklmnopqrstuvwxyz.,:;()'\"-_`*=/[]<>{}#@%+0123456789?"
-MASK = np.triu(np.full((CONTEXT, CONTEXT), -np.inf, np.float32), 1)
+NET = Transformer(LAYERS, CONTEXT, WIDTH, HEADS, INNER, len(ALPHABET))
 
 
-def corpus() -> Ints:
+def corpus() -> I64:
     """The text as tokens: lower case, runs of blanks as one, other characters dropped."""
     text = re.sub(r"[ \t]+", " ", "\n".join(topics.topics.values()).lower())
     text = re.sub(r"\n\s*\n+", "\n", text)
@@ -42,125 +41,14 @@ def corpus() -> Ints:
     return np.array([index[c] for c in text if c in index], np.int64)
 
 
-def split(x: Floats) -> Floats:
-    return x.reshape(-1, CONTEXT, HEADS, HEAD).transpose(0, 2, 1, 3)
-
-
-def joined(x: Floats) -> Floats:
-    return x.transpose(0, 2, 1, 3).reshape(-1, CONTEXT, WIDTH)
-
-
-def forward(w: dict[str, Floats], x: Ints) -> dict[str, Floats]:
-    """All activations for token windows ``x`` [batch, CONTEXT]; those of layer l have the suffix l."""
-    e = w["embed"][x] + w["position"]
-    a: dict[str, Floats] = {}
-    for layer in map(str, range(LAYERS)):
-        a["n" + layer], a["i" + layer] = normalise(e)
-        u = a["u" + layer] = a["n" + layer] * w["gamma" + layer] + w["beta" + layer]
-        q, k, v = (split(u @ w[f"w{p}{layer}"] + w[f"b{p}{layer}"]) for p in "qkv")
-        s = softmax(q @ k.transpose(0, 1, 3, 2) / np.float32(math.sqrt(HEAD)) + MASK)
-        a |= {"q" + layer: q, "k" + layer: k, "v" + layer: v, "s" + layer: s}
-        a["o" + layer] = joined(s @ v)
-        e = e + a["o" + layer] @ w["wo" + layer] + w["bo" + layer]
-        a["m" + layer], a["j" + layer] = normalise(e)
-        u = a["r" + layer] = a["m" + layer] * w["delta" + layer] + w["eta" + layer]
-        z = a["z" + layer] = u @ w["up" + layer] + w["bup" + layer]
-        a["phi" + layer] = (1 + erf(z * np.float32(math.sqrt(0.5)))) / 2
-        a["g" + layer] = z * a["phi" + layer]
-        e = e + a["g" + layer] @ w["down" + layer] + w["bdown" + layer]
-    a["n"], a["i"] = normalise(e)
-    a["u"] = a["n"] * w["gamma"] + w["beta"]
-    a["logits"] = a["u"] @ w["head"]
-    return a
-
-
-def backward(w: dict[str, Floats], a: dict[str, Floats], x: Ints, labels: Ints) -> dict[str, Floats]:
-    d: dict[str, Floats] = {}
-
-    def linear(source: Floats, g: Floats, weight: str, bias: str = "") -> Floats:
-        flat = g.reshape(-1, g.shape[-1])
-        d[weight] = source.reshape(-1, source.shape[-1]).T @ flat
-        if bias:
-            d[bias] = flat.sum(0)
-        return g @ w[weight].T
-
-    def norm(g: Floats, n: Floats, inverse: Floats, gamma: str, beta: str) -> Floats:
-        d[gamma], d[beta] = (g * n).sum((0, 1)), g.sum((0, 1))
-        return normalise_gradient(g * w[gamma], n, inverse)
-
-    logits = a["logits"].reshape(-1, len(ALPHABET))
-    g = cross_entropy_gradient(logits, labels.reshape(-1)).reshape(a["logits"].shape)
-    g = norm(linear(a["u"], g, "head"), a["n"], a["i"], "gamma", "beta")
-    for layer in map(str, reversed(range(LAYERS))):
-        z, phi = a["z" + layer], a["phi" + layer]
-        gz = linear(a["g" + layer], g, "down" + layer, "bdown" + layer)
-        gz = gz * (phi + z * np.exp(-z * z / 2) / np.float32(math.sqrt(2 * math.pi)))
-        gm = linear(a["r" + layer], gz, "up" + layer, "bup" + layer)
-        g = g + norm(gm, a["m" + layer], a["j" + layer], "delta" + layer, "eta" + layer)
-        go = split(linear(a["o" + layer], g, "wo" + layer, "bo" + layer))
-        q, k, v, s = (a[name + layer] for name in "qkvs")
-        gs = go @ v.transpose(0, 1, 3, 2)
-        gs = s * (gs - (gs * s).sum(axis=-1, keepdims=True)) / np.float32(math.sqrt(HEAD))
-        parts = {"q": gs @ k, "k": gs.transpose(0, 1, 3, 2) @ q, "v": s.transpose(0, 1, 3, 2) @ go}
-        gu = sum(linear(a["u" + layer], joined(gp), f"w{p}{layer}", f"b{p}{layer}") for p, gp in parts.items())
-        g = g + norm(np.asarray(gu), a["n" + layer], a["i" + layer], "gamma" + layer, "beta" + layer)
-    d["position"] = g.sum(0)
-    d["embed"] = np.zeros_like(w["embed"])
-    np.add.at(d["embed"], x, g)
-    return d
-
-
-def initial(rng: np.random.Generator) -> dict[str, Floats]:
-    w = {
-        "embed": rng.normal(0, 0.3, (len(ALPHABET), WIDTH)).astype(np.float32),
-        "position": rng.normal(0, 0.1, (CONTEXT, WIDTH)).astype(np.float32),
-        "head": glorot(rng, 2 * WIDTH, WIDTH, len(ALPHABET)),
-    }
-    for layer in range(LAYERS):
-        for p in "qkvo":
-            w[f"w{p}{layer}"] = glorot(rng, 2 * WIDTH, WIDTH, WIDTH) * np.float32(0.4 if p == "o" else 1)
-            w[f"b{p}{layer}"] = np.zeros(WIDTH, np.float32)
-        w[f"up{layer}"] = glorot(rng, WIDTH, WIDTH, INNER)
-        w[f"down{layer}"] = glorot(rng, 8 * INNER, INNER, WIDTH)
-        w |= {f"bup{layer}": np.zeros(INNER, np.float32), f"bdown{layer}": np.zeros(WIDTH, np.float32)}
-    for name in ("", *map(str, range(LAYERS))):
-        w |= {f"gamma{name}": np.ones(WIDTH, np.float32), f"beta{name}": np.zeros(WIDTH, np.float32)}
-        if name:
-            w |= {f"delta{name}": np.ones(WIDTH, np.float32), f"eta{name}": np.zeros(WIDTH, np.float32)}
-    return w
-
-
-def loss(logits: Floats, labels: Ints) -> float:
-    p = np.take_along_axis(softmax(logits), labels[..., None], -1)
-    return float(-np.log(p + 1e-9).mean())
-
-
-def train(text: Ints, steps: int, rng: np.random.Generator) -> dict[str, Floats]:
-    w = initial(rng)
-    adam = Adam(w, 3e-3, 5e-3)
-    mean = 0.0
-    for step in range(steps):
-        window = rng.integers(0, len(text) - CONTEXT, BATCH)[:, None] + np.arange(CONTEXT + 1)
-        x, y = text[window[:, :-1]], text[window[:, 1:]]
-        a = forward(w, x)
-        mean += (loss(a["logits"], y) - mean) / min(step + 1, 100)
-        gradients = backward(w, a, x, y)
-        size = math.sqrt(sum(float((g * g).sum()) for g in gradients.values()))
-        gradients = {k: g * np.float32(min(1.0, 1 / size)) for k, g in gradients.items()}
-        adam.update(gradients, min(1.0, (step + 1) / 100) * (1 - step / steps))
-        if step % 250 == 249:
-            print(f"step {step + 1}: loss {mean:.3f}", flush=True)
-    return w
-
-
-def exported(w: dict[str, Floats]) -> onnx.ModelProto:
+def exported(w: dict[str, F32]) -> onnx.ModelProto:
     """The network in ONNX."""
     constants: dict[str, np.ndarray] = {k: np.asarray(v, np.float32) for k, v in w.items()}
     constants |= {
-        "mask": MASK,
-        "heads": np.array([0, 0, HEADS, HEAD], np.int64),
+        "mask": NET.mask,
+        "heads": np.array([0, 0, HEADS, NET.head], np.int64),
         "flat": np.array([0, 0, WIDTH], np.int64),
-        "root": np.array(math.sqrt(HEAD), np.float32),
+        "root": np.array(math.sqrt(NET.head), np.float32),
         "root2": np.array(math.sqrt(2), np.float32),
         "one": np.array(1, np.float32),
         "half": np.array(0.5, np.float32),
@@ -207,10 +95,11 @@ def main() -> None:
     cut = len(text) * 19 // 20
     print(f"{len(text)} characters")
     rng = np.random.default_rng(options.seed)
-    w = train(text[:cut], options.steps, rng)
+    w = NET.initial(rng, embed=0.3, position=0.1, out=0.4, down=8, bias=False)
+    NET.train(w, text[:cut], lambda: rng.integers(0, cut - CONTEXT, BATCH), options.steps)
     starts = np.linspace(cut, len(text) - CONTEXT - 1, 64).astype(np.int64)
     window = text[starts[:, None] + np.arange(CONTEXT + 1)]
-    print(f"loss on the last twentieth of the text {loss(forward(w, window[:, :-1])['logits'], window[:, 1:]):.3f}")
+    print(f"loss on the last twentieth of the text {loss(NET.forward(w, window[:, :-1])['logits'], window[:, 1:]):.3f}")
     save_model(exported(w), "chargpt")
     some = text[rng.integers(0, cut - CONTEXT, CALIBRATION)[:, None] + np.arange(CONTEXT)]
     np.savez_compressed(FOLDER / "chargpt_test.npz", ids=window.astype(np.int8), calibration=some.astype(np.int8))

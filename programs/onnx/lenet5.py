@@ -14,13 +14,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from programs.onnx import FOLDER, save_model
-from programs.train.common import Floats, arguments
+from programs.train.common import arguments
 from programs.train.lenet import KEPT, TEST, forward, mnist, train
+from syurmy.isa.arrays import F32
 
 CALIBRATION = 32
 
 
-def exported(w: dict[str, Floats]) -> onnx.ModelProto:
+def exported(w: dict[str, F32]) -> onnx.ModelProto:
     """The network in ONNX; dense weights transposed, as PyTorch's Linear layers have them."""
     node = helper.make_node
     nodes = [

@@ -20,7 +20,7 @@ from safetensors.numpy import load
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from programs.train.common import Floats, Ints
+from syurmy.isa.arrays import F32, I64
 
 TOKENS, WIDTH, HEADS, EPSILON = 32, 384, 12, 1e-12
 
@@ -29,7 +29,7 @@ TOKENS, WIDTH, HEADS, EPSILON = 32, 384, 12, 1e-12
 class MiniLM:
     """Weights by name, and the vocabulary."""
 
-    weights: dict[str, Floats]
+    weights: dict[str, F32]
     vocabulary: dict[str, int]
 
     @staticmethod
@@ -43,7 +43,7 @@ class MiniLM:
             vocabulary = json.loads(archive.read("tokenizer.json"))["model"]["vocab"]
         return MiniLM(weights, vocabulary)
 
-    def tokens(self, sentence: str) -> Ints:
+    def tokens(self, sentence: str) -> I64:
         """Lower case, words and signs, the longest known pieces; [CLS] and [SEP] around them."""
         ids = [self.vocabulary["[CLS]"]]
         for word in re.findall(r"\w+|[^\w\s]", sentence.lower()):

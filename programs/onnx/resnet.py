@@ -26,7 +26,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from programs.onnx import FOLDER, save_model
-from programs.train.common import Adam, Floats, Ints, cross_entropy_gradient, glorot
+from programs.train.common import Adam, cross_entropy_gradient, glorot
+from syurmy.isa.arrays import F32, I64
 
 DATA = Path("/usr/share/datasets/fashion-mnist")
 CHANNELS = (16, 32, 64)
@@ -34,10 +35,10 @@ BATCH, RATE, DECAY, WARM = 100, 4e-3, 2e-2, 300
 EPSILON, MOMENTUM = 1e-5, 0.05
 KEPT, CALIBRATION = 300, 32
 
-Backward = Callable[[Floats], Floats]
+Backward = Callable[[F32], F32]
 
 
-def fashion(folder: Path, part: str) -> tuple[Ints, Ints]:
+def fashion(folder: Path, part: str) -> tuple[I64, I64]:
     """Images [n, 1, 28, 28] and labels of ``train`` or ``t10k``, in the IDX format of MNIST."""
     try:
         raw = [gzip.decompress((folder / f"{part}-{f}-ubyte.gz").read_bytes()) for f in ("images-idx3", "labels-idx1")]
@@ -47,7 +48,7 @@ def fashion(folder: Path, part: str) -> tuple[Ints, Ints]:
     return images.reshape(-1, 1, 28, 28).astype(np.int64), labels.astype(np.int64)
 
 
-def windows(x: Floats, size: int, stride: int) -> Floats:
+def windows(x: F32, size: int, stride: int) -> F32:
     """Windows around every ``stride``-th pixel: [n, h, w, c] to [n, h', w', size*size*c]."""
     n, h, w, c = x.shape
     if size == 1:
@@ -59,13 +60,13 @@ def windows(x: Floats, size: int, stride: int) -> Floats:
     return rows.reshape(*shape[:3], 9 * c)
 
 
-def convolution(x: Floats, w: Floats, stride: int) -> tuple[Floats, Callable[[Floats], tuple[Floats, Floats]]]:
+def convolution(x: F32, w: F32, stride: int) -> tuple[F32, Callable[[F32], tuple[F32, F32]]]:
     """Padded so that stride 1 keeps the size; ``w`` [k, k, c, out]. The backward pass gives both gradients."""
     size, _, channels, out = w.shape
     columns = windows(x, size, stride)
     matrix = w.reshape(-1, out)
 
-    def back(g: Floats) -> tuple[Floats, Floats]:
+    def back(g: F32) -> tuple[F32, F32]:
         of_w = columns.reshape(-1, len(matrix)).T @ g.reshape(-1, out)
         spread = g
         if stride > 1:
@@ -81,9 +82,9 @@ def convolution(x: Floats, w: Floats, stride: int) -> tuple[Floats, Callable[[Fl
 class Network:
     """Weights, running statistics of the batch norms, and the gradients of the last backward pass, by name."""
 
-    weights: dict[str, Floats]
-    statistics: dict[str, Floats]
-    gradients: dict[str, Floats] = field(default_factory=dict)
+    weights: dict[str, F32]
+    statistics: dict[str, F32]
+    gradients: dict[str, F32] = field(default_factory=dict)
 
     @staticmethod
     def initial(rng: np.random.Generator) -> Network:
@@ -96,7 +97,7 @@ class Network:
         net.weights["fc.b"] = np.zeros(10, np.float32)
         return net
 
-    def unit(self, name: str, x: Floats, stride: int, training: bool) -> tuple[Floats, Backward]:
+    def unit(self, name: str, x: F32, stride: int, training: bool) -> tuple[F32, Backward]:
         """Convolution and batch norm."""
         gamma, beta = self.weights[f"{name}.gamma"], self.weights[f"{name}.beta"]
         z, convolution_back = convolution(x, self.weights[f"{name}.w"], stride)
@@ -110,7 +111,7 @@ class Network:
         inverse = 1 / np.sqrt(var + np.float32(EPSILON))
         normal = (z - mean) * inverse
 
-        def back(g: Floats) -> Floats:
+        def back(g: F32) -> F32:
             of_gamma, of_beta = (g * normal).sum((0, 1, 2)), g.sum((0, 1, 2))
             count = np.float32(g.size // g.shape[-1])
             g = gamma * inverse * (g - of_beta / count - normal * (of_gamma / count))
@@ -120,7 +121,7 @@ class Network:
 
         return normal * gamma + beta, back
 
-    def forward(self, x: Floats, training: bool = False) -> tuple[Floats, Callable[[Floats], None]]:
+    def forward(self, x: F32, training: bool = False) -> tuple[F32, Callable[[F32], None]]:
         """Logits [n, 10] of images [n, 28, 28, 1], and the backward pass from their gradient."""
         e, stem_back = self.unit("stem", x, 1, training)
         backs: list[Backward] = []
@@ -130,7 +131,7 @@ class Network:
             backs.append(back)
         mean, last = e.mean((1, 2)), e.shape
 
-        def back_all(g: Floats) -> None:
+        def back_all(g: F32) -> None:
             self.gradients |= {"fc.w": mean.T @ g, "fc.b": g.sum(0)}
             g = (g @ self.weights["fc.w"].T)[:, None, None] / np.float32(last[1] * last[2])
             g = np.broadcast_to(g, last)
@@ -140,14 +141,14 @@ class Network:
 
         return mean @ self.weights["fc.w"] + self.weights["fc.b"], back_all
 
-    def block(self, name: str, x: Floats, stride: int, training: bool) -> tuple[Floats, Backward]:
+    def block(self, name: str, x: F32, stride: int, training: bool) -> tuple[F32, Backward]:
         """Two units and the shortcut, projected where the size changes."""
         a, a_back = self.unit(f"{name}.a", x, stride, training)
         b, b_back = self.unit(f"{name}.b", np.maximum(a, 0), 1, training)
         short, short_back = self.unit(f"{name}.short", x, stride, training) if stride > 1 else (x, lambda g: g)
         total = b + short
 
-        def back(g: Floats) -> Floats:
+        def back(g: F32) -> F32:
             g = g * (total > 0)
             return a_back(b_back(g) * (a > 0)) + short_back(g)
 
@@ -166,16 +167,16 @@ def units() -> list[tuple[str, int, int, int, int]]:
     return out
 
 
-def pixels(images: Ints) -> Floats:
+def pixels(images: I64) -> F32:
     return (images.transpose(0, 2, 3, 1) / 255).astype(np.float32)
 
 
-def accuracy(net: Network, images: Ints, labels: Ints) -> float:
+def accuracy(net: Network, images: I64, labels: I64) -> float:
     parts = [net.forward(pixels(images[k : k + 500]))[0].argmax(1) for k in range(0, len(images), 500)]
     return float(np.mean(np.concatenate(parts) == labels))
 
 
-def train(images: Ints, labels: Ints, epochs: int, rng: np.random.Generator) -> Network:
+def train(images: I64, labels: I64, epochs: int, rng: np.random.Generator) -> Network:
     net = Network.initial(rng)
     adam = Adam(net.weights, RATE, DECAY)
     steps = epochs * (len(images) // BATCH)
@@ -195,7 +196,7 @@ def train(images: Ints, labels: Ints, epochs: int, rng: np.random.Generator) -> 
 
 def exported(net: Network) -> onnx.ModelProto:
     """The network in ONNX; kernels [out, in, k, k] and the dense weights transposed, as PyTorch has them."""
-    constants: dict[str, Floats] = dict(net.statistics)
+    constants: dict[str, F32] = dict(net.statistics)
     for name, w in net.weights.items():
         kernel = name.endswith(".w")
         constants[name] = w.transpose(*range(w.ndim)[::-1][:2], *range(w.ndim)[:-2]) if kernel else w

@@ -19,50 +19,34 @@ import numpy as np
 from programs.train.common import (
     PROGRAMS,
     Adam,
-    Floats,
-    Ints,
     arguments,
     cross_entropy_gradient,
+    erf,
     glorot,
+    normalise,
+    normalise_gradient,
     quantise,
     save,
     softmax,
 )
 from programs.train.digits_mlp import PIXEL_SCALE, split
+from programs.train.transformer import attention_gradients, dense_gradients
+from syurmy.isa.arrays import F32, I64
 
 TOKENS, WIDTH, HEADS, INNER = 8, 32, 4, 64
 ACT, WEIGHT = 12, 14  # scales of activations and weights; biases of a layer ACT + WEIGHT
 HEAD = WIDTH // HEADS
-EPSILON = 1e-6
 
 
-def normalise(x: Floats) -> tuple[Floats, Floats]:
-    """(x - mean) / std over the last axis, and 1 / std."""
-    c = x - x.mean(axis=-1, keepdims=True)
-    inverse = 1 / np.sqrt((c * c).mean(axis=-1, keepdims=True) + EPSILON)
-    return c * inverse, inverse
-
-
-def normalise_gradient(g: Floats, n: Floats, inverse: Floats) -> Floats:
-    return (g - g.mean(axis=-1, keepdims=True) - n * (g * n).mean(axis=-1, keepdims=True)) * inverse
-
-
-def heads(x: Floats) -> Floats:
+def heads(x: F32) -> F32:
     return x.reshape(len(x), TOKENS, HEADS, HEAD).transpose(0, 2, 1, 3)
 
 
-def joined(x: Floats) -> Floats:
+def joined(x: F32) -> F32:
     return x.transpose(0, 2, 1, 3).reshape(len(x), TOKENS, WIDTH)
 
 
-def erf(x: Floats) -> Floats:
-    """Abramowitz and Stegun 7.1.26, error below 1.5e-7."""
-    t = 1 / (1 + 0.3275911 * np.abs(x))
-    p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return np.asarray(np.sign(x) * (1 - p * np.exp(-x * x)), dtype=x.dtype)
-
-
-def forward(w: dict[str, Floats], x: Floats) -> dict[str, Floats]:
+def forward(w: dict[str, F32], x: F32) -> dict[str, F32]:
     a = {"x": x, "e": x @ w["embed"] + w["position"]}
     a["n1"], a["i1"] = normalise(a["e"])
     a["u"] = a["n1"] * w["gamma1"] + w["beta1"]
@@ -81,32 +65,24 @@ def forward(w: dict[str, Floats], x: Floats) -> dict[str, Floats]:
     return a
 
 
-def layer(d: dict[str, Floats], x: Floats, g: Floats, weight: str, bias: str) -> None:
-    """Gradients of the weights of x @ weight + bias."""
-    d[weight] = x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
-    d[bias] = g.reshape(-1, g.shape[-1]).sum(0)
-
-
-def backward(w: dict[str, Floats], a: dict[str, Floats], labels: Ints) -> dict[str, Floats]:
-    d: dict[str, Floats] = {}
+def backward(w: dict[str, F32], a: dict[str, F32], labels: I64) -> dict[str, F32]:
+    d: dict[str, F32] = {}
     g = cross_entropy_gradient(a["logits"], labels)
-    layer(d, a["pooled"], g, "head", "bhead")
+    dense_gradients(d, a["pooled"], g, "head", "bhead")
     gf = np.repeat((g @ w["head"].T)[:, None], TOKENS, axis=1)
-    layer(d, a["g"], gf, "down", "bdown")
+    dense_gradients(d, a["g"], gf, "down", "bdown")
     density = np.exp(-a["z"] * a["z"] / 2) / np.float32(math.sqrt(2 * math.pi))
     gz = (gf @ w["down"].T) * (a["phi"] + a["z"] * density)
-    layer(d, a["m"], gz, "up", "bup")
+    dense_gradients(d, a["m"], gz, "up", "bup")
     gm = gz @ w["up"].T
     d["gamma2"], d["beta2"] = (gm * a["n2"]).sum((0, 1)), gm.sum((0, 1))
     gf = gf + normalise_gradient(gm * w["gamma2"], a["n2"], a["i2"])
-    layer(d, a["o"], gf, "wo", "bo")
+    dense_gradients(d, a["o"], gf, "wo", "bo")
     go = heads(gf @ w["wo"].T)
-    gs = go @ a["v"].transpose(0, 1, 3, 2)
-    gs = a["s"] * (gs - (gs * a["s"]).sum(axis=-1, keepdims=True)) / np.float32(math.sqrt(HEAD))
-    parts = {"q": gs @ a["k"], "k": gs.transpose(0, 1, 3, 2) @ a["q"], "v": a["s"].transpose(0, 1, 3, 2) @ go}
+    parts = attention_gradients(go, a["q"], a["k"], a["v"], a["s"])
     gu = np.zeros_like(a["u"])
     for p, g in parts.items():
-        layer(d, a["u"], joined(g), "w" + p, "b" + p)
+        dense_gradients(d, a["u"], joined(g), "w" + p, "b" + p)
         gu += joined(g) @ w["w" + p].T
     d["gamma1"], d["beta1"] = (gu * a["n1"]).sum((0, 1)), gu.sum((0, 1))
     ge = gf + normalise_gradient(gu * w["gamma1"], a["n1"], a["i1"])
@@ -115,7 +91,7 @@ def backward(w: dict[str, Floats], a: dict[str, Floats], labels: Ints) -> dict[s
     return d
 
 
-def initial(rng: np.random.Generator) -> dict[str, Floats]:
+def initial(rng: np.random.Generator) -> dict[str, F32]:
     w = {"embed": glorot(rng, 8, 8, WIDTH), "position": glorot(rng, 8, TOKENS, WIDTH)}
     for i, name in enumerate(("wq", "wk", "wv", "wo")):
         w[name] = glorot(rng, 2 * WIDTH, WIDTH, WIDTH) * np.float32(0.5 if i == 3 else 1)
@@ -128,7 +104,7 @@ def initial(rng: np.random.Generator) -> dict[str, Floats]:
     return w
 
 
-def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str, Floats]:
+def train(x: F32, y: I64, epochs: int, rng: np.random.Generator) -> dict[str, F32]:
     w = initial(rng)
     adam = Adam(w, 2e-3, 2e-2)
     for epoch in range(epochs):
@@ -138,7 +114,7 @@ def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str
     return w
 
 
-def quantised(w: dict[str, Floats]) -> dict[str, np.ndarray]:
+def quantised(w: dict[str, F32]) -> dict[str, np.ndarray]:
     """Integer weights; 1 / sqrt(head width) is folded into the queries."""
     w = dict(w)
     for name in ("wq", "bq"):

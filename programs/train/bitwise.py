@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from programs.train.common import PROGRAMS, Ints, arguments, save
+from programs.train.common import PROGRAMS, arguments, save
 from programs.train.digits_mlp import split
+from syurmy.isa.arrays import I64
 
 PER_DIGIT = 16
 
 
-def bytes_of(images: Ints) -> np.ndarray:
+def bytes_of(images: I64) -> np.ndarray:
     """(n, 64) pixels to (n, 8) signed bytes, the first pixel of a row in the top bit."""
     return np.packbits((images > 7).reshape(-1, 8, 8), axis=2)[:, :, 0].view(np.int8)
 
@@ -32,7 +33,7 @@ def medians(bits: np.ndarray, rounds: int, rng: np.random.Generator) -> np.ndarr
     return centres
 
 
-def integer_labels(protos: np.ndarray, images: np.ndarray) -> Ints:
+def integer_labels(protos: np.ndarray, images: np.ndarray) -> I64:
     """What ``bitwise.tasm`` computes for rows of 8 bytes."""
     bits = np.unpackbits((images[:, None] ^ protos[None]).view(np.uint8), axis=2)
     return bits.sum(2).argmin(1) // PER_DIGIT

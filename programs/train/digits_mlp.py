@@ -14,8 +14,6 @@ from programs.train.common import (
     PROGRAMS,
     SHIFT,
     Adam,
-    Floats,
-    Ints,
     arguments,
     cross_entropy_gradient,
     glorot,
@@ -24,13 +22,14 @@ from programs.train.common import (
     save,
     weight_scale,
 )
+from syurmy.isa.arrays import F32, I64
 
 HIDDEN = 32
 PIXEL_SCALE = 4
 SHIFT_1 = 8  # of the first layer: small pixels make a small accumulator
 
 
-def split() -> tuple[Ints, Ints, Ints, Ints]:
+def split() -> tuple[I64, I64, I64, I64]:
     """Images (n, 64) with pixels 0 to 16 and labels: train, test. The same split for every program on these digits."""
     # scikit-learn is only needed to train, not by those who import the numerics
     from sklearn.datasets import load_digits
@@ -41,7 +40,7 @@ def split() -> tuple[Ints, Ints, Ints, Ints]:
     return x, xt, y, yt
 
 
-def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str, Floats]:
+def train(x: F32, y: I64, epochs: int, rng: np.random.Generator) -> dict[str, F32]:
     weights = {
         "w1": glorot(rng, 64, 64, HIDDEN),
         "b1": np.zeros(HIDDEN, np.float32),

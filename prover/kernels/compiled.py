@@ -6,16 +6,13 @@ Importing ``prover.kernels`` selects it for the process (protocol/arithmetic.py)
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64, U8
 from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels import blake3, mle
 from syurmy.prover.kernels.matrix import bind_columns
 from syurmy.prover.kernels.ntt import encode_ext
 from syurmy.prover.kernels.pool import MIN_CHUNK, for_ranges
-
-I64 = npt.NDArray[np.int64]
-U8 = npt.NDArray[np.uint8]
 
 __all__ = [
     "add",

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P, to_field
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul, mul_wide, reduce128, sub
@@ -151,11 +152,11 @@ class IntegerMatrix:
     """Params as integers, row-major ``int8|16|32|64[R, C]``, entries in (-2^63, 2^63); ``large`` lists the rows that
     hold an entry of 2^16 or more."""
 
-    values: npt.NDArray[np.signedinteger]
-    large: npt.NDArray[np.int64]
+    values: Integers
+    large: I64
 
     @staticmethod
-    def of(values: npt.NDArray[np.signedinteger]) -> "IntegerMatrix":
+    def of(values: Integers) -> "IntegerMatrix":
         if values.ndim != 2 or values.dtype.kind != "i":
             raise ValueError(f"params are a matrix of signed integers, not {values.dtype}[{values.ndim} axes]")
         v = np.ascontiguousarray(values)

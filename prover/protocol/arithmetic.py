@@ -12,14 +12,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from syurmy.isa.arrays import I64, U8
 from syurmy.prover.field import U64, Ext
 from syurmy.prover.protocol import plain
-
-I64 = npt.NDArray[np.int64]
-U8 = npt.NDArray[np.uint8]
 
 
 class Arithmetic(Protocol):

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, Node, ParamTensor, Product, Public
-from syurmy.isa.program import I64
+from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
-from syurmy.prover.protocol.weights import Coordinate, Weight, WeightSpace, padded
+from syurmy.prover.protocol.weights import Coordinate, Weight, WeightSpace
 
 Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over them
 

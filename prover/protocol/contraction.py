@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from syurmy.isa.graph import Node, Product
+from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Group, Sweep, Term
-from syurmy.prover.protocol.weights import Coordinate, Weight, padded
+from syurmy.prover.protocol.weights import Coordinate, Weight
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64
+from syurmy.isa.types import padded
 from syurmy.prover.field import Ext, log2_ceil
 from syurmy.prover.protocol.reed_solomon import MatrixShape
-from syurmy.prover.protocol.weights import padded
-
-I64 = npt.NDArray[np.int64]
 
 
 def stack(sizes: Sequence[int]) -> list[int]:

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 
+from syurmy.isa.arrays import U8
 from syurmy.prover.field import U64
 from syurmy.prover.protocol import arithmetic
 
@@ -28,8 +28,6 @@ DIGEST = 25  # bytes of a digest in a proof
 ROOT = 32  # of a root, and of a digest in memory
 LEAF_KEY = blake3(b"syurmy-vm merkle leaf v2").digest()
 NODE_KEY = blake3(b"syurmy-vm merkle node v2").digest()
-
-U8 = npt.NDArray[np.uint8]
 
 
 def hash_columns(columns: U64) -> U8:

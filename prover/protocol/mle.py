@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64
 from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
 from syurmy.prover.protocol import arithmetic
 from syurmy.prover.protocol.hidden import Value
-
-I64 = npt.NDArray[np.int64]
 
 
 def eq_vector(point: Sequence[Ext], size: int | None = None) -> U64:

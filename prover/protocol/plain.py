@@ -18,14 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 from blake3 import blake3
 
+from syurmy.isa.arrays import I64, U8
 from syurmy.prover.field import U64, Ext, ext_array, ext_list, root_of_unity, to_field
 from syurmy.prover.field import P as P_INT
-
-I64 = npt.NDArray[np.int64]
-U8 = npt.NDArray[np.uint8]
 
 name = "plain"
 

@@ -20,6 +20,7 @@ from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import Program
 from syurmy.isa.system import assemble
+from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, P, log2_ceil
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
 from syurmy.prover.protocol.contraction import all_contractions, separable
@@ -31,7 +32,7 @@ from syurmy.prover.protocol.shapes import (
     min_params_log_entries,
     min_witness_log_entries,
 )
-from syurmy.prover.protocol.weights import Coordinate, WeightSpace, padded
+from syurmy.prover.protocol.weights import Coordinate, WeightSpace
 
 MAX_TERMS = 256  # on one tensor in one sweep
 MAX_TRACE_CELLS = 2**34  # each is hashed

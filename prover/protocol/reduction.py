@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
-from syurmy.isa.program import I64
 from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product

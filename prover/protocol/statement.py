@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from blake3 import blake3
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Public
-from syurmy.isa.program import I64
 from syurmy.isa.types import smallest_dtype
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.plan import Plan

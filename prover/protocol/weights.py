@@ -22,8 +22,8 @@ from functools import cached_property, partial
 import numpy as np
 from blake3 import blake3
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.cost import Account
-from syurmy.isa.program import I64
 from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
 from syurmy.prover.protocol import mle
 
@@ -261,7 +261,3 @@ def _column_sums(plane: U64) -> list[int]:
 
 def _digest(index: I64) -> bytes:
     return blake3(np.ascontiguousarray(index).reshape(-1).view(np.uint8).data).digest()
-
-
-def padded(d: int) -> int:
-    return 1 << log2_ceil(d)

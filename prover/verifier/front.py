@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.graph import ParamTensor, Public
-from syurmy.isa.program import I64
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening, operand_products

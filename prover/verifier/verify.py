@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import Public
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.program import I64
 from syurmy.isa.refusal import refusing
 from syurmy.prover.field import ZERO, ext_list
 from syurmy.prover.protocol import mle

@@ -12,18 +12,16 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from syurmy import display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
 from syurmy.compiler.saturation import Saturation, told
+from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 
-Array = npt.NDArray[Any]
 GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
 
 
@@ -64,13 +62,18 @@ def inputs(
     was beyond their range. Without any option a compiled model runs on its example."""
     if model is None:
         return files.read_inputs(program, options, beside, *batch), ()
-    given = files.read_named(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), model.names)
-    for p in model.inputs:
-        x = given.get(p.model_name)
-        if x is not None and x.ndim == 1 and x.size == np.prod(p.shape, dtype=np.int64):
-            given[p.model_name] = x.reshape(p.shape)  # a list of numbers has no shape of its own
-    integers, cut = model.entered(given)
+    integers, cut = model.entered(given(model, options))
     return dict(integers), cut
+
+
+def given(model: CompiledModel, options: Sequence[str]) -> dict[str, Array]:
+    """Reals for a compiled model by its own names; without any option its example."""
+    out = dict(files.read_named(options or [str(model.folder / EXAMPLE)] * bool(model.inputs), model.names))
+    for p in model.inputs:
+        x = out.get(p.model_name)
+        if x is not None and x.ndim == 1 and x.size == np.prod(p.shape, dtype=np.int64):
+            out[p.model_name] = x.reshape(p.shape)  # a list of numbers has no shape of its own
+    return out
 
 
 def tell(cut: Sequence[Saturation]) -> None:

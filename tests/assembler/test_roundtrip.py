@@ -1,14 +1,15 @@
 """``assemble(disassemble(p)) == p`` and ``decode(encode(p)) == p`` for random programs."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 
 from syurmy.assembler import assemble, disassemble
 from syurmy.isa.encoding import decode, digest, encode
 from syurmy.isa.program import Program
 from tests.assembler.random_programs import programs
+from tests.examples import examples
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(150, suppress_health_check=list(HealthCheck))
 @given(programs())
 def test_text_and_bytes_keep_the_program(p: Program) -> None:
     data = encode(p)

@@ -15,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 from syurmy import vm
 from syurmy.compiler import CompiledModel, compile_model, load
+from syurmy.isa.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 OPSET = 21
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from syurmy.compiler.ops.activation import FUNCTIONS
+from syurmy.isa.arrays import Array
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Instance = dict[str, Any]
 DTYPES = (np.int8, np.uint8, np.int16, np.uint16, np.int32)
 

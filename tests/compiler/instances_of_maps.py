@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.compiler.instances import Array, Draw, Instance, integers, of
+from syurmy.isa.arrays import Array
+from tests.compiler.instances import Draw, Instance, integers, of
 
 FLOAT, INT, BOOL = (int(t) for t in (TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL))
 node = helper.make_node

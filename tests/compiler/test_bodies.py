@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import syurmy
 from syurmy.compiler import UnsupportedModel, compile_model, load
 from syurmy.compiler.bodies import replaced
-from tests.compiler.harness import Array, compiled, evaluated, floats, outputs_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import compiled, evaluated, floats, outputs_of
 
 pytest.importorskip("onnxruntime")
 RUNTIME = "com.microsoft"

@@ -17,7 +17,8 @@ import syurmy
 from syurmy.cli import app
 from syurmy.compiler import CompiledModel, ModelError, compile_model, load
 from syurmy.compiler.calibration import random_samples
-from tests.compiler.harness import Array, floats, helper, model_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import floats, helper, model_of
 
 node = helper.make_node
 

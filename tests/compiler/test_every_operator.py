@@ -4,13 +4,13 @@ a lowering without an instance fails, and so would an empty registry."""
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from syurmy.compiler.lower import operators
 from tests.compiler import instances_of_maps  # noqa: F401  (adds its instances)
 from tests.compiler.harness import check
 from tests.compiler.instances import INSTANCES, Draw
+from tests.examples import SEEDS, examples
 
 ELSEWHERE = {"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
              "QLinearMatMul", "QuantizeLinear"}  # fmt: skip
@@ -23,8 +23,8 @@ WALKED = sorted({op for domain, op in operators() if not domain} - ELSEWHERE - R
 def test_operator(op: str) -> None:
     assert op in INSTANCES, f"{op} has a lowering and no instance in tests/compiler/instances.py"
 
-    @settings(max_examples=settings.default.max_examples // 16)  # 6, and more where `make explore` draws them
-    @given(st.integers(0, 2**32 - 1))
+    @examples(6)
+    @given(SEEDS)
     def compare(seed: int) -> None:
         check(**INSTANCES[op](Draw(seed)))
 

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import syurmy
 from syurmy.compiler import CompiledModel
-from tests.compiler.harness import Array, check, compiled, evaluated, floats, helper, model_of, outputs_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import check, compiled, evaluated, floats, helper, model_of, outputs_of
+from tests.examples import SEEDS, examples
 
-SEEDS = st.integers(0, 2**32 - 1)
-SOME = settings(max_examples=8, deadline=None)
+SOME = examples(8)
 
 
 def fine(
@@ -29,7 +30,7 @@ def fine(
     **options: Any,
 ) -> CompiledModel:
     done = check(op, inputs, constants, tolerance=tolerance, options={"tolerance": 0.0}, **options)
-    assert done.fine
+    assert done.fine or done.error < tolerance / 2  # of both programs the better is kept, which can be the plain one
     return done
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.compiler.harness import Array, TensorProto, check, floats, helper
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import TensorProto, check, floats, helper
 
 node = helper.make_node
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32")

@@ -10,8 +10,9 @@ import pytest
 
 from syurmy import vm
 from syurmy.compiler import UnsupportedModel
+from syurmy.isa.arrays import Array
 from syurmy.prover.check import check as violations
-from tests.compiler.harness import Array, TensorProto, check, compiled, floats, helper, model_of
+from tests.compiler.harness import TensorProto, check, compiled, floats, helper, model_of
 
 node, info = helper.make_node, helper.make_tensor_value_info
 REAL, WHOLE, BIT = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
 from syurmy.compiler import UnsupportedModel
 from syurmy.isa.errors import Trap
 from tests.compiler.harness import check, compiled, floats, model_of, outputs_of
+from tests.examples import SEEDS, examples
 
-SEEDS = st.integers(0, 2**32 - 1)
-SOME = settings(max_examples=12, deadline=None)
-FEW = settings(max_examples=5, deadline=None)
+SOME = examples(12)
+FEW = examples(5)
 
 
 def shapes(low: int = 1, high: int = 4, side: int = 4) -> st.SearchStrategy[list[int]]:

@@ -9,7 +9,8 @@ import pytest
 from onnx import helper
 
 from syurmy import vm
-from tests.compiler.harness import Array, compiled, floats, model_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import compiled, floats, model_of
 
 
 def run(op: str, x: Array, folder: Path, **attributes: object) -> tuple[Array, Array, float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
@@ -16,10 +16,10 @@ from syurmy.compiler import UnsupportedModel
 from syurmy.compiler.lower import operators
 from syurmy.compiler.ops.activation import FUNCTIONS
 from tests.compiler.harness import check, floats
+from tests.examples import SEEDS, examples
 
-SEEDS = st.integers(0, 2**32 - 1)
-MANY = settings(max_examples=25, deadline=None)
-FEW = settings(max_examples=8, deadline=None)
+MANY = examples(25)
+FEW = examples(8)
 
 
 def shapes(low: int = 1, high: int = 4, side: int = 5) -> st.SearchStrategy[list[int]]:
@@ -316,7 +316,7 @@ def test_concat_and_split(shape: list[int], seed: int, parts: int, scaled: bool,
 
 
 @given(SEEDS, st.integers(0, 2), st.integers(-3, -1), st.integers(0, 3))
-@settings(max_examples=8, deadline=None)
+@examples(8)
 def test_parts_without_entries_vanish(seed: int, axis: int, negative: int, first: int) -> None:
     """A slice and a part of a split that are empty, joined with others: neither costs anything."""
     x = floats(np.random.default_rng(seed), 3, 3, 3)

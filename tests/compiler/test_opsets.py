@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import syurmy
 from syurmy.compiler import load
-from tests.compiler.harness import Array, compiled, floats, outputs_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import compiled, floats, outputs_of
 
 ort = pytest.importorskip("onnxruntime")
 NEWEST = 21  # later ones change none of these operators

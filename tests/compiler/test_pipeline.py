@@ -13,9 +13,10 @@ from onnx.reference import ReferenceEvaluator
 import syurmy
 from syurmy import vm
 from syurmy.compiler import CompiledModel, compile_model, compile_onnx, load
+from syurmy.isa.arrays import Array
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
-from tests.compiler.harness import Array, floats, model_of
+from tests.compiler.harness import floats, model_of
 
 
 def network() -> tuple[onnx.ModelProto, Array]:

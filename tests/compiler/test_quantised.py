@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
 from tests.compiler.harness import check, floats
+from tests.examples import SEEDS, examples
 
 SCALES = st.sampled_from([0.0078125, 0.02, 0.5, 0.1, 1.0, 0.003921569])
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), SCALES, SCALES, st.sampled_from([np.int8, np.uint8]), st.booleans())
+@examples(25)
+@given(SEEDS, SCALES, SCALES, st.sampled_from([np.int8, np.uint8]), st.booleans())
 def test_requantisation(seed: int, sx: float, sy: float, dtype: Any, shifted: bool) -> None:
     """All 8-bit integers through dequantise and quantise: halves, saturation, zero points."""
     rng = np.random.default_rng(seed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
@@ -19,10 +19,10 @@ from benchmarks import models
 from syurmy.compiler import steps
 from syurmy.compiler.ops.quantised import Ratio
 from tests.compiler.harness import check, compiled, evaluated, floats, model_of, outputs_of
+from tests.examples import SEEDS, examples
 
 ort = pytest.importorskip("onnxruntime")
-SEEDS = st.integers(0, 2**32 - 1)
-SOME = settings(max_examples=12, deadline=None)
+SOME = examples(12)
 
 
 def quantised_lenet(folder: Path, form: str) -> Path:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from syurmy import vm
+from syurmy.isa.arrays import Array
 from syurmy.prover.check import check as violations
 from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
-from tests.compiler.harness import Array, check, compiled, floats, helper, model_of, outputs_of
+from tests.compiler.harness import check, compiled, floats, helper, model_of, outputs_of
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 

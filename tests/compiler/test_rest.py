@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
 from syurmy.compiler import UnsupportedModel
 from tests.compiler.harness import check, floats
+from tests.examples import SEEDS, examples
 
-SEEDS = st.integers(0, 2**32 - 1)
-SOME = settings(max_examples=8, deadline=None)
+SOME = examples(8)
 
 
 @SOME

@@ -9,7 +9,8 @@ import pytest
 from onnx import helper
 
 from syurmy.compiler import UnsupportedModel
-from tests.compiler.harness import Array, check, floats
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import check, floats
 
 node = helper.make_node
 RNG = np.random.default_rng(5)

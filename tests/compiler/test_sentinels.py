@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from tests.compiler.harness import Array, check, floats, helper
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import check, floats, helper
 
 node = helper.make_node
 SMALLEST = float(np.finfo(np.float32).min)

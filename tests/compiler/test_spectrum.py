@@ -11,7 +11,8 @@ import pytest
 
 import syurmy
 from syurmy.compiler import CompiledModel
-from tests.compiler.harness import Array, compiled, evaluated, helper, model_of, outputs_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import compiled, evaluated, helper, model_of, outputs_of
 
 LENGTH, STEP, BINS = 64, 32, 33
 

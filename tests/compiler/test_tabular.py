@@ -16,9 +16,9 @@ from onnx import TensorProto, helper
 
 import syurmy
 from syurmy.compiler import CompiledModel, UnsupportedModel, load
+from syurmy.isa.arrays import Array
 from tests.compiler.harness import compiled, outputs_of
 
-Array = np.ndarray[Any, np.dtype[Any]]
 ML = "ai.onnx.ml"
 SPREAD = np.array([45000.0, 38.0, 0.02, 2000.0])  # what income, age, a rate and a year are like
 

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 import syurmy
 from syurmy.compiler import UnsupportedModel
 from syurmy.compiler.held import without_held
-from tests.compiler.harness import Array, check, compiled, floats, outputs_of
+from syurmy.isa.arrays import Array
+from tests.compiler.harness import check, compiled, floats, outputs_of
 
 NEWEST = 28
 

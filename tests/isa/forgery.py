@@ -22,72 +22,32 @@ from typing import Any
 import numpy as np
 
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.program import Lut, Program
-from tests.isa.graph_eval import Array, Evaluated, Operand, check, leaves, op_program
+from syurmy.prover.field import P
+from tests.isa.constraints import (
+    Constraint,
+    Dependencies,
+    Field,
+    Space,
+    centred,
+    constraints_of,
+    evaluate,
+    expressions,
+    table_rows,
+    to_field,
+)
+from tests.isa.graph_eval import Evaluated, Operand, check, leaves, op_program
 
-P = 2**64 - 2**32 + 1
-Field = Any  # object array of integers in [0, P)
 STEPS = (1, -1, 2, -2, 2**8, -(2**8), 2**15, 2**16, -(2**16), 2**32)
-
-
-def to_field(x: Array) -> Field:
-    return x.astype(object) % P
-
-
-def centred(x: Field) -> Array:
-    return np.where(x > P // 2, x - P, x).astype(np.int64)
-
-
-def evaluate(node: g.Node, args: list[Field]) -> Field:
-    """The map of a linear image or product over the field."""
-    if isinstance(node, g.Combine):
-        total = np.full(node.shape, node.const % P, dtype=object)
-        for c, a in zip(node.coefficients, args, strict=True):
-            total = total + c * a
-        return total % P
-    if isinstance(node, g.Sum):
-        return args[0].sum(axis=node.axes, keepdims=True) % P
-    if isinstance(node, g.Product):
-        labels = sorted({*node.labels_a, *node.labels_b})
-        a, b = (_spread(x, own, labels) for x, own in zip(args, (node.labels_a, node.labels_b), strict=True))
-        full = a * b
-        gone = tuple(i for i, x in enumerate(labels) if x not in node.labels_out)
-        out = full.sum(axis=gone) if gone else full
-        kept = [x for x in labels if x in node.labels_out]
-        return np.asarray(np.transpose(out, [kept.index(x) for x in node.labels_out]), dtype=object) % P
-    return node.forward(args)
-
-
-def _spread(x: Field, own: tuple[int, ...], labels: list[int]) -> Field:
-    order = sorted(range(len(own)), key=lambda i: own[i])
-    dims = dict(zip(own, x.shape, strict=True))
-    return np.transpose(x, order).reshape([dims.get(label, 1) for label in labels])
-
-
-@dataclass(frozen=True)
-class Space:
-    """All tuples of one space, which must cancel."""
-
-    tuples: tuple[g.Tuples, ...]
-
-    @property
-    def origin(self) -> int:
-        return min((t.origin for t in self.tuples if t.origin >= 0), default=-1)
-
-    @property
-    def label(self) -> str:
-        return f"tuples of {self.tuples[0].space}"
-
-
-Constraint = g.Equation | g.Lookup | Space
 
 
 @dataclass
 class Forgery:
     name: str
     columns: dict[g.Committed, Field]
-    failed: frozenset[int] = frozenset()  # numbers of constraints: equations first, then lookups, then spaces of tuples
+    failed: frozenset[int] = frozenset()  # numbers of constraints
 
 
 @dataclass
@@ -95,7 +55,7 @@ class Forger:
     """The forgeries of one program and inputs, with what each violates."""
 
     program: Program
-    inputs: Mapping[str, Array]
+    inputs: Mapping[str, I64]
     entries: int = 3  # sampled per column and per expression
     seed: int = 0
     honest: Evaluated = field(init=False)
@@ -104,27 +64,18 @@ class Forger:
         self.honest = check(self.program, self.inputs)
         self.rng = np.random.default_rng(self.seed)
         self.system = self.honest.system
-        spaces = [Space(tuple(t for t in self.system.tuples if t.space == s)) for s in self.system.spaces]
-        self.constraints: list[Constraint] = [*self.system.equations, *self.system.lookups, *spaces]
+        self.constraints = constraints_of(self.system)
         self.base: dict[g.Node, Field] = {n: to_field(v) for n, v in self.honest.nodes.items()}
-        self._depends: dict[g.Node, frozenset[g.Committed]] = {}
+        self.depends = Dependencies()
         self._rows: dict[int, set[tuple[int, ...]]] = {}
         self._neighbours: dict[g.Committed, list[g.Committed]] = {}
 
     # ---- evaluation ----------------------------------------------------------------------------------------------
 
-    def depends(self, node: g.Node) -> frozenset[g.Committed]:
-        """Columns an expression is made of."""
-        if isinstance(node, g.Committed):
-            return frozenset((node,))
-        if node not in self._depends:
-            self._depends[node] = frozenset().union(*(self.depends(i) for i in node.inputs))
-        return self._depends[node]
-
     def value(self, node: g.Node, changed: dict[g.Node, Field]) -> Field:
         if node in changed:
             return changed[node]
-        if not any(c in changed for c in self.depends(node)):
+        if not any(c in changed for c in self.depends[node]):
             if node not in self.base:
                 self.base[node] = evaluate(node, [self.value(i, {}) for i in node.inputs])
             return self.base[node]
@@ -136,15 +87,8 @@ class Forger:
         return frozenset(
             i
             for i, c in enumerate(self.constraints)
-            if any(d in columns for e in self.expressions(c) for d in self.depends(e)) and not self.holds(c, changed)
+            if any(d in columns for e in expressions(c) for d in self.depends[e]) and not self.holds(c, changed)
         )
-
-    @staticmethod
-    def expressions(c: Constraint) -> tuple[g.Node, ...]:
-        if isinstance(c, Space):
-            nodes = (m for t in c.tuples for m in (*t.members, t.multiplicity))
-            return tuple(dict.fromkeys(m for m in nodes if m is not None))
-        return (c.expression,) if isinstance(c, g.Equation) else c.members
 
     def cancel(self, space: Space, changed: dict[g.Node, Field]) -> bool:
         net: dict[tuple[tuple[int, ...], ...], int] = {}
@@ -156,13 +100,13 @@ class Forger:
     def holds(self, c: Constraint, changed: dict[g.Node, Field]) -> bool:
         if isinstance(c, Space):
             return self.cancel(c, changed)
-        values = [self.value(e, changed).reshape(-1) for e in self.expressions(c)]
+        values = [self.value(e, changed).reshape(-1) for e in expressions(c)]
         if isinstance(c, g.Equation):
             return not values[0].any()
         if c.table.is_range:
             return bool((values[0] < 2**c.table.log_size).all())
         if id(c.table) not in self._rows:
-            self._rows[id(c.table)] = set(zip(*(to_field(k).tolist() for k in c.table.columns), strict=True))
+            self._rows[id(c.table)] = table_rows(c.table)
         return set(zip(*(v.tolist() for v in values), strict=True)) <= self._rows[id(c.table)]
 
     def with_helpers(self, columns: dict[g.Committed, Field]) -> dict[g.Committed, Field]:
@@ -213,7 +157,7 @@ class Forger:
         if c not in self._neighbours:
             found: set[g.Committed] = set()
             for k in self.constraints:
-                own = frozenset().union(*(self.depends(e) for e in self.expressions(k)))
+                own = frozenset().union(*(self.depends[e] for e in expressions(k)))
                 if c in own:
                     found |= own
             self._neighbours[c] = sorted(found, key=lambda n: n.id)
@@ -237,7 +181,7 @@ class Forger:
         for lk in self.system.lookups:
             for k, member in enumerate(lk.members):
                 lo, hi = lk.table.bounds[k]
-                for c in sorted(self.depends(member), key=lambda n: n.id):
+                for c in sorted(self.depends[member], key=lambda n: n.id):
                     for at in self.places(c):
                         target = int(self.rng.integers(lo, hi, endpoint=True))
                         for t in (target, lo, hi):
@@ -270,8 +214,8 @@ class Forger:
 
     def solved_pairs(self) -> Iterator[Forgery]:
         for k in self.constraints:
-            for e in self.expressions(k):
-                columns = sorted(self.depends(e), key=lambda n: n.id)
+            for e in expressions(k):
+                columns = sorted(self.depends[e], key=lambda n: n.id)
                 for c in columns:
                     for at in self.places(c):
                         for value in self.candidates(c, at, (1, -1, 2**16)):
@@ -348,24 +292,24 @@ class Forger:
         return [f"{type(self.constraints[i]).__name__} '{self.constraints[i].label}'" for i in sorted(left)]
 
 
-def pin_mutation(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+def pin_mutation(program: Program, inputs: Mapping[str, I64], **options: Any) -> list[str]:
     """Accepted forgeries with one entry changed (and helpers recomputed)."""
     forger = Forger(program, inputs, **options)
     return forger.accepted(forger.mutations())
 
 
-def pin_solved_pairs(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+def pin_solved_pairs(program: Program, inputs: Mapping[str, I64], **options: Any) -> list[str]:
     """Accepted forgeries with two entries changed that keep an equation or a looked-up expression."""
     forger = Forger(program, inputs, **options)
     return forger.accepted(forger.solved_pairs())
 
 
-def pin_deletion(program: Program, inputs: Mapping[str, Array], **options: Any) -> list[str]:
+def pin_deletion(program: Program, inputs: Mapping[str, I64], **options: Any) -> list[str]:
     """Constraints whose removal would let no forgery of the suite pass."""
     return Forger(program, inputs, **options).useless()
 
 
-def pins(program: Program, inputs: Mapping[str, Array], **options: Any) -> dict[str, list[str]]:
+def pins(program: Program, inputs: Mapping[str, I64], **options: Any) -> dict[str, list[str]]:
     """All three on one program; ``{}`` if all is well."""
     forger = Forger(program, inputs, **options)
     found = {

@@ -13,20 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.isa import graph as g
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.path import walk
-from syurmy.isa.program import I64, Input, Instruction, Lut, Output, Param, Program
+from syurmy.isa.program import Input, Instruction, Lut, Output, Param, Program
 from syurmy.isa.system import build
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 
-Array = npt.NDArray[np.int64]
 KINDS = ("private", "public", "param", "public param")
 
 
@@ -54,7 +53,7 @@ def program_of(
     outputs: Sequence[str] = (),
     luts: Sequence[Lut] = (),
     public_outputs: bool = False,
-) -> tuple[Program, dict[str, Array]]:
+) -> tuple[Program, dict[str, I64]]:
     """A program over these declarations, and its inputs. ``halt`` is added."""
     inputs, params, given, data = [], [], {}, {}
     for name, o in operands.items():
@@ -74,11 +73,11 @@ def program_of(
     return Program("test", tuple(inputs), tuple(params), tuple(luts), outs, full, data), given
 
 
-def execute(program: Program, inputs: Mapping[str, Array]) -> Trace:
+def execute(program: Program, inputs: Mapping[str, I64]) -> Trace:
     """Reference interpreter; asserts that every result has its static type."""
     types = infer_types(program)
     luts = {t.name: t for t in program.luts}
-    registers: dict[str, Array] = {n: np.asarray(v, np.int64) for n, v in (*inputs.items(), *program.data.items())}
+    registers: dict[str, I64] = {n: np.asarray(v, np.int64) for n, v in (*inputs.items(), *program.data.items())}
     trace = Trace(program, {n: np.asarray(v, np.int64) for n, v in inputs.items()})
     for pc, counters in walk(program):
         trace.path.append(pc)
@@ -108,12 +107,12 @@ class Evaluated:
 
     system: ConstraintSystem
     trace: Trace
-    columns: dict[g.Committed, Array]
-    nodes: dict[g.Node, Array]
+    columns: dict[g.Committed, I64]
+    nodes: dict[g.Node, I64]
 
-    def violations(self, columns: Mapping[g.Committed, Array]) -> list[str]:
+    def violations(self, columns: Mapping[g.Committed, I64]) -> list[str]:
         """Labels of what fails when some columns hold these values instead (deltas small enough for int64)."""
-        nodes: dict[g.Node, Array] = dict(self.columns)
+        nodes: dict[g.Node, I64] = dict(self.columns)
         nodes.update(columns)
         return _violations(self.system, _Evaluator(self.system, self.trace, nodes))
 
@@ -132,7 +131,7 @@ class Evaluated:
 
 
 class _Evaluator:
-    def __init__(self, system: ConstraintSystem, trace: Trace, nodes: dict[g.Node, Array]) -> None:
+    def __init__(self, system: ConstraintSystem, trace: Trace, nodes: dict[g.Node, I64]) -> None:
         self.system, self.trace, self.nodes = system, trace, nodes
 
     def __call__(self, node: g.Node) -> I64:
@@ -204,7 +203,7 @@ def _violations(system: ConstraintSystem, value: _Evaluator) -> list[str]:
     return out
 
 
-def check(program: Program, inputs: Mapping[str, Array]) -> Evaluated:
+def check(program: Program, inputs: Mapping[str, I64]) -> Evaluated:
     """Executes, builds, and asserts: every lookup and equation holds, every result node has the executed value, every
     node lies in its interval."""
     trace = execute(program, inputs)
@@ -225,7 +224,7 @@ def check(program: Program, inputs: Mapping[str, Array]) -> Evaluated:
 
 def op_program(
     op: str, operands: Sequence[Operand], luts: Sequence[Lut] = (), **attrs: Any
-) -> tuple[Program, dict[str, Array]]:
+) -> tuple[Program, dict[str, I64]]:
     """One instruction on operands ``a, b, c ...``, result ``y``."""
     names = [chr(ord("a") + i) for i in range(len(operands))]
     dst = "y" if REGISTRY[op].has_dst else None
@@ -233,16 +232,14 @@ def op_program(
     return program_of(dict(zip(names, operands, strict=True)), code, ["y"] if dst else [], luts)
 
 
-def check_op(op: str, *operands: Operand | Any, luts: Sequence[Lut] = (), **attrs: Any) -> Array:
+def check_op(op: str, *operands: Operand | Any, luts: Sequence[Lut] = (), **attrs: Any) -> I64:
     """``check`` on one instruction; returns its executed result. Plain arrays are private inputs."""
     full = [o if isinstance(o, Operand) else Operand(o) for o in operands]
     program, inputs = op_program(op, full, luts, **attrs)
     return check(program, inputs).trace.writes[0][0]
 
 
-def random_array(
-    rng: np.random.Generator, shape: Sequence[int], dtype: DType = DType.I8, extreme: bool = False
-) -> Array:
+def random_array(rng: np.random.Generator, shape: Sequence[int], dtype: DType = DType.I8, extreme: bool = False) -> I64:
     """Uniform entries; with ``extreme`` only the ends of the dtype, 0 and +-1."""
     if extreme:
         return rng.choice(np.array([dtype.lo, dtype.hi, -1, 0, 1], np.int64), size=tuple(shape))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import syurmy
@@ -17,6 +17,7 @@ from syurmy.isa.inference import infer_types
 from syurmy.isa.path import Path as Executed
 from syurmy.isa.path import StepLimit
 from syurmy.isa.program import Program
+from tests.examples import examples
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 HEAD = ".input x : i16[7, 3] private\n.param one : i16[] public = {1}\n.ram m : i16[8]\n.output a public\n"
@@ -84,7 +85,7 @@ def test_loops(body: str, rounds: int, batch: int) -> None:
     same(assemble(text), Executed(batch))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.data())
 def test_random_nests(data: st.DataObject) -> None:
     """Registers copied, written and read at random in up to three nested loops."""

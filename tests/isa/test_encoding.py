@@ -5,13 +5,14 @@ import contextlib
 import numpy as np
 import pytest
 from blake3 import blake3
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from syurmy.assembler import assemble
 from syurmy.isa.encoding import MAGIC, decode, digest, encode
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Instruction, Program, Ram
+from tests.examples import examples
 
 SOURCE = """
 .program net.v2
@@ -106,7 +107,7 @@ def test_every_single_byte_change_is_refused_or_canonical() -> None:
     assert accepted > 0
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, 400))
 @example([(0, 0)], 0)
 def test_mutations_never_crash(changes: list[tuple[int, int]], cut: int) -> None:

@@ -16,10 +16,10 @@ import syurmy
 from syurmy.assembler import AssemblyErrors
 from syurmy.isa import graph as g
 from syurmy.isa import instruction as registry
+from syurmy.isa.arrays import I64
 from syurmy.isa.builder import Builder
 from syurmy.isa.errors import ConstraintError, TypeRuleError
 from syurmy.isa.instruction import Argument, Call, Op
-from syurmy.isa.program import I64
 from syurmy.isa.system import build
 from syurmy.isa.types import DType, TensorType
 from syurmy.prover.field import P

@@ -2,12 +2,13 @@ import operator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.system import build
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import KINDS, Operand, check_op, instruction, program_of, random_array
 
@@ -15,11 +16,11 @@ TRUTH = {"and": operator.and_, "or": operator.or_, "xor": operator.xor}
 NARROW = [DType.I8, DType.I16, DType.I32]
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     st.sampled_from(sorted(TRUTH)),
     st.sampled_from(NARROW),
-    st.integers(0, 2**32),
+    SEEDS,
     st.booleans(),
     st.booleans(),
     st.sampled_from(KINDS),

@@ -2,11 +2,12 @@ import operator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import KINDS, Operand, check_op, random_array
 
@@ -15,8 +16,8 @@ TRUTH = {**{k: (lambda a, b, f=f: int(f(a, b))) for k, f in COMPARE.items()}, "m
 DTYPES = st.sampled_from(list(DType))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(sorted(TRUTH)), DTYPES, DTYPES, st.integers(0, 2**32), st.booleans(), st.sampled_from(KINDS))
+@examples(60)
+@given(st.sampled_from(sorted(TRUTH)), DTYPES, DTYPES, SEEDS, st.booleans(), st.sampled_from(KINDS))
 def test_equals_python(op, da, db, seed, extreme, kind):
     rng = np.random.default_rng(seed)
     a, b = random_array(rng, (3, 1), da, extreme), random_array(rng, (4,), db, extreme)
@@ -25,8 +26,8 @@ def test_equals_python(op, da, db, seed, extreme, kind):
     assert got.tolist() == [[TRUTH[op](x, y) for y in b.tolist()] for (x,) in a.tolist()]
 
 
-@settings(max_examples=30, deadline=None)
-@given(DTYPES, DTYPES, st.integers(0, 2**32))
+@examples(30)
+@given(DTYPES, DTYPES, SEEDS)
 def test_select(da, db, seed):
     rng = np.random.default_rng(seed)
     c = rng.integers(0, 2, (2, 1))

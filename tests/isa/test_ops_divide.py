@@ -2,11 +2,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import KINDS, Operand, check_op, random_array
 
@@ -14,8 +15,8 @@ DTYPES = st.sampled_from([DType.I8, DType.I16, DType.I32])
 I8, I16, I32, I64 = DType
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.sampled_from(["div", "mod"]), DTYPES, DTYPES, st.integers(0, 2**32), st.booleans(), st.sampled_from(KINDS))
+@examples(50)
+@given(st.sampled_from(["div", "mod"]), DTYPES, DTYPES, SEEDS, st.booleans(), st.sampled_from(KINDS))
 def test_division_equals_python(op, da, db, seed, extreme, kind):
     rng = np.random.default_rng(seed)
     a = random_array(rng, (4, 1), da, extreme)
@@ -51,7 +52,7 @@ def test_divisors_below_1_trap(op, divisor):
         check_op(op, Operand([5], I8), Operand([divisor], I8, "param"))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.sampled_from(list(DType)), st.integers(0, 2**61 - 1))
 def test_isqrt(dtype, x):
     x = min(x, dtype.hi)
@@ -65,8 +66,8 @@ def test_isqrt_traps_below_zero():
         check_op("isqrt", Operand([4, -4], I8))
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.sampled_from(list(DType)), st.sampled_from([0, 1, 7, 16, 17, 31, 32]), st.integers(0, 2**32))
+@examples(30)
+@given(st.sampled_from(list(DType)), st.sampled_from([0, 1, 7, 16, 17, 31, 32]), SEEDS)
 def test_shifts(dtype, amount, seed):
     x = random_array(np.random.default_rng(seed), (2, 4), dtype, extreme=bool(seed % 2))
     got = check_op("shr", Operand(x, dtype), amount=amount)
@@ -109,6 +110,7 @@ def test_isqrt_is_pinned():
     assert pin_op("isqrt", Operand([3, 100, 0], I8)) == {"deletion": ["Lookup 'result'"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["div", "mod"])
 def test_wide_division_is_pinned(op):
     assert pin_op(op, Operand([2**50 + 3, -(2**40)], I64), Operand([2**33, 12345], I64)) == {}

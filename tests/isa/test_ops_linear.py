@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.system import build
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.graph_eval import (
     Operand,
     check,
@@ -21,12 +22,9 @@ from tests.isa.graph_eval import (
     random_shape,
 )
 
-seeds = st.integers(0, 2**32 - 1)
-light = settings(max_examples=25, deadline=None)
 
-
-@light
-@given(seeds, st.integers(0, 3), st.sampled_from([DType.I8, DType.I32]), st.booleans())
+@examples(25)
+@given(SEEDS, st.integers(0, 3), st.sampled_from([DType.I8, DType.I32]), st.booleans())
 def test_against_numpy(seed: int, rank: int, dtype: DType, extreme: bool) -> None:
     rng = np.random.default_rng(seed)
     a = random_array(rng, random_shape(rng, rank), dtype, extreme)
@@ -41,8 +39,8 @@ def test_against_numpy(seed: int, rank: int, dtype: DType, extreme: bool) -> Non
     assert np.array_equal(check_op("muli", a, value=0), a * 0)
 
 
-@light
-@given(seeds, st.integers(0, 4), st.booleans())
+@examples(25)
+@given(SEEDS, st.integers(0, 4), st.booleans())
 def test_sum(seed: int, rank: int, keepdims: bool) -> None:
     rng = np.random.default_rng(seed)
     x = random_array(rng, random_shape(rng, rank), DType.I32, extreme=bool(rng.integers(2)))

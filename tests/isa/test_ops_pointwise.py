@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.program import Lut
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import Operand, check, check_op, op_program, random_array
 
@@ -14,8 +15,8 @@ HALF = Lut("half", DType.I8, DType.I16, -128, tuple(x // 2 + 300 for x in range(
 SMALL = Lut("small", DType.I8, DType.I16, -3, (5, -7, 6, 100, 9))  # -3 .. 1
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.sampled_from(sorted(TRUTH)), st.sampled_from(list(DType)), st.integers(0, 2**32), st.booleans())
+@examples(30)
+@given(st.sampled_from(sorted(TRUTH)), st.sampled_from(list(DType)), SEEDS, st.booleans())
 def test_equals_python(op, dtype, seed, extreme):
     x = random_array(np.random.default_rng(seed), (3, 5), dtype, extreme)
     bounds = (dtype.lo + 1, dtype.hi) if (op, dtype) == ("abs", DType.I64) else None
@@ -50,7 +51,7 @@ def test_abs_of_the_least_value_widens():
         check_op("abs", Operand([0], DType.I64))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=9), st.sampled_from([DType.I8, DType.I32]))
 def test_lut(values, dtype):
     got = check_op("lut", Operand(values, dtype), luts=[HALF], table="half")

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa import graph as g
@@ -15,6 +15,7 @@ from syurmy.isa.inference import infer_types
 from syurmy.isa.ops import product
 from syurmy.isa.system import build
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.graph_eval import (
     Operand,
     check,
@@ -26,9 +27,6 @@ from tests.isa.graph_eval import (
     random_shape,
 )
 
-seeds = st.integers(0, 2**32 - 1)
-light = settings(max_examples=25, deadline=None)
-
 
 def slow(x: np.ndarray) -> np.ndarray:
     return x.astype(object)
@@ -39,8 +37,8 @@ def thinned(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[int, ...]
     return tuple(1 if rng.random() < 0.3 else d for d in shape)[int(rng.integers(len(shape) + 1)) :]
 
 
-@light
-@given(seeds, st.integers(0, 3), st.sampled_from([DType.I8, DType.I32]))
+@examples(25)
+@given(SEEDS, st.integers(0, 3), st.sampled_from([DType.I8, DType.I32]))
 def test_mul_and_dot(seed: int, rank: int, dtype: DType) -> None:
     rng = np.random.default_rng(seed)
     shape = random_shape(rng, rank)
@@ -54,8 +52,8 @@ def test_mul_and_dot(seed: int, rank: int, dtype: DType) -> None:
     assert np.array_equal(check_op("dot", a, b), (slow(a) * slow(b)).sum(-1))
 
 
-@light
-@given(seeds, st.integers(0, 2), st.booleans(), st.booleans(), st.sampled_from(["private", "param"]))
+@examples(25)
+@given(SEEDS, st.integers(0, 2), st.booleans(), st.booleans(), st.sampled_from(["private", "param"]))
 def test_matmul(seed: int, batch: int, row: bool, column: bool, kind: str) -> None:
     rng = np.random.default_rng(seed)
     m, k, n = (int(d) for d in rng.integers(1, 5, size=3))
@@ -65,8 +63,8 @@ def test_matmul(seed: int, batch: int, row: bool, column: bool, kind: str) -> No
     assert np.array_equal(check_op("matmul", a, Operand(b, kind=kind)), np.matmul(slow(a), slow(b)))
 
 
-@light
-@given(seeds)
+@examples(25)
+@given(SEEDS)
 def test_einsum(seed: int) -> None:
     rng = np.random.default_rng(seed)
     lengths = dict(zip("abcde", rng.integers(1, 4, size=5).tolist(), strict=True))
@@ -96,8 +94,8 @@ def convolution(x, w, stride, pad, dilation, groups):  # type: ignore[no-untyped
     return out
 
 
-@settings(max_examples=40, deadline=None)
-@given(seeds, st.booleans(), st.sampled_from(["private", "param"]), st.sampled_from([1, 8, product.CHUNK]))
+@examples(40)
+@given(SEEDS, st.booleans(), st.sampled_from(["private", "param"]), st.sampled_from([1, 8, product.CHUNK]))
 def test_conv2d(seed: int, batched: bool, kind: str, chunk: int) -> None:
     rng = np.random.default_rng(seed)
     groups, c, o, n = (int(d) for d in rng.integers(1, 4, size=4))

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import KINDS, Operand, check_op, random_array
 
@@ -16,7 +17,7 @@ def truth(op: str, row: list[int]) -> int:
     return best if op.startswith("reduce") else row.index(best)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.sampled_from(OPS),
     st.sampled_from(list(DType)),
@@ -24,7 +25,7 @@ def truth(op: str, row: list[int]) -> int:
     st.integers(0, 2),
     st.booleans(),
     st.booleans(),
-    st.integers(0, 2**32),
+    SEEDS,
     st.sampled_from(KINDS),
 )
 def test_equals_python(op, dtype, n, axis, keepdims, extreme, seed, kind):

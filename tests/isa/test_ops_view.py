@@ -6,13 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.program import Affine
 from syurmy.isa.system import build
 from syurmy.isa.types import DType
+from tests.examples import SEEDS, examples
 from tests.isa.graph_eval import (
     Operand,
     check,
@@ -23,9 +24,6 @@ from tests.isa.graph_eval import (
     random_array,
     random_shape,
 )
-
-seeds = st.integers(0, 2**32 - 1)
-light = settings(max_examples=25, deadline=None)
 
 
 def refused(op: str, *arrays: np.ndarray, **attrs: object) -> str:
@@ -39,8 +37,8 @@ def any_axis(rng: np.random.Generator, rank: int) -> int:
     return int(rng.integers(-rank, rank))
 
 
-@light
-@given(seeds, st.integers(1, 4))
+@examples(25)
+@given(SEEDS, st.integers(1, 4))
 def test_shape_changes(seed: int, rank: int) -> None:
     rng = np.random.default_rng(seed)
     x = random_array(rng, random_shape(rng, rank))
@@ -56,8 +54,8 @@ def test_shape_changes(seed: int, rank: int) -> None:
     assert np.array_equal(check_op("broadcast", x, shape=(2, *shape)), np.broadcast_to(x, (2, *shape)))
 
 
-@light
-@given(seeds, st.integers(1, 3), st.integers(1, 3))
+@examples(25)
+@given(SEEDS, st.integers(1, 3), st.integers(1, 3))
 def test_slice_concat_pad_put(seed: int, rank: int, step: int) -> None:
     rng = np.random.default_rng(seed)
     x = random_array(rng, random_shape(rng, rank))
@@ -92,8 +90,8 @@ def true_part_shape(x: np.ndarray, axis: int, n: int) -> list[int]:
     return shape
 
 
-@light
-@given(seeds, st.integers(0, 2))
+@examples(25)
+@given(SEEDS, st.integers(0, 2))
 def test_im2col(seed: int, lead: int) -> None:
     rng = np.random.default_rng(seed)
     x = random_array(rng, (*random_shape(rng, lead, 3), *rng.integers(1, 7, size=2)))
@@ -120,8 +118,8 @@ def test_every_kind_of_operand(kind: str) -> None:
     assert np.array_equal(check_op("slice", Operand(x, kind=kind), axis=1, start=1, len=2), x[:, 1:3])
 
 
-@light
-@given(seeds, st.integers(1, 4), st.integers(0, 1))
+@examples(25)
+@given(SEEDS, st.integers(1, 4), st.integers(0, 1))
 def test_counter_slices_and_puts(seed: int, rounds: int, axis: int) -> None:
     """dst is filled slice by slice with rescaled slices of src, in reverse; then put into, whole."""
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from programs import inputs
@@ -21,12 +21,13 @@ from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from syurmy.vm.machine import run
+from tests.examples import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 I16 = st.integers(-(2**15), 2**15 - 1)
 I32 = st.integers(-(2**31), 2**31 - 1)
 Arrays = dict[str, Any]
-few = settings(max_examples=30, deadline=None)
+few = examples(30)
 
 
 @cache

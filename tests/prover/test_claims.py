@@ -4,8 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from syurmy.isa import graph as g
 from syurmy.isa.builder import Builder
@@ -17,6 +16,7 @@ from syurmy.prover.protocol.claims import Sweep, Term, _segments, eq_term, inner
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.plan import separable
 from syurmy.prover.protocol.weights import WeightSpace
+from tests.examples import SEEDS, examples
 
 EMPTY = Program("empty", (), (), (), (), (Instruction("halt", None, ()),))
 
@@ -93,8 +93,8 @@ def direct(values, node, term, sweep):
     return inner_product(np.ascontiguousarray(values(node)), term, sweep.space, sweep)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32))
+@examples(150)
+@given(SEEDS)
 def test_pull_back_through_random_graphs(seed):
     rng = random.Random(seed)
     b = started(EMPTY)
@@ -122,8 +122,8 @@ def test_pull_back_through_random_graphs(seed):
     assert total == expected
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**32))
+@examples(100)
+@given(SEEDS)
 def test_contractions_of_products(seed):
     """c * sum w_b A' B' is the claim on the product, and the operand terms are A'(rho), B'(rho)."""
     from syurmy.prover.operands import instance, instance_sum

@@ -14,7 +14,7 @@ from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
-from tests.soundness import test_memory as memory
+from tests.soundness import memory_programs as memory
 
 c.INPUTS.update(memory.INPUTS)
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import syurmy
+from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, Node, Table
-from syurmy.isa.program import I64
 from syurmy.isa.trace import Trace
 from syurmy.prover.field import ZERO, Ext
 from syurmy.prover.keys import ProvingKey, setup
@@ -31,8 +31,14 @@ from syurmy.prover.prove import Proof, Prover
 from syurmy.prover.verifier import verify as verifier
 from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.prover.witness import NO_ROW, Witness
-from tests.isa.forgery import centred, evaluate, to_field
+from tests.isa.constraints import centred, evaluate, to_field
 
+ROOT = ("lookup", "lookups and tables do not balance")
+OPENING = ("opening", "the values of witness and params do not fit their sumcheck")
+CONTRACTION = ("contraction", "the operands' values do not fit the sumcheck")
+ENCODING = ("opening", "the last vector does not encode to the opened columns")
+VALUE = ("opening", "the last vector does not have the claimed values")
+PATH = ("opening", "an opened column of 'witness' is not under the root")
 STEPS = {"format", "path", "statement", "lookup", "contraction", "params", "opening", "soundness"}
 
 DOT = """
@@ -273,6 +279,32 @@ def honest(source: str) -> Proof:
 
 def column(pk: ProvingKey, label: str, nth: int = 0) -> Committed:
     return [c for c in pk.plan.system.columns if c.label == label][nth]
+
+
+def result_of(pk: ProvingKey, op: str) -> Node:
+    pc = next(i for i, ins in enumerate(pk.program.code) if ins.op == op)
+    return pk.plan.system.results[pc]
+
+
+def says(**outputs: Any) -> Callable[[Trace], None]:
+    """The statement claims these outputs."""
+
+    def change(trace: Trace) -> None:
+        for name, value in outputs.items():
+            trace.outputs[name] = np.array(value)
+
+    return change
+
+
+def at(index: int, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A column with one entry changed."""
+
+    def new(values: Any) -> Any:
+        out = values.copy()
+        out.reshape(-1)[index] = change(out.reshape(-1)[index])
+        return out
+
+    return new
 
 
 class Forged(Witness):

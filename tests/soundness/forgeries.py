@@ -19,17 +19,27 @@ import pytest
 
 import syurmy
 from syurmy.isa import graph as g
-from syurmy.isa.builder import ConstraintSystem
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import SyurmyError, Trap
 from syurmy.isa.exact import einsum
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import Path
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.prover.check import check_system
 from syurmy.prover.field import P
 from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.witness import Witness
+from tests.isa.constraints import (
+    Constraint,
+    Dependencies,
+    Space,
+    centred,
+    constraints_of,
+    expressions,
+    table_rows,
+)
 
 STEPS = (1, -1, 2**8, -(2**8), 2**16, -(2**16), 2**32)
 PAIR_STEPS = (1, -1, 2**16)
@@ -48,25 +58,6 @@ class Forgery:
     harmless: Callable[[], bool]
 
 
-@dataclass(frozen=True)
-class Space:
-    """All tuples of one space: they must cancel."""
-
-    tuples: tuple[g.Tuples, ...]
-    widths: tuple[int, ...]  # entries of the row in each member
-
-    @property
-    def origin(self) -> int:
-        return min((t.origin for t in self.tuples if t.origin >= 0), default=-1)
-
-    @property
-    def label(self) -> str:
-        return f"tuples of {self.tuples[0].space}"
-
-
-Constraint = g.Equation | g.Lookup | Space
-
-
 class Host:
     """A program with its honest witness, and forgeries of it."""
 
@@ -75,29 +66,20 @@ class Host:
         self.trace = syurmy.run(self.program, self.inputs)
         self.system = Plan.of(program, Path(self.trace.batch, self.trace.bits)).system  # with columns of planning
         self.witness = Witness(self.system, self.trace)
-        spaces = [space_of(self.system, name) for name in self.system.spaces]
-        self.constraints: list[Constraint] = [*self.system.equations, *self.system.lookups, *spaces]
-        self._depends: dict[g.Node, frozenset[g.Committed]] = {}
+        self.constraints = constraints_of(self.system)
+        self.depends = Dependencies()
         self._rows: dict[g.Table, set[tuple[int, ...]]] = {}
 
     @cached_property
     def key(self) -> ProvingKey:
-        return setup(self.program)
+        return setup(self.program, CLEAR)
 
     def value(self, node: g.Node) -> I64:
         return np.asarray(self.witness(node), np.int64)
 
-    def depends(self, node: g.Node) -> frozenset[g.Committed]:
-        node = node.committed_as or node
-        if isinstance(node, g.Committed):
-            return frozenset((node,))
-        if node not in self._depends:
-            self._depends[node] = frozenset().union(*(self.depends(i) for i in node.inputs))
-        return self._depends[node]
-
     def rows(self, table: g.Table) -> set[tuple[int, ...]]:
         if table not in self._rows:
-            self._rows[table] = set(zip(*(c.tolist() for c in table.columns), strict=True))
+            self._rows[table] = table_rows(table)
         return self._rows[table]
 
     def name_of(self, constraint: int) -> str:
@@ -121,7 +103,7 @@ class Host:
         for k, constraint in enumerate(self.constraints):
             for e in expressions(constraint):
                 at = place(e, rng)
-                columns = sorted(self.depends(e), key=lambda c: c.id)
+                columns = sorted(self.depends[e], key=lambda c: c.id)
                 if len(columns) > TUPLES:
                     columns = [columns[i] for i in sorted(rng.choice(len(columns), TUPLES, replace=False))]
                 entries: list[tuple[g.Committed, int]] = []
@@ -205,9 +187,7 @@ class Host:
         """Whether these are the columns and the statement of an honest run on some private inputs."""
         inputs = dict(self.inputs)
         for name, node in self.system.inputs.items():
-            x = [int(v) % P for v in values[node].reshape(-1)]
-            signed = np.array([v - P if v > P // 2 else v for v in x], dtype=np.int64)
-            inputs[name] = signed.reshape(node.shape[1:])
+            inputs[name] = centred(values[node] % P).reshape(node.shape[1:])
         try:
             trace = syurmy.run(self.program, inputs)
         except SyurmyError:
@@ -253,7 +233,7 @@ class Moved:
     def poly(self, node: g.Node) -> Poly:
         """How the tensor changes."""
         node = node.committed_as or node
-        if not self.host.depends(node) & self.columns:
+        if not self.host.depends[node] & self.columns:
             return {}
         if node not in self._polys:
             self._polys[node] = self._poly(node)
@@ -350,10 +330,8 @@ class Moved:
                 good = not now[0].any()
             elif c.table.is_range:
                 good = bool((now[0] < 2**c.table.log_size).all())
-            else:  # a table may hold negative values
-                good = set(zip(*(np.where(v > P // 2, v - P, v).tolist() for v in now), strict=True)) <= self.host.rows(
-                    c.table
-                )
+            else:
+                good = set(zip(*(v.tolist() for v in now), strict=True)) <= self.host.rows(c.table)
             if not good:
                 out.add(k)
         return frozenset(out)
@@ -385,23 +363,6 @@ class Moved:
         for (c, direction), step in zip(self.moves, steps, strict=True):
             values[c] = values[c] + direction.astype(object) * step
         return host.is_honest(values)
-
-
-def space_of(system: ConstraintSystem, name: str) -> Space:
-    tuples = tuple(t for t in system.tuples if t.space == name)
-    widths = [1] * len(tuples[0].members)
-    for t in tuples:
-        for k, m in enumerate(t.members):
-            if m is not None:
-                widths[k] = math.prod(m.shape[len(t.shape) :])
-    return Space(tuples, tuple(widths))
-
-
-def expressions(c: Constraint) -> tuple[g.Node, ...]:
-    if isinstance(c, Space):
-        nodes = (m for t in c.tuples for m in (*t.members, t.multiplicity))
-        return tuple(dict.fromkeys(m for m in nodes if m is not None))
-    return (c.expression,) if isinstance(c, g.Equation) else c.members
 
 
 def targets(c: Constraint, e: g.Node, rng: np.random.Generator) -> set[int | None]:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.encoding import encode
 from syurmy.isa.graph import Public
 from syurmy.isa.path import Path
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.prover import opening as prover
 from syurmy.prover.commitment import Commitment
 from syurmy.prover.field import U64, Ext, P, ext_list, log2_ceil

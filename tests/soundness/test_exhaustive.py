@@ -19,6 +19,7 @@ from syurmy.isa import builder
 from syurmy.isa import graph as g
 from syurmy.isa.errors import Trap
 from syurmy.isa.ops import gadgets, pointwise
+from syurmy.isa.ranges import Limbs
 from syurmy.isa.system import build
 
 MARGIN = 1
@@ -185,11 +186,14 @@ SHORT = [
 ]
 
 
+@pytest.mark.parametrize("own", [frozenset(), frozenset({1})])
 @pytest.mark.parametrize("name", SHORT)
-def test_every_assignment_with_short_limbs(name, monkeypatch):
-    """The same with range tables of 2 bits, so that nearly every range is split into limbs."""
-    for module in (builder, gadgets, pointwise):
-        monkeypatch.setattr(module, "LIMB", 2)
+def test_every_assignment_with_short_limbs(name, own, monkeypatch):
+    """The same with range tables of 2 bits, so that nearly every range is split into limbs; those of 1 bit by two
+    lookups, or by a table of their own."""
+    monkeypatch.setattr(builder, "limbs_for", lambda checks: Limbs(2, own))
+    monkeypatch.setattr(gadgets, "ONE_LIMB", 2)
+    monkeypatch.setattr(pointwise, "WIDEST_TABLE", 2)
     try_all(name)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import syurmy
+from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Public
-from syurmy.isa.program import I64
 from syurmy.prover import opening
 from syurmy.prover.commitment import ParamsCommitment
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array
@@ -32,8 +32,8 @@ from syurmy.prover.verifier import opening as verifier
 from syurmy.prover.verifier.front import Front
 from tests.prover.test_opening import nothing, weightless
 from tests.soundness import common as c
-from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, refused
-from tests.soundness.test_cheating import FORGERIES, says
+from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, refused, says
+from tests.soundness.test_cheating import FORGERIES
 
 VALUES = ("opening", "the last vector does not have the claimed values")
 ENCODING = ("opening", "the last vector does not encode to the opened columns")

@@ -6,7 +6,7 @@ range of the elapsed time, the public row numbers, the claims on the leaves, the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,143 +15,44 @@ import pytest
 import syurmy
 from syurmy.isa import builder
 from syurmy.isa.errors import Trap
-from syurmy.isa.graph import Committed, Node, Public, Tuples
-from syurmy.isa.path import Path
+from syurmy.isa.graph import Node, Public, Tuples
+from syurmy.isa.ranges import Limbs
 from syurmy.isa.trace import Trace
 from syurmy.prover import prove as proving
 from syurmy.prover.check import check_system
 from syurmy.prover.field import U64, Ext, P
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.protocol.mle import eq_vector
-from syurmy.prover.protocol.path import decode_path, encode_path
 from syurmy.prover.protocol.plan import Block, Plan
-from syurmy.prover.protocol.statement import start_transcript
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
+from tests.soundness.common import OPENING, ROOT, refused, says
 from tests.soundness.forgeries import Host
-from tests.soundness.test_cheating import OPENING, ROOT, says
+from tests.soundness.memory_programs import (
+    FIRST,
+    GATHER,
+    INPUTS,
+    LAST,
+    LOOP,
+    RAM,
+    SORT,
+    STORE,
+    TOPK,
+    WIDE,
+    Replaced,
+    V,
+    X,
+    block,
+    forged,
+    named,
+    other_run,
+    trace_of,
+)
 from tests.soundness.test_replay import leave_out
-
-RAM = """
-.input x : i8[4, 2] private
-.input i : i8[] private in 0..7
-.input j : i8[] private in 0..7
-.input v : i8[2] private
-.ram buf : i8[4, 2] = x
-.ram other : i8[4, 2]
-.output y public
-.output z public
-    load y, buf[i]
-    store buf[i], v
-    store other[i], v
-    load z, buf[j]
-    halt
-"""
-FIRST, STORE, OTHER, LAST = range(4)  # instructions; those on buf happen at times 1, 2 and 3
-X = np.array([[1, 2], [3, 4], [5, 6], [5, 6]])
-V = np.array([-1, -2])
-GATHER = """
-.input x : i8[4, 2] private
-.input i : i8[3] private in 0..3
-.output y public
-    gather y, x[i]
-    halt
-"""
-SORT = """
-.input x : i8[4] private
-.output y public
-.output p public
-    sort y, x
-    argsort p, x
-    halt
-"""
-LOOP = """
-.input n : i8[] private in 1..9
-.output s public
-    sub i, n, n
-    cast i, i, i8
-    mov s, i
-again:
-    addi i, i, 1
-    clamp i, i, 0, 100
-    cast i, i, i8
-    add s, s, i
-    clamp s, s, 0, 100
-    cast s, s, i8
-    lt more, i, n
-    bnz more, again
-    halt
-"""
-TOPK = SORT.replace("sort y, x", "topk y, x, 2").replace("argsort p, x", "argsort p, x, descending=true")
-BATCH = """
-.input x : i8[4] private
-.input i : i8[] private in 0..3
-.ram buf : i8[4] = x
-.output y public
-    load y, buf[i]
-    halt
-"""
-WIDE = """
-.input x : i8[2, 4] private
-.input i : i8[] private in 0..1
-.ram buf : i8[2, 4] = x
-.output y public
-    load r, buf[i]
-    slice y, r, axis=0, len=1
-    halt
-"""
-INPUTS: dict[str, dict[str, Any]] = {
-    RAM: {"x": X, "i": 2, "j": 2, "v": V},
-    GATHER: {"x": X + np.arange(4)[:, None], "i": [2, 0, 2]},
-    SORT: {"x": [3, -1, 3, 2]},
-    LOOP: {"n": 3},
-    TOPK: {"x": [3, -1, 3, 2]},
-    BATCH: {"x": [[1, 2, 3, 4], [5, 6, 7, 8]], "i": [2, 2]},
-    WIDE: {"x": [[1, 2, 3, 4], [5, 6, 7, 8]], "i": 1},
-}
-Replaced = Callable[[Plan], Mapping[Node, Any]]
-
-
-def trace_of(source: str, inputs: Mapping[str, Any] | None = None) -> Trace:
-    given = {k: np.array(v) for k, v in (inputs or INPUTS[source]).items()}
-    return syurmy.run(c.keys(source).program, given, batch=source == BATCH)
-
-
-def forged(
-    source: str,
-    replaced: Replaced = lambda plan: {},
-    outputs: Mapping[str, Any] | None = None,
-    prover: type[Prover] = Prover,
-    trace: Trace | None = None,
-    inputs: Mapping[str, Any] | None = None,
-) -> bytes:
-    """A proof with these values of tensors, and what follows from them."""
-    trace = trace or trace_of(source, inputs)
-    says(**(outputs or {}))(trace)
-    liar = prover(c.keys(source), trace)
-    liar.transcript = c.RecordingTranscript()
-    start_transcript(liar.transcript)
-    liar.sender = c.HookedSender(liar.transcript, lambda label, before, data: data)
-    liar.witness = c.Forged(liar, trace, replaced(liar.plan))
-    return liar.run().data
-
-
-def refused(source: str, proof: bytes, step: str, reason: str) -> None:
-    with pytest.raises(Rejected) as e:
-        c.verifier_of(source).verify(proof)
-    assert e.value.step == step, str(e.value)
-    assert reason in e.value.reason, str(e.value)
-
-
-def named(plan: Plan, label: str, origin: int = -1) -> Committed:
-    return next(n for n in plan.system.columns if n.label == label and n.origin == origin)
-
-
-def block(plan: Plan, label: str, origin: int = -1) -> Tuples:
-    return next(t for t in plan.system.tuples if t.label == label and t.origin == origin)
 
 
 def accesses(
@@ -307,8 +208,9 @@ def test_leaves_of_other_tuples(name):
 
 def test_elapsed_time_by_limbs(monkeypatch):
     """-1 has no limbs: neither a lowest limb of -1 nor an upper one."""
-    monkeypatch.setattr(builder, "LIMB", 1)
-    key = setup(syurmy.assemble(RAM + "\n"))
+    c.keys(RAM)  # kept for all tests, so it is made before the limbs change
+    monkeypatch.setattr(builder, "limbs_for", lambda checks: Limbs(1))
+    key = setup(syurmy.assemble(RAM + "\n"), CLEAR)
     verifier = Verifier(key.verifying_key)
     trace = trace_of(RAM)
     assert verifier.verify(Prover(key, trace).run().data)
@@ -447,170 +349,3 @@ def order(values: Any, places: Any) -> tuple[Replaced, dict[str, Any]]:
 def test_forged_order(values, places):
     replaced, outputs = order(values, places)
     refused(SORT, forged(SORT, replaced, outputs), *ROOT)
-
-
-# ---- branches --------------------------------------------------------------------------------------------------------
-
-
-def other_run(monkeypatch: pytest.MonkeyPatch, n: int, flipped: set[int]) -> Trace:
-    """A run in which these executions of the branch go the other way."""
-    from syurmy.isa.ops.control import Bnz
-
-    execute, seen = Bnz.execute, [0]
-
-    def turned(self: Any, call: Any, values: Any) -> Any:
-        seen[0] += 1
-        out = execute(self, call, values)
-        return 1 - out if seen[0] - 1 in flipped else out
-
-    with monkeypatch.context() as m:
-        m.setattr(Bnz, "execute", turned)
-        return trace_of(LOOP, {"n": n})
-
-
-@pytest.mark.parametrize("flipped", [{0}, {1}, {2}], ids=["one round", "two rounds", "four rounds"])
-def test_wrong_branch(flipped, monkeypatch):
-    """The false bit, with everything on that path computed honestly; then with a comparison that fits the bit."""
-    trace = other_run(monkeypatch, 3, flipped)
-    assert trace.bits != trace_of(LOOP).bits
-    refused(LOOP, forged(LOOP, trace=trace), *OPENING)
-
-    def less(plan: Plan) -> dict[Node, Any]:
-        column = next(n for n in plan.system.columns if n.label == "less")
-        (bits,) = trace.bits.values()
-        return {column: np.array(bits).reshape(column.shape)}
-
-    refused(LOOP, forged(LOOP, less, trace=other_run(monkeypatch, 3, flipped)), *ROOT)
-
-
-def with_path(path: bytes, source: str = LOOP, length: int | None = None) -> bytes:
-    """The honest proof with other bytes in the place of its path."""
-    proof = Prover(c.keys(source), trace_of(source)).run()
-    places = {label: (at, n) for label, at, n in proof.fields}
-    at, end = places["path length"][0], sum(places["path"])
-    size = len(path) if length is None else length
-    return proof.data[:at] + size.to_bytes(4, "little") + path + proof.data[end:]
-
-
-def bits_of(*bits: int, pc: int | None = None, batch: int = 1) -> bytes:
-    return encode_path(Path(batch, {branch_pc() if pc is None else pc: bits}))
-
-
-def branch_pc() -> int:
-    return next(i for i, ins in enumerate(c.keys(LOOP).program.code) if ins.op == "bnz")
-
-
-PATHS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "truncated": (lambda: bits_of(1, 1), "no bit"),
-    "nothing": (lambda: encode_path(Path()), "no bit"),
-    "extra bits": (lambda: bits_of(1, 1, 0, 0), "more branch bits"),
-    "bits of another instruction": (lambda: bits_of(1, 1, 0, pc=0), "no bit"),
-    "bits of an instruction that is not there": (
-        lambda: encode_path(Path(1, {branch_pc(): (1, 1, 0), 1000: (1,)})),
-        "more branch bits",
-    ),
-    "never ends": (lambda: bits_of(*[1] * 200_000), "steps"),
-    "longer than the step limit": (lambda: b"\x01\x01\x0b\x02\x00\xff\xff\xff\xff\xff\xff\xff\x7f", "steps"),
-    "no input": (lambda: encode_path(Path(0)), "canonical"),
-    "a batch beyond the step limit": (lambda: encode_path(Path(2**40)), "canonical"),
-    "another batch": (lambda: bits_of(1, 1, 0, batch=2), "no bit"),
-    "trailing bytes": (lambda: bits_of(1, 1, 0) + b"\0", "canonical"),
-    "an empty run at the end": (lambda: b"\x01\x01" + bytes([branch_pc()]) + b"\x04\x00\x02\x01\x00", "canonical"),
-    "an empty run in between": (lambda: b"\x01\x01" + bytes([branch_pc()]) + b"\x05\x00\x01\x00\x01\x01", "canonical"),
-    "a long number": (lambda: b"\x81\x00" + bits_of(1, 1, 0)[1:], "canonical"),
-    "an endless number": (lambda: b"\xff" * 40, "truncated"),
-    "a branch twice": (lambda: b"\x01\x02" + 2 * (bytes([branch_pc()]) + b"\x03\x00\x02\x01"), "canonical"),
-    "a branch without bits": (lambda: b"\x01\x02\x00\x01\x00" + bits_of(1, 1, 0)[2:], "canonical"),
-    "no bytes": (lambda: b"", "truncated"),
-}
-
-
-@pytest.mark.parametrize("name", PATHS)
-def test_other_paths(name):
-    path, reason = PATHS[name]
-    refused(LOOP, with_path(path()), "path", reason)
-
-
-def test_path_length():
-    path = bits_of(1, 1, 0)
-    assert with_path(path) == Prover(c.keys(LOOP), trace_of(LOOP)).run().data
-    for length in (0, len(path) - 1, len(path) + 1, 1000):
-        refused(LOOP, with_path(path, length=length), "path", "")
-    refused(LOOP, with_path(path, length=2**32 - 1), "format", "ends inside 'path'")
-
-
-@pytest.mark.parametrize("bits", [(0,), (1, 0), (1, 1, 1, 0)])
-def test_path_of_another_run(bits):
-    """A path that the program has, under a proof of another."""
-    with pytest.raises(Rejected) as e:
-        c.verifier_of(LOOP).verify(with_path(bits_of(*bits)))
-    assert e.value.step in c.STEPS - {"path"}
-
-
-def test_path_of_another_program():
-    for other in (RAM, SORT):
-        refused(other, with_path(bits_of(1, 1, 0), other), "path", "more branch bits")
-    refused(BATCH, with_path(encode_path(Path(1, {0: (1,)})), BATCH), "path", "more branch bits")
-
-
-def test_paths_are_canonical():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        pcs = rng.choice(50, rng.integers(0, 4), replace=False).tolist()
-        bits = {pc: rng.integers(0, 2, rng.integers(1, 9)).tolist() for pc in pcs}
-        path = Path(int(rng.integers(1, 300)), bits)
-        data = encode_path(path)
-        found = decode_path(data)
-        assert (found.batch, dict(found.bits)) == (path.batch, bits)
-        changed = bytearray(data)
-        changed[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
-        try:
-            assert encode_path(decode_path(bytes(changed))) == changed
-        except ValueError:
-            continue
-
-
-def test_tampered_paths():
-    """Every bit of the path and its length."""
-    proof = Prover(c.keys(LOOP), trace_of(LOOP)).run()
-    for label, at, size in proof.fields:
-        for bit in range(8 * size) if label in ("path", "path length") else ():
-            changed = bytearray(proof.data)
-            changed[at + bit // 8] ^= 1 << bit % 8
-            with pytest.raises(Rejected) as e:
-                c.verifier_of(LOOP).verify(bytes(changed))
-            assert e.value.step in c.STEPS
-
-
-# ---- batches ---------------------------------------------------------------------------------------------------------
-
-
-def test_outputs_of_a_batch_swapped():
-    assert trace_of(BATCH).outputs["y"].tolist() == [3, 7]
-    refused(BATCH, forged(BATCH, outputs={"y": [7, 3]}), *OPENING)
-    refused(BATCH, forged(BATCH, lambda plan: {plan.system.results[0]: [7, 3]}, {"y": [7, 3]}), *ROOT)
-
-
-def test_rows_of_another_input():
-    """Each input reads the other's row: without the input's number in the tuples they would cancel."""
-
-    def replaced(plan: Plan) -> dict[Node, Any]:
-        final = named(plan, "final buf")
-        return {plan.system.results[0]: [7, 3], final: [[1, 2, 7, 4], [5, 6, 3, 8]]}
-
-    refused(BATCH, forged(BATCH, replaced, {"y": [7, 3]}), *ROOT)
-
-    def numbered(plan: Plan) -> dict[Node, Any]:
-        which = block(plan, "read", 0).members[0]
-        assert isinstance(which, Public)
-        final = {named(plan, "final buf"): [[1, 2, 3, 4], [5, 6, 7, 8]]}
-        return {which: [1, 0], plan.system.results[0]: [7, 3], **final}
-
-    refused(BATCH, forged(BATCH, numbered, {"y": [7, 3]}), *OPENING)
-
-
-def test_batch_of_another_size():
-    for batch in (1, 3, 64):
-        with pytest.raises(Rejected) as e:
-            c.verifier_of(BATCH).verify(with_path(encode_path(Path(batch)), BATCH))
-        assert e.value.step in c.STEPS - {"path"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import syurmy
-from syurmy.isa.program import I64
+from syurmy.isa.arrays import I64
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import Verifier

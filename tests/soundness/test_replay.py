@@ -20,8 +20,8 @@ from syurmy.prover.protocol.mle import dot_base
 from syurmy.prover.protocol.transcript import Transcript
 from syurmy.prover.prove import Prover
 from tests.soundness import common as c
-from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, keys, refused
-from tests.soundness.test_cheating import Covering, at, result_of, says
+from tests.soundness.common import Cheat, accepted, at, cheat, ext_bytes, exts, keys, refused, result_of, says
+from tests.soundness.test_cheating import Covering
 
 
 def leave_out(monkeypatch: pytest.MonkeyPatch, left_out: str) -> None:

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given
 
 import syurmy
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
-from syurmy.isa.program import I64, Program
+from syurmy.isa.program import Program
 from syurmy.isa.types import TensorType
 from tests.assembler.random_programs import programs
+from tests.examples import SEEDS, examples
 
 NARROWED = """
 .input x : i64[4] private in -2**60..2**60
@@ -87,8 +88,8 @@ def test_reads_after_a_loop_that_narrows(after: str) -> None:
     assert proven(p, {"x": x, "d": np.array(2**59 - 1), "big": np.array(-(2**59) + 12345)})
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-@given(programs(narrowing=True), st.integers(0, 2**32 - 1))
+@examples(80, suppress_health_check=list(HealthCheck))
+@given(programs(narrowing=True), SEEDS)
 def test_random_programs_that_run_are_proven(p: Program, seed: int) -> None:
     rng = np.random.default_rng(seed)
     any(proven(p, {i.name: drawn(i.type, rng) for i in p.inputs}) for _ in range(3))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from syurmy.isa.errors import InputError, Trap
@@ -19,6 +19,7 @@ from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from syurmy.vm import run, run_batch
+from tests.examples import examples
 
 sys.path.insert(0, str(Path(__file__).parent))
 import algorithms as a
@@ -36,7 +37,7 @@ def lists(low: int, high: int, n: int) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(low, high), min_size=n, max_size=n)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(I16, min_size=N, max_size=N).map(sorted), I16, st.integers(0, N - 1))
 def test_binary_search(x: list[int], key: int, at: int) -> None:
     for k in (key, x[at]):
@@ -44,7 +45,7 @@ def test_binary_search(x: list[int], key: int, at: int) -> None:
         assert int(trace.outputs["lo"]) == a.search(x, k) == np.searchsorted(x, k)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(I16, min_size=N, max_size=N) | lists(-1, 1, N))
 def test_insertion_sort(x: list[int]) -> None:
     trace = run(SORT, {"x": x}, check_intervals=True)
@@ -55,28 +56,28 @@ def test_insertion_sort(x: list[int]) -> None:
     assert max(times.tolist()) == accesses
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(1, 1000))
 def test_a_loop_that_data_ends(x: int) -> None:
     trace = run(COLLATZ, {"x": x}, check_intervals=True)
     assert (int(trace.outputs["steps"]), int(trace.outputs["peak"])) == a.collatz(x)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(lists(-128, 127, 4) | lists(-1, 1, 4))
 def test_routines_and_counters(x: list[int]) -> None:
     trace = run(ROUTINES, {"x": x}, check_intervals=True)
     assert (int(trace.outputs["total"]), int(trace.outputs["biggest"])) == a.routines(x)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(lists(-128, 127, 3), min_size=3, max_size=3))
 def test_branches_in_nested_blocks(x: list[list[int]]) -> None:
     trace = run(NESTED, {"x": x}, check_intervals=True)
     assert (int(trace.outputs["odd"]), trace.outputs["rows"].tolist()) == a.nested(x)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.lists(st.lists(I16, min_size=N, max_size=N), min_size=2, max_size=4))
 def test_a_batch_is_its_runs_one_after_the_other(xs: list[list[int]]) -> None:
     batch = run_batch(SORT, {"x": xs})

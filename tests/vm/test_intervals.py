@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, AttrSpec, Call, Op
@@ -51,7 +51,7 @@ class Generator:
         lo, hi = sorted((self.pick(ends), self.pick(ends)))
         return TensorType(dtype, self.pick(SHAPES), lo, hi)
 
-    def value(self, t: TensorType) -> npt.NDArray[np.int64]:
+    def value(self, t: TensorType) -> I64:
         """Ends of the interval, values around zero, and anything between."""
         kind = self.rng.integers(0, 4, t.shape)
         near = np.clip(self.rng.integers(-2, 3, t.shape), t.lo, t.hi)
