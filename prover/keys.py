@@ -123,9 +123,10 @@ def used_path(key: Path) -> Path:
 
 def setup(
     program: Program,
+    mode: Mode | None = None,
+    *,
     description: Description | None = None,
     max_steps: int = DEFAULT_MAX_STEPS,
-    mode: Mode | None = None,
 ) -> ProvingKey:
     """Check the bounds of params, commit to them, make the keys, for runs of at most ``max_steps`` instructions.
     ``description``: what the key says to people; ``mode``: what proofs hide, by default all that is not public. Every

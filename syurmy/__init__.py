@@ -176,7 +176,8 @@ def setup(
     elif description is None and code is not program:
         description = getattr(program, "description", None)
     mode = Mode.of(code, zk, DEFAULT_PROOFS if proofs is None else proofs)
-    key = keys.setup(code, description, DEFAULT_MAX_STEPS if max_steps is None else max_steps, mode)
+    limit = DEFAULT_MAX_STEPS if max_steps is None else max_steps
+    key = keys.setup(code, mode, description=description, max_steps=limit)
     return key, key.verifying_key
 
 

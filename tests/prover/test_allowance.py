@@ -119,7 +119,7 @@ def test_threads_share_it(tmp_path):
 def test_as_many_proofs_as_the_key_is_for(tmp_path):
     """A key for two makes two, and says no to one that it cannot hide; a copy of its file has nothing left either."""
     program = syurmy.assemble(c.TWO_DENSE)
-    key = setup(program, mode=Mode.of(program, proofs=2))
+    key = setup(program, Mode.of(program, proofs=2))
     path = tmp_path / "two.pk"
     key.save(path)
     trace = syurmy.run(program, {"x": np.array([1, 2, 3])})
@@ -137,7 +137,7 @@ def test_as_many_proofs_as_the_key_is_for(tmp_path):
 def test_it_is_taken_before_anything_is_sent(monkeypatch):
     """A proof that fails on the way has used its share."""
     program = syurmy.assemble(c.TWO_DENSE)
-    key = setup(program, mode=Mode.of(program, proofs=2))
+    key = setup(program, Mode.of(program, proofs=2))
     assert key.allowance is not None
 
     def fails(self: Prover) -> Any:
@@ -154,7 +154,7 @@ def test_it_is_taken_before_anything_is_sent(monkeypatch):
 def test_proofs_without_claims_on_params_take_nothing():
     key = setup(syurmy.assemble(c.DOT))
     assert key.allowance is None
-    clear = setup(syurmy.assemble(c.DENSE), mode=Mode(False))
+    clear = setup(syurmy.assemble(c.DENSE), Mode(False))
     assert clear.allowance is None
 
 
@@ -164,10 +164,10 @@ def test_numbers_of_proofs():
         with pytest.raises(InputError, match="proofs") as e:
             Mode.of(program, proofs=bad)
         assert e.value.code == "K147"
-    shapes = [setup(program, mode=Mode.of(program, proofs=n)).params for n in (1, 16, 64)]
+    shapes = [setup(program, Mode.of(program, proofs=n)).params for n in (1, 16, 64)]
     tails = [p.commitment.shape.tail for p in shapes if p is not None]
     assert tails == sorted(tails)
-    vk = setup(program, mode=Mode.of(program, proofs=3)).verifying_key
+    vk = setup(program, Mode.of(program, proofs=3)).verifying_key
     assert VerifyingKey.from_bytes(vk.to_bytes()) == vk
     assert vk.mode == Mode(True, 3)
 

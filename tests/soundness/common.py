@@ -254,7 +254,7 @@ def deepened(source: str, plan: Plan | None) -> None:
 @cache
 def keys(source: str) -> ProvingKey:
     program = syurmy.assemble(source)
-    pk = setup(program, mode=Mode.of(program, source.endswith(_HIDING)))
+    pk = setup(program, Mode.of(program, source.endswith(_HIDING)))
     pk = replace(pk, allowance=None)  # tests make any number of proofs
     deepened(source, pk.plan)
     return pk

@@ -32,8 +32,8 @@ from syurmy.prover.verifier import opening as verifier
 from syurmy.prover.verifier.front import Front
 from tests.prover.test_opening import nothing, weightless
 from tests.soundness import common as c
-from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, refused
-from tests.soundness.test_cheating import FORGERIES, says
+from tests.soundness.common import Cheat, accepted, cheat, ext_bytes, exts, refused, says
+from tests.soundness.test_cheating import FORGERIES
 
 VALUES = ("opening", "the last vector does not have the claimed values")
 ENCODING = ("opening", "the last vector does not encode to the opened columns")
@@ -388,7 +388,7 @@ def test_other_params(monkeypatch):
     assert pk.plan is not None
     assert pk.plan.params is not None
     other = IntegerMatrix.of(params_matrix(program, pk.plan.params))
-    key = replace(setup(program, mode=pk.mode), verifying_key=pk.verifying_key, allowance=None)
+    key = replace(setup(program, pk.mode), verifying_key=pk.verifying_key, allowance=None)
     key = replace(key, params=ParamsCommitment(pk.params.commitment, other))
     trace = syurmy.run(program, {k: np.array(v) for k, v in c.INPUTS[DENSE].items()})
     refused(DENSE, Prover(key, trace).run().data, *VALUES)

@@ -20,7 +20,7 @@ from syurmy.prover.protocol.transcript import Rejected, Sender
 from syurmy.prover.prove import Prover
 from syurmy.prover.secrets import Secrets
 from tests.soundness import common as c
-from tests.soundness import test_memory as memory
+from tests.soundness import memory_programs as memory
 from tests.soundness.simulator import Programmed, Simulator, verified
 
 c.INPUTS.update(memory.INPUTS)
