@@ -2,8 +2,8 @@
 
 The verifying key carries the program (its canonical encoding) and the root of the committed params. Bounds of
 params are fields of the program and are checked here, by set-up: who did not run it trusts the key's maker on that,
-and on the params matrix being encoded as this module encodes it. Anyone who has the params can run set-up again and
-compare keys.
+and on the params matrix being encoded as this module encodes it. Where nothing is hidden, anyone who has the params can
+run set-up again and compare keys; a key that hides params is another one every time.
 
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded.
 
