@@ -556,3 +556,53 @@ def test_batch_in_the_library(loop: Path) -> None:
     trace = syurmy.run(program, {"x": XS, "n": NS}, batch=True)
     assert trace.outputs["s"].tolist() == SUMS
     assert syurmy.check(program, trace) == []
+
+
+# ---- what proofs hide ------------------------------------------------------------------------------------------------
+
+
+def keyed(folder: Path, *options: str) -> dict[str, Any]:
+    result = vm("setup", folder / "tiny.tasm", "--json", *options)
+    assert result.exit_code == 0, result.stderr
+    value: dict[str, Any] = json.loads(result.stdout)
+    return value
+
+
+def test_keys_hide_unless_asked_not_to(folder: Path) -> None:
+    """``--proofs`` and ``--renew`` make new keys, ``--no-zk`` replaces none that hides but with ``--renew``."""
+    first = keyed(folder)
+    assert (first["zero_knowledge"], first["proofs"], first["reused"]) == (True, 16, False)
+    assert keyed(folder)["reused"]
+    few = keyed(folder, "--proofs", "2")
+    assert (few["proofs"], few["reused"]) == (2, False)
+    assert keyed(folder)["proofs"] == 2
+    old = (folder / "tiny.vk").read_bytes()
+    assert not keyed(folder, "--renew", "--proofs", "2")["reused"]
+    assert (folder / "tiny.vk").read_bytes() != old
+    for command in (("setup",), ("run", "--prove", "--input", folder / "x.npy")):
+        result = vm(command[0], folder / "tiny.tasm", "--no-zk", *command[1:])
+        assert_one_line(result, 2, "K146")
+        assert "--renew" in result.stderr
+    clear = keyed(folder, "--no-zk", "--renew")
+    assert (clear["zero_knowledge"], clear["proofs"]) == (False, None)
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    assert "not zero-knowledge" in result.stdout
+    said = vm("verify", folder / "tiny.vk", folder / "tiny.proof")
+    assert "not zero-knowledge" in said.stdout
+    assert_one_line(vm("setup", folder / "tiny.tasm", "--proofs", "0"), 2, "K144")
+
+
+def test_a_key_whose_allowance_is_spent(folder: Path) -> None:
+    """Proofs until there are no more, then an error that says what to do; a lost count is no new one."""
+    keyed(folder, "--proofs", "1")
+    prove = ("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    codes = [vm(*prove).exit_code for _ in range(4)]
+    assert codes[0] == 0
+    assert codes[-1] == 2
+    result = vm(*prove)
+    assert_one_line(result, 2, "P180")
+    assert "copies" in result.stderr
+    (folder / "tiny.pk.used").unlink()
+    assert_one_line(vm(*prove), 2, "P181")
+    keyed(folder, "--renew")
+    assert vm(*prove).exit_code == 0
