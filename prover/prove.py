@@ -87,7 +87,7 @@ class Prover:
         self.sweep = Sweep(self.space)
         self.secrets: Secrets | None = None
         self.pads: U64 | None = None
-        self.operands: list[red.Claim] = []
+        self.on_operands: list[red.Claim] = []
         self.report = Report()
         self.alpha = self.beta = Ext(0)
         self._clock = time.perf_counter()
@@ -262,8 +262,8 @@ class Prover:
         self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
         self.sender.skip_pads(len(finals))
         eta = self.transcript.challenge("eta")
-        self.operands = red.operand_claims(contractions, self.sweep, rounds, eta)
-        second = self.sweep.run(self.operands)
+        self.on_operands = red.operand_claims(contractions, self.sweep, rounds, eta)
+        second = self.sweep.run(self.on_operands)
         assert not second.products, "an operand of a product holds a product"
         return [first, second], contractions
 
@@ -362,7 +362,7 @@ class Again(Front):
         ledger = Ledger()
         replay = Replay(prover.transcript.history[drawn:])
         super().__init__(Receiver(replay, prover.sender.bytes()[sent:], ledger), prover.space)
-        self.plan, self.opening, self.operands = prover.plan, prover.opening, prover.operands
+        self.plan, self.opening, self.on_operands = prover.plan, prover.opening, prover.on_operands
         self.of = iter(pulled), contractions, claims, of_omega
         found, contractions, target = self.contract(*self.lookups())
         self.ends = self.claims(found, contractions, target)
@@ -380,7 +380,7 @@ class Again(Front):
         return self.of[1]
 
     def operand_claims(self, contractions: list[Contraction], rounds: int, eta: Ext) -> list[red.Claim]:
-        return self.operands
+        return self.on_operands
 
     def params_claims(self, points: list[red.ParamPoint]) -> list[ParamsClaim]:
         return self.of[2]

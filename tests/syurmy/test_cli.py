@@ -409,7 +409,7 @@ def test_a_proof_that_fails_names_the_constraint(
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove", "--force")
     assert result.exit_code == code, result.stderr
     assert says in result.stderr
-    assert "= 1\n" in result.stderr or "must be in 0..1" in result.stderr
+    assert "= -1\n" in result.stderr or "must be in 0..1" in result.stderr
 
 
 def test_asm_and_disasm_round_trip(folder: Path) -> None:
@@ -767,3 +767,54 @@ def test_every_answer_has_the_same_record(proven: Path) -> None:
         assert (value["schema"], value["command"]) == ("syurmy-vm/1", command[0])
         assert value["ok"] == (result.exit_code == 0), command
         assert (value["error"] is None) == value["ok"], command
+
+
+# ---- what proofs hide ------------------------------------------------------------------------------------------------
+
+
+def keyed(folder: Path, *options: str) -> dict[str, Any]:
+    result = vm("setup", folder / "tiny.tasm", "--json", *options)
+    assert result.exit_code == 0, result.stderr
+    value: dict[str, Any] = json.loads(result.stdout)
+    return value
+
+
+def test_keys_hide_unless_asked_not_to(folder: Path) -> None:
+    """``--proofs`` and ``--renew`` make new keys, ``--no-zk`` replaces none that hides but with ``--renew``."""
+    first = keyed(folder)
+    assert (first["zero_knowledge"], first["proofs"], first["reused"]) == (True, 16, False)
+    assert keyed(folder)["reused"]
+    assert_one_line(vm("setup", folder / "tiny.tasm", "--proofs", "2"), 2, "K160")
+    few = keyed(folder, "--proofs", "2", "--rekey")
+    assert (few["proofs"], few["reused"], few["replaced_key"]) == (2, False, first["key"])
+    assert keyed(folder)["proofs"] == 2
+    old = (folder / "tiny.vk").read_bytes()
+    assert not keyed(folder, "--renew", "--proofs", "2")["reused"]
+    assert (folder / "tiny.vk").read_bytes() != old
+    for command in (("setup",), ("run", "--prove", "--input", folder / "x.npy")):
+        result = vm(command[0], folder / "tiny.tasm", "--no-zk", *command[1:])
+        assert_one_line(result, 2, "K146")
+        assert "--renew" in result.stderr
+    clear = keyed(folder, "--no-zk", "--renew")
+    assert (clear["zero_knowledge"], clear["proofs"]) == (False, None)
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    assert "not zero-knowledge" in result.stdout
+    said = vm("verify", folder / "tiny.vk", folder / "tiny.proof")
+    assert "not zero-knowledge" in said.stdout
+    assert_one_line(vm("setup", folder / "tiny.tasm", "--proofs", "0"), 2, "K147")
+
+
+def test_a_key_whose_allowance_is_spent(folder: Path) -> None:
+    """Proofs until there are no more, then an error that says what to do; a lost count is no new one."""
+    keyed(folder, "--proofs", "1")
+    prove = ("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    codes = [vm(*prove).exit_code for _ in range(4)]
+    assert codes[0] == 0
+    assert codes[-1] == 2
+    result = vm(*prove)
+    assert_one_line(result, 2, "P180")
+    assert "copies" in result.stderr
+    (folder / "tiny.pk.used").unlink()
+    assert_one_line(vm(*prove), 2, "P181")
+    keyed(folder, "--renew")
+    assert vm(*prove).exit_code == 0
