@@ -57,7 +57,10 @@ def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Pro
     try:
         return Prover(pk, trace, progress).run()
     except InputError as e:
-        if e.code != Unsatisfied.code or not (violations := check(pk.program, trace)):
+        if e.code != Unsatisfied.code:
+            raise
+        violations = check(pk.program, trace, max_steps=pk.verifying_key.max_steps)
+        if not violations:
             raise
         raise Unsatisfied(violations) from e
 

@@ -194,6 +194,7 @@ V121 The key is valid, but not the one that was expected.
 X130 Interrupted. Files are written whole or not at all.
 X140 There is not enough memory.
 X150 An optional package is needed for this. The message says which extra to install.
+X151 Reports and charts need the package plotly: pip install 'syurmy-vm[report]'.
 X160 The program has no .expect line, so there is nothing to test.
 X161 A register does not hold what an .expect line says, or the run never came there.
 X170 A defect of this software. Please report it, with the command and what --debug prints.

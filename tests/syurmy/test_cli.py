@@ -817,4 +817,5 @@ def test_a_key_whose_allowance_is_spent(folder: Path) -> None:
     (folder / "tiny.pk.used").unlink()
     assert_one_line(vm(*prove), 2, "P181")
     keyed(folder, "--renew")
-    assert vm(*prove).exit_code == 0
+    assert_one_line(vm(*prove), 2, "F130")  # the proof that is there is of the old key
+    assert vm(*prove, "--force").exit_code == 0
