@@ -64,7 +64,8 @@ def main(program: Path, inputs: Path, folder: Path, jobs: int = 2) -> int:
     try:
         ProvingKey.load(key, syurmy.load(program))
     except SyurmyError:
-        proving_key, verifying_key = syurmy.setup(program)
+        # committed params stay hidden in so many proofs; twice as many as inputs, as some may be made again
+        proving_key, verifying_key = syurmy.setup(program, proofs=max(1, 2 * len(samples)))
         proving_key.save(key)
         verifying_key.save(folder / "key.vk")
     count = {"kept": 0, "made": 0, "failed": 0}

@@ -37,7 +37,8 @@ def main() -> None:
     print(picture(image.reshape(8, 8)))
 
     program = syurmy.load(PROGRAM)
-    kept = keys.obtain(program, PROGRAM, options.folder, agreed=lambda change: True)
+    # a new key every time: one key hides its weights in some proofs only
+    kept = keys.obtain(program, PROGRAM, options.folder, agreed=lambda change: True, renew=True)
     trace = syurmy.run(program, {"x": image[None]})
     scores, digit = trace.outputs["scores"][0], int(trace.outputs["digit"][0])
     print(f"\nA network of {len(program.code)} instructions, whose weights the key commits to, sees a {digit}:\n")

@@ -2,10 +2,14 @@
 
 The verifying key carries the program (its canonical encoding) and the root of the committed params. Bounds of
 params are fields of the program and are checked here, by set-up: who did not run it trusts the key's maker on that,
-and on the params matrix being encoded as this module encodes it. Anyone who has the params can run set-up again and
-compare keys.
+and on the params matrix being encoded as this module encodes it. Where nothing is hidden, anyone who has the params can
+run set-up again and compare keys; a key that hides params is another one every time.
 
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded.
+
+Where something is hidden and there are params, the key holds their random coefficients: these and the params are
+secret, so only its owner may read the file. Beside it lies ``PROG.pk.used``, the count of what was opened of them
+(prover/allowance.py).
 """
 
 from __future__ import annotations
@@ -28,13 +32,15 @@ from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
+from syurmy.prover.allowance import Allowance
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
-from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
+from syurmy.prover.protocol.key import MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
+from syurmy.prover.secrets import Secrets
 
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
@@ -42,18 +48,24 @@ ALIGN = 64
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ProvingKey(Summary):
-    """A program with its params, its plan, and the params' commitment."""
+    """A program with its params, its plan, and the params' commitment; ``allowance`` where that hides them."""
 
     program: Program
     plan: Plan | None  # where the path does not depend on data
     verifying_key: VerifyingKey
     params: ParamsCommitment | None
+    allowance: Allowance | None = None
+
+    @property
+    def mode(self) -> Mode:
+        return self.verifying_key.mode
 
     def summary(self) -> list[tuple[str, str]]:
         return self.verifying_key.summary()
 
-    def save(self, path: str | Path) -> None:
-        """Write one file: complete under its name, or not there."""
+    def save(self, path: str | Path, used: Path | None = None) -> None:
+        """Write one file: complete under its name, or not there; and, where params are hidden, the count of what was
+        opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
         arrays: dict[str, Array] = {}
         if self.params is not None:
             arrays = {
@@ -61,6 +73,10 @@ class ProvingKey(Summary):
                 "digests": self.params.commitment.tree.digests,
                 "integers": self.params.integers.values,
             }
+            if self.params.commitment.tail is not None:
+                arrays["tail"] = self.params.commitment.tail
+        if self.allowance is not None:
+            self.allowance.create(used_path(Path(path)) if used is None else used)
         _write(Path(path), self.verifying_key, arrays)
 
     @staticmethod
@@ -69,53 +85,76 @@ class ProvingKey(Summary):
 
         Raises ``InputError`` if the file is damaged or belongs to others.
         """
-        digest, recorded, described, arrays = _read(Path(path))
-        if max_steps is not None and max_steps != recorded:
-            raise InputError(f"the proving key was made for runs of at most {recorded} steps", code="K131")
-        layout = params_layout(program)
-        params = None
-        root = None
+        recorded, arrays = _read(Path(path))
+        if max_steps is not None and max_steps != recorded.max_steps:
+            raise InputError(f"the proving key was made for runs of at most {recorded.max_steps} steps", code="K131")
+        layout = params_layout(program, recorded.mode)
+        params = allowance = root = None
         if layout is not None:
             shape = layout.shape
             values = params_matrix(program, layout)
             expected = {
-                "codeword": (np.dtype(np.uint64), (shape.n, shape.rows)),
+                "codeword": (np.dtype(np.uint64), (shape.n, shape.height)),
                 "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32)),
                 "integers": (values.dtype, values.shape),
             }
+            if shape.tail:
+                expected["tail"] = np.dtype(np.uint64), (shape.tail, shape.height)
             found = {name: (a.dtype, a.shape) for name, a in arrays.items()}
             if found != expected or not np.array_equal(arrays["integers"], values):
                 raise InputError("the proving key was made for other params", code="K131")
             tree = MerkleTree(arrays["digests"])
-            params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
+            commitment = Commitment(shape, arrays["codeword"], tree, tail=arrays.get("tail"))
+            params = ParamsCommitment(commitment, IntegerMatrix.of(values))
             root = tree.root
-        vk = VerifyingKey(encode(program), root, Description.from_bytes(described), recorded)
-        if vk.digest() != digest:
+        description = Description.from_bytes(recorded.description)
+        vk = VerifyingKey(encode(program), root, description, recorded.max_steps, recorded.mode)
+        if vk.digest() != recorded.digest:
             raise InputError("the proving key was made for another program", code="K131")
-        return ProvingKey(program, fixed_plan(program, recorded), vk, params)
+        if layout is not None and layout.shape.tail:
+            allowance = Allowance(recorded.digest, layout.shape.tail - 1, used_path(Path(path)))
+        return ProvingKey(program, fixed_plan(program, recorded.max_steps, recorded.mode), vk, params, allowance)
 
 
-def setup(program: Program, description: Description | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> ProvingKey:
+def used_path(key: Path) -> Path:
+    """Beside a proving key: the count of what was opened of its params."""
+    return key.with_name(key.name + ".used")
+
+
+def setup(
+    program: Program,
+    mode: Mode | None = None,
+    *,
+    description: Description | None = None,
+    max_steps: int = DEFAULT_MAX_STEPS,
+) -> ProvingKey:
     """Check the bounds of params, commit to them, make the keys, for runs of at most ``max_steps`` instructions.
-    ``description``: what the key says to people.
+    ``description``: what the key says to people; ``mode``: what proofs hide, by default all that is not public. Every
+    hiding key with params is another one: their commitment is randomised.
 
     Raises ``InputError`` where a param breaks a bound that the program declares, or the description is of another.
     """
     if not 1 <= max_steps <= MAX_STEPS:
         raise InputError(f"a limit of {max_steps} steps is not possible", code="K144", help=f"1 to {MAX_STEPS} are")
     check_bounds(program)
+    mode = Mode.of(program) if mode is None else mode
     described = description or Description()
     described.check(program)
-    plan = fixed_plan(program, max_steps)
+    plan = fixed_plan(program, max_steps, mode)
     for node in plan.system.publics if plan is not None else ():
         if node.source == "output" and (problem := described.output(node.name).problem(node.shape[1:])):
             raise wrong(problem)
-    layout = params_layout(program)
-    params = None
+    layout = params_layout(program, mode)
+    params = allowance = None
     if layout is not None:
-        params = commit_params(params_matrix(program, layout), layout.shape)
+        values = params_matrix(program, layout)
+        secrets = Secrets.fresh([encode(program), np.ascontiguousarray(values).tobytes()]) if mode.hiding else None
+        params = commit_params(values, layout.shape, secrets)
     root = params.commitment.root if params is not None else None
-    return ProvingKey(program, plan, VerifyingKey(encode(program), root, described, max_steps), params)
+    vk = VerifyingKey(encode(program), root, described, max_steps, mode)
+    if layout is not None and layout.shape.tail:
+        allowance = Allowance(vk.digest(), layout.shape.tail - 1)
+    return ProvingKey(program, plan, vk, params, allowance)
 
 
 def check_bounds(program: Program) -> None:
@@ -144,11 +183,23 @@ def params_matrix(program: Program, layout: MatrixLayout) -> Integers:
     return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What the file of a proving key says of it, beside its arrays."""
+
+    digest: bytes
+    max_steps: int
+    description: bytes
+    mode: Mode
+
+
 def _write(path: Path, key: VerifyingKey, arrays: dict[str, Array]) -> None:
     manifest: dict[str, Any] = {
         "version": PROTOCOL_VERSION,
         "key": key.digest().hex(),
         "max_steps": key.max_steps,
+        "hiding": key.mode.hiding,
+        "proofs": key.mode.proofs,
         "description": key.description.to_bytes().hex(),
         "arrays": {},
     }
@@ -167,15 +218,14 @@ def _write(path: Path, key: VerifyingKey, arrays: dict[str, Array]) -> None:
                 f.write(data.ljust(-(-len(data) // ALIGN) * ALIGN, b"\0"))
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o600 if key.mode.hiding else 0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
-def _read(path: Path) -> tuple[bytes, int, bytes, dict[str, Array]]:
-    """The key's digest, its step limit, its description and the arrays."""
+def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -202,7 +252,10 @@ def _read(path: Path) -> tuple[bytes, int, bytes, dict[str, Array]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            described = bytes.fromhex(manifest["description"])
-            return bytes.fromhex(manifest["key"]), int(manifest["max_steps"]), described, arrays
+            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]))
+            if mode.proofs < 0 or mode.proofs > MAX_PROOFS or (mode.proofs and not mode.hiding):
+                raise damaged
+            digest, described = bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"])
+            return Recorded(digest, int(manifest["max_steps"]), described, mode), arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

@@ -6,8 +6,8 @@
 >>> proof = syurmy.prove(proving_key, trace)
 >>> statement = syurmy.verify(verifying_key, proof.to_bytes())
 
-Proofs are not zero-knowledge yet: private values are not sent, but they are not hidden either. The values of committed
-params are trusted from set-up.
+Proofs are zero-knowledge unless all inputs and params are public: they show nothing but the program, its path and
+shapes, and its public values. The ranges of committed params are trusted from set-up.
 """
 
 from __future__ import annotations
@@ -151,6 +151,8 @@ def setup(
     description: Description | None = None,
     *,
     max_steps: int | None = None,
+    zk: bool | None = None,
+    proofs: int | None = None,
 ) -> tuple[ProvingKey, VerifyingKey]:
     """The keys of ``program``: its constraints and the commitment to its params, for runs of at most ``max_steps``
     instructions (a million unless given, at most 2^24). Once per program and weights.
@@ -158,10 +160,13 @@ def setup(
 
     ``description``: what its integers stand for, a part of the key. A compiled model has one, and beside a file there
     may be ``PROG.description.json``; then the keys are those that ``syurmy-vm setup`` makes.
+    ``zk``: whether proofs hide what is not public, by default where an input is private or a param committed. Committed
+    params stay hidden in ``proofs`` proofs (16 unless given), after which the key refuses to make another.
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
     from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover import keys
+    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 
     code = _program(program)
     if description is None and isinstance(program, str | Path):
@@ -170,7 +175,9 @@ def setup(
         description = descriptions.beside(Path(program), code)
     elif description is None and code is not program:
         description = getattr(program, "description", None)
-    key = keys.setup(code, description, DEFAULT_MAX_STEPS if max_steps is None else max_steps)
+    mode = Mode.of(code, zk, DEFAULT_PROOFS if proofs is None else proofs)
+    limit = DEFAULT_MAX_STEPS if max_steps is None else max_steps
+    key = keys.setup(code, mode, description=description, max_steps=limit)
     return key, key.verifying_key
 
 

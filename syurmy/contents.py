@@ -19,7 +19,7 @@ from syurmy.isa.errors import InputError
 from syurmy.isa.path import MAX_STEPS
 from syurmy.isa.program import Program
 from syurmy.prover.protocol.description import Description
-from syurmy.prover.protocol.key import VK_MAGIC, VerifyingKey
+from syurmy.prover.protocol.key import VK_MAGIC, Mode, VerifyingKey
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import MAGIC
@@ -75,8 +75,15 @@ def _verifying_key(path: Path, data: bytes) -> Content:
     root = None if key.params_root is None else key.params_root.hex()
     rows = {"key": key.digest().hex(), "params": "none committed" if root is None else f"committed, root {root[:16]}…"}
     rows |= {"runs of at most": f"{key.max_steps:,} instructions", "size": display.bytes_text(len(data))}
+    rows["proofs hide"] = _hidden(key.mode)
     found = {"key": key.digest().hex(), "params_root": root, "max_steps": key.max_steps, "bytes": len(data)}
+    found |= {"zero_knowledge": key.mode.hiding, "proofs": key.mode.proofs or None}
     return Content("verifying key", encoding.decode(key.program), key.description, found, rows)
+
+
+def _hidden(mode: Mode) -> str:
+    text = "all that is not public" if mode.hiding else "nothing"
+    return text + (f", params in {mode.proofs:,} proofs" if mode.proofs else "")
 
 
 def _proving_key(path: Path, data: bytes) -> Content:
@@ -88,13 +95,16 @@ def _proving_key(path: Path, data: bytes) -> Content:
         key = bytes.fromhex(manifest["key"]).hex()
         arrays = {str(name): math.prod(shape) for name, (_, shape, _) in manifest["arrays"].items()}
         version = int(manifest["version"])
+        mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]))
         description = Description.from_bytes(bytes.fromhex(manifest["description"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         message = f"{path} is not a proving key, or is damaged"
         raise InputError(message, code="K130", help="run setup again") from e
     rows = {"for key": key, "protocol": str(version), "size": display.bytes_text(len(data))}
     rows["holds"] = "params and their encoding: not for others" if arrays else "no params"
-    return Content("proving key", None, description, {"key": key, "protocol": version, "bytes": len(data)}, rows)
+    rows["proofs hide"] = _hidden(mode)
+    found = {"key": key, "protocol": version, "bytes": len(data), "zero_knowledge": mode.hiding}
+    return Content("proving key", None, description, found | {"proofs": mode.proofs or None}, rows)
 
 
 def _proof(path: Path, data: bytes) -> Content:

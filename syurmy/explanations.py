@@ -157,9 +157,12 @@ K141 A param has another shape than the program declares.
 K142 A param leaves its declared bounds.
 K143 A param breaks its declared l1 bound.
 K144 The step limit is outside 1 to 2^24, the most that is proven.
+K145 The proofs made with a key are counted in one file. A key that counts in a file already is not saved under another name: both would count for themselves.
+K146 The key that is there makes proofs that hide what is private, and --no-zk asks for one that does not. setup --no-zk --renew replaces it; --keys DIR keeps both.
+K147 A key is for at least 1 and at most 16384 proofs (setup --proofs).
 K150 The file is no proof.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, proofs.
-K160 The program has changed and with it the key, which others may have. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
+K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 M100 A model cannot be read or is not valid.
 M101 The file is no ONNX model, or truncated. Export the model to ONNX first.
 M102 The model's weights are in a file beside it that is missing or no more than a pointer.
@@ -174,6 +177,8 @@ M110 Some operators have no lowering, or not with these attributes. docs/operato
 M111 The float model itself gives NaN on a sample, so there is nothing to prove.
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
+P180 The key's params are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs.
+P181 The count of proofs beside the proving key (PROG.pk.used) is missing, damaged or of another key. Without it params would not stay hidden: setup --renew makes a new key.
 T100 The run stopped at an error of the program.
 T101 The run takes more instructions than allowed. Raise --max-steps, which is part of the key, or look for a loop that does not end.
 T110 An assertion does not hold.
@@ -189,6 +194,7 @@ V121 The key is valid, but not the one that was expected.
 X130 Interrupted. Files are written whole or not at all.
 X140 There is not enough memory.
 X150 An optional package is needed for this. The message says which extra to install.
+X151 Reports and charts need the package plotly: pip install 'syurmy-vm[report]'.
 X160 The program has no .expect line, so there is nothing to test.
 X161 A register does not hold what an .expect line says, or the run never came there.
 X170 A defect of this software. Please report it, with the command and what --debug prints.

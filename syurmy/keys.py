@@ -8,6 +8,7 @@ one in its place is agreed to first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,41 +45,74 @@ def obtain(
     folder: Path | None = None,
     max_steps: int | None = None,
     agreed: Callable[[str], bool] = lambda change: False,
+    no_zk: bool = False,
+    proofs: int | None = None,
+    renew: bool = False,
 ) -> Kept:
     """The program's key, with the description beside the program, in the files ``key_paths``. They are written both or
-    none, and only if ``agreed``, which is told the digests, where the verifying key of something else is in the way.
-    ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. Raises ``InputError`` K160 where it is
-    not agreed."""
-    from syurmy import descriptions
-    from syurmy.prover.keys import ProvingKey
+    none, and only if ``agreed``, which is told the digests, where another verifying key is in the way.
 
+    ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. A key that hides (or does not) otherwise
+    than asked, or is for another number of proofs, stays unless ``proofs`` or ``renew`` is given. Raises ``InputError``
+    K160 where it is not agreed, K146 where ``no_zk`` alone asks for a key in place of one that hides.
+    """
+    from syurmy import descriptions
+    from syurmy.prover.keys import ProvingKey, used_path
+    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
+
+    mode = Mode.of(program, False if no_zk else None, DEFAULT_PROOFS if proofs is None else proofs)
     pk_path, vk_path = key_paths(program_path, folder)
     old = _readable(vk_path)
     description = descriptions.beside(program_path, program)
-    try:
-        key = ProvingKey.load(pk_path, program, max_steps)
-        if key.verifying_key.description != description:
-            raise InputError("the proving key was made for another description", code="K131")
-    except InputError:
+    key = None
+    with suppress(InputError):
+        key = None if renew else ProvingKey.load(pk_path, program, max_steps)
+    if key is not None and key.verifying_key.description != description:
+        key = None
+    if no_zk and not renew and old is not None and old.mode.hiding:
+        raise InputError(
+            f"{vk_path} is of a key whose proofs hide what is private",
+            code="K146",
+            help="`syurmy-vm setup PROG --no-zk --renew` replaces it by one whose proofs do not, --keys DIR keeps both",
+        )
+    if key is None or (proofs is not None and key.mode != mode):
         limit = old.max_steps if max_steps is None and old is not None else max_steps
-        key, verifying_key = syurmy.setup(program, description, max_steps=limit)
-        replaced = None if old is None or old.digest() == verifying_key.digest() else old.digest()
-        if replaced is not None:
+        key, verifying_key = syurmy.setup(
+            program, description, max_steps=limit, zk=mode.hiding, proofs=mode.proofs or None
+        )
+        replaced = None
+        if old is not None and old.digest() != verifying_key.digest():
+            replaced = old.digest()
             change = (
                 f"{vk_path} is {replaced.hex()[:16]}…, the key of this program is {verifying_key.digest().hex()[:16]}…"
             )
             if not agreed(change):
-                message = f"program, params, description or step limit have changed: {change}"
-                raise InputError(message, code="K160", help="--rekey replaces it, --keys DIR keeps both") from None
+                message = f"{_changed(old, verifying_key)}: {change}"
+                raise InputError(message, code="K160", help="--rekey replaces it, --keys DIR keeps both")
         vk_path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(pk_path, vk_path) as (pk_temporary, vk_temporary):
-            key.save(pk_temporary)
-            vk_temporary.write_bytes(verifying_key.to_bytes())
+        counted = [used_path(pk_path)] if key.allowance is not None else []
+        with written_whole(*counted, pk_path, vk_path) as temporary:  # the count first: no key without it
+            key.save(temporary[-2], temporary[0])
+            temporary[-1].write_bytes(verifying_key.to_bytes())
+        if key.allowance is not None:
+            key.allowance.path = used_path(pk_path)
         return Kept(key, False, replaced)
     data = key.verifying_key.to_bytes()
     if not vk_path.exists() or read_bytes(vk_path) != data:
         write_whole(vk_path, data)
     return Kept(key, True)
+
+
+def _changed(old: VerifyingKey, new: VerifyingKey) -> str:
+    """What makes them two keys."""
+    pairs = {
+        "program": (old.program, new.program),
+        "description": (old.description, new.description),
+        "step limit": (old.max_steps, new.max_steps),
+        "what proofs hide": (old.mode, new.mode),
+    }
+    names = [name for name, (a, b) in pairs.items() if a != b]
+    return f"{', '.join(names)} changed" if names else "params, or the secrets in the .pk that hide them, changed"
 
 
 def _readable(path: Path) -> VerifyingKey | None:

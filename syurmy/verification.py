@@ -15,7 +15,7 @@ from typing import Any
 import syurmy
 from syurmy import described, display, expected, files, keys
 from syurmy.isa.errors import InputError
-from syurmy.outcome import DONE, NOT_PRIVATE, REJECTED, TRUSTED, print_json
+from syurmy.outcome import DONE, REJECTED, TRUSTED, print_json, privacy
 from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.proof import Proof
@@ -85,6 +85,7 @@ def answer(
         "labels": {} if raw else described.label_data(statement),
         "integers": {"inputs": statement.inputs, "outputs": statement.outputs},
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
+        "zero_knowledge": statement.hiding,
         "batch": statement.batch,
         "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
@@ -120,7 +121,7 @@ def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: boo
     if verbose:
         terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]
         lines.append(f"errors in bits, added up: {', '.join(terms)}")
-    return [*lines, NOT_PRIVATE, TRUSTED]
+    return [*lines, privacy(statement.hiding), TRUSTED]
 
 
 def about_lines(d: Description) -> list[str]:

@@ -1,9 +1,9 @@
-"""The verifying key: a program, how many steps a run of it may take, the root of its committed params, and a
-description for people.
+"""The verifying key: a program, how many steps a run of it may take, what its proofs hide, the root of its committed
+params, and a description for people.
 
-Bytes: magic, version, step limit, length of the program, program (``isa.encoding``), 1 byte "has params", root; then
-length of the description (4 bytes), description (``protocol.description``). The digest is of what comes before that
-length and of the description's digest.
+Bytes: magic, version, 1 byte "hiding", number of proofs, step limit, length of the program, program
+(``isa.encoding``), 1 byte "has params", root; then length of the description (4 bytes), description
+(``protocol.description``). The digest is of what comes before that length and of the description's digest.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from blake3 import blake3
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
+from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
@@ -24,23 +25,51 @@ from syurmy.prover.protocol.description import Description
 
 PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
-_HEAD = struct.Struct("<HQQ")
+_HEAD = struct.Struct("<HBIQQ")
+DEFAULT_PROOFS = 16
+MAX_PROOFS = 1 << 14  # each needs more than a hundred random coefficients in every row of the params
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What the proofs under a key hide: nothing, or all that is not public (``hiding``). Committed params stay hidden
+    in ``proofs`` proofs; 0 where there are none or nothing is hidden."""
+
+    hiding: bool
+    proofs: int = 0
+
+    @staticmethod
+    def of(program: Program, hiding: bool | None = None, proofs: int = DEFAULT_PROOFS) -> Mode:
+        """Hiding unless all is public, or as asked. ``InputError`` for a number of proofs that no key can have."""
+        if not 1 <= proofs <= MAX_PROOFS:
+            raise InputError(f"a key for {proofs} proofs, at least 1 and at most {MAX_PROOFS}", code="K147")
+        committed = any(p.committed for p in program.params)
+        if hiding is None:
+            hiding = committed or any(not i.public for i in program.inputs)
+        return Mode(hiding, proofs if hiding and committed else 0)
+
+
+CLEAR = Mode(False)
 
 
 @dataclass(frozen=True, repr=False)
 class VerifyingKey(Summary):
-    """What the verifier needs: ``program`` (encoded), ``params_root`` (None without committed params) and how many
-    instructions a run may take (``max_steps``, of all inputs of a batch together); and what its values stand for."""
+    """What the verifier needs: ``program`` (encoded), ``params_root`` (None without committed params), how many
+    instructions a run may take (``max_steps``, of all inputs of a batch together) and what its proofs hide (``mode``);
+    and what its values stand for."""
 
     program: bytes
     params_root: bytes | None
     description: Description = Description()  # noqa: RUF009  (immutable)
     max_steps: int = DEFAULT_MAX_STEPS
+    mode: Mode = CLEAR
 
     def _decisive(self) -> bytes:
         """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
-        return VK_MAGIC + _HEAD.pack(PROTOCOL_VERSION, self.max_steps, len(self.program)) + self.program + root
+        mode = self.mode
+        head = _HEAD.pack(PROTOCOL_VERSION, mode.hiding, mode.proofs, self.max_steps, len(self.program))
+        return VK_MAGIC + head + self.program + root
 
     def to_bytes(self) -> bytes:
         description = self.description.to_bytes()
@@ -51,7 +80,7 @@ class VerifyingKey(Summary):
         """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
         if data[:8] != VK_MAGIC or len(data) < 8 + _HEAD.size:
             raise InputError("this is not a verifying key", code="K120")
-        version, max_steps, size = _HEAD.unpack_from(data, 8)
+        version, hiding, proofs, max_steps, size = _HEAD.unpack_from(data, 8)
         if version != PROTOCOL_VERSION:
             raise InputError(
                 f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
@@ -70,8 +99,11 @@ class VerifyingKey(Summary):
             raise InputError(
                 "the verifying key is damaged at its end", code="K122", help="or older: run `syurmy-vm setup` again"
             )
+        if hiding > 1 or proofs > MAX_PROOFS or (proofs > 0) != (hiding == 1 and len(root) > 0):
+            raise InputError("the verifying key does not say what its proofs hide", code="K122")
+        mode = Mode(hiding == 1, proofs)
         with refusing(unusable):
-            key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps)
+            key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps, mode)
             decoded = decode(program)
             key.description.check(decoded)
         if any(p.committed for p in decoded.params) != (key.params_root is not None):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syurmy.outcome import DONE, exit_code
-from syurmy.outcome import NOT_PRIVATE as NOT_PRIVATE
 from syurmy.outcome import TRUSTED as TRUSTED
 from syurmy.outcome import print_json as print_json
+from syurmy.outcome import privacy as privacy
 from syurmy.outcome import tell as tell
 from syurmy.outcome import warn as warn
 
@@ -55,6 +55,9 @@ Keys = Annotated[
     typer.Option("--keys", metavar="DIR", help="Where PROG.pk and PROG.vk are kept.", show_default="beside PROG"),
 ]
 Rekey = Annotated[bool, typer.Option("--rekey", help="Replace the keys of a program that has changed without asking.")]
+NoZk = Annotated[
+    bool, typer.Option("--no-zk", help="A key whose proofs hide nothing: smaller, where nothing has to stay private.")
+]
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 

@@ -97,18 +97,18 @@ def _version(package: str) -> str | None:
 
 
 def _proved() -> dict[str, Any]:
-    """Set up, prove and verify the small program, once alone and once in a batch; what its kernels took."""
+    """Set up, prove and verify the small program, alone and in a batch, hiding and not; what its kernels took."""
     import numpy as np
 
     start = time.perf_counter()
     program = syurmy.assemble(PROGRAM.replace("SEVENS", ", ".join(["{7, -7, 5, 1}"] * 8)))
-    key, verifying_key = syurmy.setup(program)
     x = np.arange(32).reshape(4, 8) - 16
-    for inputs, batch in _runs(x):
-        trace = syurmy.run(program, {"x": inputs}, batch=batch)
-        statement = syurmy.verify(verifying_key, syurmy.prove(key, trace).to_bytes())
-        if not np.array_equal(statement.outputs["y"], trace.outputs["y"]):
-            raise ValueError("the proof shows other outputs than the run")
+    for key, verifying_key in (syurmy.setup(program, zk=zk) for zk in (True, False)):
+        for inputs, batch in _runs(x):
+            trace = syurmy.run(program, {"x": inputs}, batch=batch)
+            statement = syurmy.verify(verifying_key, syurmy.prove(key, trace).to_bytes())
+            if not np.array_equal(statement.outputs["y"], trace.outputs["y"]):
+                raise ValueError("the proof shows other outputs than the run")
     from syurmy.prover.kernels import CACHE_DIR, cache
 
     return {"cache": str(CACHE_DIR), **cache.counted, "seconds": {"proof": time.perf_counter() - start}}

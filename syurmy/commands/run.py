@@ -10,7 +10,6 @@ import typer
 
 import syurmy
 from syurmy.commands.common import (
-    NOT_PRIVATE,
     TRUSTED,
     Batch,
     Clock,
@@ -19,11 +18,13 @@ from syurmy.commands.common import (
     Json,
     Keys,
     MaxSteps,
+    NoZk,
     ProgramPath,
     Raw,
     Rekey,
     agreed,
     print_json,
+    privacy,
     rekeyed,
     sibling,
     terminal,
@@ -61,6 +62,7 @@ def run(
     keys: Keys = None,
     rekey: Rekey = False,
     force: Force = False,
+    no_zk: NoZk = False,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -69,7 +71,7 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
-    proving = Proving(proof, keys, rekey, force) if prove or proof is not None else None
+    proving = Proving(proof, keys, rekey, force, no_zk) if prove or proof is not None else None
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -80,6 +82,7 @@ def prove(
     keys: Keys = None,
     rekey: Rekey = False,
     force: Force = False,
+    no_zk: NoZk = False,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -91,14 +94,15 @@ def prove(
 
     The same as run --prove.
     """
-    return _ran(program, input, Proving(proof, keys, rekey, force), batch, raw, max_steps, strict, json)
+    return _ran(program, input, Proving(proof, keys, rekey, force, no_zk), batch, raw, max_steps, strict, json)
 
 
 class Proving:
-    """How a run is proven: where its keys and its proof are, and what may be replaced."""
+    """How a run is proven: where its keys and its proof are, what may be replaced, and whether nothing is hidden."""
 
-    def __init__(self, proof: Path | None, keys: Path | None, rekey: bool, force: bool) -> None:
+    def __init__(self, proof: Path | None, keys: Path | None, rekey: bool, force: bool, no_zk: bool) -> None:
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
+        self.no_zk = no_zk
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
@@ -112,7 +116,9 @@ class Proving:
         with display.Working("set-up") as working:
             found = clock(
                 "setup",
-                lambda: kept.obtain(at.program, at.path, self.keys, max_steps, working.around(agreed(self.rekey))),
+                lambda: kept.obtain(
+                    at.program, at.path, self.keys, max_steps, working.around(agreed(self.rekey)), no_zk=self.no_zk
+                ),
             )
             key = found.key
             rekeyed(found.replaced, key.verifying_key.digest())
@@ -139,6 +145,7 @@ class Proving:
             "proof": str(target),
             "proof_bytes": len(data),
             "soundness_bits": statement.soundness_bits,
+            "zero_knowledge": statement.hiding,
             "verified": True,
         }
 
@@ -176,7 +183,7 @@ def _ran(
     result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "verified"))
+    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
     result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
@@ -200,7 +207,7 @@ def _show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> No
     if result["verified"]:
         display.summary(console, _summary(result))
         console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
-        console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
+        console.print(privacy(result["zero_knowledge"]), TRUSTED, sep="\n", markup=False)
 
 
 def _lines(at: Opened, trace: Trace) -> list[str]:

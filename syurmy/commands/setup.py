@@ -12,6 +12,7 @@ from syurmy.commands.common import (
     Debug,
     Json,
     MaxSteps,
+    NoZk,
     ProgramPath,
     Rekey,
     agreed,
@@ -27,6 +28,20 @@ def setup(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Where to write the keys.", show_default="beside PROG"),
     ] = None,
+    no_zk: NoZk = False,
+    proofs: Annotated[
+        int | None,
+        typer.Option(
+            "--proofs",
+            metavar="N",
+            help="Proofs, by this key and all of its copies together, in which committed params stay hidden.",
+            show_default="16",
+        ),
+    ] = None,
+    renew: Annotated[
+        bool,
+        typer.Option("--renew", help="Make new keys even where the old ones could be used, and replace these."),
+    ] = False,
     rekey: Rekey = False,
     max_steps: MaxSteps = None,
     json: Json = False,
@@ -40,8 +55,9 @@ def setup(
     clock = Clock()
     pk, vk = keys.key_paths(at.path, out)
     with display.Working("set-up") as working:
-        kept = clock("setup", lambda: keys.obtain(at.program, at.path, out, max_steps, working.around(agreed(rekey))))
-    digest = kept.key.verifying_key.digest()
+        ask = working.around(agreed(rekey or renew))
+        kept = clock("setup", lambda: keys.obtain(at.program, at.path, out, max_steps, ask, no_zk, proofs, renew))
+    digest, mode = kept.key.verifying_key.digest(), kept.key.mode
     rekeyed(kept.replaced, digest)
     if json:
         print_json({
@@ -53,6 +69,8 @@ def setup(
             "proving_key_bytes": pk.stat().st_size,
             "verifying_key_bytes": vk.stat().st_size,
             "max_steps": kept.key.verifying_key.max_steps,
+            "zero_knowledge": mode.hiding,
+            "proofs": mode.proofs or None,
             "reused": kept.reused,
         })  # fmt: skip
         return
@@ -61,4 +79,6 @@ def setup(
         size = display.bytes_text(path.stat().st_size)
         console.print(f"{path}: {size}{', reused' if kept.reused else ''}", markup=False, soft_wrap=True)
     console.print(f"key {digest.hex()}", markup=False, soft_wrap=True)
+    if mode.proofs:
+        console.print(f"params stay hidden in {mode.proofs:,} proofs, those of copies of the key counted", markup=False)
     console.print(f"set-up {display.seconds_text(clock.seconds['setup'])}")

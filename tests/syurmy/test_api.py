@@ -160,8 +160,8 @@ def proven(folder: Path, factor: int) -> bytes:
 
 def test_threads_prove_and_verify_with_one_key(folder: Path) -> None:
     program = syurmy.load(folder / "adder.tasm")
-    key = ProvingKey.load(folder / "adder.pk", program)
-    verifier = Verifier(folder / "adder.vk")
+    key, verifying_key = syurmy.setup(program, proofs=24)
+    verifier = Verifier(verifying_key)
 
     def work(factor: int) -> int:
         proof = syurmy.prove(key, syurmy.run(program, inputs(factor)))

@@ -55,6 +55,7 @@ RECORD = {
 }
 JSON_KEYS = RECORD | {
     "instructions",
+    "zero_knowledge",
     "steps",
     "batch",
     "branches",
@@ -130,7 +131,9 @@ def test_run_json_is_one_object(folder: Path) -> None:
 
 def test_prove_reports_and_writes_keys_and_proof(proven_once: tuple[Path, dict[str, Any]]) -> None:
     folder, value = proven_once
-    assert written(folder) == ["tiny.pk", "tiny.proof", "tiny.tasm", "tiny.vk", "x.npy"]
+    assert written(folder) == ["tiny.pk", "tiny.pk.used", "tiny.proof", "tiny.tasm", "tiny.vk", "x.npy"]
+    for secret in ("tiny.pk", "tiny.pk.used"):
+        assert (folder / secret).stat().st_mode & 0o777 == 0o600
     assert set(value) == JSON_KEYS
     assert set(value["seconds"]) == PHASES
     assert all(s >= 0 for s in value["seconds"].values())
@@ -158,7 +161,7 @@ def test_info_announces_what_the_proof_takes(proven_once: tuple[Path, dict[str, 
 def test_prove_prints_a_summary(proven: Path) -> None:
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--proof", proven / "other.proof")
     assert result.exit_code == 0, result.stderr
-    for text in ("steps", "lookup leaves", "columns", "commit", "proof", "soundness", "not zero-knowledge", "trusted"):
+    for text in ("steps", "lookup leaves", "columns", "commit", "proof", "soundness", "zero-knowledge: ", "trusted"):
         assert text in result.stdout
     assert (proven / "other.proof").exists()
 
@@ -350,7 +353,10 @@ def test_interrupt_leaves_nothing_half_written(proven: Path, monkeypatch: pytest
     monkeypatch.setattr(syurmy, at, interrupted)
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove")
     assert_one_line(result, 130, "X130")
-    assert {p.name: p.read_bytes() for p in proven.iterdir()} == before
+    after = {p.name: p.read_bytes() for p in proven.iterdir()}
+    if at == "verify":  # what the proof that nobody got has opened of the params stays counted
+        assert after.pop("tiny.pk.used") != before.pop("tiny.pk.used")
+    assert after == before
 
 
 # ---- check, asm, disasm, info --------------------------------------------------------------------------------------
@@ -656,7 +662,7 @@ def test_a_renamed_register_keeps_the_key(proven: Path) -> None:
 
 def test_keys_in_a_folder_of_their_own(folder: Path) -> None:
     assert vm("setup", folder / "tiny.tasm", "--out", folder / "keys").exit_code == 0
-    assert written(folder / "keys") == ["tiny.pk", "tiny.vk"]
+    assert written(folder / "keys") == ["tiny.pk", "tiny.pk.used", "tiny.vk"]
     args = ("--keys", folder / "keys", "--input", folder / "x.npy", "--json")
     value = json.loads(vm("run", folder / "tiny.tasm", "--prove", *args).stdout)
     assert value["verified"]
@@ -666,17 +672,18 @@ def test_keys_in_a_folder_of_their_own(folder: Path) -> None:
 
 
 def test_another_run_does_not_overwrite_a_proof(proven: Path) -> None:
-    proof = (proven / "tiny.proof").read_bytes()
     np.save(proven / "z.npy", X + 1)
     same = ("prove", proven / "tiny.tasm", "--input", proven / "x.npy")
     other = ("prove", proven / "tiny.tasm", "--input", proven / "z.npy")
     assert vm(*same).exit_code == 0
+    proof = (proven / "tiny.proof").read_bytes()  # of the same run there are many
     assert_one_line(vm(*other), 2, "F130")
     assert (proven / "tiny.proof").read_bytes() == proof
     assert vm(*other, "--proof", proven / "z.proof").exit_code == 0
     assert (proven / "tiny.proof").read_bytes() == proof
     assert vm(*other, "--force").exit_code == 0
-    assert (proven / "tiny.proof").read_bytes() == (proven / "z.proof").read_bytes() != proof
+    shown = [syurmy.verify(proven / "tiny.vk", proven / f"{name}.proof").outputs["y"] for name in ("tiny", "z")]
+    assert shown[0].tolist() == shown[1].tolist() != syurmy.verify(proven / "tiny.vk", proof).outputs["y"].tolist()
     (proven / "tiny.proof").write_bytes(b"something of mine")
     assert_one_line(vm(*same), 2, "F130")
 
@@ -761,3 +768,55 @@ def test_every_answer_has_the_same_record(proven: Path) -> None:
         assert (value["schema"], value["command"]) == ("syurmy-vm/1", command[0])
         assert value["ok"] == (result.exit_code == 0), command
         assert (value["error"] is None) == value["ok"], command
+
+
+# ---- what proofs hide ------------------------------------------------------------------------------------------------
+
+
+def keyed(folder: Path, *options: str) -> dict[str, Any]:
+    result = vm("setup", folder / "tiny.tasm", "--json", *options)
+    assert result.exit_code == 0, result.stderr
+    value: dict[str, Any] = json.loads(result.stdout)
+    return value
+
+
+def test_keys_hide_unless_asked_not_to(folder: Path) -> None:
+    """``--proofs`` and ``--renew`` make new keys, ``--no-zk`` replaces none that hides but with ``--renew``."""
+    first = keyed(folder)
+    assert (first["zero_knowledge"], first["proofs"], first["reused"]) == (True, 16, False)
+    assert keyed(folder)["reused"]
+    assert_one_line(vm("setup", folder / "tiny.tasm", "--proofs", "2"), 2, "K160")
+    few = keyed(folder, "--proofs", "2", "--rekey")
+    assert (few["proofs"], few["reused"], few["replaced_key"]) == (2, False, first["key"])
+    assert keyed(folder)["proofs"] == 2
+    old = (folder / "tiny.vk").read_bytes()
+    assert not keyed(folder, "--renew", "--proofs", "2")["reused"]
+    assert (folder / "tiny.vk").read_bytes() != old
+    for command in (("setup",), ("run", "--prove", "--input", folder / "x.npy")):
+        result = vm(command[0], folder / "tiny.tasm", "--no-zk", *command[1:])
+        assert_one_line(result, 2, "K146")
+        assert "--renew" in result.stderr
+    clear = keyed(folder, "--no-zk", "--renew")
+    assert (clear["zero_knowledge"], clear["proofs"]) == (False, None)
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    assert "not zero-knowledge" in result.stdout
+    said = vm("verify", folder / "tiny.vk", folder / "tiny.proof")
+    assert "not zero-knowledge" in said.stdout
+    assert_one_line(vm("setup", folder / "tiny.tasm", "--proofs", "0"), 2, "K147")
+
+
+def test_a_key_whose_allowance_is_spent(folder: Path) -> None:
+    """Proofs until there are no more, then an error that says what to do; a lost count is no new one."""
+    keyed(folder, "--proofs", "1")
+    prove = ("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    codes = [vm(*prove).exit_code for _ in range(4)]
+    assert codes[0] == 0
+    assert codes[-1] == 2
+    result = vm(*prove)
+    assert_one_line(result, 2, "P180")
+    assert "copies" in result.stderr
+    (folder / "tiny.pk.used").unlink()
+    assert_one_line(vm(*prove), 2, "P181")
+    keyed(folder, "--renew")
+    assert_one_line(vm(*prove), 2, "F130")  # the proof that is there is of the old key
+    assert vm(*prove, "--force").exit_code == 0

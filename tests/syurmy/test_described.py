@@ -86,7 +86,7 @@ def test_a_new_description_makes_a_new_key(shop: Path, tmp_path: Path) -> None:
     first = keys.obtain(program, path).key
     assert keys.obtain(program, path).reused
     (tmp_path / "shop.description.json").write_text(json.dumps(TOLD))
-    with pytest.raises(InputError, match="have changed"):
+    with pytest.raises(InputError, match="description changed"):
         keys.obtain(program, path)
     kept = keys.obtain(program, path, agreed=lambda change: True)
     second = kept.key
