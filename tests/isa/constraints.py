@@ -55,6 +55,20 @@ def constraints_of(system: ConstraintSystem) -> list[Constraint]:
     return [*system.equations, *system.lookups, *spaces]
 
 
+def without_halves(left: set[int], constraints: list[Constraint]) -> set[int]:
+    """``left`` but for one of the two lookups of a narrow limb (``isa.ranges``) where the other is not left: the first
+    says that the limb is an integer, which follows where it is made of columns that others pin, the second that it is
+    small, which may follow from other constraints. ``tests/soundness/test_ranges.py`` shows that both are needed."""
+    number = {(c.origin, c.label): i for i, c in enumerate(constraints) if isinstance(c, g.Lookup)}
+    halves: dict[int, int] = {}
+    for (origin, label), i in number.items():
+        first, _, rest = label.partition(" below 2^")
+        if rest and (origin, first) in number:
+            j = number[origin, first]
+            halves |= {i: j, j: i}
+    return {i for i in left if i not in halves or halves[i] in left}
+
+
 def expressions(c: Constraint) -> tuple[g.Node, ...]:
     """What a constraint speaks of, each once."""
     if isinstance(c, Space):

@@ -37,6 +37,7 @@ from tests.isa.constraints import (
     expressions,
     table_rows,
     to_field,
+    without_halves,
 )
 from tests.isa.graph_eval import Evaluated, Operand, check, leaves, op_program
 
@@ -289,6 +290,7 @@ class Forger:
                     left -= failed
                 if not left:
                     return []
+        left = without_halves(left, self.constraints)
         return [f"{type(self.constraints[i]).__name__} '{self.constraints[i].label}'" for i in sorted(left)]
 
 

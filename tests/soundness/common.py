@@ -180,6 +180,7 @@ MUL_PRIVATE = """
 """
 WORDS = """
 .input x : i16[3] private
+.input z : i16[16000] private               ; so much that there is a level
 .param w : i8[3] committed = {3, -1, 2}
 .output s public
     dot s, x, w
@@ -204,7 +205,7 @@ ROWS = f"""
 """
 INPUTS: dict[str, dict[str, Any]] = {
     ROWS: {"x": [list(range(-16, 16))]},
-    WORDS: {"x": [30000, -30000, 7]},
+    WORDS: {"x": [30000, -30000, 7], "z": [0] * 16000},
     DOT: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
     TWO_DOTS: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
     RESCALE: {"x": [5, -100, 77]},

@@ -39,6 +39,7 @@ from tests.isa.constraints import (
     constraints_of,
     expressions,
     table_rows,
+    without_halves,
 )
 
 STEPS = (1, -1, 2**8, -(2**8), 2**16, -(2**16), 2**32)
@@ -217,6 +218,7 @@ class Host:
                 first = {i for i, at in origins.items() if at == min(origins.values())}
                 if len(first) == 1:
                     left -= first
+            left = without_halves(left, self.constraints)
             if not left:
                 break
         return [(self.constraints[i].origin, self.constraints[i].label) for i in sorted(left)]
