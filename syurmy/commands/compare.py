@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syurmy import display
 from syurmy.commands.common import Debug, Inputs, Json, print_json
 from syurmy.outcome import warn
 
@@ -35,6 +34,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Where a compiled model parts from its float original: every tensor, on the inputs given or on its example."""
+    from syurmy import display
     from syurmy.commands import models
     from syurmy.compiler import CompiledModel, needed
 
@@ -87,6 +87,7 @@ def _paths(folder: Path, model: Path | None) -> tuple[Path, Path]:
 
 
 def _print(found: Comparison, all: bool) -> None:
+    from syurmy import display
     from syurmy.compiler.compare import CAUSES
 
     first, largest = found.first, found.largest

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import syurmy
-from syurmy import display
 from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, Raw, print_json
-from syurmy.report.costs import By
+from syurmy.report import By
 
 if TYPE_CHECKING:
     from syurmy.prover.profile import Profile
@@ -46,7 +45,7 @@ def profile(
 ) -> None:
     """Run and prove, and say which instruction, line or node of the model costs what. Nothing is written but what
     --html and --trace name."""
-    from syurmy import files
+    from syurmy import display, files
     from syurmy.commands import models
     from syurmy.prover.profile import Stopwatch
     from syurmy.prover.profile import profile as measure
@@ -111,6 +110,8 @@ def described(found: Profile, costs: list[Cost], by: By) -> dict[str, Any]:
 
 
 def _print(found: Profile, costs: list[Cost], top: int) -> None:
+    from syurmy import display
+
     shown = sorted(costs, key=lambda c: -c.seconds)[:top]
     rows = [_cells(c.name, c.place, [c]) for c in shown]
     if len(costs) > len(shown):

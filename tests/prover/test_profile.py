@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import syurmy
-from syurmy import gpu
+from syurmy import gpu, inputs
 from syurmy.assembler import assemble
-from syurmy.files import read_inputs
 from syurmy.isa.graph import Table
 from syurmy.prover.profile import PHASE, Profile, Row, Stopwatch, phase_of, profile, recording, shares
-from syurmy.report.costs import By, chrome_trace, grouped
+from syurmy.report import By
+from syurmy.report.costs import chrome_trace, grouped
 
 LOOP = """
 .program loop
@@ -68,7 +68,7 @@ def test_programs_with_branches_and_memory_add_up(name: str) -> None:
     path = Path("programs") / f"{name}.tasm"
     program = syurmy.load(path)
     watch = Stopwatch()
-    trace = syurmy.run(program, read_inputs(program, [], path), listeners=[watch])
+    trace = syurmy.run(program, inputs.read(inputs.beside(path), inputs.of_program(program)), listeners=[watch])
     found = profile(syurmy.setup(program)[0], trace, watch)
     assert sum(r.leaves for r in found.rows) == found.report.leaves
     assert sum(r.bytes for r in found.rows) == found.report.proof_bytes
@@ -84,7 +84,7 @@ def test_costs_lie_where_they_are_caused(loop: Profile) -> None:
     _, first, second = by_name(loop, "rescale")
     assert first.executions == second.executions == 5
     assert first.leaves > 0
-    assert by_name(loop, "table range[16]")[0].leaves == 2**16
+    assert by_name(loop, "table range[9]")[0].leaves == 2**9
     assert by_name(loop, "param w")[0].entries >= 8
     assert not by_name(loop, "mov")[0].bytes
 
