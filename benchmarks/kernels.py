@@ -23,6 +23,7 @@ from syurmy.prover.kernels.field import kmul
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.opening import Committed, prove_claims, prove_ladder
+from syurmy.prover.opening import Row as Combined
 from syurmy.prover.protocol.budget import Opened, Opening
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.ladder import EqWeight
@@ -99,14 +100,14 @@ def commitment(log: int) -> Iterator[Row]:
     yield Row("opening, sumcheck", size, t / flat.size * 1e9, "ns per entry", THREADS)
 
     def opened(label: str, shape: MatrixShape) -> Opened:
-        return Opened(label, shape, queries(shape.log_blowup, NOMINAL_BITS))
+        return Opened(label, shape, queries(shape.rate, NOMINAL_BITS))
 
     levels = tuple((x, opened(f"level {i}", x.shape)) for i, x in enumerate(ladder(shape.cols)[1], 1))
     ways = Opening(Counts(), (opened("witness", shape),), levels, shape.cols, 1, Budget())
     row = elements(2, shape.cols)
     at = EqWeight(0, tuple(Ext(int(a), int(b)) for a, b in elements(shape.log_cols, 2)))
     matrices = [Committed(ways.matrices[0], committed)]
-    t = median(lambda: prove_ladder(Sender(Transcript()), ways, matrices, [row], [at]), RUNS)
+    t = median(lambda: prove_ladder(Sender(Transcript()), ways, matrices, [[Combined(row)]], [at]), RUNS)
     yield Row("opening, ladder", f"{shape.cols} columns, {len(levels)} levels", t * 1e3, "ms", THREADS)
 
 

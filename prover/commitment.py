@@ -5,11 +5,14 @@ of prover/kernels/ntt.py. The root binds the prover to the matrix only together 
 
 A params commitment is made once and kept in a proving key (prover/keys.py). Whoever loads one trusts the file; the
 verifier compares openings with the root in its own key.
+
+A hiding commitment has random coefficients in every row: as long as fewer columns are opened than there are of them,
+what is opened is uniform, whatever the matrix is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,16 +22,19 @@ from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.secrets import Secrets
 
 
 @dataclass(frozen=True, eq=False)
 class Commitment:
-    """A committed matrix. ``matrix`` is ``uint64[C, R]``, or None where it is kept as integers."""
+    """A committed matrix. ``matrix`` is ``uint64[C, R]``, or None where it is kept as integers; ``tail``: the random
+    coefficients of its rows, ``uint64[T, R]`` (secret), None where there are none."""
 
     shape: MatrixShape
     codeword: U64
     tree: MerkleTree
     matrix: U64 | None = None
+    tail: U64 | None = None
 
     @property
     def root(self) -> bytes:
@@ -43,23 +49,33 @@ class ParamsCommitment:
     integers: IntegerMatrix
 
 
-def commit(matrix: U64, shape: MatrixShape) -> Commitment:
+def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None) -> Commitment:
     """Commitment to ``uint64[C, R]``, canonical entries. ``ValueError`` where the matrix does not have ``shape``."""
     if matrix.shape != (shape.cols, shape.height) or matrix.dtype != np.uint64:
         raise ValueError(f"{matrix.dtype}{matrix.shape} committed as {shape}")
-    codeword = encode(matrix, shape.log_blowup)
-    return Commitment(shape, codeword, MerkleTree.of_columns(codeword), matrix)
+    if (0 if tail is None else len(tail)) != shape.tail:
+        raise ValueError(f"random coefficients do not fit {shape}")
+    codeword = encode(matrix, shape.log_blowup, tail)
+    return Commitment(shape, codeword, MerkleTree.of_columns(codeword), matrix, tail)
 
 
-def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None) -> U64:
+def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux: U64 | None = None) -> U64:
     """Column-major ``uint64[C, R]`` of the rows ``stored_rows`` (default all) of a flat ``uint64[2^m]``, entry row*C +
-    column."""
+    column, and of the rows ``aux`` after them."""
     rows = flat.reshape(-1, 1 << log_cols)
-    return transpose(rows if stored_rows is None or len(stored_rows) == len(rows) else rows[stored_rows])
+    rows = rows if stored_rows is None or len(stored_rows) == len(rows) else rows[stored_rows]
+    return transpose(rows if aux is None else np.concatenate([rows, aux]))
 
 
-def commit_params(values: Integers, shape: MatrixShape) -> ParamsCommitment:
-    """Commitment to ``int8|16|32|64[R, C]``."""
+def commit_params(values: Integers, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
+    """Commitment to ``int8|16|32|64[R, C]``; hiding where ``shape`` is, with what ``secrets`` give."""
     integers = IntegerMatrix.of(values)
-    commitment = commit(integers.columns(), shape)
-    return ParamsCommitment(Commitment(shape, commitment.codeword, commitment.tree), integers)
+    columns, tail = integers.columns(), None
+    if shape.tail:
+        if secrets is None:
+            raise ValueError("a hiding commitment needs random coefficients")
+        tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
+        aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
+        columns = np.concatenate([columns, aux], axis=1)
+    commitment = commit(columns, shape, tail)
+    return ParamsCommitment(replace(commitment, matrix=None), integers)

@@ -24,7 +24,8 @@ U64 = npt.NDArray[np.uint64]
 
 
 class Ext:
-    """Element ``a + b*u`` of K, canonical. Immutable; mixes with Python integers."""
+    """Element ``a + b*u`` of K, canonical. Immutable; mixes with Python integers (a result of
+    ``NotImplemented`` lets other operands, protocol/hidden.py, say what they are)."""
 
     __slots__ = ("a", "b")
 
@@ -37,12 +38,16 @@ class Ext:
         return x if isinstance(x, Ext) else Ext(x)
 
     def __add__(self, o: Ext | int) -> Ext:
-        return Ext(self.a + o.a, self.b + o.b) if isinstance(o, Ext) else Ext(self.a + o, self.b)
+        if isinstance(o, Ext):
+            return Ext(self.a + o.a, self.b + o.b)
+        return Ext(self.a + o, self.b) if isinstance(o, int) else NotImplemented
 
     __radd__ = __add__
 
     def __sub__(self, o: Ext | int) -> Ext:
-        return Ext(self.a - o.a, self.b - o.b) if isinstance(o, Ext) else Ext(self.a - o, self.b)
+        if isinstance(o, Ext):
+            return Ext(self.a - o.a, self.b - o.b)
+        return Ext(self.a - o, self.b) if isinstance(o, int) else NotImplemented
 
     def __rsub__(self, o: int) -> Ext:
         return Ext(o - self.a, -self.b)
@@ -53,7 +58,7 @@ class Ext:
     def __mul__(self, o: Ext | int) -> Ext:
         if isinstance(o, Ext):
             return Ext(self.a * o.a + NON_RESIDUE * self.b * o.b, self.a * o.b + self.b * o.a)
-        return Ext(self.a * o, self.b * o)
+        return Ext(self.a * o, self.b * o) if isinstance(o, int) else NotImplemented
 
     __rmul__ = __mul__
 

@@ -6,6 +6,10 @@ and on the params matrix being encoded as this module encodes it. Anyone who has
 compare keys.
 
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded.
+
+Where something is hidden and there are params, the key holds their random coefficients: these and the params are
+secret, so only its owner may read the file. Beside it lies ``PROG.pk.used``, the count of what was opened of them
+(prover/allowance.py).
 """
 
 from __future__ import annotations
@@ -26,12 +30,14 @@ from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.wellformed import l1_bound
+from syurmy.prover.allowance import Allowance
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.kernels.matrix import IntegerMatrix
-from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
+from syurmy.prover.protocol.key import MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
+from syurmy.prover.secrets import Secrets
 
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
@@ -39,15 +45,21 @@ ALIGN = 64
 
 @dataclass(frozen=True, eq=False)
 class ProvingKey:
-    """A program with its params, its plan, and the params' commitment."""
+    """A program with its params, its plan, and the params' commitment; ``allowance`` where that hides them."""
 
     program: Program
     plan: Plan | None  # where the path does not depend on data
     verifying_key: VerifyingKey
     params: ParamsCommitment | None
+    allowance: Allowance | None = None
 
-    def save(self, path: str | Path) -> None:
-        """Write one file: complete under its name, or not there."""
+    @property
+    def mode(self) -> Mode:
+        return self.verifying_key.mode
+
+    def save(self, path: str | Path, used: Path | None = None) -> None:
+        """Write one file: complete under its name, or not there; and, where params are hidden, the count of what was
+        opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
         arrays: dict[str, Array] = {}
         if self.params is not None:
             arrays = {
@@ -55,7 +67,11 @@ class ProvingKey:
                 "digests": self.params.commitment.tree.digests,
                 "integers": self.params.integers.values,
             }
-        _write(Path(path), self.verifying_key.digest(), arrays)
+            if self.params.commitment.tail is not None:
+                arrays["tail"] = self.params.commitment.tail
+        if self.allowance is not None:
+            self.allowance.create(used_path(Path(path)) if used is None else used)
+        _write(Path(path), self.verifying_key, arrays)
 
     @staticmethod
     def load(path: str | Path, program: Program) -> ProvingKey:
@@ -63,43 +79,59 @@ class ProvingKey:
 
         Raises ``InputError`` if the file is damaged or belongs to other programs or params.
         """
-        digest, arrays = _read(Path(path))
-        layout = params_layout(program)
-        params = None
-        root = None
+        digest, mode, arrays = _read(Path(path))
+        layout = params_layout(program, mode)
+        params = allowance = root = None
         if layout is not None:
             shape = layout.shape
             values = params_matrix(program, layout)
             expected = {
-                "codeword": (np.dtype(np.uint64), (shape.n, shape.rows)),
+                "codeword": (np.dtype(np.uint64), (shape.n, shape.height)),
                 "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32)),
                 "integers": (values.dtype, values.shape),
             }
+            if shape.tail:
+                expected["tail"] = np.dtype(np.uint64), (shape.tail, shape.height)
             found = {name: (a.dtype, a.shape) for name, a in arrays.items()}
             if found != expected or not np.array_equal(arrays["integers"], values):
                 raise InputError("the proving key was made for other params", code="K131")
             tree = MerkleTree(arrays["digests"])
-            params = ParamsCommitment(Commitment(shape, arrays["codeword"], tree), IntegerMatrix.of(values))
+            commitment = Commitment(shape, arrays["codeword"], tree, tail=arrays.get("tail"))
+            params = ParamsCommitment(commitment, IntegerMatrix.of(values))
             root = tree.root
-        vk = VerifyingKey(encode(program), root)
+        vk = VerifyingKey(encode(program), root, mode)
         if vk.digest() != digest:
             raise InputError("the proving key was made for another program", code="K131")
-        return ProvingKey(program, fixed_plan(program), vk, params)
+        if layout is not None and layout.shape.tail:
+            allowance = Allowance(digest, layout.shape.tail - 1, used_path(Path(path)))
+        return ProvingKey(program, fixed_plan(program, mode=mode), vk, params, allowance)
 
 
-def setup(program: Program) -> ProvingKey:
-    """Check the bounds of params, commit to them, make the keys.
+def used_path(key: Path) -> Path:
+    """Beside a proving key: the count of what was opened of its params."""
+    return key.with_name(key.name + ".used")
+
+
+def setup(program: Program, mode: Mode | None = None) -> ProvingKey:
+    """Check the bounds of params, commit to them, make the keys; ``mode``: what proofs hide, by default all that is not
+    public. Every hiding key with params is another one: their commitment is randomised.
 
     Raises ``InputError`` where a param breaks a bound that the program declares.
     """
     check_bounds(program)
-    plan = fixed_plan(program)
-    layout = params_layout(program)
-    params = None
+    mode = Mode.of(program) if mode is None else mode
+    plan = fixed_plan(program, mode=mode)
+    layout = params_layout(program, mode)
+    params = allowance = None
     if layout is not None:
-        params = commit_params(params_matrix(program, layout), layout.shape)
+        values = params_matrix(program, layout)
+        secrets = Secrets.fresh([encode(program), np.ascontiguousarray(values).tobytes()]) if mode.hiding else None
+        params = commit_params(values, layout.shape, secrets)
     root = params.commitment.root if params is not None else None
-    return ProvingKey(program, plan, VerifyingKey(encode(program), root), params)
+    vk = VerifyingKey(encode(program), root, mode)
+    if layout is not None and layout.shape.tail:
+        allowance = Allowance(vk.digest(), layout.shape.tail - 1)
+    return ProvingKey(program, plan, vk, params, allowance)
 
 
 def check_bounds(program: Program) -> None:
@@ -128,8 +160,9 @@ def params_matrix(program: Program, layout: MatrixLayout) -> Integers:
     return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
 
 
-def _write(path: Path, digest: bytes, arrays: dict[str, Array]) -> None:
-    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": digest.hex(), "arrays": {}}
+def _write(path: Path, vk: VerifyingKey, arrays: dict[str, Array]) -> None:
+    manifest: dict[str, Any] = {"version": PROTOCOL_VERSION, "key": vk.digest().hex(), "arrays": {}}
+    manifest |= {"hiding": vk.mode.hiding, "proofs": vk.mode.proofs}
     offset = 0
     for name, a in arrays.items():
         manifest["arrays"][name] = [a.dtype.str, list(a.shape), offset]
@@ -145,14 +178,14 @@ def _write(path: Path, digest: bytes, arrays: dict[str, Array]) -> None:
                 f.write(data.ljust(-(-len(data) // ALIGN) * ALIGN, b"\0"))
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, 0o600 if vk.mode.hiding else 0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
-def _read(path: Path) -> tuple[bytes, dict[str, Array]]:
+def _read(path: Path) -> tuple[bytes, Mode, dict[str, Array]]:
     damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
     try:
         size = path.stat().st_size
@@ -179,6 +212,9 @@ def _read(path: Path) -> tuple[bytes, dict[str, Array]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            return bytes.fromhex(manifest["key"]), arrays
+            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]))
+            if mode.proofs < 0 or mode.proofs > MAX_PROOFS or (mode.proofs and not mode.hiding):
+                raise damaged
+            return bytes.fromhex(manifest["key"]), mode, arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

@@ -42,6 +42,7 @@ from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, lift
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
 
 _INNER = 9  # variables of the inner eq table: 8 KiB
@@ -162,6 +163,7 @@ def _prove_layer(
 def _merge(sender: Sender, x: list[Ext], values: tuple[Ext, Ext, Ext, Ext]) -> tuple[list[Ext], Ext, Ext]:
     """Sends the values of a layer's children at x; the claims on both halves as one."""
     sender.ext("lookup values", values)
+    sender.skip_pads(len(TREE))
     p0, p1, q0, q1 = values
     mu = sender.transcript.challenge("lookup merge")
     return [mu, *x], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)

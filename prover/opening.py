@@ -15,22 +15,37 @@ Soundness of each: prover/protocol/soundness.py (sumcheck, batching, proximity, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from syurmy.prover import sumcheck
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit
-from syurmy.prover.field import ONE, U64, Ext, log2_ceil
+from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
 from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.matrix import transpose
 from syurmy.prover.kernels.opening import add_scaled, power_sum
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opened, Opening
 from syurmy.prover.protocol.grinding import grinding_seed
-from syurmy.prover.protocol.ladder import EqWeight, PowerWeights, SumOfWeights, Weight, batched
+from syurmy.prover.protocol.hidden import Hidden, Ledger
+from syurmy.prover.protocol.ladder import (
+    DenseWeight,
+    EqWeight,
+    PowerWeights,
+    SumOfWeights,
+    Together,
+    Weight,
+    Word,
+    batched,
+    bind_opened,
+)
+from syurmy.prover.protocol.mask import mask_weights, masked_weights, unit_row
 from syurmy.prover.protocol.params_claims import ParamsClaim
-from syurmy.prover.protocol.transcript import Sender
+from syurmy.prover.protocol.shapes import Level
+from syurmy.prover.protocol.transcript import Receiver, Replay, Sender
+from syurmy.prover.secrets import Secrets
+from syurmy.prover.verifier.sumcheck import verify as verify_rounds
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +63,9 @@ def bind_claims(params: ParamsCommitment, claims: Sequence[ParamsClaim]) -> list
 
 def prove_claims(
     sender: Sender, omega: U64, flat: U64, claims: Sequence[ParamsClaim], bound: Sequence[U64]
-) -> tuple[list[Ext], list[Ext]]:
-    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``bound`` from ``bind_claims``; the point s and
-    delta."""
+) -> tuple[list[Ext], list[Ext], Ext]:
+    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``bound`` from ``bind_claims``; the point s, delta, and
+    the extension of omega at s."""
     instances = [sumcheck.Instance(ONE, [omega, flat])]
     for claim, row in zip(claims, bound, strict=True):
         first = claim.points[0]
@@ -63,7 +78,7 @@ def prove_claims(
     rounds = max(x.tables[0].shape[1].bit_length() - 1 for x in instances)
     point, finals = sumcheck.prove(sender, "opening", instances, rounds)
     sender.ext("opening values", [finals[0][1], *(f[0] for f in finals[1:])])
-    return point, sender.transcript.challenges("params delta", log2_ceil(max(1, len(claims))))
+    return point, sender.transcript.challenges("params delta", log2_ceil(max(1, len(claims)))), finals[0][0]
 
 
 def combined(rows: Sequence[U64], factors: U64) -> U64:
@@ -74,31 +89,160 @@ def combined(rows: Sequence[U64], factors: U64) -> U64:
     return total
 
 
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What lies in the vector for one matrix: combinations of its rows, ``uint64[2, C]``, each with that of their
+    random coefficients, ``uint64[2, T]``."""
+
+    entries: U64
+    tail: U64 = field(default_factory=lambda: np.zeros((2, 0), np.uint64))
+
+    @staticmethod
+    def of(commitment: Commitment, weights: U64) -> Row:
+        """The combination of all rows by ``uint64[2, all rows]``."""
+        assert commitment.matrix is not None
+        return Row(bind_opened(commitment.matrix, commitment.shape, weights), tail_of(commitment, weights))
+
+    def place(self, z: U64, word: Word) -> None:
+        """Writes what ``word`` lists of it."""
+        cols = self.entries.shape[1]
+        for b in word:
+            source, first = (self.entries, 0) if b.exponent < cols else (self.tail, cols)
+            z[:, b.offset : b.offset + b.size] = source[:, b.exponent - first : b.exponent - first + b.size]
+
+
+def tail_of(commitment: Commitment, weights: U64) -> U64:
+    """The combination of the random coefficients, ``uint64[2, T]``."""
+    if commitment.tail is None:
+        return np.zeros((2, 0), np.uint64)
+    return bind_opened(np.asarray(commitment.tail), commitment.shape, weights)
+
+
 def prove_ladder(
-    sender: Sender, plan: Opening, matrices: Sequence[Committed], rows: Sequence[U64], values: Sequence[EqWeight]
+    sender: Sender,
+    plan: Opening,
+    matrices: Sequence[Committed],
+    rows: Sequence[Sequence[Row]],
+    values: Sequence[Weight],
+    secrets: Secrets | None = None,
 ) -> None:
-    """``rows``: of each matrix, its combination, which is claimed to encode to the opened columns; ``values``: weights
-    of the claims on them."""
-    z = np.zeros((2, 1 << log2_ceil(plan.used)), np.uint64)
-    for m, row in zip(matrices, rows, strict=True):
-        z[:, m.opened.offset : m.opened.offset + row.shape[1]] = row
+    """``rows``: of each matrix, its combinations, which are claimed to encode to the opened columns; ``values``: the
+    weights of the other claims on them. ``secrets``: what the first level hides the vector with."""
+    z = vector_of(matrices, rows, plan.used)
     omega = np.zeros_like(z)
     claims: list[Weight] = list(values)
-    for level, opened in plan.levels:
+    levels = plan.levels
+    if plan.hiding is not None:
+        assert secrets is not None
+        matrices, omega, z = hide(sender, plan, matrices, z, claims, secrets)
+        levels, claims = levels[1:], [SumOfWeights(())]
+    prove_levels(sender, plan, levels, matrices, omega, z, claims)
+
+
+def prove_levels(
+    sender: Sender,
+    plan: Opening,
+    levels: Sequence[tuple[Level, Opened]],
+    matrices: Sequence[Committed],
+    omega: U64,
+    z: U64,
+    claims: list[Weight],
+) -> None:
+    """Levels that hide nothing, and the last vector. ``omega``: weights of a claim on z that are written out; they are
+    changed."""
+    for level, opened in levels:
         stored = z[:, : level.shape.rows << level.shape.log_cols]
         commitment = commit(transpose(stored.reshape(level.shape.height, -1)), level.shape)
         sender.raw(f"{opened.label} root", commitment.root)
         claims += open_columns(sender, matrices, plan.grinding_bits)
+        # the claim that an earlier level left comes first; its weights are written out already
         weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
         add_dense(omega, weights)
         _, (omega, z) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
         matrices = [Committed(opened, commitment)]
-        claims = [SumOfWeights(())]  # the claim that is left: its weights are written out already
+        claims = [SumOfWeights(())]
     sender.ext_array("last vector", z[:, : plan.last])
     open_columns(sender, matrices, plan.grinding_bits)
 
 
-def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: int) -> list[PowerWeights]:
+def hide(
+    sender: Sender, plan: Opening, matrices: Sequence[Committed], z: U64, claims: list[Weight], secrets: Secrets
+) -> tuple[list[Committed], U64, U64]:
+    """The first level, which hides the vector (protocol/mask.py): its matrix, and the weights and the vector that it
+    hands on."""
+    level, opened = plan.levels[0]
+    missing = (1 << level.log_size) - z.shape[1]  # it has two rows where the vector would fill one
+    if missing > 0:
+        z = np.concatenate([z, np.zeros((2, missing), np.uint64)], axis=1)
+    commitment, pads = commit_hiding(level, z, secrets)
+    sender.raw(f"{opened.label} root", commitment.root)
+    claims += open_columns(sender, matrices, plan.grinding_bits)
+    weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
+    omega = np.zeros_like(z)
+    add_dense(omega, weights)
+    before = len(sender.transcript.history), sender.size
+    sender.pad_with(pads)
+    point, (omega, _) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
+    sender.pad_with(None)
+    value = replayed(sender, *before, opened.label, level)
+    return [Committed(opened, commitment)], *mask(sender, plan, commitment, omega, value, point)
+
+
+def vector_of(matrices: Sequence[Committed], rows: Sequence[Sequence[Row]], used: int) -> U64:
+    """The words of all matrices in their places, ``uint64[2, 2^k]``."""
+    z = np.zeros((2, 1 << log2_ceil(used)), np.uint64)
+    for m, parts in zip(matrices, rows, strict=True):
+        for word, row in zip(m.opened.places, parts, strict=True):
+            row.place(z, word)
+    return z
+
+
+def commit_hiding(level: Level, z: U64, secrets: Secrets) -> tuple[Commitment, U64]:
+    """The hiding level: rows of the vector, the pads of its rounds, and two rows of masks; and those pads."""
+    shape = level.shape
+    pads, cols = 2 * level.log_rows, shape.cols
+    matrix = np.zeros((2, shape.every, cols), np.uint64)
+    matrix[:, : shape.rows] = z[:, : shape.rows * cols].reshape(2, shape.rows, cols)
+    matrix[:, shape.rows, :pads] = secrets.ext(pads)
+    matrix[:, shape.rows + 1] = secrets.ext(cols)
+    matrix[:, shape.rows + 2, :pads] = secrets.ext(pads)
+    tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
+    commitment = commit(transpose(matrix.reshape(shape.height, cols)), shape, tail)
+    return commitment, matrix[:, shape.rows, :pads]
+
+
+def replayed(sender: Sender, drawn: int, sent: int, label: str, level: Level) -> Hidden:
+    """What the rounds that were just sent end in for a verifier, but for the known part: it has not the target."""
+    receiver = Receiver(Replay(sender.transcript.history[drawn:]), sender.bytes()[sent:], Ledger())
+    _, value = verify_rounds(receiver, label, ZERO, level.log_rows, 2)
+    assert isinstance(value, Hidden)
+    return value
+
+
+def mask(
+    sender: Sender, plan: Opening, commitment: Commitment, omega: U64, value: Hidden, point: Sequence[Ext]
+) -> tuple[U64, U64]:
+    """Sends sigma; the weights of the claim on the next vector, and the vector: the masked row and the masked pads."""
+    assert plan.hiding is not None
+    (row, pads), (level, _) = plan.levels[0][1].places, plan.levels[0]
+    shape = level.shape
+    next_omega = np.zeros((2, 1 << log2_ceil(plan.hiding.masked)), np.uint64)
+    next_omega[:, : shape.cols] = omega
+    for part in masked_weights(plan.levels[0][1], SumOfWeights(()), value).parts:
+        add_dense(next_omega, part)
+    masks = Row.of(commitment, unit_row(shape, 1)), Row.of(commitment, unit_row(shape, 2))
+    z = np.zeros_like(next_omega)
+    for word, of in zip((row, pads), masks, strict=True):
+        of.place(z, word)
+    sender.ext("mask sum", [mle.dot(next_omega, z)])
+    tau = sender.transcript.challenge("mask challenge")
+    first, more = mask_weights(level, mle.eq_vector(point, shape.rows), tau)
+    for word, weights in zip((row, pads), (first, *more), strict=True):
+        Row.of(commitment, weights).place(z, word)
+    return next_omega, z
+
+
+def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: int) -> list[Together]:
     """Draws positions, sends columns and paths; the weights of the claims that the rows encode to them."""
     sender.raw("query nonce", grinding_nonce(grinding_seed(sender.transcript), grinding_bits))
     drawn = [
@@ -108,18 +252,20 @@ def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: i
     for m, positions in zip(matrices, drawn, strict=True):
         sender.base_array(f"{m.opened.label} columns", m.commitment.codeword[positions])
         sender.raw(f"{m.opened.label} path", m.commitment.tree.multiproof(positions).tobytes())
-        out.append(PowerWeights.at(m.opened.offset, m.opened.shape, positions))
+        out += [PowerWeights.of(word, m.opened.shape.log_n, positions) for word in m.opened.places]
     return out
 
 
 def add_dense(omega: U64, weight: Weight) -> None:
     """Adds the weights, written out, to ``uint64[2, 2^k]``."""
-    if isinstance(weight, SumOfWeights):
+    if isinstance(weight, SumOfWeights | Together):
         for part in weight.parts:
             add_dense(omega, part)
         return
     if isinstance(weight, EqWeight):
         dense = mle.scale(mle.eq_vector(weight.point), weight.coefficient)
+    elif isinstance(weight, DenseWeight):
+        dense = weight.weights
     else:
         assert isinstance(weight, PowerWeights)
         dense = power_sum(weight.x[0], weight.coefficients, 1 << weight.log_block)

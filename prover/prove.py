@@ -19,12 +19,12 @@ from syurmy.isa.path import Path
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
 from syurmy.prover.commitment import Commitment, commit, stored_matrix
-from syurmy.prover.field import U64, Ext, P, lift, to_field
+from syurmy.prover.field import U64, ZERO, Ext, P, lift, to_field
 from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_rows
-from syurmy.prover.kernels.matrix import bind_columns
 from syurmy.prover.keys import ProvingKey
 from syurmy.prover.operands import instance, total_sum
+from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening
@@ -32,14 +32,19 @@ from syurmy.prover.protocol.claims import Pulled, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_seed, needs_grinding
-from syurmy.prover.protocol.ladder import EqWeight
+from syurmy.prover.protocol.hidden import Hidden, Ledger, Value
 from syurmy.prover.protocol.layout import MatrixLayout
+from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import MAGIC, absorb_statement, encode_statement, start_transcript
-from syurmy.prover.protocol.transcript import Sender, Transcript
+from syurmy.prover.protocol.transcript import Receiver, Replay, Sender, Transcript
 from syurmy.prover.protocol.weights import WeightSpace
+from syurmy.prover.secrets import Secrets
+from syurmy.prover.verifier.front import Ends, Front
+from syurmy.prover.verifier.opening import Matrix, claims_on_rows
+from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
@@ -85,7 +90,7 @@ class Prover:
         self.pk = pk
         path = Path(trace.batch, trace.bits)
         fixed = pk.plan is not None and path.batch == 1
-        self.plan: Plan = pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path)
+        self.plan: Plan = pk.plan if fixed and pk.plan is not None else Plan.of(pk.program, path, mode=pk.mode)
         try:
             self.opening = Opening.of(self.plan)
         except InsufficientSoundness as e:
@@ -101,12 +106,17 @@ class Prover:
         self.sender = Sender(self.transcript)
         self.space = WeightSpace()
         self.sweep = Sweep(self.space)
+        self.secrets: Secrets | None = None
+        self.pads: U64 | None = None
+        self.on_operands: list[red.Claim] = []
         self.report = Report()
         self.alpha = self.beta = Ext(0)
         self._clock = time.perf_counter()
 
     def run(self) -> Proof:
         start = time.perf_counter()
+        if self.pk.allowance is not None and self.opening.counts.rows:
+            self.pk.allowance.take(self.opening.matrices[1].queries)
         commitment, flat = self.commit()
         self._lap("commit", 0.25)
         num, den = self.lookups()
@@ -154,7 +164,15 @@ class Prover:
             place = layout.places[column]
             block = flat[place.offset : place.offset + place.size].reshape(place.dims)
             block[place.true_part] = np.transpose(values, place.order)
-        commitment = commit(stored_matrix(flat, layout.shape.log_cols, layout.stored_rows), layout.shape)
+        shape = self.opening.matrices[0].shape
+        aux = tail = None
+        if self.opening.hiding is not None:
+            self.secrets = self.fresh_secrets()
+            self.pads = fill_pads(self.opening.hiding.pads, self.secrets)
+            aux = pad_rows(self.pads, self.opening, self.secrets)
+            tail = self.secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
+        matrix = stored_matrix(flat, layout.shape.log_cols, layout.stored_rows, aux)
+        commitment = commit(matrix, shape, tail)
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key
         self.sender.raw("key digest", vk.digest())
@@ -163,7 +181,16 @@ class Prover:
         self.sender.raw("path", path)
         self.sender.raw("statement", encode_statement(self.plan, self.witness))
         absorb_statement(self.transcript, self.plan, vk)
+        self.sender.pad_with(self.pads)
+        self.after_statement = len(self.transcript.history), self.sender.size
         return commitment, flat
+
+    def fresh_secrets(self) -> Secrets:
+        """New for every proof, bound to what the witness is a function of."""
+        inputs = self.witness.trace.inputs
+        values = [np.ascontiguousarray(inputs[name]).tobytes() for name in sorted(inputs)]
+        path = encode_path(self.plan.system.flow.path)
+        return Secrets.fresh([self.pk.verifying_key.digest(), path, *values])
 
     # ---- lookups -------------------------------------------------------------------------------------------------
 
@@ -254,8 +281,10 @@ class Prover:
         point, finals = sumcheck.prove(self.sender, "contraction", instances, rounds)
         self.space.points[red.CONTRACTION] = point
         self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
+        self.sender.skip_pads(len(finals))
         eta = self.transcript.challenge("eta")
-        second = self.sweep.run(red.operand_claims(contractions, self.sweep, rounds, eta))
+        self.on_operands = red.operand_claims(contractions, self.sweep, rounds, eta)
+        second = self.sweep.run(self.on_operands)
         assert not second.products, "an operand of a product holds a product"
         return [first, second], contractions
 
@@ -274,24 +303,39 @@ class Prover:
             raise InputError("the claims are not as many as the plan counts", code="P170", help="prove again")
         if rest:
             points = points + self.reduce_params(rest)
+        if ways.hiding is not None and self.pads is not None:
+            e = self.transcript.challenge("sacrifice challenge")
+            self.sender.ext_array("sacrifice", sacrificed(ways.hiding.pads, self.pads, e))
         claims = red.params_claims(plan, points, self.sweep)
         bound = opening.bind_claims(params, claims) if params is not None else []
         omega = self.omega(red.columns_of(pulled, self.sweep))
-        point, delta = opening.prove_claims(self.sender, omega, flat, claims, bound)
-        own = point[len(point) - plan.witness.log_entries :]
-        split = plan.witness.log_rows
-        weights = np.ascontiguousarray(mle.eq_vector(own[:split])[:, plan.witness.stored_rows])
-        assert commitment.matrix is not None
+        point, delta, of_omega = opening.prove_claims(self.sender, omega, flat, claims, bound)
+        self.sender.pad_with(None)
+        relations: list[Hidden] = []
+        values: list[Value] = [ZERO] * (1 + len(claims))
+        if ways.hiding is not None:
+            self.again = Again(self, pulled, contractions, claims, of_omega)
+            values, relations = self.again.ends.values, self.again.relations
+        ends = Ends(point, values, delta, claims)
+        root = params.commitment.root if params is not None else None
+        checked, on_rows = rows_of(plan, ways, ends, commitment.root, root)
         matrices = [opening.Committed(ways.matrices[0], commitment)]
-        rows = [bind_columns(commitment.matrix, weights)]
-        values = [EqWeight(ways.matrices[0].offset, tuple(own[split:]))]
         if claims:
             assert params is not None
             matrices.append(opening.Committed(ways.matrices[1], params.commitment))
-            rows.append(opening.combined(bound, mle.eq_vector(delta, len(claims))))
-            at = tuple(point[len(point) - params.commitment.shape.log_cols :])
-            values.append(EqWeight(ways.matrices[1].offset, at))
-        opening.prove_ladder(self.sender, ways, matrices, rows, values)
+            bound = [opening.combined(bound, mle.eq_vector(delta, len(claims)))]
+        weights = [claim.weight for claim in claims_on_rows(ways, on_rows, relations)]
+        rows = self.rows(matrices, checked, bound)
+        opening.prove_ladder(self.sender, ways, matrices, rows, weights, self.secrets)
+
+    def rows(
+        self, matrices: list[opening.Committed], checked: list[Matrix], params_row: list[U64]
+    ) -> list[list[opening.Row]]:
+        """What lies in the first vector: of the witness its row and the pads, of the params their row."""
+        rows = [[opening.Row.of(matrices[0].commitment, w) for w in checked[0].every]]
+        for m, c, row in zip(matrices[1:], checked[1:], params_row, strict=True):
+            rows.append([opening.Row(row, opening.tail_of(m.commitment, c.weights))])
+        return rows
 
     def reduce_params(self, rest: dict[ParamTensor, list[Term]]) -> list[red.ParamPoint]:
         """Claims on params that are not evaluations: one sumcheck against their public weights."""
@@ -320,6 +364,50 @@ class Prover:
             part = out[:, place.offset : place.offset + place.size]
             part[:] = dense(terms, place.shape, place.order, place.dims).reshape(2, -1)
         return out
+
+
+class Again(Front):
+    """The proof so far as its verifier reads it, to learn which relations its pads satisfy. What does not depend on
+    pads is not computed again; the known parts of targets are of no use here and left out."""
+
+    def __init__(
+        self,
+        prover: Prover,
+        pulled: list[Pulled],
+        contractions: list[Contraction],
+        claims: list[ParamsClaim],
+        of_omega: Ext,
+    ) -> None:
+        assert prover.opening.hiding is not None
+        drawn, sent = prover.after_statement
+        ledger = Ledger()
+        replay = Replay(prover.transcript.history[drawn:])
+        super().__init__(Receiver(replay, prover.sender.bytes()[sent:], ledger), prover.space)
+        self.plan, self.opening, self.on_operands = prover.plan, prover.opening, prover.on_operands
+        self.of = iter(pulled), contractions, claims, of_omega
+        found, contractions, target = self.contract(*self.lookups())
+        self.ends = self.claims(found, contractions, target)
+        assert ledger.used == prover.opening.hiding.pads.messages
+        assert tuple(ledger.groups) == prover.opening.hiding.pads.groups
+        self.relations = ledger.relations
+
+    def leaf_claims(self, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value) -> tuple[list[red.Claim], Value]:
+        return [], ZERO - den - num * gamma
+
+    def pull(self, claims: list[red.Claim]) -> tuple[Pulled, Ext]:
+        return next(self.of[0]), ZERO
+
+    def contractions(self, pulled: Pulled) -> list[Contraction]:
+        return self.of[1]
+
+    def operand_claims(self, contractions: list[Contraction], rounds: int, eta: Ext) -> list[red.Claim]:
+        return self.on_operands
+
+    def params_claims(self, points: list[red.ParamPoint]) -> list[ParamsClaim]:
+        return self.of[2]
+
+    def omega_at(self, pulled: list[Pulled]) -> Callable[[list[Ext]], Ext]:
+        return lambda point: self.of[3]
 
 
 def _lifted(x: sumcheck.Instance) -> sumcheck.Instance:

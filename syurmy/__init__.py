@@ -6,8 +6,8 @@
 >>> proof = syurmy.prove(proving_key, trace)
 >>> statement = syurmy.verify(verifying_key, proof.to_bytes())
 
-Proofs are not zero-knowledge yet: private values are not sent, but they are not hidden either. The values of committed
-params are trusted from set-up.
+Proofs are zero-knowledge unless all inputs and params are public: they show nothing but the program, its path and
+shapes, and its public values. The ranges of committed params are trusted from set-up.
 """
 
 from __future__ import annotations
@@ -136,14 +136,17 @@ def run(
     return execute(program, inputs, listeners=listeners, **limit)
 
 
-def setup(program: Program) -> tuple[ProvingKey, VerifyingKey]:
+def setup(program: Program, *, zk: bool | None = None, proofs: int | None = None) -> tuple[ProvingKey, VerifyingKey]:
     """The keys of ``program``: its constraints and the commitment to its params. Once per program and weights.
 
+    ``zk``: whether proofs hide what is not public, by default where an input is private or a param committed. Committed
+    params stay hidden in ``proofs`` proofs (16 unless given), after which the key refuses to make another.
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
     from syurmy.prover import keys
+    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 
-    key = keys.setup(program)
+    key = keys.setup(program, Mode.of(program, zk, DEFAULT_PROOFS if proofs is None else proofs))
     return key, key.verifying_key
 
 

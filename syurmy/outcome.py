@@ -35,7 +35,16 @@ _BY_ERROR = {
 _ASCII = {"…": "...", "→": "->", "²": "^2", "±": "+-", "µ": "u", "×": "x", "≤": "<=", "≥": ">="}
 
 NOT_PRIVATE = "not zero-knowledge: private values are not sent, not hidden"
-TRUSTED = "params: trusted from set-up"
+HIDDEN = (
+    "zero-knowledge: private inputs, params and all values between stay hidden\n"
+    "not hidden: program, path, shapes, the values above, the time it took"
+)
+TRUSTED = "params: fixed by the key; ranges and bounds trusted from set-up, not proven"
+
+
+def privacy(hiding: bool) -> str:
+    """What is said of a proof's secrets."""
+    return HIDDEN if hiding else NOT_PRIVATE
 
 
 def exit_of(code: str) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import syurmy
 from syurmy import display, expected, files, keys
 from syurmy.isa.errors import InputError
-from syurmy.outcome import DONE, NOT_PRIVATE, REJECTED, TRUSTED, print_json
+from syurmy.outcome import DONE, REJECTED, TRUSTED, print_json, privacy
 from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
@@ -75,6 +75,7 @@ def answer(
         "inputs": statement.inputs,
         "outputs": statement.outputs,
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
+        "zero_knowledge": statement.hiding,
         "batch": statement.batch,
         "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
@@ -105,4 +106,4 @@ def _lines(statement: Statement, result: dict[str, Any], verbose: bool) -> list[
     if verbose:
         budget = ", ".join(f"{name} {bits:.1f}" for name, bits in statement.soundness[:-1])
         lines.append(f"errors in bits, added up: {budget}")
-    return [*lines, NOT_PRIVATE, TRUSTED]
+    return [*lines, privacy(statement.hiding), TRUSTED]

@@ -5,6 +5,9 @@ encoding is ``uint64[n, R]`` with n = C << log_blowup, and position q holds the 
 omega_n = 7^((p-1)/n) and bitrev reverses log2(n) bits (decimation in frequency leaves this order, no reordering is
 done). Linear over F, so an array over K is encoded plane by plane.
 
+A message may have T more coefficients, of x^C, x^(C+1), ... (the random ones of a hiding commitment). On a coset x^C is
+a constant, so they are folded into the first C coefficients as they are read, and the transform has size C still.
+
 Positions [j*C, (j+1)*C) are the coset omega_n^bitrev(j) * <omega_C>: coefficient c is scaled by omega_n^(bitrev(j)*c)
 and a transform of size C follows, which replaces butterflies with zeros. A pass does ``stages`` stages of it on tiles
 of 2^stages positions at a common distance, copied to a buffer that stays in the first-level cache.
@@ -18,7 +21,7 @@ from numba import njit
 from syurmy.prover.field import TWO_ADICITY, U64, root_of_unity
 from syurmy.prover.field import P as P_INT
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import EPS, S32, P, mul
+from syurmy.prover.kernels.field import EPS, S32, ZERO, P, mul
 
 TILE = 1 << 13  # elements of the buffer, 64 KiB: a pass does as many stages as fit
 RUN = 64
@@ -69,11 +72,11 @@ def _reverse(x, bits):
 
 
 @njit(nogil=True, cache=True)
-def ntt_pass_kernel(source, out, powers, log_cols, log_blowup, done, stages, lo, hi):
+def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stages, lo, hi):
     """Stages [done, done + stages) of the transforms of size C. The first pass (done = 0) reads and scales ``source``.
 
-    source uint64[C, R], out uint64[n, R], powers[i] = omega_n^i for i < n. Work items [lo, hi) are tiles, numbered
-    (position block, residue, strip of the run) with the strip fastest.
+    source uint64[C, R], tail uint64[T, R], out uint64[n, R], powers[i] = omega_n^i for i < n. Work items [lo, hi) are
+    tiles, numbered (position block, residue, strip of the run) with the strip fastest.
     """
     rows = out.shape[1]
     strips = (rows + RUN - 1) // RUN
@@ -89,11 +92,21 @@ def ntt_pass_kernel(source, out, powers, log_cols, log_blowup, done, stages, lo,
         base = (block << (log_cols - done)) + residue
         if done == 0:
             exponent = _reverse(block, log_blowup)
+            more = tail.shape[0]
+            constant = powers[exponent << log_cols]  # x^C on this coset
             for m in range(size):
                 c = residue + (m << log_distance)
                 w = powers[exponent * c]
                 w0 = w & EPS
                 w1 = w >> S32
+                if c < more:
+                    last = c + (((more - 1 - c) >> log_cols) << log_cols)
+                    for k in range(width):
+                        x = ZERO
+                        for i in range(last, -1, -(1 << log_cols)):
+                            x = mul(add_select(x, tail[i, start + k]), constant)
+                        tile[m, k] = mul(add_select(x, source[c, start + k]), w)
+                    continue
                 for k in range(width):
                     tile[m, k] = mul_halves(source[c, start + k], w0, w1)
         else:
@@ -133,12 +146,16 @@ def _powers(log_n: int) -> U64:
     return out
 
 
-def encode(matrix: U64, log_blowup: int) -> U64:
-    """Encoding ``uint64[C << log_blowup, R]`` of ``uint64[C, R]``, C a power of two, all entries canonical.
+def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
+    """Encoding ``uint64[C << log_blowup, R]`` of ``uint64[C, R]``, C a power of two, all entries canonical, with
+    further coefficients ``tail``, ``uint64[T, R]``.
 
     ``ValueError`` for another C or where F has no domain of that size.
     """
     cols, rows = matrix.shape
+    tail = np.zeros((0, rows), np.uint64) if tail is None else np.ascontiguousarray(tail)
+    if tail.shape[1] != rows:
+        raise ValueError(f"{tail.shape[1]} random coefficients for {rows} rows")
     log_cols = cols.bit_length() - 1
     if cols < 1 or cols != 1 << log_cols or log_cols + log_blowup > TWO_ADICITY:
         raise ValueError(f"cannot encode {cols} columns at blow-up 2^{log_blowup}")
@@ -155,6 +172,7 @@ def encode(matrix: U64, log_blowup: int) -> U64:
             ntt_pass_kernel,
             tiles,
             source,
+            tail,
             out,
             powers,
             log_cols,

@@ -4,34 +4,52 @@ opening, and the numbers of queries. From program and path alone: nothing of a p
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from syurmy.prover.protocol import soundness
 from syurmy.prover.protocol.counts import Counts, count_claims
 from syurmy.prover.protocol.grinding import GRINDING_BITS, needs_grinding, query_grinding_bits
-from syurmy.prover.protocol.layout import stack
+from syurmy.prover.protocol.hidden import TREE, Group, Pads
+from syurmy.prover.protocol.ladder import Block, Word, lay_out
 from syurmy.prover.protocol.plan import Plan
-from syurmy.prover.protocol.reed_solomon import MAX_BITS, MatrixShape, queries, queries_within
-from syurmy.prover.protocol.shapes import Level, ladder
+from syurmy.prover.protocol.reed_solomon import MAX_BITS, MatrixShape, queries, queries_within, rounded
+from syurmy.prover.protocol.shapes import MIN_HEIGHT, Level, hiding_ladder, ladder
 from syurmy.prover.protocol.soundness import TARGET_BITS, Budget, InsufficientSoundness
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A matrix whose columns are queried: ``offset``: where its row lies in the vector of the next level."""
+    """A matrix whose columns are queried. ``words``: where its rows' combinations lie in the vector of the next level;
+    by default one without random coefficients, at ``offset``."""
 
     label: str
     shape: MatrixShape
     queries: int
     offset: int = 0
+    words: tuple[Word, ...] = ()
+
+    @property
+    def places(self) -> tuple[Word, ...]:
+        return self.words or ((Block(0, self.shape.log_cols, self.offset),),)
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """``pads``: of the proof; ``places``: where they lie in the first vector, ``exponent`` the number of the first pad
+    in a block; ``masked``: entries of the vector that the first level hands on."""
+
+    pads: Pads
+    places: Word
+    masked: int
 
 
 @dataclass(frozen=True)
 class Opening:
     """How a proof of this plan opens its matrices: the first ones (witness; params, where there are claims on them),
-    the ladder, the bits of grinding before positions are drawn, and the budget with every query in it."""
+    the ladder, the bits of grinding before positions are drawn, the budget with every query in it, and, where something
+    is hidden, the pads. The first level then hides the vector."""
 
     counts: Counts
     matrices: tuple[Opened, ...]
@@ -39,17 +57,21 @@ class Opening:
     used: int  # entries of the first vector that are stored
     grinding_bits: int
     budget: Budget
+    hiding: Hiding | None = None
 
     @property
     def last(self) -> int:
         """Entries of the vector that is sent."""
+        if self.hiding is not None and len(self.levels) == 1:
+            return self.hiding.masked
         return self.levels[-1][0].shape.cols if self.levels else self.used
 
     @staticmethod
     def of(plan: Plan) -> Opening:
         """Worked out once per plan. Raises ``InsufficientSoundness``."""
         if plan.opening is None:
-            plan.opening = Opening.with_ladder(plan, lambda used: ladder(used)[1])
+            choose = hiding_ladder if plan.mode.hiding else ladder
+            plan.opening = Opening.with_ladder(plan, lambda used: choose(used)[1])
         assert isinstance(plan.opening, Opening)
         return plan.opening
 
@@ -57,39 +79,111 @@ class Opening:
     def with_ladder(plan: Plan, choose: Callable[[int], tuple[Level, ...]]) -> Opening:
         """As ``of``, with the levels that ``choose`` gives a vector of so many entries."""
         counts = count_claims(plan)
-        shapes = [("witness", plan.witness.shape)]
+        witness = plan.witness.shape
+        words: list[list[tuple[int, int]]] = [_runs(witness)]
+        pads = pads_of(plan, counts) if plan.mode.hiding else None
+        if pads is not None:
+            rows = -(-pads.total // witness.cols)  # over K, each two over F
+            witness = replace(witness, aux=max(2 * rows, MIN_HEIGHT - witness.rows))
+            for first in range(0, pads.total, witness.cols):
+                count = min(witness.cols, rounded(pads.total - first))
+                words.append(_runs(witness, count))
+        shapes = [("witness", witness)]
         if counts.rows:
             assert plan.params is not None
             shapes.append(("params", plan.params.shape))
-        used = sum(shape.cols for _, shape in shapes)
-        return _opening(plan, counts, shapes, used, choose(used))
+            words.append(_runs(plan.params.shape))
+        placed, used = lay_out(words)
+        by_matrix = [placed[:-1], placed[-1:]] if counts.rows else [placed]
+        levels = choose(used)
+        hiding = None
+        if pads is not None:
+            hiding = Hiding(pads, _pad_places(by_matrix[0][1:], witness.cols), _masked(levels[0])[1])
+        return _opening(plan, counts, shapes, by_matrix, used, levels, hiding)
+
+
+def _runs(shape: MatrixShape, count: int | None = None) -> list[tuple[int, int]]:
+    """A row's coefficients: its entries (or the first ``count``), and its random ones."""
+    return [(0, shape.cols if count is None else count), (shape.cols, shape.tail)]
+
+
+def _pad_places(words: Sequence[Word], cols: int) -> Word:
+    """The blocks that hold pads, with their first pad's number."""
+    return tuple(
+        replace(block, exponent=i * cols + block.exponent)
+        for i, word in enumerate(words)
+        for block in word
+        if block.exponent < cols
+    )
+
+
+def _masked(level: Level) -> tuple[tuple[Word, ...], int]:
+    """What a hiding level hands on: its masked row and the masked pads of its rounds, in one vector."""
+    return lay_out([_runs(level.shape), _runs(level.shape, 2 * level.log_rows)])
+
+
+def opening_rounds(plan: Plan, counts: Counts) -> int:
+    """Of the sumcheck over witness and params."""
+    columns = plan.params.shape.log_cols if plan.params is not None and counts.rows else 0
+    return max(plan.witness.log_entries, columns)
+
+
+def pads_of(plan: Plan, counts: Counts) -> Pads:
+    """The pads of every message in order: protocol section 9."""
+    at = 0
+    groups = []
+    for k in range(plan.log_leaves):
+        groups.append(Group(at + 2 * k, 4, TREE))
+        at += 2 * k + groups[-1].size
+    if counts.contractions:
+        at += 1 + max(1, counts.degree) * counts.rounds
+        terms = len(counts.contractions)
+        groups.append(Group(at, 2 * terms, operand_products(terms)))
+        at += groups[-1].size
+    if counts.reduced:
+        at += 1 + 2 * max(counts.reduced) + len(counts.reduced)
+    at += 2 * opening_rounds(plan, counts) + 1 + counts.rows
+    return Pads(at, tuple(groups))
+
+
+def operand_products(terms: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Which values of a contraction are multiplied: two operands for each term."""
+    return tuple(((2 * i, 2 * i + 1),) for i in range(terms))
 
 
 def _opening(
-    plan: Plan, counts: Counts, shapes: list[tuple[str, MatrixShape]], used: int, levels: tuple[Level, ...]
+    plan: Plan,
+    counts: Counts,
+    shapes: list[tuple[str, MatrixShape]],
+    words: Sequence[tuple[Word, ...]],
+    used: int,
+    levels: tuple[Level, ...],
+    hiding: Hiding | None,
 ) -> Opening:
     every = [*shapes, *((f"level {i}", level.shape) for i, level in enumerate(levels, 1))]
     grinding_bits = query_grinding_bits(plan)
-    most = [queries(shape.log_blowup, MAX_BITS) for _, shape in every]
-    share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most).total()) / len(every)
+    most = [min(queries(shape.rate, MAX_BITS), shape.n) for _, shape in every]
+    share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding).total()) / len(every)
     if share <= 0:
-        bits = _errors(plan, counts, levels, most).total_bits()
+        bits = _errors(plan, counts, levels, most, hiding).total_bits()
         raise InsufficientSoundness(f"{bits:.2f} bits before any query, {TARGET_BITS} wanted")
-    found = [queries_within(shape.log_blowup, share * (1 << grinding_bits)) for _, shape in every]
+    found = [queries_within(shape.rate, share * (1 << grinding_bits)) for _, shape in every]
     for (name, shape), count, bound in zip(every, found, most, strict=True):
-        if count > min(bound, shape.n):
+        if count > bound or (shape.tail and count >= shape.tail):
             raise InsufficientSoundness(f"{count} queries to the {shape.n} positions of '{name}'")
-    budget = _errors(plan, counts, levels, found)
+    budget = _errors(plan, counts, levels, found, hiding)
     for (name, shape), count in zip(every, found, strict=True):
         budget.add(f"{name} queries ({count})", soundness.query(shape, count, grinding_bits))
-    offsets = stack([shape.cols for _, shape in shapes])
     opened = [Opened(name, shape, count) for (name, shape), count in zip(every, found, strict=True)]
-    first = tuple(Opened(o.label, o.shape, o.queries, at) for o, at in zip(opened, offsets, strict=False))
-    rest = tuple(zip(levels, opened[len(first) :], strict=True))
-    return Opening(counts, first, rest, used, grinding_bits, budget)
+    first = tuple(replace(o, words=w) for o, w in zip(opened, words, strict=False))
+    rest = list(zip(levels, opened[len(first) :], strict=True))
+    if hiding is not None:
+        level, o = rest[0]
+        rest[0] = level, replace(o, words=_masked(level)[0])
+    return Opening(counts, first, tuple(rest), used, grinding_bits, budget, hiding)
 
 
-def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list[int]) -> Budget:
+def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list[int], hiding: Hiding | None) -> Budget:
     """All errors of a proof but the queries, of which there are ``queried`` per matrix (the claims they add)."""
     b = Budget()
     if plan.blocks:
@@ -103,20 +197,32 @@ def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list
     if counts.reduced:
         b.add("params reduction", soundness.sumcheck(2, max(counts.reduced)))
         b.add("reduced params (zeta)", soundness.batching(len(counts.reduced)))
-    rounds = plan.witness.log_entries
+    if hiding is not None:
+        b.add("sacrifice", soundness.sumcheck(2, 1))
     if counts.rows:
         assert plan.params is not None
-        rounds = max(rounds, plan.params.shape.log_cols)
         joint = (counts.rows - 1).bit_length()
         b.add("params (delta)", soundness.batching(joint))
         b.add("params proximity", soundness.proximity(plan.params.shape, joint + plan.params.log_rows))
-    b.add("opening", soundness.sumcheck(2, rounds))
+    b.add("opening", soundness.sumcheck(2, opening_rounds(plan, counts)))
     b.add("witness proximity", soundness.proximity(plan.witness.shape, plan.witness.log_rows))
     first = 1 + (counts.rows > 0)  # matrices, and as many claims on the first vector
     claims, asked = first, sum(queried[:first])
+    if hiding is not None:
+        claims += relations(plan, counts, hiding.pads)
+        asked += queried[0] * -(-hiding.pads.total // plan.witness.shape.cols)
     for i, level in enumerate(levels, 1):
+        masks = 2 if hiding is not None and i == 1 else 0
         b.add(f"level {i} claims (beta)", soundness.batching(claims + asked - 1))
         b.add(f"level {i} rounds", soundness.sumcheck(2, level.log_rows))
-        b.add(f"level {i} proximity", soundness.proximity(level.shape, level.log_rows))
-        claims, asked = 1, queried[first + i - 1]
+        if masks:
+            b.add(f"level {i} mask", soundness.batching(1))
+        b.add(f"level {i} proximity", soundness.proximity(level.shape, level.log_rows + masks))
+        claims, asked = 1, queried[first + i - 1] * max(1, masks)
     return b
+
+
+def relations(plan: Plan, counts: Counts, pads: Pads) -> int:
+    """Between pads: one per layer of the tree, for the contraction, the reduction and the opening, and those of the
+    sacrifice."""
+    return plan.log_leaves + bool(counts.contractions) + bool(counts.reduced) + 1 + pads.relations

@@ -6,6 +6,12 @@ with two kinds of public weights on an aligned block of 2^l entries:
 - ``EqWeight``: eq(p, j), an evaluation of the block's multilinear extension;
 - ``PowerWeights``: x_i^j, evaluations of the block as a polynomial, one per queried position.
 
+Where something is hidden, there are two more: ``PadWeights``, relations between the pads that lie in the vector, and
+their sum written out, ``DenseWeight``.
+
+A codeword's row need not lie in one piece: a ``Word`` lists aligned blocks of the vector with the exponents of x at
+which they begin (the row's entries, and its random coefficients behind them).
+
 ``batched`` adds claims with powers of one challenge. A level commits z as rows of 2^c entries; a sumcheck over the row
 bits ends at r, and the claim becomes one on the row z' = sum over rows of eq(r, row) * z. Both kinds of weights are
 products over the index bits (1 - p_b or p_b; 1 or x^(2^b)), so ``folded`` binds a row bit by one factor and no weight
@@ -25,10 +31,44 @@ import numpy as np
 
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, lift, root_of_unity
 from syurmy.prover.protocol import arithmetic, mle
-from syurmy.prover.protocol.layout import prefix_eq
+from syurmy.prover.protocol.hidden import Hidden
+from syurmy.prover.protocol.layout import prefix_eq, stack
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 _LOW = 64  # entries that one step of a polynomial's evaluation takes
+
+
+@dataclass(frozen=True)
+class Block:
+    """2^log_size coefficients of a row, those of x^exponent, x^(exponent + 1), ..., at ``offset`` of a vector."""
+
+    exponent: int
+    log_size: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        return 1 << self.log_size
+
+
+Word = tuple[Block, ...]
+
+
+def lay_out(words: Sequence[Sequence[tuple[int, int]]]) -> tuple[tuple[Word, ...], int]:
+    """Where words lie in one vector, and how many of its entries they take. A word is given as its runs of coefficients
+    (first exponent, number); a run is cut into powers of two, the largest first."""
+    blocks: list[tuple[int, int, int]] = []  # word, exponent, log2 of the size
+    for i, runs in enumerate(words):
+        for exponent, count in runs:
+            for k in range(count.bit_length() - 1, -1, -1):
+                if count >> k & 1:
+                    blocks.append((i, exponent, k))
+                    exponent += 1 << k
+    offsets = stack([1 << k for _, _, k in blocks])
+    placed: list[list[Block]] = [[] for _ in words]
+    for (i, exponent, k), offset in zip(blocks, offsets, strict=True):
+        placed[i].append(Block(exponent, k, offset))
+    return tuple(tuple(p) for p in placed), sum(1 << k for _, _, k in blocks)
 
 
 class Weight(Protocol):
@@ -91,10 +131,15 @@ class PowerWeights:
     coefficients: U64
 
     @staticmethod
-    def at(offset: int, shape: MatrixShape, positions: Sequence[int]) -> PowerWeights:
-        """What a row at ``offset`` encodes to at these positions."""
-        x = np.array(evaluation_points(shape.log_n, positions), np.uint64)
-        return PowerWeights(offset, shape.log_cols, lift(x), lift(np.ones(len(positions), np.uint64)))
+    def of(word: Word, log_n: int, positions: Sequence[int]) -> Together:
+        """What a row encodes to at these positions."""
+        points = evaluation_points(log_n, positions)
+        x = lift(np.array(points, np.uint64))
+        parts = []
+        for b in word:
+            first = np.array([pow(point, b.exponent, P) for point in points], np.uint64)
+            parts.append(PowerWeights(b.offset, b.log_size, x, lift(first)))
+        return Together(tuple(parts))
 
     @property
     def claims(self) -> int:
@@ -134,6 +179,98 @@ class PowerWeights:
             for bit in range(len(inner)):
                 coefficients = mle.mul(coefficients, each[:, bit])
         return PowerWeights(offset, self.log_block - len(inner), self.x, coefficients)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseWeight:
+    """One claim with weights ``uint64[2, 2^k]`` from ``offset``."""
+
+    offset: int
+    weights: U64
+
+    @property
+    def claims(self) -> int:
+        return 1
+
+    def values(self, z: U64) -> U64:
+        return ext_array([mle.dot(self.weights, z[:, self.offset : self.offset + self.weights.shape[1]])])
+
+    def scaled(self, factors: U64) -> DenseWeight:
+        return DenseWeight(self.offset, mle.scale(self.weights, _scalar(factors)))
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> DenseWeight:
+        factor, inner, offset = _bind_place(self.offset, self.weights.shape[1].bit_length() - 1, log_size, r)
+        weights = mle.scale(self.weights, factor)
+        for x in inner:
+            half = weights.shape[1] // 2
+            low, high = np.ascontiguousarray(weights[:, :half]), np.ascontiguousarray(weights[:, half:])
+            weights = mle.add(mle.scale(low, 1 - x), mle.scale(high, x))
+        return DenseWeight(offset, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class PadWeights:
+    """One claim per entry of ``terms``: the sum of coefficients times pads, by the pads' numbers. ``places``: blocks of
+    the vector, ``exponent`` the number of the first pad in it. Claims that are scaled are added."""
+
+    places: Word
+    terms: tuple[dict[int, Ext], ...]
+
+    @staticmethod
+    def of(places: Word, values: Sequence[Hidden]) -> PadWeights:
+        return PadWeights(places, tuple(v.pads for v in values))
+
+    @property
+    def claims(self) -> int:
+        return len(self.terms)
+
+    def values(self, z: U64) -> U64:
+        out = []
+        for term in self.terms:
+            single = PadWeights(self.places, (term,)).scaled(ext_array([ONE]))
+            out.append(_scalar(single.values(z)))
+        return ext_array(out)
+
+    def scaled(self, factors: U64) -> SumOfWeights:
+        total: dict[int, Ext] = {}
+        for term, a, b in zip(self.terms, *factors.tolist(), strict=True):
+            factor = Ext(a, b)
+            for i, c in term.items():
+                total[i] = total[i] + c * factor if i in total else c * factor
+        parts = []
+        for block in self.places:
+            numbers = range(block.exponent, block.exponent + block.size)
+            parts.append(DenseWeight(block.offset, ext_array([total.pop(i, ZERO) for i in numbers])))
+        if total:
+            raise ValueError("a relation between pads that are not in the vector")
+        return SumOfWeights(tuple(parts))
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> PadWeights:
+        raise ValueError("relations are batched before they are folded")
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """As many claims as each part has: claim i is the sum of the parts' claims i."""
+
+    parts: tuple[Weight, ...]
+
+    @property
+    def claims(self) -> int:
+        return self.parts[0].claims
+
+    def values(self, z: U64) -> U64:
+        out = self.parts[0].values(z)
+        for part in self.parts[1:]:
+            out = mle.add(out, part.values(z))
+        return out
+
+    def scaled(self, factors: U64) -> Together | SumOfWeights:
+        parts = tuple(p.scaled(factors) for p in self.parts)
+        return Together(parts) if len({p.claims for p in parts}) == 1 else SumOfWeights(parts)
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> Together:
+        return Together(tuple(p.folded(log_size, r) for p in self.parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,11 +333,11 @@ def evaluation_points(log_n: int, positions: Sequence[int]) -> list[int]:
 
 
 def bind_opened(columns: U64, shape: MatrixShape, weights: U64) -> U64:
-    """``uint64[2, t]``: per opened column, ``uint64[t, height]``, its rows' combination by ``uint64[2, rows]``."""
+    """``uint64[2, t]``: per opened column, ``uint64[t, height]``, its rows' combination by ``uint64[2, all rows]``."""
     bind = arithmetic.current().bind_columns
-    out = bind(np.ascontiguousarray(columns[:, : shape.rows]), weights)
+    out = bind(np.ascontiguousarray(columns[:, : shape.every]), weights)
     if shape.planes == 2:
-        second = bind(np.ascontiguousarray(columns[:, shape.rows :]), weights)
+        second = bind(np.ascontiguousarray(columns[:, shape.every :]), weights)
         out = mle.add(out, mle.scale(second, Ext(0, 1)))
     return out
 

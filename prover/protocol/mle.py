@@ -17,6 +17,7 @@ import numpy as np
 from syurmy.isa.arrays import I64
 from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
 from syurmy.prover.protocol import arithmetic
+from syurmy.prover.protocol.hidden import Value
 
 
 def eq_vector(point: Sequence[Ext], size: int | None = None) -> U64:
@@ -120,13 +121,13 @@ def _lagrange(degree: int) -> list[int]:
     return out
 
 
-def interpolate(values: Sequence[Ext], x: Ext) -> Ext:
+def interpolate(values: Sequence[Value], x: Ext) -> Value:
     """The polynomial of degree len(values) - 1 with p(i) = values[i], at x."""
-    out = ZERO
+    out: Value = ZERO
     for i, (v, c) in enumerate(zip(values, _lagrange(len(values) - 1), strict=True)):
-        term = v * c
+        weight = Ext(c)
         for j in range(len(values)):
             if j != i:
-                term = term * (x - j)
-        out = out + term
+                weight = weight * (x - j)
+        out = out + v * weight
     return out

@@ -24,12 +24,13 @@ from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, P, log2_ceil
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
 from syurmy.prover.protocol.contraction import all_contractions, separable
+from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.layout import MatrixLayout, stack
 from syurmy.prover.protocol.shapes import (
-    MIN_PARAMS_LOG_ENTRIES,
-    MIN_WITNESS_LOG_ENTRIES,
     choose_params_shape,
     choose_witness_shape,
+    min_params_log_entries,
+    min_witness_log_entries,
 )
 from syurmy.prover.protocol.weights import Coordinate, WeightSpace
 
@@ -70,6 +71,7 @@ class Plan:
     params: MatrixLayout | None
     trace_cells: int
     equations: list[Equation] = field(default_factory=list)
+    mode: Mode = CLEAR
     opening: object = field(default=None, repr=False)  # budget.Opening, once somebody asked for it
 
     @property
@@ -104,7 +106,7 @@ class Plan:
         return max([self.log_leaves, *(point_bits(e.expression.shape) for e in self.equations)])
 
     @staticmethod
-    def of(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Plan:
+    def of(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS, mode: Mode = CLEAR) -> Plan:
         """Raises ``TypeRuleError`` and ``ConstraintError``."""
         builder = assemble(program, path, max_steps)
         system = builder.system
@@ -118,12 +120,12 @@ class Plan:
         for i, c in enumerate(columns):  # ids of multiplicities follow all others
             if c.id == 0:
                 c.id = system.nodes + 1 + i
-        params = params_layout(program)
-        choose = partial(choose_witness_shape, params=params.shape if params else None)
-        witness = MatrixLayout([(c, c.shape) for c in columns], MIN_WITNESS_LOG_ENTRIES, choose)
+        params = params_layout(program, mode)
+        choose = partial(choose_witness_shape, params=params.shape if params else None, mode=mode)
+        witness = MatrixLayout([(c, c.shape) for c in columns], min_witness_log_entries(mode), choose)
         if system.trace_cells() > MAX_TRACE_CELLS:
             raise ConstraintError("the execution writes more than 2^34 tensor entries", code="C111")
-        plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations)
+        plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations, mode)
         if plan.used_leaves >= 2**32:
             raise ConstraintError("more than 2^32 lookups in one proof")
         return plan
@@ -134,18 +136,19 @@ def branches(program: Program) -> bool:
     return any(REGISTRY[ins.op].branch for ins in program.code)
 
 
-def fixed_plan(program: Program, max_steps: int = DEFAULT_MAX_STEPS) -> Plan | None:
+def fixed_plan(program: Program, max_steps: int = DEFAULT_MAX_STEPS, mode: Mode = CLEAR) -> Plan | None:
     """The plan of a single run; where the path depends on data there is none yet, but the types are checked."""
     if branches(program):
         infer_types(program, max_steps=max_steps)
         return None
-    return Plan.of(program, max_steps=max_steps)
+    return Plan.of(program, max_steps=max_steps, mode=mode)
 
 
-def params_layout(program: Program) -> MatrixLayout | None:
+def params_layout(program: Program, mode: Mode = CLEAR) -> MatrixLayout | None:
     """The matrix of committed params; the same on every path."""
     shapes = [(p.name, (1, *p.type.shape)) for p in program.params if p.committed]
-    return MatrixLayout(shapes, MIN_PARAMS_LOG_ENTRIES, choose_params_shape) if shapes else None
+    choose = partial(choose_params_shape, mode=mode)
+    return MatrixLayout(shapes, min_params_log_entries(mode), choose) if shapes else None
 
 
 def block_width(b: Block) -> int:

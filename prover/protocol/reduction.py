@@ -21,6 +21,7 @@ from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
 from syurmy.prover.protocol.contraction import Contraction
+from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.layout import MatrixLayout, Place, prefix_eq
 from syurmy.prover.protocol.params_claims import ParamsClaim
@@ -40,8 +41,8 @@ def suffix(name: str, length: int, count: int) -> list[Coordinate]:
 
 
 def leaf_claims(
-    plan: Plan, sweep: Sweep, alpha: Ext, beta: Ext, gamma: Ext, num: Ext, den: Ext, leaf_point: Sequence[Ext]
-) -> tuple[list[Claim], Ext]:
+    plan: Plan, sweep: Sweep, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value, leaf_point: Sequence[Ext]
+) -> tuple[list[Claim], Value]:
     """Claims and their combined target. ``leaf_point``: the last ``log_leaves`` elements of the common point."""
     claims: list[Claim] = []
     total = plan.point_length
@@ -72,7 +73,7 @@ def leaf_claims(
                 claims.append((m, Term(at * power, groups)))
     # lookup and table denominators are alpha - ..., unused leaves are 0/1
     target_den = target_den + covered * alpha + (1 - covered)
-    target = target_den + gamma * target_num
+    target = target_den + target_num * gamma
     power = gamma
     for e in plan.equations:
         power = power * gamma

@@ -4,10 +4,15 @@ A matrix of R stored rows and C = 2^log_cols columns is encoded row by row to n 
 (Reed-Solomon, rate rho = 2^-log_blowup); a query opens one position: R elements of F, or R of K as ``planes`` = 2 of F
 each.
 
-Soundness of t queries, unique decoding, no conjecture: let e = floor((n - C)/2). If the rows are not within e of
+A *hiding* matrix has T more coefficients per row, uniform and independent of everything (``tail``): any T columns are
+then uniform whatever the rows are, and where T - 1 are opened, each other column is uniform still, so that its leaf
+says nothing. Its code has dimension k = C + T and rho = k/n. It may have rows (``aux``) that are no part of the rows'
+combinations, such as the pads'; over F it has at least four rows in all, so that a leaf has at least 256 bits.
+
+Soundness of t queries, unique decoding, no conjecture: let e = floor((n - k)/2). If the rows are not within e of
 codewords, a random combination is not either (protocol/soundness.py: ``proximity``) and differs from any codeword in
 more than e positions. If they are, the combination that is claimed, when wrong, encodes to a word that differs from the
-decoded combination in n - C + 1 positions, e of them at most corrupted. Either way a query misses with probability at
+decoded combination in n - k + 1 positions, e of them at most corrupted. Either way a query misses with probability at
 most (1 + rho)/2, and sampling without replacement does not raise the product: ((1 + rho)/2)^t.
 """
 
@@ -25,17 +30,22 @@ MAX_LOG_N = 32  # two-adicity of F*
 class MatrixShape:
     """R stored rows of 2^log_cols columns at rate 2^-log_blowup; ``ValueError`` for a shape that cannot be encoded.
 
-    ``planes``: 1 for a matrix over F, 2 for one over K (its rows are R of plane 0, then R of plane 1).
+    ``planes``: 1 for a matrix over F, 2 for one over K (all its rows of plane 0, then all of plane 1). ``aux``: rows
+    after the R that are no part of their combination; ``tail``: random coefficients of each row.
     """
 
     rows: int
     log_cols: int
     log_blowup: int
     planes: int = 1
+    aux: int = 0
+    tail: int = 0
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.log_cols < 0 or self.log_blowup < 1 or self.log_n > MAX_LOG_N:
             raise ValueError(f"no code for {self.rows} rows of 2^{self.log_cols} columns at 2^-{self.log_blowup}")
+        if self.aux < 0 or not 0 <= self.tail < self.n - self.cols:
+            raise ValueError(f"no code of dimension {self.cols + self.tail} and length {self.n}")
 
     @property
     def cols(self) -> int:
@@ -50,9 +60,19 @@ class MatrixShape:
         return 1 << self.log_n
 
     @property
+    def every(self) -> int:
+        """Rows, all of them."""
+        return self.rows + self.aux
+
+    @property
     def height(self) -> int:
         """Elements of F in a column."""
-        return self.rows * self.planes
+        return self.every * self.planes
+
+    @property
+    def rate(self) -> Fraction:
+        """Of the code: its dimension by its length."""
+        return Fraction(self.cols + self.tail, self.n)
 
     @property
     def encoded(self) -> int:
@@ -60,26 +80,48 @@ class MatrixShape:
         return self.height << self.log_n
 
 
-def query_error(log_blowup: int, count: int) -> Fraction:
+def query_error(rate: Fraction, count: int) -> Fraction:
     """Probability that ``count`` queries miss: ((1 + rho)/2)^count, exact."""
-    return Fraction(((1 << log_blowup) + 1) ** count, 1 << ((log_blowup + 1) * count))
+    return ((1 + rate) / 2) ** count
 
 
-def queries_within(log_blowup: int, error: Fraction) -> int:
+@cache
+def queries_within(rate: Fraction, error: Fraction) -> int:
     """Smallest number of queries that misses with probability at most ``error`` > 0."""
     if error <= 0:
         raise ValueError("no number of queries has no error")
     high = 1
-    while query_error(log_blowup, high) > error:
+    while query_error(rate, high) > error:
         high *= 2
     low = 0
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if query_error(log_blowup, middle) > error else (low, middle)
+        low, high = (middle, high) if query_error(rate, middle) > error else (low, middle)
     return high
 
 
-@cache
-def queries(log_blowup: int, bits: int) -> int:
+def queries(rate: Fraction, bits: int) -> int:
     """Smallest t with an error of at most 2^-bits."""
-    return queries_within(log_blowup, Fraction(1, 1 << bits))
+    return queries_within(rate, Fraction(1, 1 << bits))
+
+
+@cache
+def hiding_tail(log_cols: int, log_blowup: int, bits: int, proofs: int = 1) -> int | None:
+    """Random coefficients per row with which ``proofs`` proofs, each with the queries that err by at most 2^-bits, open
+    fewer columns than there are such coefficients. None where the code has no room for them."""
+    cols, n = 1 << log_cols, 1 << (log_cols + log_blowup)
+    count = 1
+    while True:
+        tail = rounded(proofs * count + 1)
+        if 4 * (cols + tail) > 3 * n:
+            return None
+        more = queries(Fraction(cols + tail, n), bits)
+        if more <= count:
+            return tail
+        count = more
+
+
+def rounded(count: int) -> int:
+    """``count`` or more, with at most three bits set: so many blocks it takes in a vector (protocol/ladder.py)."""
+    step = 1 << max(0, count.bit_length() - 3)
+    return -(-count // step) * step

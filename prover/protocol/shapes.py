@@ -2,17 +2,22 @@
 
 An opening costs the columns that are queried, their paths, and what its row adds to the ladder (protocol/ladder.py):
 rows are not sent but committed together as one vector, level by level, until what is left is cheaper to send.
+
+Where something is hidden, the first matrices and the first level have random coefficients in every row, as many as
+their queries need (``hiding_tail``), and that level is there always.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 
 from syurmy.prover.field import log2_ceil
+from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.merkle import DIGEST
-from syurmy.prover.protocol.reed_solomon import MAX_BITS, MAX_LOG_N, MatrixShape, queries
+from syurmy.prover.protocol.reed_solomon import MAX_BITS, MAX_LOG_N, MatrixShape, hiding_tail, queries
 
 NOMINAL_BITS = 100  # query security assumed where shapes are compared
 WITNESS_LOG_BLOWUP = 2
@@ -23,6 +28,11 @@ MAX_ENCODED = 1 << 27  # elements of an encoded params matrix above which the ra
 LOG_BLOWUPS = (1, 2, 3, 4)
 MIN_LEVEL_LOG_COLS = 5
 MAX_LEVEL_ENCODED = 1 << 19  # elements of an encoded level above which its rate is at least 1/4
+MAX_HIDING_ENCODED = 1 << 20  # the same of a hiding level, whose queries cost three more entries each
+HIDING_BITS = 94  # of the queries to a hiding matrix: 106, less the 12 bits of grinding that every plan has
+HIDING_AUX = 3  # rows of a hiding level that are not the vector's: the pads of its rounds, and the mask of both
+MIN_HEIGHT = 4  # rows of a hiding matrix over F
+PADS_NOMINAL = 1 << 10  # assumed where shapes are compared
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,12 @@ class Level:
 
 def room(log_cols: int, log_blowup: int) -> bool:
     """Can it be encoded, with positions enough for any query phase?"""
-    return log_cols + log_blowup <= MAX_LOG_N and queries(log_blowup, MAX_BITS) <= 1 << (log_cols + log_blowup)
+    return log_cols + log_blowup <= MAX_LOG_N and queries(rate_of(log_blowup), MAX_BITS) <= 1 << (log_cols + log_blowup)
+
+
+def rate_of(log_blowup: int) -> Fraction:
+    """Of a code without random coefficients."""
+    return Fraction(1, 1 << log_blowup)
 
 
 @cache
@@ -55,7 +70,7 @@ def path_digests(log_n: int, count: int) -> int:
 
 def matrix_bytes(shape: MatrixShape) -> int:
     """Columns and paths of the nominal queries."""
-    count = queries(shape.log_blowup, NOMINAL_BITS)
+    count = queries(shape.rate, NOMINAL_BITS)
     return 8 * count * shape.height + DIGEST * path_digests(shape.log_n, count)
 
 
@@ -83,47 +98,113 @@ def ladder(used: int) -> tuple[int, tuple[Level, ...]]:
     return best
 
 
-def opening_bytes(shape: MatrixShape, beside: Sequence[int] = ()) -> int:
-    """A matrix with the ladder that its row and the rows of 2^k entries ``beside`` it need."""
-    return matrix_bytes(shape) + ladder(shape.cols + sum(1 << k for k in beside))[0]
+@cache
+def hiding_ladder(used: int) -> tuple[int, tuple[Level, ...]]:
+    """As ``ladder``, where the first level hides the vector: it is there always, has at least two rows, and hands on
+    its masked row and the masked pads of its rounds."""
+    best: tuple[int, tuple[Level, ...]] | None = None
+    for log_cols in range(MIN_LEVEL_LOG_COLS, max(MIN_LEVEL_LOG_COLS + 1, MAX_LOG_N)):
+        rows = -(-used >> log_cols)
+        log_rows = max(1, log2_ceil(rows))
+        for log_blowup in LOG_BLOWUPS:
+            tail = hiding_tail(log_cols, log_blowup, HIDING_BITS) if room(log_cols, log_blowup) else None
+            if tail is None or tail >= 2 << log_cols or 2 * log_rows > 1 << log_cols:
+                continue
+            shape = MatrixShape(rows, log_cols, log_blowup, 2, HIDING_AUX, tail)
+            if shape.encoded > MAX_HIDING_ENCODED and log_blowup > 2:
+                continue
+            rest, levels = ladder(masked_size(shape, log_rows))
+            size = 48 + 32 * log_rows + matrix_bytes(shape) + rest
+            if best is None or size < best[0]:
+                best = size, (Level(log_cols + log_rows, shape), *levels)
+        if best is not None and rows == 1:
+            return best
+    raise ValueError(f"a vector of {used} entries is too long to be hidden")
 
 
-def _candidates(log_entries: int, log_blowup: int, stored_rows: Callable[[int], int]) -> list[MatrixShape]:
-    """Every split that has room for its queries, most rows first."""
+def masked_size(shape: MatrixShape, log_rows: int) -> int:
+    """Entries of the vector that a hiding level of this shape hands on: a row with its random coefficients, and the
+    pads of its rounds with theirs."""
+    return shape.cols + 2 * log_rows + 2 * shape.tail
+
+
+def opening_bytes(shape: MatrixShape, beside: Sequence[MatrixShape] = ()) -> int:
+    """A matrix with the ladder that its row and the rows of the matrices ``beside`` it need."""
+    used = shape.cols + sum(other.cols for other in beside)
+    if not shape.tail:
+        return matrix_bytes(shape) + ladder(used)[0]
+    tails = 2 * shape.tail + sum(other.tail for other in beside)
+    return matrix_bytes(shape) + hiding_ladder(used + tails + min(shape.cols, PADS_NOMINAL))[0]
+
+
+def _candidates(
+    log_entries: int, log_blowup: int, stored_rows: Callable[[int], int], mode: Mode, proofs: int, aux: int
+) -> list[MatrixShape]:
+    """Every split that has room for its queries, most rows first. Where something is hidden, with ``aux`` more rows and
+    random coefficients for ``proofs`` proofs."""
     out = []
     for log_cols in range(log_entries + 1):
-        if room(log_cols, log_blowup):
-            shape = MatrixShape(stored_rows(log_cols), log_cols, log_blowup)
-            if shape.rows > 1 << (log_entries - log_cols):
-                raise ValueError(f"{shape.rows} rows stored of 2^{log_entries - log_cols}")
-            out.append(shape)
+        if not room(log_cols, log_blowup):
+            continue
+        shape = MatrixShape(stored_rows(log_cols), log_cols, log_blowup)
+        if shape.rows > 1 << (log_entries - log_cols):
+            raise ValueError(f"{shape.rows} rows stored of 2^{log_entries - log_cols}")
+        if mode.hiding:
+            tail = hiding_tail(log_cols, log_blowup, HIDING_BITS, proofs)
+            if tail is None:
+                continue
+            shape = replace(shape, aux=max(aux, MIN_HEIGHT - shape.rows), tail=tail)
+        out.append(shape)
     return out
 
 
-def _smallest(candidates: list[MatrixShape], beside: Sequence[int] = ()) -> MatrixShape:
+def _smallest(candidates: list[MatrixShape], beside: Sequence[MatrixShape] = ()) -> MatrixShape:
     tall = [c for c in candidates if c.rows >= MIN_ROWS]
     return min(tall or candidates[:1], key=lambda c: opening_bytes(c, beside))  # the first (most rows) of equals
 
 
 def choose_witness_shape(
-    log_entries: int, stored_rows: Callable[[int], int], params: MatrixShape | None = None
+    log_entries: int,
+    stored_rows: Callable[[int], int],
+    params: MatrixShape | None = None,
+    mode: Mode = CLEAR,
 ) -> MatrixShape:
     """Shape for W of 2^log_entries entries, ``stored_rows(log_cols)`` of its 2^(log_entries - log_cols) rows not empty,
     opened together with ``params``.
 
-    The fewest proof bytes at rate 1/4. ``ValueError`` below 2^MIN_WITNESS_LOG_ENTRIES entries (pad to it).
+    The fewest proof bytes at rate 1/4. ``ValueError`` below 2^min_witness_log_entries entries (pad to it). Where
+    something is hidden, ``aux`` is that of one pair of rows of pads; there may be more (protocol/budget.py).
     """
-    candidates = _candidates(log_entries, WITNESS_LOG_BLOWUP, stored_rows)
+    candidates = _candidates(log_entries, WITNESS_LOG_BLOWUP, stored_rows, mode, 1, 2)
     if not candidates:
         raise ValueError(f"a witness of 2^{log_entries} entries has no room for its queries")
-    return _smallest(candidates, () if params is None else (params.log_cols,))
+    return _smallest(candidates, () if params is None else (params,))
 
 
-def choose_params_shape(log_entries: int, stored_rows: Callable[[int], int]) -> MatrixShape:
+def choose_params_shape(log_entries: int, stored_rows: Callable[[int], int], mode: Mode = CLEAR) -> MatrixShape:
     """Shape for a params matrix, as above: the fewest proof bytes among the rates 1/2 to 1/16 whose encoding has at
-    most MAX_ENCODED elements, else at rate 1/2. ``ValueError`` below 2^MIN_PARAMS_LOG_ENTRIES entries."""
-    every = [c for log_blowup in LOG_BLOWUPS for c in _candidates(log_entries, log_blowup, stored_rows)]
+    most MAX_ENCODED elements, else at the first that has room. ``ValueError`` below 2^min_params_log_entries
+    entries."""
+    every = [c for b in LOG_BLOWUPS for c in _candidates(log_entries, b, stored_rows, mode, mode.proofs, 0)]
     if not every:
         raise ValueError(f"params of 2^{log_entries} entries have no room for their queries")
     affordable = [c for c in every if c.encoded <= MAX_ENCODED]
-    return _smallest(affordable or [c for c in every if c.log_blowup == 1])
+    return _smallest(affordable or [c for c in every if c.log_blowup == every[0].log_blowup])
+
+
+def min_witness_log_entries(mode: Mode) -> int:
+    """log2 of the entries that a witness matrix has at least."""
+    return _first_with_room((WITNESS_LOG_BLOWUP,), 1) if mode.hiding else MIN_WITNESS_LOG_ENTRIES
+
+
+def min_params_log_entries(mode: Mode) -> int:
+    """log2 of the entries that a params matrix has at least."""
+    return _first_with_room(LOG_BLOWUPS, mode.proofs) if mode.hiding else MIN_PARAMS_LOG_ENTRIES
+
+
+def _first_with_room(log_blowups: Sequence[int], proofs: int) -> int:
+    """log2 of the fewest columns that have room for their random coefficients at one of these rates."""
+    for log_cols in range(MAX_LOG_N):
+        if any(room(log_cols, b) and hiding_tail(log_cols, b, HIDING_BITS, proofs) for b in log_blowups):
+            return log_cols
+    raise ValueError(f"no code has room for {proofs} proofs")

@@ -54,7 +54,7 @@ def query(shape: MatrixShape, count: int, grinding_bits: int = 0) -> Fraction:
     """``count`` distinct positions; ``ValueError`` when there are not that many."""
     if not 0 < count <= shape.n:
         raise ValueError(f"{count} queries to {shape.n} positions")
-    return query_error(shape.log_blowup, count) / (1 << grinding_bits)
+    return query_error(shape.rate, count) / (1 << grinding_bits)
 
 
 class Budget:

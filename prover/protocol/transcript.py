@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from syurmy.isa.errors import SyurmyError
 from syurmy.prover.field import U64, Ext, P
+from syurmy.prover.protocol.hidden import Hidden, Ledger, Pairs, Value, product_sums
 
 DOMAIN = b"syurmy-vm transcript v2"
 
@@ -32,12 +33,14 @@ class Rejected(SyurmyError):
 
 
 class Transcript:
-    """Hash chain of labelled messages. ``log`` lists ("absorb" | "challenge", label, bytes) for the inventory test."""
+    """Hash chain of labelled messages. ``log`` lists ("absorb" | "challenge", label, bytes) for the inventory test;
+    ``history`` the challenges in order, for a prover who reads its own messages again."""
 
     def __init__(self) -> None:
         self._state = blake3(DOMAIN).digest()
         self._buffer = blake3(self._state)
         self.log: list[tuple[str, str, int]] = []
+        self.history: list[Ext] = []
 
     def absorb(self, label: str, data: bytes) -> None:
         name = label.encode()
@@ -70,7 +73,8 @@ class Transcript:
         data = self._squeeze(label, b"C", 64)
         words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, 64, 8)]
         good = [w for w in words if w < P]
-        return Ext(good[0], good[1])
+        self.history.append(Ext(good[0], good[1]))
+        return self.history[-1]
 
     def challenges(self, label: str, n: int) -> list[Ext]:
         return [self.challenge(label) for _ in range(n)]
@@ -88,6 +92,20 @@ class Transcript:
         return sorted(chosen)
 
 
+class Replay(Transcript):
+    """Gives challenges that were drawn before, in order, and absorbs nothing: for who reads a proof again."""
+
+    def __init__(self, challenges: Sequence[Ext]) -> None:
+        super().__init__()
+        self._left = list(challenges)[::-1]
+
+    def absorb(self, label: str, data: bytes) -> None:
+        pass
+
+    def challenge(self, label: str) -> Ext:
+        return self._left.pop()
+
+
 class Sender:
     """Prover's end: what is sent is appended to the proof and absorbed. ``fields`` names every piece of the proof."""
 
@@ -96,6 +114,22 @@ class Sender:
         self._parts: list[bytes] = []
         self._size = 0
         self.fields: list[tuple[str, int, int]] = []  # label, offset, length in bytes
+        self._pads: U64 | None = None
+        self._padded = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes sent so far."""
+        return self._size
+
+    def pad_with(self, pads: U64 | None) -> None:
+        """From here on ``ext`` sends its elements plus the next of ``pads``, ``uint64[2, n]``; None: as they are."""
+        self._pads = pads
+        self._padded = 0
+
+    def skip_pads(self, count: int) -> None:
+        """The next ``count`` pads stand for products (protocol/hidden.py): nothing is sent under them."""
+        self._padded += count
 
     def raw(self, label: str, data: bytes) -> None:
         """Send bytes whose length both sides know."""
@@ -105,6 +139,10 @@ class Sender:
         self._size += len(data)
 
     def ext(self, label: str, values: Sequence[Ext]) -> None:
+        if self._pads is not None:
+            pads = self._pads[:, self._padded : self._padded + len(values)].tolist()
+            self._padded += len(values)
+            values = [v + Ext(a, b) for v, a, b in zip(values, *pads, strict=True)]
         self.raw(label, b"".join(v.a.to_bytes(8, "little") + v.b.to_bytes(8, "little") for v in values))
 
     def ext_array(self, label: str, values: U64) -> None:
@@ -119,10 +157,13 @@ class Sender:
 
 
 class Receiver:
-    """Verifier's end: reads exactly what ``Sender`` wrote; a shortage or a non-canonical element is ``Rejected``."""
+    """Verifier's end: reads exactly what ``Sender`` wrote; a shortage or a non-canonical element is ``Rejected``.
 
-    def __init__(self, transcript: Transcript, data: bytes) -> None:
+    With a ``ledger``, elements that ``ext`` reads are hidden under pads (protocol/hidden.py)."""
+
+    def __init__(self, transcript: Transcript, data: bytes, ledger: Ledger | None = None) -> None:
         self.transcript = transcript
+        self.ledger = ledger
         self._data = data
         self._at = 0
 
@@ -145,12 +186,31 @@ class Receiver:
         """``uint64[2, count]``."""
         return np.ascontiguousarray(self.base_array(label, 2 * count).reshape(count, 2).T)
 
-    def ext(self, label: str, count: int) -> list[Ext]:
+    def ext(self, label: str, count: int) -> Sequence[Value]:
+        sent = self.open_ext(label, count)
+        return sent if self.ledger is None else self.ledger.hide(sent)
+
+    def open_ext(self, label: str, count: int) -> list[Ext]:
+        """Elements that are sent as they are in both modes."""
         data = self.raw(label, 16 * count)
         words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
         if any(w >= P for w in words):
             raise Rejected("format", f"'{label}' holds a field element that is not canonical")
         return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
+
+    def products(self, values: Sequence[Value], sums: tuple[Pairs, ...]) -> Sequence[Value]:
+        """Sums of products of the elements that ``ext`` read last."""
+        if self.ledger is None:
+            return product_sums([v for v in values if isinstance(v, Ext)], sums)
+        return self.ledger.products([v for v in values if isinstance(v, Hidden)], sums)
+
+    def zero(self, value: Value, step: str, reason: str) -> None:
+        """``value`` must be zero: ``Rejected`` where it is not, or a relation where it is hidden."""
+        if isinstance(value, Hidden):
+            assert self.ledger is not None
+            self.ledger.relations.append(value)
+        elif value:
+            raise Rejected(step, reason)
 
     def done(self) -> None:
         if self._at != len(self._data):

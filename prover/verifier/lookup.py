@@ -9,33 +9,36 @@ bounded the sum of multiplicities below p.
 from __future__ import annotations
 
 from syurmy.prover.field import Ext
-from syurmy.prover.protocol.transcript import Receiver, Rejected
+from syurmy.prover.protocol.hidden import TREE, Value
+from syurmy.prover.protocol.transcript import Receiver
 
 STEP = "lookup"
 
 
-def verify_tree(receiver: Receiver, log_size: int, alpha: Ext, padding: int) -> tuple[list[Ext], Ext, Ext]:
+def verify_tree(receiver: Receiver, log_size: int, alpha: Ext, padding: int) -> tuple[list[Ext], Value, Value]:
     """Reads the layers; the point and the claims num(point), den(point) on 2^log_size leaves, log_size > 0.
 
     ``padding`` counts the padded leaves, each +1/alpha.
     """
-    p0, p1, q0, q1 = receiver.ext("lookup values", 4)
-    if alpha * (p0 * q1 + p1 * q0) != padding * (q0 * q1):
-        raise Rejected(STEP, "the root is not the sum of the padded leaves: lookups and tables do not balance")
+    values = p0, p1, q0, q1 = receiver.ext("lookup values", 4)
+    total, product = receiver.products(values, TREE)
+    reason = "the root is not the sum of the padded leaves: lookups and tables do not balance"
+    receiver.zero(total * alpha - product * padding, STEP, reason)
     mu = receiver.transcript.challenge("lookup merge")
-    point, p, q = [mu], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
+    point, p, q = [mu], p0 + (p1 - p0) * mu, q0 + (q1 - q0) * mu
     for k in range(1, log_size):
         factor = receiver.transcript.challenge("lookup lambda")
-        claim = p + factor * q
+        claim = p + q * factor
         x: list[Ext] = []
         for r in point:
             slope, top = receiver.ext("lookup round", 2)
             t = receiver.transcript.challenge("lookup challenge")
-            claim = claim - r * slope + t * (slope + (t - 1) * top)
+            claim = claim + slope * (t - r) + top * (t * (t - 1))
             x.append(t)
-        p0, p1, q0, q1 = receiver.ext("lookup values", 4)
-        if claim != p0 * q1 + p1 * q0 + factor * q0 * q1:
-            raise Rejected(STEP, f"layer {k} sumcheck: the values sent do not satisfy the last claim")
+        values = p0, p1, q0, q1 = receiver.ext("lookup values", 4)
+        total, product = receiver.products(values, TREE)
+        reason = f"layer {k} sumcheck: the values sent do not satisfy the last claim"
+        receiver.zero(claim - total - product * factor, STEP, reason)
         mu = receiver.transcript.challenge("lookup merge")
-        point, p, q = [mu, *x], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
+        point, p, q = [mu, *x], p0 + (p1 - p0) * mu, q0 + (q1 - q0) * mu
     return point, p, q

@@ -8,11 +8,12 @@ degree*rounds/|K|.
 from __future__ import annotations
 
 from syurmy.prover.field import Ext
+from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.mle import interpolate
 from syurmy.prover.protocol.transcript import Receiver
 
 
-def verify(receiver: Receiver, label: str, target: Ext, rounds: int, degree: int) -> tuple[list[Ext], Ext]:
+def verify(receiver: Receiver, label: str, target: Value, rounds: int, degree: int) -> tuple[list[Ext], Value]:
     """Reads the rounds; the point and the final value to compare. A round cannot fail by itself: p(1) = target -
     p(0).
     """

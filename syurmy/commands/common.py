@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syurmy.outcome import DONE, exit_code
-from syurmy.outcome import NOT_PRIVATE as NOT_PRIVATE
 from syurmy.outcome import TRUSTED as TRUSTED
 from syurmy.outcome import print_json as print_json
+from syurmy.outcome import privacy as privacy
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +38,9 @@ MaxSteps = Annotated[
 ]
 Batch = Annotated[bool, typer.Option("--batch", help="Every input has one more leading axis: many runs, one proof.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Of a compiled model: inputs and outputs as integers, not reals.")]
+NoZk = Annotated[
+    bool, typer.Option("--no-zk", help="A key whose proofs hide nothing: smaller, where nothing has to stay private.")
+]
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 

@@ -9,7 +9,6 @@ import typer
 
 import syurmy
 from syurmy.commands.common import (
-    NOT_PRIVATE,
     TRUSTED,
     Batch,
     Clock,
@@ -17,9 +16,11 @@ from syurmy.commands.common import (
     Inputs,
     Json,
     MaxSteps,
+    NoZk,
     ProgramPath,
     Raw,
     print_json,
+    privacy,
     sibling,
     terminal,
 )
@@ -40,6 +41,7 @@ def run(
     input: Inputs = None,
     prove: Annotated[bool, typer.Option("--prove", help="Prove the run and verify the proof.")] = False,
     proof: Annotated[Path | None, typer.Option("--proof", metavar="FILE", help="Where to write the proof.")] = None,
+    no_zk: NoZk = False,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -70,10 +72,11 @@ def run(
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= {"seconds": {}, "proof_bytes": None, "soundness_bits": None, "peak_mb": None, "verified": None}
+    result["zero_knowledge"] = None
     target = proof or sibling(program, ".proof")
     if prove or proof is not None:
         with display.Working("set-up") as working:
-            key, _ = clock("setup", lambda: keys.obtain(code, program))
+            key, _ = clock("setup", lambda: keys.obtain(code, program, no_zk))
             working("prove", 0.0)
             made = clock("prove", lambda: syurmy.prove(key, trace, working))
             data = made.to_bytes()
@@ -83,6 +86,7 @@ def run(
         report = made.report
         result |= {name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")}
         result |= {"proof_bytes": len(data), "soundness_bits": statement.soundness_bits, "verified": True}
+        result["zero_knowledge"] = statement.hiding
         clock.seconds = report.seconds | clock.seconds
     result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
     result["peak_mb"] = host.peak_mb()
@@ -97,7 +101,7 @@ def run(
     if result["verified"]:
         display.summary(console, _summary(result))
         console.print(f"verified: {target}", markup=False, soft_wrap=True)
-        console.print(NOT_PRIVATE, TRUSTED, sep="\n", markup=False)
+        console.print(privacy(result["zero_knowledge"]), TRUSTED, sep="\n", markup=False)
 
 
 def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | None:

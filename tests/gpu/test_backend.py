@@ -1,5 +1,7 @@
 """Every kernel of a proof runs through the selected backend."""
 
+import os
+
 import numpy as np
 
 from syurmy import gpu
@@ -32,7 +34,8 @@ class OneRange:
         return [kernel(*args, 0, n)]
 
 
-def test_a_backend_sees_every_kernel_and_changes_no_byte():
+def test_a_backend_sees_every_kernel_and_changes_no_byte(monkeypatch):
+    monkeypatch.setattr(os, "urandom", lambda n: b"\7" * n)  # else two proofs that hide agree nowhere
     program = assemble(TEXT)
     trace = run(program, {"x": np.arange(12).reshape(4, 3)})
     pk = setup(program)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array, ext_list
-from syurmy.prover.kernels.ntt import encode_ext
+from syurmy.prover.kernels.ntt import encode, encode_ext
 from syurmy.prover.kernels.opening import add_scaled, power_sum
 from syurmy.prover.opening import add_dense
 from syurmy.prover.protocol import ladder, mle
-from syurmy.prover.protocol.ladder import EqWeight, PowerWeights, SumOfWeights
+from syurmy.prover.protocol.ladder import Block, EqWeight, PowerWeights, SumOfWeights
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 LOG_SIZE = 9
@@ -70,6 +70,74 @@ def test_folding_binds_the_leading_bits(offset, bits, bound):
         assert np.array_equal(dense(step, LOG_SIZE - bound), expected)
 
 
+def test_words_lie_apart_in_aligned_blocks():
+    """Every coefficient of every word has one place, blocks are aligned, and no entry is left out."""
+    words = [[(0, 64), (64, 21)], [(0, 37), (64, 21)], [(0, 32), (32, 0)]]
+    placed, used = ladder.lay_out(words)
+    taken = []
+    for runs, word in zip(words, placed, strict=True):
+        exponents = [e for b in word for e in range(b.exponent, b.exponent + b.size)]
+        assert sorted(exponents) == [e for first, count in runs for e in range(first, first + count)]
+        taken += [i for b in word for i in range(b.offset, b.offset + b.size)]
+        assert all(b.offset % b.size == 0 for b in word)
+    assert sorted(taken) == list(range(used)) == list(range(64 + 21 + 37 + 21 + 32))
+    assert placed[0][0] == Block(0, 6, 0)
+
+
+def test_a_word_encodes_from_all_its_blocks():
+    rng = np.random.default_rng(5)
+    shape = MatrixShape(1, 4, 3, tail=11)
+    (_, word), used = ladder.lay_out([[(0, 32)], [(0, 16), (16, 11)]])
+    z = np.zeros((2, 64), np.uint64)
+    z[:, :used] = random_vector(rng, used)
+    row = np.zeros((2, 27), np.uint64)
+    for b in word:
+        row[:, b.exponent : b.exponent + b.size] = z[:, b.offset : b.offset + b.size]
+    positions = [0, 3, 17, 64, 127]
+    encoded = encode(np.ascontiguousarray(row[:, :16].T), 3, np.ascontiguousarray(row[:, 16:].T))[positions].T
+    found = PowerWeights.of(word, shape.log_n, positions)
+    assert np.array_equal(found.values(z), encoded)
+    r = elements(rng, 3)
+    folded = np.zeros((2, 8), np.uint64)
+    for e, part in zip(ext_list(mle.eq_vector(r)), z.reshape(2, 8, 8).transpose(1, 0, 2), strict=True):
+        add_scaled(folded, np.ascontiguousarray(part), e)
+    for batch in (found, found.scaled(random_vector(rng, 5))):
+        full = np.zeros((2, 64), np.uint64)
+        add_dense(full, batch)
+        bound = np.zeros((2, 8), np.uint64)
+        for e, part in zip(ext_list(mle.eq_vector(r)), full.reshape(2, 8, 8).transpose(1, 0, 2), strict=True):
+            add_scaled(bound, np.ascontiguousarray(part), e)
+        assert np.array_equal(dense(batch.folded(6, r), 3), bound)
+
+
+def test_relations_between_pads():
+    """Their values, and their batch written out, folded at any depth."""
+    rng = np.random.default_rng(6)
+    places = (Block(0, 5, 64), Block(32, 3, 16), Block(40, 0, 5))
+    where = {b.exponent + i: b.offset + i for b in places for i in range(b.size)}
+    terms = tuple(
+        {int(i): x for i, x in zip(rng.choice(41, 7, False), elements(rng, 7), strict=True)} for _ in range(4)
+    )
+    z = random_vector(rng, 1 << LOG_SIZE)
+    relations = ladder.PadWeights(places, terms)
+    entry = lambda i: Ext(int(z[0, where[i]]), int(z[1, where[i]]))  # noqa: E731
+    expected = [sum((c * entry(i) for i, c in term.items()), ZERO) for term in terms]
+    assert ext_list(relations.values(z)) == expected
+    factors = random_vector(rng, 4)
+    total = sum((f * v for f, v in zip(ext_list(factors), expected, strict=True)), ZERO)
+    batch = relations.scaled(factors)
+    assert ext_list(batch.values(z)) == [total]
+    for bound in range(1, LOG_SIZE + 1):
+        r = elements(rng, bound)
+        whole = np.zeros((2, 1 << LOG_SIZE - bound), np.uint64)
+        rows = dense(batch).reshape(2, 1 << bound, -1).transpose(1, 0, 2)
+        for e, row in zip(ext_list(mle.eq_vector(r)), rows, strict=True):
+            add_scaled(whole, np.ascontiguousarray(row), e)
+        assert np.array_equal(dense(batch.folded(LOG_SIZE, r), LOG_SIZE - bound), whole)
+    with pytest.raises(ValueError, match="not in the vector"):
+        ladder.PadWeights(places, ({41: ONE},)).scaled(factors[:, :1])
+
+
 def test_scaling_stays_with_folded_weights():
     rng = np.random.default_rng(3)
     z = random_vector(rng, 1 << LOG_SIZE)
@@ -109,7 +177,8 @@ def test_positions_are_evaluations(log_cols, log_blowup):
     z = random_vector(rng, 128)
     positions = list(range(0, shape.n, 1 + shape.n // 20))
     row = np.ascontiguousarray(z[:, 64 : 64 + shape.cols])
-    found = PowerWeights.at(64, shape, positions).values(z)
+    word = (Block(0, shape.log_cols, 64),)
+    found = PowerWeights.of(word, shape.log_n, positions).values(z)
     assert np.array_equal(found, encode_ext(row, log_blowup)[:, positions])
 
 

@@ -38,6 +38,24 @@ def test_encoding_is_evaluation(cols, rows, log_blowup):
     assert np.array_equal(ntt.encode(message, log_blowup), evaluate_rows(message, log_blowup))
 
 
+@pytest.mark.parametrize(
+    ("cols", "rows", "more", "log_blowup"),
+    [(8, 2, 3, 2), (8, 3, 8, 2), (4, 65, 9, 4), (1, 1, 2, 2), (64, 2, 1, 1), (16, 2, 40, 3)],
+)
+def test_further_coefficients(cols, rows, more, log_blowup):
+    """A message and the random coefficients behind it, as one polynomial; more of these than entries, too."""
+    rng = np.random.default_rng(more)
+    message, tail = random_field(rng, cols, rows), random_field(rng, more, rows)
+    whole = np.concatenate([message, tail])
+    log_n = (cols << log_blowup).bit_length() - 1
+    omega = ntt.root_of_unity(log_n)
+    found = ntt.encode(message, log_blowup, tail)
+    for q in range(1 << log_n):
+        x = pow(omega, int(f"{q:0{log_n}b}"[::-1], 2), P)
+        for r in range(rows):
+            assert int(found[q, r]) == sum(int(v) * pow(x, c, P) for c, v in enumerate(whole[:, r])) % P
+
+
 def test_extension_rows_are_encoded_plane_by_plane():
     row = random_field(np.random.default_rng(1), 2, 16)
     assert np.array_equal(ntt.encode_ext(row, 2), evaluate_rows(row.T, 2).T)

@@ -89,7 +89,7 @@ class Case:
     def prove(self, sender: Sender | None = None) -> Sender:
         sender = sender or Sender(self.transcript())
         bound = opening.bind_claims(self.params, self.claims)
-        point, delta = opening.prove_claims(sender, self.omega, self.flat, self.claims, bound)
+        point, delta, _ = opening.prove_claims(sender, self.omega, self.flat, self.claims, bound)
         own = point
         weights = self.row_weights = np.ascontiguousarray(mle.eq_vector(own[:3])[:, STORED])
         assert self.commitment.matrix is not None
@@ -105,7 +105,7 @@ class Case:
             opening.Committed(self.plan.matrices[0], self.commitment),
             opening.Committed(self.plan.matrices[1], self.params.commitment),
         ]
-        opening.prove_ladder(sender, self.plan, matrices, rows, on_rows)
+        opening.prove_ladder(sender, self.plan, matrices, [[opening.Row(row)] for row in rows], on_rows)
         return sender
 
     def verify(self, data: bytes, target: Ext | None = None) -> None:
@@ -223,6 +223,8 @@ def weightless(weight: Any) -> Any:
     """Weights that say nothing, in the place of some that did."""
     if isinstance(weight, EqWeight):
         return dataclasses.replace(weight, coefficient=ZERO)
+    if isinstance(weight, claims_on.Together):
+        return claims_on.Together(tuple(map(weightless, weight.parts)))
     assert isinstance(weight, claims_on.PowerWeights)
     return dataclasses.replace(weight, coefficients=np.zeros_like(weight.coefficients))
 
@@ -464,9 +466,11 @@ def test_positions_before_the_next_vector(levels, monkeypatch):
             v = [(a - x * b) % P for a, b in zip([0, *v], [*v, 0], strict=True)]
         poly = np.zeros((2, 128), np.uint64)
         poly[0, : len(v)] = v
-        missing = sender.sent0 - mle.evaluate(rows[0], values[0].point)  # type: ignore[attr-defined]
+        true = rows[0][0].entries
+        missing = sender.sent0 - mle.evaluate(true, values[0].point)  # type: ignore[attr-defined]
         scale = missing * mle.evaluate(poly, values[0].point).inverse()
-        original(sender, plan, matrices, [mle.add(rows[0], mle.scale(poly, scale)), rows[1]], values)
+        false = [opening.Row(mle.add(true, mle.scale(poly, scale)))]
+        original(sender, plan, matrices, [false, rows[1]], values)
 
     class Sent(Lying):
         def ext(self, label: str, values: Sequence[Ext]) -> None:

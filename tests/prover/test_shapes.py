@@ -28,7 +28,7 @@ def test_witness_shape(log_entries):
     shape = shapes.choose_witness_shape(log_entries, full(log_entries))
     assert shape.rows * shape.cols == 1 << log_entries
     assert shape.log_blowup == 2
-    assert queries(2, MAX_BITS) <= shape.n
+    assert queries(shape.rate, MAX_BITS) <= shape.n
     assert shape.rows >= shapes.MIN_ROWS or shape.log_cols == shapes.MIN_WITNESS_LOG_ENTRIES
     for log_cols in range(shapes.MIN_WITNESS_LOG_ENTRIES, log_entries - 3):
         other = MatrixShape(1 << (log_entries - log_cols), log_cols, 2)
@@ -40,7 +40,7 @@ def test_the_params_beside_a_witness_count():
     params = MatrixShape(63, 18, 3)
     alone = shapes.choose_witness_shape(22, full(22))
     beside = shapes.choose_witness_shape(22, full(22), params)
-    assert shapes.opening_bytes(beside, [18]) <= shapes.opening_bytes(alone, [18])
+    assert shapes.opening_bytes(beside, [params]) <= shapes.opening_bytes(alone, [params])
 
 
 def test_empty_rows_count_for_nothing():
@@ -56,7 +56,7 @@ def test_empty_rows_count_for_nothing():
 def test_params_shape(log_entries):
     shape = shapes.choose_params_shape(log_entries, full(log_entries))
     assert shape.rows * shape.cols == 1 << log_entries
-    assert queries(shape.log_blowup, MAX_BITS) <= shape.n
+    assert queries(shape.rate, MAX_BITS) <= shape.n
     assert shape.encoded <= shapes.MAX_ENCODED or shape.log_blowup == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 from syurmy.prover.protocol import budget as budgets
 from syurmy.prover.protocol import soundness
 from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.soundness import Budget
@@ -49,6 +50,7 @@ def test_errors_add_up():
 
 
 PROGRAMS = [c.deep(c.DENSE), c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.DOT, c.RESCALE, c.LOOP, c.ADD, c.WORDS]
+PROGRAMS += [c.hiding(source) for source in (c.DENSE, c.SUM_PARAM, c.DOT, c.ADD, c.ROWS)]
 
 
 @pytest.mark.parametrize("source", PROGRAMS)
@@ -80,6 +82,45 @@ def test_every_level_is_counted():
     queries = sum(o.queries for o in opening.matrices)
     first = dict(opening.budget.terms)["level 1 claims (beta)"] * soundness.K_SIZE
     assert first == len(opening.matrices) + queries - 1
+
+
+@pytest.mark.parametrize("source", [c.DENSE, c.SUM_PARAM, c.DOT, c.ROWS])
+def test_what_hiding_costs(source):
+    """The terms of section 9, from the numbers of relations and of rows that are compared."""
+    opening = Opening.of(c.keys(c.hiding(source)).plan)
+    plan, errors, hiding = c.keys(c.hiding(source)).plan, dict(opening.budget.terms), opening.hiding
+    level, opened = opening.levels[0]
+    assert errors["sacrifice"] * soundness.K_SIZE == 2
+    assert errors["level 1 mask"] * soundness.K_SIZE == 1
+    assert errors["level 1 proximity"] * soundness.K_SIZE == (level.log_rows + 2) * level.shape.n
+    prover = c.Prover(c.keys(c.hiding(source)), c.trace_of(c.hiding(source)))
+    prover.run()
+    relations = len(prover.again.relations)
+    words = sum(o.queries * len(o.places) for o in opening.matrices)
+    found = errors["level 1 claims (beta)"] * soundness.K_SIZE
+    assert found == relations + len(opening.matrices) + words - 1
+    assert hiding.pads.messages == prover.again.receiver.ledger.used
+    assert len(opened.places) == 2
+    miss = (1 + Fraction(level.shape.cols + level.shape.tail, level.shape.n)) / 2
+    assert errors[f"level 1 queries ({opened.queries})"] == miss**opened.queries / (1 << opening.grinding_bits)
+    assert not c.keys(source).plan.mode.hiding
+    assert "sacrifice" not in dict(Opening.of(c.keys(source).plan).budget.terms)
+    assert plan.mode.hiding
+
+
+def test_too_many_queries_for_the_random_coefficients(monkeypatch):
+    """Where other terms leave so little that more columns would be opened than a row has random coefficients."""
+    plan = Plan.of(c.keys(c.DOT).program, mode=Mode(True))
+    errors = budgets._errors
+
+    def more(*args):
+        b = errors(*args)
+        b.add("large", HUNDRED - b.total() - Fraction(1, 2**112))
+        return b
+
+    monkeypatch.setattr(budgets, "_errors", more)
+    with pytest.raises(soundness.InsufficientSoundness, match="queries to"):
+        Opening.of(plan)
 
 
 def test_witness_proximity_counts_all_row_variables():

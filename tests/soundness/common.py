@@ -7,7 +7,7 @@ them, and lookups that have no row are left out of the multiplicities. The integ
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from syurmy.isa.trace import Trace
 from syurmy.prover.field import ZERO, Ext
 from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.shapes import Level
@@ -224,12 +225,19 @@ INPUTS: dict[str, dict[str, Any]] = {
 
 
 _DEEP = "; with a ladder of two levels"
+_HIDING = "; with all that is not public hidden"
 
 
 def deep(source: str) -> str:
     """The program opened through a ladder of two levels, which one of its size would not have."""
     INPUTS[source + _DEEP] = INPUTS[source]
     return source + _DEEP
+
+
+def hiding(source: str) -> str:
+    """The program with keys whose proofs hide what is not public; without this, proofs of the tests hide nothing."""
+    INPUTS[source + _HIDING] = INPUTS[source]
+    return source + _HIDING
 
 
 def two_levels(used: int) -> tuple[Level, ...]:
@@ -244,7 +252,9 @@ def deepened(source: str, plan: Plan | None) -> None:
 
 @cache
 def keys(source: str) -> ProvingKey:
-    pk = setup(syurmy.assemble(source))
+    program = syurmy.assemble(source)
+    pk = setup(program, Mode.of(program, source.endswith(_HIDING)))
+    pk = replace(pk, allowance=None)  # tests make any number of proofs
     deepened(source, pk.plan)
     return pk
 

@@ -28,6 +28,7 @@ from syurmy.isa.program import Program
 from syurmy.prover.check import check_system
 from syurmy.prover.field import P
 from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.witness import Witness
 from tests.isa.constraints import (
@@ -71,7 +72,7 @@ class Host:
 
     @cached_property
     def key(self) -> ProvingKey:
-        return setup(self.program)
+        return setup(self.program, CLEAR)
 
     def value(self, node: g.Node) -> I64:
         return np.asarray(self.witness(node), np.int64)

@@ -19,6 +19,7 @@ import syurmy.isa.ops
 from syurmy.isa.graph import Public
 from syurmy.isa.instruction import REGISTRY
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.statement import width
 from syurmy.prover.protocol.transcript import Rejected
@@ -185,7 +186,7 @@ def prove_and_verify(text: str) -> dict[str, Any]:
     program = syurmy.assemble(text)
     trace = syurmy.run(program, GIVEN)
     assert syurmy.check(program, trace) == []
-    key = setup(program)
+    key = setup(program, CLEAR)
     prover = Prover(key, trace)
     proof = prover.run()
     verifier = Verifier(key.verifying_key)

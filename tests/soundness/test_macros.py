@@ -19,6 +19,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.program import Program
 from syurmy.prover.field import P
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from tests.isa.forgery import Forger
@@ -123,7 +124,7 @@ def test_macro_is_proven(name: str) -> None:
     assert syurmy.check(program, trace) == []
     if INSTANCES[name].expected is not None:
         assert trace.outputs["y"].tolist() == INSTANCES[name].expected
-    key = setup(program)
+    key = setup(program, CLEAR)
     assert np.array_equal(verify(key.verifying_key, prove(key, trace).data).outputs["y"], trace.outputs["y"])
 
 

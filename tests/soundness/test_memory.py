@@ -23,6 +23,7 @@ from syurmy.prover.check import check_system
 from syurmy.prover.field import U64, Ext, P
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.protocol.mle import eq_vector
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.transcript import Rejected
@@ -209,7 +210,7 @@ def test_elapsed_time_by_limbs(monkeypatch):
     """-1 has no limbs: neither a lowest limb of -1 nor an upper one."""
     c.keys(RAM)  # kept for all tests, so it is made before the limbs change
     monkeypatch.setattr(builder, "limbs_for", lambda checks: Limbs(1))
-    key = setup(syurmy.assemble(RAM + "\n"))
+    key = setup(syurmy.assemble(RAM + "\n"), CLEAR)
     verifier = Verifier(key.verifying_key)
     trace = trace_of(RAM)
     assert verifier.verify(Prover(key, trace).run().data)

@@ -115,4 +115,4 @@ def test_padding_of_params_is_part_of_the_key():
     matrix.reshape(-1)[np.flatnonzero(free)[-1]] = 1
     assert commit_params(matrix, layout.shape).commitment.root != pk.verifying_key.params_root
     assert isinstance(pk, ProvingKey)
-    assert setup(pk.program).verifying_key == pk.verifying_key
+    assert setup(pk.program, pk.mode).verifying_key == pk.verifying_key

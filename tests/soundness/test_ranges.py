@@ -13,6 +13,7 @@ from syurmy.isa.graph import Node
 from syurmy.isa.ranges import Limbs
 from syurmy.prover.field import P
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
 from syurmy.prover.verifier.verify import Verifier
@@ -40,7 +41,7 @@ WIDTHS = [Limbs(5), Limbs(5, frozenset({3})), Limbs(3), Limbs(2), Limbs(2, froze
 def verdict(columns: list[int], total: int) -> str:
     """What the verifier says of a proof with these entries of x, whose sum is claimed to be ``total``."""
     program = syurmy.assemble(FOUR)
-    key = setup(program)
+    key = setup(program, CLEAR)
     trace = syurmy.run(program, {"x": np.array([1, 2, 3, 2])})
     says(s=total)(trace)
     liar = Prover(key, trace)

@@ -41,6 +41,7 @@ Y = (H + 1) >> 1
 
 JSON_KEYS = {
     "outputs",
+    "zero_knowledge",
     "steps",
     "batch",
     "branches",
@@ -114,7 +115,9 @@ def test_run_json_is_one_object(folder: Path) -> None:
 
 def test_prove_reports_and_writes_keys_and_proof(proven_once: tuple[Path, dict[str, Any]]) -> None:
     folder, value = proven_once
-    assert written(folder) == ["tiny.pk", "tiny.proof", "tiny.tasm", "tiny.vk", "x.npy"]
+    assert written(folder) == ["tiny.pk", "tiny.pk.used", "tiny.proof", "tiny.tasm", "tiny.vk", "x.npy"]
+    for secret in ("tiny.pk", "tiny.pk.used"):
+        assert (folder / secret).stat().st_mode & 0o777 == 0o600
     assert set(value) == JSON_KEYS
     assert set(value["seconds"]) == SECONDS
     assert all(s >= 0 for s in value["seconds"].values())
@@ -129,7 +132,7 @@ def test_prove_reports_and_writes_keys_and_proof(proven_once: tuple[Path, dict[s
 def test_prove_prints_a_summary(proven: Path) -> None:
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--proof", proven / "other.proof")
     assert result.exit_code == 0, result.stderr
-    for text in ("instructions", "leaves", "columns", "commit", "proof", "soundness", "not zero-knowledge", "trusted"):
+    for text in ("instructions", "leaves", "columns", "commit", "proof", "soundness", "zero-knowledge: ", "trusted"):
         assert text in result.stdout
     assert (proven / "other.proof").exists()
 
@@ -320,7 +323,10 @@ def test_interrupt_leaves_nothing_half_written(proven: Path, monkeypatch: pytest
     monkeypatch.setattr(syurmy, at, interrupted)
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove")
     assert_one_line(result, 130, "X130")
-    assert {p.name: p.read_bytes() for p in proven.iterdir()} == before
+    after = {p.name: p.read_bytes() for p in proven.iterdir()}
+    if at == "verify":  # what the proof that nobody got has opened of the params stays counted
+        assert after.pop("tiny.pk.used") != before.pop("tiny.pk.used")
+    assert after == before
 
 
 # ---- check, asm, disasm, info --------------------------------------------------------------------------------------
@@ -550,3 +556,53 @@ def test_batch_in_the_library(loop: Path) -> None:
     trace = syurmy.run(program, {"x": XS, "n": NS}, batch=True)
     assert trace.outputs["s"].tolist() == SUMS
     assert syurmy.check(program, trace) == []
+
+
+# ---- what proofs hide ------------------------------------------------------------------------------------------------
+
+
+def keyed(folder: Path, *options: str) -> dict[str, Any]:
+    result = vm("setup", folder / "tiny.tasm", "--json", *options)
+    assert result.exit_code == 0, result.stderr
+    value: dict[str, Any] = json.loads(result.stdout)
+    return value
+
+
+def test_keys_hide_unless_asked_not_to(folder: Path) -> None:
+    """``--proofs`` and ``--renew`` make new keys, ``--no-zk`` replaces none that hides but with ``--renew``."""
+    first = keyed(folder)
+    assert (first["zero_knowledge"], first["proofs"], first["reused"]) == (True, 16, False)
+    assert keyed(folder)["reused"]
+    few = keyed(folder, "--proofs", "2")
+    assert (few["proofs"], few["reused"]) == (2, False)
+    assert keyed(folder)["proofs"] == 2
+    old = (folder / "tiny.vk").read_bytes()
+    assert not keyed(folder, "--renew", "--proofs", "2")["reused"]
+    assert (folder / "tiny.vk").read_bytes() != old
+    for command in (("setup",), ("run", "--prove", "--input", folder / "x.npy")):
+        result = vm(command[0], folder / "tiny.tasm", "--no-zk", *command[1:])
+        assert_one_line(result, 2, "K146")
+        assert "--renew" in result.stderr
+    clear = keyed(folder, "--no-zk", "--renew")
+    assert (clear["zero_knowledge"], clear["proofs"]) == (False, None)
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    assert "not zero-knowledge" in result.stdout
+    said = vm("verify", folder / "tiny.vk", folder / "tiny.proof")
+    assert "not zero-knowledge" in said.stdout
+    assert_one_line(vm("setup", folder / "tiny.tasm", "--proofs", "0"), 2, "K144")
+
+
+def test_a_key_whose_allowance_is_spent(folder: Path) -> None:
+    """Proofs until there are no more, then an error that says what to do; a lost count is no new one."""
+    keyed(folder, "--proofs", "1")
+    prove = ("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    codes = [vm(*prove).exit_code for _ in range(4)]
+    assert codes[0] == 0
+    assert codes[-1] == 2
+    result = vm(*prove)
+    assert_one_line(result, 2, "P180")
+    assert "copies" in result.stderr
+    (folder / "tiny.pk.used").unlink()
+    assert_one_line(vm(*prove), 2, "P181")
+    keyed(folder, "--renew")
+    assert vm(*prove).exit_code == 0

@@ -1,0 +1,128 @@
+"""How many positions of a params matrix may still be opened before its random coefficients are used up.
+
+A commitment with T random coefficients per row hides its matrix while fewer than T of its columns are known. So every
+proof takes its positions from the allowance *before* it is made: a file beside the key, which is locked, read, written
+and brought to disk under the lock. A proof that fails has used its share all the same. What a copy of the key opens
+elsewhere is counted there only: copies share what is promised, and who hands one on must divide it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from syurmy.isa.errors import InputError
+
+_RECORD = struct.Struct("<8s32sQ")
+_MAGIC = b"SYURMYAL"
+_THREADS = threading.Lock()  # locks of files exclude processes only
+os.register_at_fork(before=_THREADS.acquire, after_in_parent=_THREADS.release, after_in_child=_THREADS.release)
+
+
+class Allowance:
+    """``limit`` positions for the key with this digest. The count lies in the file ``path``, or without one in a
+    nameless temporary file, which forked processes share with this one."""
+
+    def __init__(self, digest: bytes, limit: int, path: Path | None = None, used: int = 0) -> None:
+        """With a path: the file that ``create`` made."""
+        self.digest = digest
+        self.limit = limit
+        self.path = path
+        self._own: int | None = None
+        if path is None:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 (kept as long as the key is)
+            self._own = os.dup(file.fileno())
+            file.close()
+            os.pwrite(self._own, _RECORD.pack(_MAGIC, digest, used), 0)
+
+    def __del__(self) -> None:
+        if getattr(self, "_own", None) is not None:
+            os.close(self._own)  # type: ignore[arg-type]
+
+    def create(self, path: Path) -> None:
+        """Count in a new file from now on, which only its owner may read; it replaces that of another key there.
+        ``InputError`` K145 for a key that counts in a file already: two counts would allow twice as much."""
+        if self.path is not None:
+            if self.path.resolve() != path.resolve():
+                raise InputError(
+                    f"the key's proofs are counted in {self.path} already",
+                    code="K145",
+                    help="a copy would not know of them: make a new key with setup",
+                )
+            return
+        with self._locked() as fd:
+            used = self._read(fd)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX)
+                os.fchmod(descriptor, 0o600)
+                os.pwrite(descriptor, _RECORD.pack(_MAGIC, self.digest, used), 0)
+                os.ftruncate(descriptor, _RECORD.size)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.path = path
+            if self._own is not None:  # what a fork still counts there is of no use to it
+                os.pwrite(self._own, _RECORD.pack(_MAGIC, self.digest, self.limit), 0)
+
+    @property
+    def used(self) -> int:
+        """Positions taken so far."""
+        with self._locked() as fd:
+            return self._read(fd)
+
+    def take(self, positions: int) -> None:
+        """Takes so many. ``InputError`` P180 where fewer are left."""
+        with self._locked() as fd:
+            used = self._read(fd)
+            if used + positions > self.limit:
+                raise InputError(
+                    "the key's params would not stay hidden: its allowance of proofs is used up",
+                    code="P180",
+                    help="make a new key with `syurmy-vm setup PROG --renew --proofs N`, for the N proofs that will be"
+                    " made with it and all of its copies",
+                )
+            os.pwrite(fd, _RECORD.pack(_MAGIC, self.digest, used + positions), 0)
+            os.fsync(fd)
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        with _THREADS:
+            fd = self._own if self.path is None and self._own is not None else self._open()
+            try:
+                fcntl.lockf(fd, fcntl.LOCK_EX)
+                yield fd
+            finally:
+                if fd != self._own:
+                    os.close(fd)  # gives the lock back
+                else:
+                    fcntl.lockf(fd, fcntl.LOCK_UN)
+
+    def _open(self) -> int:
+        assert self.path is not None
+        try:
+            return os.open(self.path, os.O_RDWR)
+        except OSError as e:
+            raise self._lost(e.strerror or str(e)) from e
+
+    def _read(self, fd: int) -> int:
+        data = os.pread(fd, _RECORD.size + 1, 0)
+        if len(data) != _RECORD.size:
+            raise self._lost("it is damaged")
+        magic, digest, used = _RECORD.unpack(data)
+        if magic != _MAGIC or digest != self.digest:
+            raise self._lost("it belongs to another key")
+        return int(used)
+
+    def _lost(self, why: str) -> InputError:
+        return InputError(
+            f"how many proofs were made with the key is not known: {self.path}: {why}",
+            code="P181",
+            help="without this count params would not stay hidden: make a new key with `syurmy-vm setup PROG --renew`",
+        )
