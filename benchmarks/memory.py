@@ -21,6 +21,7 @@ from syurmy.host import peak_mb
 from syurmy.isa.arrays import I64
 from syurmy.isa.program import Program
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import Verifier
 from syurmy.vm import run, run_batch
@@ -66,7 +67,7 @@ def measure(program: Program, inputs: Inputs, runs: int, batch: bool = False) ->
     """Seconds, bytes and sizes of one proof; the median of ``runs`` after one that does not count."""
     execute = run_batch if batch else run
     trace = execute(program, inputs)
-    pk = setup(program)
+    pk = setup(program, CLEAR)
     proof = prove(pk, trace)
     verifier = Verifier(pk.verifying_key)
     statement = verifier.verify(proof.data)
