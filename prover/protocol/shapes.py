@@ -28,7 +28,7 @@ MAX_ENCODED = 1 << 27  # elements of an encoded params matrix above which the ra
 LOG_BLOWUPS = (1, 2, 3, 4)
 MIN_LEVEL_LOG_COLS = 5
 MAX_LEVEL_ENCODED = 1 << 19  # elements of an encoded level above which its rate is at least 1/4
-MAX_HIDING_ENCODED = {3: 1 << 23, 4: 1 << 20}  # of a hiding level, by log2 of the blow-up
+MAX_HIDING_ENCODED = 1 << 20  # the same of a hiding level, whose queries cost three more entries each
 HIDING_BITS = 94  # of the queries to a hiding matrix: 106, less the 12 bits of grinding that every plan has
 HIDING_AUX = 3  # rows of a hiding level that are not the vector's: the pads of its rounds, and the mask of both
 MIN_HEIGHT = 4  # rows of a hiding matrix over F
@@ -111,7 +111,7 @@ def hiding_ladder(used: int) -> tuple[int, tuple[Level, ...]]:
             if tail is None or tail >= 2 << log_cols or 2 * log_rows > 1 << log_cols:
                 continue
             shape = MatrixShape(rows, log_cols, log_blowup, 2, HIDING_AUX, tail)
-            if shape.encoded > MAX_HIDING_ENCODED.get(log_blowup, shape.encoded):
+            if shape.encoded > MAX_HIDING_ENCODED and log_blowup > 2:
                 continue
             rest, levels = ladder(masked_size(shape, log_rows))
             size = 48 + 32 * log_rows + matrix_bytes(shape) + rest

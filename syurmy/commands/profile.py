@@ -9,7 +9,7 @@ import typer
 
 import syurmy
 from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, Raw, print_json
-from syurmy.report.costs import By
+from syurmy.report import By
 
 if TYPE_CHECKING:
     from syurmy.prover.profile import Profile

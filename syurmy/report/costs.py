@@ -9,20 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from syurmy.prover.profile import Piece, Profile, Row
+from syurmy.report import By
 
 if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel
     from syurmy.prover.profile import Piece, Profile, Row
-
-
-class By(StrEnum):
-    """What costs are added up by."""
-
-    instruction = "instruction"
-    line = "line"
-    node = "node"
 
 
 @dataclass

@@ -22,7 +22,8 @@ import syurmy
 from syurmy.isa.errors import InputError
 from syurmy.isa.inference import infer_types
 from syurmy.prover.profile import PHASES, Piece, Profile
-from syurmy.report.costs import By, Cost, grouped
+from syurmy.report import By
+from syurmy.report.costs import Cost, grouped
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -17,7 +17,8 @@ from syurmy.assembler import assemble
 from syurmy.inputs import beside, of_program, read
 from syurmy.isa.graph import Table
 from syurmy.prover.profile import PHASE, Profile, Row, Stopwatch, phase_of, profile, recording, shares
-from syurmy.report.costs import By, chrome_trace, grouped
+from syurmy.report import By
+from syurmy.report.costs import chrome_trace, grouped
 
 LOOP = """
 .program loop

@@ -71,7 +71,7 @@ def test_queries_are_the_fewest(source):
 
 
 def test_every_level_is_counted():
-    opening = Opening.of(c.keys(c.WORDS).plan)
+    opening = Opening.of(c.keys(c.deep(c.DENSE)).plan)
     names = {name for name, _ in opening.budget.terms}
     assert opening.levels
     for i, (level, opened) in enumerate(opening.levels, 1):

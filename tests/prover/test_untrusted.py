@@ -292,10 +292,10 @@ def test_types_of_many_jump_targets():
 
 def test_operands_of_followed_instructions_are_counted(monkeypatch):
     read = []
-    step = inference._Inference.step
+    step = inference.Inference.step
     monkeypatch.setattr(inference, "MAX_FOLLOWED", 10**4)
     monkeypatch.setattr(
-        inference._Inference, "step", lambda self, pc, s: read.append(len(self.code[pc].src)) or step(self, pc, s)
+        inference.Inference, "step", lambda self, pc, s: read.append(len(self.code[pc].src)) or step(self, pc, s)
     )
     with pytest.raises(StepLimit):
         infer_types(growth.operands_in_growing_loops(1000)[0])

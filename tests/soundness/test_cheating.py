@@ -257,7 +257,7 @@ def test_wrong_multiplicity(move):
 
 
 class Dropping(Prover):
-    """Leaves of one lookup count for nothing, so a value outside the table does no harm to the root."""
+    """Leaves of the remainder's lookups count for nothing, so a value outside the table does no harm to the root."""
 
     def leaves(self) -> tuple[U64, U64]:
         num, den = super().leaves()

@@ -351,7 +351,7 @@ def test_interrupt_leaves_nothing_half_written(proven: Path, monkeypatch: pytest
         (proven / "tiny.pk").unlink()
         del before["tiny.pk"]
     monkeypatch.setattr(syurmy, at, interrupted)
-    result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove")
+    result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove", "--force")
     assert_one_line(result, 130, "X130")
     after = {p.name: p.read_bytes() for p in proven.iterdir()}
     if at == "verify":  # what the proof that nobody got has opened of the params stays counted

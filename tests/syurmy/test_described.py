@@ -93,7 +93,8 @@ def test_a_new_description_makes_a_new_key(shop: Path, tmp_path: Path) -> None:
     assert (kept.reused, kept.replaced) == (False, first.verifying_key.digest())
     assert first.verifying_key.digest() != second.verifying_key.digest()
     assert keys.obtain(program, path).reused
-    assert (tmp_path / "shop.vk").read_bytes() == (shop / "shop.vk").read_bytes()
+    told, shops = (syurmy.VerifyingKey.load(folder / "shop.vk") for folder in (tmp_path, shop))
+    assert (told.program, told.description) == (shops.program, shops.description)  # roots that hide are all different
 
 
 def test_both_commands_take_raw(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
