@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from syurmy.prover.profile import Piece, Profile, Row
 from syurmy.report import By
 
 if TYPE_CHECKING:
