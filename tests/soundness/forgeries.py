@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import syurmy
+from syurmy.isa import builder
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import SyurmyError, Trap
@@ -25,6 +26,7 @@ from syurmy.isa.exact import einsum
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import Path
 from syurmy.isa.program import Program
+from syurmy.isa.ranges import Limbs
 from syurmy.prover.check import check_system
 from syurmy.prover.field import P
 from syurmy.prover.keys import ProvingKey, setup
@@ -222,6 +224,12 @@ class Host:
             if not left:
                 break
         return [(self.constraints[i].origin, self.constraints[i].label) for i in sorted(left)]
+
+
+def with_wide_limbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges of up to 16 bits take one lookup. Of many narrow limbs a forgery would have to change more columns at once
+    than these do, so it is here that each constraint is seen to be needed."""
+    monkeypatch.setattr(builder, "limbs_for", lambda checks: Limbs(16, frozenset(range(1, 16))))
 
 
 class Moved:

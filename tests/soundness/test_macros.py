@@ -15,17 +15,15 @@ import numpy as np
 import pytest
 
 import syurmy
-from syurmy.isa import builder
 from syurmy.isa.arrays import I64
 from syurmy.isa.program import Program
-from syurmy.isa.ranges import Limbs
 from syurmy.prover.field import P
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from tests.isa.forgery import Forger
-from tests.soundness.forgeries import Host, Moved, unit
+from tests.soundness.forgeries import Host, Moved, unit, with_wide_limbs
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 SEEDS = 8  # tried until each constraint is seen at work
@@ -141,8 +139,7 @@ def test_no_forgery_is_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("name", MACROS)
 def test_each_constraint_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With wide limbs: of many narrow ones a forgery would have to change more columns at once than these do."""
-    monkeypatch.setattr(builder, "limbs_for", lambda checks: Limbs(16, frozenset(range(1, 16))))
+    with_wide_limbs(monkeypatch)
     assert Host(*instance(name)).refuse_all(monkeypatch, SEEDS) == IMPLIED.get(name, [])
 
 
