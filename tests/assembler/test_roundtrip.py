@@ -8,7 +8,7 @@ from syurmy.assembler import assemble, disassemble
 from syurmy.isa.encoding import decode, digest, encode
 from syurmy.isa.program import Program
 from tests.assembler.random_programs import programs
-from tests.examples import examples
+from tests.drawing import examples
 from tests.isa.renaming import renamed
 
 

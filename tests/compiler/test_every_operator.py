@@ -10,7 +10,7 @@ from syurmy.compiler.lower import operators
 from tests.compiler import instances_of_maps  # noqa: F401  (adds its instances)
 from tests.compiler.harness import check
 from tests.compiler.instances import INSTANCES, Draw
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 ELSEWHERE = {"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
              "QLinearMatMul", "QuantizeLinear"}  # fmt: skip

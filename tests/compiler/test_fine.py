@@ -17,7 +17,7 @@ import syurmy
 from syurmy.compiler import CompiledModel
 from syurmy.isa.arrays import Array
 from tests.compiler.harness import check, compiled, evaluated, floats, helper, model_of, outputs_of
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 SOME = examples(8)
 

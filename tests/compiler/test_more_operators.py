@@ -16,7 +16,7 @@ from onnx import helper
 from syurmy.compiler import UnsupportedModel
 from syurmy.isa.errors import Trap
 from tests.compiler.harness import check, compiled, floats, model_of, outputs_of
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 SOME = examples(12)
 FEW = examples(5)

@@ -16,7 +16,7 @@ from syurmy.compiler import UnsupportedModel
 from syurmy.compiler.lower import operators
 from syurmy.compiler.ops.activation import FUNCTIONS
 from tests.compiler.harness import check, floats
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 MANY = examples(25)
 FEW = examples(8)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests.compiler.harness import check, floats
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 SCALES = st.sampled_from([0.0078125, 0.02, 0.5, 0.1, 1.0, 0.003921569])
 

@@ -19,7 +19,7 @@ from benchmarks import models
 from syurmy.compiler import steps
 from syurmy.compiler.ops.quantised import Ratio
 from tests.compiler.harness import check, compiled, evaluated, floats, model_of, outputs_of
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 ort = pytest.importorskip("onnxruntime")
 SOME = examples(12)

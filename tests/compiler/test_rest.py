@@ -10,7 +10,7 @@ from onnx import helper
 
 from syurmy.compiler import UnsupportedModel
 from tests.compiler.harness import check, floats
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 SOME = examples(8)
 

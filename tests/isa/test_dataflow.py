@@ -18,7 +18,7 @@ from syurmy.isa.path import Path as Executed
 from syurmy.isa.path import StepLimit
 from syurmy.isa.program import Program
 from syurmy.prover.protocol.plan import Plan
-from tests.examples import examples
+from tests.drawing import examples
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 HEAD = ".input x : i16[7, 3] private\n.param one : i16[] public = {1}\n.ram m : i16[8]\n.ram far : i16[4]\n"

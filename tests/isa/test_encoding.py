@@ -12,7 +12,7 @@ from syurmy.assembler import assemble
 from syurmy.isa.encoding import MAGIC, decode, digest, encode
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Affine, Instruction, Program, Ram
-from tests.examples import examples
+from tests.drawing import examples
 from tests.isa.renaming import renamed
 
 SOURCE = """

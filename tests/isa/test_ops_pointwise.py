@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.program import Lut
 from syurmy.isa.types import DType
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 from tests.isa.forgery import pin_op
 from tests.isa.graph_eval import Operand, check, check_op, op_program, random_array
 

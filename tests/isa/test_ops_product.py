@@ -15,7 +15,7 @@ from syurmy.isa.inference import infer_types
 from syurmy.isa.ops import product
 from syurmy.isa.system import build
 from syurmy.isa.types import DType
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 from tests.isa.graph_eval import (
     Operand,
     check,

@@ -13,7 +13,7 @@ from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.program import Affine
 from syurmy.isa.system import build
 from syurmy.isa.types import DType
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 from tests.isa.graph_eval import (
     Operand,
     check,

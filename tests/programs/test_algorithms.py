@@ -21,7 +21,7 @@ from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from syurmy.vm.machine import run
-from tests.examples import examples
+from tests.drawing import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 I16 = st.integers(-(2**15), 2**15 - 1)

@@ -16,7 +16,7 @@ from syurmy.prover.protocol.claims import Sweep, Term, _segments, eq_term, inner
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.plan import separable
 from syurmy.prover.protocol.weights import WeightSpace
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 EMPTY = Program("empty", (), (), (), (), (Instruction("halt", None, ()),))
 

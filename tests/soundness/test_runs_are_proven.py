@@ -10,7 +10,7 @@ from syurmy.isa.errors import Trap
 from syurmy.isa.program import Program
 from syurmy.isa.types import TensorType
 from tests.assembler.random_programs import programs
-from tests.examples import SEEDS, examples
+from tests.drawing import SEEDS, examples
 
 NARROWED = """
 .input x : i64[4] private in -2**60..2**60

@@ -19,7 +19,7 @@ from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from syurmy.vm import run, run_batch
-from tests.examples import examples
+from tests.drawing import examples
 
 sys.path.insert(0, str(Path(__file__).parent))
 import algorithms as a
