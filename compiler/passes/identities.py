@@ -41,7 +41,8 @@ def _known(n: Node, graph: Graph, constants: Mapping[str, Array]) -> Array | Non
     if len(n.outputs) != 1 or n.outputs[0] in graph.outputs or "body" in n.attrs or "then_branch" in n.attrs:
         return None
     v = graph.values[n.outputs[0]]
-    if n.inputs and all(not i or i in constants for i in n.inputs):
+    new = any(i in constants and i not in graph.constants for i in n.inputs)  # weights that are dequantised stay so
+    if new and all(not i or i in constants for i in n.inputs):
         return np.asarray(graph.samples[n.outputs[0]][0])
     if n.domain != "" or v.dtype.kind not in "fiu":
         return None

@@ -16,6 +16,7 @@ import numpy as np
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
+from syurmy.isa.ranges import Limbs
 from syurmy.prover.field import P
 
 Field = Any  # object array of integers in [0, P)
@@ -53,6 +54,12 @@ def constraints_of(system: ConstraintSystem) -> list[Constraint]:
     """Equations first, then lookups, then spaces of tuples; a constraint's number is its place here."""
     spaces = [Space(tuple(t for t in system.tuples if t.space == name)) for name in system.spaces]
     return [*system.equations, *system.lookups, *spaces]
+
+
+def wide_limbs(_: object = None) -> Limbs:
+    """In place of ``isa.ranges.limbs_for``: ranges of up to 16 bits take one lookup. Of many narrow limbs a forgery has
+    to change more columns at once than the suites do, so it is here that each constraint is seen to be needed."""
+    return Limbs(16, frozenset(range(1, 16)))
 
 
 def without_halves(left: set[int], constraints: list[Constraint]) -> set[int]:

@@ -18,9 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from syurmy.isa import builder
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import SyurmyError
@@ -37,6 +39,7 @@ from tests.isa.constraints import (
     expressions,
     table_rows,
     to_field,
+    wide_limbs,
     without_halves,
 )
 from tests.isa.graph_eval import Evaluated, Operand, check, leaves, op_program
@@ -318,9 +321,14 @@ def pins(program: Program, inputs: Mapping[str, I64], **options: Any) -> dict[st
         "mutation": forger.accepted(forger.mutations()),
         "solved pair": forger.accepted(forger.solved_pairs()),
         "exchange": forger.accepted(forger.exchanges()),
-        "deletion": forger.useless(),
+        "deletion": forger.useless() and _useless_of_wide_limbs(program, inputs, options),
     }
     return {kind: complaints for kind, complaints in found.items() if complaints}
+
+
+def _useless_of_wide_limbs(program: Program, inputs: Mapping[str, I64], options: Mapping[str, Any]) -> list[str]:
+    with patch.object(builder, "limbs_for", wide_limbs):
+        return Forger(program, inputs, **options).useless()
 
 
 def pin_op(op: str, *operands: Operand, luts: Sequence[Lut] = (), **attrs: Any) -> dict[str, list[str]]:

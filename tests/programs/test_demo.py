@@ -28,5 +28,5 @@ def test_the_demo_accepts_the_proof_and_rejects_the_forgery(tmp_path: Path, digi
     assert "error[V100]: proof rejected at step" in done.stdout
     assert done.stdout.rstrip().endswith("nothing else")
     assert {p.name for p in tmp_path.iterdir()} == {
-        "digits_mlp.pk", "digits_mlp.vk", "digits_mlp.proof", "forged.proof"
+        "digits_mlp.pk", "digits_mlp.pk.used", "digits_mlp.vk", "digits_mlp.proof", "forged.proof"
     }  # fmt: skip

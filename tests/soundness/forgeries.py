@@ -26,7 +26,6 @@ from syurmy.isa.exact import einsum
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import Path
 from syurmy.isa.program import Program
-from syurmy.isa.ranges import Limbs
 from syurmy.prover.check import check_system
 from syurmy.prover.field import P
 from syurmy.prover.keys import ProvingKey, setup
@@ -41,6 +40,7 @@ from tests.isa.constraints import (
     constraints_of,
     expressions,
     table_rows,
+    wide_limbs,
     without_halves,
 )
 
@@ -227,9 +227,8 @@ class Host:
 
 
 def with_wide_limbs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranges of up to 16 bits take one lookup. Of many narrow limbs a forgery would have to change more columns at once
-    than these do, so it is here that each constraint is seen to be needed."""
-    monkeypatch.setattr(builder, "limbs_for", lambda checks: Limbs(16, frozenset(range(1, 16))))
+    """See ``wide_limbs``."""
+    monkeypatch.setattr(builder, "limbs_for", wide_limbs)
 
 
 class Moved:
