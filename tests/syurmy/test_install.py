@@ -55,7 +55,10 @@ def assert_whole(built: Path) -> None:
     """Sdist and wheel hold every file of the package, under one name, and links as folders."""
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         names = wheel.namelist()
-    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"syurmy"}
+    beside = [name for name in names if ".data/" in name]  # goes to share/, not beside other packages
+    assert [name.partition(".data/")[2] for name in beside] == ["data/share/man/man1/syurmy-vm.1"]
+    top = {name.partition("/")[0] for name in names if ".dist-info/" not in name and name not in beside}
+    assert top == {"syurmy"}
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:
         assert all(member.isfile() or member.isdir() for member in sdist)
         sources = {member.name.partition("/")[2] for member in sdist if member.isfile()}
@@ -64,7 +67,9 @@ def assert_whole(built: Path) -> None:
     expected = {p for p in (ROOT / "syurmy").glob("*") if p.is_file()}
     for name in LINKED:
         expected |= {p for p in (ROOT / "syurmy" / name).rglob("*") if p.is_file()}
-    expected |= set((ROOT / "syurmy" / "commands").rglob("*.py"))
+    for folder in (ROOT / "syurmy").iterdir():
+        if folder.is_dir() and not folder.is_symlink():
+            expected |= {p for p in folder.rglob("*") if p.is_file()}
     here = {p.relative_to(ROOT).as_posix() for p in expected if "__pycache__" not in p.parts}
     assert code == here
 

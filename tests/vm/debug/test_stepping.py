@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import syurmy
 from syurmy.isa.errors import Trap
 from syurmy.isa.memory import Memory
+from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
 from syurmy.vm import Executed, Fetched, Machine
@@ -34,6 +35,9 @@ EXAMPLES: list[tuple[Program, dict[str, Any]]] = [
 ]
 
 
+SHORT = 2000  # steps of a random program
+
+
 @dataclass
 class Place:
     """What a plain run holds before a step."""
@@ -44,7 +48,9 @@ class Place:
     memories: dict[str, np.ndarray]
 
 
-def places(program: Program, inputs: Mapping[str, Any]) -> tuple[list[Place], Trap | None]:
+def places(
+    program: Program, inputs: Mapping[str, Any], max_steps: int = DEFAULT_MAX_STEPS
+) -> tuple[list[Place], Trap | None]:
     """The slow truth: every place of a run, the end included unless a trap comes first."""
     given = validated(program, inputs)
     machine = Machine(Trace(program, given), given)
@@ -56,7 +62,7 @@ def places(program: Program, inputs: Mapping[str, Any]) -> tuple[list[Place], Tr
         return Place(index, dict(counters), dict(machine.registers), memories)
 
     try:
-        for event in machine.events():
+        for event in machine.events(max_steps):
             if isinstance(event, Fetched):
                 out.append(place(event.index, event.counters))
     except Trap as e:
@@ -113,7 +119,8 @@ def moved(d: Debugger, truth: list[Place], move: str, to: int) -> int:
 def test_any_moves_on_random_programs(data: Any, program: Program, seed: int, moves: Any, spacing: float) -> None:
     program = data.draw(jumping(program))
     given = inputs_of(program, seed)
-    truth, trap = places(program, given)
+    truth, trap = places(program, given, SHORT)
+    assume(trap is None or trap.code != "T101")  # one that jumps in circles: every place is kept
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "SPACING", spacing)
         patch.setattr(run, "SHARE", 0)
