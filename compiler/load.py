@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnx.inliner
 import onnx.shape_inference
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from onnx import TensorProto, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
@@ -55,9 +55,21 @@ def _read(path: Path) -> tuple[onnx.ModelProto, int]:
         raise ModelError(f"cannot read {path}: {e.strerror or e}", code="F100") from e
     except DecodeError as e:
         raise ModelError(f"{path} is not an ONNX model, or it is truncated", code="M101") from e
+    _check_text(model, str(path))
     if not model.graph.node and not model.graph.output:
         raise ModelError(f"{path} holds no graph: not an ONNX model, or truncated", code="M101")
     return model, size
+
+
+def _check_text(message: Message, where: str) -> None:
+    """Raises ``ModelError`` for a name that is not UTF-8, which protobuf hands on as bytes."""
+    for field, value in message.ListFields():
+        several = value if field.is_repeated else [value]
+        if field.type == field.TYPE_STRING and any(isinstance(v, bytes) for v in several):
+            raise ModelError(f"{where} holds a name that is no text (UTF-8): damaged, or not ONNX", code="M101")
+        if field.type == field.TYPE_MESSAGE:
+            for v in several:
+                _check_text(v, where)
 
 
 def input_ports(path: Path, shapes: Shapes | None = None) -> dict[str, inputs.Port]:
@@ -85,6 +97,7 @@ def _port(i: onnx.ValueInfoProto, shapes: Shapes) -> inputs.Port:
 
 def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelProto:
     """``load`` for a model in memory; the argument is not changed."""
+    _check_text(model, "the model")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     tabular.normalise(copy)
