@@ -2,8 +2,8 @@
 
 Checks refuse with reasons of their own. What they do not foresee (recursion, memory, a shape that does not fit) is
 still no reason to accept and none to crash: it refuses, with the original error as its cause. A name that does not
-exist, a call that does not fit and their like are mistakes in this software, whatever the data: they are raised as they
-are, so that nobody takes them for a bad key.
+exist, a call that does not fit and their like are mistakes in this software, whatever the data. Nobody shall take them
+for a bad key: they are raised as they are, or refused under their own name by who promises an answer to any bytes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from syurmy.isa.errors import SyurmyError
 MISTAKES = (AttributeError, ImportError, NameError, NotImplementedError, SyntaxError, TypeError)
 
 OURS = ("syurmy.",)
+STRICT = False  # tests and fuzzing set it: every mistake of ours is raised
 
 
 @contextmanager
-def refusing(refusal: Callable[[str], SyurmyError]) -> Iterator[None]:
-    """Raises ``refusal(reason)`` for any exception inside that is not a ``SyurmyError``, an error of a file, or a
-    mistake of ours."""
+def refusing(refusal: Callable[[str], SyurmyError], mistakes: bool = False) -> Iterator[None]:
+    """Raises ``refusal(reason)`` for any exception inside that is not a ``SyurmyError``, an error of a file, or, unless
+    ``mistakes`` are refused too, a mistake of ours."""
     try:
         yield
     except (SyurmyError, OSError):  # a file that cannot be read has an error of its own
@@ -32,7 +33,9 @@ def refusing(refusal: Callable[[str], SyurmyError]) -> Iterator[None]:
         raise refusal("it nests too deeply") from e
     except Exception as e:
         if isinstance(e, MISTAKES) and _ours(e):
-            raise
+            if STRICT or not mistakes:
+                raise
+            raise refusal(f"a mistake in this software, please report it ({type(e).__name__}: {e})") from e
         raise refusal(f"it cannot be processed ({type(e).__name__}: {e})") from e
 
 

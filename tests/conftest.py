@@ -9,6 +9,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
+from syurmy.isa import refusal
+
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile(
     "explore",
@@ -19,6 +21,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("fixed")
+refusal.STRICT = True
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -102,7 +102,7 @@ class VerifyingKey(Summary):
         if hiding > 1 or proofs > MAX_PROOFS or (proofs > 0) != (hiding == 1 and len(root) > 0):
             raise InputError("the verifying key does not say what its proofs hide", code="K122")
         mode = Mode(hiding == 1, proofs)
-        with refusing(unusable):
+        with refusing(unusable, mistakes=True):
             key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps, mode)
             decoded = decode(program)
             key.description.check(decoded)

@@ -100,7 +100,7 @@ class Verifier(Summary):
         self.vk = vk = VerifyingKey.load(key)
         self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
         self.max_batch = self.max_steps if max_batch is None else max_batch
-        with refusing(unusable):
+        with refusing(unusable, mistakes=True):
             self.program = decode(vk.program)
             # None where the path depends on data
             self.plan = fixed_plan(self.program, self.max_steps, vk.mode)
@@ -117,7 +117,7 @@ class Verifier(Summary):
         """Accepts, or raises ``Rejected``; no other exception on any bytes. Raises ``InputError`` for a file that
         cannot be read, or is no proof."""
         data = proof_bytes(proof)
-        with refusing(partial(Rejected, "format")):
+        with refusing(partial(Rejected, "format"), mistakes=True):
             return _Run(self, data).run()
 
     def summary(self) -> list[tuple[str, str]]:

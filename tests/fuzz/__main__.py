@@ -20,10 +20,12 @@ LONGEST = 2**16  # bytes of an input
 KERNELS = [f"syurmy.prover.kernels.{f.stem}" for f in Path(__file__).parents[2].glob("prover/kernels/*.py")]
 
 with atheris.instrument_imports(include=["syurmy"], exclude=KERNELS):  # Numba compiles kernels from their bytecode
+    from syurmy.isa import refusal
     from tests.fuzz.targets import CORPUS, TARGETS, honest, kept
 
 
 def main() -> None:
+    refusal.STRICT = True
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=sorted(TARGETS))
     parser.add_argument("seconds", type=int)

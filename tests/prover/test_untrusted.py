@@ -339,6 +339,27 @@ def test_a_mistake_of_ours_is_no_refusal(monkeypatch, error):
         verifier.verify(data)
 
 
+@pytest.mark.parametrize("error", [NameError("n"), AttributeError("a"), ImportError("i"), TypeError("t")])
+def test_outside_of_tests_a_verifier_answers_even_then(monkeypatch, error):
+    """And says whose mistake it is."""
+
+    def fail(*args, **kwargs):
+        raise error
+
+    vk = setup(assemble(LOOP)).verifying_key
+    data = head(vk, Path(1, {6: [0]}))
+    verifier = Verifier(vk)
+    monkeypatch.setattr("syurmy.isa.refusal.STRICT", False)
+    monkeypatch.setattr("syurmy.isa.refusal.OURS", ("syurmy.", __name__))
+    monkeypatch.setattr(Plan, "of", fail)
+    with pytest.raises(Rejected, match="a mistake in this software"):
+        verifier.verify(data)
+    monkeypatch.setattr("syurmy.prover.verifier.verify.fixed_plan", fail)
+    with pytest.raises(SyurmyError, match="a mistake in this software") as e:
+        Verifier(vk)
+    assert e.value.code == "K123"
+
+
 def test_a_wrong_name_in_our_code_is_raised(monkeypatch):
     monkeypatch.delattr("syurmy.isa.system.resolve")
     with pytest.raises(NameError):
