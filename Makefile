@@ -7,7 +7,6 @@ RUNS   := $(VENV)/.runs
 READY  := $(VENV)/.ready
 JOBS   ?= 2
 SECONDS ?= 60
-SEED ?= 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ROUNDS ?= 5
 DRAWN  := tests -m hypothesis
@@ -45,8 +44,8 @@ check: lint typecheck check-manual ## Style, types, manual and the quick tests, 
 test: $(READY) ## Run the tests; ARGS selects some.
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-explore: $(READY) ## Draw new examples (ROUNDS seeds from FROM on, or a new one) until a test fails; says how to repeat it.
-	@seed=$${FROM:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
+explore: $(READY) ## Draw new examples (ROUNDS seeds from SEED on, or a new one) until a test fails; says how to repeat it.
+	@seed=$${SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
 	for round in $$(seq $(ROUNDS)); do \
 		echo "seed $$seed ($$round of $(ROUNDS))"; \
 		$(BIN)/python -m pytest -n $(JOBS) --hypothesis-profile=explore --hypothesis-seed=$$seed $(or $(ARGS),$(DRAWN)) \
@@ -92,9 +91,9 @@ operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node tests show.
 	$(BIN)/python -m syurmy.compiler.coverage --check --jobs $(JOBS)
 
-fuzz: $(READY) ## Fuzz keys, proofs, programs and models, each for SECONDS from SEED (0: new); failures go to tests/fuzz/corpus.
+fuzz: $(READY) ## Fuzz keys, proofs, programs and models, each for SECONDS from SEED (1; 0: new); failures go to tests/fuzz/corpus.
 	$(PIP) --editable '.[fuzz]'
-	for target in key proof program model; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) --seed $(SEED) || exit 1; done
+	for target in key proof program model; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) --seed $(or $(SEED),1) || exit 1; done
 
 editors: $(READY) ## Test and package the extension for VS Code (needs node and npm), in editors/vscode/dist.
 	@command -v npm >/dev/null || { echo "npm is needed, with node 20 or newer" >&2; exit 1; }
