@@ -21,7 +21,7 @@ import numpy.typing as npt
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import given_samples
-from syurmy.compiler.contract import CANCELLED, SUMS
+from syurmy.compiler.contract import CANCELLED, SUMS, integers_of
 from syurmy.compiler.lower import is_lowered, lowerings
 from syurmy.compiler.model import CompiledModel, Result
 from syurmy.compiler.passes.unroll import flattened
@@ -181,15 +181,9 @@ class _Reals:
     def __call__(self, name: str) -> Array:
         if name not in self.known:
             r = self.results[name]
-            self.known[name] = self._integers(r.register) * np.array(r.scale, np.float64)
+            integers = integers_of(self.trace, r.register, self.inputs, self.written)
+            self.known[name] = integers * np.array(r.scale, np.float64)
         return self.known[name]
-
-    def _integers(self, register: str) -> Array:
-        if register in self.written:
-            return self.trace.writes[self.written[register]][-1]
-        if register in self.inputs:
-            return self.inputs[register]
-        return np.asarray(self.trace.program.data[register], np.int64)
 
 
 def _entrywise(op: str) -> bool:

@@ -113,7 +113,7 @@ def on_held_out(
     for name, t in _tensors(steps, outputs):
         held, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
         if name in known:
-            m.add(name, np.asarray(known[name]), _value(trace, held.name, given, written), scale)
+            m.add(name, np.asarray(known[name]), integers_of(trace, held.name, given, written), scale)
 
 
 def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Channels]]:
@@ -123,7 +123,8 @@ def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[t
     return iter(made.items())
 
 
-def _value(trace: Trace, register: str, inputs: Mapping[str, Array], written: Mapping[str, int]) -> Array:
+def integers_of(trace: Trace, register: str, inputs: Mapping[str, Array], written: Mapping[str, int]) -> Array:
+    """What a register, input or param of a run holds at its end; ``written``: the last instruction that writes each."""
     if register in written:
         return trace.writes[written[register]][-1]
     return inputs[register] if register in inputs else np.asarray(trace.program.data[register], np.int64)
