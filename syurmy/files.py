@@ -24,8 +24,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside ``paths``; renamed to them when the block ends well, removed when it does not.
+def written_whole(*paths: Path, mode: int = 0o644) -> Iterator[tuple[Path, ...]]:
+    """Temporary names beside ``paths``; renamed to them when the block ends well, removed when it does not. ``mode``:
+    who may read them.
 
     An ``OSError`` on the way (full disk, no permission) becomes ``InputError`` F120.
     """
@@ -38,7 +39,7 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
         for path in targets:
             fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
             temporary.append(Path(name))
-            os.fchmod(fd, 0o644)
+            os.fchmod(fd, mode)
             os.close(fd)
         yield tuple(temporary)
         for t in temporary:  # a full disk may only show here
@@ -53,8 +54,8 @@ def written_whole(*paths: Path) -> Iterator[tuple[Path, ...]]:
             t.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    with written_whole(path) as (temporary,):
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+    with written_whole(path, mode=mode) as (temporary,):
         temporary.write_bytes(data)
 
 

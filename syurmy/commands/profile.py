@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from syurmy.vm import Listener
 
 HEAD = ("", "place", "runs", "leaves", "committed", "work", "bytes", "execute", "commit", "lookup", "contract", "open")
-PHASES = ("execute", "commit", "lookup", "contraction", "opening")
 
 
 def profile(
@@ -76,7 +75,8 @@ def profile(
 
         original = model or (program if program.suffix == ".onnx" else None)
         given = None if compiled is None or original is None else models.given(compiled, input or [])
-        files.write_whole(html, page(path, run, found, compiled, counter, original, given).encode())
+        text = page(path, run, found, compiled, counter, original, given)
+        files.write_whole(html, text.encode(), mode=0o600)  # it tells of private values
     if json:
         print_json(described(found, costs, by))
         return
@@ -88,6 +88,8 @@ def profile(
 
 def described(found: Profile, costs: list[Cost], by: By) -> dict[str, Any]:
     """As JSON data."""
+    from syurmy.prover.profile import PHASES
+
     names = ("executions", "leaves", "used", "entries", "true", "work", "bytes")
     return {
         "program": found.program,
@@ -123,6 +125,8 @@ def _print(found: Profile, costs: list[Cost], top: int) -> None:
 
 
 def _cells(name: str, place: str, costs: list[Cost]) -> tuple[str, ...]:
+    from syurmy.prover.profile import PHASES
+
     counts = (f"{sum(c.sum(what) for c in costs):,}" for what in ("executions", "leaves", "entries", "work", "bytes"))
     times = (f"{1000 * sum(c.phase(phase) for c in costs):.2f}" for phase in PHASES)
     return name, place, *counts, *times

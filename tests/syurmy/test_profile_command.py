@@ -73,6 +73,12 @@ def test_the_table_names_lines_and_keeps_nothing() -> None:
     assert not Path("programs/binary_search.proof").exists()
 
 
+def test_only_its_owner_reads_the_report(report: Path) -> None:
+    """It shows what private tensors hold; the timeline does not."""
+    assert report.stat().st_mode & 0o777 == 0o600
+    assert (report.parent / "t.json").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_report_needs_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import sys
 
