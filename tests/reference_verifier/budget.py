@@ -132,16 +132,16 @@ def fix_queries(plan: Plan, opening: Opening, logup: Fraction) -> None:
         o.queries = number  # of the claims that they add, in the terms
     left = bits(TARGET) - sum((e for _, e in errors(plan, opening, logup)), Fraction(0))
     if left <= 0:
-        raise Rejected("the other terms leave nothing for queries")
+        raise Rejected("soundness", "the other terms leave nothing for queries")
     for o, number in zip(every, most, strict=True):
         o.queries = queries(o.code.rate, left / len(every) * 2**opening.grinding)
         if o.queries > number or (o.code.tail and o.queries >= o.code.tail):
-            raise Rejected(f"{o.queries} queries to {o.label}")
+            raise Rejected("soundness", f"{o.queries} queries to {o.label}")
     opening.errors = errors(plan, opening, logup)
     for o in every:
         opening.errors.append((f"{o.label} queries", ((1 + o.code.rate) / 2) ** o.queries / 2**opening.grinding))
     if opening.total > bits(TARGET):
-        raise Rejected("less than 100 bits")
+        raise Rejected("soundness", "less than 100 bits")
 
 
 def errors(plan: Plan, opening: Opening, logup: Fraction) -> list[tuple[str, Fraction]]:

@@ -157,7 +157,7 @@ def hiding_ladder(used: int) -> tuple[int, tuple[Level, ...]]:
                 best = size, (Level(log_cols + log_rows, code), *levels)
         if best is not None and rows == 1:
             return best
-    raise Rejected(f"a vector of {used} entries is too long to be hidden")
+    raise Rejected("soundness", f"a vector of {used} entries is too long to be hidden")
 
 
 def masked_size(code: Code, log_rows: int) -> int:
@@ -195,7 +195,7 @@ def candidates(
 def smallest(among: list[Code], beside: Sequence[Code] = ()) -> Code:
     """Of those with at least 16 rows, else of the first, the one of fewest bytes; the first of equals."""
     if not among:
-        raise Rejected("no code has room")
+        raise Rejected("soundness", "no code has room")
     tall = [c for c in among if c.rows >= 16]
     return min(tall or among[:1], key=lambda c: opening_bytes(c, beside))
 
@@ -218,4 +218,4 @@ def least_log_entries(params: bool, hiding: bool, proofs: int) -> int:
         for b in (1, 2, 3, 4) if params else (2,):
             if room(log_cols, b) and hiding_tail(log_cols, b, proofs if params else 1) is not None:
                 return log_cols
-    raise Rejected(f"no code has room for {proofs} proofs")
+    raise Rejected("soundness", f"no code has room for {proofs} proofs")

@@ -80,7 +80,7 @@ class Plan:
         self.witness = Matrix([(c, c.shape) for c in columns], least, partial(witness_code, params=beside, hiding=hiding))
         self.cells = s.trace_cells()
         if self.cells > 2**34 or self.used_leaves >= 2**32:
-            raise Rejected("the run is too large")
+            raise Rejected("path", "the run is too large")
 
     def _blocks(self, tables: list[g.Table], times: list[Committed]) -> list[Leaves]:
         s = self.system

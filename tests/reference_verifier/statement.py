@@ -39,22 +39,22 @@ class Key:
 def read_key(data: bytes) -> Key:
     """The description is for people: it counts by its digest alone."""
     if data[:8] != b"SYURMYVK" or len(data) < 31:
-        raise Rejected("not a verifying key")
+        raise Rejected("key", "not a verifying key")
     version, hiding, proofs, max_steps, size = struct.unpack_from("<HBIQQ", data, 8)
     encoded, tail = data[31 : 31 + size], data[31 + size :]
     if version != VERSION or not 1 <= max_steps <= MAX_STEPS or not tail or tail[0] > 1:
-        raise Rejected("a verifying key that cannot be used")
+        raise Rejected("key", "a verifying key that cannot be used")
     root, rest = tail[1 : 1 + 32 * tail[0]], tail[1 + 32 * tail[0] :]
     if len(root) != 32 * tail[0] or len(rest) < 4 or len(rest) != 4 + int.from_bytes(rest[:4], "little"):
-        raise Rejected("a verifying key that is damaged at its end")
+        raise Rejected("key", "a verifying key that is damaged at its end")
     if hiding > 1 or proofs > MAX_PROOFS or (proofs > 0) != (hiding == 1 and tail[0] == 1):
-        raise Rejected("a verifying key that does not say what its proofs hide")
+        raise Rejected("key", "a verifying key that does not say what its proofs hide")
     try:
         program = decode(encoded)
     except SyurmyError as e:
-        raise Rejected(f"a verifying key without a program: {e}") from e
+        raise Rejected("key", f"a verifying key without a program: {e}") from e
     if any(p.committed for p in program.params) != (tail[0] == 1):
-        raise Rejected("a verifying key with a root too many or too few")
+        raise Rejected("key", "a verifying key with a root too many or too few")
     described = blake3(b"syurmy-vm description" + rest[4:]).digest()
     decisive = data[: len(data) - len(rest)]
     digest = blake3(b"syurmy-vm verifying key" + decisive + described).digest()
@@ -95,7 +95,7 @@ def decode_path(data: bytes, max_steps: int) -> Path:
             if byte < 128:
                 yield value
                 value = shift = 0
-        raise Rejected("a path that is cut short")
+        raise Rejected("path", "a path that is cut short")
 
     read = numbers()
     batch, bits, left = next(read), {}, max_steps
@@ -105,12 +105,12 @@ def decode_path(data: bytes, max_steps: int) -> Path:
             run = next(read)
             left -= run
             if left < 0:
-                raise Rejected("a path with more bits than steps")
+                raise Rejected("path", "a path with more bits than steps")
             found += [k & 1] * run
         bits[pc] = found
     path = Path(batch, bits)
     if not 1 <= batch <= max_steps or encode_path(path) != data:
-        raise Rejected("a path that is not canonical")
+        raise Rejected("path", "a path that is not canonical")
     return path
 
 
@@ -127,6 +127,6 @@ def read_values(nodes: list[Public], data: bytes) -> dict[Public, list[int]]:
         w = width(n)
         values = [int.from_bytes(data[at + w * i : at + w * i + w], "little", signed=True) for i in range(n.size)]
         if any(not n.lo <= v <= n.hi for v in values):
-            raise Rejected(f"a value of {n.name} is outside its interval")
+            raise Rejected("statement", f"a value of {n.name} is outside its interval")
         out[n], at = values, at + w * n.size
     return out

@@ -7,17 +7,15 @@ from blake3 import blake3
 from tests.reference_verifier.affine import Affine, Value
 from tests.reference_verifier.field import ONE, ZERO, K, P
 
-SHOWN = 64  # bytes of an entry of the log that are written out
+SHOWN = 32  # bytes of a message that the log writes out
 
 
 class Rejected(Exception):
-    """The proof or the key is refused."""
+    """The proof or the key is refused, in a ``step``."""
 
-
-def entry(kind: str, label: str, data: bytes) -> str:
-    """A line of a transcript's log: long data by their digest."""
-    shown = data.hex() if len(data) <= SHOWN else f"blake3:{blake3(data).hexdigest()}"
-    return "\t".join((kind, label, str(len(data)), shown))
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(f"{step}: {reason}")
+        self.step = step
 
 
 class Transcript:
@@ -33,13 +31,17 @@ class Transcript:
 
     def absorb(self, label: str, data: bytes) -> None:
         self._text += self._message(b"A", label, len(data)) + data
-        self.log.append(entry("absorb", label, data))
+        shown = data.hex() if len(data) <= SHOWN else f"blake3 {blake3(data).hexdigest()}"
+        self.log.append(f"absorb {label}: {len(data)} bytes {shown}".rstrip())
+
+    def absorb_zeros(self, label: str, count: int) -> None:
+        self._text += self._message(b"A", label, count) + bytes(count)
+        self.log.append(f"absorb {label}: {count} bytes, zero")
 
     def squeeze(self, kind: bytes, label: str, size: int) -> bytes:
         self._text += self._message(kind, label, size)
         out: bytes = blake3(self._text).digest(length=32 + size)
         self._text = out[:32]
-        self.log.append(entry("challenge", label, out[32:]))
         return out[32:]
 
     def challenge(self, label: str) -> K:
@@ -47,6 +49,7 @@ class Transcript:
         data = self.squeeze(b"C", label, 64)
         words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, 64, 8)]
         a, b = [w for w in words if w < P][:2]
+        self.log.append(f"challenge {label}: {a} {b}")
         return K(a, b)
 
     def challenges(self, label: str, count: int) -> list[K]:
@@ -60,6 +63,7 @@ class Transcript:
             for i in range(0, len(data), 8):
                 if len(chosen) < count:
                     chosen.add(int.from_bytes(data[i : i + 8], "little") % bound)
+        self.log.append(f"challenge {label}: {' '.join(map(str, sorted(chosen)))} of {bound}")
         return sorted(chosen)
 
 
@@ -75,7 +79,7 @@ class Reader:
 
     def raw(self, label: str, size: int) -> bytes:
         if size > len(self._left):
-            raise Rejected(f"the proof ends inside {label}")
+            raise Rejected("format", f"the proof ends inside {label}")
         out, self._left = self._left[:size], self._left[size:]
         self.transcript.absorb(label, out)
         return out
@@ -85,7 +89,7 @@ class Reader:
         data = self.raw(label, 8 * count)
         out = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
         if any(x >= P for x in out):
-            raise Rejected(f"{label} holds an element that is not canonical")
+            raise Rejected("format", f"{label} holds an element that is not canonical")
         return out
 
     def elements(self, label: str, count: int) -> list[K]:
@@ -117,13 +121,13 @@ class Reader:
             self.pads += 1
         return out
 
-    def zero(self, value: Value, reason: str) -> None:
+    def zero(self, value: Value, step: str, reason: str) -> None:
         """``value`` must be zero: at once, or as a relation between pads."""
         if isinstance(value, Affine):
             self.relations.append(value)
         elif value != ZERO:
-            raise Rejected(reason)
+            raise Rejected(step, reason)
 
     def done(self) -> None:
         if self._left:
-            raise Rejected(f"{len(self._left)} bytes after the end of the proof")
+            raise Rejected("format", f"{len(self._left)} bytes after the end of the proof")

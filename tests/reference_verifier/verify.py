@@ -80,7 +80,7 @@ class Verifier:
             try:
                 plan = Plan(self.key.program, found, self.key.max_steps, self.key.hiding, self.key.proofs)
             except SyurmyError as e:
-                raise Rejected(f"no path of the program: {e}") from e
+                raise Rejected("path", f"no path of the program: {e}") from e
             self._plans[path] = plan, opening_of(plan)
         return self._plans[path]
 
@@ -100,7 +100,7 @@ class Run:
 
     def __init__(self, verifier: Verifier, proof: bytes) -> None:
         if proof[: len(MAGIC)] != MAGIC:
-            raise Rejected("not a proof of this version")
+            raise Rejected("format", "not a proof of this version")
         self.verifier, self.key = verifier, verifier.key
         self.transcript = Transcript()
         self.transcript.absorb("protocol", MAGIC + PARAMETERS)
@@ -118,12 +118,12 @@ class Run:
         self.ladder(*self.on_vector(root, point, values, claims))
         self.reader.done()
 
-    def grind(self, label: str, bits: int) -> None:
+    def grind(self, step: str, label: str, bits: int) -> None:
         seed = self.transcript.challenge("grinding seed")
         nonce = self.reader.raw(label, 8)
         digest = blake3(struct.pack("<QQ", seed.a, seed.b) + nonce, key=GRINDING).digest()
         if int.from_bytes(digest[:8], "little") % 2**bits:
-            raise Rejected(f"{label} does not hold")
+            raise Rejected(step, f"{label} does not hold")
 
     def sumcheck(self, label: str, target: Value, rounds: int, degree: int) -> tuple[list[K], Value]:
         """The point, and what the summand must be there. A round's polynomial comes as its values at 0, 2, 3, ..."""
@@ -147,13 +147,13 @@ class Run:
     def statement(self) -> bytes:
         root = self.reader.raw("witness root", 32)
         if self.reader.raw("key digest", 32) != self.key.digest:
-            raise Rejected("a proof under another key")
+            raise Rejected("statement", "a proof under another key")
         size = int.from_bytes(self.reader.raw("path length", 4), "little")
         self.plan, self.opening = self.verifier.planned(self.reader.raw("path", size))
         publics = self.plan.system.publics
         self.values = read_values(publics, self.reader.raw("statement", sum(width(n) * n.size for n in publics)))
         self.transcript.absorb("program", blake3(b"syurmy-vm program" + self.key.encoded).digest())
-        self.transcript.absorb("trace cells", bytes(self.plan.cells))
+        self.transcript.absorb_zeros("trace cells", self.plan.cells)
         return root
 
     # ---- steps 3 and 4 -------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Run:
     def lookups(self) -> tuple[K, K, Value, Value]:
         plan = self.plan
         if self.opening.logup_grinding:
-            self.grind("grinding nonce", 16)
+            self.grind("lookup", "grinding nonce", 16)
         alpha, beta = self.transcript.challenge("alpha"), self.transcript.challenge("beta")
         self.space.points["fingerprint"] = self.transcript.challenges("fingerprint point", plan.fingerprint)
         point: list[K] = []
@@ -193,9 +193,9 @@ class Run:
             numerator = self.reader.sum_of_products([(p0, q1), (p1, q0)])
             denominator = self.reader.sum_of_products([(q0, q1)])
             if k:
-                self.reader.zero(claim - numerator - denominator * factor, f"layer {k} of the lookup tree")
+                self.reader.zero(claim - numerator - denominator * factor, "lookup", f"layer {k} of the lookup tree")
             else:
-                self.reader.zero(numerator * alpha - denominator * self.plan.padding, "lookups and tables")
+                self.reader.zero(numerator * alpha - denominator * self.plan.padding, "lookup", "lookups and tables")
             mu = self.transcript.challenge("lookup merge")
             point, p, q = [mu, *x], p0 + (p1 - p0) * mu, q0 + (q1 - q0) * mu
         return point, p, q
@@ -228,7 +228,7 @@ class Run:
         for i, c in enumerate(found):
             product = self.reader.sum_of_products([(finals[2 * i], finals[2 * i + 1])])
             expected = expected + product * c.factor(self.sweep, rounds)
-        self.reader.zero(expected - value, "operands of the contraction")
+        self.reader.zero(expected - value, "contraction", "operands of the contraction")
         eta = self.transcript.challenge("eta")
         second = self.sweep.run(operand_claims(found, self.sweep, rounds, eta))
         assert not second.products
@@ -245,7 +245,7 @@ class Run:
         plan, opening = self.plan, self.opening
         points, rest = split_params(sweeps)
         if counts_of(plan, found, points, rest) != opening.counts:
-            raise Rejected("the claims are not as many as were counted")
+            raise Rejected("soundness", "the claims are not as many as were counted")
         if rest:
             target, more = self.reduce(rest, target)
             points += more
@@ -263,7 +263,7 @@ class Run:
         expected: Value = ZERO
         for v, w in zip(values, weights, strict=True):
             expected = expected + v * w
-        self.reader.zero(expected - value, "values of witness and params")
+        self.reader.zero(expected - value, "opening", "values of witness and params")
         return point, values, claims
 
     def reduce(self, rest: Rest, target: Value) -> tuple[Value, list]:
@@ -279,7 +279,7 @@ class Run:
         expected: Value = ZERO
         for (_, terms), place, v in zip(rest, places, finals, strict=True):
             expected = expected + v * reduced_weight(terms, place, self.space, point)
-        self.reader.zero(expected - value, "values of the params reduction")
+        self.reader.zero(expected - value, "params", "values of the params reduction")
         points = reduced_points(self.plan, rest, rounds, self.transcript.challenge("zeta"))
         for p, v in zip(points, finals, strict=True):
             target = target + v * p.coefficient
@@ -368,11 +368,11 @@ class Run:
         vector += [ZERO] * ((1 << log2_ceil(len(vector))) - len(vector))
         for claim in self.columns(held) + claims:
             if not claim.holds(vector):
-                raise Rejected("the last vector is not what is claimed")
+                raise Rejected("opening", "the last vector is not what is claimed")
 
     def columns(self, held: list[Held]) -> list[Claim]:
         """Columns at fresh positions, under their roots; what each word encodes to there."""
-        self.grind("query nonce", self.opening.grinding)
+        self.grind("opening", "query nonce", self.opening.grinding)
         drawn = [self.transcript.positions(f"{h.opened.label} positions", h.opened.queries, h.opened.code.n) for h in held]
         out = []
         for h, positions in zip(held, drawn, strict=True):
@@ -381,7 +381,7 @@ class Run:
             columns = [words[i : i + code.height] for i in range(0, len(words), code.height)]
             path = self.reader.raw(f"{label} path", DIGEST * missing(code.log_n, positions))
             if root_of(code.log_n, positions, list(map(leaf, columns)), path) != h.root:
-                raise Rejected(f"a column of {label} is not under its root")
+                raise Rejected("opening", f"a column of {label} is not under its root")
             for word, weights in zip(h.opened.words, h.words, strict=True):
                 for q, column in zip(positions, columns, strict=True):
                     out.append(Claim(encoded_at(word, code.log_n, q), combined(column, code, weights)))
