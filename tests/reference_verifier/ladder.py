@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from blake3 import blake3
 
 from tests.reference_verifier.codes import Code
-from tests.reference_verifier.field import U, ZERO, K, P, code_point, eq, eq_at, eq_vector, inner
+from tests.reference_verifier.field import ZERO, K, P, U, code_point, eq, eq_at, eq_vector, inner
 from tests.reference_verifier.layout import Block
 from tests.reference_verifier.reduction import Spot
 
@@ -166,5 +166,3 @@ def root_of(log_n: int, positions: Sequence[int], leaves: Sequence[bytes], path:
 def row_weights(point: Sequence[K], rows: Sequence[int]) -> dict[int, K]:
     """eq of a point and the numbers of the stored rows, by their places."""
     return {i: eq_at(point, row) for i, row in enumerate(rows)}
-
-

@@ -116,5 +116,3 @@ def lay_out(words: Sequence[Sequence[tuple[int, int]]]) -> tuple[list[list[Block
 def runs_of(code: Code, count: int | None = None) -> list[tuple[int, int]]:
     """A row's entries, or the first ``count``, and its random coefficients."""
     return [(0, code.cols if count is None else count), (code.cols, code.tail)]
-
-

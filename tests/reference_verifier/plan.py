@@ -16,7 +16,7 @@ from syurmy.isa.system import assemble
 from tests.reference_verifier import layout
 from tests.reference_verifier.codes import least_log_entries, params_code, witness_code
 from tests.reference_verifier.contraction import instances, separable
-from tests.reference_verifier.field import ONE, P, log2_ceil
+from tests.reference_verifier.field import P, log2_ceil
 from tests.reference_verifier.layout import Matrix, bits_of
 from tests.reference_verifier.sweep import Claim, Sweep, dry_point, eq_term, leaf_term
 from tests.reference_verifier.transcript import Rejected
@@ -77,7 +77,9 @@ class Plan:
             self.params = Matrix(committed, least, partial(params_code, hiding=hiding, proofs=proofs))
         beside = self.params.code if self.params else None
         least = least_log_entries(False, hiding, proofs)
-        self.witness = Matrix([(c, c.shape) for c in columns], least, partial(witness_code, params=beside, hiding=hiding))
+        self.witness = Matrix(
+            [(c, c.shape) for c in columns], least, partial(witness_code, params=beside, hiding=hiding)
+        )
         self.cells = s.trace_cells()
         if self.cells > 2**34 or self.used_leaves >= 2**32:
             raise Rejected("path", "the run is too large")
@@ -85,9 +87,7 @@ class Plan:
     def _blocks(self, tables: list[g.Table], times: list[Committed]) -> list[Leaves]:
         s = self.system
         tag_of = {space: 1 + len(tables) + i for i, space in enumerate(s.spaces)}
-        found = [
-            Leaves(1 + tables.index(lk.table), lk.members[0].shape, lk.members, None, 1, None) for lk in s.lookups
-        ]
+        found = [Leaves(1 + tables.index(lk.table), lk.members[0].shape, lk.members, None, 1, None) for lk in s.lookups]
         found += [Leaves(tag_of[t.space], t.shape, t.members, None, t.sign, t.multiplicity) for t in s.tuples]
         found += [
             Leaves(i, (1 << t.log_size,), (), t, -1, m) for i, (t, m) in enumerate(zip(tables, times, strict=True), 1)
@@ -118,7 +118,9 @@ class Plan:
     @property
     def fingerprint(self) -> int:
         """Coordinates of rho."""
-        return max((bits_of(m.shape[len(b.shape) :]) for b in self.blocks for m in b.members if m is not None), default=0)
+        return max(
+            (bits_of(m.shape[len(b.shape) :]) for b in self.blocks for m in b.members if m is not None), default=0
+        )
 
     @property
     def point_length(self) -> int:
@@ -133,9 +135,7 @@ def commit_crowded(builder: Builder) -> None:
         first = Sweep(space, MAX_TERMS)
         ends = first.run(dry_claims(builder, space))
         bad: list[Node] = [
-            p
-            for p, terms in ends.products.items()
-            if len(terms) > MAX_TERMS or not all(separable(p, t) for t in terms)
+            p for p, terms in ends.products.items() if len(terms) > MAX_TERMS or not all(separable(p, t) for t in terms)
         ]
         bad += first.crowded
         if not bad and ends.products:

@@ -105,12 +105,18 @@ def mutations(name: str) -> Iterator[tuple[str, bytes]]:
         at, size = draw.choice(found)
         yield f"{label} cut", proof[: at + draw.randrange(size)]
         if not label.endswith(BYTES):
-            yield f"{label} not canonical", proof[:at] + draw.randrange(P, 2**64).to_bytes(8, "little") + proof[at + 8 :]
+            yield (
+                f"{label} not canonical",
+                proof[:at] + draw.randrange(P, 2**64).to_bytes(8, "little") + proof[at + 8 :],
+            )
         if draw.random() < 0.2:
             yield f"{label} without", proof[:at] + proof[at + size :]
         for (a, n), (b, m) in list(pairwise(found))[:1]:
             if proof[a : a + n] != proof[b : b + m]:
-                yield f"{label} swapped", proof[:a] + proof[b : b + m] + proof[a + n : b] + proof[a : a + n] + proof[b + m :]
+                yield (
+                    f"{label} swapped",
+                    proof[:a] + proof[b : b + m] + proof[a + n : b] + proof[a : a + n] + proof[b + m :],
+                )
     yield "longer", proof + b"\0"
     yield "longer by a digest", proof + bytes(25)
     yield "empty", b""
@@ -150,7 +156,7 @@ def verifier_of(key: bytes) -> Verifier | None:
     """None where the key is refused."""
     try:
         return Verifier(VerifyingKey.from_bytes(key))
-    except SyurmyError as e:
+    except SyurmyError:
         return None
 
 

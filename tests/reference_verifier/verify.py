@@ -13,7 +13,7 @@ from syurmy.isa.graph import Node, Public
 from tests.reference_verifier.affine import Affine, Value
 from tests.reference_verifier.budget import Opened, Opening, opening_of
 from tests.reference_verifier.contraction import Instance, instances
-from tests.reference_verifier.field import HALF, ONE, U, ZERO, K, P, eq_vector, inner, log2_ceil, powers
+from tests.reference_verifier.field import HALF, ONE, ZERO, K, P, U, eq_vector, inner, log2_ceil, powers
 from tests.reference_verifier.ladder import (
     DIGEST,
     Claim,
@@ -30,6 +30,7 @@ from tests.reference_verifier.ladder import (
 )
 from tests.reference_verifier.plan import Plan
 from tests.reference_verifier.reduction import (
+    ParamPoint,
     Rest,
     RowClaim,
     Spot,
@@ -209,9 +210,7 @@ class Run:
             values[node] = self.values[node] if node.values is None else node.values.reshape(-1).tolist()
         return known_part(ends, self.sweep, values)
 
-    def contract(
-        self, alpha: K, beta: K, num: Value, den: Value
-    ) -> tuple[list[Ends], list[Instance], Value]:
+    def contract(self, alpha: K, beta: K, num: Value, den: Value) -> tuple[list[Ends], list[Instance], Value]:
         gamma = self.transcript.challenge("gamma")
         claims, target = leaf_claims(self.plan, self.space, alpha, beta, gamma, num, den)
         first = self.sweep.run(claims)
@@ -266,7 +265,7 @@ class Run:
         self.reader.zero(expected - value, "opening", "values of witness and params")
         return point, values, claims
 
-    def reduce(self, rest: Rest, target: Value) -> tuple[Value, list]:
+    def reduce(self, rest: Rest, target: Value) -> tuple[Value, list[ParamPoint]]:
         """Claims on params that are no evaluations, as evaluations."""
         matrix = self.plan.params
         assert matrix is not None
@@ -373,7 +372,9 @@ class Run:
     def columns(self, held: list[Held]) -> list[Claim]:
         """Columns at fresh positions, under their roots; what each word encodes to there."""
         self.grind("opening", "query nonce", self.opening.grinding)
-        drawn = [self.transcript.positions(f"{h.opened.label} positions", h.opened.queries, h.opened.code.n) for h in held]
+        drawn = [
+            self.transcript.positions(f"{h.opened.label} positions", h.opened.queries, h.opened.code.n) for h in held
+        ]
         out = []
         for h, positions in zip(held, drawn, strict=True):
             label, code = h.opened.label, h.opened.code
@@ -391,4 +392,3 @@ class Run:
 def verify(key: bytes, proof: bytes) -> Run:
     """Accepts, or raises ``Rejected``."""
     return Verifier(key).verify(proof)
-

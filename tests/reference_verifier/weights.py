@@ -134,5 +134,3 @@ class Weights:
             weights = [eq_at(x, i) for i in range(d)] if d * 4 < 1 << len(x) else eq_vector(x)[:d]
             values = [inner(values[i : i + d], weights) for i in range(0, len(values), d)]
         return values[0]
-
-
