@@ -36,11 +36,9 @@ class K:
         return K(o - self.a, -self.b)
 
     def __mul__(self, o: Any) -> K:
-        if isinstance(o, int):
-            return K(self.a * o, self.b * o)
         if isinstance(o, K):
             return K(self.a * o.a + 7 * self.b * o.b, self.a * o.b + self.b * o.a)
-        return NotImplemented
+        return K(self.a * o, self.b * o) if isinstance(o, int) else NotImplemented
 
     __rmul__ = __mul__
 
@@ -64,7 +62,8 @@ def total(values: Sequence[K]) -> K:
 
 def inner(a: Sequence[K], b: Sequence[K]) -> K:
     """sum a[i]*b[i]."""
-    return total([x * y for x, y in zip(a, b, strict=True)])
+    pairs = list(zip(a, b, strict=True))
+    return K(sum(x.a * y.a + 7 * x.b * y.b for x, y in pairs), sum(x.a * y.b + x.b * y.a for x, y in pairs))
 
 
 def eq(x: Sequence[K], y: Sequence[K]) -> K:

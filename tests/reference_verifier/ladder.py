@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from blake3 import blake3
 
 from tests.reference_verifier.codes import Code
-from tests.reference_verifier.field import ZERO, K, P, U, code_point, eq, eq_at, eq_vector, inner
+from tests.reference_verifier.field import ZERO, K, P, code_point, eq, eq_at, eq_vector, inner
 from tests.reference_verifier.layout import Block
 from tests.reference_verifier.reduction import Spot
 
@@ -83,8 +83,11 @@ def folded(part: Part, log_size: int, r: Sequence[K]) -> Part:
         c = c * part.coefficient * eq(inside, part.point[: len(inside)])
         return Spot(offset, part.point[len(inside) :], c)
     if isinstance(part, Power):
-        for i, t in enumerate(inside):
-            c = c * (1 - t + t * pow(part.x, 1 << (part.log_size - 1 - i), P))
+        squares = [part.x]  # x^(2^b), for bit b of an index
+        while len(squares) < part.log_size:
+            squares.append(squares[-1] ** 2 % P)
+        for t, square in zip(inside, reversed(squares), strict=False):
+            c = c * (1 + t * (square - 1))
         return Power(offset, part.log_size - len(inside), part.x, part.coefficient * c)
     rows, row = eq_vector(inside), len(part.weights) >> len(inside)
     sums = [inner(rows, part.weights[j::row]) for j in range(row)]
@@ -111,7 +114,7 @@ def pads_part(blocks: Sequence[Block], pads: dict[int, K]) -> list[Part]:
     out: list[Part] = []
     for b in blocks:
         numbers = range(b.exponent, b.exponent + (1 << b.log_size))
-        if any(i in pads for i in numbers):
+        if not pads.keys().isdisjoint(numbers):
             out.append(Dense(b.offset, tuple(pads.get(i, ZERO) for i in numbers)))
     return out
 
@@ -124,12 +127,9 @@ def encoded_at(word: Sequence[Block], log_n: int, position: int) -> list[Part]:
 
 def combined(column: Sequence[int], code: Code, weights: dict[int, K]) -> K:
     """The combination of a column's entries by weights of rows. Over K a column has first all first coordinates."""
-    out = ZERO
     rows = code.rows + code.aux
-    for row, w in weights.items():
-        x = K(column[row]) if code.planes == 1 else K(column[row]) + U * column[rows + row]
-        out = out + w * x
-    return out
+    second = column[rows:] if code.planes == 2 else [0] * rows
+    return inner(list(weights.values()), [K(column[row], second[row]) for row in weights])
 
 
 # ---- Merkle trees --------------------------------------------------------------------------------------------------

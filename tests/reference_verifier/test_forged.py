@@ -1,5 +1,5 @@
-"""Both verifiers refuse, in the same step, proofs of cheating provers: false witnesses, and single messages changed by a
-prover who goes on from there (so that nonces and paths are right, and one equation is not).
+"""Both verifiers refuse, in the same step, proofs of cheating provers: false witnesses, and single messages changed by
+one who goes on from there (so that nonces and paths are right, and one equation is not).
 """
 
 from __future__ import annotations
