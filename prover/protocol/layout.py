@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -149,4 +150,4 @@ class MatrixLayout:
 
 
 def _worst_padding_first(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(range(len(shape)), key=lambda a: (-padded(shape[a]) / shape[a], a)))
+    return tuple(sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a)))

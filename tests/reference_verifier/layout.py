@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from tests.reference_verifier.codes import Code
 from tests.reference_verifier.field import K, log2_ceil
@@ -73,7 +74,7 @@ class Matrix:
         offsets = stack([1 << bits_of(shape) for _, shape in tensors])
         self.places: dict[Hashable, Place] = {}
         for (key, shape), offset in zip(tensors, offsets, strict=True):
-            worst = sorted(range(len(shape)), key=lambda a, s=shape: (-padded(s[a]) / s[a], a))
+            worst = sorted(range(len(shape)), key=lambda a, s=shape: (-Fraction(padded(s[a]), s[a]), a))
             self.places[key] = Place(shape, tuple(worst), offset)
         entries = sum(1 << p.log_size for p in self.places.values())
         self.log_entries = max(least, log2_ceil(max(1, entries)))

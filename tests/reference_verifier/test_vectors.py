@@ -149,6 +149,47 @@ def test_other_statements_are_refused_by_both(name):
         assert said(second(name), changed) == said(first(name), changed) != "accepted"
 
 
+STRAIGHT = {  # other paths of a program without branches
+    "no inputs": b"\0\0",
+    "two inputs": b"\2\0",
+    "a number in two bytes": b"\x81\0\0",
+    "the largest number": b"\xff" * 8 + b"\x7f\0",
+    "cut inside a number": b"\1\x80",
+    "cut": b"\1",
+    "longer": b"\1\0\0",
+    "a branch without bits": b"\1\1\0\1\0",
+    "no branch there": b"\1\1\0\1\3",
+    "so many branches": b"\1" + b"\xff" * 8 + b"\x7f",
+    "nothing": b"",
+}
+LOOPS = {  # of one whose branch at instruction 8 is taken four times and then not: b"\1\1\10\3\0\4\1"
+    "once more": b"\1\1\10\3\0\5\1",
+    "not the last time": b"\1\1\10\2\0\5",
+    "once less": b"\1\1\10\3\0\3\1",
+    "never": b"\1\1\10\1\1",
+    "a bit too many": b"\1\1\10\3\0\4\2",
+    "an empty run": b"\1\1\10\5\0\4\1\0\1",
+    "an empty run at the end": b"\1\1\10\4\0\4\1\0",
+    "at another instruction": b"\1\1\11\3\0\4\1",
+    "twice": b"\1\2\10\3\0\4\1\10\3\0\4\1",
+    "one more branch": b"\1\2\10\3\0\4\1\14\1\1",
+    "no branch": b"\1\0",
+    "more bits than steps": b"\1\1\10\3\0\xff\xff\xff\xff\x0f\1",
+    "another number of inputs": b"\2\1\10\3\0\4\1",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [*(("dense-clear", w) for w in STRAIGHT), *(("branches-hiding", w) for w in LOOPS)]
+)
+def test_other_paths_are_refused_by_both(name, what):
+    proof, path = read(name, PROOF), (STRAIGHT | LOOPS)[what]
+    ((_, at, size),) = [f for f in fields(name) if f[0] == "path"]
+    assert proof[at : at + size] in (b"\1\0", b"\1\1\10\3\0\4\1")
+    changed = proof[: at - 4] + len(path).to_bytes(4, "little") + path + proof[at + size :]
+    assert said(second(name), changed) == said(first(name), changed) != "accepted"
+
+
 # ---- other keys ----------------------------------------------------------------------------------------------------
 
 
