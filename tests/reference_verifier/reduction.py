@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from syurmy.isa.graph import Node
+from syurmy.isa.graph import Committed, ParamTensor, Public
 from tests.reference_verifier.affine import Value
 from tests.reference_verifier.contraction import Instance, instances
 from tests.reference_verifier.field import HALF, ONE, ZERO, K, P, eq, eq_at, eq_vector, inner, log2_ceil, powers
@@ -68,7 +68,7 @@ def table_at(b: Leaves, beta: K, point: Sequence[K]) -> K:
     return K(b.tag) + inner(powers(beta, len(columns) + 1)[1:], columns)
 
 
-def known_part(ends: Ends, sweep: Sweep, values: Mapping[Node, list[int]]) -> K:
+def known_part(ends: Ends, sweep: Sweep, values: Mapping[Public, list[int]]) -> K:
     """What constants and public tensors contribute."""
     out = ends.constant
     for node, terms in ends.publics.items():
@@ -86,12 +86,12 @@ class ParamPoint:
     axes: dict[int, tuple[Coordinate, ...]]
 
 
-Rest = list[tuple[Node, list[Term]]]
+Rest = list[tuple[ParamTensor, list[Term]]]
 
 
 def split_params(sweeps: Sequence[Ends]) -> tuple[list[ParamPoint], Rest]:
     """Evaluations, those at one point added; and the terms that are none, by param. In order of number."""
-    found: dict[Node, list[Term]] = {}
+    found: dict[ParamTensor, list[Term]] = {}
     for ends in sweeps:
         for node, terms in ends.params.items():
             found.setdefault(node, []).extend(terms)
@@ -106,7 +106,7 @@ def split_params(sweeps: Sequence[Ends]) -> tuple[list[ParamPoint], Rest]:
                 continue
             key = tuple((axes[0], w.point or ()) for axes, w in t.groups)
             same[key] = same.get(key, ZERO) + t.coefficient
-        points += [ParamPoint(node.name, c, dict(key)) for key, c in same.items()]  # type: ignore[attr-defined]
+        points += [ParamPoint(node.name, c, dict(key)) for key, c in same.items()]
         if others:
             rest.append((node, others))
     return points, rest
@@ -178,7 +178,8 @@ def omega_at(plan: Plan, sweeps: Sequence[Ends], sweep: Sweep, point: Sequence[K
     """The extension of all weights on columns."""
     out = ZERO
     for node, place in plan.witness.places.items():
-        terms = [t for ends in sweeps for t in ends.columns.get(node, [])]  # type: ignore[call-overload]
+        assert isinstance(node, Committed)
+        terms = [t for ends in sweeps for t in ends.columns.get(node, [])]
         split = len(point) - place.log_size
         at = eq_at(point[:split], place.offset >> place.log_size)
         for t in sweep.merged(terms) if terms else []:
@@ -199,12 +200,12 @@ def reduced_points(plan: Plan, rest: Rest, rounds: int, zeta: K) -> list[ParamPo
     assert plan.params is not None
     out = []
     for (node, _), power in zip(rest, powers(zeta, len(rest) + 1)[1:], strict=True):
-        place = plan.params.places[node.name]  # type: ignore[attr-defined]
+        place = plan.params.places[node.name]
         at, axes = rounds - place.log_size, {}
         for a, d in zip(place.order, place.dims, strict=True):
             axes[a] = tuple(("params", at + i) for i in range(log2_ceil(d)))
             at += log2_ceil(d)
-        out.append(ParamPoint(node.name, power, axes))  # type: ignore[attr-defined]
+        out.append(ParamPoint(node.name, power, axes))
     return out
 
 
@@ -230,7 +231,7 @@ def counts_of(plan: Plan, found: Sequence[Instance], points: Sequence[ParamPoint
     kinds = tuple((c.variables, c.degree) for c in found)
     if plan.params is None:
         return Counts(kinds, 0, ())
-    reduced = [plan.params.places[node.name] for node, _ in rest]  # type: ignore[attr-defined]
+    reduced = [plan.params.places[node.name] for node, _ in rest]
     places = [*(plan.params.places[p.param] for p in points), *reduced]
     log_cols = plan.params.code.log_cols
     own = [p for p in places if p.log_size > log_cols]

@@ -35,9 +35,9 @@ class Ends:
     """Terms where a sweep ended, by tensor in order of number; ``constant``: what constants added."""
 
     constant: K = ZERO
-    columns: dict[Node, list[Term]] = field(default_factory=dict)
-    params: dict[Node, list[Term]] = field(default_factory=dict)
-    publics: dict[Node, list[Term]] = field(default_factory=dict)
+    columns: dict[g.Committed, list[Term]] = field(default_factory=dict)
+    params: dict[g.ParamTensor, list[Term]] = field(default_factory=dict)
+    publics: dict[g.Public, list[Term]] = field(default_factory=dict)
     products: dict[g.Product, list[Term]] = field(default_factory=dict)
 
 

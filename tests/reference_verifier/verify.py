@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from syurmy.isa.errors import SyurmyError
-from syurmy.isa.graph import Node, Public
+from syurmy.isa.graph import Public
 from tests.reference_verifier.affine import Affine, Value
 from tests.reference_verifier.budget import Opened, Opening, opening_of
 from tests.reference_verifier.contraction import Instance, instances
@@ -204,9 +204,8 @@ class Run:
     # ---- step 5 --------------------------------------------------------------------------------------------------
 
     def known(self, ends: Ends) -> K:
-        values: dict[Node, list[int]] = {}
+        values: dict[Public, list[int]] = {}
         for node in ends.publics:
-            assert isinstance(node, Public)
             values[node] = self.values[node] if node.values is None else node.values.reshape(-1).tolist()
         return known_part(ends, self.sweep, values)
 
@@ -270,7 +269,7 @@ class Run:
         matrix = self.plan.params
         assert matrix is not None
         (whole,) = self.reader.messages("params reduction sum", 1)
-        places = [matrix.places[node.name] for node, _ in rest]  # type: ignore[attr-defined]
+        places = [matrix.places[node.name] for node, _ in rest]
         rounds = max(p.log_size for p in places)
         point, value = self.sumcheck("params reduction", whole, rounds, 2)
         self.space.points["params"] = point
