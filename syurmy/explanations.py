@@ -160,6 +160,7 @@ K144 The step limit is outside 1 to 2^24, the most that is proven.
 K145 The proofs made with a key are counted in one file. A key that counts in a file already is not saved under another name: both would count for themselves.
 K146 The key that is there makes proofs that hide what is private, and --no-zk asks for one that does not. setup --no-zk --renew replaces it; --keys DIR keeps both.
 K147 A key is for at least 1 and at most 16384 proofs (setup --proofs).
+K148 The key that is there makes proofs that do not hide what is private, and nobody asked for that. --no-zk uses it all the same; setup --renew replaces it; --keys DIR keeps both.
 K150 The file is no proof.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.

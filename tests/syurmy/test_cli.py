@@ -798,7 +798,13 @@ def test_keys_hide_unless_asked_not_to(folder: Path) -> None:
         assert "--renew" in result.stderr
     clear = keyed(folder, "--no-zk", "--renew")
     assert (clear["zero_knowledge"], clear["proofs"]) == (False, None)
-    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove")
+    for command in (("setup",), ("run", "--prove", "--input", folder / "x.npy")):  # it may have come with the program
+        result = vm(command[0], folder / "tiny.tasm", *command[1:])
+        assert_one_line(result, 2, "K148")
+        assert "--no-zk" in result.stderr
+    assert not (folder / "tiny.proof").exists()
+    assert keyed(folder, "--no-zk")["reused"]
+    result = vm("run", folder / "tiny.tasm", "--input", folder / "x.npy", "--prove", "--no-zk")
     assert "not zero-knowledge" in result.stdout
     said = vm("verify", folder / "tiny.vk", folder / "tiny.proof")
     assert "not zero-knowledge" in said.stdout
