@@ -60,16 +60,22 @@ def shifts(layers, tail, n=64, head=("mov y, x",)):
 
 
 @pytest.mark.parametrize(
-    "tail", [("mul z, y, x", "sum s, z"), ("mul z, x, y", "sum s, z"), ("matmul z, y, x", "sum s, z"), ("sum s, y",)]
+    "tail",
+    [
+        ("mul z, y, x", "sum s, z"),
+        pytest.param(("mul z, x, y", "sum s, z"), marks=pytest.mark.slow),
+        pytest.param(("matmul z, y, x", "sum s, z"), marks=pytest.mark.slow),
+        pytest.param(("sum s, y",), marks=pytest.mark.slow),
+    ],
 )
 def test_no_sweep_doubles_with_every_layer(monkeypatch, tail):
     """Operands of products are pulled back by the second sweep: it is planned like the first."""
     terms = []
     merge = Sweep.merge
     monkeypatch.setattr(Sweep, "merge", lambda self, t, *a, **k: terms.append(len(t)) or merge(self, t, *a, **k))
-    p = shifts(12, tail)
+    p = shifts(12, tail, n=32)
     pk = setup(p)
-    trace = run(p, {"x": np.zeros((64, 64), int)})
+    trace = run(p, {"x": np.zeros((32, 32), int)})
     proof = prove(pk, trace)
     terms.clear()
     verify(pk.verifying_key, proof.data)
@@ -82,6 +88,7 @@ def test_forty_layers_under_a_product():
     assert any(c.label == "value" for c in plan.system.columns)
 
 
+@pytest.mark.slow
 def test_a_crowded_product_is_committed():
     head = ("mul p, x, x", "mov y, p")
     lines = [*head]
@@ -283,6 +290,7 @@ def test_blocks_that_jump_over_code_are_charged():
     assert planned(growth.blocks_that_jump_over_code(3000, 10_000), allowed=2**20)[1] == "C112"
 
 
+@pytest.mark.slow
 def test_types_of_many_jump_targets():
     """40,000 branches, each to a place of its own: 100 s of processor time where every place searches those ahead."""
     start = time.process_time()
