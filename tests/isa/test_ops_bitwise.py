@@ -64,7 +64,11 @@ def test_operand_types(a, b):
 
 @pytest.mark.parametrize(
     ("op", "dtype", "k"),
-    [("and", DType.I8, 1), pytest.param("or", DType.I16, 251, marks=pytest.mark.slow), ("xor", DType.I8, 1)],
+    [
+        ("and", DType.I8, 1),
+        pytest.param("or", DType.I16, 251, marks=pytest.mark.slow),
+        pytest.param("xor", DType.I8, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_pinned(op, dtype, k):
     assert pin_op(op, Operand(np.array([-77]) * k, dtype), Operand(np.array([11]) * k, dtype)) == {}

@@ -119,7 +119,7 @@ def test_cast_of_a_product_becomes_a_column():
 @pytest.mark.parametrize(
     ("op", "x", "attrs"),
     [
-        ("rescale", Operand([300, -77, -129], I16), {"shift": 3, "dtype": I8}),
+        pytest.param("rescale", Operand([300, -77, -129], I16), {"shift": 3, "dtype": I8}, marks=pytest.mark.slow),
         pytest.param(
             "rescale", Operand([3000000, -77, -12900000], I32), {"shift": 17, "dtype": I8}, marks=pytest.mark.slow
         ),
