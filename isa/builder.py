@@ -18,7 +18,7 @@ import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
-from syurmy.isa.cost import PER_SUMMAND, Account
+from syurmy.isa.cost import PER_SUMMAND, PER_TERM, Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
@@ -173,7 +173,8 @@ class Builder:
         zero = bool((index < 0).any())
         interval = (min(n.lo, 0), max(n.hi, 0)) if zero else n.interval
         new = self.new(shape, interval)
-        return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), index=index)
+        narrow = index.astype(np.int32)  # positions are below 2^28
+        return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), index=narrow)
 
     def constant(self, values: I64) -> Node:
         """A public tensor with these values (tensor axes only)."""
@@ -427,6 +428,7 @@ class Builder:
         if math.prod(shape) > MAX_ENTRIES:
             raise ConstraintError(f"a tensor of shape {tuple(shape)} has more than 2^28 entries", code="C110")
         self.system.nodes += 1
+        self.account.owe(PER_TERM, "claims")  # at least one will come to it
         return self, self.system.nodes, tuple(shape), lo, hi, self.origin
 
 

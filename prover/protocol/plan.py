@@ -188,6 +188,7 @@ def commit_inseparable(builder: Builder) -> None:
     system = builder.system
     space = WeightSpace(dry=True, account=builder.account)
     while True:
+        builder.account.settle()
         claims = []
         for lk in system.lookups:
             for m in lk.members:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
-from syurmy.prover.field import ONE, ZERO, Ext
+from syurmy.prover.field import ONE, ZERO, Ext, ext_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
 from syurmy.prover.protocol.contraction import Contraction
@@ -32,6 +32,8 @@ LOOKUP = "lookup"  # names of points
 FINGERPRINT = "fingerprint"
 CONTRACTION = "contraction"
 PARAMS = "params reduction"
+
+FEW = 2  # coordinates of a table so short that arrays cost more than its rows
 
 Claim = tuple[Node, Term]
 
@@ -98,8 +100,10 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext]) -
             row = row + row + x
         return value + power * row
     eq = mle.eq_vector(point)
+    few = ext_list(eq) if len(point) <= FEW else []
     for column in table.columns:
-        value = value + power * mle.dot_int(eq, column)
+        at = sum((w * v for w, v in zip(few, column.tolist(), strict=True)), ZERO) if few else mle.dot_int(eq, column)
+        value = value + power * at
         power = power * beta
     return value
 
