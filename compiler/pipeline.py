@@ -187,7 +187,7 @@ class Trial:
         program = assemble_file(folder / PROGRAM)
         measured = on_scale_samples(g, steps, outputs, out.samples)
         if self.held:
-            watch = Watch(program.code, out.ends.values(), out.decisions.values())
+            watch = Watch(program.code, out.ends.values(), out.decisions)
             for j, k in enumerate(self.held):
                 tell(phase, LOWERING + (1 - LOWERING) * j / len(self.held))
                 on_held_out(measured, program, watch, inputs, steps, outputs, self.runs[k])
@@ -242,7 +242,7 @@ def _written(
     miss = missed(made.measured, g, c, steps, options.tolerance, random)
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
-    ends, decisions = tuple(c.out.ends.values()), tuple(c.out.decisions.values())
+    ends, decisions = tuple(c.out.ends.values()), tuple(c.out.decisions)
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]

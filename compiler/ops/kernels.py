@@ -32,9 +32,10 @@ def _seen(c: Context, name: str) -> F64:
 def _told_apart(c: Context, y: Tensor, seen: F64) -> None:
     """Notes that the last instruction decided by scores ``y``, which are ``seen`` in floats, all samples' rows."""
     parts = np.split(seen, c.out.samples)
-    zero = c.out.param(np.array(0))
-    count = 1 + (c.out.code[-1].op == "gt")
-    c.out.decides([y, zero][:count], [parts, [np.zeros(())] * c.out.samples][:count])
+    if c.out.code[-1].op == "argmax":
+        c.out.decides("largest", [y], [parts], counts=True)
+    else:
+        c.out.decides("edges", [y], [parts], counts=True, edges=(0.0,))
 
 
 def _rows(c: Context, name: str) -> int:
