@@ -271,7 +271,7 @@ def test_random_indices_are_drawn_from_all_rows(tmp_path: Path) -> None:
 
 
 def test_tokens_without_data_need_no_finer_program(tmp_path: Path) -> None:
-    """A transformer that misses the tolerance with the margin of random samples: tokens are drawn from all there are."""
+    """A transformer that misses the tolerance with the margin of random samples; its tokens are all that there are."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = compile_onnx(ONNX / "chargpt.onnx", tmp_path / "m")
