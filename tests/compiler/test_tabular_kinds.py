@@ -241,3 +241,47 @@ def test_what_is_decided_by_too_little_is_told(tmp_path: Path) -> None:
     assert any("decide otherwise" in text for text in told(CompiledModel.read(tmp_path / "m"), near))
     scores = np.abs(session(model).run(None, {"x": x})[1][:, 1] - 0.5)
     assert not told(done, x[int(scores.argmax())][None])
+
+
+def transformed(powers: Array, yeo: bool) -> list[onnx.NodeProto]:
+    """Box-Cox, or Yeo-Johnson, as the converter writes them; a power near 0 among the columns."""
+    one = np.ones((), np.float32)
+    nodes = [constant("one", one), constant("e", powers), constant("zero", np.float32(0))]
+    if not yeo:
+        return [*nodes, helper.make_node("Pow", ["x", "e"], ["p"]), helper.make_node("Sub", ["p", "one"], ["d"]),
+                helper.make_node("Div", ["d", "e"], ["y"])]  # fmt: skip
+    return [
+        *nodes, constant("f", (2 - powers).astype(np.float32)), helper.make_node("Less", ["x", "zero"], ["below"]),
+        helper.make_node("Cast", ["below"], ["low"], to=1), helper.make_node("Not", ["below"], ["above"]),
+        helper.make_node("Cast", ["above"], ["high"], to=1), helper.make_node("Add", ["x", "one"], ["up"]),
+        helper.make_node("Sub", ["one", "x"], ["down"]), helper.make_node("Pow", ["up", "e"], ["p"]),
+        helper.make_node("Pow", ["down", "f"], ["q"]), helper.make_node("Sub", ["p", "one"], ["pd"]),
+        helper.make_node("Sub", ["one", "q"], ["qd"]), helper.make_node("Div", ["pd", "e"], ["pe"]),
+        helper.make_node("Div", ["qd", "f"], ["qe"]),
+        *(helper.make_node("Imputer", [k], [f"{k}0"], domain=ML, imputed_value_floats=[0.0],
+                           replaced_value_float=float("nan")) for k in ("pe", "qe")),
+        helper.make_node("Mul", ["pe0", "high"], ["a"]), helper.make_node("Mul", ["qe0", "low"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]  # fmt: skip
+
+
+def test_power_transforms_of_unlike_columns() -> None:
+    """Log-normal columns of unlike size, each with a power of its own, and functions of such columns."""
+    x = np.asarray(SPREAD * np.random.default_rng(11).lognormal(0, 0.5, (60, 4))).astype(np.float32)
+    powers = np.array([0.03, -0.8, 0.2, -0.1], np.float32)
+    for yeo in (False, True):
+        model = model_of(transformed(powers, yeo), x, ["y"])
+        y = session(model).run(None, {"x": x})[0]
+        scaler = helper.make_node("Scaler", ["y"], ["z"], domain=ML, offset=y.mean(axis=0).tolist(),
+                                  scale=(1 / y.std(axis=0)).tolist())  # fmt: skip
+        check(model_of([*transformed(powers, yeo), scaler], x, ["z"]), x, x)
+
+
+def test_functions_of_unlike_columns() -> None:
+    """A logarithm, a root and a bounded function, column by column."""
+    x = np.asarray(SPREAD * np.random.default_rng(12).lognormal(0, 0.5, (60, 4))).astype(np.float32)
+    for op in ("Log", "Sqrt", "Tanh"):
+        z = session(model_of([helper.make_node(op, ["x"], ["z"])], x, ["z"])).run(None, {"x": x})[0]
+        scaler = helper.make_node("Scaler", ["z"], ["y"], domain=ML, offset=z.mean(axis=0).tolist(),
+                                  scale=(1 / np.maximum(z.std(axis=0), 1e-3)).tolist())  # fmt: skip
+        check(model_of([helper.make_node(op, ["x"], ["z"]), scaler], x, ["y"]), x, x)
