@@ -14,6 +14,7 @@ from syurmy.compiler.coding import Code
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
+from syurmy.compiler.jumps import told_apart
 from syurmy.compiler.model import quantise_input
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
@@ -333,7 +334,7 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
     if f is None:
         raise Unsupported("no lowering")
     out = n.outputs[0] or n.name
-    c.out.prefix = out
+    c.out.prefix, c.out.node = out, (n.name, n.op)
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
     first = len(c.out.code)
@@ -360,6 +361,7 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
         else:
             c.tensors[name] = t
         made.append((name, t))
+    told_apart(c, n, first)
     return tuple(made)
 
 

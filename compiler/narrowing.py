@@ -153,7 +153,13 @@ class Narrowing(Scales):
         return y
 
     def rescale_to(
-        self, x: Tensor, scale: float, dtype: DType = DType.I16, lo: int | None = None, hi: int | None = None
+        self,
+        x: Tensor,
+        scale: float,
+        dtype: DType = DType.I16,
+        lo: int | None = None,
+        hi: int | None = None,
+        flat: tuple[bool, bool] = (False, False),
     ) -> Tensor:
         """``x`` at a given scale, saturated (to lo and hi). The ratio is kept to 2^-16 or better, within the
         machine's 61 bits."""
@@ -162,7 +168,7 @@ class Narrowing(Scales):
             shift += 1
         while factor * 2**shift >= 2**31 and shift > 0:
             shift -= 1
-        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype, lo, hi).scaled(scale)
+        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype, lo, hi, flat).scaled(scale)
 
     # ---- sums of differently scaled tensors ------------------------------------------------------------------------
 

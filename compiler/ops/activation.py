@@ -107,9 +107,7 @@ def by_table(c: Context, n: Node) -> Result:
     if n.op in WIDE_FUNCTIONS and is_wide(c, x):
         return WIDE_FUNCTIONS[n.op](c, x)
     if n.op == "Sign" and x.type.size <= FEW:  # exact: a table takes what is small for 0
-        y = c.emit("sign", x, scale=1.0)
-        c.out.decides([x], [c.given(n.inputs[0])])
-        return y
+        return c.emit("sign", x, scale=1.0)
     if n.op == "Reciprocal" and is_positive(c, x):
         return reciprocal(c, x)
     if n.op in POLES and c.precision.fine:

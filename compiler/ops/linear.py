@@ -33,21 +33,21 @@ def weights(
     param holds the 8-bit mantissas times m. A fine program has 19 bits or more for the largest weight, and 16 for the
     largest of each channel, where those are within 2^8 of each other: more bits of a constant cost nothing.
     """
-    if not np.isfinite(w).all():
-        raise Unsupported("a weight is infinite")
     top = 2 ** (c.precision.weights - 1) - 1
-    largest = float(np.abs(w).max(initial=0.0))
+    size = np.abs(w)
+    largest = float(size.max(initial=0.0))
+    if not math.isfinite(largest):
+        raise Unsupported("a weight is infinite")
     if largest == 0:
         return c.constant(w, 1.0 / x.scale, label)
     unit_of_factor = x.scale * max(1.0, x.peak / 2**FINE_BITS) if c.precision.fine else x.scale
     least = peak / unit_of_factor / 2**DEAD_BITS  # finer weights would leave no room for what is added to the products
-    each = (
-        np.abs(w).max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True) if channel is not None else w
-    )
+    own = channel is not None and (c.precision.fine or c.precision.weights <= 8)
+    each = size.max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True) if own else w
     if c.precision.fine:  # 16 bits for nine tenths of the channels
         small = float(np.quantile(each, 0.1)) if channel is not None else largest
         return c.constant(w, max(min(max(small / top, largest / MOST), largest / FINE_WEIGHT), least), label)
-    bound = float(np.abs(w).sum(axis=axes).max()) * x.bound * x.scale + bias if channel is not None else math.inf
+    bound = float(size.sum(axis=axes).max()) * x.bound * x.scale + bias if channel is not None else math.inf
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
     unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top, least)
     if channel is None or c.precision.weights > 8:
