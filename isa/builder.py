@@ -251,6 +251,13 @@ class Builder:
         """A column of zeros and ones of the shape of ``like``."""
         return self.ranged(label, like, hint, 0, 1)
 
+    def bit(self, label: str, like: Node, hint: Hint) -> Committed:
+        """A column of zeros and ones like ``boolean``, pinned by ``c * c = c``: a product in place of a lookup."""
+        c = self.column(label, like.shape[1:], hint, (0, 1), like.executions)
+        self.zero(self.mul(c, c) - c, f"{label} is a bit")
+        self.pin(c, (0, 1))
+        return c
+
     def define(self, label: str, expression: Node) -> Committed:
         """A new column equal to ``expression``, pinned by an equation."""
         c = self.column(

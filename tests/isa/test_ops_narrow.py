@@ -11,6 +11,8 @@ from tests.isa.graph_eval import KINDS, Operand, check, check_op, instruction, p
 
 I8, I16, I32, I64 = DType
 
+EDGE = {"shift": 30, "dtype": I32, "lo": 2**30 - 2, "hi": 2**30}  # where one excess for both ends would reach too far
+
 
 @examples(60)
 @given(
@@ -134,8 +136,14 @@ def test_cast_of_a_product_becomes_a_column():
         ),
         pytest.param(
             "rescale",
-            Operand([3000000, -917504, -12900000], I32),
+            Operand([2752512, -917504, 400000], I32),
             {"shift": 17, "dtype": I16, "lo": -5, "hi": 20},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "rescale",
+            Operand([2**60, (2**30 - 3) << 30, 5], I64, bounds=(-(2**61), 2**61 - 1)),
+            EDGE,
             marks=pytest.mark.slow,
         ),
         ("clamp", Operand([100, -5, 5], I8), {"lo": -3, "hi": 20}),

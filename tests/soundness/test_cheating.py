@@ -168,7 +168,7 @@ FORGERIES = {
     "argmax: a smaller one": (c.ARGMAX, {"before": lambda u: [0, 0, 0, 0]}, {"y": 0}, ROOT),
     "argmax: not one-hot": (c.ARGMAX, {"before": lambda u: [1, 0, 1, 0]}, {"y": 2}, ROOT),
     "table: another row": (c.LUT, {"result": at(0, lambda y: 9)}, {"y": [9, 0, 9]}, ROOT),
-    "saturation that was not needed": (c.DENSE, {"over": at(0, lambda v: 1)}, {}, ROOT),
+    "saturation that was not needed": (c.DENSE, {"excess": at(0, lambda v: 1)}, {}, ROOT),
     "assert: the true comparison": (c.ASSERT, {"input x": at(0, lambda x: 9), "less": lambda b: [0, 1]}, {}, OPENING),
     "assert: the false comparison": (c.ASSERT, {"input x": at(0, lambda x: 9)}, {}, ROOT),
 }
