@@ -52,16 +52,14 @@ class Narrowing(Scales):
         if x.type.lo >= -top - 1 and x.type.hi <= top:
             return x
         if (x.name, bits) not in self.narrowed:
-            y = self.rescale(x, min(1.0, top / self._reach(x, bits)), DType(f"i{bits}"))
+            want = max(x.peak * self.precision.margin, 1)
+            covered = self._covered(want, x.bound)
+            if covered > top << SHIFT >= want:
+                covered = want  # a shift of 16 bits is worth more than a saturation saved
+            y = self.rescale(x, min(1.0, top / covered), DType(f"i{bits}"))
             self.narrowed[x.name, bits] = y, y.scale / x.scale
         y, ratio = self.narrowed[x.name, bits]
         return y.scaled(ratio * x.scale)
-
-    def _reach(self, x: Tensor, bits: int) -> float:
-        """What the largest integer of ``x`` in ``bits`` bits stands for; less than its bound: it can be cut off."""
-        want = max(x.peak * self.precision.margin, 1)
-        covered = self._covered(want, x.bound)
-        return want if covered > self._top(bits) << SHIFT >= want else covered  # worth more than a saturation saved
 
     def factor(self, x: Tensor, limit: int = 2**31) -> Tensor:
         """``x`` as a factor of an exact product: narrow, or where the program is fine up to ``limit``, with
@@ -94,11 +92,11 @@ class Narrowing(Scales):
         return cut or self.emit("relu", self.narrow(x))
 
     def between(self, x: Tensor, lo: float, hi: float) -> Tensor | None:
-        """``x`` narrow and cut to these reals (up to half a unit) by one instruction, where that costs less than two:
-        where the narrowing alone would cut something off, too, so that how far is looked up in any case."""
+        """``x`` narrow and cut to these reals (up to half a unit) by one instruction, where that is one less: not where
+        x is narrow already. How far is cut off takes fewer lookups than a comparison, and none where the narrowing
+        alone would saturate."""
         dtype = DType(f"i{self.precision.activations}")
-        fits = x.type.lo >= dtype.lo and x.type.hi <= dtype.hi
-        if fits or (x.name, dtype.bits) in self.narrowed or self._reach(x, dtype.bits) >= x.bound:
+        if (x.type.lo >= dtype.lo and x.type.hi <= dtype.hi) or (x.name, dtype.bits) in self.narrowed:
             return None
         least, most = (end / x.scale for end in (lo, hi))
         kept = [abs(float(v)) for s in x.values if s.size for v in np.clip([s.min(), s.max()], least, most)]
