@@ -21,7 +21,7 @@ import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.arrays import I64, U8
-from syurmy.prover.field import U64, Ext, ext_array, ext_list, root_of_unity, to_field
+from syurmy.prover.field import U64, Ext, eq_list, ext_array, ext_list, root_of_unity, to_field
 from syurmy.prover.field import P as P_INT
 
 name = "plain"
@@ -144,10 +144,7 @@ def eq_vector(point: U64, size: int) -> U64:
     of the others. ``point`` is ``uint64[2, k]``, point[:, 0] belongs to the most significant index bit."""
     k = point.shape[1]
     if k <= _SMALL:
-        values = [Ext(1)]
-        for r in ext_list(point):
-            values = [x for v, w in ((v, v * r) for v in values) for x in (v - w, w)]
-        return ext_array(values[:size])
+        return ext_array(eq_list(ext_list(point))[:size])
     below = k // 2
     rows = -(-size >> below)
     front, back = eq_vector(point[:, : k - below], rows), eq_vector(point[:, k - below :], min(size, 1 << below))
