@@ -96,13 +96,15 @@ class Builder:
         full = (e, *shape)
         flat: dict[Node, int] = {}
         for c, n in terms:  # one level of flattening keeps affine expressions of one column recognisable
-            inner = [(c, n)]
+            coefficients: tuple[int, ...] = (1,)
+            nodes: tuple[Node, ...] = (n,)
             if isinstance(n, g.Combine):
                 const += c * n.const
-                inner = [(c * k, m) for k, m in zip(n.coefficients, n.inputs, strict=True)]
-            for k, m in inner:
-                m = m if m.shape == full else self.broadcast(m, shape, e)
-                flat[m] = flat.get(m, 0) + k
+                coefficients, nodes = n.coefficients, n.inputs
+            if n.shape != full:
+                nodes = tuple(self.broadcast(m, shape, e) for m in nodes)
+            for k, m in zip(coefficients, nodes, strict=True):
+                flat[m] = flat.get(m, 0) + c * k
         self.account.spend(PER_SUMMAND * len(flat), "sums")
         pairs = [(k, m) for m, k in flat.items() if k != 0]
         if len(pairs) == 1 and pairs[0][0] == 1 and const == 0:

@@ -148,7 +148,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()  # of the counters
-        self.parts: list[I64] = []
+        self.parts: list[_Rounds] = []
         self.tail: list[list[int]] = []
         self.before = 0  # rows in parts
 
@@ -160,28 +160,56 @@ class _Rows:
         if len(self.tail) == TAIL:
             self._flush()
 
-    def add(self, rows: I64) -> None:
+    def add(self, rounds: _Rounds) -> None:
         self._flush()
-        self.parts.append(rows)
-        self.before += len(rows)
+        self.parts.append(rounds)
+        self.before += len(rounds)
 
     def since(self, mark: int) -> I64:
-        """The rows from ``mark`` on."""
+        """The rows from ``mark`` on, each column in one piece."""
         self._flush()
-        found: list[I64] = []
+        if mark >= self.before:
+            return np.zeros((0, FIRST), np.int64)
+        out = np.empty((self.parts[0].rows.shape[1], self.before - mark), np.int64)
         at = self.before
         for part in reversed(self.parts):
             if at <= mark:
                 break
             at -= len(part)
-            found.append(part[max(mark - at, 0) :])
-        return np.concatenate(found[::-1]) if found else np.zeros((0, FIRST), np.int64)
+            for k, column in enumerate(out):
+                if at >= mark:
+                    part.column(k, column[at - mark : at - mark + len(part)])
+                else:
+                    whole = np.empty(len(part), np.int64)
+                    part.column(k, whole)
+                    column[: len(part) - (mark - at)] = whole[mark - at :]
+        return out.T
 
     def _flush(self) -> None:
         if self.tail:
-            self.parts.append(np.array(self.tail, np.int64))
+            self.parts.append(_Rounds(np.array(self.tail, np.int64)))
             self.before += len(self.tail)
             self.tail = []
+
+
+@dataclass
+class _Rounds:
+    """Rows as they are or, with a ``shift``, as they come in ``times`` further rounds, each shifted once more."""
+
+    rows: I64
+    shift: I64 | None = None
+    times: int = 1
+
+    def __len__(self) -> int:
+        return self.times * len(self.rows)
+
+    def column(self, k: int, out: I64) -> None:
+        """Fills ``int64[len(self)]`` in with one column."""
+        rounds = out.reshape(self.times, len(self.rows))
+        rounds[:] = self.rows[:, k]
+        if self.shift is not None and self.shift[:, k].any():
+            for i, by in enumerate(self.shift[:, k].tolist()):
+                rounds[:, i] += by * np.arange(1, 1 + self.times)
 
 
 @dataclass
@@ -405,10 +433,9 @@ class _Resolving:
             self.flow.runs[pc] += left * runs
             self.flow.executions[pc] += left * (after.executions[k] - before.executions[k])
             self.account.worked(left * runs * self.sizes[pc])
-        steps = np.arange(1, left + 1)[:, None, None]
         for rows, last, shift in made:
             self.account.spend(left * last.size, "executions")
-            rows.add((last[None] + steps * shift[None]).reshape(-1, last.shape[1]))
+            rows.add(_Rounds(last, shift, left))
         for name, clock in after.clocks.items():  # every input starts its own, and so ends with those of the one before
             self.clocks[name] += left * (clock - before.clocks.get(name, 0))
         self.flow.steps += left * steps_each

@@ -156,12 +156,16 @@ class Assembly:
             return b.stacked_constant(reads.executions)
         if (reads.views >= 0).any():
             return self._wire_views(reads)
-        producers = np.unique(reads.producers).tolist()
-        nodes = [self.producers[p] for p in producers]
-        start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
-        several = np.array([n.executions > 1 for n in nodes])
-        which = np.searchsorted(producers, reads.producers)
-        index = start[which] + np.where(several[which], reads.executions, 0)
+        if (reads.producers == reads.producers[0]).all():  # a long loop has long reads
+            nodes = [self.producers[int(reads.producers[0])]]
+            index = reads.executions if nodes[0].executions > 1 else np.zeros(1, np.int64)
+        else:
+            producers = np.unique(reads.producers).tolist()
+            nodes = [self.producers[p] for p in producers]
+            start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
+            several = np.array([n.executions > 1 for n in nodes])
+            which = np.searchsorted(producers, reads.producers)
+            index = start[which] + np.where(several[which], reads.executions, 0)
         if (index == index[0]).all():
             index = index[:1]
         joined = nodes[0] if len(nodes) == 1 else b.stacked(nodes, 0)

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
-from syurmy.prover.field import ONE, ZERO, Ext, ext_list
+from syurmy.prover.field import ONE, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.ladder import EqWeight
-from syurmy.prover.protocol.layout import MatrixLayout, Place, prefix_eq
+from syurmy.prover.protocol.layout import MatrixLayout, Place, Prefixes
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.weights import Coordinate
@@ -50,8 +50,9 @@ def leaf_claims(
     total = plan.point_length
     target_den, target_num = -den, -num
     covered = ZERO
+    prefixes = Prefixes(leaf_point)
     for b in plan.blocks:
-        at = prefix_eq(b.offset, b.log_size, leaf_point)
+        at = prefixes.eq(b.offset, b.log_size)
         covered = covered + at
         coordinates = suffix(LOOKUP, total, b.log_size)
         if b.multiplicity is None:
@@ -99,10 +100,13 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext]) -
         for x in point:
             row = row + row + x
         return value + power * row
-    eq = mle.eq_vector(point)
-    few = ext_list(eq) if len(point) <= FEW else []
-    for column in table.columns:
-        at = sum((w * v for w, v in zip(few, column.tolist(), strict=True)), ZERO) if few else mle.dot_int(eq, column)
+    if len(point) <= FEW:
+        few = eq_list(point)
+        evaluated = [sum((w * v for w, v in zip(few, c.tolist(), strict=True)), ZERO) for c in table.columns]
+    else:
+        eq = mle.eq_vector(point)
+        evaluated = [mle.dot_int(eq, column) for column in table.columns]
+    for at in evaluated:
         value = value + power * at
         power = power * beta
     return value
@@ -219,13 +223,13 @@ def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext
 
 def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sweep, point: Sequence[Ext]) -> Ext:
     """The extension of Omega at a full point."""
-    out = ZERO
+    out, prefixes = ZERO, Prefixes(point)
     for node, parts in terms.items():
         place = layout.places[node]
         inner = ZERO
         for t in parts:
             inner = inner + term_at(t, place, sweep, point)
-        out = out + prefix_eq(place.offset, place.log_size, point) * inner
+        out = out + prefixes.eq(place.offset, place.log_size) * inner
     return out
 
 
