@@ -128,6 +128,11 @@ class Context(Tables):
             return self.tensors[name]
         return c.astype(np.float64) if c.dtype.kind in "fiub" else c
 
+    def weight(self, name: str) -> Tensor | Array:
+        """``operand``, a constant of float32 as it is: large ones are not copied."""
+        c = self.const(name)
+        return self.operand(name) if c is None or c.dtype != np.float32 else c
+
     def tensor(self, name: str) -> Tensor:
         """A tensor; a real constant is quantised to the weights' width, an integer one is exact."""
         c = self.const(name)

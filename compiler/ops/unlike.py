@@ -111,13 +111,15 @@ def by_column(c: Context, x: Channels, functions: Sequence[Callable[[F64], F64]]
     return joined(c, parts, len(x.shape) - 1)
 
 
+@absorbing("Pointwise", domain=FUSED)
 @absorbing(*FUNCTIONS)
 def function_of_columns(c: Context, n: Node) -> Result | None:
     x = c.channels[n.inputs[0]]
     reached = (x.peaks * np.abs(x.scales)).reshape(-1, x.shape[-1]).max(axis=0)
     if reached.min() * UNLIKE > reached.max():
         return None
-    return by_column(c, x, [FUNCTIONS[n.op](n)] * x.shape[-1], n.op.lower())
+    function = n.attr("function") if n.domain == FUSED else FUNCTIONS[n.op](n)
+    return by_column(c, x, [function] * x.shape[-1], n.op.lower())
 
 
 @absorbing(*COMPARISONS)
@@ -167,6 +169,20 @@ def power_less(c: Context, n: Node) -> Result:
 
 def _affine_power(v: F64, e: float, sign: float, k: float) -> F64:
     return np.asarray(sign * np.power(v, e) + k)
+
+
+@absorbing("BatchNormalization")
+def normalised_columns(c: Context, n: Node) -> Result | None:
+    """A product and a sum for each column."""
+    found = [c.const(name) for name in n.inputs[1:5]]
+    if len(c.shape(n.inputs[0])) != 2 or n.attr("training_mode", 0) or any(f is None for f in found):
+        return None
+    gamma, beta, mean, var = (np.asarray(f, np.float64) for f in found)
+    moved = shifted(c, c.channels[n.inputs[0]], -mean)
+    if moved is None:
+        return None
+    y = scaled(c, moved, gamma / np.sqrt(var + n.attr("epsilon", 1e-5)))
+    return shifted(c, y, beta)
 
 
 @absorbing("Neg")

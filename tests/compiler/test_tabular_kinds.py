@@ -285,3 +285,17 @@ def test_functions_of_unlike_columns() -> None:
         scaler = helper.make_node("Scaler", ["z"], ["y"], domain=ML, offset=z.mean(axis=0).tolist(),
                                   scale=(1 / np.maximum(z.std(axis=0), 1e-3)).tolist())  # fmt: skip
         check(model_of([helper.make_node(op, ["x"], ["z"]), scaler], x, ["y"]), x, x)
+
+
+def test_networks_on_unlike_columns() -> None:
+    """A batch normalisation, or a logarithm of one more, before a matrix product."""
+    r = np.random.default_rng(13)
+    x = np.asarray(SPREAD * r.lognormal(0, 0.5, (60, 4))).astype(np.float32)
+    w = constant("w", r.standard_normal((4, 3)).astype(np.float32))
+    columns = {"g": np.ones(4), "b": np.full(4, 0.1), "m": x.mean(axis=0), "v": x.var(axis=0)}
+    norm = [*(constant(k, v.astype(np.float32)) for k, v in columns.items()),
+            helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["z"])]  # fmt: skip
+    log = [constant("one", np.float32(1)), helper.make_node("Add", ["x", "one"], ["a"]),
+           helper.make_node("Log", ["a"], ["z"])]  # fmt: skip
+    for nodes in (norm, log):
+        check(model_of([w, *nodes, helper.make_node("MatMul", ["z", "w"], ["y"])], x, ["y"]), x, x)
