@@ -13,17 +13,7 @@ import numpy as np
 from numba import njit
 
 from syurmy.prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
-from syurmy.prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac, reduce_small
-from syurmy.prover.kernels.sumcheck import fold, kmac
-
-
-@njit(forceinline=True)
-def gate(a0, a1, b0, b1, c0, c1, d0, d1):
-    """a*b + c*d over K."""
-    t = mac(mac(ZERO_SUM, a1, b1), c1, d1)
-    s = mac(mac(mac(ZERO_SUM, a0, b0), c0, d0), reduce_small(t), SEVEN)
-    x = mac(mac(mac(mac(ZERO_SUM, a0, b1), a1, b0), c0, d1), c1, d0)
-    return reduce_small(s), reduce_small(x)
+from syurmy.prover.kernels.wide import NO_SUMS, ZERO_SUM, fold, gate, kmac, kmul_by, kreduce
 
 
 @njit(forceinline=True)
@@ -77,7 +67,7 @@ def load_right(load, source, i, used, k0, k1, k7):
 @njit(forceinline=True)
 def add_block(t0, t1, s, e0, e1):
     """t + e * s over K, s the wide sums of a block of pairs and e their entry of the outer eq table."""
-    g0, g1 = kreduce(s[0], s[1], s[2])
+    g0, g1 = kreduce(s)
     g0, g1 = kmul(g0, g1, e0, e1)
     return kadd(t0, t1, g0, g1)
 
