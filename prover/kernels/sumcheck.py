@@ -42,11 +42,12 @@ def _line(t, x, y, out):
 
 
 @njit(nogil=True)
-def _load(t, table, i, half, lines):
-    """The lines of pairs (i, i + half), ... of a table over K or F at t; ``lines`` uint64[2, m]."""
-    j = i + lines.shape[1]
-    for plane in range(table.shape[0]):
-        _line(t, table[plane, i:j], table[plane, i + half : j + half], lines[plane])
+def _load(t, table, i, half, out0, out1):
+    """The lines of pairs (i, i + half), ... of a table over K or F at t; of one over F only plane 0."""
+    j = i + out0.shape[0]
+    _line(t, table[0, i:j], table[0, i + half : j + half], out0)
+    if table.shape[0] == 2:
+        _line(t, table[1, i:j], table[1, i + half : j + half], out1)
 
 
 @njit(nogil=True)
@@ -64,22 +65,21 @@ def _times(x0, x1, y0, y1, base):
 @njit(nogil=True)
 def _value(t, count, t0, i0, t1, i1, t2, i2, half, m, buffer):
     """Sum at t over m pairs of the product of ``count`` lines; tables over F come last."""
-    a = buffer[0, :, :m]
-    b = buffer[1, :, :m]
+    a0, a1, b0, b1 = buffer[0, :m], buffer[1, :m], buffer[2, :m], buffer[3, :m]
     if t0.shape[0] == 1:
-        a[1] = ZERO
-    _load(t, t0, i0, half, a)
+        a1[:] = ZERO
+    _load(t, t0, i0, half, a0, a1)
     if count == 1:
-        return sum_strip(a[0]), sum_strip(a[1])
-    _load(t, t1, i1, half, b)
+        return sum_strip(a0), sum_strip(a1)
+    _load(t, t1, i1, half, b0, b1)
     base = t1.shape[0] == 1
     if count == 3:
-        _times(a[0], a[1], b[0], b[1], base)
-        _load(t, t2, i2, half, b)
+        _times(a0, a1, b0, b1, base)
+        _load(t, t2, i2, half, b0, b1)
         base = t2.shape[0] == 1
     if base:
-        return dot_base_strip(a[0], a[1], b[0])
-    return dot_strip(a[0], a[1], b[0], b[1])
+        return dot_base_strip(a0, a1, b0)
+    return dot_strip(a0, a1, b0, b1)
 
 
 @njit(nogil=True)
@@ -112,7 +112,7 @@ def first_round(t0, t1, t2, tables, one, lo, hi):
     are not meaningful.
     """
     half = t0.shape[1] // 2
-    buffer = np.empty((2, 2, STRIP), np.uint64)
+    buffer = np.empty((4, STRIP), np.uint64)
     e = np.zeros((4, 2), np.uint64)
     for i in range(lo, hi, STRIP):
         _evaluate(tables, one, t0, i, t1, i, t2, i, half, min(STRIP, hi - i), buffer, e)
@@ -154,7 +154,7 @@ def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, 
     share the threads.
     """
     r7 = mul_one(SEVEN, r1)
-    buffer = np.empty((2, 2, STRIP), np.uint64)
+    buffer = np.empty((4, STRIP), np.uint64)
     total = np.zeros((4, 2), np.uint64)
     e = np.empty((4, 2), np.uint64)
     first = np.searchsorted(start, lo, side="right") - 1
