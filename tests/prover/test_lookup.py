@@ -100,7 +100,7 @@ def test_against_the_slow_prover(n: int) -> None:
     for used in used_values(n):
         num, den = random_leaves(rng, used)
         fast, slow = Sender(Transcript()), Sender(Transcript())
-        out = lookup.prove_tree(fast, num, den, n)
+        out = lookup.prove_tree(fast, lookup.Leaves.of(num, den))
         assert out == slow_prove(slow, num, den, n)
         assert fast.bytes() == slow.bytes()
         check_claims(*out, num, den)
@@ -118,7 +118,7 @@ def test_large_trees(n: int) -> None:
         den = rng.integers(0, P, (2, used), dtype=np.uint64)
         # the sum is not zero: choose alpha such that the root is that of one padded leaf
         sender = Sender(Transcript())
-        out = lookup.prove_tree(sender, num, den, n)
+        out = lookup.prove_tree(sender, lookup.Leaves.of(num, den))
         p0, p1, q0, q1 = Receiver(Transcript(), sender.bytes()).ext("lookup values", 4)
         check_claims(*out, num, den)
         alpha = q0 * q1 * (p0 * q1 + p1 * q0).inverse()
@@ -154,7 +154,7 @@ def refusal(proof: bytes, n: int, padding: int) -> Rejected:
 
 def prove(num: U64, den: U64, n: int) -> tuple[bytes, tuple[list[Ext], Ext, Ext]]:
     sender = Sender(Transcript())
-    out = lookup.prove_tree(sender, num, den, n)
+    out = lookup.prove_tree(sender, lookup.Leaves.of(num, den))
     return sender.bytes(), out
 
 
@@ -193,7 +193,7 @@ def forge(proof: bytes, at: int, change: Callable[[int], int] = lambda w: (w + 1
 def test_every_tampered_word_is_refused_in_its_layer() -> None:
     num, den, n, padding = system(VALUES, (4, 4), COUNTS)
     sender = Sender(Transcript())
-    out = lookup.prove_tree(sender, num, den, n)
+    out = lookup.prove_tree(sender, lookup.Leaves.of(num, den))
     proof = sender.bytes()
     layer = 0
     for label, start, size in sender.fields:
