@@ -107,7 +107,7 @@ class Leaves:
     def of(num: U64, den: U64) -> Leaves:
         """Of ``uint64[used]`` and ``uint64[2, used]``; ``ValueError`` where they do not fit."""
         if den.shape != (2, len(num)) or len(num) < 1:
-            raise ValueError("numerators and denominators of leaves do not fit")
+            raise ValueError("leaves do not fit: as many denominators as numerators, at least one")
         out = Leaves.ones(len(num))
         out.num[:], out.den[:, : len(num)] = num, den
         return out
@@ -125,11 +125,10 @@ def prove_tree(sender: Sender, leaves: Leaves) -> tuple[list[Ext], Ext, Ext]:
     nodes = [_node(layers[1], i) for i in range(2)] if log_size > 1 else [_leaf(leaves, i) for i in range(2)]
     (p0, q0), (p1, q1) = nodes
     point, p, q = _merge(sender, [], (p0, p1, q0, q1))
-    space = np.empty((8, (1 << log_size >> 3) + kernels.PAD), dtype=np.uint64)
-    for k in range(1, log_size):
+    for k in range(1, log_size):  # a layer is not read again: the next one's rounds work in its memory
         last = k == log_size - 1
-        begin = partial(_LeafRounds, leaves, corrected) if last else partial(_Rounds, layers[k + 1], space)
-        point, p, q = _prove_layer(sender, begin, point, p, q)
+        begin = partial(_LeafRounds, leaves, corrected) if last else partial(_Rounds, layers[k + 1])
+        point, p, q = _prove_layer(sender, partial(begin, layers[k]), point, p, q)
     return point, p, q
 
 
@@ -156,9 +155,7 @@ def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
             for_ranges(kernels.combine_ones, half, leaves.den, half, layer, min_chunk=_CHUNK)
             for lo, hi in corrected.ranges:
                 d = corrected.values
-                for_ranges(
-                    kernels.combine_corrections, hi - lo, leaves.den, half, d, lo, layer, min_chunk=_CHUNK
-                )
+                for_ranges(kernels.combine_corrections, hi - lo, leaves.den, half, d, lo, layer, min_chunk=_CHUNK)
         out.append(layer)
     return out[::-1]
 
@@ -219,11 +216,11 @@ def _inverses(values: Sequence[Ext]) -> list[Ext]:
 
 
 def _prove_layer(
-    sender: Sender, begin: Callable[[int, Ext], _Rounds | _LeafRounds], r: list[Ext], p: Ext, q: Ext
+    sender: Sender, begin: Callable[[Ext], _Rounds | _LeafRounds], r: list[Ext], p: Ext, q: Ext
 ) -> tuple[list[Ext], Ext, Ext]:
     """One layer: from the claims p, q at r to those at its children."""
     factor = sender.transcript.challenge("lookup lambda")
-    rounds = begin(len(r), factor)
+    rounds = begin(factor)
     claim = p + factor * q
     x: list[Ext] = []
     for i, inverse in enumerate(_inverses(r)):
@@ -261,10 +258,10 @@ class _Eq:
 class _Rounds:
     """A layer of 2^k nodes, from its children ``uint64[4, 2^(k + 1) + PAD]``."""
 
-    def __init__(self, source: U64, space: U64, k: int, factor: Ext) -> None:
+    def __init__(self, source: U64, spare: U64, factor: Ext) -> None:
         self.source = source
         self.factor = factor
-        self.space = space
+        self.space = spare.reshape(8, -1)
         self.eq = _Eq()
 
     def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
@@ -292,11 +289,12 @@ class _LeafRounds:
     """The layer above the leaves: h = lambda*s - c + what is corrected, s the sum of eq*(q0 + c)*(q1 + c), c =
     1/lambda."""
 
-    def __init__(self, leaves: Leaves, corrected: _Corrections, k: int, factor: Ext) -> None:
-        self.q, self.right = leaves.den, 1 << k
+    def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, factor: Ext) -> None:
+        self.q, self.right = leaves.den, 1 << (leaves.log_size - 1)
         self.d, self.pairs = corrected.values, corrected.pairs
         self.factor, self.shift = factor, factor.inverse()
         self.eq = _Eq()
+        self.spare = spare.reshape(-1)
         self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
 
     def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
@@ -326,7 +324,11 @@ class _LeafRounds:
         """Room for leaves and corrections of ``size`` rows a side."""
         if len(self.space) < 2:
             d = np.empty((4, size + kernels.PAD if self.pairs else 0), dtype=np.uint64)
-            self.space.append((np.empty((2, 2 * (size + kernels.PAD)), dtype=np.uint64), d))
+            words = 4 * (size + kernels.PAD)
+            if words > len(self.spare):
+                self.spare = np.empty(words, dtype=np.uint64)
+            self.space.append((self.spare[:words].reshape(2, -1), d))
+            self.spare = self.spare[words:]
         else:
             self.space.reverse()
         return self.space[-1]

@@ -2,8 +2,8 @@
 
 Importing this package fixes Numba's cache folder, where damage only costs time (cache.py). Numba does not notice a
 change in a function that a kernel calls from another file, so the folder is keyed by a digest of all kernel sources,
-the Numba version and the target (target.py): a stale kernel can never run. It also selects the compiled arithmetic for the process
-(protocol/arithmetic.py).
+the Numba version and the target (target.py): a stale kernel can never run. It also selects the compiled arithmetic for
+the process (protocol/arithmetic.py).
 """
 
 import hashlib

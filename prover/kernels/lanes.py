@@ -6,11 +6,9 @@ of its range at a time, all of which stays in the first-level cache, and passes 
 written over an operand is written through the same name: of two slices LLVM would have to assume that they overlap.
 """
 
-import numpy as np
 from numba import njit
 
 from syurmy.prover.kernels import limbs, wide
-from syurmy.prover.kernels.field import ZERO
 from syurmy.prover.kernels.target import VECTORS
 
 STRIP = 512  # elements: 4 KiB per plane

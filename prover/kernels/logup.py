@@ -36,7 +36,7 @@ from syurmy.prover.kernels.lanes import (
     sub,
 )
 
-PAD = 536
+PAD = 528  # 66 lines of a cache, in two planes 33
 S63 = np.uint64(63)
 
 
@@ -168,7 +168,7 @@ def _leading(w, i, j, m, g):
 
 @njit(nogil=True)
 def _bind_children(x, i, m, half, k0, k1, k7, r0, r1, r7, w):
-    """Rows i, ..., i + m of the workspace: pairs at a distance of ``half`` of left and of right children, bound at r."""
+    """m rows of the workspace from i: pairs at a distance of ``half`` of left and of right children, bound at r."""
     j = i + m
     for c in range(0, 4, 2):
         fold_strip(

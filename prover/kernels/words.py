@@ -96,19 +96,22 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return Word(condition.builder, condition.builder.select(condition.value, condition._of(a), condition._of(b)))
 
 
+_BaseTuple: Any = types.BaseTuple  # Numba's stubs know neither its elements nor its length
+
+
 def _tree(result: Any) -> Any:
     """The Numba type of a result."""
-    return types.BaseTuple.from_types([_tree(r) for r in result]) if isinstance(result, tuple) else types.uint64
+    return _BaseTuple.from_types([_tree(r) for r in result]) if isinstance(result, tuple) else types.uint64
 
 
 def _unpack(builder: Any, kind: Any, value: Any) -> Any:
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, _BaseTuple):
         return tuple(_unpack(builder, k, builder.extract_value(value, i)) for i, k in enumerate(kind))
     return Word(builder, value)
 
 
 def _pack(context: Any, builder: Any, kind: Any, result: Any) -> Any:
-    if isinstance(kind, types.BaseTuple):
+    if isinstance(kind, _BaseTuple):
         parts = [_pack(context, builder, k, r) for k, r in zip(kind, result, strict=True)]
         return context.make_tuple(builder, kind, parts)
     return result.value
@@ -128,7 +131,7 @@ def word_function(function: Callable[..., Any]) -> Any:
             return None
         zeros = [_zeros(a) for a in args]
         returned = _tree(function(*zeros))
-        given = types.BaseTuple.from_types([_words(a) for a in args])
+        given = _BaseTuple.from_types([_words(a) for a in args])
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             words = _unpack(builder, signature.args[0], values[0])
@@ -138,15 +141,15 @@ def word_function(function: Callable[..., Any]) -> Any:
 
     typed.__name__ = typed.__qualname__ = function.__name__
     typed.__doc__ = function.__doc__
-    made = intrinsic(typed)
+    made: Any = intrinsic(typed)
     made.definition = function
     return made
 
 
 def _words(kind: Any) -> Any:
     """The type of an argument with 64-bit words in place of its integers."""
-    return types.BaseTuple.from_types([_words(k) for k in kind]) if isinstance(kind, types.BaseTuple) else types.uint64
+    return _BaseTuple.from_types([_words(k) for k in kind]) if isinstance(kind, _BaseTuple) else types.uint64
 
 
 def _zeros(kind: Any) -> Any:
-    return tuple(map(_zeros, kind)) if isinstance(kind, types.BaseTuple) else Plain(0)
+    return tuple(map(_zeros, kind)) if isinstance(kind, _BaseTuple) else Plain(0)
