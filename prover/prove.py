@@ -187,17 +187,15 @@ class Prover:
         point: list[Ext] = []
         num, den = Ext(0), Ext(1)
         if plan.blocks:
-            numerators, denominators = self.leaves()
-            point, num, den = lookup.prove_tree(self.sender, numerators, denominators, plan.log_leaves)
+            point, num, den = lookup.prove_tree(self.sender, self.leaves())
         extra = transcript.challenges("equation point", plan.point_length - len(point))
         self.space.points[red.LOOKUP] = extra + point
         return num, den
 
-    def leaves(self) -> tuple[U64, U64]:
-        """Numerators ``uint64[used]`` and denominators ``uint64[2, used]`` of the tree."""
+    def leaves(self) -> lookup.Leaves:
         plan = self.plan
-        num = np.ones(plan.used_leaves, np.uint64)
-        den = np.empty((2, plan.used_leaves), np.uint64)
+        leaves = lookup.Leaves.ones(plan.used_leaves)
+        num, den = leaves.num, leaves.den
         betas = [self.beta]
         while len(betas) < plan.width:
             betas.append(betas[-1] * self.beta)
@@ -220,7 +218,7 @@ class Prover:
                 part_num[:] = np.where(wide == 0, wide, np.uint64(P) - wide).reshape(-1)
             elif b.sign < 0:
                 part_num[:] = P - 1
-        return num, den
+        return leaves
 
     def fill_tuples(self, part: U64, b: Block, tuples: Tuples, betas: list[Ext]) -> None:
         """Denominators of a block of tuples: plain members like a lookup's, rows by their fingerprints."""
