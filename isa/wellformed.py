@@ -16,7 +16,7 @@ import numpy as np
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.isa.instruction import REGISTRY, AttrSpec, Flow, Op
-from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program, Ram
+from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
 from syurmy.isa.types import MAX_RANK, DType, TensorType
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
@@ -89,7 +89,8 @@ def _committed(program: Program) -> Iterator[Problem]:
     """Each committed input and output has a commitment under its own name."""
     inputs = {i.name for i in program.inputs if i.committed}
     outputs = [o.name for o in program.outputs if o.committed]
-    for d in (*program.inputs, *program.outputs):
+    either: list[Input | Output] = [*program.inputs, *program.outputs]
+    for d in either:
         if d.public and d.committed:
             yield Problem(f"'{d.name}' is both public and committed", "A124", name=d.name)
     for name in outputs:
