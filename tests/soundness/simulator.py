@@ -179,7 +179,7 @@ class Simulator(Front):
 
 def prover_columns(sender: Sender, matrices: Any, ways: Opening) -> list[tuple[list[int], list[Any]]]:
     """Sends the columns; per matrix the positions and the weights of its words."""
-    weights = iter(prover.open_columns(sender, matrices, ways.grinding_bits))
+    weights = iter(prover.open_columns(sender, matrices, ways.grinding(matrices[0].opened)))
     out = []
     for m in matrices:
         at = sender.transcript.positions(f"{m.opened.label} positions", m.opened.queries, m.opened.shape.n)
