@@ -176,8 +176,8 @@ def _opening(
     most = [min(queries_within(m, Fraction(1, 1 << MAX_BITS)), s.n) for m, (_, s) in zip(misses, every, strict=True)]
     share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding).total()) / len(every)
     if share <= 0:
-        rest = _errors(plan, counts, levels, most, hiding).total_bits()
-        raise InsufficientSoundness(f"{rest:.2f} bits before any query, {TARGET_BITS} wanted")
+        before = _errors(plan, counts, levels, most, hiding).total_bits()
+        raise InsufficientSoundness(f"{before:.2f} bits before any query, {TARGET_BITS} wanted")
     found = [queries_within(miss, share * (1 << bits)) for miss, bits in zip(misses, grinding, strict=True)]
     for (name, shape), count, bound in zip(every, found, most, strict=True):
         if count > bound or (shape.tail and count >= shape.tail):
