@@ -51,6 +51,8 @@ def _declared(b: Builder, p: Param, w: ParamTensor) -> None:
     peak = max(abs(w.lo), abs(w.hi))
     counted = [(axes, bound, math.prod(p.type.shape[a] for a in axes)) for axes, bound in p.l1]
     sums = [(axes, bound, count) for axes, bound, count in counted if peak * count > bound]  # others are implied
+    if any(8 * peak * count > g.LIMIT for _, _, count in sums):  # a magnitude may be said to be five times the peak
+        raise ConstraintError(f"sums of |{p.name}| could leave the integers of a proof", code="C113")
     values = w.hi - w.lo + 1
     tabled = padded(values) <= min(math.prod(map(padded, p.type.shape)), MAX_TABLE)
     if tabled:
@@ -58,9 +60,7 @@ def _declared(b: Builder, p: Param, w: ParamTensor) -> None:
     else:
         b.interval(w, w.lo, w.hi, f"param {w.name}")
         magnitudes = _ranged(b, w) if sums else w
-    for axes, bound, count in sums:
-        if max(magnitudes.hi * count - bound, bound) > g.LIMIT:
-            raise ConstraintError(f"sums of |{p.name}| could leave the integers of a proof", code="C113")
+    for axes, bound, _ in sums:
         total = b.sum(magnitudes, axes)
         b.range(bound - total, unsigned_bits(bound), f"L1 bound of {w.name}")
 

@@ -43,13 +43,15 @@ def check_certificate(key: VerifyingKey | Source, certificate: Certificate | Sou
         program = decode(vk.program)
         plan = certificate_plan(program, vk.mode)
     with refusing(partial(Rejected, "format"), mistakes=True):
-        reading = _Reading(vk, plan, found.data)
+        reading = ReadingCertificate(vk, plan, found.data)
         reading.accept()
     budget = reading.opening.budget
     return Certified(program.name, vk.digest(), found.digest(), budget.total_bits(), budget.rows())
 
 
-class _Reading(Reading):
+class ReadingCertificate(Reading):
+    """One certificate as its verifier reads it."""
+
     what, magic = "certificate", CERTIFICATE_MAGIC
 
     def __init__(self, vk: VerifyingKey, plan: Plan, data: bytes) -> None:
