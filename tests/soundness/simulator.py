@@ -26,13 +26,13 @@ from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.grinding import GRINDING_BITS
 from syurmy.prover.protocol.hidden import Hidden, Ledger
-from syurmy.prover.protocol.key import Mode, VerifyingKey
+from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 from syurmy.prover.protocol.ladder import Claim, PowerWeights, SumOfWeights, batched, bind_opened
 from syurmy.prover.protocol.mask import mask_weights, masked_weights
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Plan
-from syurmy.prover.protocol.statement import MAGIC, absorb_statement, encode_statement
+from syurmy.prover.protocol.statement import MAGIC, NO_CERTIFICATE, absorb_statement, encode_statement
 from syurmy.prover.protocol.tensors import TensorCommitment, named, tensor_layout
 from syurmy.prover.protocol.transcript import Receiver, Sender, Transcript
 from syurmy.prover.verifier import sumcheck
@@ -98,13 +98,14 @@ def fake(shape: Any, columns: U64) -> Commitment:
 class Simulator(Front):
     """Makes the key itself, or is given the columns of its params; of a run it knows ``values`` of public tensors."""
 
-    def __init__(
-        self, program: Program, rng: np.random.Generator, params: Commitment | None = None, proofs: int = 2
-    ) -> None:
+    magic, certificate, proofs = MAGIC, NO_CERTIFICATE, DEFAULT_PROOFS
+    of_tensors = 2  # proofs that a commitment is made for
+
+    def __init__(self, program: Program, rng: np.random.Generator, params: Commitment | None = None) -> None:
         self.program, self.rng = program, rng
-        self.mode = Mode.of(program, True)
-        self.plan = Plan.of(program, Path(), mode=self.mode)
-        mode, externals = Mode(True, proofs), self.plan.system.externals
+        self.mode = Mode.of(program, True, self.proofs)
+        self.plan = self.planned()
+        mode, externals = Mode(True, self.of_tensors), self.plan.system.externals
         self.opening = Opening.of(self.plan, [tensor_layout(e.shape, mode) for e in externals])
         self.tensors = [fake(o.shape, table(rng, o.shape)) for o in self.opening.of_tensors]
         self.commitments = {
@@ -115,6 +116,9 @@ class Simulator(Front):
             params = fake(self.plan.params.shape, table(rng, self.plan.params.shape))
         self.params = params
         self.key = VerifyingKey(encode(program), None if params is None else params.root, mode=self.mode)
+
+    def planned(self) -> Plan:
+        return Plan.of(self.program, Path(), mode=self.mode)
 
     def public_value(self, node: Public) -> I64:
         return self.values[node] if node.values is None else node.values
@@ -129,6 +133,7 @@ class Simulator(Front):
         witness = fake(ways.matrices[0].shape, table(rng, ways.matrices[0].shape))
         sender.raw("witness root", witness.root)
         sender.raw("key digest", self.key.digest())
+        sender.raw("certificate", self.certificate)
         path = encode_path(Path())
         sender.raw("path length", len(path).to_bytes(4, "little"))
         sender.raw("path", path)
@@ -148,7 +153,7 @@ class Simulator(Front):
         of_tensors = zip(ways.of_tensors, self.tensors, strict=True)
         matrices += [prover.Committed(opened, tensor) for opened, tensor in of_tensors]
         self.level(sender, transcript, matrices, checked, claims)
-        return MAGIC + sender.bytes()
+        return self.magic + sender.bytes()
 
     def level(self, sender: Sender, transcript: Programmed, matrices: Any, checked: Any, claims: Sequence[Any]) -> None:
         """The hiding level: the masked vector first, the masks' entries from it, then everything else."""
@@ -192,7 +197,7 @@ class Simulator(Front):
 
 def prover_columns(sender: Sender, matrices: Any, ways: Opening) -> list[tuple[list[int], list[Any]]]:
     """Sends the columns; per matrix the positions and the weights of its words."""
-    weights = iter(prover.open_columns(sender, matrices, ways.grinding_bits))
+    weights = iter(prover.open_columns(sender, matrices, ways.grinding(matrices[0].opened)))
     out = []
     for m in matrices:
         at = sender.transcript.positions(f"{m.opened.label} positions", m.opened.queries, m.opened.shape.n)
@@ -202,6 +207,11 @@ def prover_columns(sender: Sender, matrices: Any, ways: Opening) -> list[tuple[l
 
 def verified(key: VerifyingKey, proof: bytes, seed: int) -> verifier.Statement:
     """The verifier's statement, with the challenges that ``Programmed(seed)`` gives."""
-    run = verifier._Run(Verifier(key), proof)
-    run.transcript = run.receiver.transcript = Programmed(seed)
+    run = programmed(verifier._Run(Verifier(key), proof), seed)
     return run.run()
+
+
+def programmed(reading: Any, seed: int) -> Any:
+    """A reading of a proof or certificate with these challenges."""
+    reading.transcript = reading.receiver.transcript = Programmed(seed)
+    return reading

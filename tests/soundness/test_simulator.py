@@ -61,7 +61,7 @@ def test_a_false_statement_can_be_simulated_too():
 # ---- distribution ----------------------------------------------------------------------------------------------------
 
 # What a proof of the hiding mode consists of; nothing else may be in it.
-PUBLIC = {"magic", "key digest", "path length", "path", "commitments", "statement"}
+PUBLIC = {"magic", "key digest", "certificate", "path length", "path", "commitments", "statement"}
 TENSORS = ("tensor 0", "tensor 1", "tensor 2")
 DIGESTS = {"witness root", "level 1 root", "witness path", "params path", "level 1 path"}
 DIGESTS |= {f"{tensor} path" for tensor in TENSORS}
