@@ -369,8 +369,6 @@ class Again(Front):
         self.of = iter(pulled), contractions, claims, of_omega
         found, contractions, target = self.contract(*self.lookups())
         self.ends = self.claims(found, contractions, target)
-        assert ledger.used == prover.opening.hiding.pads.messages
-        assert tuple(ledger.groups) == prover.opening.hiding.pads.groups
         self.relations = ledger.relations
 
     def leaf_claims(self, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value) -> tuple[list[red.Claim], Value]:
