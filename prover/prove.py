@@ -436,8 +436,6 @@ class Again(Front):
         self.of_tensors = tensors
         found, contractions, target = self.contract(*self.lookups())
         self.ends = self.claims(found, contractions, target)
-        assert ledger.used == prover.opening.hiding.pads.messages
-        assert tuple(ledger.groups) == prover.opening.hiding.pads.groups
         self.relations = ledger.relations
 
     def leaf_claims(self, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value) -> tuple[list[red.Claim], Value]:

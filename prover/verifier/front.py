@@ -164,6 +164,8 @@ class Front:
         ledger = self.receiver.ledger
         if opening.hiding is not None and ledger is not None:
             pads = opening.hiding.pads
+            if tuple(ledger.groups) != pads.groups:
+                raise Rejected("soundness", "the products of hidden values are not those that the plan counts")
             e = self.transcript.challenge("sacrifice challenge")
             sent = self.receiver.open_ext("sacrifice", pads.sacrificed)
             ledger.relations += sacrifice(pads, e, sent)
@@ -176,6 +178,8 @@ class Front:
             claims,
             plan.params.shape.log_cols if plan.params is not None else 0,
         )
+        if opening.hiding is not None and ledger is not None and ledger.used != opening.hiding.pads.messages:
+            raise Rejected("soundness", "the hidden values are not as many as the plan counts")
         return Ends(point, values, delta, claims, tensors, of_tensors)
 
     def reduce_params(self, rest: dict[ParamTensor, list[Term]], target: Value) -> tuple[Value, list[red.ParamPoint]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from multiprocessing import get_context
 from pathlib import Path
@@ -114,6 +116,50 @@ def test_threads_share_it(tmp_path):
     for t in every:
         t.join()
     assert sum(results.get() for _ in every) == 50
+
+
+HOLD = """
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(fd, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_another_process_counts_is_waited_for(tmp_path):
+    """Between reading and writing nobody else does either: else two proofs would take the same positions once."""
+    path = tmp_path / "key.pk.used"
+    allowance = Allowance(DIGEST, 10)
+    allowance.create(path)
+    arguments = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        taking = threading.Thread(target=allowance.take, args=(4,))
+        taking.start()
+        taking.join(0.5)
+        waited, counted = taking.is_alive(), int.from_bytes(path.read_bytes()[-8:], "little")
+        other.stdin.close()
+    taking.join(30)
+    assert (waited, counted, taking.is_alive(), allowance.used) == (True, 0, False, 4)
+
+
+def test_the_count_is_on_disk_before_it_is_taken(tmp_path, monkeypatch):
+    path = tmp_path / "key.pk.used"
+    allowance = Allowance(DIGEST, 10)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(int.from_bytes(os.pread(fd, 48, 0)[-8:], "little")))
+    allowance.create(path)
+    allowance.take(4)
+    assert synced == [0, 4]
+
+
+def test_the_count_is_its_owners_whatever_was_there(tmp_path):
+    path = tmp_path / "key.pk.used"
+    path.write_bytes(b"of an older key, readable by all")
+    path.chmod(0o644)
+    Allowance(DIGEST, 10).create(path)
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_as_many_proofs_as_the_key_is_for(tmp_path):

@@ -84,3 +84,20 @@ def test_a_product_behind_a_product_is_refused(monkeypatch):
     with pytest.raises(Rejected, match="an operand of a product holds a product") as e:
         verifier.verify(c.honest(c.DOT).data)
     assert e.value.step == "contraction"
+
+
+@pytest.mark.parametrize(("change", "reason"), [("groups", "products of hidden values"), ("messages", "as many as")])
+def test_pads_that_are_counted_otherwise_are_refused(change, reason):
+    """A product that no group counts would be checked by nobody; a shadow with the number of a message would be no pad
+    of its own."""
+    source = c.hiding(c.DOT)
+    verifier = Verifier(c.keys(source).verifying_key)
+    opening = Opening.of(verifier.plan)
+    pads = opening.hiding.pads
+    group = pads.groups[0]
+    other = {"groups": (replace(group, sums=group.sums[::-1]), *pads.groups[1:]), "messages": pads.messages - 1}
+    fewer = replace(pads, **{change: other[change]})
+    verifier.plan.opening = replace(opening, hiding=replace(opening.hiding, pads=fewer))
+    with pytest.raises(Rejected, match=reason) as e:
+        verifier.verify(c.honest(source).data)
+    assert e.value.step == "soundness"
