@@ -59,9 +59,9 @@ PARAMETERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(_BOTH.split(), (1, 2)),
     "BatchNormalization": (1, 2, 3, 4), "BlackmanWindow": (0,), "CastLike": (1,), "Compress": (1,),
     "ConstantOfShape": (0,), "ConvInteger": (2, 3),
-    "GRU": (1, 2, 3, 4), "HammingWindow": (0,), "HannWindow": (0,), "If": (0,), "LSTM": (1, 2, 3, 4, 7),
+    "GRU": (1, 2, 3), "HammingWindow": (0,), "HannWindow": (0,), "If": (0,), "LSTM": (1, 2, 3, 7),
     "Loop": (0, 1), "MatMulInteger": (2, 3), "MaxUnpool": (2,), "MelWeightMatrix": (0, 1, 2, 3, 4), "Pad": (1, 2, 3),
-    "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "RNN": (1, 2, 3, 4),
+    "QLinearConv": (1, 2, 3, 4, 5, 6, 7, 8), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "RNN": (1, 2, 3),
     "Range": (0, 1, 2), "Resize": (1, 2, 3), "RotaryEmbedding": (1, 2, 3), "STFT": (1, 2, 3), "Slice": (1, 2, 3, 4),
 }  # fmt: skip
 
