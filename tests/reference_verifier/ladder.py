@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from blake3 import blake3
 
@@ -51,7 +51,9 @@ Part = Spot | Power | Dense
 def scaled(part: Part, c: K) -> Part:
     if isinstance(part, Dense):
         return Dense(part.offset, tuple(w * c for w in part.weights))
-    return replace(part, coefficient=part.coefficient * c)
+    if isinstance(part, Power):
+        return Power(part.offset, part.log_size, part.x, part.coefficient * c)
+    return Spot(part.offset, part.point, part.coefficient * c)
 
 
 def entries(part: Part) -> list[K]:
@@ -73,25 +75,35 @@ def log_length(part: Part) -> int:
     return part.log_size if isinstance(part, Power) else len(part.weights).bit_length() - 1
 
 
-def folded(part: Part, log_size: int, r: Sequence[K]) -> Part:
-    """The weights on z' = sum over rows of eq(r, row)*z[row], for z of 2^log_size entries."""
-    outside = min(len(r), log_size - log_length(part))  # bits of the part's place, bound
-    c = eq_at(r[:outside], part.offset >> (log_size - outside))
-    inside = list(r[outside:])
-    offset = part.offset % (1 << (log_size - len(r)))
-    if isinstance(part, Spot):
-        c = c * part.coefficient * eq(inside, part.point[: len(inside)])
-        return Spot(offset, part.point[len(inside) :], c)
-    if isinstance(part, Power):
-        squares = [part.x]  # x^(2^b), for bit b of an index
-        while len(squares) < part.log_size:
-            squares.append(squares[-1] ** 2 % P)
-        for t, square in zip(inside, reversed(squares), strict=False):
-            c = c * (1 + t * (square - 1))
-        return Power(offset, part.log_size - len(inside), part.x, part.coefficient * c)
-    rows, row = eq_vector(inside), len(part.weights) >> len(inside)
-    sums = [inner(rows, part.weights[j::row]) for j in range(row)]
-    return Dense(offset, tuple(w * c for w in sums))
+class Fold:
+    """Binds the row bits of a vector of 2^log_size entries: weights on z' = sum over rows of eq(r, row)*z[row]."""
+
+    def __init__(self, log_size: int, r: Sequence[K]) -> None:
+        self.log_size, self.r = log_size, list(r)
+        self._places: dict[tuple[int, int], K] = {}
+
+    def _place(self, outside: int, index: int) -> K:
+        """eq of the bits of a place."""
+        if (outside, index) not in self._places:
+            self._places[outside, index] = eq_at(self.r[:outside], index)
+        return self._places[outside, index]
+
+    def __call__(self, part: Part) -> Part:
+        outside = min(len(self.r), self.log_size - log_length(part))
+        c = self._place(outside, part.offset >> (self.log_size - outside))
+        inside = self.r[outside:]
+        offset = part.offset % (1 << (self.log_size - len(self.r)))
+        if isinstance(part, Spot):
+            c = c * part.coefficient * eq(inside, part.point[: len(inside)])
+            return Spot(offset, part.point[len(inside) :], c)
+        if isinstance(part, Power):
+            c = c * part.coefficient
+            for i, t in enumerate(inside):  # an index bit b that is set counts x^(2^b)
+                c = c * (t * (pow(part.x, 1 << (part.log_size - 1 - i), P) - 1) + 1)
+            return Power(offset, part.log_size - len(inside), part.x, c)
+        rows, row = eq_vector(inside), len(part.weights) >> len(inside)
+        sums = [inner(rows, part.weights[j::row]) for j in range(row)]
+        return Dense(offset, tuple(w * c for w in sums))
 
 
 @dataclass

@@ -17,10 +17,10 @@ from tests.reference_verifier.field import HALF, ONE, ZERO, K, P, U, eq_vector, 
 from tests.reference_verifier.ladder import (
     DIGEST,
     Claim,
+    Fold,
     Part,
     combined,
     encoded_at,
-    folded,
     leaf,
     missing,
     pads_part,
@@ -349,7 +349,7 @@ class Run:
             self.reader.pads = 0 if hides else None
             point, value = self.sumcheck(opened.label, target, level.log_rows, 2)
             self.reader.pads = None
-            parts = [folded(part, level.log_size, point) for part in parts]
+            parts = list(map(Fold(level.log_size, point), parts))
             rows = row_weights(point, range(level.code.rows))
             if not isinstance(value, Affine):
                 held, claims = [Held(opened, root, [rows])], [Claim(parts, value)]
