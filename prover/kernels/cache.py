@@ -18,7 +18,7 @@ from typing import Any
 
 from numba.core import dispatcher
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 
 log = logging.getLogger("syurmy.kernels")
 DIGEST = 32
