@@ -22,6 +22,7 @@ from syurmy.prover.kernels.lanes import (
 
 S63 = np.uint64(63)
 LONG = 8 * STRIP  # of inner products: their sums may be long
+SHORT = 16  # rows below it do not repay a loop over vectors
 
 
 @njit(nogil=True, cache=True)
@@ -46,18 +47,33 @@ def eq_prefix(r, levels, size, out):
             out[1, 2 * i] = x1
 
 
+@njit(nogil=True)
+def _halves(x0, x1, r0, r1, even0, even1, odd0, odd1):
+    for k in range(x0.shape[0]):
+        y0, y1 = kmul(x0[k], x1[k], r0, r1)
+        odd0[k] = y0
+        odd1[k] = y1
+        even0[k] = sub(x0[k], y0)
+        even1[k] = sub(x1[k], y1)
+
+
+@njit(nogil=True)
+def _interleave(even, odd, out):
+    for k in range(even.shape[0]):
+        out[2 * k] = even[k]
+        out[2 * k + 1] = odd[k]
+
+
 @njit(nogil=True, cache=True)
 def eq_level(src, r0, r1, out, lo, hi):
     """out[2i], out[2i + 1] = src[i]*(1 - r), src[i]*r for i in [lo, hi); ``out`` may end after an even index."""
     pairs = min(hi, out.shape[1] // 2)
-    x0, x1 = src[0, lo:pairs], src[1, lo:pairs]
-    z0, z1 = out[0, 2 * lo : 2 * pairs], out[1, 2 * lo : 2 * pairs]
-    for k in range(x0.shape[0]):
-        y0, y1 = kmul(x0[k], x1[k], r0, r1)
-        z0[2 * k] = sub(x0[k], y0)
-        z1[2 * k] = sub(x1[k], y1)
-        z0[2 * k + 1] = y0
-        z1[2 * k + 1] = y1
+    even, odd = np.empty((2, STRIP), np.uint64), np.empty((2, STRIP), np.uint64)
+    for i in range(lo, pairs, STRIP):
+        m = min(STRIP, pairs - i)
+        _halves(src[0, i : i + m], src[1, i : i + m], r0, r1, even[0, :m], even[1, :m], odd[0, :m], odd[1, :m])
+        for plane in range(2):
+            _interleave(even[plane, :m], odd[plane, :m], out[plane, 2 * i : 2 * (i + m)])
     for i in range(pairs, hi):
         y0, y1 = kmul(src[0, i], src[1, i], r0, r1)
         out[0, 2 * i] = sub(src[0, i], y0)
@@ -142,5 +158,10 @@ def scatter_add(a, index, out):
 @njit(nogil=True, cache=True)
 def outer(a, b, out, lo, hi):
     """out[:, i, j] = a[i] * b[j] over K for i in [lo, hi)."""
-    for i in range(lo, hi):
-        scale_strip(b[0], b[1], a[0, i], a[1, i], out[0, i], out[1, i])
+    if b.shape[1] < SHORT:
+        for i in range(lo, hi):
+            for j in range(b.shape[1]):
+                out[0, i, j], out[1, i, j] = kmul_one(a[0, i], a[1, i], b[0, j], b[1, j])
+    else:
+        for i in range(lo, hi):
+            scale_strip(b[0], b[1], a[0, i], a[1, i], out[0, i], out[1, i])
