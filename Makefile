@@ -14,7 +14,7 @@ QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual audit operators \
-	check-operators docs editors fuzz clean manpage readme
+	check-operators docs editors fuzz clean manpage readme pictures
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -77,6 +77,9 @@ manpage: $(READY) ## Write docs/syurmy-vm.1 from the commands.
 
 readme: $(READY) ## Write the picture and the outputs that README.md shows, and measure its numbers.
 	$(BIN)/python -m benchmarks.readme
+
+pictures: $(READY) ## Draw the pictures in docs/debugging.md (that of the report needs chromium and chromedriver).
+	$(BIN)/python -m benchmarks.pictures
 
 audit: $(READY) ## Write the counts of lines in docs/audit.md.
 	$(BIN)/python distributions/verify/audit.py
