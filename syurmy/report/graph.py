@@ -1,6 +1,6 @@
 """The dataflow graph of a report: groups of instructions as boxes in layers, edges where one reads what another wrote.
 
-A graph of more than ``MOST`` groups is collapsed, by the finest of these that leaves no more: source lines (those of a
+A graph of more than ``MOST`` groups is collapsed, by the finest of these that leaves no more than ``FEW``: source lines (those of a
 macro at each of its uses), uses of macros from the innermost, outermost loops; of a model the parts that the names of
 its nodes are paths of (``/encoder/layer.1/...``), from the longest; and where nothing of that is enough, neighbours.
 """
@@ -18,7 +18,8 @@ from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.program import Program
 from syurmy.report.costs import Cost
 
-MOST = 3000  # boxes: what a browser draws and a person can look at
+MOST = 3000  # groups that are drawn as they are
+FEW = 300  # boxes where there are more: a person can look at them
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,33 @@ def described(program: Program, costs: list[Cost], group_of: Mapping[int, int]) 
 
 
 def boxed(program: Program, costs: list[Cost], group_of: Mapping[int, int]) -> tuple[list[Box], str]:
-    """At most ``MOST`` boxes in the program's order, and how they were made ('' if each is one group)."""
+    """Boxes in the program's order, and how they were made ('' if each is one group)."""
     first = {k: i for i, k in reversed(list(group_of.items()))}  # of each group the first instruction
     groups = sorted(first, key=lambda k: first[k])
     boxes = [Box(costs[k].name, (k,)) for k in groups]
     how = ""
+    most = MOST if len(boxes) <= MOST else FEW
     for what, name in _levels(program, costs, first):
-        if len(boxes) <= MOST:
+        if len(boxes) <= most:
             return boxes, how
         merged: dict[str, list[int]] = {}
         for k in groups:
             merged.setdefault(name(k), []).append(k)
         boxes = [Box(n if len(ks) > 1 else costs[ks[0]].name, tuple(ks)) for n, ks in merged.items()]
         how = f"{len(groups):,} are shown as {len(boxes):,} boxes, one for each {what}"
-    if len(boxes) > MOST:
-        size = -(-len(boxes) // MOST)
+    if len(boxes) > most:
+        size = -(-len(boxes) // most)
         parts = [boxes[at : at + size] for at in range(0, len(boxes), size)]
-        boxes = [Box(f"{p[0].name} to {p[-1].name}", tuple(k for b in p for k in b.groups)) for p in parts]
+        boxes = [
+            Box(f"{_end(p[0], costs)} to {_end(p[-1], costs)}", tuple(k for b in p for k in b.groups)) for p in parts
+        ]
         how = f"{len(groups):,} are shown as {len(boxes):,} boxes of neighbours"
     return boxes, how
+
+
+def _end(b: Box, costs: list[Cost]) -> str:
+    place = costs[b.groups[0]].place
+    return f"{b.name} at {place}" if len(b.groups) == 1 and place else b.name
 
 
 def _levels(

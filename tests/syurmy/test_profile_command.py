@@ -165,6 +165,7 @@ def test_a_graph_that_is_too_large_is_collapsed_and_says_so(
     from syurmy.report import graph
 
     monkeypatch.setattr(graph, "MOST", 7)
+    monkeypatch.setattr(graph, "FEW", 7)
     done = CliRunner().invoke(app, ["profile", "programs/life.tasm", "--html", str(tmp_path / "r.html")])
     assert done.exit_code == 0, done.output
     browser.get((tmp_path / "r.html").as_uri())

@@ -52,6 +52,7 @@ def costs() -> tuple[syurmy.Program, list[Cost], dict[int, int]]:
 )
 def test_collapses_no_further_than_it_must(costs, most: int, count: int, said: str, monkeypatch) -> None:
     monkeypatch.setattr(graph, "MOST", most)
+    monkeypatch.setattr(graph, "FEW", most)
     made = graph.described(*costs)
     assert (len(made["nodes"]), made["collapsed"]) == (count, said)
     held = [k for _, _, _, groups in made["nodes"] for k in groups]
@@ -68,6 +69,7 @@ def test_a_model_is_collapsed_by_the_paths_of_its_nodes(monkeypatch) -> None:
     program = syurmy.assemble(".input x : i32[4] private\n.output y public\n" + "    relu y, x\n" * 4 + "    halt\n")
     for most, boxes in ((4, ["a/0", "Add /a/1/add", "Add /b/add", "Relu last"]), (3, ["a", "Add /b/add", "Relu last"])):
         monkeypatch.setattr(graph, "MOST", most)
+        monkeypatch.setattr(graph, "FEW", most)
         made = graph.described(program, costs, {i: i for i in range(5)})
         assert [name for _, _, name, _ in made["nodes"]] == boxes
         assert made["collapsed"].endswith("part of the model")

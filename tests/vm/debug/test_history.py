@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +107,12 @@ def test_a_step_back_takes_less_than_100_ms(name: str) -> None:
     assert sorted(times)[-2] < 0.1  # one may have met a collection of garbage
 
 
+def _also_pausing(d: Debugger, checkpoint: Callable[[], None], calls: Iterator[int], often: int) -> None:
+    checkpoint()
+    if next(calls) % often == 0:
+        d.pause()
+
+
 def test_going_back_that_is_interrupted_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it is interrupted, it stops where it would have, and counts every hit once."""
     monkeypatch.setattr(run, "SPACING", 0.0)
@@ -118,8 +126,7 @@ def test_going_back_that_is_interrupted_goes_on_where_it_was(monkeypatch: pytest
         watched = d.watch("m[50]", "write")
         watched.ignore = 3
         if often:
-            original, calls = d._checkpoint, itertools.count(1)
-            monkeypatch.setattr(d, "_checkpoint", lambda o=original, c=calls, d=d: (o(), next(c) % often or d.pause()))
+            monkeypatch.setattr(d, "_checkpoint", partial(_also_pausing, d, d._checkpoint, itertools.count(1), often))
         pauses, stop = 0, d.reverse()
         last = d.step
         while stop.reason == "pause":
