@@ -1,8 +1,9 @@
 """The dataflow graph of a report: groups of instructions as boxes in layers, edges where one reads what another wrote.
 
-A graph of more than ``MOST`` groups is collapsed, by the finest of these that leaves no more than ``FEW``: source lines (those of a
-macro at each of its uses), uses of macros from the innermost, outermost loops; of a model the parts that the names of
-its nodes are paths of (``/encoder/layer.1/...``), from the longest; and where nothing of that is enough, neighbours.
+A graph of more than ``MOST`` groups is collapsed, by the finest of these that leaves no more than ``FEW``: source lines
+(those of a macro at each of its uses), uses of macros from the innermost, outermost loops; of a model the parts that
+the names of its nodes are paths of (``/encoder/layer.1/...``), from the longest; and where nothing of that is enough,
+neighbours.
 """
 
 from __future__ import annotations
