@@ -7,8 +7,8 @@ outside of those loops, and must be the same for all threads. An assignment that
 a block. A variable of a thread that lives across a barrier is kept in an array, whose type its annotation says
 (``x: uint64 = ...``).
 
-What it sees: types, indices (``checked``: every one of them against its array), barriers that are missing, given that
-threads run in either order. What it does not: warps, alignment, memory that several blocks share but by atomics.
+What it sees: types, indices (``checked``: every one of them against its array), barriers that are missing and blocks
+that depend on each other, given that threads and blocks run in either order. What it does not: warps and alignment.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ class NotEmulated(TypeError):
 class Emulated:
     """``kernel`` as a function ``run(*args, blocks, threads)`` of this machine.
 
-    ``backwards``: the order of threads; ``checked``: an index outside of its array is an ``IndexError``; ``without``:
-    the barrier to leave out, by its number in the source, which shows that a test needs it. Raises ``NotEmulated``.
+    ``backwards``: the order of threads and of blocks; ``checked``: an index outside of its array is an ``IndexError``;
+    ``without``: the barrier to leave out, by its number in the source, which shows that a test needs it. Raises
+    ``NotEmulated``.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class Emulated:
         without: int | None = None,
     ) -> None:
         self.name = kernel.__name__
-        self._order = f"range({THREADS} - 1, -1, -1)" if backwards else f"range({THREADS})"
+        order = "range({0} - 1, -1, -1)" if backwards else "range({0})"
+        self._threads, self._blocks = order.format(THREADS), order.format(BLOCKS)
         tree = ast.parse(textwrap.dedent(inspect.getsource(kernel))).body[0]
         assert isinstance(tree, ast.FunctionDef)
         self.barriers = sum(map(_is_barrier, ast.walk(tree)))
@@ -92,7 +94,7 @@ class Emulated:
             raise NotEmulated(f"{self.name}: '{missing[0]}' lives across a barrier, and its type is not declared")
         out = [_Kept(set(kept)).visit(s) for s in out]
         arrays = [_statement(f"_of_{name} = np.empty({THREADS}, {types[name]})") for name in kept]
-        loop = ast.For(ast.Name(BLOCK, ast.Store()), _expression(f"range({BLOCKS})"), [*arrays, *out], [])
+        loop = ast.For(ast.Name(BLOCK, ast.Store()), _expression(self._blocks), [*arrays, *out], [])
         args = ast.arguments(
             posonlyargs=[], args=[*map(_bare, f.args.args), ast.arg(BLOCKS), ast.arg(THREADS)], kwonlyargs=[],
             kw_defaults=[], defaults=[],
@@ -128,7 +130,7 @@ class Emulated:
                 return
             self.live |= _needed(stretch, set())[0]
             self._dirty = self._dirty or bool(_names(stretch) & self.shared)
-            out.append(ast.For(ast.Name(THREAD, ast.Store()), _expression(self._order), [*stretch], []))
+            out.append(ast.For(ast.Name(THREAD, ast.Store()), _expression(self._threads), [*stretch], []))
             stretch.clear()
 
         for s in body:
