@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from syurmy.commands.common import Debug, Json, print_json
 from syurmy.outcome import DONE, UNUSABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from syurmy.gpu.grid import Device
 
 PACKAGES = ("numba", "numba-cuda", "cuda-bindings")
@@ -21,9 +24,9 @@ def devices(json: Json = False, debug: Debug = False) -> int:
     from syurmy import host
     from syurmy.gpu import cuda
 
-    found = []
+    found: list[dict[str, Any]] = []
     for card in cuda.cards():
-        failure = self_test(lambda card=card: cuda.Cuda(card.index))  # type: ignore[misc]
+        failure = self_test(partial(cuda.Cuda, card.index))
         capability = ".".join(map(str, card.capability))
         found.append({"device": f"cuda:{card.index}", "name": card.name, "capability": capability,
                       "memory": card.memory, "failure": failure})  # fmt: skip
@@ -47,7 +50,7 @@ def devices(json: Json = False, debug: Debug = False) -> int:
     return UNUSABLE if failed else DONE
 
 
-def self_test(device: Any) -> str:
+def self_test(device: Callable[[], Device]) -> str:
     """What is wrong with a device, '' if nothing is; ``device`` makes it."""
     try:
         return "" if _proof(device()) == _proof(None) else "a proof made on it is not that of the CPU"
