@@ -73,6 +73,7 @@ except RuntimeError as e:
 """
 
 
+@pytest.mark.slow
 def test_launching_and_copying_in_the_simulator() -> None:
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SIMULATED]

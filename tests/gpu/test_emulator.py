@@ -123,6 +123,7 @@ def test_what_would_not_do_on_a_device_is_refused(kernel, why: str) -> None:
         Emulated(kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [reversed_in_blocks, prefix_sums])
 def test_a_missing_barrier_is_seen(kernel) -> None:
     good = ran(kernel, np.zeros(24, np.int64)).tolist()

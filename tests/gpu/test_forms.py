@@ -13,6 +13,7 @@ from syurmy.gpu.grid import Grid
 from syurmy.prover.field import P
 from syurmy.prover.kernels import blake3, compiled, grid, matrix, ntt, opening
 
+pytestmark = pytest.mark.slow  # compiling
 DRAWN = np.random.default_rng(7)
 
 
