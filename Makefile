@@ -13,8 +13,8 @@ DRAWN  := tests -m hypothesis
 QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test explore lint format typecheck bench isa-manual check-manual audit operators \
-	check-operators docs editors fuzz clean manpage readme
+.PHONY: help venv demo check test test-gpu explore lint format typecheck bench isa-manual check-manual audit operators \
+	check-operators docs editors fuzz clean manpage readme pictures
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -43,6 +43,10 @@ check: lint typecheck check-manual ## Style, types, manual and the quick tests, 
 
 test: $(READY) ## Run the tests; ARGS selects some.
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-gpu: $(READY) ## Run the kernels' tests on this machine's graphics card; exit code 3 where there is none.
+	@$(BIN)/python -c 'import sys; from syurmy.gpu import cuda; why = cuda.missing(); print("no card:", why) if why else 0; sys.exit(3 * bool(why))'
+	$(BIN)/python -m pytest tests/gpu
 
 explore: $(READY) ## Draw new examples (ROUNDS seeds from SEED on, or a new one) until a test fails; says how to repeat it.
 	@seed=$${SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \
@@ -77,6 +81,9 @@ manpage: $(READY) ## Write docs/syurmy-vm.1 from the commands.
 
 readme: $(READY) ## Write the picture and the outputs that README.md shows, and measure its numbers.
 	$(BIN)/python -m benchmarks.readme
+
+pictures: $(READY) ## Draw the pictures in docs/debugging.md (that of the report needs chromium and chromedriver).
+	$(BIN)/python -m benchmarks.pictures
 
 audit: $(READY) ## Write the counts of lines in docs/audit.md.
 	$(BIN)/python distributions/verify/audit.py

@@ -20,6 +20,7 @@ from syurmy.commands.common import reported
 from syurmy.commands.compare import compare
 from syurmy.commands.compile import compile
 from syurmy.commands.debug import debug
+from syurmy.commands.devices import devices
 from syurmy.commands.disasm import disasm
 from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.editor import dap, lsp
@@ -44,7 +45,7 @@ app = typer.Typer(
 
 COMMANDS = (
     *(run, prove, compile, verify, setup, check, compare, profile, debug, asm, disasm, info, new, explain, fmt),
-    *(lsp, dap, doctor, warmup),
+    *(lsp, dap, doctor, devices, warmup),
 )
 
 for command in COMMANDS:

@@ -38,7 +38,7 @@ def compare(
     from syurmy.commands import models
     from syurmy.compiler import CompiledModel, needed
 
-    place, original = _paths(folder, model)
+    place, original = paths(folder, model)
     compiled = CompiledModel.read(place)
     given = models.given(compiled, input or [])
     with display.Working("compare"):
@@ -48,7 +48,7 @@ def compare(
     if json:
         print_json({"program": compiled.program.name} | described(found))
         return
-    _print(found, all)
+    print("\n".join(lines(found, all)))
 
 
 def described(found: Comparison) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def described(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _paths(folder: Path, model: Path | None) -> tuple[Path, Path]:
-    """The compiled folder and the float model."""
+def paths(folder: Path, model: Path | None, help: str = "name it with --model MODEL.onnx") -> tuple[Path, Path]:
+    """The compiled folder and the float model. Raises ``InputError`` with ``help`` if there is none."""
     from syurmy.compiler.model import PROGRAM, default_folder
     from syurmy.isa.errors import InputError
 
@@ -82,33 +82,32 @@ def _paths(folder: Path, model: Path | None) -> tuple[Path, Path]:
     place = folder.parent if folder.name == PROGRAM else folder
     original = model or place.with_name(f"{place.name}.onnx")
     if not original.is_file():
-        raise InputError(f"no float model {original}", code="F100", help="name it with --model MODEL.onnx")
+        raise InputError(f"no float model {original}", code="F100", help=help)
     return place, original
 
 
-def _print(found: Comparison, all: bool) -> None:
+def lines(found: Comparison, all: bool, more: str = "--all") -> list[str]:
+    """The table for people; ``all``: of every tensor, not only of those that matter. ``more``: how to ask for all."""
     from syurmy import display
     from syurmy.compiler.compare import CAUSES
 
     first, largest = found.first, found.largest
     shown = [d for d in found.tensors if all or d.off(found.tolerance) or d.saturated or d is largest]
-    if shown:
-        print(display.columns([COLUMNS, *map(_row, shown)], right=range(3, 9)))
+    out = display.columns([COLUMNS, *map(_row, shown)], right=range(3, 9)).splitlines() if shown else []
     left = len(found.tensors) - len(shown)
     inputs = "1 input" if found.samples == 1 else f"{found.samples:,} inputs"
     if left:
-        print(f"{left} more tensors are within {found.tolerance:g} of their range (--all shows them)")
+        out.append(f"{left} more tensors are within {found.tolerance:g} of their range ({more} shows them)")
     if first is None:
-        print(f"{len(found.tensors)} tensors agree within {found.tolerance:g} of their range on {inputs}")
-        return
-    print(f"the error begins at {first.op} '{first.node}': {first.cause}")
-    print(f"  {CAUSES[first.cause]}")
+        return [*out, f"{len(found.tensors)} tensors agree within {found.tolerance:g} of their range on {inputs}"]
+    out += [f"the error begins at {first.op} '{first.node}': {first.cause}", f"  {CAUSES[first.cause]}"]
     if (w := first.worst) is not None:
         at = f"{first.tensor}{list(w.element)}" + (f" of input {w.sample}" if found.samples > 1 else "")
-        print(f"  {at} = {w.found:.6g}, float {w.expected:.6g}")
+        out.append(f"  {at} = {w.found:.6g}, float {w.expected:.6g}")
         for name, expected, got, most in w.inputs:
             here = "" if got is None else f" = {got:.6g}, float {expected:.6g};"
-            print(f"    reads {name}{here} off by up to {most:.3g}")
+            out.append(f"    reads {name}{here} off by up to {most:.3g}")
+    return out
 
 
 def _row(d: NodeDifference) -> tuple[str, ...]:

@@ -69,7 +69,11 @@ def opened(path: Path, options: list[str], batch: int | None, raw: bool, max_ste
     at = models.opened(path, options, raw, max_steps)
     inputs, cut = models.inputs(at, options, batch is not None)
     models.saturated(cut)
-    reals = None if at.model is None else Reals(at.model)
+    reals = None
+    if at.model is not None:
+        given = models.given(at.model, options, batch is not None)
+        original = path if path.suffix == ".onnx" else None
+        reals = Reals(at.model, original, given if batch is None else _one(given, batch))
     limit: dict[str, Any] = {} if max_steps is None else {"max_steps": max_steps}
     chosen = inputs if batch is None else _one(inputs, batch)
     run = Debugger(at.program, chosen, nodes=() if reals is None else reals.nodes, **limit)

@@ -87,6 +87,11 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
     return UNUSABLE if missing else DONE
 
 
+def program() -> syurmy.Program:
+    """The small program."""
+    return syurmy.assemble(PROGRAM.replace("SEVENS", ", ".join(["{7, -7, 5, 1}"] * 8)))
+
+
 def _version(package: str) -> str | None:
     if importlib.util.find_spec(package) is None:
         return None
@@ -101,11 +106,11 @@ def _proved() -> dict[str, Any]:
     import numpy as np
 
     start = time.perf_counter()
-    program = syurmy.assemble(PROGRAM.replace("SEVENS", ", ".join(["{7, -7, 5, 1}"] * 8)))
+    small = program()
     x = np.arange(32).reshape(4, 8) - 16
-    for key, verifying_key in (syurmy.setup(program, zk=zk) for zk in (True, False)):
+    for key, verifying_key in (syurmy.setup(small, zk=zk) for zk in (True, False)):
         for inputs, batch in _runs(x):
-            trace = syurmy.run(program, {"x": inputs}, batch=batch)
+            trace = syurmy.run(small, {"x": inputs}, batch=batch)
             statement = syurmy.verify(verifying_key, syurmy.prove(key, trace).to_bytes())
             if not np.array_equal(statement.outputs["y"], trace.outputs["y"]):
                 raise ValueError("the proof shows other outputs than the run")

@@ -19,8 +19,11 @@ SCALE = re.compile(r"; scale (\S+)$")
 
 
 class Reals:
-    def __init__(self, model: CompiledModel) -> None:
+    """``original``: the float model, if it is known; ``given``: the inputs as reals, by the model's names."""
+
+    def __init__(self, model: CompiledModel, original: Path | None, given: Mapping[str, Array]) -> None:
         self.model = model
+        self.original, self.given = original, given
         self.nodes = tuple(ModelNode(r.node, r.op, r.first, r.last) for r in model.rows)
         self._inputs = {p.name: p.scale for p in model.inputs if p.code is None and np.dtype(p.dtype).kind == "f"}
         self._lines: dict[str, list[str]] = {}

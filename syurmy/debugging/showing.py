@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path as FilePath
 
 import numpy as np
 
@@ -318,6 +319,35 @@ def cost(s: Session, text: str) -> None:
     elif s.d.index is not None:
         s.say(line(s.d.index))
     s.say(f"      the whole run: {total[0]:,} lookups, {total[1]:,} committed")
+
+
+@command("cmp", "compare", usage="[all] [MODEL.onnx]", group=GROUP)
+def compare(s: Session, text: str) -> None:
+    """A compiled model beside its float original: of the tensors computed so far those that are off, where the error
+    begins, and why. With all: every tensor. MODEL.onnx is the original, if it does not lie beside the folder."""
+    from dataclasses import replace
+
+    from syurmy.commands.compare import lines, paths
+    from syurmy.compiler import needed
+
+    if s.reals is None:
+        raise DebugError("this is no compiled model: there is no float model beside it", code="D121")
+    model, (word, _, rest) = s.reals.model, text.partition(" ")
+    every, name = (True, rest.strip()) if word == "all" else (False, text)
+    help = "cmp MODEL.onnx names it"
+    original = paths(model.folder, FilePath(name) if name else s.reals.original, help)[1]
+    found = needed("compare").compare(model, original, s.reals.given)
+    if found.same_source is False:
+        s.say(f"note: {original} is not the file that was compiled")
+    here = [d for d in found.tensors if d.row < 0 or _computed(s, model.rows[d.row].last)]
+    s.tell(lines(replace(found, tensors=tuple(here)), every, "cmp all"))
+    if later := len(found.tensors) - len(here):
+        s.say(f"computed further on: {later} tensor{'s' if later != 1 else ''}")
+
+
+def _computed(s: Session, last: int) -> bool:
+    """Whether a node's instructions up to ``last`` lie behind."""
+    return last == 0 or s.d.history.last((last - 1,), s.d.step) is not None
 
 
 @command("help", "h", "?", usage="[COMMAND]", group=GROUP)

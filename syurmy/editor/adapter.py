@@ -69,7 +69,7 @@ class Adapter:
         self.send = send
         self.session: Session | None = None
         self.over = False  # whether the client wants no more
-        self.resuming = False  # whether the motion under way may be interrupted and taken up again
+        self._again: Callable[[], Stop] | None = None  # takes up the motion under way if a request interrupts it
         self.ended = False  # whether the client was told that the run has ended
         self._options: Body = {}
         self._lines_from, self._columns_from = 1, 1
@@ -106,9 +106,15 @@ class Adapter:
         if self.session is not None:
             self.session.d.pause()
 
+    @property
+    def resuming(self) -> bool:
+        """Whether the motion under way may be interrupted and taken up again."""
+        return self._again is not None
+
     def resume(self) -> None:
-        """Asks for going on, as after ``continue``."""
-        self._go(self.d.resume, resuming=True)
+        """Asks for the rest of the motion that was interrupted."""
+        assert self._again is not None
+        self._go(self._again, self._again)
 
     def standing(self) -> Stop:
         """A stop where the run stands, for no other reason."""
@@ -168,7 +174,7 @@ class Adapter:
         elif self._options.get("stopOnEntry", True):
             self._go(lambda: Stop("entry"))
         else:
-            self._go(self._first, resuming=True)
+            self._go(self._first, self.d.resume)
 
     def _first(self) -> Stop:
         """On from the start, where there may be a breakpoint already."""
@@ -247,14 +253,14 @@ class Adapter:
 
     # ---- motion --------------------------------------------------------------------------------------------------
 
-    def _go(self, motion: Callable[[], Stop], resuming: bool = False) -> None:
-        self._motion, self.resuming = motion, resuming
+    def _go(self, motion: Callable[[], Stop], again: Callable[[], Stop] | None = None) -> None:
+        self._motion, self._again = motion, again
 
     def continue_(self, a: Body) -> Body:
         if self.d.ended or self.d.trap is not None:  # the run stood at its end: the client has seen it
             self._go(lambda: Stop("over"))
         else:
-            self._go(self.d.resume, resuming=True)
+            self._go(self.d.resume, self.d.resume)
         return {"allThreadsContinued": True}
 
     def next(self, a: Body) -> None:
@@ -283,7 +289,7 @@ class Adapter:
             finally:
                 points.logging = True
 
-        self._go(back)
+        self._go(back, back)
 
     def pause(self, a: Body) -> None:
         """By the time that it is answered the run stands: the server interrupts it (see ``dap``)."""

@@ -29,29 +29,43 @@ function table(id, head, rows, texts, click) {
   t.append(top, body);
 }
 
-// ---- one selection for everything: a group of instructions ----
+// ---- one selection for everything: groups of instructions, one or those of a box of the graph ----
 
-function select(k) {
-  const c = data.costs[k];
-  if (!c) return;
+const select = (k) => data.costs[k] && show(data.costs[k].name, data.costs[k].place, [k]);
+const openBox = (j) => {
+  const [, , name, groups] = data.graph.nodes[j];
+  show(name, groups.length > 1 ? "" : data.costs[groups[0]].place, groups);
+};
+function show(name, place, groups) {
+  const costs = groups.map((k) => data.costs[k]), all = (of) => sum(costs.map(of));
   const box = at("detail");
   box.replaceChildren();
-  text(box, "h3", c.name).id = "chosen";
-  const parts = data.phases.map((p, i) => `${p} ${(1000 * c.seconds[i]).toFixed(2)} ms`).join(", ");
-  text(box, "p", `${c.place ? `at ${c.place}; ` : ""}${number(c.leaves)} leaves, ${number(c.entries)} entries, ` +
-    `${number(c.bytes)} bytes of the proof; ${parts}`);
-  for (const d of (data.comparison ? data.comparison.tensors : []).filter((d) => c.name.endsWith(` ${d.node}`))) {
+  text(box, "h3", name).id = "chosen";
+  const parts = data.phases.map((p, i) => `${p} ${(1000 * all((c) => c.seconds[i])).toFixed(2)} ms`).join(", ");
+  text(box, "p", `${place ? `at ${place}; ` : ""}${number(all((c) => c.leaves))} leaves, ` +
+    `${number(all((c) => c.entries))} entries, ${number(all((c) => c.bytes))} bytes of the proof; ${parts}`);
+  if (groups.length > 1) {
+    const most = [...costs].sort((a, b) => sum(b.seconds) - sum(a.seconds)).slice(0, 5);
+    text(box, "p", `${number(groups.length)} in one box; most: ` +
+      most.map((c) => `${c.name} (${(1000 * sum(c.seconds)).toFixed(2)} ms)`).join(", "));
+  }
+  const here = (d) => costs.some((c) => c.name.endsWith(` ${d.node}`));
+  for (const d of (data.comparison ? data.comparison.tensors : []).filter(here)) {
     text(box, "p", `${d.tensor}: off by up to ${short(d.error)} (${short(100 * d.relative)} % of its range)` +
       (d.begins ? `, where an error begins: ${d.cause}` : ""));
   }
   for (const e of document.querySelectorAll(".marked")) e.classList.remove("marked");
-  const lines = c.lines.map((l) => at(`line-${l}`)).filter(Boolean);
+  const numbers = [...new Set(costs.flatMap((c) => c.lines))].sort((a, b) => a - b);
+  const lines = numbers.map((l) => at(`line-${l}`)).filter(Boolean);
   lines.forEach((e) => e.classList.add("marked"));
   if (lines.length) at("source").scrollTop = lines[0].offsetTop - at("source").offsetTop - 60;
-  for (const e of document.querySelectorAll(`tr[data-group="${k}"]`)) e.classList.add("marked");
-  const mine = data.tensors.findIndex((t) => t.group === k);
+  const chosen = new Set(groups);
+  for (const e of document.querySelectorAll("tr[data-group]")) {
+    if (chosen.has(Number(e.dataset.group))) e.classList.add("marked");
+  }
+  const mine = data.tensors.findIndex((t) => chosen.has(t.group));
   if (mine >= 0) showTensor(mine);
-  mark(k);
+  draw(boxOf.get(groups[0]));
 }
 
 // ---- summary, source ----
@@ -76,33 +90,48 @@ const MEASURES = {
   "contraction work": (c) => c.work, "proof bytes": (c) => c.bytes,
 };
 for (const name of Object.keys(MEASURES)) text(at("measure"), "option", name);
+const boxOf = new Map(data.graph.nodes.flatMap(([, , , groups], j) => groups.map((k) => [k, j])));
+const wide = data.graph.nodes.map(([, , name, groups], j) => ({ name, j, groups })).filter((b) => b.groups.length > 1);
+const inside = new Set(wide.map((b) => b.j));  // boxes that hold several: one more level of the tree
 function treemap() {
   const of = MEASURES[at("measure").value], shown = data.costs.map((c, k) => [c, k]).filter(([c]) => of(c) > 0);
+  const boxes = wide.map((b) => ({ ...b, value: sum(b.groups.map((k) => of(data.costs[k]))) })).filter((b) => b.value > 0);
   Plotly.react("treemap", [{
-    type: "treemap", branchvalues: "total", ids: ["all", ...shown.map(([, k]) => String(k))],
-    labels: [data.program, ...shown.map(([c]) => c.name)], parents: ["", ...shown.map(() => "all")],
-    values: [sum(shown.map(([c]) => of(c))), ...shown.map(([c]) => of(c))],
-    text: ["", ...shown.map(([c]) => c.place)], textinfo: "label+percent root", tiling: { pad: 1 },
-    marker: { colors: ["#fff", ...shown.map(([, k]) => COLOURS[k % COLOURS.length])] },
+    type: "treemap", branchvalues: "total", maxdepth: wide.length ? 2 : -1,
+    ids: ["all", ...boxes.map((b) => `box ${b.j}`), ...shown.map(([, k]) => String(k))],
+    labels: [data.program, ...boxes.map((b) => b.name), ...shown.map(([c]) => c.name)],
+    parents: ["", ...boxes.map(() => "all"),
+      ...shown.map(([, k]) => (inside.has(boxOf.get(k)) ? `box ${boxOf.get(k)}` : "all"))],
+    values: [sum(shown.map(([c]) => of(c))), ...boxes.map((b) => b.value), ...shown.map(([c]) => of(c))],
+    text: ["", ...boxes.map((b) => `${number(b.groups.length)} in one box`), ...shown.map(([c]) => c.place)],
+    textinfo: "label+percent root", tiling: { pad: 1 },
+    marker: { colors: ["#fff", ...boxes.map((b) => COLOURS[b.j % COLOURS.length]),
+      ...shown.map(([, k]) => COLOURS[k % COLOURS.length])] },
   }], layout({ margin: { l: 0, r: 0, t: 4, b: 0 } }), plain);
 }
 treemap();
 at("measure").addEventListener("change", treemap);
-at("treemap").on("plotly_treemapclick", (e) => { select(Number(e.points[0].id)); return false; });
+at("treemap").on("plotly_treemapclick", (e) => {  // into a box that holds several, else to where it comes from
+  const id = String(e.points[0].id), j = Number(id.replace("box ", ""));
+  if (id === "all") return true;
+  (id.startsWith("box ") ? openBox : select)(j);
+  return id.startsWith("box ");
+});
 table("costs", ["", "place", "runs", "leaves", "committed", "work", "bytes", ...data.phases.map((p) => `${p}, ms`)],
   data.costs.map((c, k) => [k, [c.name, c.place, ...[c.executions, c.leaves, c.entries, c.work, c.bytes].map(number),
     ...c.seconds.map((s) => (1000 * s).toFixed(2))]]), new Set([0, 1]), select);
 
 // ---- dataflow ----
 
-const where = new Map(data.graph.nodes.map(([k, x, y]) => [k, [x, y]]));
+const nodes = data.graph.nodes.map(([x, y, name, groups]) => ({
+  x, y, name, groups, seconds: sum(groups.map((k) => sum(data.costs[k].seconds))) }));
 const edges = { x: [], y: [] };
 for (const [a, b] of data.graph.edges) {
-  edges.x.push(where.get(a)[0], where.get(b)[0], null);
-  edges.y.push(where.get(a)[1], where.get(b)[1], null);
+  edges.x.push(nodes[a].x, nodes[b].x, null);
+  edges.y.push(nodes[a].y, nodes[b].y, null);
 }
-const heavy = Math.max(...data.costs.map((c) => sum(c.seconds)), 1e-12);
-const nodes = data.graph.nodes.map(([k]) => k);
+at("graph-text").textContent = data.graph.collapsed && `Of the graph's instructions or nodes ${data.graph.collapsed}.`;
+const heavy = nodes.reduce((most, n) => Math.max(most, n.seconds), 1e-12);
 const bad = new Map((data.comparison ? data.comparison.tensors : []).map((d) => [d.node, d]));
 const off = (k) => [...bad].some(([n, d]) => d.begins && data.costs[k].name.endsWith(` ${n}`));
 const cut = new Set(data.tensors.filter((t) => t.saturated).map((t) => t.group));
@@ -110,21 +139,20 @@ function draw(chosen) {
   Plotly.react("graph", [
     { type: "scatter", mode: "lines", ...edges, hoverinfo: "skip", line: { color: "#c3cad4", width: 1 } },
     {
-      type: "scatter", mode: nodes.length > 80 ? "markers" : "markers+text", x: nodes.map((k) => where.get(k)[0]),
-      y: nodes.map((k) => where.get(k)[1]), customdata: nodes, text: nodes.map((k) => data.costs[k].name),
+      type: "scatter", mode: nodes.length > 80 ? "markers" : "markers+text", x: nodes.map((n) => n.x),
+      y: nodes.map((n) => n.y), customdata: nodes.map((_, j) => j), text: nodes.map((n) => n.name),
       textposition: "middle right", hovertemplate: "%{text}<extra></extra>",
       marker: {
-        size: nodes.map((k) => 9 + 22 * Math.sqrt(sum(data.costs[k].seconds) / heavy)),
-        color: nodes.map((k) => (off(k) || cut.has(k) ? "#c44e52" : "#4c72b0")),
-        line: { color: "#e5a50a", width: nodes.map((k) => (k === chosen ? 5 : 0)) },
+        size: nodes.map((n) => 9 + 22 * Math.sqrt(n.seconds / heavy)),
+        color: nodes.map((n) => (n.groups.some((k) => off(k) || cut.has(k)) ? "#c44e52" : "#4c72b0")),
+        line: { color: "#e5a50a", width: nodes.map((_, j) => (j === chosen ? 5 : 0)) },
       },
     },
   ], layout({ showlegend: false, margin: { l: 6, r: 6, t: 6, b: 6 }, hovermode: "closest", xaxis: { visible: false },
     yaxis: { visible: false, autorange: "reversed" }, uirevision: 1 }), plain);
 }
-const mark = (k) => draw(k);
 draw(-1);
-at("graph").on("plotly_click", (e) => { if (e.points[0].customdata !== undefined) select(e.points[0].customdata); });
+at("graph").on("plotly_click", (e) => { if (e.points[0].customdata !== undefined) openBox(e.points[0].customdata); });
 
 // ---- time ----
 

@@ -22,7 +22,7 @@ import syurmy
 from syurmy.isa.errors import InputError
 from syurmy.isa.inference import infer_types
 from syurmy.prover.profile import PHASES, Piece, Profile
-from syurmy.report import By
+from syurmy.report import By, graph
 from syurmy.report.costs import Cost, grouped
 
 if TYPE_CHECKING:
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
 
     from syurmy.compiler import CompiledModel
     from syurmy.compiler.saturation import Watch
-    from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
 
 BINS = 32
 MAX_PIECES = 4000  # of the timeline; kernels one after the other are joined beyond
-MAX_NODES = 3000  # of the graph
 
 
 def needed() -> ModuleType:
@@ -103,7 +101,7 @@ def described(
         "costs": [_cost(c, path) for c in costs],
         "pieces": [[p.name, p.thread, p.start, p.end] for p in joined(found.pieces)],
         "tensors": _tensors(trace, model, watch, group_of),
-        "graph": _graph(program, costs, group_of),
+        "graph": graph.described(program, costs, group_of),
         "source": source,
         "soundness": [[name, bits if np.isfinite(bits) else None] for name, bits in report.soundness],
         "comparison": None,
@@ -177,38 +175,6 @@ def _tensors(
             }
         )
     return out
-
-
-def _graph(program: Program, costs: list[Cost], group_of: Mapping[int, int]) -> dict[str, Any]:
-    """Groups as nodes in layers, an edge where one reads what another wrote last before it."""
-    last: dict[str, int] = {}
-    edges: dict[tuple[int, int], None] = {}
-    for i, ins in enumerate(program.code):
-        k = group_of.get(i)
-        if k is None:
-            continue
-        for name in ins.src:
-            if name in last and last[name] != k:
-                edges[last[name], k] = None
-        if ins.dst is not None:
-            last[ins.dst] = k
-    nodes = sorted({k for e in edges for k in e} | set(group_of.values()))[:MAX_NODES]
-    depth = dict.fromkeys(nodes, 0)
-    for a, b in sorted(edges, key=lambda e: e[1]):
-        if a < b and a in depth and b in depth:  # those of a loop lead back
-            depth[b] = max(depth[b], depth[a] + 1)
-    width: Counter[int] = Counter(depth.values())
-    seen: Counter[int] = Counter()
-    places = []
-    for k in nodes:
-        d = depth[k]
-        places.append([k, seen[d] - (width[d] - 1) / 2, d])
-        seen[d] += 1
-    return {
-        "nodes": places,
-        "edges": [list(e) for e in edges if e[0] in depth and e[1] in depth],
-        "left_out": max(0, len(set(group_of.values())) - MAX_NODES),
-    }
 
 
 def _text(s: str) -> str:

@@ -393,6 +393,35 @@ def test_a_run_is_paused_and_takes_breakpoints(client: Client, tmp_path: Path) -
     client.ask("disconnect")
 
 
+def test_going_back_is_paused_and_left_too(client: Client, tmp_path: Path) -> None:
+    """A condition that never holds has all of the run looked at again, which takes seconds."""
+    program = tmp_path / "long.tasm"
+    program.write_text(LONG)
+    client.start(program=program, inputs=["x=1"], maxSteps=10**7, stopOnEnd=True)
+    client.move("continue")
+    end = int(client.value("step"))
+    never = {"source": {"path": str(program)}, "breakpoints": [{"line": 6, "condition": "y > 100"}]}
+    client.ask("setBreakpoints", **never)
+    client.ask("reverseContinue", threadId=1)
+    time.sleep(0.3)
+    assert client.ask("threads")["threads"][0]["id"] == 1, "answered while it goes back"
+    client.ask("pause", threadId=1)
+    assert client.event("stopped")["reason"] == "pause"
+    middle = int(client.value("step"))
+    assert 0 < middle < end
+    client.ask("reverseContinue", threadId=1)
+    time.sleep(0.2)
+    client.ask("setBreakpoints", source={"path": str(program)}, breakpoints=[{"line": 5}])
+    assert client.event("stopped")["reason"] == "breakpoint"
+    assert client.place()[1] == 5
+    assert int(client.value("step")) < middle
+    client.ask("setBreakpoints", **never)
+    client.ask("reverseContinue", threadId=1)
+    began = time.monotonic()
+    client.ask("disconnect")
+    assert time.monotonic() - began < 5
+
+
 # ---- TCP -------------------------------------------------------------------------------------------------------------
 
 

@@ -174,6 +174,41 @@ def test_inject_is_a_command_line_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     assert CliRunner().invoke(app, [*arguments, "place"]).exit_code == 2
 
 
+def test_a_compiled_model_is_compared_with_its_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the inputs of the session, as far as it has come."""
+    pytest.importorskip("onnxruntime")
+    import onnx
+
+    from syurmy.compiler import compile_onnx
+    from tests.compiler.harness import floats, helper, model_of
+
+    monkeypatch.chdir(tmp_path)
+    x, w = floats(np.random.default_rng(5), 4, 2, 6), floats(np.random.default_rng(6), 6, 3)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], name="first"),
+             helper.make_node("Relu", ["h"], ["y"], name="cut")]  # fmt: skip
+    onnx.save(model_of(nodes, {"x": x[0]}, ["y"], {"w": w}), "m.onnx")
+    compile_onnx("m.onnx", "m", calibrate={"x": x})
+    np.save("big.npy", 9 * x[0])
+    np.save("all.npy", x)
+    out = debugged(["debug", "m", "-i", "big.npy"], ["cmp", "goto end", "cmp all", "cmp nosuch.onnx"])
+    begins = "the error begins at input 'x': saturation"
+    assert out.count(begins) == 2
+    before, after = out.split("(debug) goto end")
+    assert "computed further on: 2 tensors" in before
+    assert "Relu      y" not in before
+    assert "Relu      y" in after
+    assert "further on" not in after
+    assert "error[F100]: no float model nosuch.onnx (cmp MODEL.onnx names it)" in after
+    within = debugged(["debug", "m", "-i", "all.npy", "--batch", "2"], ["goto end", "cmp all"])
+    assert "3 tensors agree within 0.001 of their range on 1 input" in within
+    assert within.count("MatMul    h") == 1
+    (tmp_path / "m.onnx").rename("other.onnx")
+    assert "error[F100]" in debugged(["debug", "m", "-i", "big.npy"], ["cmp"])
+    assert begins in debugged(["debug", "m", "-i", "big.npy"], ["cmp other.onnx"])
+    (tmp_path / "loop.tasm").write_text(LOOP)
+    assert "no compiled model" in debugged(["debug", "loop.tasm", "-i", "x=[1,2,3,4]"], ["cmp"])
+
+
 @pytest.mark.slow
 def test_a_compiled_model_shows_reals_and_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")

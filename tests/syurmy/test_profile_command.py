@@ -143,7 +143,7 @@ def test_a_click_in_the_graph_leads_there_too(browser: Any) -> None:
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
 
-    nodes = browser.execute_script("return data.graph.nodes.map(([k]) => data.costs[k].name)")
+    nodes = browser.execute_script("return data.graph.nodes.map((n) => n[2])")
     points = browser.find_elements(By.CSS_SELECTOR, "#graph path.point")
     assert len(points) == len(nodes)
     at = nodes.index("MatMul last")
@@ -158,3 +158,34 @@ def test_the_comparison_says_where_the_error_begins(browser: Any) -> None:
         "The error begins at x: saturation."
     )
     assert browser.execute_script("return data.comparison.tensors[0].saturated > 0")
+
+
+def test_a_graph_that_is_too_large_is_collapsed_and_says_so(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    from syurmy.report import graph
+
+    monkeypatch.setattr(graph, "MOST", 7)
+    monkeypatch.setattr(graph, "FEW", 7)
+    done = CliRunner().invoke(app, ["profile", "programs/life.tasm", "--html", str(tmp_path / "r.html")])
+    assert done.exit_code == 0, done.output
+    browser.get((tmp_path / "r.html").as_uri())
+    assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+    said = browser.find_element(By.ID, "graph-text").text
+    assert "are shown as" in said
+    assert "boxes" in said
+    nodes = browser.execute_script("return data.graph.nodes")
+    assert len(nodes) <= 7
+    points = browser.find_elements(By.CSS_SELECTOR, "#graph path.point")
+    assert len(points) == len(nodes)
+    at = max(range(len(nodes)), key=lambda j: len(nodes[j][3]))
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", points[at])
+    ActionChains(browser).move_to_element(points[at]).pause(0.3).click().perform()
+    assert browser.find_element(By.ID, "chosen").text == nodes[at][2]
+    assert f"{len(nodes[at][3])} in one box" in browser.find_element(By.ID, "detail").text
+    assert browser.find_elements(By.CSS_SELECTOR, "#source .marked")
+    boxes = browser.find_elements(By.CSS_SELECTOR, "#treemap g.slice")
+    assert any("in one box" in b.text or nodes[at][2].split()[0] in b.text for b in boxes)

@@ -201,18 +201,30 @@ class Debugger(Run):
         return Stop("step")
 
     def reverse(self) -> Stop:
-        """Back to the last place where going forwards would have stopped, or to the start."""
+        """Back to the last place where going forwards would have stopped, or to the start. Interrupted, it stands where
+        it has looked back to so far."""
+        self._paused = False
+        if self.index is not None and self.trap is None:
+            self._checkpoint()  # to stand here again soon
         before = self.step  # places below it are still to be looked at
         stops, watching = list(self._stops), list(self._watching)
         while before > 1:
             start = self.history.before(before - 2)
             if self.history.seen(stops, start.step + 1, before) or self.history.seen(watching, start.step, before - 1):
                 self.load(start)
-                for step, hit in reversed(self._collected(before - 1)):
+                collected = self._collected(before - 1)
+                if collected is None:
+                    break
+                for step, hit in reversed(collected):
                     if (stop := self._stop(hit)) is not None:
                         self.seek(step)
                         return stop
             before = start.step + 1
+            if self._paused:
+                break
+        if before > 1:
+            self.seek(before)
+            return Stop("pause")
         self.seek(0)
         if before == 1 and (stop := self._stop(self._matching(self.index))) is not None:
             return stop
@@ -220,10 +232,12 @@ class Debugger(Run):
 
     def goto(self, step: int) -> Stop:
         """To the place before step ``step``, back or on (no further than the end or a trap), stopping nowhere else.
-        Raises ``DebugError`` D112."""
+        Interrupted, it stands where it is by then. Raises ``DebugError`` D112."""
         if step < 0:
             raise DebugError("steps count from 0", code="D112")
-        self.seek(step)
+        self._paused = False
+        if self.seek(step, pausable=True) == "pause":
+            return Stop("pause")
         if self.trap is not None:
             return Stop("trap", trap=self.trap)
         return Stop("end" if self.step < step else "goto")
@@ -311,6 +325,7 @@ class Debugger(Run):
     def _forward(self, done: Callable[[int], bool] | None) -> Stop | None:
         """On to where ``done`` says so of the next instruction (None), or something stops it, or the program ends."""
         stopped: list[Stop] = []
+        self._paused = False
 
         def visit(step: int, pc: int | None, seen: Found | None) -> bool:
             stop = self._stop(self._matching(pc, seen))
@@ -327,16 +342,16 @@ class Debugger(Run):
             case reason:
                 return Stop(reason)
 
-    def _collected(self, to: int) -> list[tuple[int, Found]]:
-        """What would have stopped the run on its way to a step, and where."""
+    def _collected(self, to: int) -> list[tuple[int, Found]] | None:
+        """What would have stopped the run on its way to a step, and where; None if it was interrupted."""
         found: list[tuple[int, Found]] = []
 
         def visit(step: int, pc: int | None, seen: Found | None) -> bool:
             found.append((step, self._matching(pc, seen)))
             return False
 
-        self.advance(to=to, visitor=Visitor(self._stops, self._watching, self._observed, visit))
-        return found
+        reason = self.advance(to=to, visitor=Visitor(self._stops, self._watching, self._observed, visit))
+        return None if reason == "pause" else found
 
     def _observed(self, step: int, pc: int, call: Call) -> Found | None:
         """Executes an instruction that is watched; what its watchpoints saw."""

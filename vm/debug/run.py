@@ -145,28 +145,31 @@ class Run:
     # ---- forwards and back ---------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Makes a run that breakpoints could stop stop soon; may come from another thread or a signal handler."""
+        """Makes a motion under way stop soon, forwards or back; may come from another thread or a signal handler."""
         self._paused = True
 
     def advance(
-        self, done: Callable[[int], bool] | None = None, to: int = -1, visitor: Visitor[Any] | None = None
+        self,
+        done: Callable[[int], bool] | None = None,
+        to: int = -1,
+        visitor: Visitor[Any] | None = None,
+        pausable: bool = False,
     ) -> str:
         """On until something stops it; says what: ``done`` (which is asked of the next instruction) or the step ``to``:
-        "there"; the visitor: "stopped"; "end", "trap" or "pause"."""
+        "there"; the visitor: "stopped"; "end", "trap"; "pause" if it may be interrupted, as with a visitor it may."""
         if self._broken:
             self._mend()
         if self.trap is not None:
             return "trap"
         if self.index is None:
             return "end"
-        pausable = visitor is not None and to < 0
+        pausable = pausable or visitor is not None
         stops = {} if visitor is None else visitor.stops
         watching = {} if visitor is None else visitor.watching
         special = self._stores | watching.keys()
         calls, execute, clock = self._machine.calls, self._machine.execute, time.perf_counter
         began = clock() - self._seconds
         due = self._due
-        self._paused = False
         step, pc = self.step, self.index
         index: int | None = None  # where it stops
         seen: Any = None  # of the last instruction
@@ -225,17 +228,17 @@ class Run:
         self.load(self.history.before(step))
         self.seek(step)
 
-    def seek(self, step: int) -> None:
-        """To a place, stopping nowhere else; to the end or a trap if that comes first."""
+    def seek(self, step: int, pausable: bool = False) -> str:
+        """To a place, stopping nowhere else; to the end or a trap if that comes first. Says as ``advance`` does what
+        stopped it."""
         if self._broken:
             self._mend()
         if step == self.step:
-            return
+            return "there"
         start = self.history.before(step)
         if step < self.step or start.step > self.step or self.trap is not None:
             self.load(start)
-        if self.step < step:
-            self.advance(to=step)
+        return self.advance(to=step, pausable=pausable) if self.step < step else "there"
 
     @contextmanager
     def elsewhere(self, step: int) -> Iterator[None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +105,46 @@ def test_a_step_back_takes_less_than_100_ms(name: str) -> None:
             d.step_back()
             times.append(time.process_time() - start)
     assert sorted(times)[-2] < 0.1  # one may have met a collection of garbage
+
+
+def _also_pausing(d: Debugger, checkpoint: Callable[[], None], calls: Iterator[int], often: int) -> None:
+    checkpoint()
+    if next(calls) % often == 0:
+        d.pause()
+
+
+def test_going_back_that_is_interrupted_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is interrupted, it stops where it would have, and counts every hit once."""
+    monkeypatch.setattr(run, "SPACING", 0.0)
+    monkeypatch.setattr(run, "SHARE", 0)
+    made = []
+    for often in (0, 40):
+        d = Debugger(syurmy.assemble(LOOP.format(width=4, outer=5)), {"x": np.arange(4)})
+        d.goto(10**6)
+        point = d.break_at("@7", "a == 1 and b == 3")
+        point.ignore = 0
+        watched = d.watch("m[50]", "write")
+        watched.ignore = 3
+        if often:
+            monkeypatch.setattr(d, "_checkpoint", partial(_also_pausing, d, d._checkpoint, itertools.count(1), often))
+        pauses, stop = 0, d.reverse()
+        last = d.step
+        while stop.reason == "pause":
+            pauses += 1
+            stop = d.reverse()
+            assert d.step <= last
+            last = d.step
+        assert (pauses > 0) == bool(often)
+        made.append((stop.reason, d.step, point.hits, watched.hits))
+    assert made[0] == made[1]
+    assert made[0][0] in ("breakpoint", "watch")
+
+
+def test_going_to_a_step_can_be_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "SPACING", 0.0)
+    monkeypatch.setattr(run, "SHARE", 0)
+    d = Debugger(syurmy.assemble(LOOP.format(width=4, outer=5)), {"x": np.arange(4)})
+    original = d._checkpoint
+    monkeypatch.setattr(d, "_checkpoint", lambda: (original(), d.step > 200 and d.pause()))
+    assert d.goto(10**6).reason == "pause"
+    assert 200 < d.step < 1000

@@ -1,0 +1,349 @@
+"""CUDA forms of the kernels whose threads share a tile: transform, hashes, weights, sums of powers, transposition.
+
+Each computes what its kernel for the CPU does, bit by bit; ``FORMS`` says how it is launched for the arguments of that
+kernel. They run on a device, or on this machine by ``gpu/emulator.py``. Of CUDA they use ``grid``, ``threadIdx``,
+``blockIdx``, ``blockDim``, ``shared.array``, ``local.array``, ``syncthreads`` and ``atomic.add`` and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import cuda, int64, njit, uint32, uint64
+
+from syurmy.gpu.grid import THREADS, Device, Form, wrapped
+from syurmy.prover.kernels import blake3
+from syurmy.prover.kernels.blake3 import (
+    CHUNK_END,
+    CHUNK_START,
+    CHUNK_WORDS,
+    DEPTH,
+    IV0,
+    IV1,
+    IV2,
+    IV3,
+    KEYED_HASH,
+    PARENT,
+    ROOT,
+)
+from syurmy.prover.kernels.field import EPS, ONE, S32, ZERO, add, kscale, mul, reduce128, sub
+from syurmy.prover.kernels.matrix import limb_value
+from syurmy.prover.kernels.mle import mac, reduce_sum
+from syurmy.prover.kernels.ntt import _reverse
+
+TILE = 1 << 12  # elements that a block of the transform shares: 32 KiB
+RUN = 8  # rows of a tile
+SLICE = 1 << 11  # rows of weights that a block binds
+LIMBS = 64  # rows whose limbs a block shares
+SIDE = 32  # of a transposed tile
+PADDED = SIDE + 1  # so that a column lies in different banks of shared memory
+STACK = 8 * DEPTH  # words of finished subtrees
+POINTS = 128  # of power sums, that a block shares
+HASHED = 128  # threads of a block of hashes, which need many registers
+
+
+# ---- the transform ---------------------------------------------------------------------------------------------------
+
+
+def ntt_pass(source, tail, out, powers, log_cols, log_blowup, done, stages):
+    """``ntt.ntt_pass_kernel``, a block for each tile of 2^stages positions and at most RUN rows."""
+    tile = cuda.shared.array(TILE, uint64)
+    tid = cuda.threadIdx.x
+    rows = out.shape[1]
+    strips = (rows + RUN - 1) // RUN
+    start = (cuda.blockIdx.x % strips) * RUN
+    width = min(RUN, rows - start)
+    log_distance = log_cols - done - stages
+    residue = (cuda.blockIdx.x // strips) & ((1 << log_distance) - 1)
+    block = (cuda.blockIdx.x // strips) >> log_distance
+    base = (block << (log_cols - done)) + residue
+    size = 1 << stages
+    for e in range(tid, size * width, cuda.blockDim.x):
+        m = e // width
+        k = start + e % width
+        if done == 0:
+            c = residue + (m << log_distance)
+            exponent = _reverse(block, log_blowup)
+            x = ZERO
+            if c < tail.shape[0]:
+                constant = powers[exponent << log_cols]
+                last = c + (((tail.shape[0] - 1 - c) >> log_cols) << log_cols)
+                for i in range(last, -1, -(1 << log_cols)):
+                    x = mul(add(x, tail[i, k]), constant)
+            tile[e] = mul(add(x, source[c, k]), powers[exponent * c])
+        else:
+            tile[e] = out[base + (m << log_distance), k]
+    cuda.syncthreads()
+    for s in range(stages):
+        half = size >> (s + 1)
+        for e in range(tid, half * width << s, cuda.blockDim.x):
+            pair = e // width
+            i = pair & (half - 1)
+            first = ((pair - i) * 2 + i) * width + e % width
+            second = first + half * width
+            w = powers[(residue + (i << log_distance)) << (done + s + log_blowup)]
+            a = tile[first]
+            b = tile[second]
+            tile[first] = add(a, b)
+            tile[second] = mul(sub(a, b), w)
+        cuda.syncthreads()
+    for e in range(tid, size * width, cuda.blockDim.x):
+        out[base + ((e // width) << log_distance), start + e % width] = tile[e]
+
+
+def _transform(device: Device, n: int, args: tuple[Any, ...]) -> None:
+    """A pass as several where a tile of the CPU's does not fit."""
+    source, tail, out, powers, log_cols, log_blowup, done, stages = args
+    rows = out.shape[1]
+    most = (TILE // min(rows, RUN)).bit_length() - 1
+    passes = max(1, -(-stages // most))
+    for i in range(passes):
+        part = stages // (passes - i)
+        blocks = (len(out) >> part) * -(-rows // RUN)
+        device.launch(ntt_pass, blocks, THREADS, source, tail, out, powers, log_cols, log_blowup, done, part)
+        done, stages = done + part, stages - part
+
+
+# ---- hashes ----------------------------------------------------------------------------------------------------------
+
+
+@njit(forceinline=True)
+def compress(h, m, counter, length, flags):
+    """One compression of BLAKE3: chaining value of 8 words, block of 16."""
+    v = (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], IV0, IV1, IV2, IV3, counter, uint32(0), length, flags)
+    v = blake3._round(v, m)
+    m = blake3._permute(m)
+    v = blake3._round(v, m)
+    m = blake3._permute(m)
+    v = blake3._round(v, m)
+    m = blake3._permute(m)
+    v = blake3._round(v, m)
+    m = blake3._permute(m)
+    v = blake3._round(v, m)
+    m = blake3._permute(m)
+    v = blake3._round(v, m)
+    m = blake3._permute(m)
+    v = blake3._round(v, m)
+    return (
+        v[0] ^ v[8], v[1] ^ v[9], v[2] ^ v[10], v[3] ^ v[11],
+        v[4] ^ v[12], v[5] ^ v[13], v[6] ^ v[14], v[7] ^ v[15],
+    )  # fmt: skip
+
+
+@njit(forceinline=True)
+def word(messages, i, at, end):
+    """Word ``at`` of message i, 0 from ``end`` on."""
+    return messages[i, at] if at < end else uint32(0)
+
+
+def hash_messages(messages, key, out):
+    """``blake3.hash_kernel``, a thread for each message."""
+    i = cuda.grid(1)
+    if i < messages.shape[0]:
+        stack = cuda.local.array(STACK, uint32)
+        words = messages.shape[1]
+        chunks = (words + CHUNK_WORDS - 1) // CHUNK_WORDS
+        k = (key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7])
+        h = k
+        height = 0
+        for chunk in range(chunks):
+            begin = chunk * CHUNK_WORDS
+            end = min(words, begin + CHUNK_WORDS)
+            at = begin
+            last = chunk == chunks - 1
+            finished = chunk + 1
+            h = k
+            while at < end or (height > 0 and (last or finished & 1 == 0)):
+                if at < end:  # a block of the chunk
+                    m = (
+                        word(messages, i, at, end), word(messages, i, at + 1, end), word(messages, i, at + 2, end),
+                        word(messages, i, at + 3, end), word(messages, i, at + 4, end), word(messages, i, at + 5, end),
+                        word(messages, i, at + 6, end), word(messages, i, at + 7, end), word(messages, i, at + 8, end),
+                        word(messages, i, at + 9, end), word(messages, i, at + 10, end),
+                        word(messages, i, at + 11, end), word(messages, i, at + 12, end),
+                        word(messages, i, at + 13, end), word(messages, i, at + 14, end),
+                        word(messages, i, at + 15, end),
+                    )  # fmt: skip
+                    flags = KEYED_HASH
+                    if at == begin:
+                        flags |= CHUNK_START
+                    counter = chunk
+                    width = min(16, end - at)
+                    at += width
+                    if at == end:
+                        flags |= CHUNK_END
+                        if chunks == 1:
+                            flags |= ROOT
+                else:  # two subtrees become one
+                    height -= 1
+                    b = height * 8
+                    m = (
+                        stack[b], stack[b + 1], stack[b + 2], stack[b + 3],
+                        stack[b + 4], stack[b + 5], stack[b + 6], stack[b + 7],
+                        h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7],
+                    )  # fmt: skip
+                    h = k
+                    flags = KEYED_HASH | PARENT
+                    if last and height == 0:
+                        flags |= ROOT
+                    counter = 0
+                    width = 16
+                    finished >>= 1
+                h = compress(h, m, uint32(counter), uint32(4 * width), uint32(flags))
+            b = height * 8
+            stack[b] = h[0]
+            stack[b + 1] = h[1]
+            stack[b + 2] = h[2]
+            stack[b + 3] = h[3]
+            stack[b + 4] = h[4]
+            stack[b + 5] = h[5]
+            stack[b + 6] = h[6]
+            stack[b + 7] = h[7]
+            height += 1
+        for w in range(8):
+            out[i, w] = h[w]
+
+
+def _hash(device: Device, n: int, args: tuple[Any, ...]) -> None:
+    device.launch(hash_messages, -(-n // HASHED), HASHED, *args)
+
+
+# ---- weights bound to rows -------------------------------------------------------------------------------------------
+
+
+def bind_limbs(values, first, limbs, sums):
+    """``matrix.bind_limbs_kernel``, a thread for each column and slice of the rows; adds the result's 32-bit halves to
+    sums ``uint64[4, C]`` (low and high of plane 0, of plane 1)."""
+    tile = cuda.shared.array((LIMBS, 4), int64)
+    tid = cuda.threadIdx.x
+    cols = values.shape[1]
+    tiles = (cols + cuda.blockDim.x - 1) // cuda.blockDim.x
+    c: int64 = (cuda.blockIdx.x % tiles) * cuda.blockDim.x + tid
+    begin = (cuda.blockIdx.x // tiles) * SLICE
+    end = min(limbs.shape[0], begin + SLICE)
+    a0: int64 = int64(0)
+    a1: int64 = int64(0)
+    b0: int64 = int64(0)
+    b1: int64 = int64(0)
+    for i0 in range(begin, end, LIMBS):
+        count = min(LIMBS, end - i0)
+        for k in range(tid, 4 * count, cuda.blockDim.x):
+            tile[k // 4, k % 4] = int64(limbs[i0 + k // 4, k % 4])
+        cuda.syncthreads()
+        if c < cols:
+            for i in range(count):
+                v = int64(values[first + i0 + i, c])
+                a0 += tile[i, 0] * v
+                a1 += tile[i, 1] * v
+                b0 += tile[i, 2] * v
+                b1 += tile[i, 3] * v
+        cuda.syncthreads()
+    if c < cols:
+        x = limb_value(a0, a1)
+        y = limb_value(b0, b1)
+        cuda.atomic.add(sums, (0, c), x & EPS)
+        cuda.atomic.add(sums, (1, c), x >> S32)
+        cuda.atomic.add(sums, (2, c), y & EPS)
+        cuda.atomic.add(sums, (3, c), y >> S32)
+
+
+@njit
+def join_halves(sums, out, lo, hi):
+    """out[p, c] = sums[2p, c] + 2^32 * sums[2p + 1, c] over F for c in [lo, hi)."""
+    for c in range(lo, hi):
+        for p in range(2):
+            high = mul(reduce128(ZERO, sums[2 * p + 1, c]), ONE << S32)
+            out[p, c] = add(reduce128(ZERO, sums[2 * p, c]), high)
+
+
+_joined = wrapped(join_halves, 2, 0)
+
+
+def _bind(device: Device, n: int, args: tuple[Any, ...]) -> None:
+    values, first, limbs, out = args
+    cols = values.shape[1]
+    sums = np.zeros((4, cols), np.uint64)
+    tiles = -(-cols // THREADS)
+    device.launch(bind_limbs, tiles * max(1, -(-len(limbs) // SLICE)), THREADS, values, first, limbs, sums)
+    device.launch(_joined, tiles, THREADS, sums, out, cols)
+
+
+# ---- sums of powers --------------------------------------------------------------------------------------------------
+
+
+def power_sum(table, start, steps, out):
+    """``opening.power_sum_kernel``, a block for each a and a thread for each b."""
+    tile = cuda.shared.array((2, POINTS), uint64)
+    tid = cuda.threadIdx.x
+    a = cuda.blockIdx.x
+    block, t = table.shape
+    l0: uint64 = ZERO
+    h0: uint64 = ZERO
+    o0: uint64 = ZERO
+    l1: uint64 = ZERO
+    h1: uint64 = ZERO
+    o1: uint64 = ZERO
+    for i0 in range(0, t, POINTS):
+        count = min(POINTS, t - i0)
+        for k in range(tid, count, cuda.blockDim.x):
+            power, base, e = ONE, steps[i0 + k], a
+            while e > 0:
+                if e & 1:
+                    power = mul(power, base)
+                base = mul(base, base)
+                e >>= 1
+            tile[0, k], tile[1, k] = kscale(start[0, i0 + k], start[1, i0 + k], power)
+        cuda.syncthreads()
+        if tid < block:
+            for k in range(count):
+                v = table[tid, i0 + k]
+                l0, h0, o0 = mac((l0, h0, o0), v, tile[0, k])
+                l1, h1, o1 = mac((l1, h1, o1), v, tile[1, k])
+        cuda.syncthreads()
+    if tid < block:
+        out[0, a * block + tid] = reduce_sum((l0, h0, o0))
+        out[1, a * block + tid] = reduce_sum((l1, h1, o1))
+
+
+def _powers(device: Device, n: int, args: tuple[Any, ...]) -> None:
+    device.launch(power_sum, n, THREADS, *args)
+
+
+# ---- transposition ---------------------------------------------------------------------------------------------------
+
+
+def transpose(rows, out):
+    """``matrix.transpose_kernel``, a block for each tile; neighbours read and write neighbours."""
+    tile = cuda.shared.array((SIDE, PADDED), uint64)
+    tid = cuda.threadIdx.x
+    height, cols = rows.shape
+    across = (cols + SIDE - 1) // SIDE
+    r0 = (cuda.blockIdx.x // across) * SIDE
+    c0 = (cuda.blockIdx.x % across) * SIDE
+    for e in range(tid, SIDE * SIDE, cuda.blockDim.x):
+        r = r0 + e // SIDE
+        c = c0 + e % SIDE
+        if r < height and c < cols:
+            tile[e // SIDE, e % SIDE] = rows[r, c]
+    cuda.syncthreads()
+    for e in range(tid, SIDE * SIDE, cuda.blockDim.x):
+        c = c0 + e // SIDE
+        r = r0 + e % SIDE
+        if r < height and c < cols:
+            out[c, r] = tile[e % SIDE, e // SIDE]
+
+
+def _transposed(device: Device, n: int, args: tuple[Any, ...]) -> None:
+    rows, out = args
+    height, cols = rows.shape
+    device.launch(transpose, -(-height // SIDE) * -(-cols // SIDE), THREADS, rows, out)
+
+
+FORMS: dict[str, Form] = {
+    "ntt_pass_kernel": _transform,
+    "hash_kernel": _hash,
+    "bind_limbs_kernel": _bind,
+    "power_sum_kernel": _powers,
+    "transpose_kernel": _transposed,
+}

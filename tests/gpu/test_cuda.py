@@ -1,0 +1,82 @@
+"""Kernels and proofs on a graphics card: ``make test-gpu``; without a card they are skipped.
+
+How a kernel is launched and its arrays copied is tested without one as well, in Numba's simulator.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syurmy import gpu
+from syurmy.gpu import cuda
+from tests.gpu.common import PROGRAMS, on, proven
+from tests.gpu.test_forms import CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+on_a_card = pytest.mark.skipif(bool(cuda.missing()), reason="no card to compute on")
+
+
+@pytest.fixture(scope="module")
+def device() -> cuda.Cuda:
+    return cuda.Cuda()
+
+
+@on_a_card
+@pytest.mark.parametrize("name", CASES)
+def test_a_card_gives_the_bits_of_the_cpu(name: str, device: cuda.Cuda) -> None:
+    expected, cpu = CASES[name](), gpu.current()
+    gpu.select(on(device))
+    try:
+        found = CASES[name]()
+    finally:
+        gpu.select(cpu)
+    for e, f in zip(expected, found, strict=True):
+        assert np.array_equal(e, f)
+
+
+@on_a_card
+@pytest.mark.parametrize("zk", [True, False], ids=["hiding", "no-zk"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_proof_made_on_a_card_is_that_of_the_cpu(
+    name: str, zk: bool, device: cuda.Cuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = proven(name, zk, gpu.current(), monkeypatch)
+    assert proven(name, zk, on(device), monkeypatch) == expected
+
+
+def test_without_a_card_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "missing", lambda: "no driver")
+    assert cuda.cards() == []
+    with pytest.raises(RuntimeError, match="no driver"):
+        cuda.Cuda()
+
+
+SIMULATED = """
+import numpy as np
+from syurmy.gpu import cuda
+from syurmy.prover.kernels import grid
+device = cuda.Cuda()
+x = np.arange(40 * 35, dtype=np.uint64).reshape(40, 35)
+out = np.zeros((35, 40), np.uint64)
+grid.FORMS["transpose_kernel"](device, 2, (x, out))
+assert np.array_equal(out, x.T)
+try:
+    cuda.Cuda(7)
+except RuntimeError as e:
+    print(device.name, e)
+"""
+
+
+@pytest.mark.slow
+def test_launching_and_copying_in_the_simulator() -> None:
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SIMULATED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("cuda:0 there is no card 7")

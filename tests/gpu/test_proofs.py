@@ -1,0 +1,31 @@
+"""A proof does not depend on the device: key and proof through the CUDA sources are those of the CPU, byte by byte."""
+
+from __future__ import annotations
+
+import pytest
+
+from syurmy import gpu
+from syurmy.gpu.emulator import Emulator
+from tests.gpu.common import PROGRAMS, on, proven
+
+pytestmark = pytest.mark.slow  # compiling thirty kernels
+
+
+@pytest.fixture(scope="module")
+def device() -> Emulator:
+    return Emulator(backwards=True)
+
+
+@pytest.mark.parametrize("zk", [True, False], ids=["hiding", "no-zk"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_proof_is_that_of_the_cpu(name: str, zk: bool, device: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = proven(name, zk, gpu.current(), monkeypatch)
+    device.launched.clear()
+    assert proven(name, zk, on(device), monkeypatch) == expected
+    assert {
+        "ntt_pass",
+        "hash_messages",
+        "transpose",
+        "logup_next_round",
+        "sumcheck_round_all",
+    } <= device.launched.keys()

@@ -1,0 +1,84 @@
+"""Every kernel of a proof compiles for three generations of GPUs, within its registers and without spilling.
+
+Nothing here runs on a GPU. ``python -m tests.gpu.test_ptx`` writes the limits anew, with a tenth of room.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from numba import typeof
+
+from syurmy import gpu
+from syurmy.gpu import ptx
+from syurmy.gpu.emulator import Emulator
+from tests.gpu.common import PROGRAMS, on, proven
+
+LIMITS = Path(__file__).with_name("registers.json")
+SHARED = 48 * 1024  # bytes that a block may declare
+Launch = tuple[Callable[..., None], tuple[Any, ...]]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("numba_cuda") is None or ptx.assembler() is None,
+        reason="the extra cuda-check is not installed",
+    ),
+]
+
+
+class Recorder(Emulator):
+    """Keeps the types of what is launched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[tuple[str, tuple[Any, ...]], Launch] = {}
+
+    def launch(self, kernel: Callable[..., None], blocks: int, threads: int, *args: Any) -> None:
+        signature = tuple(map(typeof, args))
+        self.seen.setdefault((kernel.__name__, signature), (kernel, signature))
+        super().launch(kernel, blocks, threads, *args)
+
+
+@cache
+def launches() -> dict[str, list[Launch]]:
+    """What proofs launch, by the kernel's name."""
+    device = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PROGRAMS:
+            for zk in (True, False):
+                proven(name, zk, on(device), patch)
+    out: dict[str, list[Launch]] = {}
+    for (name, _), launch in device.seen.items():
+        out.setdefault(name, []).append(launch)
+    return out
+
+
+def needed(name: str, capability: tuple[int, int]) -> list[ptx.Assembled]:
+    return [ptx.assembled(ptx.compiled(*launch, capability), capability) for launch in launches()[name]]
+
+
+@pytest.mark.parametrize("capability", ptx.CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")
+def test_every_kernel_compiles_within_its_limits(capability: tuple[int, int]) -> None:
+    limits = json.loads(LIMITS.read_text())
+    assert gpu.current().name == "cpu"
+    assert set(launches()) <= limits.keys(), "a new kernel: python -m tests.gpu.test_ptx"
+    over = []
+    for name in launches():
+        for found in needed(name, capability):
+            assert found.spilled == 0, name
+            assert found.shared <= SHARED, name
+            if found.registers > limits[name]:
+                over.append((name, found.registers, limits[name]))
+    assert not over
+
+
+if __name__ == "__main__":
+    most = {n: max(a.registers for c in ptx.CAPABILITIES for a in needed(n, c)) for n in sorted(launches())}
+    LIMITS.write_text(json.dumps({n: min(255, r + r // 10) for n, r in most.items()}, indent=2) + "\n")
