@@ -121,6 +121,17 @@ def of_outputs(trace: Trace, hiding: bool, proofs: int, description: Description
     return out
 
 
+def in_memory(trace: Trace, hiding: bool, proofs: int) -> dict[str, TensorOpening]:
+    """Commitments to all that is committed of a run, for proofs that are measured and thrown away."""
+    program, out = trace.program, {}
+    for declarations, values in ((program.inputs, trace.inputs), (program.outputs, trace.outputs)):
+        for d in declarations:
+            if d.committed:
+                batch = trace.batch > 1
+                out[d.name] = commit(program, d.name, values[d.name], hiding=hiding, proofs=proofs, batch=batch)
+    return out
+
+
 def keep(opening: TensorOpening, path: Path) -> Path:
     """Write the opening, and beside it what is for others; the latter's path."""
     opening.save(path)
