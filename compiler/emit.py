@@ -24,7 +24,7 @@ from syurmy.compiler.undecided import Decision, off, units_of
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
-from syurmy.isa.program import Attr, Instruction, Lut
+from syurmy.isa.program import Attr, Instruction, Lut, visibility
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import MAX_TABLE, RESERVED, l1_bound
 
@@ -94,9 +94,18 @@ class _L1(L1Bounds):
 
 
 class Emitter:
-    """Collects declarations and instructions. ``samples``: how many calibration samples every tensor carries."""
+    """Collects declarations and instructions. ``samples``: how many calibration samples every tensor carries;
+    ``commit_inputs``, ``commit_outputs``: the model's names of those that are declared committed."""
 
-    def __init__(self, name: str, samples: int, committed: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        samples: int,
+        committed: bool = True,
+        commit_inputs: Sequence[str] = (),
+        commit_outputs: Sequence[str] = (),
+    ) -> None:
+        self.commit_inputs, self.commit_outputs = frozenset(commit_inputs), frozenset(commit_outputs)
         self.name = identifier(name)
         if self.name in RESERVED:  # a graph called true
             self.name += "_"
@@ -135,7 +144,8 @@ class Emitter:
     def input(self, label: str, t: TensorType, scale: float, values: Sequence[I64], public: bool = False) -> Tensor:
         name = self.fresh(label)
         within = "" if t.interval == (t.dtype.lo, t.dtype.hi) else f" in {t.lo}..{t.hi}"
-        self.inputs.append(f".input   {name} : {t} {'public' if public else 'private'}{within} ; scale {scale:.9g}")
+        seen = visibility(public, label in self.commit_inputs)
+        self.inputs.append(f".input   {name} : {t} {seen}{within} ; scale {scale:.9g}")
         return Tensor(name, t, scale, tuple(values))
 
     def param(self, values: Array, scale: float = 1.0, label: str = "c") -> Tensor:
@@ -174,7 +184,8 @@ class Emitter:
     def output(self, label: str, x: Tensor, public: bool = True) -> Tensor:
         name = self.fresh(label)
         out = self.op("mov", [x], x.scale, name)
-        self.outputs.append(f".output  {name} {'public' if public else 'private'} ; scale {x.scale:.9g}")
+        seen = visibility(public, label in self.commit_outputs)
+        self.outputs.append(f".output  {name} {seen} ; scale {x.scale:.9g}")
         return out
 
     # ---- instructions --------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Options:
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis, or the file that holds them; without it random samples
     are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``public_inputs``: proofs show them.
+    ``commit_inputs``, ``commit_outputs``: names of those that a proof names commitments to instead.
     ``committed_params``: the verifying key holds a commitment to weights, not the weights. ``margin``: largest integer
     over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
     output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
@@ -43,6 +44,8 @@ class Options:
     weights: int = 16
     activations: int = 16
     public_inputs: bool = False
+    commit_inputs: Sequence[str] = ()
+    commit_outputs: Sequence[str] = ()
     committed_params: bool = True
     margin: float | None = None
     tolerance: float = TOLERANCE
@@ -58,6 +61,10 @@ class Options:
         for name in ("public_inputs", "committed_params"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(name, getattr(self, name), "True or False")
+        for name in ("commit_inputs", "commit_outputs"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(x, str) for x in value):
+                raise _bad(name, value, "names of the model's inputs or outputs")
         if self.margin is not None and not (_is_real(self.margin) and self.margin >= 1):
             raise _bad("margin", self.margin, "a finite number, 1 or more")
         if not (_is_real(self.tolerance) and self.tolerance >= 0):

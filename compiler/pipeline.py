@@ -53,6 +53,7 @@ from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.isa.arrays import F64
 from syurmy.isa.attribution import costs
+from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
@@ -187,7 +188,13 @@ class Trial:
     def __call__(self, precision: Precision, folder: Path) -> Made:
         g, tell = rewritten(self.observed, precision), self.options.tell
         self._refuse_missing(g)
-        out = Emitter(g.name, len(next(iter(g.samples.values()), [0])), self.options.committed_params)
+        options = self.options
+        for said, known in ((options.commit_inputs, g.inputs), (options.commit_outputs, g.outputs)):
+            for name in said:
+                if name not in known:
+                    raise InputError(f"'{name}' cannot be committed", code="I110", help=f"there are {', '.join(known)}")
+        count = len(next(iter(g.samples.values()), [0]))
+        out = Emitter(g.name, count, options.committed_params, options.commit_inputs, options.commit_outputs)
         phase = "finer program" if precision.fine or precision.channels else "program"
         c, steps = lower(g, out, precision, self.options.public_inputs, lambda done: tell(phase, LOWERING * done))
         tell(phase, LOWERING)

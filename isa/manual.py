@@ -43,7 +43,7 @@ One statement per line; open braces continue on the next line. `;` starts a comm
 | `.lut f : i8 -> i16 in 0..2 = {0, 1, 4}` | a table on a domain, at most 2^16 rows |
 | `.ram kv : i16[64, 8]` | a buffer of 64 rows that `load` and `store` address at run time, zeros at first |
 | `.ram a : i16[64] = x` | the same, at first with the contents of an input or a param |
-| `.output y public` | a register whose value at `halt` leaves the program, `public` or `private` |
+| `.output y public` | a register whose value at `halt` leaves the program, `public`, `private` or `committed` |
 | `.const N = 4 * 16` | an integer constant, defined before use |
 | `.include "nn.tasm"` | another file, once: beside this file, in the include path, or in the library |
 | `.macro f(dst, src, axis=-1)` ... `.endmacro` | a macro, called like an instruction |
@@ -51,7 +51,8 @@ One statement per line; open braces continue on the next line. `;` starts a comm
 | `.print h` | for people: `run` and `test` show `h` whenever they come here |
 | `.expect h = {1, 2, N}` | a test: `syurmy-vm test` compares here; one number stands for all entries |
 
-Inputs are `private` or `public`: public ones are part of the statement. Params are `committed`, and only a commitment
+Inputs are `private`, `public` or `committed`: public ones are part of the statement, of committed ones it names a
+commitment that was made before, and that other proofs can name too. Params are `committed`, and only a commitment
 enters the key, or `public`, and part of the program. Their bounds (minimum, maximum, and the maximum of the sum of
 absolute values over given axes) are computed from the data; without data they must be declared, and set-up checks them.
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from syurmy.prover.keys import ProvingKey
     from syurmy.prover.protocol.claims import Pulled
     from syurmy.prover.protocol.contraction import Contraction
+    from syurmy.prover.tensors import TensorOpening
 
 PHASES = ("execute", "commit", "lookup", "contraction", "opening")
 PHASE = "phases"  # the line of the timeline that shows them
@@ -152,7 +153,9 @@ class _Noted(Prover):
         return pulled, contractions
 
 
-def profile(pk: ProvingKey, trace: Trace, watch: Stopwatch) -> Profile:
+def profile(
+    pk: ProvingKey, trace: Trace, watch: Stopwatch, commitments: Mapping[str, TensorOpening] | None = None
+) -> Profile:
     """Proves ``trace`` and says where the cost is. ``watch`` listened to the run. Raises as ``prove``."""
     laps = [Piece("execute", PHASE, watch.began, watch.ended)]
 
@@ -161,7 +164,7 @@ def profile(pk: ProvingKey, trace: Trace, watch: Stopwatch) -> Profile:
 
     with recording() as kernels:
         since = time.perf_counter()
-        prover = _Noted(pk, trace, lap)
+        prover = _Noted(pk, trace, lap, commitments)
         lap("plan")
         proof = prover.run()
     rows = _rows(prover, watch)

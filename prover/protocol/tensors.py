@@ -16,7 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from blake3 import blake3
@@ -169,7 +169,7 @@ def possible(shape: Sequence[int], mode: Mode) -> bool:
     return in_range and 1 <= len(shape) <= MAX_RANK + 1
 
 
-@cache
+@lru_cache(maxsize=1 << 10)
 def tensor_layout(shape: tuple[int, ...], mode: Mode) -> MatrixLayout:
     """The matrix of a committed tensor."""
     choose = partial(choose_tensor_shape, mode=mode)

@@ -60,6 +60,16 @@ def compile(
     input_visibility: Annotated[
         Visibility, typer.Option("--input-visibility", help="What a proof shows of inputs.")
     ] = Visibility.private,
+    commit_input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--commit-input", metavar="NAME", help="An input that a proof names a commitment to; may be repeated."
+        ),
+    ] = None,
+    commit_output: Annotated[
+        list[str] | None,
+        typer.Option("--commit-output", metavar="NAME", help="The same of an output."),
+    ] = None,
     params: Annotated[
         ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
     ] = ParamVisibility.committed,
@@ -95,6 +105,8 @@ def compile(
         weights=weights,
         activations=activations,
         public_inputs=input_visibility is Visibility.public,
+        commit_inputs=commit_input or [],
+        commit_outputs=commit_output or [],
         committed_params=params is ParamVisibility.committed,
         margin=margin,
         tolerance=tolerance,

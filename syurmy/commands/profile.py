@@ -44,7 +44,7 @@ def profile(
 ) -> None:
     """Run and prove, and say which instruction, line or node of the model costs what. Nothing is written but what
     --html and --trace name."""
-    from syurmy import display, files
+    from syurmy import committing, display, files
     from syurmy.commands import models
     from syurmy.prover.profile import Stopwatch
     from syurmy.prover.profile import profile as measure
@@ -62,8 +62,9 @@ def profile(
         listeners: list[Listener] = [watch] if counter is None else [counter, watch]
         run = syurmy.run(code, inputs, batch=batch, max_steps=max_steps, listeners=listeners)
         key, _ = syurmy.setup(code)
-        syurmy.prove(key, run)  # kernels are loaded and memory is there: what follows is measured
-        found = measure(key, run, watch)
+        made = committing.in_memory(run, key.mode.hiding, 2)
+        syurmy.prove(key, run, commitments=made)  # kernels are loaded and memory is there: what follows is measured
+        found = measure(key, run, watch, made)
     if compiled is not None and counter is not None:
         models.saturated([*cut, *counter.found(compiled.rows)])
     by = by or (By.node if compiled is not None else By.line)
