@@ -15,6 +15,7 @@ import typer
 
 import syurmy
 from syurmy.commands.asm import asm
+from syurmy.commands.certify import certify, verify_key
 from syurmy.commands.check import check
 from syurmy.commands.common import reported
 from syurmy.commands.compare import compare
@@ -43,7 +44,25 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    *(run, prove, compile, verify, setup, check, compare, profile, debug, asm, disasm, info, new, explain, fmt),
+    *(
+        run,
+        prove,
+        compile,
+        verify,
+        setup,
+        certify,
+        verify_key,
+        check,
+        compare,
+        profile,
+        debug,
+        asm,
+        disasm,
+        info,
+        new,
+        explain,
+        fmt,
+    ),
     *(lsp, dap, doctor, warmup),
 )
 

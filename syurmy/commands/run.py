@@ -10,8 +10,8 @@ import typer
 
 import syurmy
 from syurmy.commands.common import (
-    TRUSTED,
     Batch,
+    CertificatePath,
     Clock,
     Debug,
     Inputs,
@@ -23,6 +23,7 @@ from syurmy.commands.common import (
     Raw,
     Rekey,
     agreed,
+    params,
     print_json,
     privacy,
     rekeyed,
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
     from syurmy.compiler.saturation import Undecided
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
-    from syurmy.prover.protocol.key import VerifyingKey
-    from syurmy.prover.verifier.verify import Statement
+    from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm.notes import Notes
 
 PHASES = ("setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify")
@@ -63,6 +63,7 @@ def run(
     rekey: Rekey = False,
     force: Force = False,
     no_zk: NoZk = False,
+    certificate: CertificatePath = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -71,7 +72,7 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
-    proving = Proving(proof, keys, rekey, force, no_zk) if prove or proof is not None else None
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate) if prove or proof is not None else None
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -83,6 +84,7 @@ def prove(
     rekey: Rekey = False,
     force: Force = False,
     no_zk: NoZk = False,
+    certificate: CertificatePath = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -94,15 +96,19 @@ def prove(
 
     The same as run --prove.
     """
-    return _ran(program, input, Proving(proof, keys, rekey, force, no_zk), batch, raw, max_steps, strict, json)
+    return _ran(
+        program, input, Proving(proof, keys, rekey, force, no_zk, certificate), batch, raw, max_steps, strict, json
+    )
 
 
 class Proving:
     """How a run is proven: where its keys and its proof are, what may be replaced, and whether nothing is hidden."""
 
-    def __init__(self, proof: Path | None, keys: Path | None, rekey: bool, force: bool, no_zk: bool) -> None:
+    def __init__(
+        self, proof: Path | None, keys: Path | None, rekey: bool, force: bool, no_zk: bool, certificate: Path | None
+    ) -> None:
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
-        self.no_zk = no_zk
+        self.no_zk, self.certificate = no_zk, certificate
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
@@ -110,6 +116,7 @@ class Proving:
         from syurmy import keys as kept
         from syurmy.commands import models
         from syurmy.isa.errors import SyurmyError
+        from syurmy.prover.verifier.verify import Verifier
 
         target = self.proof or sibling(at.path, ".proof")
         paths = kept.key_paths(at.path, self.keys)
@@ -122,13 +129,14 @@ class Proving:
             )
             key = found.key
             rekeyed(found.replaced, key.verifying_key.digest())
-            old = None if self.force else _kept_proof(target, key.verifying_key, trace)
+            verifier = Verifier(key.verifying_key, certificate=self.certificate)
+            old = None if self.force else _kept_proof(target, verifier, trace)
             working("prove", 0.0)
             try:
-                made = clock("prove", lambda: syurmy.prove(key, trace, working))
+                made = clock("prove", lambda: syurmy.prove(key, trace, working, certificate=self.certificate))
                 data = made.to_bytes()
                 working("verify", 1.0)
-                statement = clock("verify", lambda: _verified(key.verifying_key, data, paths[0]))
+                statement = clock("verify", lambda: _verified(verifier, data, paths[0]))
             except SyurmyError as e:
                 models.explain(e, at.model, trace)
                 raise
@@ -146,6 +154,7 @@ class Proving:
             "proof_bytes": len(data),
             "soundness_bits": statement.soundness_bits,
             "zero_knowledge": statement.hiding,
+            "certificate": None if statement.certificate is None else statement.certificate.hex(),
             "verified": True,
         }
 
@@ -183,7 +192,9 @@ def _ran(
     result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
+    result |= dict.fromkeys(
+        ("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "certificate", "verified")
+    )
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
     result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
@@ -207,7 +218,7 @@ def _show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> No
     if result["verified"]:
         display.summary(console, _summary(result))
         console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
-        console.print(privacy(result["zero_knowledge"]), TRUSTED, sep="\n", markup=False)
+        console.print(privacy(result["zero_knowledge"]), params(result["certificate"]), sep="\n", markup=False)
 
 
 def _lines(at: Opened, trace: Trace) -> list[str]:
@@ -228,7 +239,7 @@ def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | Non
     return Notes(code, validated(code, inputs))
 
 
-def _kept_proof(target: Path, key: VerifyingKey, trace: Trace) -> Statement | None:
+def _kept_proof(target: Path, verifier: Verifier, trace: Trace) -> Statement | None:
     """What a proof that is there says, None if there is none. Raises ``InputError`` F130 if it is not of this run: if
     what it shows is not what a proof of this run would."""
     from syurmy import files
@@ -237,7 +248,7 @@ def _kept_proof(target: Path, key: VerifyingKey, trace: Trace) -> Statement | No
     if not target.exists():
         return None
     try:
-        old = syurmy.verify(key, files.read_bytes(target))
+        old = verifier.verify(files.read_bytes(target))
     except Rejected:
         raise _another_run(target) from None
     program = trace.program
@@ -267,13 +278,13 @@ def _another_run(target: Path) -> Exception:
     return InputError(message, code="F130", help="--force replaces it, --proof FILE writes another")
 
 
-def _verified(key: VerifyingKey, proof: bytes, proving_key: Path) -> Statement:
+def _verified(verifier: Verifier, proof: bytes, proving_key: Path) -> Statement:
     """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
     from syurmy.isa.errors import SyurmyError
     from syurmy.prover.protocol.transcript import Rejected
 
     try:
-        return syurmy.verify(key, proof)
+        return verifier.verify(proof)
     except Rejected as e:
         help = f"delete {proving_key} and try again; if it stays, please report it"
         message = f"the proof just made is rejected at step '{e.step}': {e.reason}"
