@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.certificate import Certificate
     from syurmy.prover.protocol.description import Description, Quantity
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.protocol.proof import Proof
     from syurmy.prover.protocol.tensors import TensorCommitment
     from syurmy.prover.protocol.transcript import Rejected
     from syurmy.prover.tensors import TensorOpening
+    from syurmy.prover.verifier.certificate import Certified
     from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm import Listener
 
@@ -47,12 +49,14 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.isa.trace": "Trace",
     "syurmy.prover.check": "Violation",
     "syurmy.prover.keys": "ProvingKey",
+    "syurmy.prover.protocol.certificate": "Certificate",
     "syurmy.prover.protocol.description": "Description Quantity",
     "syurmy.prover.protocol.key": "VerifyingKey",
     "syurmy.prover.protocol.transcript": "Rejected",
     "syurmy.prover.protocol.proof": "Proof",
     "syurmy.prover.protocol.tensors": "TensorCommitment",
     "syurmy.prover.tensors": "TensorOpening",
+    "syurmy.prover.verifier.certificate": "Certified",
     "syurmy.prover.verifier.verify": "Statement Verifier",
     "syurmy.vm": "Listener",
 }
@@ -60,6 +64,8 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
 __all__ = [
     "AssemblyError",
     "AssemblyErrors",
+    "Certificate",
+    "Certified",
     "CompiledModel",
     "ConstraintError",
     "Description",
@@ -84,6 +90,7 @@ __all__ = [
     "VerifyingKey",
     "Violation",
     "assemble",
+    "certify",
     "check",
     "commit",
     "compile_onnx",
@@ -92,6 +99,7 @@ __all__ = [
     "run",
     "setup",
     "verify",
+    "verify_key",
 ]
 
 
@@ -218,45 +226,71 @@ def prove(
     progress: Progress | None = None,
     *,
     commitments: Mapping[str, TensorOpening] | None = None,
+    certificate: Certificate | Source | None = None,
 ) -> Proof:
     """A proof that ``trace`` is an execution of the key's program. Its ``report`` holds sizes and seconds per phase.
     ``commitments``: what ``commit`` gave for each committed input and output, by name, outputs' made after the run.
-    Threads and processes may prove with one key at once. Raises ``InputError`` for other kinds of objects."""
+    Threads and processes may prove with one key at once. With the key's ``certificate`` it is smaller, and accepted
+    only by who has that too. Raises ``InputError`` for other kinds of objects."""
     from syurmy.isa.source import other_kind
     from syurmy.isa.trace import Trace
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.certificate import Certificate
     from syurmy.prover.prove import prove as construct
 
     if not isinstance(key, ProvingKey):
         raise other_kind(key, "a proving key")
     if not isinstance(trace, Trace):
         raise other_kind(trace, "the trace of a run")
-    return construct(key, trace, progress, commitments)
+    return construct(key, trace, progress, commitments, None if certificate is None else Certificate.load(certificate))
+
+
+def certify(key: ProvingKey, progress: Progress | None = None) -> Certificate:
+    """A certificate that the key's params are what its program declares, for those who verify: nothing in a
+    verification rests on who made the key then. Where params are hidden it takes the place of one of the proofs that
+    the key is for."""
+    from syurmy.isa.source import other_kind
+    from syurmy.prover.certify import certify as construct
+    from syurmy.prover.keys import ProvingKey
+
+    if not isinstance(key, ProvingKey):
+        raise other_kind(key, "a proving key")
+    return construct(key, progress)
+
+
+def verify_key(key: VerifyingKey | Source, certificate: Certificate | Source) -> Certified:
+    """What the certificate shows of the key. Raises ``Rejected``, or another ``SyurmyError`` for files and objects that
+    cannot be used."""
+    from syurmy.prover.verifier.certificate import check_certificate
+
+    return check_certificate(key, certificate)
 
 
 def verify(
     key: VerifyingKey | Verifier | Source,
     proof: Proof | Source,
     *,
+    certificate: Certificate | Source | None = None,
     max_steps: int | None = None,
     max_batch: int | None = None,
 ) -> Statement:
     """What the proof shows: public inputs, outputs and revealed values. Raises ``Rejected``.
 
-    Key and proof are objects, bytes, or paths of files. A ``Verifier`` made once for a key saves its preparation on
-    every proof. A proof names the path that its run took, which decides how much work verifying it is: runs of more
-    than ``max_steps`` instructions (those that the key allows unless fewer are given) or ``max_batch`` inputs are
-    rejected before it is done. Raises another ``SyurmyError`` for files and objects that cannot be used.
+    Key, proof and the key's ``certificate``, which is checked first, are objects, bytes, or paths of files. A
+    ``Verifier`` made once for a key saves its preparation on every proof. A proof names the path that its run took,
+    which decides how much work verifying it is: runs of more than ``max_steps`` instructions (those that the key allows
+    unless fewer are given) or ``max_batch`` inputs are rejected before it is done. Raises another ``SyurmyError`` for
+    files and objects that cannot be used.
     """
     from syurmy.isa.errors import InputError
     from syurmy.prover.verifier.verify import Verifier
     from syurmy.prover.verifier.verify import verify as decide
 
     if isinstance(key, Verifier):
-        if max_steps is not None or max_batch is not None:
+        if max_steps is not None or max_batch is not None or certificate is not None:
             raise InputError("a Verifier has its limits already", code="I118", help="give them to Verifier(key, ...)")
         return key.verify(proof)
-    return decide(key, proof, max_steps=max_steps, max_batch=max_batch)
+    return decide(key, proof, certificate=certificate, max_steps=max_steps, max_batch=max_batch)
 
 
 def check(program: Program | str | Path, trace: Trace, *, max_steps: int | None = None) -> list[Violation]:

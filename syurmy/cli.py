@@ -15,6 +15,7 @@ import typer
 
 import syurmy
 from syurmy.commands.asm import asm
+from syurmy.commands.certify import certify, verify_key
 from syurmy.commands.check import check
 from syurmy.commands.commit import commit
 from syurmy.commands.common import reported
@@ -45,8 +46,8 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    *(run, prove, compile, verify, setup, commit, check, compare, profile, debug, asm, disasm, info, new, explain, fmt),
-    *(lsp, dap, doctor, devices, warmup),
+    *(run, prove, compile, verify, setup, certify, verify_key, commit, check, compare, profile, debug),
+    *(asm, disasm, info, new, explain, fmt, lsp, dap, doctor, devices, warmup),
 )
 
 for command in COMMANDS:

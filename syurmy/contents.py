@@ -19,11 +19,12 @@ from syurmy.isa.errors import InputError
 from syurmy.isa.path import MAX_STEPS
 from syurmy.isa.program import Program
 from syurmy.prover.protocol import tensors
+from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import VK_MAGIC, Mode, VerifyingKey
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.proof import Proof
-from syurmy.prover.protocol.statement import MAGIC
+from syurmy.prover.protocol.statement import CERTIFICATE_MAGIC, MAGIC, NO_CERTIFICATE
 
 PK_MAGIC = b"SYURMYPK"
 OPENING_MAGIC = b"SYURMYTO"
@@ -32,8 +33,8 @@ LONGEST_MANIFEST = 2**24  # bytes
 
 @dataclass(frozen=True)
 class Content:
-    """``kind``: program, model, verifying key, proving key, proof, commitment or opening; ``program`` where it holds
-    one; ``data``: for JSON; ``rows``: for people."""
+    """``kind``: program, model, verifying key, proving key, key certificate, proof, commitment or opening; ``program``
+    where it holds one; ``data``: for JSON; ``rows``: for people."""
 
     kind: str
     program: Program | None = None
@@ -51,12 +52,13 @@ def read(path: Path) -> Content:
         return Content("program", program, descriptions.beside(path, program))
     with_magic = {VK_MAGIC: _verifying_key, PK_MAGIC: _proving_key, MAGIC[:8]: _proof}
     with_magic |= {tensors.MAGIC: _commitment, OPENING_MAGIC: _tensor_opening}
+    with_magic[CERTIFICATE_MAGIC[:8]] = _certificate
     data = read_bytes(path)
     if (reader := with_magic.get(data[:8])) is not None:
         return reader(path, data)
     if data[: len(encoding.MAGIC)] == encoding.MAGIC:
         return Content("program", encoding.decode(data))
-    help = "programs (.tasm or binary), folders of compiled models, keys (.vk, .pk), proofs and commitments are"
+    help = "programs (.tasm or binary), folders of models, keys (.vk, .pk), certificates, proofs and commitments are"
     if path.suffix == ".onnx":
         help = "compile it, and ask for the folder"
     raise InputError(f"{path} is nothing that info knows", code="K151", help=help)
@@ -125,13 +127,10 @@ def _proof(path: Path, data: bytes) -> Content:
         branches = sum(map(len, taken.bits.values()))
         found |= {"batch": taken.batch, "branches": branches}
         rows |= {"inputs": f"{taken.batch:,}", "branches": f"{branches:,}"}
-        key = path.with_suffix(".vk")
-        if key.exists():
-            mine = VerifyingKey.load(key)
-            same = mine.digest() == proof.key_digest
-            found["matches"] = str(key) if same else None
-            program = encoding.decode(mine.program).name
-            rows["beside it"] = f"{key} of {program}{'' if same else ', which is another key'}"
+        named = data[len(MAGIC) + 64 : start]
+        found["certificate"] = None if named == NO_CERTIFICATE else named.hex()
+        rows["rests on"] = f"certificate {named.hex()}" if named != NO_CERTIFICATE else "no certificate"
+        _beside(path, proof.key_digest, found, rows)
     return Content("proof", data=found, rows=rows)
 
 
@@ -161,6 +160,26 @@ def _tensor_opening(path: Path, data: bytes) -> Content:
         content["rows"]["left"] = f"{left:,} of {allowance.limit:,} positions, of which each proof opens some"
     content["rows"]["holds"] = "the tensor: not for others"
     return Content("opening", **content)
+
+
+def _certificate(path: Path, data: bytes) -> Content:
+    certificate, version = Certificate.load(data), int.from_bytes(data[8:10], "little")
+    digest, key = certificate.digest().hex(), certificate.key_digest.hex()
+    found: dict[str, Any] = {"protocol": version, "bytes": len(data), "certificate": digest, "key": key}
+    rows = {"certificate": digest, "for key": key, "protocol": str(version), "size": display.bytes_text(len(data))}
+    _beside(path, certificate.key_digest, found, rows)
+    return Content("key certificate", data=found, rows=rows)
+
+
+def _beside(path: Path, digest: bytes, found: dict[str, Any], rows: dict[str, str]) -> None:
+    """Whether the key of the same name is that with this digest."""
+    key = path.with_suffix(".vk")
+    if key.exists():
+        mine = VerifyingKey.load(key)
+        same = mine.digest() == digest
+        found["matches"] = str(key) if same else None
+        program = encoding.decode(mine.program).name
+        rows["beside it"] = f"{key} of {program}{'' if same else ', which is another key'}"
 
 
 def description_data(d: Description) -> dict[str, Any]:

@@ -98,6 +98,7 @@ A313 Data leaves the bounds that its declaration promises.
 C100 The program cannot be proven: an equation over the field would not follow from one over the integers. Narrow the operands.
 C110 A tensor, over all its executions, has more than 2^28 entries, or a value in between could grow beyond the field. Prove fewer rounds or inputs at once, or narrow operands.
 C111 The run writes more than 2^34 tensor entries. Split it into several proofs.
+C113 A sum of magnitudes of a param could grow beyond the field, so its l1 bound cannot be certified.
 C112 Planning and verifying would be far more work than the program itself computes; such keys are refused so that nobody can stall a verifier.
 C120 The branch bits of a proof are not those of a run of its program.
 D100 The debugger cannot do that.
@@ -153,6 +154,7 @@ K124 A key's description contradicts its program or is not in canonical form.
 K130 The file is no proving key, or is damaged. Run setup again.
 K131 The proving key was made for another program, other params, another description or step limit. Run setup again.
 K132 The proving key was made by another version. Run setup again.
+K133 There is no proving key of that name: setup makes it.
 K140 A committed param has no values, so no key can be made.
 K141 A param has another shape than the program declares.
 K142 A param leaves its declared bounds.
@@ -160,10 +162,14 @@ K143 A param breaks its declared l1 bound.
 K144 The step limit is outside 1 to 2^24, the most that is proven.
 K145 The proofs made with a key are counted in one file. A key that counts in a file already is not saved under another name: both would count for themselves.
 K146 The key that is there makes proofs that hide what is private, and --no-zk asks for one that does not. setup --no-zk --renew replaces it; --keys DIR keeps both.
+K148 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
+K149 The program has no committed param, so nothing of its key needs a certificate.
 K147 A key is for at least 1 and at most 16384 proofs (setup --proofs).
 K148 The key that is there makes proofs that do not hide what is private, and nobody asked for that. --no-zk uses it all the same; setup --renew replaces it; --keys DIR keeps both.
 K150 The file is no proof.
-K151 The file is none of those that info reads: programs, folders of compiled models, keys, proofs.
+K152 The file is no key certificate.
+K153 The certificate belongs to another key: a proof under this one cannot rest on it. certify makes its own.
+K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 K170 The file is no commitment to a tensor.
 K171 The commitment is of another version of the protocol: make it again, or update.
@@ -205,6 +211,7 @@ V100 The proof is rejected: it does not show that the key's program ran as it sa
 V110 A proof that was just made is rejected: the proving key is damaged, or this software is. Delete the key and try again.
 V120 The proof is valid, but does not show the values that were expected.
 V121 The key is valid, but not the one that was expected.
+V122 The certificate is rejected: it does not show that the params of this key are what its program declares. Either it was damaged or forged, or it belongs to another key or version.
 X130 Interrupted. Files are written whole or not at all.
 X140 There is not enough memory.
 X150 An optional package is needed for this. The message says which extra to install.

@@ -131,6 +131,13 @@ def _readable(path: Path) -> VerifyingKey | None:
         return None
 
 
+def existing(path: Path) -> Path:
+    """The file of a proving key. ``InputError`` K133 where there is none."""
+    if not path.exists():
+        raise InputError(f"there is no {path}", code="K133", help="make it with `syurmy-vm setup PROG`")
+    return path
+
+
 def read_verifying_key(path: Path) -> VerifyingKey:
     """The key in a file; ``InputError`` if it cannot be read or is not one."""
     from syurmy.prover.protocol.key import VerifyingKey

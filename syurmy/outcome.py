@@ -34,6 +34,7 @@ _BY_ERROR = {
     "V110": INTERNAL,
     "V120": REJECTED,
     "V121": REJECTED,
+    "V122": REJECTED,
     "X130": INTERRUPTED,
     "X170": INTERNAL,
 }
@@ -47,6 +48,15 @@ HIDDEN = (
     "not hidden: program, path, shapes, the values above, the time it took"
 )
 TRUSTED = "params: fixed by the key; ranges and bounds trusted from set-up, not proven"
+CERTIFIED = (
+    "params: fixed by the key; ranges and bounds proven by its certificate\n"
+    "nothing that is proven rests on who made the key"
+)
+
+
+def params(certified: bool) -> str:
+    """What is said of the params of a key."""
+    return CERTIFIED if certified else TRUSTED
 
 
 def privacy(hiding: bool) -> str:

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import syurmy
 from syurmy import described, display, expected, files, keys
 from syurmy.isa.errors import InputError
-from syurmy.outcome import DONE, REJECTED, TRUSTED, print_json, privacy
+from syurmy.outcome import DONE, REJECTED, params, print_json, privacy
 from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
-from syurmy.prover.verifier.verify import Statement
+from syurmy.prover.verifier.certificate import check_certificate
+from syurmy.prover.verifier.verify import Statement, Verifier
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,11 @@ def answer(
     expect_key: str | None = None,
     verbose: bool = False,
     raw: bool = False,
+    certificate: Path | None = None,
 ) -> Answer:
     """Verify the proof in one file under the key in another, and compare it with what is expected (``expected.py``);
-    see ``syurmy.verify`` for the limits. ``raw``: the program's integers instead of what the key says they stand for.
+    see ``syurmy.verify`` for the limits. ``raw``: the program's integers instead of what the key says they stand for;
+    ``certificate``: of the key, checked before.
     Raises ``SyurmyError`` where a file or an option cannot be used."""
     verifying_key = keys.read_verifying_key(key)
     said, named = expected.commitments(expect or (), verifying_key)
@@ -68,7 +70,11 @@ def answer(
     start = time.perf_counter()
     try:
         with arithmetic.using(plain) if reference else nullcontext():
-            statement = syurmy.verify(verifying_key, data, max_steps=max_steps, max_batch=max_batch)
+            try:
+                verifier = Verifier(verifying_key, certificate=certificate, max_steps=max_steps, max_batch=max_batch)
+            except Rejected as e:
+                return _refused("V122", e)
+            statement = verifier.verify(data)
     except Rejected as e:
         digest = Proof(data).key_digest
         other = "" if digest == verifying_key.digest() else keys.named(proof.with_suffix(".vk"), digest)
@@ -88,6 +94,7 @@ def answer(
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
         "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
         "zero_knowledge": statement.hiding,
+        "certificate": None if statement.certificate is None else statement.certificate.hex(),
         "batch": statement.batch,
         "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
@@ -98,8 +105,44 @@ def answer(
     return Answer(result, "\n".join(_lines(statement, result, verbose, raw)))
 
 
+def answer_of_key(
+    key: Path, certificate: Path, reference: bool = False, expect_key: str | None = None, verbose: bool = False
+) -> Answer:
+    """Check the certificate in one file of the key in another. Raises ``SyurmyError`` where a file cannot be used."""
+    verifying_key = keys.read_verifying_key(key)
+    if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
+        return _refused("V121", Rejected("expected key", other))
+    start = time.perf_counter()
+    try:
+        with arithmetic.using(plain) if reference else nullcontext():
+            found = check_certificate(verifying_key, certificate)
+    except Rejected as e:
+        return _refused("V122", e)
+    seconds = time.perf_counter() - start
+    result: dict[str, Any] = {
+        "verified": True,
+        "program": found.program,
+        "key": found.key_digest.hex(),
+        "certificate": found.digest.hex(),
+        "soundness_bits": found.soundness_bits,
+        "soundness": {name: bits for name, bits in found.soundness if math.isfinite(bits)},
+        "seconds": {"verify": seconds},
+    }
+    lines = [
+        f"accepted: program {found.program}, key {result['key'][:16]}…, certificate {result['certificate'][:16]}…",
+        "params lie in their declared intervals, keep their bounds, and are well encoded, whoever made the key",
+        f"soundness {found.soundness_bits:.1f} bits, {display.seconds_text(seconds)}",
+    ]
+    return Answer(result, "\n".join(lines + _terms(result) * verbose))
+
+
+def _terms(result: dict[str, Any]) -> list[str]:
+    terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]
+    return [f"errors in bits, added up: {', '.join(terms)}"]
+
+
 def _refused(code: str, e: Rejected) -> Answer:
-    said = "proof rejected" if code == "V100" else "not what is expected"
+    said = {"V100": "proof rejected", "V122": "certificate rejected"}.get(code, "not what is expected")
     text = f"error[{code}]: {said} at step '{e.step}': {e.reason}"
     error = {"code": code, "message": f"{said} at step '{e.step}': {e.reason}", "step": e.step, "reason": e.reason}
     return Answer({"ok": False, "verified": False, "error": error}, text, e)
@@ -122,10 +165,8 @@ def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: boo
         lines.append(f"path: {result['branches']:,} branches, their bits are public")
     took, size = display.seconds_text(result["seconds"]["verify"]), display.bytes_text(result["proof_bytes"])
     lines.append(f"soundness {statement.soundness_bits:.1f} bits, {took}, {size}")
-    if verbose:
-        terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]
-        lines.append(f"errors in bits, added up: {', '.join(terms)}")
-    return [*lines, privacy(statement.hiding), TRUSTED]
+    lines += _terms(result) * verbose
+    return [*lines, privacy(statement.hiding), params(statement.certificate is not None)]
 
 
 def about_lines(d: Description) -> list[str]:

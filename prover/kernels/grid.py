@@ -29,8 +29,8 @@ from syurmy.prover.kernels.blake3 import (
 )
 from syurmy.prover.kernels.field import EPS, ONE, S32, ZERO, add, kscale, mul, reduce128, sub
 from syurmy.prover.kernels.matrix import limb_value
-from syurmy.prover.kernels.mle import mac, reduce_sum
 from syurmy.prover.kernels.ntt import _reverse
+from syurmy.prover.kernels.wide import mac, reduce
 
 TILE = 1 << 12  # elements that a block of the transform shares: 32 KiB
 RUN = 8  # rows of a tile
@@ -302,8 +302,8 @@ def power_sum(table, start, steps, out):
                 l1, h1, o1 = mac((l1, h1, o1), v, tile[1, k])
         cuda.syncthreads()
     if tid < block:
-        out[0, a * block + tid] = reduce_sum((l0, h0, o0))
-        out[1, a * block + tid] = reduce_sum((l1, h1, o1))
+        out[0, a * block + tid] = reduce((l0, h0, o0))
+        out[1, a * block + tid] = reduce((l1, h1, o1))
 
 
 def _powers(device: Device, n: int, args: tuple[Any, ...]) -> None:

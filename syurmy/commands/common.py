@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syurmy.outcome import DONE, exit_code
-from syurmy.outcome import TRUSTED as TRUSTED
+from syurmy.outcome import params as params
 from syurmy.outcome import print_json as print_json
 from syurmy.outcome import privacy as privacy
 from syurmy.outcome import tell as tell
@@ -58,6 +58,10 @@ Rekey = Annotated[bool, typer.Option("--rekey", help="Replace the keys of a prog
 NoZk = Annotated[
     bool, typer.Option("--no-zk", help="A key whose proofs hide nothing: smaller, where nothing has to stay private.")
 ]
+CertificatePath = Annotated[
+    Path | None,
+    typer.Option("--certificate", metavar="PROG.cert", help="The key's certificate; the proof rests on it."),
+]
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 
@@ -72,7 +76,7 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
             except typer.Exit as e:
                 return e.exit_code
 
-        name = command.__name__.replace("run_tests", "test")
+        name = command.__name__.replace("run_tests", "test").replace("_", "-")
         if code := exit_code(work, name, options.get("json", False), options.get("debug", False)):
             raise typer.Exit(code)
 

@@ -10,8 +10,8 @@ import typer
 
 import syurmy
 from syurmy.commands.common import (
-    TRUSTED,
     Batch,
+    CertificatePath,
     Clock,
     Debug,
     Inputs,
@@ -23,6 +23,7 @@ from syurmy.commands.common import (
     Raw,
     Rekey,
     agreed,
+    params,
     print_json,
     privacy,
     rekeyed,
@@ -40,9 +41,8 @@ if TYPE_CHECKING:
     from syurmy.compiler.undecided import Undecided
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
-    from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.tensors import TensorOpening
-    from syurmy.prover.verifier.verify import Statement
+    from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm.notes import Notes
 
 PHASES = ("setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify")
@@ -71,6 +71,7 @@ def run(
     force: Force = False,
     no_zk: NoZk = False,
     output_proofs: OutputProofs = 2,
+    certificate: CertificatePath = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -79,7 +80,8 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
-    proving = Proving(proof, keys, rekey, force, no_zk, output_proofs) if prove or proof is not None else None
+    how = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs)
+    proving = how if prove or proof is not None else None
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -92,6 +94,7 @@ def prove(
     force: Force = False,
     no_zk: NoZk = False,
     output_proofs: OutputProofs = 2,
+    certificate: CertificatePath = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -103,7 +106,7 @@ def prove(
 
     The same as run --prove.
     """
-    proving = Proving(proof, keys, rekey, force, no_zk, output_proofs)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -111,12 +114,19 @@ class Proving:
     """How a run is proven: where its keys and its proof are, what may be replaced, and whether nothing is hidden."""
 
     def __init__(
-        self, proof: Path | None, keys: Path | None, rekey: bool, force: bool, no_zk: bool, output_proofs: int
+        self,
+        proof: Path | None,
+        keys: Path | None,
+        rekey: bool,
+        force: bool,
+        no_zk: bool,
+        certificate: Path | None,
+        output_proofs: int,
     ) -> None:
         self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
         self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
-        self.no_zk = no_zk
+        self.no_zk, self.certificate = no_zk, certificate
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
@@ -124,6 +134,7 @@ class Proving:
         from syurmy import keys as kept
         from syurmy.commands import models
         from syurmy.isa.errors import SyurmyError
+        from syurmy.prover.verifier.verify import Verifier
 
         target = self.proof or sibling(at.path, ".proof")
         paths = kept.key_paths(at.path, self.keys)
@@ -136,17 +147,22 @@ class Proving:
             )
             key = found.key
             rekeyed(found.replaced, key.verifying_key.digest())
-            old = None if self.force else _kept_proof(target, key.verifying_key, trace)
+            verifier = Verifier(key.verifying_key, certificate=self.certificate)
+            old = None if self.force else _kept_proof(target, verifier, trace)
             working("prove", 0.0)
             outputs = committing.of_outputs(
                 trace, key.mode.hiding, self.output_proofs, at.description, target.parent, target.stem, self.force
             )
             commitments = self.openings | {name: opening for name, (_, opening) in outputs.items()}
             try:
-                made = clock("prove", lambda: syurmy.prove(key, trace, working, commitments=commitments))
+                resting = self.certificate
+                made = clock(
+                    "prove",
+                    lambda: syurmy.prove(key, trace, working, commitments=commitments, certificate=resting),
+                )
                 data = made.to_bytes()
                 working("verify", 1.0)
-                statement = clock("verify", lambda: _verified(key.verifying_key, data, paths[0]))
+                statement = clock("verify", lambda: _verified(verifier, data, paths[0]))
             except SyurmyError as e:
                 models.explain(e, at.model, trace)
                 raise
@@ -166,6 +182,7 @@ class Proving:
             "zero_knowledge": statement.hiding,
             "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
             "openings": {name: str(path) for name, (path, _) in outputs.items()},
+            "certificate": None if statement.certificate is None else statement.certificate.hex(),
             "verified": True,
         }
 
@@ -206,7 +223,7 @@ def _ran(
     result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("commitments", "openings"))
+    result |= dict.fromkeys(("commitments", "openings", "certificate"))
     result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
@@ -234,7 +251,7 @@ def _show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> No
             console.print(f"committed {name} = {digest}{where}", markup=False, highlight=False, soft_wrap=True)
         display.summary(console, _summary(result))
         console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
-        console.print(privacy(result["zero_knowledge"]), TRUSTED, sep="\n", markup=False)
+        console.print(privacy(result["zero_knowledge"]), params(result["certificate"]), sep="\n", markup=False)
 
 
 def _lines(at: Opened, trace: Trace) -> list[str]:
@@ -255,7 +272,7 @@ def _notes(code: Program, inputs: Mapping[str, Any], batch: bool) -> Notes | Non
     return Notes(code, validated(code, inputs))
 
 
-def _kept_proof(target: Path, key: VerifyingKey, trace: Trace) -> Statement | None:
+def _kept_proof(target: Path, verifier: Verifier, trace: Trace) -> Statement | None:
     """What a proof that is there says, None if there is none. Raises ``InputError`` F130 if it is not of this run: if
     what it shows is not what a proof of this run would."""
     from syurmy import files
@@ -264,7 +281,7 @@ def _kept_proof(target: Path, key: VerifyingKey, trace: Trace) -> Statement | No
     if not target.exists():
         return None
     try:
-        old = syurmy.verify(key, files.read_bytes(target))
+        old = verifier.verify(files.read_bytes(target))
     except Rejected:
         raise _another_run(target) from None
     program = trace.program
@@ -294,13 +311,13 @@ def _another_run(target: Path) -> Exception:
     return InputError(message, code="F130", help="--force replaces it, --proof FILE writes another")
 
 
-def _verified(key: VerifyingKey, proof: bytes, proving_key: Path) -> Statement:
+def _verified(verifier: Verifier, proof: bytes, proving_key: Path) -> Statement:
     """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
     from syurmy.isa.errors import SyurmyError
     from syurmy.prover.protocol.transcript import Rejected
 
     try:
-        return syurmy.verify(key, proof)
+        return verifier.verify(proof)
     except Rejected as e:
         help = f"delete {proving_key} and try again; if it stays, please report it"
         message = f"the proof just made is rejected at step '{e.step}': {e.reason}"

@@ -34,6 +34,10 @@ def verify(
     expect_key: Annotated[
         str | None, typer.Option("--expect-key", metavar="DIGEST", help="What the key's digest must begin with.")
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", metavar="PROG.cert", help="The key's certificate, checked before the proof."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every term of the soundness error.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The program's integers, not what they stand for.")] = False,
     json: Json = False,
@@ -44,5 +48,5 @@ def verify(
     from syurmy.verification import answer
 
     with Working("verify"):
-        found = answer(key, proof, reference, max_steps, max_batch, expect, expect_key, verbose, raw)
+        found = answer(key, proof, reference, max_steps, max_batch, expect, expect_key, verbose, raw, certificate)
     return found.show(json, debug)

@@ -40,5 +40,5 @@ def test_completion_knows_commands_and_options() -> None:
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         return done.stdout
 
-    assert complete("syurmy-vm ver").split() == ["verify"]
+    assert complete("syurmy-vm ver").split() == ["verify", "verify-key"]
     assert "--rekey" in complete("syurmy-vm run --re").split()

@@ -1,0 +1,81 @@
+"""``syurmy-vm certify`` and ``verify-key``: that a key's params are what its program declares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syurmy.commands.common import Clock, Debug, Json, Keys, ProgramPath, Target, print_json, terminal
+
+
+def certify(
+    program: ProgramPath,
+    output: Target = None,
+    keys: Keys = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Prove that the params of PROG.pk are what the program declares; write PROG.cert, for those who verify.
+
+    Where params are hidden, a certificate takes the place of one of the proofs that the key is for: make one and keep
+    it.
+    """
+    from syurmy import display
+    from syurmy import keys as kept
+    from syurmy.commands import models
+    from syurmy.prover.certify import certify as construct
+    from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.verifier.certificate import check_certificate
+
+    at = models.opened(program, None)
+    paths = kept.key_paths(at.path, keys)
+    target = output or paths[1].with_suffix(".cert")
+    clock = Clock()
+    with display.Working("certify") as working:
+        key = ProvingKey.load(kept.existing(paths[0]), at.program)
+        certificate = clock("certify", lambda: construct(key, working))
+        working("verify", 1.0)
+        found = clock("verify", lambda: check_certificate(key.verifying_key, certificate))
+    certificate.save(target)
+    if json:
+        print_json({
+            "program": at.program.name,
+            "key": found.key_digest.hex(),
+            "certificate": found.digest.hex(),
+            "certificate_file": str(target),
+            "certificate_bytes": len(certificate.data),
+            "soundness_bits": found.soundness_bits,
+            "zero_knowledge": key.mode.hiding,
+            "seconds": clock.seconds,
+        })  # fmt: skip
+        return
+    console = terminal()
+    size = display.bytes_text(len(certificate.data))
+    console.print(f"{target}: {size}, certificate {found.digest.hex()}", markup=False, soft_wrap=True)
+    console.print(f"certified {display.seconds_text(clock.seconds['certify'])}")
+    if key.allowance is not None:
+        console.print("it took the place of one of the key's proofs: keep it", markup=False)
+
+
+def verify_key(
+    key: Annotated[Path, typer.Argument(metavar="PROG.vk", help="Verifying key.", show_default=False)],
+    certificate: Annotated[Path, typer.Argument(metavar="PROG.cert", help="Its certificate.", show_default=False)],
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Verify in plain NumPy even where compiled kernels are loaded.")
+    ] = False,
+    expect_key: Annotated[
+        str | None, typer.Option("--expect-key", metavar="DIGEST", help="What the key's digest must begin with.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every term of the soundness error.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> int:
+    """Check a key's certificate: params are what the program declares, whoever made the key. Exit codes as verify."""
+    from syurmy.display import Working
+    from syurmy.verification import answer_of_key
+
+    with Working("verify"):
+        found = answer_of_key(key, certificate, reference, expect_key, verbose)
+    return found.show(json, debug)
