@@ -57,6 +57,7 @@ class ConstraintSystem:
     reveals: list[tuple[int, Public]] = field(default_factory=list)  # instruction, statement tensor
     params: dict[str, g.ParamTensor] = field(default_factory=dict)
     publics: list[Public] = field(default_factory=list)  # the statement's tensors: inputs, outputs, reveals
+    externals: list[g.External] = field(default_factory=list)  # those that it names commitments of: inputs, outputs
 
     @property
     def tables(self) -> list[Table]:

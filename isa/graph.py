@@ -20,7 +20,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.exact import einsum
-from syurmy.isa.types import Interval, added, scaled
+from syurmy.isa.types import DType, Interval, added, scaled
 
 LIMIT = 2**63 - 1
 
@@ -131,6 +131,16 @@ class Public(Node):
     source: str = "const"
     name: str = ""
     values: I64 | None = None
+
+
+@dataclass(eq=False)
+class External(Node):
+    """A committed input or output as its commitment has it, shape ``(batch, *shape)``. An equation says that it is the
+    program's; nothing else reads it. ``source``: "input" or "output"; ``dtype``: of its entries."""
+
+    source: str = "input"
+    name: str = ""
+    dtype: DType = DType.I64
 
 
 @dataclass(eq=False)

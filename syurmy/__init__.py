@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.description import Description, Quantity
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.protocol.proof import Proof
+    from syurmy.prover.protocol.tensors import TensorCommitment
     from syurmy.prover.protocol.transcript import Rejected
+    from syurmy.prover.tensors import TensorOpening
     from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm import Listener
 
@@ -49,6 +51,8 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.prover.protocol.key": "VerifyingKey",
     "syurmy.prover.protocol.transcript": "Rejected",
     "syurmy.prover.protocol.proof": "Proof",
+    "syurmy.prover.protocol.tensors": "TensorCommitment",
+    "syurmy.prover.tensors": "TensorOpening",
     "syurmy.prover.verifier.verify": "Statement Verifier",
     "syurmy.vm": "Listener",
 }
@@ -71,6 +75,8 @@ __all__ = [
     "Rejected",
     "Statement",
     "SyurmyError",
+    "TensorCommitment",
+    "TensorOpening",
     "Trace",
     "Trap",
     "UnsupportedModel",
@@ -79,6 +85,7 @@ __all__ = [
     "Violation",
     "assemble",
     "check",
+    "commit",
     "compile_onnx",
     "load",
     "prove",
@@ -181,8 +188,39 @@ def setup(
     return key, key.verifying_key
 
 
-def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
+def commit(
+    program: Program | CompiledModel | str | Path,
+    name: str,
+    values: npt.ArrayLike,
+    *,
+    proofs: int = 16,
+    zk: bool = True,
+    batch: bool = False,
+) -> TensorOpening:
+    """A commitment to integers for the committed input or output ``name`` of a program, and of any other that declares
+    one of the same dtype and shape. What it returns is secret (``save``, ``TensorOpening.load``); its ``commitment`` is
+    for others. It hides the tensor in ``proofs`` proofs, those with copies of it counted; ``zk=False`` hides nothing,
+    for keys that do not either. ``batch``: one more axis before the tensor's. Raises ``InputError``."""
+    import numpy as np
+
+    from syurmy.committing import commit as commit_to
+    from syurmy.prover.protocol.description import Description
+
+    description = getattr(program, "description", None) or Description()
+    return commit_to(
+        _program(program), name, np.asarray(values), hiding=zk, proofs=proofs, batch=batch, description=description
+    )
+
+
+def prove(
+    key: ProvingKey,
+    trace: Trace,
+    progress: Progress | None = None,
+    *,
+    commitments: Mapping[str, TensorOpening] | None = None,
+) -> Proof:
     """A proof that ``trace`` is an execution of the key's program. Its ``report`` holds sizes and seconds per phase.
+    ``commitments``: what ``commit`` gave for each committed input and output, by name, outputs' made after the run.
     Threads and processes may prove with one key at once. Raises ``InputError`` for other kinds of objects."""
     from syurmy.isa.source import other_kind
     from syurmy.isa.trace import Trace
@@ -193,7 +231,7 @@ def prove(key: ProvingKey, trace: Trace, progress: Progress | None = None) -> Pr
         raise other_kind(key, "a proving key")
     if not isinstance(trace, Trace):
         raise other_kind(trace, "the trace of a run")
-    return construct(key, trace, progress)
+    return construct(key, trace, progress, commitments)
 
 
 def verify(

@@ -16,6 +16,7 @@ import typer
 import syurmy
 from syurmy.commands.asm import asm
 from syurmy.commands.check import check
+from syurmy.commands.commit import commit
 from syurmy.commands.common import reported
 from syurmy.commands.compare import compare
 from syurmy.commands.compile import compile
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    *(run, prove, compile, verify, setup, check, compare, profile, debug, asm, disasm, info, new, explain, fmt),
+    *(run, prove, compile, verify, setup, commit, check, compare, profile, debug, asm, disasm, info, new, explain, fmt),
     *(lsp, dap, doctor, warmup),
 )
 

@@ -18,6 +18,7 @@ from syurmy.isa import encoding
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import MAX_STEPS
 from syurmy.isa.program import Program
+from syurmy.prover.protocol import tensors
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import VK_MAGIC, Mode, VerifyingKey
 from syurmy.prover.protocol.path import decode_path
@@ -25,13 +26,14 @@ from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import MAGIC
 
 PK_MAGIC = b"SYURMYPK"
+OPENING_MAGIC = b"SYURMYTO"
 LONGEST_MANIFEST = 2**24  # bytes
 
 
 @dataclass(frozen=True)
 class Content:
-    """``kind``: program, model, verifying key, proving key or proof; ``program`` where it holds one; ``data``: for
-    JSON; ``rows``: for people."""
+    """``kind``: program, model, verifying key, proving key, proof, commitment or opening; ``program`` where it holds
+    one; ``data``: for JSON; ``rows``: for people."""
 
     kind: str
     program: Program | None = None
@@ -48,12 +50,13 @@ def read(path: Path) -> Content:
         program = syurmy.load(path)
         return Content("program", program, descriptions.beside(path, program))
     with_magic = {VK_MAGIC: _verifying_key, PK_MAGIC: _proving_key, MAGIC[:8]: _proof}
+    with_magic |= {tensors.MAGIC: _commitment, OPENING_MAGIC: _tensor_opening}
     data = read_bytes(path)
     if (reader := with_magic.get(data[:8])) is not None:
         return reader(path, data)
     if data[: len(encoding.MAGIC)] == encoding.MAGIC:
         return Content("program", encoding.decode(data))
-    help = "programs (.tasm or binary), folders of compiled models, keys (.vk, .pk) and proofs are"
+    help = "programs (.tasm or binary), folders of compiled models, keys (.vk, .pk), proofs and commitments are"
     if path.suffix == ".onnx":
         help = "compile it, and ask for the folder"
     raise InputError(f"{path} is nothing that info knows", code="K151", help=help)
@@ -130,6 +133,34 @@ def _proof(path: Path, data: bytes) -> Content:
             program = encoding.decode(mine.program).name
             rows["beside it"] = f"{key} of {program}{'' if same else ', which is another key'}"
     return Content("proof", data=found, rows=rows)
+
+
+def _commitment(path: Path, data: bytes) -> Content:
+    return Content("commitment", **_committed(tensors.TensorCommitment.from_bytes(data)))
+
+
+def _committed(c: tensors.TensorCommitment) -> dict[str, Any]:
+    batch, *shape = c.shape
+    rows = {"digest": c.digest().hex(), "of": f"{c.dtype}{shape}" + (f", a batch of {batch:,}" if batch > 1 else "")}
+    rows["hides"] = f"the tensor, in {c.mode.proofs:,} proofs" if c.mode.hiding else "nothing"
+    if c.described is not None:
+        rows["its integers"] = tensors.told(c.described)
+    found = {"digest": c.digest().hex(), "dtype": str(c.dtype), "shape": shape, "batch": batch}
+    return {"data": found | {"zero_knowledge": c.mode.hiding, "proofs": c.mode.proofs or None}, "rows": rows}
+
+
+def _tensor_opening(path: Path, data: bytes) -> Content:
+    """What is public of it, and how much of its allowance is left; nothing of the tensor."""
+    from syurmy.prover.tensors import TensorOpening
+
+    opening = TensorOpening.load(path)
+    content = _committed(opening.commitment)
+    if (allowance := opening.allowance) is not None:
+        left = allowance.limit - allowance.used
+        content["data"] |= {"positions_left": left, "positions": allowance.limit}
+        content["rows"]["left"] = f"{left:,} of {allowance.limit:,} positions, of which each proof opens some"
+    content["rows"]["holds"] = "the tensor: not for others"
+    return Content("opening", **content)
 
 
 def description_data(d: Description) -> dict[str, Any]:

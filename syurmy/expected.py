@@ -19,8 +19,11 @@ from syurmy import described, files
 from syurmy.described import Shown
 from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array
+from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.prover.protocol.description import CODE, RANK, Description, Quantity
+from syurmy.prover.protocol.key import VerifyingKey
+from syurmy.prover.protocol.tensors import TensorCommitment, meaning_of, same_meaning, told
 from syurmy.prover.verifier.verify import Statement
 
 SHORTEST = 16  # hexadecimal digits of a digest, 64 bits
@@ -47,6 +50,52 @@ def values(options: Sequence[str], description: Description = Description()) -> 
                 raise InputError(f"'{key}' is expected twice", code="I107")
             out[key] = _entries(key, value)
     return out
+
+
+def commitments(options: Sequence[str], key: VerifyingKey) -> tuple[list[str], dict[str, TensorCommitment | str]]:
+    """The options that are not about committed inputs and outputs, and what is expected of those: a commitment
+    (``NAME=FILE``), or the hexadecimal digits with which its digest begins. Raises ``InputError``."""
+    program = decode(key.program)
+    names = {key.description.input(i.name).title: i.name for i in program.inputs if i.committed}
+    names |= {key.description.output(o.name).title: o.name for o in program.outputs if o.committed}
+    names |= {name: name for name in names.values()}
+    rest: list[str] = []
+    out: dict[str, TensorCommitment | str] = {}
+    for option in options:
+        name, _, text = option.partition("=")
+        if name not in names:
+            rest.append(option)
+        elif names[name] in out:
+            raise InputError(f"'{name}' is expected twice", code="I107")
+        elif os.path.exists(text):
+            out[names[name]] = TensorCommitment.load(text)
+        else:
+            out[names[name]] = _digits(text, 32, f"--expect {name}=", "or the file of a commitment")
+    return rest, out
+
+
+def other_commitment(statement: Statement, wanted: Mapping[str, TensorCommitment | str]) -> str:
+    """The first commitment that is not the one expected, or that says another meaning than the key, as a sentence;
+    empty if there is none."""
+    for name, expected in wanted.items():
+        found = statement.commitments[name]
+        digest = expected if isinstance(expected, str) else expected.digest().hex()
+        if not found.digest().hex().startswith(digest):
+            return f"committed {name} is {found.digest().hex()}, {digest} is expected"
+        meaning = None if isinstance(expected, str) else expected.described
+        is_input = any(i.name == name for i in statement.description.inputs)
+        said = statement.description.input(name) if is_input else statement.description.output(name)
+        meant = meaning_of(said)
+        if meaning is not None and meant is not None and not same_meaning(meaning, meant):
+            return f"the integers of {name} are {told(meant)} to the key, {told(meaning)} to the commitment"
+    return ""
+
+
+def _digits(text: str, size: int, option: str, help: str) -> str:
+    digits = text.lower().rstrip("…")
+    if not SHORTEST <= len(digits) <= 2 * size or set(digits) - set("0123456789abcdef"):
+        raise InputError(f"{option} takes {SHORTEST} to {2 * size} hexadecimal digits", code="I114", help=help)
+    return digits
 
 
 def _value(name: str, text: str, labels: Sequence[str]) -> Any:
@@ -161,8 +210,5 @@ def _holds(x: Quantity, q: int, own: Any, wanted: Any, scale: Fraction | None) -
 def other_key(digest: bytes, wanted: str) -> str:
     """A sentence if the digest does not begin with the hexadecimal digits wanted. Raises ``InputError`` for fewer than
     ``SHORTEST`` digits, or others."""
-    text = wanted.lower().rstrip("…")
-    if not SHORTEST <= len(text) <= 2 * len(digest) or set(text) - set("0123456789abcdef"):
-        message = f"--expect-key takes {SHORTEST} to {2 * len(digest)} hexadecimal digits"
-        raise InputError(message, code="I114", help="the digest that set-up and verify print")
+    text = _digits(wanted, len(digest), "--expect-key", "the digest that set-up and verify print")
     return "" if digest.hex().startswith(text) else f"the key is {digest.hex()}, {text} is expected"

@@ -58,7 +58,8 @@ def answer(
     see ``syurmy.verify`` for the limits. ``raw``: the program's integers instead of what the key says they stand for.
     Raises ``SyurmyError`` where a file or an option cannot be used."""
     verifying_key = keys.read_verifying_key(key)
-    wanted = expected.values(expect or (), Description() if raw else verifying_key.description)
+    said, named = expected.commitments(expect or (), verifying_key)
+    wanted = expected.values(said, Description() if raw else verifying_key.description)
     if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
         return _refused("V121", Rejected("expected key", other))
     data = files.read_bytes(proof)
@@ -73,7 +74,7 @@ def answer(
         other = "" if digest == verifying_key.digest() else keys.named(proof.with_suffix(".vk"), digest)
         return _refused("V100", Rejected(e.step, f"{e.reason}; {other}") if other else e)
     seconds = time.perf_counter() - start
-    if difference := expected.difference(statement, wanted, raw):
+    if difference := expected.other_commitment(statement, named) or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
     result = {
         "verified": True,
@@ -85,6 +86,7 @@ def answer(
         "labels": {} if raw else described.label_data(statement),
         "integers": {"inputs": statement.inputs, "outputs": statement.outputs},
         "reveals": [{"instruction": i, "values": v} for i, v in statement.reveals],
+        "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
         "zero_knowledge": statement.hiding,
         "batch": statement.batch,
         "branches": sum(map(len, statement.branches.values())),
@@ -112,6 +114,8 @@ def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: boo
     lines += about_lines(statement.description)
     lines += described.lines(statement, raw)
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})
+    for name, c in statement.commitments.items():
+        lines.append(f"committed {described.name_text(name)} = {c.digest().hex()}")
     if statement.batch > 1:
         lines.append(f"batch of {statement.batch:,} inputs: the first axis of inputs and outputs counts them")
     if result["branches"]:

@@ -13,10 +13,13 @@ from syurmy.prover.protocol.counts import Counts, count_claims
 from syurmy.prover.protocol.grinding import GRINDING_BITS, needs_grinding, query_grinding_bits
 from syurmy.prover.protocol.hidden import TREE, Group, Pads
 from syurmy.prover.protocol.ladder import Block, Word, lay_out
+from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MAX_BITS, MatrixShape, queries, queries_within, rounded
 from syurmy.prover.protocol.shapes import MIN_HEIGHT, Level, hiding_ladder, ladder
 from syurmy.prover.protocol.soundness import TARGET_BITS, Budget, InsufficientSoundness
+
+MAX_OPENINGS = 64  # remembered per plan
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class Hiding:
 
 @dataclass(frozen=True)
 class Opening:
-    """How a proof of this plan opens its matrices: the first ones (witness; params, where there are claims on them),
-    the ladder, the bits of grinding before positions are drawn, the budget with every query in it, and, where something
-    is hidden, the pads. The first level then hides the vector."""
+    """How a proof of this plan opens its matrices: the first ones (witness; params, where there are claims on them; one
+    of each committed tensor), the ladder, the bits of grinding before positions are drawn, the budget with every query
+    in it, and, where something is hidden, the pads. The first level then hides the vector."""
 
     counts: Counts
     matrices: tuple[Opened, ...]
@@ -58,6 +61,12 @@ class Opening:
     grinding_bits: int
     budget: Budget
     hiding: Hiding | None = None
+    tensors: tuple[MatrixLayout, ...] = ()
+
+    @property
+    def of_tensors(self) -> tuple[Opened, ...]:
+        """The matrices of the committed tensors, in the order of the statement."""
+        return self.matrices[len(self.matrices) - len(self.tensors) :]
 
     @property
     def last(self) -> int:
@@ -67,17 +76,32 @@ class Opening:
         return self.levels[-1][0].shape.cols if self.levels else self.used
 
     @staticmethod
-    def of(plan: Plan) -> Opening:
-        """Worked out once per plan. Raises ``InsufficientSoundness``."""
+    def of(plan: Plan, tensors: Sequence[MatrixLayout] = ()) -> Opening:
+        """Worked out once per plan, and number of proofs that its committed tensors are for; ``tensors``: their
+        layouts. Raises ``InsufficientSoundness``."""
+        choose = hiding_ladder if plan.mode.hiding else ladder
+        if tensors:
+            shapes = tuple((t.log_entries, t.shape) for t in tensors)
+            found = plan.openings.get(shapes)
+            if found is None:
+                found = Opening.with_ladder(plan, lambda used: choose(used)[1], tensors)
+                if len(plan.openings) >= MAX_OPENINGS:  # a verifier has them of strangers
+                    plan.openings.clear()
+                plan.openings[shapes] = found
+            assert isinstance(found, Opening)
+            return found
         if plan.opening is None:
-            choose = hiding_ladder if plan.mode.hiding else ladder
             plan.opening = Opening.with_ladder(plan, lambda used: choose(used)[1])
         assert isinstance(plan.opening, Opening)
         return plan.opening
 
     @staticmethod
-    def with_ladder(plan: Plan, choose: Callable[[int], tuple[Level, ...]]) -> Opening:
+    def with_ladder(
+        plan: Plan, choose: Callable[[int], tuple[Level, ...]], tensors: Sequence[MatrixLayout] = ()
+    ) -> Opening:
         """As ``of``, with the levels that ``choose`` gives a vector of so many entries."""
+        if len(tensors) != len(plan.system.externals):
+            raise ValueError(f"{len(tensors)} layouts of {len(plan.system.externals)} committed tensors")
         counts = count_claims(plan)
         witness = plan.witness.shape
         words: list[list[tuple[int, int]]] = [_runs(witness)]
@@ -93,13 +117,17 @@ class Opening:
             assert plan.params is not None
             shapes.append(("params", plan.params.shape))
             words.append(_runs(plan.params.shape))
+        for i, layout in enumerate(tensors):
+            shapes.append((f"tensor {i}", layout.shape))
+            words.append(_runs(layout.shape))
         placed, used = lay_out(words)
-        by_matrix = [placed[:-1], placed[-1:]] if counts.rows else [placed]
+        of_witness = len(placed) - len(shapes) + 1
+        by_matrix = [placed[:of_witness], *((word,) for word in placed[of_witness:])]
         levels = choose(used)
         hiding = None
         if pads is not None:
             hiding = Hiding(pads, _pad_places(by_matrix[0][1:], witness.cols), _masked(levels[0])[1])
-        return _opening(plan, counts, shapes, by_matrix, used, levels, hiding)
+        return _opening(plan, counts, shapes, by_matrix, used, levels, hiding, tuple(tensors))
 
 
 def _runs(shape: MatrixShape, count: int | None = None) -> list[tuple[int, int]]:
@@ -142,6 +170,7 @@ def pads_of(plan: Plan, counts: Counts) -> Pads:
         at += groups[-1].size
     if counts.reduced:
         at += 1 + 2 * max(counts.reduced) + len(counts.reduced)
+    at += len(plan.system.externals)
     at += 2 * opening_rounds(plan, counts) + 1 + counts.rows
     return Pads(at, tuple(groups))
 
@@ -159,19 +188,20 @@ def _opening(
     used: int,
     levels: tuple[Level, ...],
     hiding: Hiding | None,
+    tensors: tuple[MatrixLayout, ...],
 ) -> Opening:
     every = [*shapes, *((f"level {i}", level.shape) for i, level in enumerate(levels, 1))]
     grinding_bits = query_grinding_bits(plan)
     most = [min(queries(shape.rate, MAX_BITS), shape.n) for _, shape in every]
-    share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding).total()) / len(every)
+    share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding, tensors).total()) / len(every)
     if share <= 0:
-        bits = _errors(plan, counts, levels, most, hiding).total_bits()
+        bits = _errors(plan, counts, levels, most, hiding, tensors).total_bits()
         raise InsufficientSoundness(f"{bits:.2f} bits before any query, {TARGET_BITS} wanted")
     found = [queries_within(shape.rate, share * (1 << grinding_bits)) for _, shape in every]
     for (name, shape), count, bound in zip(every, found, most, strict=True):
         if count > bound or (shape.tail and count >= shape.tail):
             raise InsufficientSoundness(f"{count} queries to the {shape.n} positions of '{name}'")
-    budget = _errors(plan, counts, levels, found, hiding)
+    budget = _errors(plan, counts, levels, found, hiding, tensors)
     for (name, shape), count in zip(every, found, strict=True):
         budget.add(f"{name} queries ({count})", soundness.query(shape, count, grinding_bits))
     opened = [Opened(name, shape, count) for (name, shape), count in zip(every, found, strict=True)]
@@ -180,10 +210,17 @@ def _opening(
     if hiding is not None:
         level, o = rest[0]
         rest[0] = level, replace(o, words=_masked(level)[0])
-    return Opening(counts, first, tuple(rest), used, grinding_bits, budget, hiding)
+    return Opening(counts, first, tuple(rest), used, grinding_bits, budget, hiding, tensors)
 
 
-def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list[int], hiding: Hiding | None) -> Budget:
+def _errors(
+    plan: Plan,
+    counts: Counts,
+    levels: tuple[Level, ...],
+    queried: list[int],
+    hiding: Hiding | None,
+    tensors: tuple[MatrixLayout, ...],
+) -> Budget:
     """All errors of a proof but the queries, of which there are ``queried`` per matrix (the claims they add)."""
     b = Budget()
     if plan.blocks:
@@ -204,9 +241,11 @@ def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list
         joint = (counts.rows - 1).bit_length()
         b.add("params (delta)", soundness.batching(joint))
         b.add("params proximity", soundness.proximity(plan.params.shape, joint + plan.params.log_rows))
+    for i, layout in enumerate(tensors):
+        b.add(f"tensor {i} proximity", soundness.proximity(layout.shape, layout.log_rows))
     b.add("opening", soundness.sumcheck(2, opening_rounds(plan, counts)))
     b.add("witness proximity", soundness.proximity(plan.witness.shape, plan.witness.log_rows))
-    first = 1 + (counts.rows > 0)  # matrices, and as many claims on the first vector
+    first = 1 + (counts.rows > 0) + len(tensors)  # matrices, and as many claims on the first vector
     claims, asked = first, sum(queried[:first])
     if hiding is not None:
         claims += relations(plan, counts, hiding.pads)

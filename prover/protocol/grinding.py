@@ -28,7 +28,8 @@ def needs_grinding(plan: Plan) -> bool:
 
 
 def query_grinding_bits(plan: Plan) -> int:
-    return QUERY_GRINDING_BITS[plan.used_leaves > QUERY_GRINDING_LEAVES]
+    """Committed tensors are small, and add phases: there it pays in small plans, too."""
+    return QUERY_GRINDING_BITS[plan.used_leaves > QUERY_GRINDING_LEAVES or bool(plan.system.externals)]
 
 
 def grinding_seed(transcript: Transcript) -> bytes:

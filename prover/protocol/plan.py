@@ -73,6 +73,9 @@ class Plan:
     equations: list[Equation] = field(default_factory=list)
     mode: Mode = CLEAR
     opening: object = field(default=None, repr=False)  # budget.Opening, once somebody asked for it
+    openings: dict[object, object] = field(
+        default_factory=dict, repr=False
+    )  # the same, by numbers of proofs of tensors
 
     @property
     def used_leaves(self) -> int:
@@ -240,7 +243,7 @@ class _Planner(Sweep):
         out = super().run(claims)
         for node, terms in out.publics.items():
             self.account.spend(len(terms) * node.size, "claims on public tensors")
-        for terms in (*out.columns.values(), *out.params.values()):
+        for terms in (*out.columns.values(), *out.params.values(), *out.externals.values()):
             self.account.spend(sum(w.size for t in terms for _, w in t.groups), "claims on columns")
         return out
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
+from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
 from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
@@ -157,6 +157,30 @@ def split_params(pulled: Sequence[Pulled]) -> tuple[list[ParamPoint], dict[Param
 def param_point_coordinates(point: ParamPoint, place: Place, sweep: Sweep) -> list[Ext]:
     """The elements of the point in the order of the param's entries in the matrix."""
     return [x for a in place.order for x in sweep.space.coordinates(point.axes.get(a, ()))]
+
+
+def tensor_claims(
+    plan: Plan, pulled: Sequence[Pulled], layouts: Sequence[MatrixLayout], sweep: Sweep
+) -> list[ParamsClaim]:
+    """Of every committed tensor the evaluation that its equation asks for: row weights and one point of its matrix,
+    with the coefficient in the sum of all claims."""
+    terms: dict[External, list[Term]] = {}
+    for p in pulled:
+        for node, more in p.externals.items():
+            terms.setdefault(node, []).extend(more)
+    if list(terms) != plan.system.externals or any(len(t) != 1 for t in terms.values()):
+        raise ValueError("a committed tensor is read by one equation, which every one has")
+    out = []
+    for (node, (term,)), layout in zip(terms.items(), layouts, strict=True):
+        place = next(iter(layout.places.values()))
+        axes = {}
+        for (axis, *more_axes), w in term.groups:
+            if more_axes or w.point is None:
+                raise ValueError(f"the claim on '{node.name}' is no evaluation")
+            axes[axis] = w.point
+        point = [x for a in place.order for x in sweep.space.coordinates(axes.get(a, ()))]
+        out.append(_params_claim(layout, place, point, term.coefficient))
+    return out
 
 
 def row_of(layout: MatrixLayout, place: Place) -> int | None:

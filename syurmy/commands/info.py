@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A program, a compiled model's folder, a key or a proof.")
+        Path, typer.Argument(metavar="FILE", help="A program, a compiled model's folder, a key, a proof, a commitment.")
     ],
     types: Annotated[
         bool, typer.Option("--types", help="Instead: dtype, shape, interval of every line, and why.")
@@ -81,10 +81,7 @@ def _declarations(code: Program) -> dict[str, Any]:
 
     return {
         "program": code.name,
-        "inputs": [
-            {"name": i.name, "type": str(i.type), "visibility": "public" if i.public else "private"}
-            for i in code.inputs
-        ],
+        "inputs": [{"name": i.name, "type": str(i.type), "visibility": i.visibility} for i in code.inputs],
         "params": [
             {"name": p.name, "type": str(p.type), "visibility": "committed" if p.committed else "public"}
             for p in code.params
@@ -94,6 +91,6 @@ def _declarations(code: Program) -> dict[str, Any]:
             {"name": r.name, "type": str(TensorType.full(r.dtype, r.shape)), "contents": r.init or "zeros"}
             for r in code.rams
         ],
-        "outputs": [{"name": o.name, "visibility": "public" if o.public else "private"} for o in code.outputs],
+        "outputs": [{"name": o.name, "visibility": o.visibility} for o in code.outputs],
         "instructions": len(code.code),
     }

@@ -89,12 +89,18 @@ def recorded(path: Path, program: Program, raw: bool) -> CompiledModel | None:
     return CompiledModel.read(path.parent, program)
 
 
-def inputs(at: Opened, options: Sequence[str] | None, batch: bool = False) -> tuple[dict[str, Array], list[Saturation]]:
+def inputs(
+    at: Opened, options: Sequence[str] | None, batch: bool = False, committed: Mapping[str, Array] | None = None
+) -> tuple[dict[str, Array], list[Saturation]]:
     """Integers for the program from what ``--input`` says, by the program's names or the model's, and what was beyond
-    their range. Without any option the file beside the program is read, or a model's example."""
+    their range. Without any option the file beside the program is read, or a model's example. ``committed``: integers
+    of inputs that are not read."""
     if at.model is None:
-        return read(options or beside(at.path), of_program(at.program), batch, tell), []
-    integers, cut = at.model.entered(given(at.model, options, batch))
+        found = read(beside(at.path) if options is None else options, of_program(at.program), batch, tell)
+        return found | dict(committed or {}), []
+    sealed = committed or {}
+    reals = {p.model_name: p.quantity.values(sealed[p.name]) for p in at.model.inputs if p.name in sealed}
+    integers, cut = at.model.entered(given(at.model, options, batch) | reals if options or not reals else reals)
     return dict(integers), list(cut)
 
 

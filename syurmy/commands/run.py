@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
     from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.tensors import TensorOpening
     from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.notes import Notes
 
@@ -51,6 +52,12 @@ ProofPath = Annotated[
     typer.Option("--proof", metavar="FILE", help="Where to write the proof.", show_default="PROG.proof beside PROG"),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Write PROG.proof over the proof of another run.")]
+OutputProofs = Annotated[
+    int,
+    typer.Option(
+        "--output-proofs", metavar="N", help="Proofs, this one counted, in which committed outputs stay hidden."
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 where a value beyond its range was cut off.")]
 
 
@@ -63,6 +70,7 @@ def run(
     rekey: Rekey = False,
     force: Force = False,
     no_zk: NoZk = False,
+    output_proofs: OutputProofs = 2,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -71,7 +79,7 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
-    proving = Proving(proof, keys, rekey, force, no_zk) if prove or proof is not None else None
+    proving = Proving(proof, keys, rekey, force, no_zk, output_proofs) if prove or proof is not None else None
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -83,6 +91,7 @@ def prove(
     rekey: Rekey = False,
     force: Force = False,
     no_zk: NoZk = False,
+    output_proofs: OutputProofs = 2,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -94,19 +103,24 @@ def prove(
 
     The same as run --prove.
     """
-    return _ran(program, input, Proving(proof, keys, rekey, force, no_zk), batch, raw, max_steps, strict, json)
+    proving = Proving(proof, keys, rekey, force, no_zk, output_proofs)
+    return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
 class Proving:
     """How a run is proven: where its keys and its proof are, what may be replaced, and whether nothing is hidden."""
 
-    def __init__(self, proof: Path | None, keys: Path | None, rekey: bool, force: bool, no_zk: bool) -> None:
+    def __init__(
+        self, proof: Path | None, keys: Path | None, rekey: bool, force: bool, no_zk: bool, output_proofs: int
+    ) -> None:
+        self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
+        self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
         self.no_zk = no_zk
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
-        from syurmy import display, files
+        from syurmy import committing, display, files
         from syurmy import keys as kept
         from syurmy.commands import models
         from syurmy.isa.errors import SyurmyError
@@ -124,8 +138,12 @@ class Proving:
             rekeyed(found.replaced, key.verifying_key.digest())
             old = None if self.force else _kept_proof(target, key.verifying_key, trace)
             working("prove", 0.0)
+            outputs = committing.of_outputs(
+                trace, key.mode.hiding, self.output_proofs, at.description, target.parent, target.stem, self.force
+            )
+            commitments = self.openings | {name: opening for name, (_, opening) in outputs.items()}
             try:
-                made = clock("prove", lambda: syurmy.prove(key, trace, working))
+                made = clock("prove", lambda: syurmy.prove(key, trace, working, commitments=commitments))
                 data = made.to_bytes()
                 working("verify", 1.0)
                 statement = clock("verify", lambda: _verified(key.verifying_key, data, paths[0]))
@@ -146,6 +164,8 @@ class Proving:
             "proof_bytes": len(data),
             "soundness_bits": statement.soundness_bits,
             "zero_knowledge": statement.hiding,
+            "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
+            "openings": {name: str(path) for name, (path, _) in outputs.items()},
             "verified": True,
         }
 
@@ -160,12 +180,15 @@ def _ran(
     strict: bool,
     json: bool,
 ) -> int:
-    from syurmy import display, host
+    from syurmy import committing, display, host
     from syurmy.commands import models
 
     clock = Clock()
     at = models.opened(program, options, raw, max_steps)
-    given, cut = models.inputs(at, options, batch)
+    options, openings = committing.opened(options, at.program)
+    if proving is not None:
+        proving.openings = openings
+    given, cut = models.inputs(at, options, batch, committing.given_values(openings, batch))
     watch = None if at.model is None else at.model.watch()
     undecided: tuple[Undecided, ...] = ()
     with display.Working("execute"):
@@ -183,6 +206,7 @@ def _ran(
     result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
+    result |= dict.fromkeys(("commitments", "openings"))
     result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
@@ -205,6 +229,9 @@ def _show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> No
     for line in outputs:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result["verified"]:
+        for name, digest in result["commitments"].items():
+            where = f", opening {result['openings'][name]}" if name in result["openings"] else ""
+            console.print(f"committed {name} = {digest}{where}", markup=False, highlight=False, soft_wrap=True)
         display.summary(console, _summary(result))
         console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
         console.print(privacy(result["zero_knowledge"]), TRUSTED, sep="\n", markup=False)
