@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from tests.reference_verifier.codes import ROOM, Code, Level, bits, hiding_ladder, ladder, queries, rounded
 from tests.reference_verifier.field import P, log2_ceil
-from tests.reference_verifier.layout import Block, lay_out, runs_of
+from tests.reference_verifier.layout import Block, Matrix, lay_out, runs_of
 from tests.reference_verifier.plan import Plan
 from tests.reference_verifier.reduction import Counts, count
 from tests.reference_verifier.transcript import Rejected
@@ -59,6 +59,7 @@ class Opening:
     messages: int = 0
     pads: int = 0
     pad_blocks: list[Block] = field(default_factory=list)
+    tensors: Sequence[Matrix] = ()
 
     @property
     def total(self) -> Fraction:
@@ -81,10 +82,11 @@ def pads_of(plan: Plan, counts: Counts) -> tuple[int, list[Products]]:
         at += groups[-1].pads
     if counts.reduced:
         at += 1 + 2 * max(counts.reduced) + len(counts.reduced)
+    at += len(plan.system.externals)
     return at + 2 * opening_rounds(plan, counts) + 1 + counts.rows, groups
 
 
-def opening_of(plan: Plan) -> Opening:
+def opening_of(plan: Plan, tensors: Sequence[Matrix] = ()) -> Opening:
     """Everything that steps 7 to 9 need; ``Rejected`` where 100 bits cannot be had."""
     counts = count(plan)
     witness, words = plan.witness.code, [runs_of(plan.witness.code)]
@@ -98,10 +100,13 @@ def opening_of(plan: Plan) -> Opening:
     if counts.rows:
         assert plan.params is not None
         words.append(runs_of(plan.params.code))
+    words += [runs_of(t.code) for t in tensors]
     placed, used = lay_out(words)
     matrices = [Opened("witness", witness, placed[: 1 + pad_rows])]
+    rest = [[word] for word in placed[1 + pad_rows :]]
     if counts.rows and plan.params is not None:
-        matrices.append(Opened("params", plan.params.code, placed[1 + pad_rows :]))
+        matrices.append(Opened("params", plan.params.code, rest.pop(0)))
+    matrices += [Opened(f"tensor {i}", t.code, word) for i, (t, word) in enumerate(zip(tensors, rest, strict=True))]
     ladder_levels = (hiding_ladder if plan.hiding else ladder)(used)[1]
     levels = []
     last = used
@@ -112,7 +117,9 @@ def opening_of(plan: Plan) -> Opening:
             found, last = lay_out([runs_of(code), runs_of(code, 2 * level.log_rows)])
         levels.append((level, Opened(f"level {i}", code, found)))
     logup = Fraction(plan.used_leaves * (plan.width + 2), FIELD)
-    out = Opening(counts, matrices, levels, last, 16 if plan.used_leaves > 2**17 else 12, logup > bits(TARGET + 2))
+    out = Opening(
+        counts, matrices, levels, last, 16 if plan.used_leaves > 2**17 or tensors else 12, logup > bits(TARGET + 2)
+    )
     out.groups, out.messages, out.pads = groups, messages, pads
     out.pad_blocks = [
         replace(b, exponent=i * witness.cols + b.exponent)
@@ -120,6 +127,7 @@ def opening_of(plan: Plan) -> Opening:
         for b in word
         if b.exponent < witness.cols
     ]
+    out.tensors = tensors
     fix_queries(plan, out, logup)
     return out
 
@@ -169,6 +177,8 @@ def errors(plan: Plan, opening: Opening, logup: Fraction) -> list[tuple[str, Fra
         joint = log2_ceil(counts.rows)
         add("params (delta)", joint)
         add("proximity of the params", (joint + plan.params.log_rows) * plan.params.code.n)
+    for i, t in enumerate(opening.tensors):
+        add(f"proximity of tensor {i}", t.log_rows * t.code.n)
     add("opening", 2 * opening_rounds(plan, counts))
     add("proximity of the witness", plan.witness.log_rows * plan.witness.code.n)
     claims = len(opening.matrices)

@@ -85,12 +85,20 @@ def rounded(count: int) -> int:
     return -(-count // step) * step
 
 
+def few_bits(count: int) -> int:
+    """The least integer not below ``count`` with at most three bits set."""
+    found = count
+    while found.bit_count() > 3:
+        found += found & -found
+    return found
+
+
 @cache
-def hiding_tail(log_cols: int, log_blowup: int, proofs: int = 1) -> int | None:
+def hiding_tail(log_cols: int, log_blowup: int, proofs: int = 1, tensor: bool = False) -> int | None:
     """Random coefficients per row; None where the code has no room."""
     cols, n, count = 1 << log_cols, 1 << (log_cols + log_blowup), 1
     while True:
-        tail = rounded(proofs * count + 1)
+        tail = (few_bits if tensor else rounded)(proofs * count + 1)
         if 4 * (cols + tail) > 3 * n:
             return None
         needed = queries(Fraction(cols + tail, n), bits(HIDDEN))
@@ -175,7 +183,13 @@ def opening_bytes(code: Code, beside: Sequence[Code] = ()) -> int:
 
 
 def candidates(
-    log_entries: int, log_blowup: int, stored: Callable[[int], int], hiding: bool, proofs: int, aux: int
+    log_entries: int,
+    log_blowup: int,
+    stored: Callable[[int], int],
+    hiding: bool,
+    proofs: int,
+    aux: int,
+    tensor: bool = False,
 ) -> list[Code]:
     """Every split with room, the most rows first. ``stored``: rows that are stored, by log_cols."""
     out = []
@@ -184,7 +198,7 @@ def candidates(
             continue
         code = Code(stored(log_cols), log_cols, log_blowup)
         if hiding:
-            tail = hiding_tail(log_cols, log_blowup, proofs)
+            tail = hiding_tail(log_cols, log_blowup, proofs, tensor)
             if tail is None:
                 continue
             code = replace(code, aux=max(aux, 4 - code.rows), tail=tail)
@@ -208,6 +222,29 @@ def params_code(log_entries: int, stored: Callable[[int], int], hiding: bool, pr
     every = [c for b in (1, 2, 3, 4) for c in candidates(log_entries, b, stored, hiding, proofs, 0)]
     affordable = [c for c in every if c.encoded <= 2**27]
     return smallest(affordable or [c for c in every if c.log_blowup == every[0].log_blowup])
+
+
+def tensor_code(log_entries: int, stored: Callable[[int], int], hiding: bool, proofs: int) -> Code:
+    """Of a committed tensor."""
+    every = [c for b in (1, 2, 3, 4, 5) for c in candidates(log_entries, b, stored, hiding, proofs, 0, True)]
+    if not every:
+        raise Rejected("soundness", "no code has room")
+    affordable = [c for c in every if c.encoded <= 2**27]
+    return min(affordable or [c for c in every if c.log_blowup == every[0].log_blowup], key=tensor_bytes)
+
+
+def tensor_bytes(code: Code) -> int:
+    return matrix_bytes(code) + 2 * (code.cols + code.tail)
+
+
+def least_log_tensor(hiding: bool, proofs: int) -> int:
+    """log2 of the entries that the matrix of a committed tensor has at least."""
+    if not hiding:
+        return 4
+    for first in range(MAX_LOG_N):
+        if any(room(first, b) and hiding_tail(first, b, proofs, True) is not None for b in (1, 2, 3, 4, 5)):
+            return min(range(first, first + 5), key=lambda k: tensor_bytes(tensor_code(k, lambda c: 1, True, proofs)))
+    raise Rejected("soundness", f"no code has room for {proofs} proofs")
 
 
 def least_log_entries(params: bool, hiding: bool, proofs: int) -> int:

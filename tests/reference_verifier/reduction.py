@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from syurmy.isa.graph import Committed, ParamTensor, Public
+from syurmy.isa.graph import Committed, External, ParamTensor, Public
 from tests.reference_verifier.affine import Value
 from tests.reference_verifier.contraction import Instance, instances
 from tests.reference_verifier.field import HALF, ONE, ZERO, K, P, eq, eq_at, eq_vector, inner, log2_ceil, powers
@@ -144,24 +144,45 @@ class RowClaim:
 def row_claims(matrix: Matrix, points: Sequence[ParamPoint], space: Weights) -> list[RowClaim]:
     """g_1, ..., g_J: evaluations that lie in one row together, in order of the first."""
     out: list[RowClaim] = []
-    log_cols = matrix.code.log_cols
     for p in points:
         place = matrix.places[p.param]
         point = [x for a in place.order for x in space.at(p.axes.get(a, ()))]
-        split = max(0, place.log_size - log_cols)
-        first = place.offset >> log_cols
-        spot = Spot(place.offset % (1 << log_cols), tuple(point[split:]), p.coefficient)
-        mine = first if split == 0 else None
-        old = next((c for c in out if mine is not None and c.row == mine), None)
+        claim = row_claim(matrix, place, point, p.coefficient)
+        old = next((c for c in out if claim.row is not None and c.row == claim.row), None)
         if old is not None:
-            old.spots.append(spot)
-            continue
-        rows = {
-            i: eq_at(point[:split], row - first)
-            for i, row in enumerate(matrix.stored)
-            if first <= row < first + (1 << split)
-        }
-        out.append(RowClaim(mine, rows, [spot]))
+            old.spots += claim.spots
+        else:
+            out.append(claim)
+    return out
+
+
+def row_claim(matrix: Matrix, place: Place, point: Sequence[K], coefficient: K) -> RowClaim:
+    """The evaluation of a tensor in a matrix."""
+    log_cols = matrix.code.log_cols
+    split, first = max(0, place.log_size - log_cols), place.offset >> log_cols
+    spot = Spot(place.offset % (1 << log_cols), tuple(point[split:]), coefficient)
+    rows = {
+        i: eq_at(point[:split], row - first)
+        for i, row in enumerate(matrix.stored)
+        if first <= row < first + (1 << split)
+    }
+    return RowClaim(first if split == 0 else None, rows, [spot])
+
+
+def tensor_claims(
+    sweeps: Sequence[Ends], nodes: Sequence[External], matrices: Sequence[Matrix], space: Weights
+) -> list[RowClaim]:
+    """Of every committed tensor the evaluation that its equation asks for."""
+    out = []
+    for node, matrix in zip(nodes, matrices, strict=True):
+        (term,) = [t for ends in sweeps for t in ends.externals.get(node, [])]
+        axes = {}
+        for (axis,), w in term.groups:
+            assert w.point is not None
+            axes[axis] = w.point
+        (place,) = matrix.places.values()
+        point = [x for a in place.order for x in space.at(axes.get(a, ()))]
+        out.append(row_claim(matrix, place, point, term.coefficient))
     return out
 
 

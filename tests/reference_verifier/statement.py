@@ -5,15 +5,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from blake3 import blake3
 
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
-from syurmy.isa.graph import Public
+from syurmy.isa.graph import External, Public
 from syurmy.isa.path import Path
 from syurmy.isa.program import Program
-from syurmy.isa.types import smallest_dtype
+from syurmy.isa.types import DType, smallest_dtype
+from tests.reference_verifier.codes import least_log_tensor, tensor_code
+from tests.reference_verifier.layout import Matrix
 from tests.reference_verifier.transcript import Rejected
 
 VERSION = 2
@@ -112,6 +115,38 @@ def decode_path(data: bytes, max_steps: int) -> Path:
     if not 1 <= batch <= max_steps or encode_path(path) != data:
         raise Rejected("path", "a path that is not canonical")
     return path
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """What a proof names in place of an input or output: where the tensor lies, and the digest of all that is said."""
+
+    matrix: Matrix
+    proofs: int
+    root: bytes
+    digest: bytes
+
+
+RECORD = 4 + 32 + 32  # bytes of a commitment in a statement
+
+
+def read_commitments(nodes: list[External], hiding: bool, data: bytes) -> list[Commitment]:
+    """Proofs, meaning and root of each; the program has the rest of what the digest is of."""
+    out = []
+    for i, n in enumerate(nodes):
+        record = data[RECORD * i : RECORD * (i + 1)]
+        proofs = int.from_bytes(record[:4], "little")
+        if (not 1 <= proofs <= 1024) if hiding else proofs:
+            raise Rejected("statement", f"a commitment for {proofs} proofs")
+        choose = partial(tensor_code, hiding=hiding, proofs=proofs)
+        matrix = Matrix([(n, n.shape)], least_log_tensor(hiding, proofs), choose)
+        code, dtype = matrix.code, list(DType).index(n.dtype)
+        head = b"SYURMYTC" + struct.pack("<HBIBB", VERSION, hiding, proofs, dtype, len(n.shape))
+        head += struct.pack(f"<{len(n.shape)}I", *n.shape)
+        head += struct.pack("<BBIII", code.log_cols, code.log_blowup, code.rows, code.aux, code.tail)
+        digest = blake3(b"syurmy-vm tensor commitment" + head + record[4:]).digest()
+        out.append(Commitment(matrix, proofs, record[36:], digest))
+    return out
 
 
 def width(node: Public) -> int:

@@ -39,6 +39,7 @@ class Ends:
     params: dict[g.ParamTensor, list[Term]] = field(default_factory=dict)
     publics: dict[g.Public, list[Term]] = field(default_factory=dict)
     products: dict[g.Product, list[Term]] = field(default_factory=dict)
+    externals: dict[g.External, list[Term]] = field(default_factory=dict)
 
 
 def ordered(coefficient: K, groups: Iterable[Group]) -> Term:
@@ -101,7 +102,7 @@ class Sweep:
         while heap:
             node = heapq.heappop(heap)[2]
             terms = self.merged(waiting.pop(node), isinstance(node, g.ParamTensor))
-            if isinstance(node, (g.Committed, g.ParamTensor, g.Public, g.Product)):
+            if isinstance(node, (g.Committed, g.External, g.ParamTensor, g.Public, g.Product)):
                 stopped.append((node, terms))
                 continue
             if self.most is not None and len(terms) > self.most:
@@ -111,8 +112,14 @@ class Sweep:
                 for target, pulled in self.transposed(node, term, ends):
                     push(target, pulled)
         for node, terms in sorted(stopped, key=lambda x: x[0].id):
-            kinds = (g.Committed, ends.columns), (g.ParamTensor, ends.params), (g.Public, ends.publics)
-            into: dict[Any, list[Term]] = next((d for kind, d in kinds if isinstance(node, kind)), ends.products)
+            kinds = {
+                g.Committed: ends.columns,
+                g.External: ends.externals,
+                g.ParamTensor: ends.params,
+                g.Public: ends.publics,
+                g.Product: ends.products,
+            }
+            into: dict[Any, list[Term]] = kinds[type(node)]  # type: ignore[assignment]
             into[node] = self.merged(into.get(node, []) + terms, isinstance(node, g.ParamTensor))
         return ends
 

@@ -22,7 +22,8 @@ from tests.reference_verifier.verify import Verifier as Second
 from tests.vectors.files import KEY, PROOF, STATEMENT, lines, read
 from tests.vectors.programs import CASES
 
-BYTES = ("root", "digest", "path length", "path", "statement", "nonce")  # fields that are no elements of F
+BYTES = ("root", "digest", "path length", "path", "statement", "nonce", "commitments")  # no elements of F
+ABSORBED = ("protocol", "program", "trace cells", "commitment digests")  # and not read
 ALL_OF_HIDING = "params-hiding"  # of the other hiding ones bits are flipped only: it takes long
 SLOW = "wide-clear"  # of which only what the others do not have is changed
 
@@ -58,6 +59,7 @@ def statement_of(run: Run) -> dict[str, object]:
         "branches": {str(pc): list(bits) for pc, bits in s.flow.path.bits.items()},
         "inputs": {n.name: v for n, v in single.items() if n.source == "input"},
         "outputs": {n.name: v for n, v in single.items() if n.source == "output"},
+        "commitments": {n.name: c.digest.hex() for n, c in zip(s.externals, run.commitments, strict=True)},
         "reveals": [[pc, found[n]] for pc, n in s.reveals],
     }
 
@@ -78,7 +80,7 @@ def fields(name: str) -> Iterator[tuple[str, int, int]]:
     for line in lines(name):
         kind, rest = line.split(" ", 1)
         label, size = rest.split(": ")[0], rest.split(": ")[1].split(" ")[0]
-        if kind == "absorb" and label not in ("protocol", "program", "trace cells"):
+        if kind == "absorb" and label not in ABSORBED:
             yield label, at, int(size)
             at += int(size)
     assert at == len(read(name, PROOF))

@@ -43,11 +43,15 @@ from tests.reference_verifier.reduction import (
     reduced_weight,
     row_claims,
     split_params,
+    tensor_claims,
 )
 from tests.reference_verifier.statement import (
     MAGIC,
     PARAMETERS,
+    RECORD,
+    Commitment,
     decode_path,
+    read_commitments,
     read_key,
     read_values,
     width,
@@ -73,17 +77,24 @@ class Verifier:
 
     def __init__(self, key: bytes) -> None:
         self.key = read_key(key)
-        self._plans: dict[bytes, tuple[Plan, Opening]] = {}
+        self._plans: dict[bytes, Plan] = {}
+        self._openings: dict[tuple[bytes, tuple[int, ...]], Opening] = {}
 
-    def planned(self, path: bytes) -> tuple[Plan, Opening]:
+    def planned(self, path: bytes) -> Plan:
         if path not in self._plans:
             found = decode_path(path, self.key.max_steps)
             try:
                 plan = Plan(self.key.program, found, self.key.max_steps, self.key.hiding, self.key.proofs)
             except SyurmyError as e:
                 raise Rejected("path", f"no path of the program: {e}") from e
-            self._plans[path] = plan, opening_of(plan)
+            self._plans[path] = plan
         return self._plans[path]
+
+    def opening(self, path: bytes, commitments: list[Commitment]) -> Opening:
+        key = path, tuple(c.proofs for c in commitments)
+        if key not in self._openings:
+            self._openings[key] = opening_of(self._plans[path], [c.matrix for c in commitments])
+        return self._openings[key]
 
     def verify(self, proof: bytes) -> Run:
         """Returns the finished run; ``Rejected`` if the proof is not accepted."""
@@ -150,9 +161,17 @@ class Run:
         if self.reader.raw("key digest", 32) != self.key.digest:
             raise Rejected("statement", "a proof under another key")
         size = int.from_bytes(self.reader.raw("path length", 4), "little")
-        self.plan, self.opening = self.verifier.planned(self.reader.raw("path", size))
-        publics = self.plan.system.publics
+        path = self.reader.raw("path", size)
+        self.plan = self.verifier.planned(path)
+        publics, externals = self.plan.system.publics, self.plan.system.externals
+        self.commitments: list[Commitment] = []
+        if externals:
+            records = self.reader.raw("commitments", RECORD * len(externals))
+            self.commitments = read_commitments(externals, self.key.hiding, records)
+        self.opening = self.verifier.opening(path, self.commitments)
         self.values = read_values(publics, self.reader.raw("statement", sum(width(n) * n.size for n in publics)))
+        if externals:
+            self.transcript.absorb("commitment digests", b"".join(c.digest for c in self.commitments))
         self.transcript.absorb("program", blake3(b"syurmy-vm program" + self.key.encoded).digest())
         self.transcript.absorb_zeros("trace cells", self.plan.cells)
         return root
@@ -247,6 +266,13 @@ class Run:
         if rest:
             target, more = self.reduce(rest, target)
             points += more
+        matrices = [c.matrix for c in self.commitments]
+        self.tensors = tensor_claims(sweeps, plan.system.externals, matrices, self.space)
+        self.of_tensors: list[Value] = []
+        if self.tensors:
+            self.of_tensors = self.reader.messages("tensor values", len(self.tensors))
+            for c, v in zip(self.tensors, self.of_tensors, strict=True):
+                target = target - v * c.spots[0].coefficient
         if self.key.hiding:
             self.sacrifice()
         claims = row_claims(plan.params, points, self.space) if plan.params else []
@@ -328,11 +354,15 @@ class Run:
                     rows[row] = rows.get(row, ZERO) + w * f
             held.append(Held(params, self.key.root, [rows]))
             out.append(self.row_value(params, point[len(point) - params.code.log_cols :], value))
+        named = zip(self.opening.matrices[len(held) :], self.commitments, self.tensors, self.of_tensors, strict=True)
+        for opened, commitment, c, v in list(named):
+            held.append(Held(opened, commitment.root, [c.weights]))
+            out.append(self.row_value(opened, c.spots[0].point, v, c.spots[0].offset))
         return held, out
 
-    def row_value(self, opened: Opened, point: Sequence[K], value: Value) -> Claim:
+    def row_value(self, opened: Opened, point: Sequence[K], value: Value, inside: int = 0) -> Claim:
         """The evaluation of a matrix's combined row, whose value may be hidden."""
-        parts: list[Part] = [Spot(opened.words[0][0].offset, tuple(point), ONE)]
+        parts: list[Part] = [Spot(opened.words[0][0].offset + inside, tuple(point), ONE)]
         if isinstance(value, Affine):
             hidden = {i: -c for i, c in value.pads.items()}
             return Claim(parts + pads_part(self.opening.pad_blocks, hidden), value.known)

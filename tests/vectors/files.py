@@ -12,13 +12,17 @@ import numpy as np
 from blake3 import blake3
 
 import syurmy
+from syurmy.isa.trace import Trace
 from syurmy.prover.field import Ext
 from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.transcript import Transcript
+from syurmy.prover.prove import prove
+from syurmy.prover.tensors import TensorOpening, seal
 from syurmy.prover.verifier import verify
 from syurmy.prover.verifier.verify import Statement, Verifier
+from syurmy.prover.witness import Witness
 from tests.vectors.programs import CASES, Case
 
 FOLDER = Path(__file__).parent
@@ -46,7 +50,17 @@ def key_of(name: str) -> ProvingKey:
 def proof_of(name: str) -> Proof:
     """A new proof under ``key_of``; of a clear vector the one that is stored."""
     case, key = CASES[name], key_of(name)
-    return syurmy.prove(key, syurmy.run(key.program, inputs_of(case), batch=case.batch))
+    trace = syurmy.run(key.program, inputs_of(case), batch=case.batch)
+    return prove(key, trace, commitments=openings_of(key, trace, Mode(case.hiding, case.proofs if case.hiding else 0)))
+
+
+def openings_of(key: ProvingKey, trace: Trace, mode: Mode) -> dict[str, TensorOpening]:
+    """New commitments to all that the program says is committed."""
+    if not any(d.committed for d in (*key.program.inputs, *key.program.outputs)):
+        return {}
+    assert key.plan is not None
+    values = Witness(key.plan.system, trace)
+    return {e.name: seal(values(e), e.dtype, mode) for e in key.plan.system.externals}
 
 
 def inputs_of(case: Case) -> dict[str, Any]:
@@ -104,6 +118,7 @@ def text_of(statement: Statement) -> str:
         "branches": {str(pc): list(bits) for pc, bits in statement.branches.items()},
         "inputs": {name: v.tolist() for name, v in statement.inputs.items()},
         "outputs": {name: v.tolist() for name, v in statement.outputs.items()},
+        "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
         "reveals": [[pc, v.tolist()] for pc, v in statement.reveals],
     }
     return json.dumps(said, indent=1, ensure_ascii=False) + "\n"

@@ -9,8 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Case:
-    """``program``: tensor assembly. ``hiding``: the key's mode, with ``proofs`` for the params. ``inputs``: of one run,
-    or with ``batch`` of several, along a leading axis."""
+    """``program``: tensor assembly. ``hiding``: the key's mode, with ``proofs`` for params and committed tensors.
+    ``inputs``: of one run, or with ``batch`` of several, along a leading axis."""
 
     program: str
     inputs: Mapping[str, Any]
@@ -148,7 +148,20 @@ WIDE = """
     halt
 """
 
+COMMITTED = """
+.program committed
+.input x : i8[3, 5] committed in -50..50
+.input z : i8[5] private
+.output y committed
+.output total public
+    matmul h, x, z
+    rescale y, h, 3, i16
+    sum total, y
+    halt
+"""
+
 _X = [[1, -2], [3, 4], [-5, 6], [7, -8]]
+_COMMITTED = {"x": [[7 * i - 3 * j for j in range(5)] for i in range(3)], "z": [1, -2, 3, -4, 5]}
 _PARAMS = {"x": [[(5 * i + 3 * j) % 23 - 11 for i in range(24)] for j in range(2)]}
 
 CASES = {
@@ -160,6 +173,8 @@ CASES = {
     "mixed-clear": Case(MIXED, {"x": [[1, 2, 3, 4, 5, 6], [-6, 5, 4, -3, 2, 1]], "z": [[k, 3 - k] for k in range(6)]}),
     "memory-clear": Case(MEMORY, {"x": [_X, _X[::-1]], "i": [[1, 1, 3], [0, 3, 0]]}, batch=True),
     "memory-hiding": Case(MEMORY, {"x": _X, "i": [2, 2, 0]}, hiding=True),
+    "committed-clear": Case(COMMITTED, _COMMITTED),
+    "committed-hiding": Case(COMMITTED, _COMMITTED, hiding=True, proofs=2),
     "branches-clear": Case(BRANCHES, {"n": [4, 1, 7], "limit": [100, 50, 29]}, batch=True),
     "branches-hiding": Case(BRANCHES, {"n": 5, "limit": 16}, hiding=True),
     "tables-clear": Case(TABLES, {"x": [[-4, 3, 2], [1, 0, -1]], "d": 3}),
