@@ -154,7 +154,7 @@ def prove_levels(
         stored = z[:, : level.shape.rows << level.shape.log_cols]
         commitment = commit(transpose(stored.reshape(level.shape.height, -1)), level.shape)
         sender.raw(f"{opened.label} root", commitment.root)
-        claims += open_columns(sender, matrices, plan.grinding_bits)
+        claims += open_columns(sender, matrices, plan.grinding(matrices[0].opened))
         # the claim that an earlier level left comes first; its weights are written out already
         weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
         add_dense(omega, weights)
@@ -162,7 +162,7 @@ def prove_levels(
         matrices = [Committed(opened, commitment)]
         claims = [SumOfWeights(())]
     sender.ext_array("last vector", z[:, : plan.last])
-    open_columns(sender, matrices, plan.grinding_bits)
+    open_columns(sender, matrices, plan.grinding(matrices[0].opened))
 
 
 def hide(
@@ -176,7 +176,7 @@ def hide(
         z = np.concatenate([z, np.zeros((2, missing), np.uint64)], axis=1)
     commitment, pads = commit_hiding(level, z, secrets)
     sender.raw(f"{opened.label} root", commitment.root)
-    claims += open_columns(sender, matrices, plan.grinding_bits)
+    claims += open_columns(sender, matrices, plan.grinding(matrices[0].opened))
     weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
     omega = np.zeros_like(z)
     add_dense(omega, weights)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PHASES = ("execute", "commit", "lookup", "contraction", "opening")
 PHASE = "phases"  # the line of the timeline that shows them
-STATEMENT = ("magic", "witness root", "key digest", "path length", "path", "statement")
+STATEMENT = ("magic", "witness root", "key digest", "certificate", "path length", "path", "statement")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.counts import Counts
@@ -39,7 +40,13 @@ from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.proof import Proof, Report
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
-from syurmy.prover.protocol.statement import MAGIC, absorb_statement, encode_statement, start_transcript
+from syurmy.prover.protocol.statement import (
+    MAGIC,
+    NO_CERTIFICATE,
+    absorb_statement,
+    encode_statement,
+    start_transcript,
+)
 from syurmy.prover.protocol.transcript import Receiver, Replay, Sender, Transcript
 from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.secrets import Secrets
@@ -51,11 +58,14 @@ from syurmy.prover.witness import Witness
 Progress = Callable[[str, float], None]
 
 
-def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Proof:
-    """Prove a run. Raises ``Unsatisfied`` where a value of the trace is not in a table that it should be in. Of a trace
-    that is wrong elsewhere it makes a proof that is rejected."""
+def prove(
+    pk: ProvingKey, trace: Trace, progress: Progress | None = None, certificate: Certificate | None = None
+) -> Proof:
+    """Prove a run, in fewer bytes where the proof may rest on a certificate of the key: it is verified only together
+    with that. Raises ``InputError`` K153 for a certificate of another key, ``Unsatisfied`` where a value of the trace
+    is not in a table that it should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        return Prover(pk, trace, progress).run()
+        return Prover(pk, trace, progress, rests_on(pk, certificate)).run()
     except InputError as e:
         if e.code != Unsatisfied.code:
             raise
@@ -65,14 +75,28 @@ def prove(pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> Pro
         raise Unsatisfied(violations) from e
 
 
-class Prover:
-    """One proof. The steps are methods, so that tests can cheat in exactly one of them."""
+def rests_on(pk: ProvingKey, certificate: Certificate | None) -> bytes:
+    """What a proof names. Raises ``InputError`` K153."""
+    if certificate is None:
+        return NO_CERTIFICATE
+    if certificate.key_digest != (own := pk.verifying_key.digest()):
+        which = f"it is for {certificate.key_digest.hex()[:16]}, the key is {own.hex()[:16]}"
+        raise InputError(f"the certificate is that of another key: {which}", code="K153")
+    return certificate.digest()
 
-    def __init__(self, pk: ProvingKey, trace: Trace, progress: Progress | None = None) -> None:
+
+class Prover:
+    """One proof. The steps are methods, so that tests can cheat in exactly one of them. ``certificate``: the digest of
+    the one on which it rests."""
+
+    magic = MAGIC
+
+    def __init__(
+        self, pk: ProvingKey, trace: Trace, progress: Progress | None = None, certificate: bytes = NO_CERTIFICATE
+    ) -> None:
         self.pk = pk
-        path = Path(trace.batch, trace.bits)
-        planned = pk.plan if path.batch == 1 else None
-        self.plan: Plan = planned or Plan.of(pk.program, path, pk.verifying_key.max_steps, pk.mode)
+        self.certificate = certificate
+        self.plan = self.planned(Path(trace.batch, trace.bits))
         try:
             self.opening = Opening.of(self.plan)
         except InsufficientSoundness as e:
@@ -84,7 +108,7 @@ class Prover:
         self.witness = Witness(self.plan.system, trace)
         self.progress = progress or (lambda phase, fraction: None)
         self.transcript = Transcript()
-        start_transcript(self.transcript)
+        start_transcript(self.transcript, self.magic)
         self.sender = Sender(self.transcript)
         self.space = WeightSpace()
         self.sweep = Sweep(self.space)
@@ -94,6 +118,12 @@ class Prover:
         self.report = Report()
         self.alpha = self.beta = Ext(0)
         self._clock = time.perf_counter()
+
+    def planned(self, path: Path) -> Plan:
+        pk = self.pk
+        plan = pk.plan if pk.plan is not None and path.batch == 1 else None
+        plan = plan or Plan.of(pk.program, path, pk.verifying_key.max_steps, pk.mode)
+        return plan if self.certificate == NO_CERTIFICATE else plan.certified()
 
     def run(self) -> Proof:
         start = time.perf_counter()
@@ -107,8 +137,8 @@ class Prover:
         self._lap("contraction", 0.75)
         self.open(commitment, flat, pulled, contractions)
         self._lap("opening", 1.0)
-        data = MAGIC + self.sender.bytes()
-        fields = [("magic", 0, len(MAGIC)), *((n, o + len(MAGIC), s) for n, o, s in self.sender.fields)]
+        data, head = self.magic + self.sender.bytes(), len(self.magic)
+        fields = [("magic", 0, head), *((n, o + head, s) for n, o, s in self.sender.fields)]
         r, plan = self.report, self.plan
         r.seconds["prove"] = time.perf_counter() - start
         r.instructions = len(plan.system.program.code)
@@ -158,6 +188,7 @@ class Prover:
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key
         self.sender.raw("key digest", vk.digest())
+        self.sender.raw("certificate", self.certificate)
         path = encode_path(self.plan.system.flow.path)
         self.sender.raw("path length", len(path).to_bytes(4, "little"))
         self.sender.raw("path", path)

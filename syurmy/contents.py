@@ -111,7 +111,7 @@ def _proof(path: Path, data: bytes) -> Content:
     proof, version = Proof(data), int.from_bytes(data[8:10], "little")
     found: dict[str, Any] = {"protocol": version, "bytes": len(data)}
     rows = {"protocol": str(version), "size": display.bytes_text(len(data))}
-    start = len(MAGIC) + 64
+    start = len(MAGIC) + 96
     if data[:10] == MAGIC and len(data) >= start + 4:
         found["key"] = rows["for key"] = proof.key_digest.hex()
         size = int.from_bytes(data[start : start + 4], "little")

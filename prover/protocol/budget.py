@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from syurmy.prover.protocol import soundness
+from syurmy.prover.protocol.closeness import Closeness, params_miss
 from syurmy.prover.protocol.counts import Counts, count_claims
 from syurmy.prover.protocol.grinding import GRINDING_BITS, needs_grinding, query_grinding_bits
 from syurmy.prover.protocol.hidden import TREE, Group, Pads
 from syurmy.prover.protocol.ladder import Block, Word, lay_out
 from syurmy.prover.protocol.plan import Plan
-from syurmy.prover.protocol.reed_solomon import MAX_BITS, MatrixShape, queries, queries_within, rounded
+from syurmy.prover.protocol.reed_solomon import MAX_BITS, MatrixShape, missed, queries_within, rounded
 from syurmy.prover.protocol.shapes import MIN_HEIGHT, Level, hiding_ladder, ladder
 from syurmy.prover.protocol.soundness import TARGET_BITS, Budget, InsufficientSoundness
 
@@ -48,8 +49,9 @@ class Hiding:
 @dataclass(frozen=True)
 class Opening:
     """How a proof of this plan opens its matrices: the first ones (witness; params, where there are claims on them),
-    the ladder, the bits of grinding before positions are drawn, the budget with every query in it, and, where something
-    is hidden, the pads. The first level then hides the vector."""
+    the ladder, the bits of grinding before positions are drawn (in the first matrices, ``first_grinding_bits`` where
+    they are others), the budget with every query in it, and, where something is hidden, the pads. The first level then
+    hides the vector."""
 
     counts: Counts
     matrices: tuple[Opened, ...]
@@ -58,6 +60,12 @@ class Opening:
     grinding_bits: int
     budget: Budget
     hiding: Hiding | None = None
+    first_grinding_bits: int | None = None
+
+    def grinding(self, opened: Opened) -> int:
+        """Bits of grinding before positions in this matrix, and those beside it, are drawn."""
+        first = opened in self.matrices and self.first_grinding_bits is not None
+        return self.first_grinding_bits if first else self.grinding_bits  # type: ignore[return-value]
 
     @property
     def last(self) -> int:
@@ -161,26 +169,29 @@ def _opening(
     hiding: Hiding | None,
 ) -> Opening:
     every = [*shapes, *((f"level {i}", level.shape) for i, level in enumerate(levels, 1))]
-    grinding_bits = query_grinding_bits(plan)
-    most = [min(queries(shape.rate, MAX_BITS), shape.n) for _, shape in every]
+    first_bits, later_bits = query_grinding_bits(plan)
+    grinding = [first_bits] * len(shapes) + [later_bits] * len(levels)
+    proofs, closeness = plan.mode.proofs, plan.closeness
+    misses = [params_miss(s, proofs, closeness) if name == "params" else missed(s.rate) for name, s in every]
+    most = [min(queries_within(m, Fraction(1, 1 << MAX_BITS)), s.n) for m, (_, s) in zip(misses, every, strict=True)]
     share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding).total()) / len(every)
     if share <= 0:
-        bits = _errors(plan, counts, levels, most, hiding).total_bits()
-        raise InsufficientSoundness(f"{bits:.2f} bits before any query, {TARGET_BITS} wanted")
-    found = [queries_within(shape.rate, share * (1 << grinding_bits)) for _, shape in every]
+        before = _errors(plan, counts, levels, most, hiding).total_bits()
+        raise InsufficientSoundness(f"{before:.2f} bits before any query, {TARGET_BITS} wanted")
+    found = [queries_within(miss, share * (1 << bits)) for miss, bits in zip(misses, grinding, strict=True)]
     for (name, shape), count, bound in zip(every, found, most, strict=True):
         if count > bound or (shape.tail and count >= shape.tail):
             raise InsufficientSoundness(f"{count} queries to the {shape.n} positions of '{name}'")
     budget = _errors(plan, counts, levels, found, hiding)
-    for (name, shape), count in zip(every, found, strict=True):
-        budget.add(f"{name} queries ({count})", soundness.query(shape, count, grinding_bits))
+    for (name, shape), count, bits, miss in zip(every, found, grinding, misses, strict=True):
+        budget.add(f"{name} queries ({count})", soundness.query(shape, count, bits, miss))
     opened = [Opened(name, shape, count) for (name, shape), count in zip(every, found, strict=True)]
     first = tuple(replace(o, words=w) for o, w in zip(opened, words, strict=False))
     rest = list(zip(levels, opened[len(first) :], strict=True))
     if hiding is not None:
         level, o = rest[0]
         rest[0] = level, replace(o, words=_masked(level)[0])
-    return Opening(counts, first, tuple(rest), used, grinding_bits, budget, hiding)
+    return Opening(counts, first, tuple(rest), used, later_bits, budget, hiding, first_bits)
 
 
 def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list[int], hiding: Hiding | None) -> Budget:
@@ -203,7 +214,8 @@ def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list
         assert plan.params is not None
         joint = (counts.rows - 1).bit_length()
         b.add("params (delta)", soundness.batching(joint))
-        b.add("params proximity", soundness.proximity(plan.params.shape, joint + plan.params.log_rows))
+        if plan.closeness is not Closeness.CERTIFIED:
+            b.add("params proximity", soundness.proximity(plan.params.shape, joint + plan.params.log_rows))
     b.add("opening", soundness.sumcheck(2, opening_rounds(plan, counts)))
     b.add("witness proximity", soundness.proximity(plan.witness.shape, plan.witness.log_rows))
     first = 1 + (counts.rows > 0)  # matrices, and as many claims on the first vector

@@ -2,7 +2,8 @@
 free.
 
 Lookups grind where they would take too much of the budget. Every draw of positions grinds, by as many bits as the size
-of the plan hides in its time, and saves queries: a phase that misses with probability e counts e * 2^-bits.
+of the plan hides in its time, and saves queries: a phase that misses with probability e counts e * 2^-bits. In large
+plans the first phase, whose columns are the longest, grinds more.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from syurmy.prover.protocol.transcript import Transcript
 
 GRINDING_BITS = 16
 GRINDING_ERROR = Fraction(1, 1 << (TARGET_BITS + 2))  # of the lookups, more than a quarter of the whole budget
-QUERY_GRINDING_BITS = (12, 16)
-QUERY_GRINDING_LEAVES = 2**17  # more leaves than this take the larger number
+QUERY_GRINDING_BITS = ((0, 12, 12), (2**17, 16, 16), (2**20, 18, 16))  # leaves from which on, first phase, later ones
 GRINDING_KEY = blake3(b"syurmy-vm grinding v2").digest()
 
 
@@ -27,8 +27,9 @@ def needs_grinding(plan: Plan) -> bool:
     return logup(plan.used_leaves, plan.width) > GRINDING_ERROR
 
 
-def query_grinding_bits(plan: Plan) -> int:
-    return QUERY_GRINDING_BITS[plan.used_leaves > QUERY_GRINDING_LEAVES]
+def query_grinding_bits(plan: Plan) -> tuple[int, int]:
+    """Of the phase that opens witness and params, and of every later one."""
+    return [(first, later) for leaves, first, later in QUERY_GRINDING_BITS if plan.used_leaves >= leaves][-1]
 
 
 def grinding_seed(transcript: Transcript) -> bytes:

@@ -23,6 +23,7 @@ from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, P, log2_ceil
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
+from syurmy.prover.protocol.closeness import Closeness
 from syurmy.prover.protocol.contraction import all_contractions, separable
 from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.layout import MatrixLayout, stack
@@ -72,6 +73,7 @@ class Plan:
     trace_cells: int
     equations: list[Equation] = field(default_factory=list)
     mode: Mode = CLEAR
+    closeness: Closeness = Closeness.TESTED
     opening: object = field(default=None, repr=False)  # budget.Opening, once somebody asked for it
 
     @property
@@ -108,7 +110,11 @@ class Plan:
     @staticmethod
     def of(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS, mode: Mode = CLEAR) -> Plan:
         """Raises ``TypeRuleError`` and ``ConstraintError``."""
-        builder = assemble(program, path, max_steps)
+        return Plan.laid_out(assemble(program, path, max_steps), params_layout(program, mode), mode)
+
+    @staticmethod
+    def laid_out(builder: Builder, params: MatrixLayout | None, mode: Mode) -> Plan:
+        """The plan of a constraint system whose params lie so. Raises ``ConstraintError``."""
         system = builder.system
         commit_inseparable(builder)
         multiplicities = {}
@@ -120,7 +126,6 @@ class Plan:
         for i, c in enumerate(columns):  # ids of multiplicities follow all others
             if c.id == 0:
                 c.id = system.nodes + 1 + i
-        params = params_layout(program, mode)
         choose = partial(choose_witness_shape, params=params.shape if params else None, mode=mode)
         witness = MatrixLayout([(c, c.shape) for c in columns], min_witness_log_entries(mode), choose)
         if system.trace_cells() > MAX_TRACE_CELLS:
@@ -129,6 +134,10 @@ class Plan:
         if plan.used_leaves >= 2**32:
             raise ConstraintError("more than 2^32 lookups in one proof")
         return plan
+
+    def certified(self) -> Plan:
+        """The plan of proofs that rest on a certificate of the key's params."""
+        return replace(self, closeness=Closeness.CERTIFIED, opening=None)
 
 
 def branches(program: Program) -> bool:

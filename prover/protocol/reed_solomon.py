@@ -24,6 +24,7 @@ from functools import cache
 
 MAX_BITS = 128  # a shape is chosen only if it has room for this many bits of queries
 MAX_LOG_N = 32  # two-adicity of F*
+HIDING_BITS = 94  # of the queries to a hiding matrix: 106, less the 12 bits of grinding that every plan has
 
 
 @dataclass(frozen=True)
@@ -80,29 +81,30 @@ class MatrixShape:
         return self.height << self.log_n
 
 
-def query_error(rate: Fraction, count: int) -> Fraction:
-    """Probability that ``count`` queries miss: ((1 + rho)/2)^count, exact."""
-    return ((1 + rate) / 2) ** count
+def missed(rate: Fraction) -> Fraction:
+    """What a query misses at most, within the unique radius: (1 + rho)/2."""
+    return (1 + rate) / 2
 
 
 @cache
-def queries_within(rate: Fraction, error: Fraction) -> int:
-    """Smallest number of queries that misses with probability at most ``error`` > 0."""
+def queries_within(miss: Fraction, error: Fraction) -> int:
+    """Smallest number of queries, each of which misses with probability ``miss``, that miss together with at most
+    ``error`` > 0."""
     if error <= 0:
         raise ValueError("no number of queries has no error")
     high = 1
-    while query_error(rate, high) > error:
+    while miss**high > error:
         high *= 2
     low = 0
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if query_error(rate, middle) > error else (low, middle)
+        low, high = (middle, high) if miss**middle > error else (low, middle)
     return high
 
 
 def queries(rate: Fraction, bits: int) -> int:
     """Smallest t with an error of at most 2^-bits."""
-    return queries_within(rate, Fraction(1, 1 << bits))
+    return queries_within(missed(rate), Fraction(1, 1 << bits))
 
 
 @cache

@@ -17,7 +17,7 @@ from functools import cache
 from syurmy.prover.field import log2_ceil
 from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.merkle import DIGEST
-from syurmy.prover.protocol.reed_solomon import MAX_BITS, MAX_LOG_N, MatrixShape, hiding_tail, queries
+from syurmy.prover.protocol.reed_solomon import HIDING_BITS, MAX_BITS, MAX_LOG_N, MatrixShape, hiding_tail, queries
 
 NOMINAL_BITS = 100  # query security assumed where shapes are compared
 WITNESS_LOG_BLOWUP = 2
@@ -29,7 +29,6 @@ LOG_BLOWUPS = (1, 2, 3, 4)
 MIN_LEVEL_LOG_COLS = 5
 MAX_LEVEL_ENCODED = 1 << 19  # elements of an encoded level above which its rate is at least 1/4
 MAX_HIDING_ENCODED = 1 << 20  # the same of a hiding level, whose queries cost three more entries each
-HIDING_BITS = 94  # of the queries to a hiding matrix: 106, less the 12 bits of grinding that every plan has
 HIDING_AUX = 3  # rows of a hiding level that are not the vector's: the pads of its rounds, and the mask of both
 MIN_HEIGHT = 4  # rows of a hiding matrix over F
 PADS_NOMINAL = 1 << 10  # assumed where shapes are compared

@@ -10,7 +10,7 @@ import math
 from fractions import Fraction
 
 from syurmy.prover.field import P
-from syurmy.prover.protocol.reed_solomon import MatrixShape, query_error
+from syurmy.prover.protocol.reed_solomon import MatrixShape, missed
 
 K_SIZE = P * P
 TARGET_BITS = 100
@@ -50,11 +50,12 @@ def proximity(shape: MatrixShape, variables: int) -> Fraction:
     return Fraction(variables * shape.n, K_SIZE)
 
 
-def query(shape: MatrixShape, count: int, grinding_bits: int = 0) -> Fraction:
-    """``count`` distinct positions; ``ValueError`` when there are not that many."""
+def query(shape: MatrixShape, count: int, grinding_bits: int = 0, miss: Fraction | None = None) -> Fraction:
+    """``count`` distinct positions, each of which misses with ``miss`` (default: what it does within the unique
+    radius); ``ValueError`` when there are not that many."""
     if not 0 < count <= shape.n:
         raise ValueError(f"{count} queries to {shape.n} positions")
-    return query_error(shape.rate, count) / (1 << grinding_bits)
+    return (missed(shape.rate) if miss is None else miss) ** count / (1 << grinding_bits)
 
 
 class Budget:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from syurmy.prover.witness import Witness
 
 MAGIC = b"SYURMYPF" + struct.pack("<H", PROTOCOL_VERSION)
+CERTIFICATE_MAGIC = b"SYURMYCT" + struct.pack("<H", PROTOCOL_VERSION)
+NO_CERTIFICATE = bytes(32)  # what a proof names that rests on none
 PARAMETERS = b"goldilocks u^2-7; blake3, digests of 25 bytes; reed-solomon ladder, unique decoding; 100 bits"
 
 
@@ -50,9 +52,9 @@ def decode_statement(plan: Plan, data: bytes) -> dict[Public, I64]:
     return out
 
 
-def start_transcript(transcript: Transcript) -> None:
-    """Version and parameters come first."""
-    transcript.absorb("protocol", MAGIC + PARAMETERS)
+def start_transcript(transcript: Transcript, magic: bytes = MAGIC) -> None:
+    """Version and parameters come first; ``magic``: of what begins like this."""
+    transcript.absorb("protocol", magic + PARAMETERS)
 
 
 def absorb_statement(transcript: Transcript, plan: Plan, vk: VerifyingKey) -> None:

@@ -101,7 +101,7 @@ def verify_ladder(receiver: Receiver, plan: Opening, matrices: Sequence[Matrix],
     hiding = plan.hiding is not None
     for level, opened in plan.levels:
         root = receiver.raw(f"{opened.label} root", ROOT)
-        claims += open_columns(receiver, matrices, plan.grinding_bits)
+        claims += open_columns(receiver, matrices, plan.grinding(matrices[0].opened))
         weights, factors = batched([c.weight for c in claims], receiver.transcript.challenge(f"{opened.label} beta"))
         target = mle.dot(factors, np.concatenate([c.values for c in claims], axis=1))
         receiver.ledger = Ledger() if hiding else None
@@ -124,7 +124,7 @@ def verify_ladder(receiver: Receiver, plan: Opening, matrices: Sequence[Matrix],
     size = 1 << log2_ceil(plan.last)
     if size != plan.last:
         vector = np.concatenate([vector, np.zeros((2, size - plan.last), np.uint64)], axis=1)
-    encoded = open_columns(receiver, matrices, plan.grinding_bits)
+    encoded = open_columns(receiver, matrices, plan.grinding(matrices[0].opened))
     if not all(holds(claim, vector) for claim in encoded):
         raise Rejected(STEP, "the last vector does not encode to the opened columns")
     if not all(holds(claim, vector) for claim in claims):

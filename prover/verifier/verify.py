@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
@@ -25,6 +25,7 @@ from syurmy.isa.summary import Summary, listed
 from syurmy.prover.field import ZERO, ext_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.claims import Pulled
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.description import Description
@@ -37,10 +38,20 @@ from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
 from syurmy.prover.protocol.proof import Proof, proof_bytes
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
-from syurmy.prover.protocol.statement import MAGIC, absorb_statement, decode_statement, start_transcript, statement_size
+from syurmy.prover.protocol.statement import (
+    MAGIC,
+    NO_CERTIFICATE,
+    absorb_statement,
+    decode_statement,
+    start_transcript,
+    statement_size,
+)
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
 from syurmy.prover.verifier.front import Ends, Front
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows, verify_ladder
+
+if TYPE_CHECKING:
+    from syurmy.prover.verifier.certificate import Certified
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +60,8 @@ class Statement(Summary):
 
     ``batch`` inputs were run; if more than one, ``inputs`` and ``outputs`` have a leading axis. ``branches``: public
     bits of every conditional branch, by instruction. ``description``: what the key says that the integers stand for.
-    ``hiding``: the proof tells nothing else.
+    ``hiding``: the proof tells nothing else. ``certificate``: the digest of the key's certificate that the verifier has
+    checked, so that the params are proven to be as declared.
     """
 
     program: str
@@ -63,6 +75,7 @@ class Statement(Summary):
     branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
     description: Description = Description()  # noqa: RUF009  (immutable)
     hiding: bool = False
+    certificate: bytes | None = None
 
     @property
     def input_values(self) -> dict[str, npt.NDArray[Any]]:
@@ -90,12 +103,18 @@ class Verifier(Summary):
     batch together (the key's own limit if that is less, or if none is given), and of batches of at most ``max_batch``
     inputs.
 
-    The key is one, or its file or bytes. Raises ``SyurmyError`` if it cannot be used. One verifier may be used by many
-    threads at once.
+    The key is one, or its file or bytes; so is the ``certificate``, which is checked here, once. Raises ``SyurmyError``
+    if they cannot be used, ``Rejected`` for a certificate that does not hold. One verifier may be used by many threads
+    at once.
     """
 
     def __init__(
-        self, key: VerifyingKey | Source, *, max_steps: int | None = None, max_batch: int | None = None
+        self,
+        key: VerifyingKey | Source,
+        *,
+        certificate: Certificate | Source | None = None,
+        max_steps: int | None = None,
+        max_batch: int | None = None,
     ) -> None:
         self.vk = vk = VerifyingKey.load(key)
         self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
@@ -104,14 +123,24 @@ class Verifier(Summary):
             self.program = decode(vk.program)
             # None where the path depends on data
             self.plan = fixed_plan(self.program, self.max_steps, vk.mode)
+        self.certified: Certified | None = None
+        self._certified_plan: Plan | None = None
+        if certificate is not None:
+            from syurmy.prover.verifier.certificate import check_certificate  # it reads as _Run does
 
-    def plan_for(self, path: Path) -> Plan:
-        """The plan for a path; raises ``SyurmyError`` where it is not one of the program."""
+            self.certified = check_certificate(vk, certificate)
+            self._certified_plan = None if self.plan is None else self.plan.certified()
+
+    def plan_for(self, path: Path, certified: bool = False) -> Plan:
+        """The plan for a path, of a proof that rests on the certificate where ``certified``; raises ``SyurmyError``
+        where it is not a path of the program."""
         if path.batch > self.max_batch:
             raise Rejected("path", f"a batch of {path.batch} inputs, at most {self.max_batch} are verified")
-        if self.plan is not None and path == Path():
-            return self.plan
-        return Plan.of(self.program, path, self.max_steps, self.vk.mode)
+        fixed = self._certified_plan if certified else self.plan
+        if fixed is not None and path == Path():
+            return fixed
+        plan = Plan.of(self.program, path, self.max_steps, self.vk.mode)
+        return plan.certified() if certified else plan
 
     def verify(self, proof: Proof | Source) -> Statement:
         """Accepts, or raises ``Rejected``; no other exception on any bytes. Raises ``InputError`` for a file that
@@ -128,6 +157,7 @@ def verify(
     vk: VerifyingKey | Source,
     proof: Proof | Source,
     *,
+    certificate: Certificate | Source | None = None,
     max_steps: int | None = None,
     max_batch: int | None = None,
 ) -> Statement:
@@ -135,17 +165,18 @@ def verify(
 
     The path that a proof names decides how much work its plan is: ``max_steps`` and ``max_batch`` limit it.
     """
-    return Verifier(vk, max_steps=max_steps, max_batch=max_batch).verify(proof)
+    return Verifier(vk, certificate=certificate, max_steps=max_steps, max_batch=max_batch).verify(proof)
 
 
-def check_magic(proof: bytes) -> None:
-    """Refuses what is no proof, and proofs of other versions."""
-    name, version = proof[:8], int.from_bytes(proof[8:10], "little")
-    if name != MAGIC[:8] or len(proof) < len(MAGIC):
-        raise Rejected("format", "this is not a proof")
+def check_magic(data: bytes, magic: bytes = MAGIC) -> None:
+    """Refuses what is no proof, or certificate, and those of other versions."""
+    what, command = ("proof", "prove") if magic == MAGIC else ("certificate", "certify")
+    name, version = data[:8], int.from_bytes(data[8:10], "little")
+    if name != magic[:8] or len(data) < len(magic):
+        raise Rejected("format", f"this is not a {what}")
     if version != PROTOCOL_VERSION:
-        todo = "make it again with `syurmy-vm prove`" if version < PROTOCOL_VERSION else "update syurmy-vm to verify it"
-        raise Rejected("format", f"the proof has protocol version {version}, not {PROTOCOL_VERSION}: {todo}")
+        todo = f"make it again with `syurmy-vm {command}`" if version < PROTOCOL_VERSION else "update syurmy-vm"
+        raise Rejected("format", f"the {what} has protocol version {version}, not {PROTOCOL_VERSION}: {todo}")
 
 
 def rows_of(
@@ -173,22 +204,30 @@ def rows_of(
     return matrices, on_rows
 
 
-class _Run(Front):
-    def __init__(self, verifier: Verifier, proof: bytes) -> None:
-        check_magic(proof)
-        self.vk, self.verifier = verifier.vk, verifier
-        transcript = Transcript()
-        start_transcript(transcript)
-        ledger = Ledger() if verifier.vk.mode.hiding else None
-        super().__init__(Receiver(transcript, proof[len(MAGIC) :], ledger))
+class Reading(Front):
+    """One proof, or certificate, as its verifier reads it. ``planned`` says what of."""
 
-    def run(self) -> Statement:
+    what, magic = "proof", MAGIC
+
+    def __init__(self, vk: VerifyingKey, max_steps: int, proof: bytes) -> None:
+        check_magic(proof, self.magic)
+        self.vk, self.max_steps = vk, max_steps
+        transcript = Transcript()
+        start_transcript(transcript, self.magic)
+        ledger = Ledger() if vk.mode.hiding else None
+        super().__init__(Receiver(transcript, proof[len(self.magic) :], ledger))
+
+    def planned(self, path: Path, certificate: bytes) -> Plan:
+        """The plan for a path and the certificate that is named. Raises ``SyurmyError``."""
+        raise NotImplementedError
+
+    def accept(self) -> None:
+        """All steps; raises ``Rejected``."""
         root = self.statement()
         alpha, beta, num, den = self.lookups()
         pulled, contractions, value = self.contract(alpha, beta, num, den)
-        rows, bits = self.open(root, pulled, contractions, value)
+        self.open(root, pulled, contractions, value)
         self.receiver.done()
-        return self.result(rows, bits)
 
     # ---- statement -----------------------------------------------------------------------------------------------
 
@@ -196,12 +235,13 @@ class _Run(Front):
         """Root, key digest, public values: each inside its declared interval, so a value v + p cannot pass for v."""
         root = self.receiver.raw("witness root", 32)
         if (named := self.receiver.raw("key digest", 32)) != (own := self.vk.digest()):
-            which = f"the proof names {named.hex()[:16]}, this is {own.hex()[:16]} of {self.verifier.program.name}"
-            raise Rejected("statement", f"the proof belongs to another key: {which}")
+            which = f"it names {named.hex()[:16]}, this is {own.hex()[:16]} of {decode(self.vk.program).name}"
+            raise Rejected("statement", f"the {self.what} belongs to another key: {which}")
+        certificate = self.receiver.raw("certificate", 32)
         size = int.from_bytes(self.receiver.raw("path length", 4), "little")
         try:
-            path = decode_path(self.receiver.raw("path", size), self.verifier.max_steps)
-            self.plan = self.verifier.plan_for(path)
+            path = decode_path(self.receiver.raw("path", size), self.max_steps)
+            self.plan = self.planned(path, certificate)
         except Rejected:
             raise
         except (ValueError, SyurmyError) as e:
@@ -225,9 +265,7 @@ class _Run(Front):
 
     # ---- openings ------------------------------------------------------------------------------------------------
 
-    def open(
-        self, root: bytes, pulled: list[Pulled], contractions: list[Contraction], target: Value
-    ) -> tuple[list[tuple[str, float]], float]:
+    def open(self, root: bytes, pulled: list[Pulled], contractions: list[Contraction], target: Value) -> None:
         ends = self.claims(pulled, contractions, target)
         relations: list[Hidden] = []
         if self.receiver.ledger is not None:
@@ -235,7 +273,26 @@ class _Run(Front):
             self.receiver.ledger = None
         matrices, on_rows = rows_of(self.plan, self.opening, ends, root, self.vk.params_root)
         verify_ladder(self.receiver, self.opening, matrices, claims_on_rows(self.opening, on_rows, relations))
-        return self.opening.budget.rows(), self.opening.budget.total_bits()
+
+
+class _Run(Reading):
+    def __init__(self, verifier: Verifier, proof: bytes) -> None:
+        self.verifier = verifier
+        super().__init__(verifier.vk, verifier.max_steps, proof)
+
+    def planned(self, path: Path, certificate: bytes) -> Plan:
+        """Fewer queries to the params only with the certificate that this verifier has checked itself."""
+        known = self.verifier.certified
+        if certificate == NO_CERTIFICATE:
+            return self.verifier.plan_for(path)
+        if known is None or known.digest != certificate:
+            missing = "give it with --certificate" if known is None else f"this is {known.digest.hex()[:16]}"
+            raise Rejected("certificate", f"the proof rests on certificate {certificate.hex()[:16]}: {missing}")
+        return self.verifier.plan_for(path, certified=True)
+
+    def run(self) -> Statement:
+        self.accept()
+        return self.result(self.opening.budget.rows(), self.opening.budget.total_bits())
 
     def result(self, rows: list[tuple[str, float]], bits: float) -> Statement:
         inputs: dict[str, I64] = {}
@@ -264,4 +321,5 @@ class _Run(Front):
             path.bits,
             description,
             self.vk.mode.hiding,
+            None if self.verifier.certified is None else self.verifier.certified.digest,
         )

@@ -14,7 +14,7 @@ def test_queries_are_the_fewest(log_blowup):
     for bits in (1, 40, 100, 128):
         t = reed_solomon.queries(rate, bits)
         assert miss**t <= Fraction(1, 2**bits) < miss ** (t - 1)
-        assert reed_solomon.query_error(rate, t) == miss**t
+        assert reed_solomon.missed(rate) == miss
     with pytest.raises(ValueError, match="no error"):
         reed_solomon.queries_within(rate, Fraction(0))
 

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 
 from syurmy.prover.protocol import budget as budgets
-from syurmy.prover.protocol import soundness
+from syurmy.prover.protocol import grinding, soundness
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
@@ -159,3 +160,22 @@ def test_an_opening_is_worked_out_once():
     assert Opening.of(plan) is Opening.of(plan)
     again = Opening.of(replace(plan, opening=None))
     assert again == replace(Opening.of(plan), budget=again.budget)
+
+
+def test_large_plans_grind_more_where_columns_are_long():
+    """By the number of leaves; only in the phase that opens the first matrices more than 16 bits."""
+    for leaves, bits in ((0, (12, 12)), (2**17 - 1, (12, 12)), (2**17, (16, 16)), (2**20 - 1, (16, 16))):
+        assert grinding.query_grinding_bits(SimpleNamespace(used_leaves=leaves)) == bits
+    assert grinding.query_grinding_bits(SimpleNamespace(used_leaves=2**20)) == (18, 16)
+
+
+def test_each_phase_counts_its_own_grinding(monkeypatch):
+    monkeypatch.setattr(budgets, "query_grinding_bits", lambda plan: (14, 7))
+    plan = replace(c.keys(c.deep(c.DENSE)).plan, opening=None)
+    opening = Opening.with_ladder(plan, c.two_levels)
+    errors = dict(opening.budget.terms)
+    for opened, bits in [*((o, 14) for o in opening.matrices), *((o, 7) for _, o in opening.levels)]:
+        assert opening.grinding(opened) == bits
+        error = soundness.query(opened.shape, opened.queries, bits)
+        assert errors[f"{opened.label} queries ({opened.queries})"] == error
+    assert opening.budget.holds()

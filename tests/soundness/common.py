@@ -40,7 +40,11 @@ CONTRACTION = ("contraction", "the operands' values do not fit the sumcheck")
 ENCODING = ("opening", "the last vector does not encode to the opened columns")
 VALUE = ("opening", "the last vector does not have the claimed values")
 PATH = ("opening", "an opened column of 'witness' is not under the root")
-STEPS = {"format", "path", "statement", "lookup", "contraction", "params", "opening", "soundness"}
+STATEMENT = (
+    *("protocol", "witness root", "key digest", "certificate", "path length", "path", "statement"),
+    *("program", "trace cells"),
+)
+STEPS = {"format", "certificate", "path", "statement", "lookup", "contraction", "params", "opening", "soundness"}
 
 DOT = """
 .input x : i8[4] private

@@ -32,7 +32,7 @@ from syurmy.prover.protocol.mask import mask_weights, masked_weights
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Plan
-from syurmy.prover.protocol.statement import MAGIC, absorb_statement, encode_statement
+from syurmy.prover.protocol.statement import MAGIC, NO_CERTIFICATE, absorb_statement, encode_statement
 from syurmy.prover.protocol.transcript import Receiver, Sender, Transcript
 from syurmy.prover.verifier import sumcheck
 from syurmy.prover.verifier import verify as verifier
@@ -97,15 +97,20 @@ def fake(shape: Any, columns: U64) -> Commitment:
 class Simulator(Front):
     """Makes the key itself, or is given the columns of its params; of a run it knows ``values`` of public tensors."""
 
+    magic, certificate = MAGIC, NO_CERTIFICATE
+
     def __init__(self, program: Program, rng: np.random.Generator, params: Commitment | None = None) -> None:
         self.program, self.rng = program, rng
         self.mode = Mode.of(program, True)
-        self.plan = Plan.of(program, Path(), mode=self.mode)
+        self.plan = self.planned()
         self.opening = Opening.of(self.plan)
         if params is None and self.plan.params is not None:
             params = fake(self.plan.params.shape, table(rng, self.plan.params.shape))
         self.params = params
         self.key = VerifyingKey(encode(program), None if params is None else params.root, mode=self.mode)
+
+    def planned(self) -> Plan:
+        return Plan.of(self.program, Path(), mode=self.mode)
 
     def public_value(self, node: Public) -> I64:
         return self.values[node] if node.values is None else node.values
@@ -120,6 +125,7 @@ class Simulator(Front):
         witness = fake(ways.matrices[0].shape, table(rng, ways.matrices[0].shape))
         sender.raw("witness root", witness.root)
         sender.raw("key digest", self.key.digest())
+        sender.raw("certificate", self.certificate)
         path = encode_path(Path())
         sender.raw("path length", len(path).to_bytes(4, "little"))
         sender.raw("path", path)
@@ -135,7 +141,7 @@ class Simulator(Front):
             assert self.params is not None
             matrices.append(prover.Committed(ways.matrices[1], self.params))
         self.level(sender, transcript, matrices, checked, claims)
-        return MAGIC + sender.bytes()
+        return self.magic + sender.bytes()
 
     def level(self, sender: Sender, transcript: Programmed, matrices: Any, checked: Any, claims: Sequence[Any]) -> None:
         """The hiding level: the masked vector first, the masks' entries from it, then everything else."""
@@ -179,7 +185,7 @@ class Simulator(Front):
 
 def prover_columns(sender: Sender, matrices: Any, ways: Opening) -> list[tuple[list[int], list[Any]]]:
     """Sends the columns; per matrix the positions and the weights of its words."""
-    weights = iter(prover.open_columns(sender, matrices, ways.grinding_bits))
+    weights = iter(prover.open_columns(sender, matrices, ways.grinding(matrices[0].opened)))
     out = []
     for m in matrices:
         at = sender.transcript.positions(f"{m.opened.label} positions", m.opened.queries, m.opened.shape.n)
@@ -189,6 +195,11 @@ def prover_columns(sender: Sender, matrices: Any, ways: Opening) -> list[tuple[l
 
 def verified(key: VerifyingKey, proof: bytes, seed: int) -> verifier.Statement:
     """The verifier's statement, with the challenges that ``Programmed(seed)`` gives."""
-    run = verifier._Run(Verifier(key), proof)
-    run.transcript = run.receiver.transcript = Programmed(seed)
+    run = programmed(verifier._Run(Verifier(key), proof), seed)
     return run.run()
+
+
+def programmed(reading: Any, seed: int) -> Any:
+    """A reading of a proof or certificate with these challenges."""
+    reading.transcript = reading.receiver.transcript = Programmed(seed)
+    return reading

@@ -298,7 +298,7 @@ def test_fingerprint_point_comes_after_the_root():
         for log in (prover.transcript.log, run.transcript.log):
             order = [label for _, label, _ in log]
             first = order.index("fingerprint point")
-            for message in ("witness root", "key digest", "path length", "path", "statement", "program", "trace cells"):
+            for message in c.STATEMENT[1:]:
                 assert order.index(message) < first
             assert order.index("alpha") < order.index("beta") < first < order.index("lookup values")
 

@@ -61,6 +61,7 @@ class Garbage(Prover):
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key
         self.sender.raw("key digest", vk.digest())
+        self.sender.raw("certificate", self.certificate)
         path = encode_path(self.plan.system.flow.path)
         self.sender.raw("path length", len(path).to_bytes(4, "little"))
         self.sender.raw("path", path)

@@ -59,7 +59,7 @@ def test_a_false_statement_can_be_simulated_too():
 # ---- distribution ----------------------------------------------------------------------------------------------------
 
 # What a proof of the hiding mode consists of; nothing else may be in it.
-PUBLIC = {"magic", "key digest", "path length", "path", "statement"}
+PUBLIC = {"magic", "key digest", "certificate", "path length", "path", "statement"}
 DIGESTS = {"witness root", "level 1 root", "witness path", "params path", "level 1 path"}
 PADDED = {
     "lookup round", "lookup values", "contraction sum", "contraction round", "contraction values",

@@ -34,7 +34,7 @@ SOURCES = {
     "two levels": c.deep(c.DENSE),
 }
 c.INPUTS.update(memory.INPUTS)
-BYTES = {"magic", "witness root", "key digest", "path length", "path", "statement", "query nonce"}
+BYTES = {"magic", "witness root", "key digest", "certificate", "path length", "path", "statement", "query nonce"}
 BYTES |= {f"{matrix} {part}" for matrix in ("witness", "params", "level 1", "level 2") for part in ("root", "path")}
 
 
@@ -179,7 +179,7 @@ def test_nonsense(name):
     magic = data[:10]
     for proof in (b"", b"\0", magic, magic[:-1], bytes(len(data)), rng.randbytes(len(data)), bytes(1 << 24)):
         must_reject(source, proof, "format")
-    head = data[:74] if name != "no lookups" else data[:42]  # magic, root and key digest
+    head = data[:106] if name != "no lookups" else data[:42]  # magic, root, key digest, certificate
     for size in (0, 1, 100, len(data) - len(head), 1 << 20):
         must_reject(source, head + rng.randbytes(size))
     must_reject(source, head + bytes(1 << 20))

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from syurmy.prover.certify import Certifier
+from syurmy.prover.protocol.certificate import Certificate, certificate_plan
 from syurmy.prover.prove import Proof, Prover
 from syurmy.prover.verifier import verify as verifier
+from syurmy.prover.verifier.certificate import ReadingCertificate
 from tests.soundness import common as c
 from tests.soundness import test_memory as memory
 
@@ -25,6 +28,7 @@ LOGGED = {
     "params through two levels": c.deep(c.DENSE),
     "hidden: params, lookups and contractions": c.hiding(c.DENSE),
 }
+CERTIFIED = {"a certificate": c.DENSE, "hidden: a certificate": c.hiding(c.DENSE)}
 EVERY = [
     *(c.deep(c.DENSE), c.deep(c.DOT), c.WORDS, c.ROWS),
     *(c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.DOT, c.TWO_DOTS, c.MUL_PRIVATE),
@@ -51,6 +55,16 @@ def logs(source: str) -> tuple[Log, Log]:
     return proven(source)[1:]
 
 
+def certificate_logs(source: str) -> tuple[Certificate, Log, Log]:
+    """A certificate of the key, and what prover and verifier logged."""
+    pk = c.keys(source)
+    prover = Certifier(pk)
+    proof = prover.run()
+    reading = ReadingCertificate(pk.verifying_key, certificate_plan(pk.program, pk.mode), proof.data)
+    reading.accept()
+    return Certificate(proof.data, proof.fields), prover.transcript.log, reading.transcript.log
+
+
 def settled(log: Log) -> list[tuple[str, str, int | str]]:
     """Of a proof that is another one every time: without the lengths of paths, and without positions drawn again."""
     out: list[tuple[str, str, int | str]] = []
@@ -68,6 +82,9 @@ def inventory() -> str:
         lines.append(f"# {title}")
         log = logs(source)[1]
         lines += [f"{kind:<9} {label:<28} {size}" for kind, label, size in (settled(log) if "hidden" in title else log)]
+    for title, source in CERTIFIED.items():
+        log = certificate_logs(source)[2]
+        lines += [f"# {title}", *(f"{kind:<9} {label:<28} {size}" for kind, label, size in settled(log))]
     return "\n".join(lines) + "\n"
 
 
@@ -82,6 +99,16 @@ def test_inventory():
 def test_both_sides_agree(source):
     prover, run = logs(source)
     assert prover == run
+
+
+@pytest.mark.parametrize("source", CERTIFIED.values())
+def test_certificates_agree_and_are_absorbed(source):
+    certificate, prover, found = certificate_logs(source)
+    assert prover == found
+    log = [(label, size) for kind, label, size in found if kind == "absorb"]
+    carried = [x for x in log if x[0] not in ("protocol", "program", "trace cells")]
+    assert carried == [(label, size) for label, _, size in certificate.fields[1:]]
+    assert [label for label, _ in log[:9]] == list(c.STATEMENT)
 
 
 @pytest.mark.parametrize("source", EVERY)
@@ -99,18 +126,17 @@ def test_every_message_is_absorbed(source):
 
 
 # A challenge, and what must have been absorbed (all of it, where messages repeat) before the first one is drawn.
-STATEMENT = ("protocol", "witness root", "key digest", "path length", "path", "statement", "program", "trace cells")
 OBLIGATIONS: dict[str, tuple[str, ...]] = {
-    "alpha": STATEMENT,
-    "beta": STATEMENT,
-    "fingerprint point": STATEMENT,
-    "equation point": STATEMENT,
+    "alpha": c.STATEMENT,
+    "beta": c.STATEMENT,
+    "fingerprint point": c.STATEMENT,
+    "equation point": c.STATEMENT,
     "gamma": ("lookup round", "lookup values"),
     "contraction challenge": ("contraction sum",),
     "eta": ("contraction sum", "contraction round", "contraction values"),
     "params reduction challenge": ("contraction values", "params reduction sum"),
     "zeta": ("params reduction round", "params reduction values"),
-    "sacrifice challenge": (*STATEMENT, "lookup values", "contraction values", "params reduction values"),
+    "sacrifice challenge": (*c.STATEMENT, "lookup values", "contraction values", "params reduction values"),
     "opening challenge": ("contraction values", "params reduction values", "sacrifice"),
     "mask challenge": ("level 1 root", "level 1 round", "mask sum"),
     "params delta": ("opening round", "opening values"),

@@ -79,7 +79,7 @@ def test_what_is_none_of_these(shop: Path, tmp_path: Path) -> None:
         "cut.pk": (shop / "shop.pk").read_bytes()[:40],
         "bad.pk": b"SYURMYPK" + (9).to_bytes(8, "little") + b"[[[[[[[[[",
         "cut.vk": (shop / "shop.vk").read_bytes()[:-1],
-        "bad.proof": (shop / "shop.proof").read_bytes()[:74] + b"\xff" * 8,
+        "bad.proof": (shop / "shop.proof").read_bytes()[:106] + b"\xff" * 8,
     }.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InputError):
