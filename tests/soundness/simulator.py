@@ -26,7 +26,7 @@ from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.grinding import GRINDING_BITS
 from syurmy.prover.protocol.hidden import Hidden, Ledger
-from syurmy.prover.protocol.key import Mode, VerifyingKey
+from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 from syurmy.prover.protocol.ladder import Claim, PowerWeights, SumOfWeights, batched, bind_opened
 from syurmy.prover.protocol.mask import mask_weights, masked_weights
 from syurmy.prover.protocol.merkle import MerkleTree
@@ -97,11 +97,11 @@ def fake(shape: Any, columns: U64) -> Commitment:
 class Simulator(Front):
     """Makes the key itself, or is given the columns of its params; of a run it knows ``values`` of public tensors."""
 
-    magic, certificate = MAGIC, NO_CERTIFICATE
+    magic, certificate, proofs = MAGIC, NO_CERTIFICATE, DEFAULT_PROOFS
 
     def __init__(self, program: Program, rng: np.random.Generator, params: Commitment | None = None) -> None:
         self.program, self.rng = program, rng
-        self.mode = Mode.of(program, True)
+        self.mode = Mode.of(program, True, self.proofs)
         self.plan = self.planned()
         self.opening = Opening.of(self.plan)
         if params is None and self.plan.params is not None:
