@@ -54,8 +54,8 @@ class Leaves:
 
 
 class Plan:
-    """``builder``: of the system. The others are the key's: its program, whether its proofs hide, in how many proofs they
-    do the params."""
+    """``builder``: of the system. The others are the key's: its program, whether its proofs hide, and in how many of
+    them the params are hidden."""
 
     def __init__(self, builder: Builder, program: Program, hiding: bool, proofs: int) -> None:
         commit_crowded(builder)
