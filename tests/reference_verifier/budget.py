@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from fractions import Fraction
 
-from tests.reference_verifier.codes import ROOM, Code, Level, bits, hiding_ladder, ladder, queries, rounded
+from tests.reference_verifier.codes import ROOM, Code, Level, bits, hiding_ladder, ladder, queries_that, radius, rounded
 from tests.reference_verifier.field import P, log2_ceil
 from tests.reference_verifier.layout import Block, Matrix, lay_out, runs_of
 from tests.reference_verifier.plan import Plan
@@ -39,20 +40,21 @@ class Opened:
     label: str
     code: Code
     words: list[list[Block]]
+    grinding: int
+    miss: Fraction  # what a query misses with
     queries: int = 0
 
 
 @dataclass
 class Opening:
-    """``levels``: the ladder with its matrices; ``last``: entries of the vector that is sent; ``grinding``: bits before
-    positions; ``groups``: messages that are multiplied; ``pads`` and ``pad_blocks``: their number, and where they lie
-    in the first vector (``exponent``: the first pad's number)."""
+    """``levels``: the ladder with its matrices; ``last``: entries of the vector that is sent; ``groups``: messages that
+    are multiplied; ``pads`` and ``pad_blocks``: their number, and where they lie in the first vector (``exponent``: the
+    first pad's number)."""
 
     counts: Counts
     matrices: list[Opened]
     levels: list[tuple[Level, Opened]]
     last: int
-    grinding: int
     logup_grinding: bool
     errors: list[tuple[str, Fraction]] = field(default_factory=list)
     groups: list[Products] = field(default_factory=list)
@@ -86,7 +88,24 @@ def pads_of(plan: Plan, counts: Counts) -> tuple[int, list[Products]]:
     return at + 2 * opening_rounds(plan, counts) + 1 + counts.rows, groups
 
 
-def opening_of(plan: Plan, tensors: Sequence[Matrix] = ()) -> Opening:
+class Rows(Enum):
+    """What is known of the rows of the params: nothing, so that every proof tests them; what a certificate tests; what
+    one has tested."""
+
+    TESTED, CERTIFYING, CERTIFIED = range(3)
+
+
+def params_miss(plan: Plan, rows: Rows) -> Fraction:
+    """What a query to the params misses with."""
+    assert plan.params is not None
+    code = plan.params.code
+    if rows is Rows.TESTED:
+        return (1 + code.rate) / 2
+    delta = radius(code, plan.proofs)
+    return 1 - delta if rows is Rows.CERTIFYING else code.rate + delta
+
+
+def opening_of(plan: Plan, rows: Rows = Rows.TESTED, tensors: Sequence[Matrix] = ()) -> Opening:
     """Everything that steps 7 to 9 need; ``Rejected`` where 100 bits cannot be had."""
     counts = count(plan)
     witness, words = plan.witness.code, [runs_of(plan.witness.code)]
@@ -102,11 +121,16 @@ def opening_of(plan: Plan, tensors: Sequence[Matrix] = ()) -> Opening:
         words.append(runs_of(plan.params.code))
     words += [runs_of(t.code) for t in tensors]
     placed, used = lay_out(words)
-    matrices = [Opened("witness", witness, placed[: 1 + pad_rows])]
+    leaves = plan.used_leaves
+    first, later = (18, 16) if leaves >= 2**20 else (16, 16) if leaves >= 2**17 or tensors else (12, 12)
+    matrices = [Opened("witness", witness, placed[: 1 + pad_rows], first, (1 + witness.rate) / 2)]
     rest = [[word] for word in placed[1 + pad_rows :]]
     if counts.rows and plan.params is not None:
-        matrices.append(Opened("params", plan.params.code, rest.pop(0)))
-    matrices += [Opened(f"tensor {i}", t.code, word) for i, (t, word) in enumerate(zip(tensors, rest, strict=True))]
+        matrices.append(Opened("params", plan.params.code, rest.pop(0), first, params_miss(plan, rows)))
+    matrices += [
+        Opened(f"tensor {i}", t.code, word, first, (1 + t.code.rate) / 2)
+        for i, (t, word) in enumerate(zip(tensors, rest, strict=True))
+    ]
     ladder_levels = (hiding_ladder if plan.hiding else ladder)(used)[1]
     levels = []
     last = used
@@ -115,11 +139,9 @@ def opening_of(plan: Plan, tensors: Sequence[Matrix] = ()) -> Opening:
         found, _ = lay_out([[(0, code.cols)]])
         if plan.hiding and i == 1:
             found, last = lay_out([runs_of(code), runs_of(code, 2 * level.log_rows)])
-        levels.append((level, Opened(f"level {i}", code, found)))
+        levels.append((level, Opened(f"level {i}", code, found, later, (1 + code.rate) / 2)))
     logup = Fraction(plan.used_leaves * (plan.width + 2), FIELD)
-    out = Opening(
-        counts, matrices, levels, last, 16 if plan.used_leaves > 2**17 or tensors else 12, logup > bits(TARGET + 2)
-    )
+    out = Opening(counts, matrices, levels, last, logup > bits(TARGET + 2))
     out.groups, out.messages, out.pads = groups, messages, pads
     out.pad_blocks = [
         replace(b, exponent=i * witness.cols + b.exponent)
@@ -128,31 +150,31 @@ def opening_of(plan: Plan, tensors: Sequence[Matrix] = ()) -> Opening:
         if b.exponent < witness.cols
     ]
     out.tensors = tensors
-    fix_queries(plan, out, logup)
+    fix_queries(plan, out, logup, rows)
     return out
 
 
-def fix_queries(plan: Plan, opening: Opening, logup: Fraction) -> None:
+def fix_queries(plan: Plan, opening: Opening, logup: Fraction, rows: Rows) -> None:
     """The fewest queries for equal shares of what the other errors leave."""
     every = [*opening.matrices, *(o for _, o in opening.levels)]
-    most = [min(queries(o.code.rate, bits(ROOM)), o.code.n) for o in every]
+    most = [min(queries_that(o.miss, bits(ROOM)), o.code.n) for o in every]
     for o, number in zip(every, most, strict=True):
         o.queries = number  # of the claims that they add, in the terms
-    left = bits(TARGET) - sum((e for _, e in errors(plan, opening, logup)), Fraction(0))
+    left = bits(TARGET) - sum((e for _, e in errors(plan, opening, logup, rows)), Fraction(0))
     if left <= 0:
         raise Rejected("soundness", "the other terms leave nothing for queries")
     for o, number in zip(every, most, strict=True):
-        o.queries = queries(o.code.rate, left / len(every) * 2**opening.grinding)
+        o.queries = queries_that(o.miss, left / len(every) * 2**o.grinding)
         if o.queries > number or (o.code.tail and o.queries >= o.code.tail):
             raise Rejected("soundness", f"{o.queries} queries to {o.label}")
-    opening.errors = errors(plan, opening, logup)
+    opening.errors = errors(plan, opening, logup, rows)
     for o in every:
-        opening.errors.append((f"{o.label} queries", ((1 + o.code.rate) / 2) ** o.queries / 2**opening.grinding))
+        opening.errors.append((f"{o.label} queries", o.miss**o.queries / 2**o.grinding))
     if opening.total > bits(TARGET):
         raise Rejected("soundness", "less than 100 bits")
 
 
-def errors(plan: Plan, opening: Opening, logup: Fraction) -> list[tuple[str, Fraction]]:
+def errors(plan: Plan, opening: Opening, logup: Fraction, rows: Rows) -> list[tuple[str, Fraction]]:
     """All terms of section 7 but the queries'."""
     counts, out = opening.counts, []
 
@@ -176,7 +198,8 @@ def errors(plan: Plan, opening: Opening, logup: Fraction) -> list[tuple[str, Fra
         assert plan.params is not None
         joint = log2_ceil(counts.rows)
         add("params (delta)", joint)
-        add("proximity of the params", (joint + plan.params.log_rows) * plan.params.code.n)
+        if rows is not Rows.CERTIFIED:
+            add("proximity of the params", (joint + plan.params.log_rows) * plan.params.code.n)
     for i, t in enumerate(opening.tensors):
         add(f"proximity of tensor {i}", t.log_rows * t.code.n)
     add("opening", 2 * opening_rounds(plan, counts))

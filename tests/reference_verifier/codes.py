@@ -65,18 +65,34 @@ class Level:
 
 
 @cache
-def queries(rate: Fraction, error: Fraction) -> int:
-    """The least t with ((1 + rate)/2)^t <= error."""
-    base, t = (1 + rate) / 2, 1
-    while base ** (2 * t) > error:
+def queries_that(miss: Fraction, error: Fraction) -> int:
+    """The least t with miss^t <= error."""
+    t = 1
+    while miss ** (2 * t) > error:
         t *= 2
-    while base**t > error:
+    while miss**t > error:
         t += 1
     return t
 
 
+def queries(rate: Fraction, error: Fraction) -> int:
+    """The least t with ((1 + rate)/2)^t <= error."""
+    return queries_that((1 + rate) / 2, error)
+
+
 def bits(count: int) -> Fraction:
     return Fraction(1, 2**count)
+
+
+def radius(code: Code, proofs: int) -> Fraction:
+    """How close rows of the params are shown to be by a certificate."""
+    for delta in (Fraction(1, 16), Fraction(1, 8), Fraction(1, 4)):
+        if delta > (1 - code.rate) / 2:
+            break
+        once, each = queries_that(1 - delta, bits(HIDDEN)), queries_that(code.rate + delta, bits(HIDDEN))
+        if once <= code.n and (not code.tail or once + (proofs - 1) * each < code.tail):
+            return delta
+    return (1 - code.rate) / 2
 
 
 def rounded(count: int) -> int:

@@ -10,9 +10,7 @@ from math import prod
 from syurmy.isa import graph as g
 from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node
-from syurmy.isa.path import Path
 from syurmy.isa.program import Program
-from syurmy.isa.system import assemble
 from tests.reference_verifier import layout
 from tests.reference_verifier.codes import least_log_entries, params_code, witness_code
 from tests.reference_verifier.contraction import instances, separable
@@ -56,12 +54,12 @@ class Leaves:
 
 
 class Plan:
-    """``mode``: whether proofs hide, and in how many proofs the params do."""
+    """``builder``: of the system. The others are the key's: its program, whether its proofs hide, and in how many of
+    them the params are hidden."""
 
-    def __init__(self, program: Program, path: Path, max_steps: int, hiding: bool, proofs: int) -> None:
-        builder = assemble(program, path, max_steps)
+    def __init__(self, builder: Builder, program: Program, hiding: bool, proofs: int) -> None:
         commit_crowded(builder)
-        self.hiding = hiding
+        self.hiding, self.proofs = hiding, proofs
         self.system = s = builder.system
         self.equations = [e.expression for e in s.equations]
         tables = s.tables

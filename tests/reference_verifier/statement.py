@@ -21,6 +21,7 @@ from tests.reference_verifier.transcript import Rejected
 
 VERSION = 2
 MAGIC = b"SYURMYPF" + struct.pack("<H", VERSION)
+CERTIFICATE_MAGIC = b"SYURMYCT" + struct.pack("<H", VERSION)
 PARAMETERS = b"goldilocks u^2-7; blake3, digests of 25 bytes; reed-solomon ladder, unique decoding; 100 bits"
 MAX_STEPS = 2**24
 MAX_PROOFS = 2**14

@@ -28,7 +28,7 @@ SOURCES = {
     "two levels": DEEP,
     "hiding, a reduction of params": c.hiding(c.SUM_PARAM),
 }
-BYTES = ("root", "path", "statement")  # of what is not elements
+BYTES = ("root", "certificate", "path", "statement")  # of what is not elements
 UNCHANGED = {"magic", "key digest", "path length", "path", "query nonce"}  # see test_vectors.py
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
 
@@ -19,23 +19,43 @@ from tests.reference_verifier.field import P
 from tests.reference_verifier.statement import MAGIC, read_key
 from tests.reference_verifier.verify import Run
 from tests.reference_verifier.verify import Verifier as Second
-from tests.vectors.files import KEY, PROOF, STATEMENT, lines, read
+from tests.vectors.files import (
+    CERTIFICATE,
+    CERTIFICATE_LOG,
+    KEY,
+    LOG,
+    PROOF,
+    STATEMENT,
+    lines,
+    read,
+    stored_certificate,
+)
 from tests.vectors.programs import CASES
 
-BYTES = ("root", "digest", "path length", "path", "statement", "nonce", "commitments")  # no elements of F
+BYTES = (
+    "root",
+    "digest",
+    "certificate",
+    "path length",
+    "path",
+    "statement",
+    "nonce",
+    "commitments",
+)  # no elements of F
 ABSORBED = ("protocol", "program", "trace cells", "commitment digests")  # and not read
+CERTIFIED = [name for name, case in CASES.items() if case.certified]
 ALL_OF_HIDING = "params-hiding"  # of the other hiding ones bits are flipped only: it takes long
 SLOW = "wide-clear"  # of which only what the others do not have is changed
 
 
 @cache
 def second(name: str) -> Second:
-    return Second(read(name, KEY))
+    return Second(read(name, KEY), stored_certificate(name))
 
 
 @cache
 def first(name: str) -> Verifier:
-    return Verifier(VerifyingKey.from_bytes(read(name, KEY)))
+    return Verifier(read(name, KEY), certificate=stored_certificate(name))
 
 
 def statement_of(run: Run) -> dict[str, object]:
@@ -55,6 +75,7 @@ def statement_of(run: Run) -> dict[str, object]:
         "program": s.program.name,
         "key": run.key.digest.hex(),
         "hiding": run.key.hiding,
+        "certificate": known.hex() if (known := run.verifier.certificate) else None,
         "batch": batch,
         "branches": {str(pc): list(bits) for pc, bits in s.flow.path.bits.items()},
         "inputs": {n.name: v for n, v in single.items() if n.source == "input"},
@@ -69,21 +90,23 @@ def test_is_accepted_with_the_same_statement_and_transcript(name):
     run = second(name).verify(read(name, PROOF))
     assert statement_of(run) == json.loads(read(name, STATEMENT))
     assert run.transcript.log == lines(name)
+    if CASES[name].certified:
+        assert second(name).certificate_log == lines(name, CERTIFICATE_LOG)
 
 
 # ---- mutated bytes -------------------------------------------------------------------------------------------------
 
 
-def fields(name: str) -> Iterator[tuple[str, int, int]]:
+def fields(name: str, log: str = LOG, file: str = PROOF) -> Iterator[tuple[str, int, int]]:
     """Label, offset and size of what a proof consists of, by the stored log."""
     at = len(MAGIC)
-    for line in lines(name):
+    for line in lines(name, log):
         kind, rest = line.split(" ", 1)
         label, size = rest.split(": ")[0], rest.split(": ")[1].split(" ")[0]
         if kind == "absorb" and label not in ABSORBED:
             yield label, at, int(size)
             at += int(size)
-    assert at == len(read(name, PROOF))
+    assert at == len(read(name, file))
 
 
 def flipped(proof: bytes, bit: int) -> bytes:
@@ -138,7 +161,7 @@ def said(verify: Verifier | Second, proof: bytes) -> str:
     return "accepted"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in CERTIFIED])
 def test_mutated_proofs_are_refused_by_both_in_the_same_step(name):
     for what, proof in mutations(name):
         assert said(second(name), proof) == said(first(name), proof), what
@@ -196,6 +219,47 @@ def test_other_paths_are_refused_by_both(name, what):
     assert said(second(name), changed) == said(first(name), changed) != "accepted"
 
 
+# ---- certificates --------------------------------------------------------------------------------------------------
+
+
+def checked(make: Callable[[], object]) -> str:
+    """The step in which a certificate is refused; "accepted"."""
+    try:
+        make()
+    except (Rejected, ours.Rejected) as e:
+        return e.step
+    except SyurmyError:
+        return "format"  # what is not a certificate at all
+    return "accepted"
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_changed_certificates_are_refused_by_both(name):
+    """And those of another key; in the same step."""
+    key, whole, draw = read(name, KEY), read(name, CERTIFICATE), random.Random(name)
+    by_label = {label: (at, size) for label, at, size in fields(name, CERTIFICATE_LOG, CERTIFICATE) if size}
+    changed = [flipped(whole, 8 * at + draw.randrange(8 * size)) for at, size in by_label.values()]
+    changed += [flipped(whole, draw.randrange(80)), whole[:-1], whole + b"\0", whole[:40], b"", read(name, PROOF)]
+    changed += [read(other, CERTIFICATE) for other in CERTIFIED if other != name]
+    for data in changed:
+        mine, theirs = checked(lambda d=data: Second(key, d)), checked(lambda d=data: Verifier(key, certificate=d))
+        assert mine == theirs != "accepted"
+
+
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_proofs_rest_on_their_own_certificate_only(name):
+    """Without it, or with the certificate not named, they are refused; proofs without one need none."""
+    key, proof, at = read(name, KEY), read(name, PROOF), len(MAGIC) + 64
+    assert said(Second(key), proof) == said(Verifier(key), proof) == "certificate"
+    unnamed = proof[:at] + bytes(32) + proof[at + 32 :]
+    assert said(second(name), unnamed) == said(first(name), unnamed) != "accepted"
+    for other in CASES:
+        if other != name and not CASES[other].certified:
+            proof = read(other, PROOF)
+            named = proof[:at] + (second(name).certificate or b"") + proof[at + 32 :]
+            assert said(second(other), named) == said(first(other), named) == "certificate"
+
+
 # ---- other keys ----------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +285,7 @@ def changed_keys(name: str) -> Iterator[bytes]:
     key, draw = read(name, KEY), random.Random(name)
     end = len(key) - 4 - int.from_bytes(key[-9:-5], "little")  # of what is no description: it has five bytes
     assert end == len(key) - 9
-    yield from (read(other, KEY) for other in CASES if other != name)
+    yield from {other for name in CASES if (other := read(name, KEY)) != key}
     for i in [*range(31), *(draw.randrange(31, end) for _ in range(20)), end - 1]:
         yield key[:i] + bytes([key[i] ^ 1 << draw.randrange(8)]) + key[i + 1 :]
     yield from (key[:-1], key + b"\0", key[:40], key[:20], b"", key[:8] + b"\1" + key[9:])
@@ -243,4 +307,4 @@ def test_no_proof_under_another_key(name):
         assert mine.key.digest == theirs.vk.digest()
         for changed in (proof, proof[:at] + mine.key.digest + proof[at + 32 :]):
             assert said(mine, changed) == said(theirs, changed) != "accepted"
-    assert usable >= len(CASES)
+    assert usable >= 10

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from syurmy.isa.declared import assemble_declared
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import Public
+from syurmy.isa.path import Path
+from syurmy.isa.system import assemble
 from tests.reference_verifier.affine import Affine, Value
-from tests.reference_verifier.budget import Opened, Opening, opening_of
+from tests.reference_verifier.budget import Opened, Opening, Rows, opening_of
 from tests.reference_verifier.contraction import Instance, instances
 from tests.reference_verifier.field import HALF, ONE, ZERO, K, P, U, eq_vector, inner, log2_ceil, powers
 from tests.reference_verifier.ladder import (
@@ -46,6 +49,7 @@ from tests.reference_verifier.reduction import (
     tensor_claims,
 )
 from tests.reference_verifier.statement import (
+    CERTIFICATE_MAGIC,
     MAGIC,
     PARAMETERS,
     RECORD,
@@ -60,6 +64,7 @@ from tests.reference_verifier.sweep import Ends, Sweep
 from tests.reference_verifier.transcript import Reader, Rejected, Transcript
 from tests.reference_verifier.weights import Weights
 
+NONE = bytes(32)  # what a proof names that rests on no certificate
 GRINDING = blake3(b"syurmy-vm grinding v2").digest()
 
 
@@ -73,27 +78,38 @@ class Held:
 
 
 class Verifier:
-    """Of one key; remembers what follows from a path."""
+    """Of one key, with a certificate or without; remembers what follows from a path."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, certificate: bytes | None = None) -> None:
         self.key = read_key(key)
+        self.certificate: bytes | None = None  # its digest, once it is checked
         self._plans: dict[bytes, Plan] = {}
-        self._openings: dict[tuple[bytes, tuple[int, ...]], Opening] = {}
+        self._openings: dict[tuple[bytes, bytes, tuple[int, ...]], Opening] = {}
+        self.certificate_log: list[str] = []
+        if certificate is not None:
+            run = Certifying(self, certificate)
+            run.all()
+            self.certificate_log = run.transcript.log
+            self.certificate = blake3(b"syurmy-vm certificate" + certificate).digest()
 
-    def planned(self, path: bytes) -> Plan:
+    def planned(self, path: bytes, certificate: bytes) -> Plan:
+        """Of proofs that name this certificate."""
+        if certificate not in (NONE, self.certificate):
+            raise Rejected("certificate", "a certificate that is not known")
         if path not in self._plans:
-            found = decode_path(path, self.key.max_steps)
+            key, found = self.key, decode_path(path, self.key.max_steps)
             try:
-                plan = Plan(self.key.program, found, self.key.max_steps, self.key.hiding, self.key.proofs)
+                plan = Plan(assemble(key.program, found, key.max_steps), key.program, key.hiding, key.proofs)
             except SyurmyError as e:
                 raise Rejected("path", f"no path of the program: {e}") from e
             self._plans[path] = plan
         return self._plans[path]
 
-    def opening(self, path: bytes, commitments: list[Commitment]) -> Opening:
-        key = path, tuple(c.proofs for c in commitments)
+    def opening(self, path: bytes, certificate: bytes, commitments: list[Commitment]) -> Opening:
+        key = path, certificate, tuple(c.proofs for c in commitments)
         if key not in self._openings:
-            self._openings[key] = opening_of(self._plans[path], [c.matrix for c in commitments])
+            rows = Rows.TESTED if certificate == NONE else Rows.CERTIFIED
+            self._openings[key] = opening_of(self._plans[path], rows, [c.matrix for c in commitments])
         return self._openings[key]
 
     def verify(self, proof: bytes) -> Run:
@@ -106,17 +122,18 @@ class Verifier:
 class Run:
     """One verification. ``values``: the statement's tensors, once it is read; ``transcript.log``."""
 
+    magic = MAGIC
     plan: Plan
     opening: Opening
     values: dict[Public, list[int]]
 
     def __init__(self, verifier: Verifier, proof: bytes) -> None:
-        if proof[: len(MAGIC)] != MAGIC:
+        if proof[: len(self.magic)] != self.magic:
             raise Rejected("format", "not a proof of this version")
         self.verifier, self.key = verifier, verifier.key
         self.transcript = Transcript()
-        self.transcript.absorb("protocol", MAGIC + PARAMETERS)
-        self.reader = Reader(self.transcript, proof[len(MAGIC) :])
+        self.transcript.absorb("protocol", self.magic + PARAMETERS)
+        self.reader = Reader(self.transcript, proof[len(self.magic) :])
         self.space = Weights()
         self.sweep = Sweep(self.space)
 
@@ -129,6 +146,12 @@ class Run:
         self.reader.pads = None
         self.ladder(*self.on_vector(root, point, values, claims))
         self.reader.done()
+
+    def planned(self, path: bytes, certificate: bytes) -> Plan:
+        return self.verifier.planned(path, certificate)
+
+    def opened(self, path: bytes, certificate: bytes) -> Opening:
+        return self.verifier.opening(path, certificate, self.commitments)
 
     def grind(self, step: str, label: str, bits: int) -> None:
         seed = self.transcript.challenge("grinding seed")
@@ -160,15 +183,16 @@ class Run:
         root = self.reader.raw("witness root", 32)
         if self.reader.raw("key digest", 32) != self.key.digest:
             raise Rejected("statement", "a proof under another key")
+        certificate = self.reader.raw("certificate", 32)
         size = int.from_bytes(self.reader.raw("path length", 4), "little")
         path = self.reader.raw("path", size)
-        self.plan = self.verifier.planned(path)
+        self.plan = self.planned(path, certificate)
         publics, externals = self.plan.system.publics, self.plan.system.externals
         self.commitments: list[Commitment] = []
         if externals:
             records = self.reader.raw("commitments", RECORD * len(externals))
             self.commitments = read_commitments(externals, self.key.hiding, records)
-        self.opening = self.verifier.opening(path, self.commitments)
+        self.opening = self.opened(path, certificate)
         self.values = read_values(publics, self.reader.raw("statement", sum(width(n) * n.size for n in publics)))
         if externals:
             self.transcript.absorb("commitment digests", b"".join(c.digest for c in self.commitments))
@@ -400,7 +424,7 @@ class Run:
 
     def columns(self, held: list[Held]) -> list[Claim]:
         """Columns at fresh positions, under their roots; what each word encodes to there."""
-        self.grind("opening", "query nonce", self.opening.grinding)
+        self.grind("opening", "query nonce", held[0].opened.grinding)
         drawn = [
             self.transcript.positions(f"{h.opened.label} positions", h.opened.queries, h.opened.code.n) for h in held
         ]
@@ -418,6 +442,21 @@ class Run:
         return out
 
 
-def verify(key: bytes, proof: bytes) -> Run:
+class Certifying(Run):
+    """One certificate: the messages of a proof of another system, without path and values."""
+
+    magic = CERTIFICATE_MAGIC
+
+    def planned(self, path: bytes, certificate: bytes) -> Plan:
+        key = self.key
+        if decode_path(path, 1) != Path() or certificate != NONE or not key.root:
+            raise Rejected("statement", "a certificate is about params alone")
+        return Plan(assemble_declared(key.program), key.program, key.hiding, key.proofs)
+
+    def opened(self, path: bytes, certificate: bytes) -> Opening:
+        return opening_of(self.plan, Rows.CERTIFYING)
+
+
+def verify(key: bytes, proof: bytes, certificate: bytes | None = None) -> Run:
     """Accepts, or raises ``Rejected``."""
-    return Verifier(key).verify(proof)
+    return Verifier(key, certificate).verify(proof)

@@ -13,8 +13,10 @@ from blake3 import blake3
 
 import syurmy
 from syurmy.isa.trace import Trace
+from syurmy.prover.certify import certify
 from syurmy.prover.field import Ext
 from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.transcript import Transcript
@@ -28,15 +30,16 @@ from tests.vectors.programs import CASES, Case
 FOLDER = Path(__file__).parent
 SHOWN = 32  # bytes of a message that are written out
 KEY, PROOF, STATEMENT, LOG = "key.vk", "proof.proof", "statement.json", "transcript.txt"
+CERTIFICATE, CERTIFICATE_LOG = "certificate.cert", "certificate.txt"  # where the proof rests on one
 
 
 def read(name: str, file: str) -> bytes:
     return (FOLDER / name / file).read_bytes()
 
 
-def lines(name: str) -> list[str]:
+def lines(name: str, file: str = LOG) -> list[str]:
     """The stored log."""
-    return read(name, LOG).decode().splitlines()
+    return read(name, file).decode().splitlines()
 
 
 @cache
@@ -47,11 +50,18 @@ def key_of(name: str) -> ProvingKey:
     return setup(program, Mode.of(program, case.hiding, case.proofs))
 
 
+@cache
+def certificate_of(name: str) -> Certificate | None:
+    """A new one of ``key_of``, where the proof rests on one."""
+    return certify(key_of(name)) if CASES[name].certified else None
+
+
 def proof_of(name: str) -> Proof:
     """A new proof under ``key_of``; of a clear vector the one that is stored."""
     case, key = CASES[name], key_of(name)
     trace = syurmy.run(key.program, inputs_of(case), batch=case.batch)
-    return prove(key, trace, commitments=openings_of(key, trace, Mode(case.hiding, case.proofs if case.hiding else 0)))
+    made = openings_of(key, trace, Mode(case.hiding, case.proofs if case.hiding else 0))
+    return prove(key, trace, commitments=made, certificate=certificate_of(name))
 
 
 def openings_of(key: ProvingKey, trace: Trace, mode: Mode) -> dict[str, TensorOpening]:
@@ -61,6 +71,14 @@ def openings_of(key: ProvingKey, trace: Trace, mode: Mode) -> dict[str, TensorOp
     assert key.plan is not None
     values = Witness(key.plan.system, trace)
     return {e.name: seal(values(e), e.dtype, mode) for e in key.plan.system.externals}
+
+
+def files_of(name: str) -> list[str]:
+    return [KEY, PROOF, STATEMENT, LOG, *((CERTIFICATE, CERTIFICATE_LOG) if CASES[name].certified else ())]
+
+
+def stored_certificate(name: str) -> bytes | None:
+    return read(name, CERTIFICATE) if CASES[name].certified else None
 
 
 def inputs_of(case: Case) -> dict[str, Any]:
@@ -94,8 +112,8 @@ class Logging(Transcript):
         return drawn
 
 
-def logged(verifier: Verifier, proof: bytes) -> tuple[Statement, list[str]]:
-    """What the project's verifier says, and the log of its transcript."""
+def logged(key: bytes, proof: bytes, certificate: bytes | None) -> tuple[Statement, list[list[str]]]:
+    """What the project's verifier says, and the logs of its transcripts, that of the certificate first."""
     made: list[Logging] = []
 
     def logging() -> Logging:
@@ -103,9 +121,8 @@ def logged(verifier: Verifier, proof: bytes) -> tuple[Statement, list[str]]:
         return made[-1]
 
     with patch.object(verify, "Transcript", logging):
-        statement = verifier.verify(proof)
-    (transcript,) = made
-    return statement, transcript.text
+        statement = Verifier(key, certificate=certificate).verify(proof)
+    return statement, [transcript.text for transcript in made]
 
 
 def text_of(statement: Statement) -> str:
@@ -114,6 +131,7 @@ def text_of(statement: Statement) -> str:
         "program": statement.program,
         "key": statement.key_digest.hex(),
         "hiding": statement.hiding,
+        "certificate": statement.certificate.hex() if statement.certificate else None,
         "batch": statement.batch,
         "branches": {str(pc): list(bits) for pc, bits in statement.branches.items()},
         "inputs": {name: v.tolist() for name, v in statement.inputs.items()},
@@ -129,8 +147,12 @@ def write(name: str) -> None:
     folder = FOLDER / name
     folder.mkdir(exist_ok=True)
     key, proof = key_of(name).verifying_key, proof_of(name).data
-    statement, log = logged(Verifier(key), proof)
+    certificate = certificate_of(name)
+    statement, logs = logged(key.to_bytes(), proof, None if certificate is None else certificate.data)
     (folder / KEY).write_bytes(key.to_bytes())
     (folder / PROOF).write_bytes(proof)
     (folder / STATEMENT).write_text(text_of(statement))
-    (folder / LOG).write_text("\n".join(log) + "\n")
+    if certificate is not None:
+        (folder / CERTIFICATE).write_bytes(certificate.data)
+    for file, log in zip((CERTIFICATE_LOG, LOG)[-len(logs) :], logs, strict=True):
+        (folder / file).write_text("\n".join(log) + "\n")

@@ -10,13 +10,15 @@ from typing import Any
 @dataclass(frozen=True)
 class Case:
     """``program``: tensor assembly. ``hiding``: the key's mode, with ``proofs`` for params and committed tensors.
-    ``inputs``: of one run, or with ``batch`` of several, along a leading axis."""
+    ``inputs``: of one run, or with ``batch`` of several, along a leading axis. ``certified``: the proof rests on a
+    certificate of the key."""
 
     program: str
     inputs: Mapping[str, Any]
     hiding: bool = False
     proofs: int = 1
     batch: bool = False
+    certified: bool = False
 
 
 def matrix(rows: int, cols: int, step: int) -> str:
@@ -168,6 +170,8 @@ CASES = {
     "sums-clear": Case(SUMS, {"a": [[300 * r - c for c in range(5)] for r in range(3)], "b": [1, -1, 127, -128, 0]}),
     "dense-clear": Case(DENSE, {"x": [[1, 2, 3], [-4, 5, -6]]}),
     "dense-hiding": Case(DENSE, {"x": [[1, 2, 3], [-4, 5, -6]]}, hiding=True, proofs=2),
+    "dense-certified-hiding": Case(DENSE, {"x": [[1, 2, 3], [-4, 5, -6]]}, hiding=True, proofs=2, certified=True),
+    "dense-certified-clear": Case(DENSE, {"x": [[1, 2, 3], [-4, 5, -6]]}, certified=True),
     "params-clear": Case(PARAMS, _PARAMS),
     "params-hiding": Case(PARAMS, _PARAMS, hiding=True),
     "mixed-clear": Case(MIXED, {"x": [[1, 2, 3, 4, 5, 6], [-6, 5, 4, -3, 2, 1]], "z": [[k, 3 - k] for k in range(6)]}),

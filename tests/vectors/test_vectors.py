@@ -6,9 +6,26 @@ from dataclasses import replace
 
 import pytest
 
+from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.verifier.verify import Verifier
-from tests.vectors.files import FOLDER, KEY, LOG, PROOF, STATEMENT, key_of, lines, logged, proof_of, read, text_of
+from tests.vectors.files import (
+    CERTIFICATE_LOG,
+    FOLDER,
+    KEY,
+    LOG,
+    PROOF,
+    STATEMENT,
+    certificate_of,
+    files_of,
+    key_of,
+    lines,
+    logged,
+    proof_of,
+    read,
+    stored_certificate,
+    text_of,
+)
 from tests.vectors.programs import CASES
 
 CLEAR = [name for name, case in CASES.items() if not case.hiding]
@@ -18,21 +35,22 @@ LARGEST = 10**6  # bytes of all files
 
 def test_there_are_no_other_files():
     found = {f"{f.parent.name}/{f.name}" for f in FOLDER.glob("*/*") if f.parent.name != "__pycache__"}
-    assert found == {f"{name}/{file}" for name in CASES for file in (KEY, PROOF, STATEMENT, LOG)}
+    assert found == {f"{name}/{file}" for name in CASES for file in files_of(name)}
     assert sum((FOLDER / f).stat().st_size for f in found) <= LARGEST
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_is_accepted_with_the_same_statement_and_transcript(name):
-    statement, log = logged(Verifier(VerifyingKey.from_bytes(read(name, KEY))), read(name, PROOF))
+    statement, logs = logged(read(name, KEY), read(name, PROOF), stored_certificate(name))
     assert text_of(statement).encode() == read(name, STATEMENT)
-    assert log == lines(name)
+    assert logs == [lines(name, file) for file in (CERTIFICATE_LOG, LOG) if file in files_of(name)]
 
 
 @pytest.mark.parametrize("name", CLEAR)
 def test_clear_proofs_are_made_bit_for_bit(name):
     """If this is meant to change: ``python -m tests.vectors``."""
     assert key_of(name).verifying_key.to_bytes() == read(name, KEY)
+    assert (None if (made := certificate_of(name)) is None else made.data) == stored_certificate(name)
     assert proof_of(name).data == read(name, PROOF)
 
 
@@ -44,7 +62,11 @@ def test_hiding_proofs_are_other_ones_every_time(name):
     assert (made.params_root != stored.params_root) == bool(stored.params_root)
     proof = proof_of(name).data
     assert proof != read(name, PROOF)
-    statement = replace(Verifier(made).verify(proof), key_digest=stored.digest())
+    statement = Verifier(made, certificate=certificate_of(name)).verify(proof)
+    if (certified := stored_certificate(name)) is not None:
+        assert certificate_of(name).data != certified
+        statement = replace(statement, certificate=Certificate(certified).digest())
+    statement = replace(statement, key_digest=stored.digest())
     if statement.commitments:  # to the same tensors, and hiding them
         named = logged(Verifier(stored), read(name, PROOF))[0].commitments
         assert all(named[n].digest() != c.digest() for n, c in statement.commitments.items())
