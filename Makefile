@@ -39,7 +39,7 @@ demo: $(RUNS) ## Prove what a network sees in a handwritten digit, verify it in 
 	$(BIN)/python programs/demo.py
 
 check: lint typecheck check-manual ## Style, types, manual and the quick tests, in less than a minute: before every commit.
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(QUICK)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --hypothesis-profile=quick $(QUICK)
 
 test: $(READY) ## Run the tests; ARGS selects some.
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)

@@ -203,8 +203,9 @@ class Assembler:
                 t = self._declared.tensor(st.tensor)
                 if st.within is not None:
                     t = replace(t, lo=self._scope.integer(st.within.lo), hi=self._scope.integer(st.within.hi))
-                public = self._declared.public(st.visibility, "private", st)
-                self._declared.inputs.append(Input(self._declared.new_name(st.name), t, public))
+                word = self._declared.visibility(st)
+                name = self._declared.new_name(st.name)
+                self._declared.inputs.append(Input(name, t, word == "public", word == "committed"))
             case s.ParamDecl():
                 self._declared.param(st, item.base)
             case s.LutDecl():
@@ -212,8 +213,9 @@ class Assembler:
             case s.RamDecl():
                 self._declared.ram(st)
             case s.OutputDecl():
-                public = self._declared.public(st.visibility, "private", st)
-                self._outputs.append(Output(word_of(st.name, "a register"), public))
+                word = self._declared.visibility(st)
+                name = word_of(st.name, "a register")
+                self._outputs.append(Output(name, word == "public", word == "committed"))
                 self._output_places.setdefault(st.name.value, st.name.span)
             case s.For():
                 self._for(st, item.calls)

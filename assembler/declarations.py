@@ -76,22 +76,22 @@ class Declarations:
                 raise fault(f"a length of {d} is not possible", "A105", node.span, "lengths are at least 1")
         return TensorType.full(dtype, shape)
 
-    def public(self, visibility: s.Name | None, other: str, st: s.InputDecl | s.ParamDecl | s.OutputDecl) -> bool:
-        """Whether a declaration says ``public`` and not ``other``; it must say one of them."""
-        if visibility is None or visibility.value not in ("public", other):
-            span = st.name.span if visibility is None else visibility.span
+    def visibility(self, st: s.InputDecl | s.ParamDecl | s.OutputDecl) -> str:
+        """The word of a declaration, which must have one that fits it."""
+        words = ("public", "committed") if isinstance(st, s.ParamDecl) else ("public", "private", "committed")
+        if st.visibility is None or st.visibility.value not in words:
+            span = st.name.span if st.visibility is None else st.visibility.span
             help = ""
-            if visibility is not None and isinstance(st, s.ParamDecl):
+            if st.visibility is not None:  # "private" of a param
                 help = "write committed: a param is hidden by a commitment in the key, an input is private"
-            elif visibility is not None:
-                help = "write private: only params are committed, as they are fixed with the key"
-            raise fault(f"say whether '{st.name.value}' is public or {other}", "A111", span, help)
-        return visibility.value == "public"
+            said = f"{', '.join(words[:-1])} or {words[-1]}"
+            raise fault(f"say whether '{st.name.value}' is {said}", "A111", span, help)
+        return st.visibility.value
 
     def param(self, st: s.ParamDecl, base: Path) -> None:
         """``.param``; data files are looked up from ``base``."""
         t = self.tensor(st.tensor)
-        committed = not self.public(st.visibility, "committed", st)
+        committed = self.visibility(st) == "committed"
         name = self.new_name(st.name)
         values: Integers | None = None
         if isinstance(st.data, s.File):

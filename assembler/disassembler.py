@@ -22,11 +22,11 @@ def disassemble(program: Program, data_file: str | None = None) -> str:
     for i in program.inputs:
         t = i.type
         within = "" if t.interval == (t.dtype.lo, t.dtype.hi) else f" in {t.lo}..{t.hi}"
-        lines.append(f".input {i.name} : {t} {'public' if i.public else 'private'}{within}")
+        lines.append(f".input {i.name} : {t} {i.visibility}{within}")
     lines += [_param(p, program, data_file) for p in program.params]
     lines += [_lut(t) for t in program.luts]
     lines += [_ram(r) for r in program.rams]
-    lines += [f".output {o.name} {'public' if o.public else 'private'}" for o in program.outputs]
+    lines += [f".output {o.name} {o.visibility}" for o in program.outputs]
     lines.append("")
     depth = 1
     targets = {ins.get("target") for ins in program.code}

@@ -29,7 +29,8 @@ it gets and may use:
 - ``c.narrow(x)``: x in the activations' width; free if it fits already, and emitted once for all readers. Give narrow
   operands to tables and comparisons. Leave sums and products wide: the reader narrows.
 - ``c.factor(x, limit)``: x as a factor of a product: narrow, or where the program is fine (``c.precision.fine``, see
-  ``compiler.scales``) with more bits, at most ``limit``. ``c.multiply(a, b)`` does it itself. ``c.relu(x)`` likewise.
+  ``compiler.scales``) with more bits, at most ``limit``. ``c.multiply(a, b)`` does it itself. ``c.relu(x)`` likewise;
+  ``c.between(x, lo, hi)`` narrows and cuts at once, where nothing else reads x.
 - ``c.table(x, f, label)``: any real function of one argument; ``c.lookup(x, entries, label)``: a table of integers.
 - ``c.align([...], peak)``: tensors and constants at one scale, for sums, concatenations, comparisons, maxima.
 - ``c.reshape``, ``c.broadcast``, ``c.constant(array, scale)``, ``c.quantised(array)``,

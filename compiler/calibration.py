@@ -19,7 +19,8 @@ from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
 
 Sample = Mapping[str, Array]
-DEFAULT_SAMPLES = 6
+DEFAULT_SAMPLES, LARGE_SAMPLES = 6, 3  # random ones, and of a large model: every tensor has many entries
+LARGE = 2**24  # weights
 MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose", "Slice", "Split", "Expand"}
 MAX_SAMPLES = 64
 LOOKED_AT = 4096  # samples among which the furthest are found, where the float model is small
@@ -27,9 +28,11 @@ HALVED = 8  # from so many samples on, half of them are kept back to measure
 KEPT = 2**30  # bytes of the float model's tensors that are kept, instead of computed again
 
 
-def random_samples(model: onnx.ModelProto, count: int = DEFAULT_SAMPLES) -> list[dict[str, Array]]:
+def random_samples(model: onnx.ModelProto, count: int = 0) -> list[dict[str, Array]]:
     """Normal reals, integers over the rows that they choose among, else over a dtype of 8 bits, else 0 or 1; always the
-    same ones."""
+    same ones. As many as suit the model unless ``count`` says so."""
+    weights = sum(math.prod(t.dims) for t in model.graph.initializer)
+    count = count or (DEFAULT_SAMPLES if weights < LARGE else LARGE_SAMPLES)
     rng = np.random.default_rng(0)
     rows = _rows_chosen(model)
     samples = []

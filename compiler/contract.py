@@ -41,13 +41,17 @@ class Difference:
     wrong: int = 0
 
     def add(self, floats: Array, integers: Array, scale: float | Array) -> None:
-        if floats.dtype.kind == "f":
-            real = floats.astype(np.float64)
-            finite = np.isfinite(real)
-            off = np.abs(np.where(finite, real, 0.0) - integers * scale)
-            self.error = max(self.error, float(off[finite].max(initial=0.0)))
-            self.lo = min(self.lo, float(real[finite].min(initial=np.inf)))
-            self.hi = max(self.hi, float(real[finite].max(initial=-np.inf)))
+        if floats.dtype.kind == "f" and floats.size:
+            off = np.multiply(integers, scale, dtype=np.float64)
+            with np.errstate(invalid="ignore"):
+                off -= floats
+            lo, hi = float(floats.min()), float(floats.max())
+            if not (np.isfinite(lo) and np.isfinite(hi)):
+                finite = np.isfinite(floats)
+                off, real = off[finite], floats[finite]
+                lo, hi = float(real.min(initial=np.inf)), float(real.max(initial=-np.inf))
+            self.error = max(self.error, -float(off.min(initial=0.0)), float(off.max(initial=0.0)))
+            self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         elif floats.dtype.kind in "iub":
             same = floats.astype(np.int64) == integers if np.all(scale == 1) else np.zeros(floats.shape, bool)
             self.wrong += int(np.count_nonzero(~same))

@@ -8,7 +8,6 @@ are known when it is made: numeric decisions need no second pass, and what is me
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,8 @@ import numpy as np
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.compiler.errors import Unsupported
-from syurmy.compiler.saturation import Decision, End
+from syurmy.compiler.saturation import End
+from syurmy.compiler.undecided import Decision, off, units_of
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
@@ -112,7 +112,8 @@ class Emitter:
         self.scales: dict[int, float] = {}
         self.ends: dict[int, End] = {}  # where values beyond the samples are cut off
         self.cut: set[int] = set()  # where values of the samples are
-        self.decisions: dict[int, Decision] = {}  # where reals are told apart
+        self.node = ("", "")  # of the float model that is being lowered: its name and operator
+        self.decisions: list[Decision] = []  # where reals are told apart
         self.near = 0  # decisions on the samples by less than the program is off
         self._names: set[str] = set()
         self._shared: dict[tuple[Any, ...], Tensor] = {}
@@ -290,23 +291,68 @@ class Emitter:
         else:
             self.ends[index] = end
 
-    def decides(self, operands: Sequence[Tensor], reals: Sequence[Sequence[Array]], always: bool = True) -> None:
-        """Notes that the last instruction tells apart what ``operands`` stand for, which is ``reals`` in the float
-        model on the samples. Unless ``always``, not where the samples are as near as that: it does not tell much."""
-        if self._rounds:
-            return
-        off = 0.0
+    def decides(
+        self,
+        kind: str,
+        operands: Sequence[Tensor],
+        reals: Sequence[Sequence[Array]],
+        blur: float = 0.0,
+        counts: bool = False,
+        **what: Any,
+    ) -> None:
+        """Notes that the last instruction that reads the first of ``operands`` tells apart what they stand for, which
+        is ``reals`` in the float model on the samples (``compiler.undecided``: ``kind``, and ``what`` further). It does
+        not see them, but what is made of them in steps of ``2 blur`` units. ``counts``: samples that are near ask for a
+        finer program."""
+        error = 0.0
         for x, floats in zip(operands, reals, strict=True):
-            for q, f in zip(x.values, floats, strict=True):
-                real = np.asarray(f, np.float64).reshape(np.shape(q)) if np.size(f) == np.size(q) else np.asarray(f)
-                apart = np.abs(real / x.scale - q)
-                off = max(off, float(apart[np.isfinite(apart)].max(initial=0.0)))
-        index, ins = len(self.code) - 1, self.code[-1]
-        decision = Decision(index, min(2 * math.ceil(off), 2**60))
-        near = sum(decision.near(ins, values) for values in zip(*(x.values for x in operands), strict=True))
-        if decision.units and (always or not near):
-            self.decisions[index] = decision
-            self.near += near
+            if isinstance(x.values, Constant):
+                error = max(error, min(off(x.values[0], floats[0], x.scale), 0.5))
+            else:
+                error = max(error, *(off(q, f, x.scale) for q, f in zip(x.values, floats, strict=True)))
+        ours = list(zip(*(x.values for x in operands), strict=True))
+        self._decides(kind, operands, units_of(error, blur), ours, list(zip(*reals, strict=True)), counts, what)
+
+    def decides_within(self, kind: str, x: Tensor, error: float, counts: bool = False, **what: Any) -> None:
+        """The same of what is ``error`` units off."""
+        self._decides(kind, [x], units_of(error), [], [], counts, what)
+
+    def _decides(
+        self,
+        kind: str,
+        operands: Sequence[Tensor],
+        units: int,
+        ours: Sequence[tuple[I64, ...]],
+        theirs: Sequence[tuple[Array, ...]],
+        counts: bool,
+        what: Mapping[str, Any],
+    ) -> None:
+        name = operands[0].name
+        index = next((k for k in reversed(range(len(self.code))) if name in self.code[k].src), None)
+        if index is None or not units:
+            return
+        ins = self.code[index]
+        node, op = self.node
+        d = Decision(index, units, kind, node, op, ins.src.index(name), **what)
+        swapped = kind == "pair" and d.at == 1
+        ties = equal = 0
+        for q, f in zip(ours, theirs, strict=True):
+            found = d.gaps(ins, q[::-1] if swapped else q)
+            real = [np.asarray(r, np.float64) / x.scale for r, x in zip(f, operands, strict=True)]
+            real = [r.reshape(x.shape) if r.size == x.type.size else r for r, x in zip(real, operands, strict=True)]
+            tie = found == 0
+            ties += int(np.count_nonzero(tie))
+            if tie.any():
+                equal += int(np.count_nonzero(tie & (d.gaps(ins, real[::-1] if swapped else real) == 0)))
+        d = replace(d, exact=what.get("exact", 0 < ties == equal))
+        if counts:
+            self.near += sum(d.near(ins, q[::-1] if swapped else q) for q in ours)
+        self.decisions.append(d)
+
+    def scale_of(self, name: str) -> float:
+        """Of the last instruction that wrote a register; 0 for what none did."""
+        index = next((k for k in reversed(range(len(self.code))) if self.code[k].dst == name), None)
+        return 0.0 if index is None else self.scales.get(index, 0.0)
 
     # ---- files ---------------------------------------------------------------------------------------------------
 

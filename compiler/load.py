@@ -345,10 +345,9 @@ def _fix_shapes(model: onnx.ModelProto, shapes: Shapes) -> None:
 def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     """Folded and fused by onnxslim where it manages; later steps do not depend on it. Not with operators of ai.onnx.ml:
     ONNX infers shapes for some of them that they do not have, and views that seem idle are dropped."""
-    import onnxslim
-
     if any(n.domain == tabular.DOMAIN for n in model.graph.node):
         return model
+    import onnxslim
 
     level = logging.root.manager.disable
     try:

@@ -14,6 +14,7 @@ from syurmy.compiler.coding import Code
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
+from syurmy.compiler.jumps import told_apart
 from syurmy.compiler.model import quantise_input
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
@@ -126,6 +127,11 @@ class Context(Tables):
         if c is None:
             return self.tensors[name]
         return c.astype(np.float64) if c.dtype.kind in "fiub" else c
+
+    def weight(self, name: str) -> Tensor | Array:
+        """``operand``, a constant of float32 as it is: large ones are not copied."""
+        c = self.const(name)
+        return self.operand(name) if c is None or c.dtype != np.float32 else c
 
     def tensor(self, name: str) -> Tensor:
         """A tensor; a real constant is quantised to the weights' width, an integer one is exact."""
@@ -333,7 +339,7 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
     if f is None:
         raise Unsupported("no lowering")
     out = n.outputs[0] or n.name
-    c.out.prefix = out
+    c.out.prefix, c.out.node = out, (n.name, n.op)
     shown = ", ".join(f"{o} {list(c.shape(o))}" for o in n.outputs if o in c.graph.values)
     c.out.comment(f"{n.op} '{n.name}' -> {shown}")
     first = len(c.out.code)
@@ -360,6 +366,7 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
         else:
             c.tensors[name] = t
         made.append((name, t))
+    told_apart(c, n, first)
     return tuple(made)
 
 

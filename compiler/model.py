@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from syurmy import costs
 from syurmy.compiler.coding import Code
-from syurmy.compiler.saturation import Decision, End, Saturation, Undecided, Watch, told, told_undecided
+from syurmy.compiler.saturation import End, Saturation, Watch, told
+from syurmy.compiler.undecided import Decision, Undecided, told_undecided
 from syurmy.compiler.values import accepted
 from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array, Integers
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.events import Listener
 
-FORMAT = 5
+FORMAT = 6
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES = "model.safetensors", "tables"
 
@@ -294,7 +295,7 @@ class CompiledModel(Summary):
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
             missed = None if record["missed"] is None else Missed(**record["missed"])
             ends = tuple(End(*e) for e in record["ends"])
-            decisions = tuple(Decision(*map(int, d)) for d in record["decisions"])
+            decisions = tuple(map(Decision.read, record["decisions"]))
             held = tuple(map(Held.read, record["held"]))
             if not all(0 <= h.row < len(rows) for h in held):
                 raise ValueError
@@ -332,7 +333,7 @@ class CompiledModel(Summary):
         integers, entered = self.entered(self.given(inputs))
         watch = self.watch()
         trace = run(self.program, integers, max_steps=max_steps, listeners=(watch, *listeners))
-        found, undecided = watch.found(self.rows), watch.undecided(self.rows)
+        found, undecided = watch.found(self.rows), watch.undecided()
         done = ModelRun(self.dequantise(trace.outputs), trace, entered + found, undecided)
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
@@ -504,7 +505,7 @@ def record(
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
         "ends": [[e.index, e.lo, e.hi] for e in ends],
-        "decisions": [[d.index, d.units] for d in decisions],
+        "decisions": [asdict(d) for d in decisions],
         "held": [asdict(h) for h in held],
         "files": list(files),
     }

@@ -83,11 +83,32 @@ class Narrowing(Scales):
         """Reals ``x``, such that sums of ``count`` of them stay integers: as they are where that is so."""
         return x if x.bound * count < LIMIT // 2 else self.factor(x, LIMIT // (2 * count))
 
-    def relu(self, x: Tensor) -> Tensor:
-        """``max(x, 0)``, as a factor or narrow; where the program is fine, with the narrowing in one instruction."""
-        if not self.precision.fine or x.bound < 2**SHIFT:
-            return self.emit("relu", self.narrow(x))
-        return self._fine(x, 2**31, relu=True)
+    def relu(self, x: Tensor, alone: bool = False) -> Tensor:
+        """``max(x, 0)``, as a factor or narrow; with the narrowing in one instruction where the program is fine or x is
+        ``alone``: read by nothing else."""
+        if self.precision.fine and x.bound >= 2**SHIFT:
+            return self._fine(x, 2**31, relu=True)
+        cut = self.between(x, 0.0, math.inf) if alone else None
+        return cut or self.emit("relu", self.narrow(x))
+
+    def between(self, x: Tensor, lo: float, hi: float) -> Tensor | None:
+        """``x`` narrow and cut to these reals (up to half a unit) by one instruction, where that is one less: not where
+        x is narrow already. How far is cut off takes fewer lookups than a comparison, and none where the narrowing
+        alone would saturate."""
+        dtype = DType(f"i{self.precision.activations}")
+        if (x.type.lo >= dtype.lo and x.type.hi <= dtype.hi) or (x.name, dtype.bits) in self.narrowed:
+            return None
+        least, most = (end / x.scale for end in (lo, hi))
+        kept = [abs(float(v)) for s in x.values if s.size for v in np.clip([s.min(), s.max()], least, most)]
+        bound = max(abs(float(end)) for end in np.clip([x.type.lo, x.type.hi], least, most))
+        want = min(max(max(kept, default=0) * self.precision.margin, 1), max(bound, 1))
+        mult, shift = self._fraction(x, min(1.0, dtype.hi / self._covered(want, bound)))
+        scale = x.scale * 2.0**shift / mult
+        ends = [round(end / scale) if dtype.lo <= end / scale <= dtype.hi else None for end in (lo, hi)]
+        flat = [end is not None for end in ends]
+        if not any(flat) or (all(flat) and ends[0] == ends[1]):
+            return None
+        return self.rescale_by(x, mult, shift, dtype, ends[0], ends[1], (flat[0], flat[1]))
 
     def _fine(self, x: Tensor, limit: int, relu: bool) -> Tensor:
         top = 2 ** min(limit.bit_length() - 1, 31) - 1  # intervals are rounded to powers of two
@@ -127,12 +148,17 @@ class Narrowing(Scales):
         """``round(x * f)``, saturated to ``dtype`` (or lo and hi), f the largest multiplier / 2^shift up to ``factor``
         that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows. ``flat``: at
         which ends the reader does not mind that it saturates."""
+        return self.rescale_by(x, *self._fraction(x, factor), dtype, lo, hi, flat)
+
+    @staticmethod
+    def _fraction(x: Tensor, factor: float) -> tuple[int, int]:
+        """Multiplier and shift of ``rescale``."""
         shift, room = SHIFT, max(LIMIT // max(x.bound, 1) - 1, 1)
         if factor * 2**SHIFT < 1:
             shift = min(SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6, MAX_SHIFT)
         while shift > 0 and factor * 2 ** (shift - 1) >= 1 and factor * 2**shift > room:
             shift -= 1
-        return self.rescale_by(x, max(1, math.floor(factor * 2**shift)), shift, dtype, lo, hi, flat)
+        return max(1, math.floor(factor * 2**shift)), shift
 
     def rescale_by(
         self,
@@ -153,7 +179,13 @@ class Narrowing(Scales):
         return y
 
     def rescale_to(
-        self, x: Tensor, scale: float, dtype: DType = DType.I16, lo: int | None = None, hi: int | None = None
+        self,
+        x: Tensor,
+        scale: float,
+        dtype: DType = DType.I16,
+        lo: int | None = None,
+        hi: int | None = None,
+        flat: tuple[bool, bool] = (False, False),
     ) -> Tensor:
         """``x`` at a given scale, saturated (to lo and hi). The ratio is kept to 2^-16 or better, within the
         machine's 61 bits."""
@@ -162,7 +194,7 @@ class Narrowing(Scales):
             shift += 1
         while factor * 2**shift >= 2**31 and shift > 0:
             shift -= 1
-        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype, lo, hi).scaled(scale)
+        return self.rescale_by(x, max(1, round(factor * 2**shift)), shift, dtype, lo, hi, flat).scaled(scale)
 
     # ---- sums of differently scaled tensors ------------------------------------------------------------------------
 

@@ -3,10 +3,7 @@
 A ``rescale`` that narrows, and a table whose function leaves the width of its result, hold what the samples reached
 and the margin above. What lies beyond becomes the end of the interval: defined and proven, and not what the float model
 computes. An ``End`` is an instruction where that can happen; cuts that belong to the model (a relu, a clip, a flat
-function) have none.
-
-A ``Decision`` is an instruction that tells reals apart (a label, a comparison): what it does with two that are nearer
-than the program is off from the float model can be otherwise there, and is told.
+function) have none. What is decided by too little is counted along with it (``compiler.undecided``).
 """
 
 from __future__ import annotations
@@ -18,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syurmy.isa.arrays import I64, Array, Integers
+from syurmy.compiler.undecided import Decision, Undecided
+from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.program import Instruction
 from syurmy.vm.events import Event, Executed
 
@@ -51,39 +49,6 @@ class End:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Instruction ``index`` decides by reals of which its operands are ``units`` off: what is nearer is undecided."""
-
-    index: int
-    units: int
-
-    def near(self, ins: Instruction, operands: Sequence[Array]) -> int:
-        """How many entries of one execution are decided by no more than that."""
-        x = operands[0].astype(np.int64)
-        if ins.op in ("argmax", "argmin"):
-            axis = int(str(dict(ins.attrs)["axis"]))
-            if x.shape[axis] < 2:
-                return 0
-            two = np.partition(x if ins.op == "argmin" else -x, 1, axis=axis).take((0, 1), axis=axis)
-            gap = np.diff(two, axis=axis)
-        else:
-            gap = np.abs(x - operands[1] if len(operands) > 1 else x)
-        return int(np.count_nonzero(gap <= self.units))
-
-
-@dataclass(frozen=True)
-class Undecided:
-    """``entries`` results of a node were decided by less than the program may be off."""
-
-    node: str
-    op: str
-    entries: int
-
-    def __str__(self) -> str:
-        return f"{self.op} '{self.node}' ({self.entries:,})"
-
-
-@dataclass(frozen=True)
 class Saturation:
     """``entries`` values of a node (or input) were cut off, which is ``share`` of those that could have been."""
 
@@ -103,8 +68,10 @@ class Watch:
 
     def __init__(self, code: Sequence[Instruction], ends: Iterable[End], decisions: Iterable[Decision] = ()) -> None:
         self.code = code
-        self.decisions = {d.index: d for d in decisions}
-        self.near: Counter[int] = Counter()
+        self.decisions: dict[int, list[Decision]] = {}
+        for d in decisions:
+            self.decisions.setdefault(d.index, []).append(d)
+        self.near: Counter[tuple[str, str]] = Counter()  # of node and operator
         self.ends = {e.index: e for e in ends}
         self.cut: Counter[int] = Counter()
         self.seen: Counter[int] = Counter()
@@ -113,13 +80,13 @@ class Watch:
         if isinstance(event, Executed) and (end := self.ends.get(event.index)) is not None:
             self.cut[end.index] += end.cut(self.code[end.index], event.operands[0], event.result)
             self.seen[end.index] += event.result.size
-        if isinstance(event, Executed) and (decision := self.decisions.get(event.index)) is not None:
-            self.near[decision.index] += decision.near(self.code[decision.index], event.operands)
+        if isinstance(event, Executed):
+            for d in self.decisions.get(event.index, ()):
+                self.near[d.node, d.op] += d.near(self.code[d.index], event.operands)
 
-    def undecided(self, rows: Iterable[Row]) -> tuple[Undecided, ...]:
+    def undecided(self) -> tuple[Undecided, ...]:
         """What was decided by too little, by node."""
-        near = [(r, sum(self.near[i] for i in self.decisions if r.first <= i < r.last)) for r in rows]
-        return tuple(Undecided(r.node, r.op, count) for r, count in near if count)
+        return tuple(Undecided(node, op, count) for (node, op), count in self.near.items() if count)
 
     def found(self, rows: Iterable[Row]) -> tuple[Saturation, ...]:
         """What was cut off, by node."""
@@ -130,12 +97,6 @@ class Watch:
             if cut:
                 out.append(Saturation(r.node, r.op, cut, cut / seen))
         return tuple(out)
-
-
-def told_undecided(found: Sequence[Undecided]) -> str:
-    """One sentence for all of them."""
-    listed = ", ".join(map(str, found[:3]))
-    return f"decided by less than the program may be off from the float model, which may decide otherwise: {listed}"
 
 
 def told(found: Sequence[Saturation]) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
-from syurmy.isa.cost import PER_SUMMAND, Account
+from syurmy.isa.cost import PER_SUMMAND, PER_TERM, Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
@@ -57,6 +57,7 @@ class ConstraintSystem:
     reveals: list[tuple[int, Public]] = field(default_factory=list)  # instruction, statement tensor
     params: dict[str, g.ParamTensor] = field(default_factory=dict)
     publics: list[Public] = field(default_factory=list)  # the statement's tensors: inputs, outputs, reveals
+    externals: list[g.External] = field(default_factory=list)  # those that it names commitments of: inputs, outputs
 
     @property
     def tables(self) -> list[Table]:
@@ -96,13 +97,15 @@ class Builder:
         full = (e, *shape)
         flat: dict[Node, int] = {}
         for c, n in terms:  # one level of flattening keeps affine expressions of one column recognisable
-            inner = [(c, n)]
+            coefficients: tuple[int, ...] = (1,)
+            nodes: tuple[Node, ...] = (n,)
             if isinstance(n, g.Combine):
                 const += c * n.const
-                inner = [(c * k, m) for k, m in zip(n.coefficients, n.inputs, strict=True)]
-            for k, m in inner:
-                m = m if m.shape == full else self.broadcast(m, shape, e)
-                flat[m] = flat.get(m, 0) + k
+                coefficients, nodes = n.coefficients, n.inputs
+            if n.shape != full:
+                nodes = tuple(self.broadcast(m, shape, e) for m in nodes)
+            for k, m in zip(coefficients, nodes, strict=True):
+                flat[m] = flat.get(m, 0) + c * k
         self.account.spend(PER_SUMMAND * len(flat), "sums")
         pairs = [(k, m) for m, k in flat.items() if k != 0]
         if len(pairs) == 1 and pairs[0][0] == 1 and const == 0:
@@ -173,7 +176,8 @@ class Builder:
         zero = bool((index < 0).any())
         interval = (min(n.lo, 0), max(n.hi, 0)) if zero else n.interval
         new = self.new(shape, interval)
-        return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), index=index)
+        narrow = index.astype(np.int32)  # positions are below 2^28
+        return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), index=narrow)
 
     def constant(self, values: I64) -> Node:
         """A public tensor with these values (tensor axes only)."""
@@ -249,6 +253,13 @@ class Builder:
     def boolean(self, label: str, like: Node, hint: Hint) -> Committed:
         """A column of zeros and ones of the shape of ``like``."""
         return self.ranged(label, like, hint, 0, 1)
+
+    def bit(self, label: str, like: Node, hint: Hint) -> Committed:
+        """A column of zeros and ones like ``boolean``, pinned by ``c * c = c``: a product in place of a lookup."""
+        c = self.column(label, like.shape[1:], hint, (0, 1), like.executions)
+        self.zero(self.mul(c, c) - c, f"{label} is a bit")
+        self.pin(c, (0, 1))
+        return c
 
     def define(self, label: str, expression: Node) -> Committed:
         """A new column equal to ``expression``, pinned by an equation."""
@@ -427,6 +438,7 @@ class Builder:
         if math.prod(shape) > MAX_ENTRIES:
             raise ConstraintError(f"a tensor of shape {tuple(shape)} has more than 2^28 entries", code="C110")
         self.system.nodes += 1
+        self.account.owe(PER_TERM, "claims")  # at least one will come to it
         return self, self.system.nodes, tuple(shape), lo, hi, self.origin
 
 

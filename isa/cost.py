@@ -13,6 +13,7 @@ from syurmy.isa.errors import ConstraintError
 FREE = 2**26
 RATE = 8
 MOST = 2**28
+PER_MOMENT = 2**2  # an instruction or register of a round that is compared with the one before
 PER_OUTPUT = 2**5  # an output of one input of a batch costs about as much as so many entries
 PER_SUMMAND = 2**4  # of a sum: a chain of additions is made of ever longer ones
 PER_TERM = 2**9  # one claim that is pulled back through one instruction costs about as much as so many entries
@@ -24,6 +25,7 @@ class Account:
     def __init__(self) -> None:
         self._worked = 0
         self.spent = 0
+        self._owed = 0
 
     @property
     def allowed(self) -> int:
@@ -33,6 +35,16 @@ class Account:
     def worked(self, entries: int) -> None:
         """The honest prover writes so many entries."""
         self._worked += entries
+
+    def owe(self, entries: int, what: str) -> None:
+        """What will be asked for later on is refused now if it will be too much."""
+        self._owed += entries
+        if self.spent + self._owed > self.allowed:
+            self.spend(self._owed, what)
+
+    def settle(self) -> None:
+        """From now on what was owed is spent."""
+        self._owed = 0
 
     def spend(self, entries: int, what: str) -> None:
         """Raises ``ConstraintError`` C112 where the program asks for more than is allowed."""

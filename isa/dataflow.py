@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.cost import PER_OUTPUT, Account
+from syurmy.isa.cost import PER_MOMENT, PER_OUTPUT, Account
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, Prepared, StepLimit, walk
@@ -54,6 +54,11 @@ class View:
     def same(self, other: View) -> bool:
         pairs = ((getattr(self, f), getattr(other, f)) for f in ("producers", "executions", "positions"))
         return all(np.array_equal(a, b) for a, b in pairs)
+
+    @cached_property
+    def last(self) -> int:
+        """The producer of the highest number."""
+        return int(self.producers.max())
 
     @cached_property
     def distinct(self) -> list[int]:
@@ -143,7 +148,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()  # of the counters
-        self.parts: list[I64] = []
+        self.parts: list[_Rounds] = []
         self.tail: list[list[int]] = []
         self.before = 0  # rows in parts
 
@@ -155,28 +160,56 @@ class _Rows:
         if len(self.tail) == TAIL:
             self._flush()
 
-    def add(self, rows: I64) -> None:
+    def add(self, rounds: _Rounds) -> None:
         self._flush()
-        self.parts.append(rows)
-        self.before += len(rows)
+        self.parts.append(rounds)
+        self.before += len(rounds)
 
     def since(self, mark: int) -> I64:
-        """The rows from ``mark`` on."""
+        """The rows from ``mark`` on, each column in one piece."""
         self._flush()
-        found: list[I64] = []
+        if mark >= self.before:
+            return np.zeros((0, FIRST), np.int64)
+        out = np.empty((self.parts[0].rows.shape[1], self.before - mark), np.int64)
         at = self.before
         for part in reversed(self.parts):
             if at <= mark:
                 break
             at -= len(part)
-            found.append(part[max(mark - at, 0) :])
-        return np.concatenate(found[::-1]) if found else np.zeros((0, FIRST), np.int64)
+            for k, column in enumerate(out):
+                if at >= mark:
+                    part.column(k, column[at - mark : at - mark + len(part)])
+                else:
+                    whole = np.empty(len(part), np.int64)
+                    part.column(k, whole)
+                    column[: len(part) - (mark - at)] = whole[mark - at :]
+        return out.T
 
     def _flush(self) -> None:
         if self.tail:
-            self.parts.append(np.array(self.tail, np.int64))
+            self.parts.append(_Rounds(np.array(self.tail, np.int64)))
             self.before += len(self.tail)
             self.tail = []
+
+
+@dataclass
+class _Rounds:
+    """Rows as they are or, with a ``shift``, as they come in ``times`` further rounds, each shifted once more."""
+
+    rows: I64
+    shift: I64 | None = None
+    times: int = 1
+
+    def __len__(self) -> int:
+        return self.times * len(self.rows)
+
+    def column(self, k: int, out: I64) -> None:
+        """Fills ``int64[len(self)]`` in with one column."""
+        rounds = out.reshape(self.times, len(self.rows))
+        rounds[:] = self.rows[:, k]
+        if self.shift is not None and self.shift[:, k].any():
+            for i, by in enumerate(self.shift[:, k].tolist()):
+                rounds[:, i] += by * np.arange(1, 1 + self.times)
 
 
 @dataclass
@@ -210,7 +243,7 @@ class _Resolving:
         self.clocks: dict[str, int] = {}  # of the buffers that were accessed
         self.numbers: dict[View, int] = {}
         self.prepared = Prepared(program)
-        self.bodies: dict[int, tuple[range, list[str]] | None] = {}
+        self.bodies: dict[int, tuple[Sequence[int], list[str]] | None] = {}
         self.moments: dict[int, list[_Moment]] = {}
 
     def run(self) -> Dataflow:
@@ -287,7 +320,8 @@ class _Resolving:
         for source in sources:
             row += self._numbered(source)
             if source.view is not None:
-                flow.loop_carried.update(p for p in source.view.distinct if p >= pc)
+                if source.view.last >= pc:
+                    flow.loop_carried.update(p for p in source.view.distinct if p >= pc)
             elif source.producer >= pc:
                 flow.loop_carried.add(source.producer)
         self.account.spend(len(row), "executions")
@@ -307,26 +341,37 @@ class _Resolving:
 
     # ---- rounds that repeat --------------------------------------------------------------------------------------
 
-    def _body(self, start: int) -> tuple[range, list[str]] | None:
-        """The instructions of a block and the registers that they name, if its rounds can be derived."""
+    def _body(self, start: int) -> tuple[Sequence[int], list[str]] | None:
+        """The instructions that a round of a block runs and the registers that they name, if its rounds can be
+        derived."""
         if start not in self.bodies:
-            body = range(start + 1, self.prepared.ends[start])
-            ops = [self.ops[pc] for pc in body]
-            if any(op.patches or op.flow in (Flow.BRANCH, Flow.CALL) for op in ops):
+            body = self._round(start)
+            if any(self.ops[pc].patches or self.ops[pc].flow in (Flow.BRANCH, Flow.CALL) for pc in body):
                 self.bodies[start] = None
             else:
                 code = [self.program.code[pc] for pc in body]
                 names = {n for ins in code for n in (*ins.src, *([ins.dst] if ins.dst is not None else []))}
-                self.bodies[start] = body, sorted(names)
+                self.bodies[start] = [pc for pc in body if not self.ops[pc].control], sorted(names)
         return self.bodies[start]
 
-    def _moment(self, body: range, names: Sequence[str]) -> _Moment:
-        self.account.spend(len(body) + len(names) + len(self.clocks), "rounds")
+    def _round(self, start: int) -> list[int]:
+        """What a round of a block runs, up to its first branch; blocks inside it once. Jumps may leave most of it out,
+        and whoever enters the block again and again shall not pay for what never runs."""
+        pc, end = start + 1, self.prepared.ends[start]
+        reached: dict[int, None] = {}
+        while start < pc < end and pc not in reached:
+            reached[pc] = None
+            self.account.spend(1, "rounds")
+            pc = self.prepared.targets[pc] if self.ops[pc].flow is Flow.JUMP else pc + 1
+        return list(reached)
+
+    def _moment(self, body: Sequence[int], names: Sequence[str]) -> _Moment:
+        self.account.spend(PER_MOMENT * (len(body) + len(names) + len(self.clocks)), "rounds")
         return _Moment(
             {name: self._held(name) for name in names},
-            [len(rows) for rows in self.rows[body.start : body.stop]],
-            self.flow.runs[body.start : body.stop],
-            self.flow.executions[body.start : body.stop],
+            [len(self.rows[k]) for k in body],
+            [self.flow.runs[k] for k in body if k < len(self.flow.runs)],
+            [self.flow.executions[k] for k in body if k < len(self.flow.runs)],
             dict(self.clocks),
             self.flow.steps,
         )
@@ -365,15 +410,15 @@ class _Resolving:
         self.registers |= shifts
         return left, per_round
 
-    def _further(self, body: range, before: _Moment, after: _Moment, left: int) -> bool:
+    def _further(self, body: Sequence[int], before: _Moment, after: _Moment, left: int) -> bool:
         """Adds ``left`` rounds, each as far behind the one before as ``after`` is behind ``before``; the rows of the
         round before are those up to ``before``. False (and nothing added) where rounds are not of one form."""
         steps_each = after.steps - before.steps
         if self.flow.steps + left * steps_each > self.max_steps:
             raise StepLimit(f"more than {self.max_steps} steps", help="raise the limit with --max-steps")
         made = []
-        for rows, was, now in zip(self.rows[body.start : body.stop], before.rows, after.rows, strict=True):
-            each = now - was
+        for k, was, now in zip(body, before.rows, after.rows, strict=True):
+            rows, each = self.rows[k], now - was
             if not each:
                 continue
             if now < 2 * each:
@@ -383,15 +428,14 @@ class _Resolving:
             if shift[:, FIRST + len(rows.names) + FIELDS - 1 :: FIELDS].any():  # other views
                 return False
             made.append((rows, last, shift))
-        for k, pc in enumerate(range(body.start, min(body.stop, len(self.program.code)))):
-            runs = after.runs[k] - before.runs[k]
+        for k in range(len(after.runs)):  # the rows of outputs come behind those of instructions, and have no runs
+            pc, runs = body[k], after.runs[k] - before.runs[k]
             self.flow.runs[pc] += left * runs
             self.flow.executions[pc] += left * (after.executions[k] - before.executions[k])
             self.account.worked(left * runs * self.sizes[pc])
-        steps = np.arange(1, left + 1)[:, None, None]
         for rows, last, shift in made:
             self.account.spend(left * last.size, "executions")
-            rows.add((last[None] + steps * shift[None]).reshape(-1, last.shape[1]))
+            rows.add(_Rounds(last, shift, left))
         for name, clock in after.clocks.items():  # every input starts its own, and so ends with those of the one before
             self.clocks[name] += left * (clock - before.clocks.get(name, 0))
         self.flow.steps += left * steps_each

@@ -3,6 +3,7 @@
     program = "syurmyP" version name inputs params luts rams outputs code
     uint    = LEB128, shortest form, < 2^64      sint = zigzag uint      list = uint count, items
     text    = uint length, UTF-8                 type = dtype shape:list(uint) lo:sint hi:sint
+    visibility of an input or output = uint: 0 private, 1 public, 2 committed
     operand = 0 text, a declared name, or 1 + k: the register or loop counter that is the k-th to appear in the code
 
 Values of public params and tables follow their declaration, little-endian in their dtype. The values of committed
@@ -47,7 +48,7 @@ def encode(program: Program) -> bytes:
     for i in program.inputs:
         w.text(i.name)
         w.type(i.type)
-        w.flag(i.public)
+        w.visibility(i)
     w.uint(len(program.params))
     for p in program.params:
         w.text(p.name)
@@ -84,7 +85,7 @@ def encode(program: Program) -> bytes:
     w.uint(len(program.outputs))
     for o in program.outputs:
         w.text(o.name)
-        w.flag(o.public)
+        w.visibility(o)
     w.uint(len(program.code))
     for ins in program.code:
         w.instruction(ins)
@@ -119,11 +120,11 @@ def decode(data: bytes) -> Program:
 
     declared = Program(
         name,
-        inputs=r.list(lambda: Input(r.text(), r.type(), r.flag())),
+        inputs=r.list(lambda: Input(r.text(), r.type(), *r.visibility())),
         params=r.list(param),
         luts=r.list(lut),
         rams=r.list(ram),
-        outputs=r.list(lambda: Output(r.text(), r.flag())),
+        outputs=r.list(lambda: Output(r.text(), *r.visibility())),
         code=(),
         data=values,
     )
@@ -171,6 +172,9 @@ class Writer:
 
     def flag(self, v: bool) -> None:
         self.uint(int(v))
+
+    def visibility(self, of: Input | Output) -> None:
+        self.uint(2 if of.committed else int(of.public))
 
     def text(self, v: str) -> None:
         raw = v.encode()
@@ -279,6 +283,11 @@ class Reader:
 
     def flag(self) -> bool:
         return self.uint(1) == 1
+
+    def visibility(self) -> tuple[bool, bool]:
+        """Is it public, is it committed?"""
+        code = self.uint(2)
+        return code == 1, code == 2
 
     def list(self, item: Callable[[], T], limit: int = MAX_ITEMS) -> tuple[T, ...]:
         return tuple(item() for _ in range(self.uint(limit)))

@@ -18,9 +18,9 @@ from typing import Protocol
 
 import numpy as np
 
-from syurmy.isa.arrays import I64
+from syurmy.isa.arrays import I32, I64
 from syurmy.isa.exact import einsum
-from syurmy.isa.types import Interval, added, scaled
+from syurmy.isa.types import DType, Interval
 
 LIMIT = 2**63 - 1
 
@@ -134,6 +134,16 @@ class Public(Node):
 
 
 @dataclass(eq=False)
+class External(Node):
+    """A committed input or output as its commitment has it, shape ``(batch, *shape)``. An equation says that it is the
+    program's; nothing else reads it. ``source``: "input" or "output"; ``dtype``: of its entries."""
+
+    source: str = "input"
+    name: str = ""
+    dtype: DType = DType.I64
+
+
+@dataclass(eq=False)
 class ParamTensor(Node):
     """A committed param, shape ``(1, *shape)``."""
 
@@ -203,7 +213,7 @@ class IndexMap(Node):
 
     in_axes: tuple[int, ...] = ()
     out_axes: tuple[int, ...] = ()
-    index: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    index: I32 = field(default_factory=lambda: np.zeros(0, np.int32))  # there may be many, and long ones
 
     def forward(self, args: Sequence[I64]) -> I64:
         x = np.moveaxis(args[0], self.in_axes, range(len(self.in_axes)))
@@ -324,4 +334,8 @@ def range_table(bits: int) -> Table:
 
 def combined_interval(coefficients: Sequence[int], nodes: Sequence[Node], const: int) -> Interval:
     """The interval of ``sum coefficient * node + const``."""
-    return added((const, const), *(scaled(n.interval, c) for c, n in zip(coefficients, nodes, strict=True)))
+    lo = hi = const
+    for c, n in zip(coefficients, nodes, strict=True):
+        lo += c * (n.lo if c >= 0 else n.hi)
+        hi += c * (n.hi if c >= 0 else n.lo)
+    return lo, hi

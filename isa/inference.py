@@ -27,7 +27,7 @@ MAX_FOLLOWED = 10**6  # instructions
 OPERANDS = 4  # beyond which a list of operands counts as so many more instructions
 PRECISE = 10**5  # instructions that are followed before repeat blocks are widened
 MAX_COPIED = 2 * 10**7  # registers, over all places where paths meet and all blocks that are entered
-PER_ENTERED = 4  # what is known on entering a block or routine is looked up, not only copied
+PER_ENTERED = 8  # what is known on entering a block or routine is looked up, not only copied
 PER_JOINED = 16  # a register whose type differs between paths costs about as much as so many that are copied
 MAX_CALLS = 64  # routines that call one another
 
@@ -70,6 +70,7 @@ class Inference:
         self.routines: list[int] = []
         self.meeting = {_target(ins) for ins in program.code if ins.get("target") is not None}
         self.copied = 0
+        self.names: dict[int, tuple[str, ...] | None] = {}
         self.followed: dict[tuple[int, frozenset[tuple[str, TensorType | None]]], State | None] = {}
 
     def run(self) -> Types:
@@ -115,9 +116,10 @@ class Inference:
                 self.spend(ins)
                 following = [pc + 1]
                 flow = REGISTRY[ins.op].flow
+                behind = self.pairs[pc] + 1 if flow is Flow.OPEN else pc + 1
                 if flow is Flow.OPEN:
                     after = self.loop(pc, state)
-                    following = [self.pairs[pc] + 1] if after is not None else []
+                    following = [behind] if after is not None else []
                     state = after if after is not None else state
                 elif flow is Flow.STOP:
                     self.halted = self.met(self.halted, state)
@@ -138,7 +140,7 @@ class Inference:
                 for nxt in following:
                     if nxt >= hi:
                         out = self.met(out, state)
-                    elif len(following) == 1 and nxt == pc + 1 and nxt not in self.meeting:
+                    elif len(following) == 1 and nxt in (pc + 1, behind) and nxt not in self.meeting:
                         pc, straight = nxt, True
                     else:
                         self.copy(state, ins)
@@ -153,8 +155,28 @@ class Inference:
         return out, returned
 
     def loop(self, start: int, state: State) -> State | None:
-        """Types behind a block that is entered with these."""
-        return self.once(start, state, self.rounds)
+        """Types behind a block that is entered with these, which may be changed. Registers that it does not name go
+        around it."""
+        names = self.named(start)
+        if names is None:
+            return self.once(start, state, self.rounds)
+        after = self.once(start, {name: state[name] for name in names if name in state}, self.rounds)
+        if after is not None:
+            state.update(after)
+            after = state
+        return after
+
+    def named(self, start: int) -> tuple[str, ...] | None:
+        """The registers that a block names; None where it may be left by another way than its end."""
+        if start not in self.names:
+            inside = self.code[start + 1 : self.pairs[start]]
+            if any(REGISTRY[ins.op].flow in (Flow.CALL, Flow.RETURN, Flow.STOP) for ins in inside):
+                self.names[start] = None
+            else:
+                self.names[start] = tuple(
+                    dict.fromkeys(n for ins in inside for n in (*ins.src, ins.dst) if n is not None)
+                )
+        return self.names[start]
 
     def rounds(self, start: int, state: State) -> State | None:
         count = int(self.code[start].get("count"))  # type: ignore[arg-type]

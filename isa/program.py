@@ -37,11 +37,18 @@ Attr = int | str | tuple[int, ...] | Affine | DType | bool
 
 @dataclass(frozen=True)
 class Input:
-    """A tensor given at run time. Private inputs are committed; public ones are part of the statement."""
+    """A tensor given at run time. Private inputs are hidden in the proof; public ones are part of the statement; of
+    ``committed`` ones, hidden too, the statement names a commitment that was made beforehand."""
 
     name: str
     type: TensorType
     public: bool
+    committed: bool = False
+
+    @property
+    def visibility(self) -> str:
+        """As declarations say it."""
+        return visibility(self.public, self.committed)
 
 
 @dataclass(frozen=True)
@@ -96,10 +103,22 @@ class Ram:
 
 @dataclass(frozen=True)
 class Output:
-    """A register whose value at ``halt`` leaves the program; public ones are part of the statement."""
+    """A register whose value at ``halt`` leaves the program; public ones are part of the statement, of ``committed``
+    ones it names a commitment."""
 
     name: str
     public: bool
+    committed: bool = False
+
+    @property
+    def visibility(self) -> str:
+        """As declarations say it."""
+        return visibility(self.public, self.committed)
+
+
+def visibility(public: bool, committed: bool) -> str:
+    """The word for what a statement tells of an input or output."""
+    return "committed" if committed else "public" if public else "private"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from syurmy.isa.graph import Committed, Node, Public
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.program import Program
+from syurmy.isa.program import Input, Program
 from syurmy.isa.types import MAX_ENTRIES, TensorType
 
 
@@ -61,7 +61,7 @@ class Assembly:
         """Declarations, forward declarations of loop-carried results, instructions, outputs, checks."""
         b, s, program = self.builder, self.system, self.system.program
         for k, i in enumerate(program.inputs):
-            self.producers[-(1 + k)] = s.inputs[i.name] = self._input(i.name, i.type, i.public)
+            self.producers[-(1 + k)] = s.inputs[i.name] = self._input(i)
         for k, prm in enumerate(program.params, len(program.inputs)):
             if prm.committed:
                 new = b.new((1, *prm.type.shape), prm.type.interval)
@@ -95,6 +95,9 @@ class Assembly:
                 public = Public(*b.new(node.shape, t.interval), (), out.name, "output", out.name)
                 s.publics.append(public)
                 b.zero(node - public, f"output {out.name}")
+            elif out.committed:
+                node = s.outputs[out.name] = b.broadcast(node, node.shape[1:], s.flow.path.batch)
+                self._external(node, "output", out.name, s.types.final[out.name])
         declared = declaration_index(program)
         for ram in program.rams:
             if s.flow.clocks.get(ram.name, 0):
@@ -102,16 +105,26 @@ class Assembly:
                 memory_argument.buffer(b, ram, first)
         b.finish()
 
-    def _input(self, name: str, t: TensorType, public: bool) -> Node:
+    def _input(self, declared: Input) -> Node:
         b, batch = self.builder, self.system.flow.path.batch
-        if public:
+        name, t = declared.name, declared.type
+        if declared.public:
             node = Public(*b.new((batch, *t.shape), t.interval), (), name, "input", name)
             self.system.publics.append(node)
             return node
         c = Committed(*b.new((batch, *t.shape), t.interval), (), f"input {name}")
         self.system.columns.append(c)
         b.interval(c, t.lo, t.hi, f"input {name}")
+        if declared.committed:
+            self._external(c, "input", name, t)
         return c
+
+    def _external(self, node: Node, source: str, name: str, t: TensorType) -> None:
+        """What a commitment of its own has of ``node``, which is the program's: every entry, and zeros around them."""
+        b = self.builder
+        external = g.External(*b.new(node.shape, t.interval), (), name, source, name, t.dtype)
+        self.system.externals.append(external)
+        b.zero(node - external, f"committed {source} {name}")
 
     def _instruction(self, pc: int, call: Call) -> None:
         b = self.builder
@@ -156,12 +169,16 @@ class Assembly:
             return b.stacked_constant(reads.executions)
         if (reads.views >= 0).any():
             return self._wire_views(reads)
-        producers = np.unique(reads.producers).tolist()
-        nodes = [self.producers[p] for p in producers]
-        start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
-        several = np.array([n.executions > 1 for n in nodes])
-        which = np.searchsorted(producers, reads.producers)
-        index = start[which] + np.where(several[which], reads.executions, 0)
+        if (reads.producers == reads.producers[0]).all():  # a long loop has long reads
+            nodes = [self.producers[int(reads.producers[0])]]
+            index = reads.executions if nodes[0].executions > 1 else np.zeros(1, np.int64)
+        else:
+            producers = np.unique(reads.producers).tolist()
+            nodes = [self.producers[p] for p in producers]
+            start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
+            several = np.array([n.executions > 1 for n in nodes])
+            which = np.searchsorted(producers, reads.producers)
+            index = start[which] + np.where(several[which], reads.executions, 0)
         if (index == index[0]).all():
             index = index[:1]
         joined = nodes[0] if len(nodes) == 1 else b.stacked(nodes, 0)

@@ -16,7 +16,7 @@ import numpy as np
 
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.isa.instruction import REGISTRY, AttrSpec, Flow, Op
-from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Param, Program, Ram
+from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
 from syurmy.isa.types import MAX_RANK, DType, TensorType
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")
@@ -25,6 +25,7 @@ MAX_NAME = 200
 MAX_NESTING = 64  # of repeat blocks
 MAX_SIZE = 2**31
 MAX_TABLE = 2**16
+MAX_COMMITTED = 16  # inputs and outputs together
 MAX_INT = 2**62
 
 
@@ -81,6 +82,24 @@ def _declarations(program: Program) -> Iterator[Problem]:
         if o.name in outputs:
             yield Problem(f"output '{o.name}' is declared twice", "A104", name=o.name)
         outputs.add(o.name)
+    yield from _committed(program)
+
+
+def _committed(program: Program) -> Iterator[Problem]:
+    """Each committed input and output has a commitment under its own name."""
+    inputs = {i.name for i in program.inputs if i.committed}
+    outputs = [o.name for o in program.outputs if o.committed]
+    either: list[Input | Output] = [*program.inputs, *program.outputs]
+    for d in either:
+        if d.public and d.committed:
+            yield Problem(f"'{d.name}' is both public and committed", "A124", name=d.name)
+    for name in outputs:
+        if name in inputs:
+            yield Problem(f"'{name}' is a committed input and a committed output", "A124", name=name,
+                          help="as an output it can be private: its commitment is the input's")  # fmt: skip
+    if len(inputs) + len(outputs) > MAX_COMMITTED:
+        message = f"{len(inputs) + len(outputs)} inputs and outputs are committed, at most {MAX_COMMITTED} can be"
+        yield Problem(message, "A124", help="join some of them: one tensor costs one commitment")
 
 
 def _tensor(name: str, t: TensorType) -> Iterator[Problem]:

@@ -1,4 +1,5 @@
-"""How many positions of a params matrix may still be opened before its random coefficients are used up.
+"""How many positions of a hiding matrix may still be opened before its random coefficients are used up: of the params
+of a key, or of a committed tensor.
 
 A commitment with T random coefficients per row hides its matrix while fewer than T of its columns are known. So every
 proof takes its positions from the allowance *before* it is made: a file beside the key, which is locked, read, written
@@ -15,10 +16,34 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from syurmy.isa.errors import InputError
 
+
+@dataclass(frozen=True)
+class Subject:
+    """What an allowance is of, in errors: ``whole`` is counted for, ``part`` hidden; ``renew``: what to do."""
+
+    whole: str
+    part: str
+    renew: str
+    more: str
+
+
+KEY = Subject(
+    "key",
+    "the key's params",
+    "make a new key with `syurmy-vm setup PROG --renew",
+    " --proofs N`, for the N proofs that will be made with it and all of its copies",
+)
+TENSOR = Subject(
+    "opening",
+    "the committed tensor",
+    "commit to the tensor anew with `syurmy-vm commit",
+    " --proofs N`, for the N proofs that will be made with its opening and all copies of that",
+)
 _RECORD = struct.Struct("<8s32sQ")
 _MAGIC = b"SYURMYAL"
 _THREADS = threading.Lock()  # locks of files exclude processes only
@@ -29,8 +54,11 @@ class Allowance:
     """``limit`` positions for the key with this digest. The count lies in the file ``path``, or without one in a
     nameless temporary file, which forked processes share with this one."""
 
-    def __init__(self, digest: bytes, limit: int, path: Path | None = None, used: int = 0) -> None:
+    def __init__(
+        self, digest: bytes, limit: int, path: Path | None = None, used: int = 0, subject: Subject = KEY
+    ) -> None:
         """With a path: the file that ``create`` made."""
+        self.subject = subject
         self.digest = digest
         self.limit = limit
         self.path = path
@@ -51,9 +79,9 @@ class Allowance:
         if self.path is not None:
             if self.path.resolve() != path.resolve():
                 raise InputError(
-                    f"the key's proofs are counted in {self.path} already",
+                    f"the {self.subject.whole}'s proofs are counted in {self.path} already",
                     code="K145",
-                    help="a copy would not know of them: make a new key with setup",
+                    help=f"a copy would not know of them: {self.subject.renew}`",
                 )
             return
         with self._locked() as fd:
@@ -83,10 +111,9 @@ class Allowance:
             used = self._read(fd)
             if used + positions > self.limit:
                 raise InputError(
-                    "the key's params would not stay hidden: its allowance of proofs is used up",
+                    f"{self.subject.part} would not stay hidden: its allowance of proofs is used up",
                     code="P180",
-                    help="make a new key with `syurmy-vm setup PROG --renew --proofs N`, for the N proofs that will be"
-                    " made with it and all of its copies",
+                    help=self.subject.renew + self.subject.more,
                 )
             os.pwrite(fd, _RECORD.pack(_MAGIC, self.digest, used + positions), 0)
             os.fsync(fd)
@@ -117,12 +144,12 @@ class Allowance:
             raise self._lost("it is damaged")
         magic, digest, used = _RECORD.unpack(data)
         if magic != _MAGIC or digest != self.digest:
-            raise self._lost("it belongs to another key")
+            raise self._lost(f"it belongs to another {self.subject.whole}")
         return int(used)
 
     def _lost(self, why: str) -> InputError:
         return InputError(
-            f"how many proofs were made with the key is not known: {self.path}: {why}",
+            f"how many proofs were made with the {self.subject.whole} is not known: {self.path}: {why}",
             code="P181",
-            help="without this count params would not stay hidden: make a new key with `syurmy-vm setup PROG --renew`",
+            help=f"without this count {self.subject.part} would not stay hidden: {self.subject.renew}`",
         )

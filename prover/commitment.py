@@ -12,6 +12,7 @@ what is opened is uniform, whatever the matrix is.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
@@ -67,8 +69,19 @@ def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux:
     return transpose(rows if aux is None else np.concatenate([rows, aux]))
 
 
+def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> Integers:
+    """Tensors in the stored rows of their matrix, ``[R, C]``, in the narrowest of int8 to int64 that holds them all."""
+    dtype = np.result_type(np.int8, *(values[name].dtype for name in layout.places))
+    flat = np.zeros(1 << layout.log_entries, dtype)
+    for name, place in layout.places.items():
+        block = flat[place.offset : place.offset + place.size].reshape(place.dims)
+        block[place.true_part] = np.transpose(values[name], place.order)
+    return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
+
+
 def commit_params(values: Integers, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
-    """Commitment to ``int8|16|32|64[R, C]``; hiding where ``shape`` is, with what ``secrets`` give."""
+    """Commitment to ``int8|16|32|64[R, C]``, params or a committed tensor; hiding where ``shape`` is, with what
+    ``secrets`` give."""
     integers = IntegerMatrix.of(values)
     columns, tail = integers.columns(), None
     if shape.tail:

@@ -138,6 +138,14 @@ def ext_list(a: U64) -> list[Ext]:
     return [Ext(int(x), int(y)) for x, y in zip(a[0], a[1], strict=True)]
 
 
+def eq_list(point: Sequence[Ext]) -> list[Ext]:
+    """eq(point, i) for all i, one by one: for points so short that an array costs more."""
+    values = [ONE]
+    for r in point:
+        values = [x for v, w in ((v, v * r) for v in values) for x in (v - w, w)]
+    return values
+
+
 def lift(a: U64) -> U64:
     """Base field array ``uint64[...]`` as an array over K, ``uint64[2, ...]``."""
     return np.stack([a, np.zeros_like(a)])

@@ -33,7 +33,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.allowance import Allowance
-from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
@@ -174,13 +174,7 @@ def check_bounds(program: Program) -> None:
 
 def params_matrix(program: Program, layout: MatrixLayout) -> Integers:
     """The params in their rows, in the narrowest of int8 to int64 that holds them all."""
-    dtypes = [program.data[str(name)].dtype for name in layout.places]
-    dtype = np.result_type(np.int8, *dtypes)
-    flat = np.zeros(1 << layout.log_entries, dtype)
-    for name, place in layout.places.items():
-        block = flat[place.offset : place.offset + place.size].reshape(place.dims)
-        block[place.true_part] = np.transpose(program.data[str(name)][None], place.order)
-    return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
+    return in_rows({name: program.data[str(name)][None] for name in layout.places}, layout)
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,17 @@ The caller must settle the two claims at the leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy.isa.arrays import I64
-from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, lift
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, log2_ceil
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol import mle
@@ -47,6 +50,7 @@ from syurmy.prover.protocol.transcript import Sender
 
 _INNER = 9  # variables of the inner eq table: 8 KiB
 _CHUNK = 4096  # pairs a thread takes at least
+_GAP = 64  # leaves with numerator 1 that are corrected, by zero, between others
 
 
 def fill_denominators(
@@ -83,52 +87,121 @@ def fill_denominators(
     )
 
 
-def prove_tree(sender: Sender, num: U64, den: U64, log_size: int) -> tuple[list[Ext], Ext, Ext]:
-    """Sends the layers of the tree over num ``uint64[used]`` and den ``uint64[2, used]``, used <= 2^log_size.
+@dataclass(frozen=True, eq=False)
+class Leaves:
+    """The leaves of a tree of 2^n: numerators ``uint64[used]``, denominators ``uint64[2, 2^n + PAD]``, 1 from ``used``
+    on. A leaf that is not used is 0/1. Numerators that are 1 cost nothing."""
 
-    Returns the point and the claims num(point), den(point) on the leaves, extended by 0/1.
-    """
-    if den.shape != (2, len(num)) or not 1 <= len(num) <= 1 << log_size or log_size < 1:
-        raise ValueError("leaves do not fit the tree")
-    leaves = (np.ascontiguousarray(num), np.ascontiguousarray(den[0]), np.ascontiguousarray(den[1]))
-    layers = _build(leaves, log_size)
-    first = layers[1] if log_size > 1 else leaves
-    (p0, q0), (p1, q1) = _node(first, 0), _node(first, 1)
+    num: U64
+    den: U64
+
+    @staticmethod
+    def ones(used: int) -> Leaves:
+        """Numerators 1, denominators to be filled in."""
+        size = 1 << log2_ceil(max(2, used))
+        den = np.empty((2, size + kernels.PAD), dtype=np.uint64)
+        den[0, used:], den[1, used:] = 1, 0
+        return Leaves(np.ones(used, dtype=np.uint64), den)
+
+    @staticmethod
+    def of(num: U64, den: U64) -> Leaves:
+        """Of ``uint64[used]`` and ``uint64[2, used]``; ``ValueError`` where they do not fit."""
+        if den.shape != (2, len(num)) or len(num) < 1:
+            raise ValueError("leaves do not fit: as many denominators as numerators, at least one")
+        out = Leaves.ones(len(num))
+        out.num[:], out.den[:, : len(num)] = num, den
+        return out
+
+    @property
+    def log_size(self) -> int:
+        return log2_ceil(self.den.shape[1] - kernels.PAD)
+
+
+def prove_tree(sender: Sender, leaves: Leaves) -> tuple[list[Ext], Ext, Ext]:
+    """Sends the layers of the tree; the point and the claims num(point), den(point) on the leaves, extended by 0/1."""
+    log_size = leaves.log_size
+    corrected = _Corrections(leaves)
+    layers = _build(leaves, corrected)
+    nodes = [_node(layers[1], i) for i in range(2)] if log_size > 1 else [_leaf(leaves, i) for i in range(2)]
+    (p0, q0), (p1, q1) = nodes
     point, p, q = _merge(sender, [], (p0, p1, q0, q1))
-    space = np.empty((max(1, 1 << log_size >> 2), 8), dtype=np.uint64)
-    for k in range(1, log_size):
-        source = leaves if k == log_size - 1 else layers[k + 1]
-        point, p, q = _prove_layer(sender, source, point, p, q, space)
+    for k in range(1, log_size):  # a layer is not read again: the next one's rounds work in its memory
+        last = k == log_size - 1
+        begin = partial(_LeafRounds, leaves, corrected) if last else partial(_Rounds, layers[k + 1])
+        point, p, q = _prove_layer(sender, partial(begin, layers[k]), point, p, q)
     return point, p, q
 
 
-_Leaves = tuple[U64, U64, U64]
-
-
-def _used(source: U64 | _Leaves) -> int:
-    return len(source[0]) if isinstance(source, tuple) else len(source)
-
-
-def _node(source: U64 | _Leaves, i: int) -> tuple[Ext, Ext]:
-    """Numerator and denominator of a node; 0/1 where it is not stored."""
-    if i >= _used(source):
-        return ZERO, ONE
-    if isinstance(source, tuple):
-        return Ext(int(source[0][i])), Ext(int(source[1][i]), int(source[2][i]))
-    a, b, c, d = (int(x) for x in source[i])
+def _node(layer: U64, i: int) -> tuple[Ext, Ext]:
+    """Numerator and denominator of a node."""
+    a, b, c, d = (int(x) for x in layer[:, i])
     return Ext(a, b), Ext(c, d)
 
 
-def _build(leaves: _Leaves, log_size: int) -> list[U64]:
+def _leaf(leaves: Leaves, i: int) -> tuple[Ext, Ext]:
+    num = int(leaves.num[i]) if i < len(leaves.num) else 0
+    return Ext(num), Ext(int(leaves.den[0, i]), int(leaves.den[1, i]))
+
+
+def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
     """Layers 0 .. log_size - 1."""
     out: list[U64] = []
-    for k in range(log_size - 1, -1, -1):
-        used = _used(out[-1] if out else leaves)
-        layer = np.empty((min(used, 1 << k), 4), dtype=np.uint64)
-        kernel, source = (kernels.combine, (out[-1],)) if out else (kernels.combine_leaves, leaves)
-        for_ranges(kernel, len(layer), *source, 1 << k, layer, min_chunk=_CHUNK)
+    for k in range(leaves.log_size - 1, -1, -1):
+        half = 1 << k
+        layer = np.empty((4, half + kernels.PAD), dtype=np.uint64)
+        if out:
+            for_ranges(kernels.combine, half, out[-1], half, layer, min_chunk=_CHUNK)
+        else:
+            for_ranges(kernels.combine_ones, half, leaves.den, half, layer, min_chunk=_CHUNK)
+            for lo, hi in corrected.ranges:
+                d = corrected.values
+                for_ranges(kernels.combine_corrections, hi - lo, leaves.den, half, d, lo, layer, min_chunk=_CHUNK)
         out.append(layer)
     return out[::-1]
+
+
+class _Corrections:
+    """d = numerator - 1 of the leaves for which it is not zero, ``uint64[4, *]``: planes of d0 and d1. ``ranges`` of
+    the nodes above them; ``pairs`` of nodes, at a distance of half a layer, that the first round reads: there d is zero
+    where it is not given."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        size = 1 << (leaves.log_size - 1)
+        used = len(leaves.num)
+        found = [*_runs(leaves.num != 1), (used, 2 * size)]
+        self.ranges = _united(r for lo, hi in found for r in _halved(lo, hi, size))
+        self.pairs = _united(r for lo, hi in self.ranges for r in _halved(lo, hi, size // 2))
+        self.values = np.empty((4, size + kernels.PAD), dtype=np.uint64)
+        read = [(lo + at, hi + at) for lo, hi in self.pairs for at in (0, size // 2)]
+        for lo, hi in _united([*self.ranges, *read]):
+            self.values[1::2, lo:hi] = 0
+            for plane, at in ((0, lo), (2, lo + size)):
+                num = leaves.num[at : at + hi - lo]
+                out = self.values[plane, lo:hi]
+                out[: len(num)] = np.where(num == 0, np.uint64(P - 1), num - np.uint64(1))
+                out[len(num) :] = P - 1  # a leaf that is not used
+
+
+def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The ranges in which ``mask`` is set."""
+    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
+    return [(int(lo), int(hi)) for lo, hi in edges.reshape(-1, 2)]
+
+
+def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted ranges that cover these and gaps below ``_GAP``."""
+    out: list[tuple[int, int]] = []
+    for lo, hi in sorted(r for r in ranges if r[0] < r[1]):
+        if out and lo <= out[-1][1] + _GAP:
+            out[-1] = out[-1][0], max(hi, out[-1][1])
+        else:
+            out.append((lo, hi))
+    return out
+
+
+def _halved(lo: int, hi: int, half: int) -> list[tuple[int, int]]:
+    """The i < ``half`` for which i or i + half is in the range."""
+    return [(lo, min(hi, half)), (max(lo, half) - half, hi - half)]
 
 
 def _inverses(values: Sequence[Ext]) -> list[Ext]:
@@ -143,12 +216,11 @@ def _inverses(values: Sequence[Ext]) -> list[Ext]:
 
 
 def _prove_layer(
-    sender: Sender, source: U64 | _Leaves, r: list[Ext], p: Ext, q: Ext, space: U64
+    sender: Sender, begin: Callable[[Ext], _Rounds | _LeafRounds], r: list[Ext], p: Ext, q: Ext
 ) -> tuple[list[Ext], Ext, Ext]:
     """One layer: from the claims p, q at r to those at its children."""
     factor = sender.transcript.challenge("lookup lambda")
-    rounds: _Rounds | _LeftRounds
-    rounds = (_Rounds if _used(source) > 1 << len(r) else _LeftRounds)(source, len(r), factor, space)
+    rounds = begin(factor)
     claim = p + factor * q
     x: list[Ext] = []
     for i, inverse in enumerate(_inverses(r)):
@@ -169,85 +241,129 @@ def _merge(sender: Sender, x: list[Ext], values: tuple[Ext, Ext, Ext, Ext]) -> t
     return [mu, *x], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
 
 
-class _Rounds:
-    """A layer of 2^k nodes whose left children are all stored."""
+class _Eq:
+    """eq(rest, .) as the outer product of two tables, for the rounds of a layer."""
 
-    def __init__(self, source: U64 | _Leaves, k: int, factor: Ext, space: U64) -> None:
-        self.source = source
-        self.k = k
-        self.factor = factor
-        self.space = space
+    def __init__(self) -> None:
         self.inner = np.empty((2, 0), dtype=np.uint64)
 
-    def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
-        """h(0) and the leading coefficient after the challenges x; ``rest``: the elements of r of later rounds."""
+    def __call__(self, rest: list[Ext]) -> tuple[U64, U64]:
         m = len(rest)
         split = max(0, m - _INNER)
         if self.inner.shape[1] != 1 << (m - split):  # the last variables' table serves all rounds before them
             self.inner = mle.eq_vector(rest[split:])
-        eq = mle.eq_vector(rest[:split]), self.inner
-        half = 1 << m
-        leaves = isinstance(self.source, tuple)
-        source = self.source if isinstance(self.source, tuple) else (self.source,)
+        return mle.eq_vector(rest[:split]), self.inner
+
+
+class _Rounds:
+    """A layer of 2^k nodes, from its children ``uint64[4, 2^(k + 1) + PAD]``."""
+
+    def __init__(self, source: U64, spare: U64, factor: Ext) -> None:
+        self.source = source
+        self.factor = factor
+        self.space = spare.reshape(8, -1)
+        self.eq = _Eq()
+
+    def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
+        """h(0) and the leading coefficient after the challenges x; ``rest``: the elements of r of later rounds."""
+        half = 1 << len(rest)
+        eq = self.eq(rest)
         factor = _words(self.factor)
-        kernel: Callable[..., Any]
-        args: tuple[object, ...]
         if not x:
-            kernel = kernels.first_round_leaves if leaves else kernels.first_round
-            args = (*source, half, *factor, *eq)
-        elif len(x) == 1:
-            kernel = kernels.second_round_leaves if leaves else kernels.second_round
-            args = (*source, half, *factor, *_words(x[0]), *eq, self.space)
-        else:
-            kernel, args = kernels.next_round, (self.space, half, *_words(x[-1]), *eq)
-        parts = for_ranges(kernel, half, *args, min_chunk=_CHUNK)
-        a, b, c, d = (sum(int(w) for w in column) for column in zip(*parts, strict=True))
-        return Ext(a, b), Ext(c, d)
+            return _sums(kernels.first_round, half, self.source, half, *factor, *eq)
+        if len(x) == 1:
+            return _sums(kernels.second_round, half, self.source, half, *factor, *_words(x[0]), *eq, self.space)
+        return _sums(kernels.next_round, half, self.space, half, *_words(x[-1]), *eq)
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
-        if len(x) < 2:
-            nodes = [_node(self.source, i) for i in range(2 << len(x))]
-            if not x:
-                (p0, q0), (p1, q1) = nodes
-                return p0, p1, q0, q1
+        if len(x) == 1:
+            nodes = [_node(self.source, i) for i in range(4)]
             (p0, q0), (p1, q1) = ((a + x[0] * (c - a), b + x[0] * (d - b)) for (a, b), (c, d) in (nodes[:2], nodes[2:]))
             return p0, p1, q0, q1
-        low, high = ([Ext(int(row[i]), int(row[i + 1])) for i in range(0, 8, 2)] for row in self.space[:2])
-        p0, q0, a1, q1 = (a + x[-1] * (b - a) for a, b in zip(low, high, strict=True))
+        p0, q0, a1, q1 = (_line(self.space, c, 0, x[-1]) for c in (0, 2, 4, 6))
         return p0, a1 - self.factor * q1, q0, q1
 
 
-class _LeftRounds:
-    """A layer of 2^k nodes that stores at most 2^k children: the right ones are all 0/1 and g = p0 + lambda*q0."""
+class _LeafRounds:
+    """The layer above the leaves: h = lambda*s - c + what is corrected, s the sum of eq*(q0 + c)*(q1 + c), c =
+    1/lambda."""
 
-    def __init__(self, source: U64 | _Leaves, k: int, factor: Ext, space: U64) -> None:
-        if isinstance(source, tuple):
-            self.p, self.q = lift(source[0]), np.stack(source[1:])
-        else:
-            self.p, self.q = np.ascontiguousarray(source[:, :2].T), np.ascontiguousarray(source[:, 2:].T)
-        self.factor = factor
-        self.minus_one = self._minus_one()
-        self.rest = mle.add(self.p, mle.scale(self.minus_one, factor))  # g - lambda: zero where nothing is stored
-
-    def _minus_one(self) -> U64:
-        """q0 - 1: also zero there."""
-        return mle.add(self.q, lift(np.full(self.q.shape[1], (-ONE).a, dtype=np.uint64)))
+    def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, factor: Ext) -> None:
+        self.q, self.right = leaves.den, 1 << (leaves.log_size - 1)
+        self.d, self.pairs = corrected.values, corrected.pairs
+        self.factor, self.shift = factor, factor.inverse()
+        self.eq = _Eq()
+        self.spare = spare.reshape(-1)
+        self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
 
     def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
         half = 1 << len(rest)
+        eq = self.eq(rest)
+        q, right, d = self.q, self.right, self.d
         if x:
-            low, high = self.rest[:, : 2 * half], self.rest[:, 2 * half :]
-            self.rest = mle.scale(low, 1 - x[-1])
-            n = high.shape[1]
-            if n:
-                self.rest[:, :n] = mle.add(self.rest[:, :n], mle.scale(high, x[-1]))
-        low = self.rest[:, :half]
-        return self.factor + mle.dot(mle.eq_vector(rest, low.shape[1]), low), ZERO
+            q, d = self._space(2 * half)
+            right = 2 * half + kernels.PAD
+        bind = *_words(x[-1] if x else ZERO), bool(x)
+        shift = _words(self.shift)
+        low, top = _sums(kernels.ones_round, half, self.q, self.right, half, *shift, *bind, q, right, *eq)
+        low, top = self.factor * low - self.shift, self.factor * top
+        pairs = self.pairs
+        if x:
+            pairs = _united(p for r in self.pairs for p in _halved(*r, half))
+            for lo, hi in _missing(((a + at, b + at) for a, b in pairs for at in (0, half)), self.pairs):
+                self.d[:, lo:hi] = 0
+                self.d[:, lo + 2 * half : hi + 2 * half] = 0
+        for lo, hi in pairs:
+            more, leading = _sums(kernels.corrections, hi - lo, q, right, half, self.d, *bind, d, lo, *eq)
+            low, top = low + more, top + leading
+        self.q, self.right, self.d, self.pairs = q, right, d, pairs
+        return low, top
+
+    def _space(self, size: int) -> tuple[U64, U64]:
+        """Room for leaves and corrections of ``size`` rows a side."""
+        if len(self.space) < 2:
+            d = np.empty((4, size + kernels.PAD if self.pairs else 0), dtype=np.uint64)
+            words = 4 * (size + kernels.PAD)
+            if words > len(self.spare):
+                self.spare = np.empty(words, dtype=np.uint64)
+            self.space.append((self.spare[:words].reshape(2, -1), d))
+            self.spare = self.spare[words:]
+        else:
+            self.space.reverse()
+        return self.space[-1]
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
-        eq = mle.eq_vector(x, self.p.shape[1])
-        return mle.dot(eq, self.p), ZERO, mle.dot(eq, self.minus_one) + 1, ONE
+        """p0, p1, q0, q1 at x."""
+        d0, d1 = (_line(self.d, c, 0, x[-1]) if self.pairs else ZERO for c in (0, 2))
+        return d0 + 1, d1 + 1, _line(self.q, 0, 0, x[-1]), _line(self.q, 0, self.right, x[-1])
+
+
+def _missing(wanted: Iterable[tuple[int, int]], have: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts of the wanted ranges outside ``have``, which is sorted and disjoint."""
+    out = []
+    for lo, hi in wanted:
+        for a, b in have:
+            if a < hi and b > lo:
+                if lo < a:
+                    out.append((lo, a))
+                lo = max(lo, b)
+        if lo < hi:
+            out.append((lo, hi))
+    return out
+
+
+def _sums(kernel: Callable[..., Any], n: int, *args: object) -> tuple[Ext, Ext]:
+    """The two elements that a kernel sums over ``range(n)``."""
+    parts = for_ranges(kernel, n, *args, min_chunk=_CHUNK)
+    a, b, c, d = (sum(int(w) for w in column) for column in zip(*parts, strict=True))
+    return Ext(a, b), Ext(c, d)
+
+
+def _line(w: U64, plane: int, i: int, t: Ext) -> Ext:
+    """The line through entries i and i + 1 of the planes ``plane``, ``plane`` + 1, at t."""
+    a, b = (Ext(int(w[plane, j]), int(w[plane + 1, j])) for j in (i, i + 1))
+    return a + t * (b - a)
 
 
 def _words(x: Ext) -> tuple[np.uint64, np.uint64]:

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from syurmy.host import peak_mb
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
-from syurmy.isa.graph import Committed, Node, ParamTensor, Table, Tuples
+from syurmy.isa.graph import Committed, External, Node, ParamTensor, Table, Tuples
 from syurmy.isa.path import Path
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
@@ -47,9 +47,11 @@ from syurmy.prover.protocol.statement import (
     encode_statement,
     start_transcript,
 )
+from syurmy.prover.protocol.tensors import meaning_of, named, same_meaning, told
 from syurmy.prover.protocol.transcript import Receiver, Replay, Sender, Transcript
 from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.secrets import Secrets
+from syurmy.prover.tensors import TensorOpening
 from syurmy.prover.verifier.front import Ends, Front
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows
 from syurmy.prover.verifier.verify import rows_of
@@ -59,13 +61,18 @@ Progress = Callable[[str, float], None]
 
 
 def prove(
-    pk: ProvingKey, trace: Trace, progress: Progress | None = None, certificate: Certificate | None = None
+    pk: ProvingKey,
+    trace: Trace,
+    progress: Progress | None = None,
+    commitments: Mapping[str, TensorOpening] | None = None,
+    certificate: Certificate | None = None,
 ) -> Proof:
-    """Prove a run, in fewer bytes where the proof may rest on a certificate of the key: it is verified only together
-    with that. Raises ``InputError`` K153 for a certificate of another key, ``Unsatisfied`` where a value of the trace
-    is not in a table that it should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
+    """Prove a run; ``commitments``: the openings of its committed inputs and outputs, by name; in fewer bytes where the
+    proof may rest on a ``certificate`` of the key: it is verified only together with that. Raises ``InputError`` K153
+    for a certificate of another key, ``Unsatisfied`` where a value of the trace is not in a table that it should be in.
+    Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        return Prover(pk, trace, progress, rests_on(pk, certificate)).run()
+        return Prover(pk, trace, progress, commitments, rests_on(pk, certificate)).run()
     except InputError as e:
         if e.code != Unsatisfied.code:
             raise
@@ -92,20 +99,26 @@ class Prover:
     magic = MAGIC
 
     def __init__(
-        self, pk: ProvingKey, trace: Trace, progress: Progress | None = None, certificate: bytes = NO_CERTIFICATE
+        self,
+        pk: ProvingKey,
+        trace: Trace,
+        progress: Progress | None = None,
+        commitments: Mapping[str, TensorOpening] | None = None,
+        certificate: bytes = NO_CERTIFICATE,
     ) -> None:
         self.pk = pk
         self.certificate = certificate
         self.plan = self.planned(Path(trace.batch, trace.bits))
+        self.witness = Witness(self.plan.system, trace)
+        self.tensors = self.openings(commitments or {})
         try:
-            self.opening = Opening.of(self.plan)
+            self.opening = Opening.of(self.plan, [t.commitment.layout for t in self.tensors])
         except InsufficientSoundness as e:
             raise InputError(
                 f"the run is too large for {TARGET_BITS} bits of soundness: {e}",
                 code="P171",
                 help="prove a smaller batch, or fewer steps",
             ) from None
-        self.witness = Witness(self.plan.system, trace)
         self.progress = progress or (lambda phase, fraction: None)
         self.transcript = Transcript()
         start_transcript(self.transcript, self.magic)
@@ -129,6 +142,9 @@ class Prover:
         start = time.perf_counter()
         if self.pk.allowance is not None and self.opening.counts.rows:
             self.pk.allowance.take(self.opening.matrices[1].queries)
+        for tensor, opened in zip(self.tensors, self.opening.of_tensors, strict=True):
+            if tensor.allowance is not None:
+                tensor.allowance.take(opened.queries)
         commitment, flat = self.commit()
         self._lap("commit", 0.25)
         num, den = self.lookups()
@@ -159,6 +175,14 @@ class Prover:
         self.progress(phase, fraction)
 
     # ---- commitment and statement --------------------------------------------------------------------------------
+
+    def openings(self, given: Mapping[str, TensorOpening]) -> list[TensorOpening]:
+        """Those of the committed inputs and outputs, in the order of the statement."""
+        externals = self.plan.system.externals
+        check_names(externals, given)
+        for external in externals:
+            check_opening(self.pk, external, given[external.name], self.witness(external))
+        return [given[external.name] for external in externals]
 
     def column_values(self) -> dict[Committed, U64]:
         """Field values of every column of the witness matrix, in the column's shape."""
@@ -192,8 +216,11 @@ class Prover:
         path = encode_path(self.plan.system.flow.path)
         self.sender.raw("path length", len(path).to_bytes(4, "little"))
         self.sender.raw("path", path)
+        commitments = {e.name: t.commitment for e, t in zip(self.plan.system.externals, self.tensors, strict=True)}
+        if commitments:
+            self.sender.raw("commitments", named(self.plan.system.externals, commitments))
         self.sender.raw("statement", encode_statement(self.plan, self.witness))
-        absorb_statement(self.transcript, self.plan, vk)
+        absorb_statement(self.transcript, self.plan, vk, commitments)
         self.sender.pad_with(self.pads)
         self.after_statement = len(self.transcript.history), self.sender.size
         return commitment, flat
@@ -203,7 +230,8 @@ class Prover:
         inputs = self.witness.trace.inputs
         values = [np.ascontiguousarray(inputs[name]).tobytes() for name in sorted(inputs)]
         path = encode_path(self.plan.system.flow.path)
-        return Secrets.fresh([self.pk.verifying_key.digest(), path, *values])
+        commitments = [t.commitment.digest() for t in self.tensors]
+        return Secrets.fresh([self.pk.verifying_key.digest(), path, *commitments, *values])
 
     # ---- lookups -------------------------------------------------------------------------------------------------
 
@@ -218,17 +246,15 @@ class Prover:
         point: list[Ext] = []
         num, den = Ext(0), Ext(1)
         if plan.blocks:
-            numerators, denominators = self.leaves()
-            point, num, den = lookup.prove_tree(self.sender, numerators, denominators, plan.log_leaves)
+            point, num, den = lookup.prove_tree(self.sender, self.leaves())
         extra = transcript.challenges("equation point", plan.point_length - len(point))
         self.space.points[red.LOOKUP] = extra + point
         return num, den
 
-    def leaves(self) -> tuple[U64, U64]:
-        """Numerators ``uint64[used]`` and denominators ``uint64[2, used]`` of the tree."""
+    def leaves(self) -> lookup.Leaves:
         plan = self.plan
-        num = np.ones(plan.used_leaves, np.uint64)
-        den = np.empty((2, plan.used_leaves), np.uint64)
+        leaves = lookup.Leaves.ones(plan.used_leaves)
+        num, den = leaves.num, leaves.den
         betas = [self.beta]
         while len(betas) < plan.width:
             betas.append(betas[-1] * self.beta)
@@ -251,7 +277,7 @@ class Prover:
                 part_num[:] = np.where(wide == 0, wide, np.uint64(P) - wide).reshape(-1)
             elif b.sign < 0:
                 part_num[:] = P - 1
-        return num, den
+        return leaves
 
     def fill_tuples(self, part: U64, b: Block, tuples: Tuples, betas: list[Ext]) -> None:
         """Denominators of a block of tuples: plain members like a lookup's, rows by their fingerprints."""
@@ -316,6 +342,10 @@ class Prover:
             raise InputError("the claims are not as many as the plan counts", code="P170", help="prove again")
         if rest:
             points = points + self.reduce_params(rest)
+        tensors = red.tensor_claims(plan, pulled, ways.tensors, self.sweep)
+        tensor_rows = [bind_tensor(t, claim) for t, claim in zip(self.tensors, tensors, strict=True)]
+        if tensors:
+            self.sender.ext("tensor values", tensor_values(tensors, tensor_rows))
         if ways.hiding is not None and self.pads is not None:
             e = self.transcript.challenge("sacrifice challenge")
             self.sender.ext_array("sacrifice", sacrificed(ways.hiding.pads, self.pads, e))
@@ -326,27 +356,31 @@ class Prover:
         self.sender.pad_with(None)
         relations: list[Hidden] = []
         values: list[Value] = [ZERO] * (1 + len(claims))
+        of_tensors: list[Value] = [ZERO] * len(tensors)
         if ways.hiding is not None:
-            self.again = Again(self, pulled, contractions, claims, of_omega)
-            values, relations = self.again.ends.values, self.again.relations
-        ends = Ends(point, values, delta, claims)
+            self.again = Again(self, pulled, contractions, claims, tensors, of_omega)
+            values, relations, of_tensors = self.again.ends.values, self.again.relations, self.again.ends.of_tensors
+        ends = Ends(point, values, delta, claims, tensors, of_tensors)
         root = params.commitment.root if params is not None else None
-        checked, on_rows = rows_of(plan, ways, ends, commitment.root, root)
+        tensor_roots = [t.commitment.root for t in self.tensors]
+        checked, on_rows = rows_of(plan, ways, ends, commitment.root, root, tensor_roots)
         matrices = [opening.Committed(ways.matrices[0], commitment)]
         if claims:
             assert params is not None
             matrices.append(opening.Committed(ways.matrices[1], params.commitment))
             bound = [opening.combined(bound, mle.eq_vector(delta, len(claims)))]
+        for opened, tensor in zip(ways.of_tensors, self.tensors, strict=True):
+            matrices.append(opening.Committed(opened, tensor.matrix.commitment))
         weights = [claim.weight for claim in claims_on_rows(ways, on_rows, relations)]
-        rows = self.rows(matrices, checked, bound)
+        rows = self.rows(matrices, checked, bound + tensor_rows)
         opening.prove_ladder(self.sender, ways, matrices, rows, weights, self.secrets)
 
     def rows(
-        self, matrices: list[opening.Committed], checked: list[Matrix], params_row: list[U64]
+        self, matrices: list[opening.Committed], checked: list[Matrix], other_rows: list[U64]
     ) -> list[list[opening.Row]]:
-        """What lies in the first vector: of the witness its row and the pads, of the params their row."""
+        """What lies in the first vector: of the witness its row and the pads, of params and committed tensors a row."""
         rows = [[opening.Row.of(matrices[0].commitment, w) for w in checked[0].every]]
-        for m, c, row in zip(matrices[1:], checked[1:], params_row, strict=True):
+        for m, c, row in zip(matrices[1:], checked[1:], other_rows, strict=True):
             rows.append([opening.Row(row, opening.tail_of(m.commitment, c.weights))])
         return rows
 
@@ -389,6 +423,7 @@ class Again(Front):
         pulled: list[Pulled],
         contractions: list[Contraction],
         claims: list[ParamsClaim],
+        tensors: list[ParamsClaim],
         of_omega: Ext,
     ) -> None:
         assert prover.opening.hiding is not None
@@ -398,6 +433,7 @@ class Again(Front):
         super().__init__(Receiver(replay, prover.sender.bytes()[sent:], ledger), prover.space)
         self.plan, self.opening, self.on_operands = prover.plan, prover.opening, prover.on_operands
         self.of = iter(pulled), contractions, claims, of_omega
+        self.of_tensors = tensors
         found, contractions, target = self.contract(*self.lookups())
         self.ends = self.claims(found, contractions, target)
         assert ledger.used == prover.opening.hiding.pads.messages
@@ -419,8 +455,68 @@ class Again(Front):
     def params_claims(self, points: list[red.ParamPoint]) -> list[ParamsClaim]:
         return self.of[2]
 
+    def tensor_claims(self, pulled: list[Pulled]) -> list[ParamsClaim]:
+        return self.of_tensors
+
     def omega_at(self, pulled: list[Pulled]) -> Callable[[list[Ext]], Ext]:
         return lambda point: self.of[3]
+
+
+def check_names(externals: Sequence[External], given: Mapping[str, TensorOpening]) -> None:
+    """Is there an opening for every committed input and output, and for nothing else?"""
+    names = [e.name for e in externals]
+    for e in externals:
+        if e.name not in given:
+            raise InputError(
+                f"{e.source} '{e.name}' is committed, and no commitment is given for it",
+                code="P184",
+                help=f"make one with commit, and give it as {e.name}=@FILE.opening",
+            )
+    for name in given:
+        if name not in names:
+            raise InputError(
+                f"a commitment is given for '{name}', which is not committed",
+                code="P185",
+                help=f"committed are: {', '.join(names) or 'none'}",
+            )
+
+
+def check_opening(pk: ProvingKey, external: External, opening: TensorOpening, values: I64) -> None:
+    """Raises ``InputError`` where this commitment cannot stand for this input or output."""
+    c, what = opening.commitment, f"the commitment to {external.source} '{external.name}'"
+    if c.mode.hiding != pk.mode.hiding:
+        words = ("hides it, and proofs under this key hide nothing", "does not hide it, and proofs under this key do")
+        raise InputError(f"{what} {words[pk.mode.hiding]}", code="P186", help="commit again in the key's mode")
+    if (c.dtype, c.shape) != (external.dtype, external.shape):
+        raise InputError(
+            f"{what} is to {c.dtype}{list(c.shape[1:])} in a batch of {c.shape[0]},"
+            f" the program has {external.dtype}{list(external.shape[1:])} in a batch of {external.shape[0]}",
+            code="P187",
+        )
+    description = pk.verifying_key.description
+    meant = meaning_of((description.input if external.source == "input" else description.output)(external.name))
+    if meant is not None and c.described is not None and not same_meaning(meant, c.described):
+        raise InputError(
+            f"{what} says that its integers are {told(c.described)}; the key says {told(meant)}",
+            code="P188",
+            help="compile both programs with one scale for this tensor",
+        )
+    if not np.array_equal(opening.values, values):
+        raise InputError(f"{what} is to other values than those of the run", code="P189")
+
+
+def bind_tensor(tensor: TensorOpening, claim: ParamsClaim) -> U64:
+    """The row that a claim on a committed tensor is about, ``uint64[2, C]``."""
+    return tensor.matrix.integers.bind(claim.first_row, claim.weights)
+
+
+def tensor_values(claims: Sequence[ParamsClaim], rows: Sequence[U64]) -> list[Ext]:
+    """The evaluations of committed tensors that their equations ask for."""
+    out = []
+    for claim, row in zip(claims, rows, strict=True):
+        (at,) = claim.points
+        out.append(mle.evaluate(np.ascontiguousarray(row[:, at.offset : at.offset + (1 << len(at.point))]), at.point))
+    return out
 
 
 def _lifted(x: sumcheck.Instance) -> sumcheck.Instance:

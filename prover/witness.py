@@ -37,6 +37,9 @@ class Witness:
         for node in system.publics:
             if node.source == "output":
                 self._values[node] = self._per_input(trace.outputs[node.name])
+        for external in system.externals:
+            given = trace.inputs if external.source == "input" else trace.outputs
+            self._values[external] = self._per_input(given[external.name])
 
     def __call__(self, node: Node) -> I64:
         found = self._values.get(node)

@@ -32,7 +32,7 @@ A107 An l1 bound names axes that the param has not, or is no bound. It is writte
 A108 A param has neither values nor bounds. A public one needs its values, a committed one at least bounds lo..hi, which set-up then checks.
 A109 A table has too few or too many rows, or leaves its dtypes: 1 to 65536 rows, one for each value of its domain (in lo..hi).
 A110 There is no instruction or macro of that name. Macros come from .macro or from an .include such as "nn.tasm".
-A111 Who may see it is not said, or said with the wrong word: inputs and outputs are public or private, params are public or committed.
+A111 Who may see it is not said, or said with the wrong word: inputs and outputs are public, private or committed, params are public or committed.
 A112 The operands are not those that the instruction takes. Its usage line shows their order: the result, the sources, then attributes.
 A113 The instruction has no such attribute, or was given it twice.
 A114 An attribute has a value of another kind than it takes, such as a name where a number is needed.
@@ -45,6 +45,7 @@ A120 Nothing of this name is known here. Constants are defined before they are u
 A121 The name stands for something else than is needed: a table, a buffer, a constant or a tensor. load and store read buffers, lut tables, gather tensors.
 A122 A loop counter exists inside its block only.
 A123 Inputs, params, tables and counters cannot be written. Write to a register of another name.
+A124 A committed input or output is public too, an input and an output are committed under one name, or more than 16 are committed.
 A130 There is an end without a repeat before it.
 A131 A repeat block is not closed by end.
 A132 A block runs 1 to 2^31 - 1 rounds; the count is a constant. For a count that data decides, use labels and a conditional jump.
@@ -164,11 +165,18 @@ K146 The key that is there makes proofs that hide what is private, and --no-zk a
 K148 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
 K149 The program has no committed param, so nothing of its key needs a certificate.
 K147 A key is for at least 1 and at most 16384 proofs (setup --proofs).
+K148 The key that is there makes proofs that do not hide what is private, and nobody asked for that. --no-zk uses it all the same; setup --renew replaces it; --keys DIR keeps both.
 K150 The file is no proof.
 K152 The file is no key certificate.
 K153 The certificate belongs to another key: a proof under this one cannot rest on it. certify makes its own.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
+K170 The file is no commitment to a tensor.
+K171 The commitment is of another version of the protocol: make it again, or update.
+K172 The commitment is damaged. Its digest would be another one.
+K173 The opening of a commitment cannot be read, or is damaged. It is secret and kept by who committed; without it, commit again.
+K174 No such commitment is possible: it is for 1 to 1024 proofs and at most 2^28 entries.
+K175 The tensor to commit does not fit the dtype that is to be committed.
 M100 A model cannot be read or is not valid.
 M101 The file is no ONNX model, or truncated. Export the model to ONNX first.
 M102 The model's weights are in a file beside it that is missing or no more than a pointer.
@@ -183,8 +191,14 @@ M110 Some operators have no lowering, or not with these attributes. docs/operato
 M111 The float model itself gives NaN on a sample, so there is nothing to prove.
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
-P180 The key's params are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs.
-P181 The count of proofs beside the proving key (PROG.pk.used) is missing, damaged or of another key. Without it params would not stay hidden: setup --renew makes a new key.
+P180 The params of a key, or a committed tensor, are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs, commit --proofs N a new commitment.
+P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden: setup --renew makes a new key, commit a new commitment.
+P184 An input or output is declared committed, and no commitment to it was given to the prover. commit makes one; give its opening with -i NAME=@FILE.opening.
+P185 A commitment is given for something that is not declared committed.
+P186 A commitment hides its tensor and the key's proofs hide nothing, or the other way round: one of them would show what the other hides. Commit again in the key's mode.
+P187 A commitment is to a tensor of another dtype, shape or batch than the program declares.
+P188 The integers of a commitment and those of the program stand for other values: two scales, say. Compile both programs with one scale for this tensor.
+P189 A commitment is to other values than those of the run.
 T100 The run stopped at an error of the program.
 T101 The run takes more instructions than allowed. Raise --max-steps, which is part of the key, or look for a loop that does not end.
 T110 An assertion does not hold.

@@ -52,9 +52,10 @@ def obtain(
     """The program's key, with the description beside the program, in the files ``key_paths``. They are written both or
     none, and only if ``agreed``, which is told the digests, where another verifying key is in the way.
 
-    ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. A key that hides (or does not) otherwise
-    than asked, or is for another number of proofs, stays unless ``proofs`` or ``renew`` is given. Raises ``InputError``
-    K160 where it is not agreed, K146 where ``no_zk`` alone asks for a key in place of one that hides.
+    ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. A key for another number of proofs stays
+    unless ``proofs`` or ``renew`` is given. Raises ``InputError`` K160 where it is not agreed, K146 where ``no_zk``
+    alone asks for a key in place of one that hides, K148 where the key that is there does not hide and nobody asked for
+    that: it may have come with somebody else's program, and the inputs are private.
     """
     from syurmy import descriptions
     from syurmy.prover.keys import ProvingKey, used_path
@@ -74,6 +75,13 @@ def obtain(
             f"{vk_path} is of a key whose proofs hide what is private",
             code="K146",
             help="`syurmy-vm setup PROG --no-zk --renew` replaces it by one whose proofs do not, --keys DIR keeps both",
+        )
+    if key is not None and proofs is None and mode.hiding and not key.mode.hiding:
+        raise InputError(
+            f"{pk_path} is of a key whose proofs do not hide what is private",
+            code="K148",
+            help="--no-zk if that is meant; `syurmy-vm setup PROG --renew` replaces it by one whose proofs hide, --keys"
+            " DIR keeps both",
         )
     if key is None or (proofs is not None and key.mode != mode):
         limit = old.max_steps if max_steps is None and old is not None else max_steps

@@ -11,6 +11,6 @@ SEEDS = st.integers(0, 2**32 - 1)  # for np.random.default_rng
 
 
 def examples(count: int, **options: Any) -> settings:
-    """Settings for ``count`` examples; for as many times more as the profile of ``make explore`` draws of others."""
+    """Settings for ``count`` examples; as many times more or fewer as the profile in use draws of others."""
     usual = settings.get_profile("fixed").max_examples
     return settings(max_examples=max(1, count * settings.default.max_examples // usual), **options)

@@ -107,9 +107,7 @@ def by_table(c: Context, n: Node) -> Result:
     if n.op in WIDE_FUNCTIONS and is_wide(c, x):
         return WIDE_FUNCTIONS[n.op](c, x)
     if n.op == "Sign" and x.type.size <= FEW:  # exact: a table takes what is small for 0
-        y = c.emit("sign", x, scale=1.0)
-        c.out.decides([x], [c.given(n.inputs[0])])
-        return y
+        return c.emit("sign", x, scale=1.0)
     if n.op == "Reciprocal" and is_positive(c, x):
         return reciprocal(c, x)
     if n.op in POLES and c.precision.fine:
@@ -131,7 +129,7 @@ def relu(c: Context, n: Node) -> Result:
     """On the narrowed source. A quantisation of the model's own must see the exact value: before it, on the source."""
     x = c.tensor(n.inputs[0])
     exact = not c.is_float(n.inputs[0]) or set(c.graph.readers(n.outputs[0])) == {"QuantizeLinear"}
-    return c.emit("relu", x) if exact else c.relu(x)
+    return c.emit("relu", x) if exact else c.relu(x, c.graph.uses(n.inputs[0]) == 1)
 
 
 @lowering("Clip")
@@ -152,9 +150,11 @@ def clip(c: Context, n: Node) -> Result:
     if lo is not None and hi is not None:
         lo = min(lo, hi)  # ONNX: where they cross, max wins
     if c.is_float(n.inputs[0]):
+        low, high = -math.inf if lo is None else lo, math.inf if hi is None else hi
+        if c.graph.uses(n.inputs[0]) == 1 and (cut := c.between(x, low, high)) is not None:
+            return cut
         x = c.narrow(_cut(c, x, lo, hi))
         if x.type.size >= BY_TABLE:
-            low, high = -math.inf if lo is None else lo, math.inf if hi is None else hi
             return c.table(x, lambda v: np.clip(v, low, high), "clip")
     q_lo, q_hi = (None if b is None else max(-(2**60), min(2**60, round(b / x.scale))) for b in (lo, hi))
     if q_lo == 0 and q_hi is None:

@@ -8,6 +8,7 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.forest import Decision
 from syurmy.compiler.graph import FUSED, Node
+from syurmy.compiler.jumps import error_of
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.questions import MODES, Domain, Entry, Question, Steps, coded, questions
 from syurmy.isa.arrays import I64
@@ -26,6 +27,8 @@ class Sources:
         ends = [self._ends(b, p.shape) for b, p in zip(n.inputs, parts, strict=True)]
         self._bottoms, self._tops = (np.concatenate([e[k] for e in ends], axis=1) for k in (0, 1))
         self.nan = any(b in c.coded for b in n.inputs)
+        computed = [b for b in n.inputs if b not in c.coded and c.is_float(b)]
+        self.error = max((error_of(c, b, c.tensors[b]) for b in computed), default=0.0)  # in units, of what is compared
 
     def _domain(self, base: str) -> Domain:
         dtype = self.c.value(base).dtype
@@ -88,6 +91,7 @@ def decided(c: Context, n: Node) -> Tensor:
         cuts = np.array([d.cuts[k] if k < len(d.cuts) else t for d, t in zip(found, tops, strict=True)], np.int64)
         signs = np.array([-1 if d.first ^ bool(k % 2) else 1 for d in found], np.int64)
         step = c.emit("gt", x, c.out.param(cuts, 1.0, "cut"), scale=1.0)
+        c.out.decides_within("pair", x, s.error)
         acc = c.emit("add", acc, c.emit("mul", step, c.out.param(signs), scale=1.0), scale=1.0)
     return c.emit("clamp", acc, lo=0, hi=1, scale=1.0) if acc.type.lo < 0 or acc.type.hi > 1 else acc
 

@@ -98,7 +98,9 @@ def imputer(c: Context, n: Node) -> Result:
 def imputer_of_unlike(c: Context, n: Node) -> Result | None:
     """Missing numbers never enter, so a column keeps its scale; a value that is replaced is looked for at one scale."""
     return (
-        c.channels[n.inputs[0]] if c.is_float(n.inputs[0]) and np.isnan(n.attr("replaced_value_float", 0.0)) else None
+        c.channels[n.inputs[0]]
+        if c.is_float(n.inputs[0]) and not np.isfinite(n.attr("replaced_value_float", 0.0))
+        else None
     )
 
 

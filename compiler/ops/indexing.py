@@ -192,6 +192,8 @@ def hardmax(c: Context, n: Node) -> Result:
         x = c.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
         axis = 1
     best = c.emit("argmax", x, axis=axis, keepdims=True, scale=1.0)
+    if c.is_float(n.inputs[0]):
+        c.out.decides("largest", [x], [[f.reshape(x.shape) for f in c.given(n.inputs[0])]], counts=True)
     places = np.arange(x.shape[axis]).reshape([-1 if a == axis else 1 for a in range(len(x.shape))])
     return c.reshape(c.emit("eq", best, c.out.param(places), scale=1.0), shape)
 

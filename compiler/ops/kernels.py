@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, absorbing, lowering
+from syurmy.compiler.ops.coupling import ONE, coupled, coupling
 from syurmy.compiler.ops.linear import matrix_product, plus
 from syurmy.compiler.ops.scores import label_of, logistic, pair_of, transformed
 from syurmy.compiler.tabular import DOMAIN
+from syurmy.compiler.undecided import off
 from syurmy.isa.arrays import F64, I64
 
-ITERATIONS = 100  # at most, to couple probabilities
+LEAST = 1e-7  # of a pair's probability
 
 
 def _reals(n: Node, name: str) -> F64:
@@ -32,9 +35,10 @@ def _seen(c: Context, name: str) -> F64:
 def _told_apart(c: Context, y: Tensor, seen: F64) -> None:
     """Notes that the last instruction decided by scores ``y``, which are ``seen`` in floats, all samples' rows."""
     parts = np.split(seen, c.out.samples)
-    zero = c.out.param(np.array(0))
-    count = 1 + (c.out.code[-1].op == "gt")
-    c.out.decides([y, zero][:count], [parts, [np.zeros(())] * c.out.samples][:count])
+    if c.out.code[-1].op == "argmax":
+        c.out.decides("largest", [y], [parts], counts=True)
+    else:
+        c.out.decides("edges", [y], [parts], counts=True, edges=(0.0,))
 
 
 def _rows(c: Context, name: str) -> int:
@@ -187,7 +191,7 @@ def svm_classifier(c: Context, n: Node) -> Result:
     label = label_of(c, c.emit("argmax", counted, axis=-1, keepdims=False, scale=1.0), labels)
     a, b = _reals(n, "prob_a"), _reals(n, "prob_b")
     if a.size:
-        return label, _probabilities(c, n, y, a, b, classes)
+        return label, _probabilities(c, y, seen, a, b, classes)
     if classes == 2:
         return label, pair_of(c, y, transform, share=transform != "NONE")
     return label, transformed(c, y, transform)
@@ -204,36 +208,22 @@ def _linear_labels(c: Context, y: Tensor, labels: I64, positive: bool) -> Tensor
     return label_of(c, best, labels)
 
 
-def coupled(first: F64) -> F64:
-    """onnxruntime's probability of the first of two classes, of which ``first`` is Platt's sigmoid: it does not take
-    that but goes on from one half, class by class, until it is near enough, and ends up to 0.0025 away."""
-    r = np.stack([first, 1 - first], axis=-1).astype(np.float32)  # r[j]: that it is class j
-    q = np.stack([r[..., 1] ** 2, r[..., 0] ** 2], axis=-1)  # the diagonal of Q; the rest is minus the product
-    off = -r[..., 0] * r[..., 1]
-    p = np.full_like(r, 0.5)
-    going = np.ones(first.shape, bool)
-    for _ in range(ITERATIONS):
-        qp = q * p + off[..., None] * p[..., ::-1]
-        pqp = (p * qp).sum(axis=-1)
-        going &= np.abs(qp - pqp[..., None]).max(axis=-1) >= np.float32(0.005) / 2
-        if not going.any():
-            break
-        new = p.copy()
-        for t in range(2):
-            d = (pqp - qp[..., t]) / q[..., t]
-            new[..., t] += d
-            pqp = (pqp + d * (d * q[..., t] + 2 * qp[..., t])) / (1 + d) / (1 + d)
-            row = np.stack([q[..., 0], off] if t == 0 else [off, q[..., 1]], axis=-1)
-            qp, new = (qp + d[..., None] * row) / (1 + d)[..., None], new / (1 + d)[..., None]
-        p = np.where(going[..., None], new, p)
-    return np.asarray(p[..., 0], np.float64)
+def _probabilities(c: Context, y: Tensor, seen: F64, a: F64, b: F64, classes: int) -> Tensor:
+    """Platt's sigmoids of scores [rows, pairs], which are ``seen`` on the samples, coupled as onnxruntime does. Of two
+    classes by a table."""
 
+    def sigmoid(v: F64, k: int) -> F64:
+        return np.asarray(np.clip(1 - logistic(a[k] * v + b[k]), LEAST, 1 - LEAST))
 
-def _probabilities(c: Context, n: Node, y: Tensor, a: F64, b: F64, classes: int) -> Tensor:
-    """Of two classes, a table of what onnxruntime computes. (More are coupled by an iteration over all pairs.)"""
-    if classes != 2:
-        raise Unsupported("probabilities of more than two classes that a support vector machine couples",
-                          "probability=False")  # fmt: skip
-    p = c.table(y, lambda v: coupled(np.clip(1 - logistic(a[0] * v + b[0]), 1e-7, 1 - 1e-7)), "platt")
-    one = c.out.param(np.rint(np.ones(p.shape) / p.scale).astype(np.int64), p.scale)
-    return c.emit("concat", p, c.emit("sub", one, p, scale=p.scale), axis=1)
+    if classes == 2:
+        p = c.table(y, lambda v: coupled(sigmoid(v, 0).reshape(-1, 1), 2)[0][:, 0].reshape(v.shape), "platt")
+        one = c.out.param(np.rint(np.ones(p.shape) / p.scale).astype(np.int64), p.scale)
+        return c.emit("concat", p, c.emit("sub", one, p, scale=p.scale), axis=1)
+    rounds = coupled(np.stack([sigmoid(seen[:, k], k) for k in range(seen.shape[1])], axis=1), classes)[1]
+    parts = []
+    for k in range(y.shape[1]):
+        one = c.emit("slice", y, axis=1, start=k, len=1)
+        parts.append(c.table(one, partial(sigmoid, k=k), "platt", 1 / ONE, ONE))
+    error = max(off(q, f, y.scale) for q, f in zip(y.values, np.split(seen, c.out.samples), strict=True))
+    error *= y.scale * float(np.abs(a).max()) / 4  # the sigmoid is no steeper
+    return coupling(c, c.emit("concat", *parts, axis=1), classes, int(rounds.max(initial=1)), error)

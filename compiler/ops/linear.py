@@ -33,21 +33,24 @@ def weights(
     param holds the 8-bit mantissas times m. A fine program has 19 bits or more for the largest weight, and 16 for the
     largest of each channel, where those are within 2^8 of each other: more bits of a constant cost nothing.
     """
-    if not np.isfinite(w).all():
-        raise Unsupported("a weight is infinite")
     top = 2 ** (c.precision.weights - 1) - 1
-    largest = float(np.abs(w).max(initial=0.0))
+    size = np.abs(w)
+    largest = float(size.max(initial=0.0))
+    if not math.isfinite(largest):
+        raise Unsupported("a weight is infinite")
     if largest == 0:
         return c.constant(w, 1.0 / x.scale, label)
     unit_of_factor = x.scale * max(1.0, x.peak / 2**FINE_BITS) if c.precision.fine else x.scale
     least = peak / unit_of_factor / 2**DEAD_BITS  # finer weights would leave no room for what is added to the products
+    own = channel is not None and (c.precision.fine or c.precision.weights <= 8)
     each = (
-        np.abs(w).max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True) if channel is not None else w
+        size.max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True).astype(np.float64) if own else w
     )
     if c.precision.fine:  # 16 bits for nine tenths of the channels
         small = float(np.quantile(each, 0.1)) if channel is not None else largest
         return c.constant(w, max(min(max(small / top, largest / MOST), largest / FINE_WEIGHT), least), label)
-    bound = float(np.abs(w).sum(axis=axes).max()) * x.bound * x.scale + bias if channel is not None else math.inf
+    norm = float(size.sum(axis=axes, dtype=np.float64).max()) if channel is not None else math.inf
+    bound = norm * x.bound * x.scale + bias
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
     unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top, least)
     if channel is None or c.precision.weights > 8:
@@ -114,7 +117,7 @@ def spatial(
 @lowering("Conv")
 def conv(c: Context, n: Node) -> Result:
     """1-, 2- and 3-dimensional; groups, strides, dilations, auto_pad. Weights may be data."""
-    x, w = c.tensor(n.inputs[0]), c.operand(n.inputs[1])
+    x, w = c.tensor(n.inputs[0]), c.weight(n.inputs[1])
     out = n.outputs[0]
     bias = c.operand(n.inputs[2]) if c.has(n, 2) else None
     top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
@@ -227,7 +230,7 @@ def matmul(c: Context, n: Node) -> Result:
     out = n.outputs[0]
     if not c.is_float(out):
         return product(c, "matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]), c.value(out).dtype)
-    return matrix_product(c, c.operand(n.inputs[0]), c.operand(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
+    return matrix_product(c, c.weight(n.inputs[0]), c.weight(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
 
 
 def label(c: Context, n: Node, *inputs: int) -> str:
@@ -256,14 +259,14 @@ def gemm(c: Context, n: Node) -> Result:
     out = n.outputs[0]
     if not c.is_float(out):
         return _integer_gemm(c, n)
-    a, b = c.operand(n.inputs[0]), c.operand(n.inputs[1])
+    a, b = c.weight(n.inputs[0]), c.weight(n.inputs[1])
     a = transposed(c, a) if n.attr("transA", 0) else a
     b = transposed(c, b) if n.attr("transB", 0) else b
     alpha, beta = float(n.attr("alpha", 1.0)), float(n.attr("beta", 1.0))
     if not isinstance(b, Tensor):
-        b = b * alpha
+        b = b if alpha == 1.0 else b.astype(np.float64) * alpha
     elif not isinstance(a, Tensor):
-        a = a * alpha
+        a = a if alpha == 1.0 else a.astype(np.float64) * alpha
     elif alpha > 0:
         b = b.scaled(b.scale * alpha)
     else:

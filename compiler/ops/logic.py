@@ -45,8 +45,8 @@ def finite(x: Array, peak: float) -> Array:
 def comparison(c: Context, n: Node) -> Result:
     parts = together(c, n.inputs)
     y = c.emit(COMPARISONS[n.op], *parts, scale=1.0)
-    if c.is_float(n.inputs[0]) and all(np.isfinite(f).all() for i in n.inputs for f in c.given(i)):
-        c.out.decides(parts, [c.given(i) for i in n.inputs], always=False)
+    if c.is_float(n.inputs[0]):
+        c.out.decides("pair", parts, [c.given(i) for i in n.inputs])
     return y
 
 

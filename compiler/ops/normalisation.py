@@ -15,7 +15,7 @@ import numpy as np
 
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
-from syurmy.compiler.graph import Node
+from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.elementwise import times_constant
 from syurmy.compiler.ops.linear import plus, spatial
@@ -84,6 +84,12 @@ def layer_normalization(c: Context, n: Node) -> Result:
         else:
             out.append(c.reshape(r, c.shape(name)))
     return out
+
+
+@lowering("Normalised", domain=FUSED)
+def written_out(c: Context, n: Node) -> Result:
+    """``compiler.passes.norms``."""
+    return normalised(c, c.tensor(n.inputs[0]), n.attr("epsilon"), n.attr("centre"))
 
 
 def scaled_shifted(c: Context, y: Tensor, gamma: Tensor | F64, beta: Tensor | F64 | None, out: str) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
+from syurmy.compiler.jumps import error_of
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.narrowing import LIMIT
 from syurmy.compiler.ops.indexing import flat, rows_at
@@ -34,6 +35,9 @@ def top_k(c: Context, n: Node) -> Result:
         best, places = c.emit("topk", x, k=k), None
     else:
         order = c.emit("argsort", x, scale=1.0, descending=largest)
+        if real:
+            given = [np.moveaxis(f, axis, -1) for f in c.given(n.inputs[0])]
+            c.out.decides("order", [x], [given], counts=True, first=k)
         places = cut(c, order, rank - 1, 0, k)
         best = along_last(c, x, places, real)
     if axis != rank - 1:
@@ -61,6 +65,12 @@ def window_places(c: Context, n: Node, windows: Tensor, kernel: tuple[int, ...],
     if n.attr("storage_order", 0):
         steps = np.array([1, image[0]])
     at = c.emit("argmax", windows, axis=-1, keepdims=False, scale=1.0)
+    if c.is_float(n.inputs[0]):
+        c.out.decides_within(
+            "largest",
+            windows,
+            error_of(c, n.inputs[0], c.tensors[n.inputs[0]]) * c.tensors[n.inputs[0]].scale / windows.scale,
+        )
     inner = np.indices(kernel).reshape(len(kernel), -1) * np.array(dilations)[:, None]
     offset = c.lookup(at, (inner * steps[:, None]).sum(axis=0).astype(np.int64), "window")
     batch, channels, *lengths = windows.shape[:-1]

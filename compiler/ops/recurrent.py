@@ -9,7 +9,7 @@ functions (ONNX's equations, gates in its order):
 
 Every equation is written once, for an arithmetic that is either reals (which gives the float states, and with them the
 units) or instructions. Units of states and of bounded functions are powers of two, so a step is rounded but no step
-scales a state by a little less than 1. Weights, biases and sequence lengths are constants.
+scales a state by a little less than 1. Weights and biases are constants.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -285,12 +286,11 @@ def recurrent(c: Context, n: Node) -> Result:
     x = c.tensor(n.inputs[0])
     if n.attr("layout", 0):
         x = c.emit("transpose", x, perm=(1, 0, 2))
-    if n.attr("clip") is not None:
-        raise Unsupported("clipped gates", "a layer without clip")
     steps, batch = x.shape[:2]
-    lengths = np.full(batch, steps)
+    lengths: Tensor | I64 = np.full(batch, steps)
     if c.has(n, 4):
-        lengths = np.array(c.ints(n, 4, "the sequence lengths"))
+        given = c.const(n.inputs[4])
+        lengths = c.tensor(n.inputs[4]) if given is None else given.astype(np.int64)
     directions, hidden = c.shape(n.inputs[1])[0], c.shape(n.inputs[2])[2]
     backwards = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[n.attr("direction", "forward")]
     runs = [_direction(c, n, x, d, backwards[d], lengths) for d in range(directions)]
@@ -310,7 +310,9 @@ def _stack(c: Context, xs: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else c.emit("concat", *parts, axis=0)
 
 
-def _direction(c: Context, n: Node, x: Tensor, d: int, backwards: bool, lengths: I64) -> tuple[Tensor, Tensor, Tensor]:
+def _direction(
+    c: Context, n: Node, x: Tensor, d: int, backwards: bool, lengths: Tensor | I64
+) -> tuple[Tensor, Tensor, Tensor]:
     """The states of one direction in the order of time [steps, batch, hidden], the last one, and the last cell (LSTM;
     else the state)."""
     w, r, b = (_at(c, n, i, d) for i in (1, 2, 3))
@@ -331,10 +333,11 @@ def _direction(c: Context, n: Node, x: Tensor, d: int, backwards: bool, lengths:
     starts = [_at(c, n, i, d) for i in ((5, 6) if n.op == "LSTM" else (5,))]
     given = [np.zeros((batch, hidden)) if s is None else s for s in starts]
     functions = _functions(n, d)
-    running = lengths > np.arange(steps)[:, None]  # [steps, batch]
-    floats = [
-        _float_states(n, k, weights, from_input, given, functions, running, backwards) for k in range(c.out.samples)
-    ]
+    places = np.arange(steps)[:, None]
+    running = [
+        (lengths.values[k] if isinstance(lengths, Tensor) else lengths) > places for k in range(c.out.samples)
+    ]  # [steps, batch]
+    floats = [_float_states(n, k, weights, from_input, given, functions, m, backwards) for k, m in enumerate(running)]
     peaks = [[float(np.abs(np.stack([s[k] for s in states])).max()) for states in floats] for k in range(len(given))]
     units = [_units(c, k, functions, p) for k, p in enumerate(peaks)]
 
@@ -345,7 +348,12 @@ def _direction(c: Context, n: Node, x: Tensor, d: int, backwards: bool, lengths:
         seen = [[s[k] for s in states[:-1]] for states in floats]
         names.append(loop.state(label, _initial(c, s, unit), unit.type((batch, hidden)), unit.scale, seen))
     rows = loop.rows(f"{n.name}.states", (batch, hidden), units[0].dtype)
-    mask = None if running.all() else c.out.param(running.astype(np.int64)[:, :, None], label=f"{n.name}.running")
+    mask: Tensor | None = None
+    if isinstance(lengths, Tensor):
+        apart = c.emit("gt", c.reshape(lengths, (1, batch)), c.out.param(places), scale=1.0)
+        mask = c.reshape(apart, (steps, batch, 1))
+    elif not running[0].all():
+        mask = c.out.param(running[0].astype(np.int64)[:, :, None], label=f"{n.name}.running")
     with loop:
         a = Instructions(c, loop, functions, units, from_input.scale, n.name)
         h = loop.get(names[0])
@@ -429,7 +437,16 @@ def _functions(n: Node, direction: int) -> list[Function]:
             else FUNCTIONS[op](Node(n.name, op, "", n.version, (), (), attrs))
         )
         made.append(Function(op.lower(), f, op in BOUNDED))
-    return made[direction * count : (direction + 1) * count]
+    own = made[direction * count : (direction + 1) * count]
+    clip = float(n.attr("clip") or 0.0)
+    if not clip:
+        return own
+    gates = [Function(f"clipped_{f.name}", partial(_clipped, f=f.f, clip=clip), f.bounded) for f in own]
+    return [*gates[:2], *own[2:]]  # what a cell puts out is not clipped
+
+
+def _clipped(x: F64, f: Callable[[F64], F64], clip: float) -> F64:
+    return np.asarray(f(np.clip(x, -clip, clip)))
 
 
 def _at(c: Context, n: Node, i: int, direction: int) -> Operand | None:

@@ -65,5 +65,5 @@ def arg_extremum(c: Context, n: Node) -> Result:
     y = c.emit(n.op.lower(), x, axis=axis, keepdims=bool(n.attr("keepdims", 1)), scale=1.0)
     if c.is_float(n.inputs[0]):
         given = c.given(n.inputs[0])
-        c.out.decides([x], [[np.flip(f, axis) for f in given] if backwards else given])
+        c.out.decides("largest", [x], [[np.flip(f, axis) for f in given] if backwards else given], counts=True)
     return c.emit("addi", c.emit("neg", y), value=x.shape[axis] - 1) if backwards else y

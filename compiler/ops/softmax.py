@@ -12,13 +12,18 @@ import math
 import numpy as np
 
 from syurmy.compiler.emit import Tensor
-from syurmy.compiler.graph import Node
+from syurmy.compiler.graph import FUSED, Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.passes.shares import OVERFLOW
+from syurmy.compiler.scales import FEW
 from syurmy.isa.types import DType
 
 ONE = 32767
 REACH = 11.2  # exp of less is below half a unit
 LONG, LONG_BITS = 2**8, 8  # entries of a row from which on e has that many bits more, where the program is fine
+WIDEST = 2**58  # differences of more leave the machine
+LOG_BITS = 20  # below 1, of logarithms of shares
+REACHED = int(OVERFLOW * 2**LOG_BITS)
 COARSE = 2.0**4  # scores beyond this have a unit of 2^-11 in 16 bits
 
 
@@ -88,9 +93,44 @@ def shares(c: Context, e: Tensor) -> Tensor:
 
 @lowering("LogSoftmax")
 def log_softmax(c: Context, n: Node) -> Result:
-    """``d - log(sum e)``, the logarithm by table."""
     x, perm = _rows(c, n, 1 if n.version < 13 else -1)
-    d, e = exponentials(c, scores(c, x))
+    return _back(c, log_softmax_last(c, scores(c, x), c.peak(n.outputs[0])), perm, c.shape(n.outputs[0]))
+
+
+def log_softmax_last(c: Context, x: Tensor, peak: float) -> Tensor:
+    """``d - log(sum e)`` along the last axis, the logarithm by table."""
+    d, e = exponentials(c, x)
     log = c.table(total(c, e), lambda v: np.log(np.maximum(v, 1)), "log")
-    y = c.emit("sub", *c.align([d, log], c.peak(n.outputs[0])))
-    return _back(c, y, perm, c.shape(n.outputs[0]))
+    return c.emit("sub", *c.align([d, log], peak))
+
+
+# ---- quotients that are softmaxes (``compiler.passes.shares``) -------------------------------------------------------
+
+
+def _logarithms(c: Context, n: Node) -> Tensor:
+    """The source, of which only differences matter: few are not narrowed before, so no row is cut off."""
+    x = c.tensor(n.inputs[0])
+    return x if x.type.size <= FEW and x.bound < WIDEST else scores(c, x)
+
+
+@lowering("Softmax", domain=FUSED)
+def softmax_of_logarithms(c: Context, n: Node) -> Result:
+    return shares(c, exponentials(c, _logarithms(c, n))[1])
+
+
+@lowering("LogSoftmax", domain=FUSED)
+def logarithms_of_shares(c: Context, n: Node) -> Result:
+    return log_softmax_last(c, _logarithms(c, n), c.peak(n.outputs[0]))
+
+
+@lowering("LogShare", domain=FUSED)
+def log_share(c: Context, n: Node) -> Result:
+    """``-log(1 + exp m)`` as ``min(-m, 0) - log(1 + exp -|m|)``, in one unit for all, which holds whatever m is."""
+    m, unit = c.tensor(n.inputs[0]), 2.0**-LOG_BITS
+    top = math.ceil(OVERFLOW / m.scale)
+    m = c.emit("clamp", m, lo=-top, hi=top) if m.bound > top else m
+    m = c.rescale_to(m, unit, DType.I32, -REACHED, REACHED, flat=(True, True))
+    line = c.emit("neg", c.emit("relu", m))
+    size = c.rescale_by(c.emit("abs", m), 1, LOG_BITS - 10, DType.I16, 0, flat=(True, True))
+    bend = c.table(size, lambda v: -np.log1p(np.exp(-v)), "log_share", unit, 2**LOG_BITS)
+    return c.emit("add", line, bend)

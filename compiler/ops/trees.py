@@ -79,15 +79,16 @@ def walk(c: Context, n: Node, f: Forest, extra: F64) -> Walk:
     if count:
         twice = any((t.sources >= s.copies).any() for t in tables)
         q = s.with_copies() if twice else s.x
-        parts.append(_steps(c, tables, q, weights, rows, count))
+        parts.append(_steps(c, tables, q, weights, rows, count, s.error))
     if len(alone):
         parts.append(c.broadcast(c.out.param(alone), (rows, *alone.shape)))
     sums = parts[0] if len(parts) == 1 else c.emit("concat", *parts, axis=1, scale=1.0)
     return Walk(sums, unit)
 
 
-def _steps(c: Context, tables: list[Level], q: Tensor, weights: I64, rows: int, count: int) -> Tensor:
-    """The walk of ``count`` trees over ``q`` [rows, integers], for every row: sums [rows, trees, targets]."""
+def _steps(c: Context, tables: list[Level], q: Tensor, weights: I64, rows: int, count: int, error: float) -> Tensor:
+    """The walk of ``count`` trees over ``q`` [rows, integers], which are ``error`` off, for every row: sums [rows,
+    trees, targets]."""
     width, targets = q.shape[1], weights.shape[1]
     flat = c.reshape(q, (q.type.size,))
     lead = np.repeat(np.arange(rows) * width, count)
@@ -107,6 +108,7 @@ def _steps(c: Context, tables: list[Level], q: Tensor, weights: I64, rows: int, 
             place = c.out.param(np.tile(table[:, 0], rows) + lead)
         x = c.reshape(c.emit("gather", flat, place, scale=1.0), (rows * count, 1))
         b = c.emit("le", x, cut, scale=1.0)
+        c.out.decides_within("pair", x, error)
         if k + 1 < len(tables):
             step = c.emit("add", high, c.emit("mul", b, low, scale=1.0), scale=1.0)
             following = c.reshape(step, (rows * count,))
@@ -186,8 +188,9 @@ def classifier(c: Context, n: Node) -> Result:
         if base.size not in (0, len(labels)):
             raise Unsupported(f"{base.size} base values for {len(labels)} classes", "one for each")
         x = _plus(c, x, base) if base.size else x
-        label = label_of(c, c.emit("argmax", x, axis=-1, keepdims=False, scale=1.0), labels)
-        return label, transformed(c, x, transform)
+        best = c.emit("argmax", x, axis=-1, keepdims=False, scale=1.0)
+        c.out.decides_within("largest", x, _rounding(f, x), exact=len(np.unique(f.weights[f.weights != 0])) == 1)
+        return label_of(c, best, labels), transformed(c, x, transform)
     return _binary(c, n, f, x, base, labels, transform)
 
 
@@ -208,6 +211,8 @@ def _binary(c: Context, n: Node, f: Forest, x: Tensor, base: F64, labels: I64, t
     positive = single and not (f.weights < 0).any()
     cut = _half(f, x.scale) if positive and not base.size else int(np.floor(0.5 / x.scale)) if positive else 0
     yes = c.emit("gt", deciding, c.out.param(np.array(cut, np.int64)), scale=1.0)
+    if len(np.unique(f.weights[f.weights != 0])) > 1 or base.size:
+        c.out.decides_within("pair", deciding, _rounding(f, x))
     label = label_of(c, c.reshape(yes, (yes.shape[0],)), labels if single else np.array([0, 1]))
     if len(labels) == 1:
         return label, transformed(c, columns[0], transform if transform == "PROBIT" else "NONE")
@@ -215,6 +220,11 @@ def _binary(c: Context, n: Node, f: Forest, x: Tensor, base: F64, labels: I64, t
         return label, pair_of(c, columns[0], transform, positive)
     z = c.emit("concat", *(t if k in scored else nothing for k, t in enumerate(columns)), axis=1)
     return label, transformed(c, z, transform)
+
+
+def _rounding(f: Forest, x: Tensor) -> float:
+    """How many units the model's sums of float32 can be off from the exact ones on the samples, at worst."""
+    return len(f.roots) * 2.0**-24 * x.peak
 
 
 def _certain(f: Forest, scored: list[int]) -> None:

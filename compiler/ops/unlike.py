@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import numpy as np
 
-from syurmy.compiler.channels import Channels, channels_of, joined, product, scaled, shifted, squared
+from syurmy.compiler.channels import (
+    RATIO_BITS,
+    UNLIKE,
+    Channels,
+    channels_of,
+    joined,
+    product,
+    scaled,
+    shifted,
+    squared,
+    uniform,
+)
 from syurmy.compiler.emit import Tensor
-from syurmy.compiler.graph import Node
-from syurmy.compiler.lower import Context, Result, absorbing
+from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.graph import FUSED, Node
+from syurmy.compiler.lower import Context, Result, absorbing, lowering
+from syurmy.compiler.ops.activation import FUNCTIONS
 from syurmy.compiler.ops.linear import label, plus
 from syurmy.compiler.ops.logic import COMPARISONS
 from syurmy.compiler.ops.shape import pick
+from syurmy.compiler.passes.powers import MOST_COLUMNS
 from syurmy.compiler.views import VIEWS, viewed
 from syurmy.isa.arrays import F64
 
@@ -28,7 +45,8 @@ def _pair(c: Context, n: Node) -> tuple[Channels, F64, int] | None:
 def sum_with_constant(c: Context, n: Node) -> Result | None:
     found = _pair(c, n)
     if found is None:
-        return None
+        a, b = (c.channels.get(i) for i in n.inputs)
+        return None if a is None or b is None else _added(c, a, b, 1 if n.op == "Add" else -1)
     x, k, place = found
     if n.op == "Add":
         return shifted(c, x, k)
@@ -40,10 +58,68 @@ def product_with_constant(c: Context, n: Node) -> Result | None:
     if n.op == "Mul" and n.inputs[0] == n.inputs[1]:
         return squared(c, c.channels[n.inputs[0]])
     found = _pair(c, n)
+    if found is None and n.op == "Mul":
+        return _masked(c, n)
     if found is None or (n.op == "Div" and (found[2] == 1 or not found[1].all())):
         return None
     x, k, _ = found
     return scaled(c, x, k if n.op == "Mul" else 1 / k)
+
+
+def _masked(c: Context, n: Node) -> Result | None:
+    """A product with a tensor of zeros and ones."""
+    for name, other in (n.inputs, n.inputs[::-1]):
+        mask = c.tensors[other] if name in c.channels and other not in c.channels and c.const(other) is None else None
+        if mask is None or mask.scale != 1.0 or mask.type.lo < 0 or mask.type.hi > 1 or mask.shape != c.shape(name):
+            continue
+        x = c.channels[name]
+        return Channels(c.emit("mul", x.q, mask, scale=1.0), x.scales)
+    return None
+
+
+def _added(c: Context, a: Channels, b: Channels, sign: int) -> Channels | None:
+    """``a + sign b``, every entry in the finer unit of both; None where that takes too many bits."""
+    if a.shape != b.shape or (a.scales <= 0).any() or (b.scales <= 0).any():
+        return None
+    unit = np.minimum(a.scales, b.scales)
+    parts = []
+    for x in (a, b):
+        up = x.scales / unit
+        bits = 0 if (np.rint(up) == up).all() else RATIO_BITS
+        if float(up.max()) * 2.0**bits * x.q.bound >= 2.0**52:
+            return None
+        parts.append((x, up, bits))
+    bits = max(bits for _, _, bits in parts)
+    if any(float(up.max()) * 2.0**bits * x.q.bound >= 2.0**52 for x, up, _ in parts):
+        return None
+    qa, qb = (c.emit("mul", x.q, c.out.param(np.rint(up * 2**bits).astype(np.int64)), scale=1.0) for x, up, _ in parts)
+    return Channels(c.emit("add" if sign > 0 else "sub", qa, qb, scale=1.0), unit / 2**bits)
+
+
+def by_column(c: Context, x: Channels, functions: Sequence[Callable[[F64], F64]], label: str) -> Channels | None:
+    """Place k of the last axis through function k, by a table of its own; None for one that is too wide for that, or of
+    which rows differ in scale."""
+    width = x.shape[-1]
+    scales = x.scales.reshape(-1, width)
+    if width > MOST_COLUMNS or (scales != scales[0]).any() or (scales == 0).any():
+        return None
+    parts = []
+    for k, f in enumerate(functions):
+        part = c.emit("slice", x.q, axis=len(x.shape) - 1, start=k, len=1, scale=1.0)
+        part = (c.emit("neg", part) if scales[0, k] < 0 else part).scaled(abs(float(scales[0, k])))
+        parts.append(channels_of(c.table(part, f, label)))
+    return joined(c, parts, len(x.shape) - 1)
+
+
+@absorbing("Pointwise", domain=FUSED)
+@absorbing(*FUNCTIONS)
+def function_of_columns(c: Context, n: Node) -> Result | None:
+    x = c.channels[n.inputs[0]]
+    reached = (x.peaks * np.abs(x.scales)).reshape(-1, x.shape[-1]).max(axis=0)
+    if reached.min() * UNLIKE > reached.max():
+        return None
+    function = n.attr("function") if n.domain == FUSED else FUNCTIONS[n.op](n)
+    return by_column(c, x, [function] * x.shape[-1], n.op.lower())
 
 
 @absorbing(*COMPARISONS)
@@ -54,15 +130,59 @@ def comparison_with_constant(c: Context, n: Node) -> Result | None:
         return None
     x, k, place = found
     cut = c.out.param(np.clip(np.rint(k / x.scales), -(2.0**40), 2.0**40).astype(np.int64), 1.0, "cut")
-    return c.emit(COMPARISONS[n.op], *((x.q, cut) if place == 0 else (cut, x.q)), scale=1.0)
+    y = c.emit(COMPARISONS[n.op], *((x.q, cut) if place == 0 else (cut, x.q)), scale=1.0)
+    reals = [np.asarray(f, np.float64) / x.scales for f in c.given(n.inputs[place])]
+    c.out.decides("pair", [x.q.scaled(1.0)], [reals])
+    return y
 
 
 @absorbing("Pow")
-def square(c: Context, n: Node) -> Result | None:
-    exponent = c.const(n.inputs[1])
-    if exponent is None or exponent.size != 1 or float(exponent.reshape(-1)[0]) != 2.0:
+def power(c: Context, n: Node) -> Result | None:
+    """A square, or a constant power of every column."""
+    exponent, x = c.const(n.inputs[1]), c.channels.get(n.inputs[0])
+    if exponent is None or x is None:
         return None
-    return squared(c, c.channels[n.inputs[0]])
+    if exponent.size == 1 and float(exponent.reshape(-1)[0]) == 2.0:
+        return squared(c, x)
+    if np.broadcast_shapes(exponent.shape, x.shape) != x.shape or exponent.size not in (1, x.shape[-1]):
+        return None
+    powers = np.broadcast_to(exponent.reshape(-1), (x.shape[-1],)).astype(np.float64)
+    return by_column(c, x, [partial(_power, e=float(e)) for e in powers], "pow")
+
+
+def _power(v: F64, e: float) -> F64:
+    return np.asarray(np.power(v, e))
+
+
+@absorbing("PowerLess", domain=FUSED)
+@lowering("PowerLess", domain=FUSED)
+def power_less(c: Context, n: Node) -> Result:
+    """``sign v^e + k`` of every column (``compiler.passes.powers``)."""
+    functions = [partial(_affine_power, e=e, sign=sign, k=k) for e, sign, k in n.attr("columns")]
+    name = n.inputs[0]
+    x = c.channels[name] if name in c.channels else channels_of(c.tensors[name])
+    y = by_column(c, x, functions, "power")
+    if y is None:
+        raise Unsupported(f"{x.shape[-1]} columns to powers of their own", f"{MOST_COLUMNS} at most")
+    return y if name in c.channels else uniform(c, y)
+
+
+def _affine_power(v: F64, e: float, sign: float, k: float) -> F64:
+    return np.asarray(sign * np.power(v, e) + k)
+
+
+@absorbing("BatchNormalization")
+def normalised_columns(c: Context, n: Node) -> Result | None:
+    """A product and a sum for each column."""
+    found = [c.const(name) for name in n.inputs[1:5]]
+    if len(c.shape(n.inputs[0])) != 2 or n.attr("training_mode", 0) or any(f is None for f in found):
+        return None
+    gamma, beta, mean, var = (np.asarray(f, np.float64) for f in found)
+    moved = shifted(c, c.channels[n.inputs[0]], -mean)
+    if moved is None:
+        return None
+    y = scaled(c, moved, gamma / np.sqrt(var + n.attr("epsilon", 1e-5)))
+    return shifted(c, y, beta)
 
 
 @absorbing("Neg")

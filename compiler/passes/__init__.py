@@ -3,7 +3,8 @@
 ``unroll.flattened`` comes first, on the ONNX model: control flow whose course no input decides becomes the nodes that
 run. Then, on the observed graph, in the order of ``PASSES``: constants that are computed from inputs, what
 QuantizeLinear reads before anything else takes its operands, decisions on features before what lies before them is
-fused, masks before the softmax's sum gets a scale, and chains of pointwise operators last, from what is left.
+fused, quotients that are softmaxes or normalisations, differences of powers, masks before the softmax's sum gets a
+scale, and chains of pointwise operators last, from what is left.
 
 A pass is ``fuse(graph, precision)``: the graph with some nodes replaced by one of the domain ``graph.FUSED``, whose
 lowering is in ``compiler.ops``. It changes no tensor that a model output or a node outside of the pattern reads.
@@ -14,12 +15,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from syurmy.compiler.graph import Graph
-from syurmy.compiler.passes import columns, embeddings, identities, masks, pointwise, quantised, spectra
+from syurmy.compiler.passes import (
+    columns,
+    embeddings,
+    identities,
+    masks,
+    norms,
+    pointwise,
+    powers,
+    quantised,
+    shares,
+    spectra,
+)
 from syurmy.compiler.scales import Precision
 
 Pass = Callable[[Graph, Precision], Graph]
 PASSES: tuple[Pass, ...] = (
-    identities.fuse, quantised.fuse, columns.fuse, masks.fuse, embeddings.fuse, spectra.fuse, pointwise.fuse,
+    identities.fuse, quantised.fuse, columns.fuse, shares.fuse, norms.fuse, powers.fuse, masks.fuse,
+    embeddings.fuse, spectra.fuse, pointwise.fuse,
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
 
 if TYPE_CHECKING:
     from syurmy.isa.builder import Builder
-    from syurmy.isa.graph import Node
+    from syurmy.isa.graph import Node, Values
 
 
 def _rounded(interval: Interval, mult: int, shift: int) -> Interval:
@@ -36,8 +37,11 @@ class Rescale(Op):
     `[0, 2^k)` or `[-2^(k-1), 2^(k-1))` around the rounded one, inside the bounds.
 
     Proof: `src*mult + 2^(shift-1) - z*2^shift` lies in `[0, 2^shift)` by limbs, and y in its range. Where z's
-    interval leaves the bounds, `z = y + over - under` with `over*(max - y) = 0` and `under*(y - min) = 0`; since
-    min < max, at most one of both is not 0.
+    interval leaves the bounds at one end, `z = y + excess` (or `y - excess`) with `excess >= 0` and
+    `excess*(bound - y) = 0`. Where it leaves them at both, a bit says at which: `bit*bit = bit`,
+    `z = y + (2*bit - 1)*excess`, `excess*(min + bit*(max - min) - y) = 0`, and `excess - bit >= 0`, so that the bit is
+    0 where nothing is cut off. (Near 61 bits, where this reaches too far, each end has an excess of its own: since
+    min < max, at most one of them is not 0.)
     """
 
     name = "rescale"
@@ -82,19 +86,28 @@ class Rescale(Op):
         y = b.result(result_interval(b))
         b.interval(y, *y.interval, "result")
         lo, hi = _rounded(src.interval, mult, shift)
+        ends = [(1, most, hi - most)] * (hi > most) + [(-1, least, least - lo)] * (lo < least)
+
+        def beyond(sign: int, v: Values) -> I64:
+            out: I64 = np.maximum((_round(v(src), mult, shift) - v(y)) * sign, 0)
+            return out
+
+        bits = unsigned_bits(max(hi - most - 1, least - lo, 1))
         z: Node = y
-        if hi > most:
-            over = b.ranged(
-                "over", src, lambda v: np.maximum(_round(v(src), mult, shift) - most, 0), 0, unsigned_bits(hi - most)
+        if len(ends) == 2 and max(most, -least) + 2**bits << shift < 2**62:
+            top = b.bit("above", src, lambda v: np.minimum(beyond(1, v), 1))
+            excess = b.column(
+                "excess", src.shape[1:], lambda v: beyond(1, v) + beyond(-1, v), (0, 2**bits), src.executions
             )
-            zero_product(b, over, most - y, "over only at the maximum")
-            z = z + over
-        if lo < least:
-            under = b.ranged(
-                "under", src, lambda v: np.maximum(least - _round(v(src), mult, shift), 0), 0, unsigned_bits(least - lo)
-            )
-            zero_product(b, under, y - least, "under only at the minimum")
-            z = z - under
+            b.range(excess - top, bits, "excess")
+            b.pin(excess, excess.interval)
+            z = y + b.cut(b.mul(top, excess) * 2 - excess, -(2**bits), 2**bits)
+            zero_product(b, excess, top * (most - least) + least - y, "excess only at a bound")
+        else:
+            for sign, bound, most_excess in ends:
+                at_end = b.ranged("excess", src, partial(beyond, sign), 0, unsigned_bits(most_excess))
+                zero_product(b, at_end, bound - y, "excess only at the bound")
+                z = z + at_end * sign
         b.range(src * mult + ((1 << shift) >> 1) - z * (1 << shift), shift, "remainder")
         return y
 

@@ -2,18 +2,17 @@
 
 Importing this package fixes Numba's cache folder, where damage only costs time (cache.py). Numba does not notice a
 change in a function that a kernel calls from another file, so the folder is keyed by a digest of all kernel sources,
-the Numba version and the CPU: a stale kernel can never run. It also selects the compiled arithmetic for the process
-(protocol/arithmetic.py).
+the Numba version and the target (target.py): a stale kernel can never run. It also selects the compiled arithmetic for
+the process (protocol/arithmetic.py).
 """
 
 import hashlib
 from pathlib import Path
 
-import llvmlite.binding as _llvm
 import numba
 
 from syurmy.host import cache_folder
-from syurmy.prover.kernels import cache
+from syurmy.prover.kernels import cache, target
 from syurmy.prover.protocol import arithmetic
 
 
@@ -22,13 +21,13 @@ def _cache_key() -> str:
     for source in sorted(Path(__file__).parent.glob("*.py")):
         h.update(source.name.encode() + b"\0" + source.read_bytes())
     h.update(numba.__version__.encode())
-    h.update(_llvm.get_host_cpu_name().encode())
-    h.update(_llvm.get_host_cpu_features().flatten().encode())
+    h.update(f" {target.NAME} {target.VECTORS} {target.FEATURES}".encode())
     return h.hexdigest()
 
 
 CACHE_DIR = cache.usable(cache_folder() / _cache_key())
 cache.install()
+target.configure()
 setattr(numba.config, "CACHE_DIR", str(CACHE_DIR))  # noqa: B010  (numba's config is untyped)
 
 from syurmy.prover.kernels import compiled  # noqa: E402  (the kernels need the folder)

@@ -1,233 +1,347 @@
 """Kernels of the fractional-sum tree (prover/lookup.py): leaves, layers, and the rounds of a layer's sumcheck.
 
-A layer is ``uint64[u, 4]``, row j the node's numerator (words 0, 1) and denominator (words 2, 3); leaves are
-``uint64[u]`` over F and ``uint64[2, u]`` over K. Only a prefix is stored: what is missing is 0/1. Node j of a layer of
-2^k has the children j and j + 2^k; the left one is always stored here.
+A layer is ``uint64[4, n + PAD]``: planes of numerators p and denominators q. Node j of a layer of 2^k has the children
+j and j + 2^k. Planes a power of two apart would share the sets of the caches: PAD words lie between them.
 
-A round sums eq(x) * g(t, x) over the pairs x, where g = p0*q1 + q0*a with a = p1 + lambda*q1: the value at t = 0 and
-the coefficient of t^2. After the first fold the workspace row ``uint64[*, 8]`` is (p0, q0, a, q1): one cache line per
-node. eq is the outer product of two short tables.
+A round sums eq(x) * g(t, x) over the pairs x: the value at t = 0 and the coefficient of t^2. eq is the outer product of
+two short tables, so that one entry of the outer table serves a strip. After the first fold the workspace ``uint64[8,
+*]`` holds p0, q0, a, q1 with a = p1 + lambda*q1 and g = p0*q1 + q0*a.
+
+At the leaves nearly all numerators are 1. With p = 1 + d and c = 1/lambda,
+
+    g = lambda*(q0 + c)*(q1 + c) - c  +  d0*q1 + d1*q0,
+
+so that the first part is a sum of products of two elements that are stored, and the second is summed where d is not
+zero only (``corrections``). Denominators are ``uint64[2, *]`` with the right children ``right`` entries behind the left
+ones; d is ``uint64[4, *]``, planes of d0 and d1.
 """
 
 import numpy as np
 from numba import njit
 
-from syurmy.prover.kernels.field import ONE, SEVEN, ZERO, add, kadd, kmul, ksub, mul, sub
-from syurmy.prover.kernels.mle import ZERO_SUM, kmul_by, kreduce, mac, reduce_small
-from syurmy.prover.kernels.sumcheck import fold, kmac
+from syurmy.prover.kernels.field import SEVEN, ZERO, P
+from syurmy.prover.kernels.field import kadd as kadd_one
+from syurmy.prover.kernels.field import kmul as kmul_one
+from syurmy.prover.kernels.field import mul as mul_one
+from syurmy.prover.kernels.lanes import (
+    STRIP,
+    add,
+    dot_strip,
+    fold_in_place,
+    fold_strip,
+    gate,
+    kmul,
+    kmul_by,
+    mul,
+    sub,
+)
 
-
-@njit(forceinline=True)
-def gate(a0, a1, b0, b1, c0, c1, d0, d1):
-    """a*b + c*d over K."""
-    t = mac(mac(ZERO_SUM, a1, b1), c1, d1)
-    s = mac(mac(mac(ZERO_SUM, a0, b0), c0, d0), reduce_small(t), SEVEN)
-    x = mac(mac(mac(mac(ZERO_SUM, a0, b1), a1, b0), c0, d1), c1, d0)
-    return reduce_small(s), reduce_small(x)
-
-
-@njit(forceinline=True)
-def load_node(layer, i):
-    """Numerator and denominator of node i."""
-    return layer[i, 0], layer[i, 1], layer[i, 2], layer[i, 3]
-
-
-@njit(forceinline=True)
-def load_leaf(leaves, i):
-    """Numerator and denominator of leaf i of (num, plane 0 of den, plane 1 of den)."""
-    return leaves[0][i], ZERO, leaves[1][i], leaves[2][i]
-
-
-@njit(forceinline=True)
-def combine_from(load, source, half, used, out, lo, hi):
-    for j in range(lo, hi):
-        p0, p1, q0, q1 = load(source, j)
-        if j + half < used:
-            u0, u1, v0, v1 = load(source, j + half)
-            p0, p1 = gate(p0, p1, v0, v1, q0, q1, u0, u1)
-            q0, q1 = kmul(q0, q1, v0, v1)
-        out[j, 0] = p0
-        out[j, 1] = p1
-        out[j, 2] = q0
-        out[j, 3] = q1
+PAD = 528  # 66 lines of a cache, in two planes 33
+S63 = np.uint64(63)
 
 
 @njit(nogil=True, cache=True)
 def combine(layer, half, out, lo, hi):
-    """Nodes [lo, hi) of the layer above: p = p0*q1 + p1*q0, q = q0*q1; a missing right child changes nothing."""
-    combine_from(load_node, layer, half, layer.shape[0], out, lo, hi)
+    """Nodes [lo, hi) of the layer above: p = p0*q1 + p1*q0, q = q0*q1."""
+    for i in range(lo, hi, STRIP):
+        _combine(layer, i, min(hi, i + STRIP), half, out)
+
+
+@njit(nogil=True)
+def _combine(x, i, j, half, out):
+    p0, p1, q0, q1 = x[0, i:j], x[1, i:j], x[2, i:j], x[3, i:j]
+    h, e = i + half, j + half
+    u0, u1, v0, v1 = x[0, h:e], x[1, h:e], x[2, h:e], x[3, h:e]
+    o0, o1, o2, o3 = out[0, i:j], out[1, i:j], out[2, i:j], out[3, i:j]
+    for k in range(p0.shape[0]):
+        o0[k], o1[k] = gate(p0[k], p1[k], v0[k], v1[k], q0[k], q1[k], u0[k], u1[k])
+    for k in range(p0.shape[0]):
+        o2[k], o3[k] = kmul(q0[k], q1[k], v0[k], v1[k])
 
 
 @njit(nogil=True, cache=True)
-def combine_leaves(num, den0, den1, half, out, lo, hi):
-    """``combine`` of leaves."""
-    combine_from(load_leaf, (num, den0, den1), half, num.shape[0], out, lo, hi)
+def combine_ones(den, half, out, lo, hi):
+    """``combine`` of leaves with numerator 1: p = q0 + q1."""
+    q0, q1, v0, v1 = den[0, lo:hi], den[1, lo:hi], den[0, lo + half : hi + half], den[1, lo + half : hi + half]
+    o0, o1, o2, o3 = out[0, lo:hi], out[1, lo:hi], out[2, lo:hi], out[3, lo:hi]
+    for k in range(q0.shape[0]):
+        o0[k] = add(q0[k], v0[k])
+        o1[k] = add(q1[k], v1[k])
+    for k in range(q0.shape[0]):
+        o2[k], o3[k] = kmul(q0[k], q1[k], v0[k], v1[k])
 
 
-@njit(forceinline=True)
-def load_right(load, source, i, used, k0, k1, k7):
-    """Right child at i as (a, q1), a = p1 + lambda*q1; a missing one is (lambda, 1)."""
-    if i < used:
-        u0, u1, v0, v1 = load(source, i)
-        m0, m1 = kmul_by(v0, v1, k0, k1, k7)
-        return add(u0, m0), add(u1, m1), v0, v1
-    return k0, k1, ONE, ZERO
+@njit(nogil=True, cache=True)
+def combine_corrections(den, half, d, first, out, lo, hi):
+    """Adds d0*q1 + d1*q0 to the numerators of the nodes first + [lo, hi); d over F: its planes 0 and 2."""
+    i, j = first + lo, first + hi
+    x, y = d[0, i:j], d[2, i:j]
+    q0, q1, v0, v1 = den[0, i:j], den[1, i:j], den[0, i + half : j + half], den[1, i + half : j + half]
+    o0, o1 = out[0, i:j], out[1, i:j]
+    for k in range(x.shape[0]):
+        o0[k] = add(o0[k], add(mul(x[k], v0[k]), mul(y[k], q0[k])))
+        o1[k] = add(o1[k], add(mul(x[k], v1[k]), mul(y[k], q1[k])))
 
 
-@njit(forceinline=True)
-def add_block(t0, t1, s, e0, e1):
-    """t + e * s over K, s the wide sums of a block of pairs and e their entry of the outer eq table."""
-    g0, g1 = kreduce(s[0], s[1], s[2])
-    g0, g1 = kmul(g0, g1, e0, e1)
-    return kadd(t0, t1, g0, g1)
+@njit(nogil=True)
+def _weigh(g, m, inner, at, sums, e0, e1):
+    """sums += e * (inner product of g with the inner eq table from ``at`` on); e the outer table's entry."""
+    c0, c1 = dot_strip(g[0, :m], g[1, :m], inner[0, at : at + m], inner[1, at : at + m])
+    c0, c1 = kmul_one(c0, c1, e0, e1)
+    return kadd_one(sums[0], sums[1], c0, c1)
 
 
-@njit(forceinline=True)
-def first_from(load, source, used, half, k0, k1, outer, inner, lo, hi):
-    k7 = mul(SEVEN, k1)
-    width = inner.shape[1]
-    right = 2 * half  # of four blocks of ``half`` rows, two belong to the right children
-    t0, t1, c0, c1 = ZERO, ZERO, ZERO, ZERO
-    for block in range(lo // width, (hi + width - 1) // width):
-        base = block * width
-        s = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
-        z = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
-        for i in range(max(lo, base), min(hi, base + width)):
-            e0 = inner[0, i - base]
-            e1 = inner[1, i - base]
-            p0, p1, q0, q1 = load(source, i)
-            if i + right < used:
-                a0, a1, v0, v1 = load_right(load, source, i + right, used, k0, k1, k7)
-                g0, g1 = gate(p0, p1, v0, v1, q0, q1, a0, a1)
-                s = kmac(s, g0, g1, e0, e1)
-                b0, b1, w0, w1 = load_right(load, source, i + right + half, used, k0, k1, k7)
-                b0, b1 = ksub(b0, b1, a0, a1)
-                w0, w1 = ksub(w0, w1, v0, v1)
-                x0, x1, y0, y1 = load(source, i + half)
-                x0, x1 = ksub(x0, x1, p0, p1)
-                y0, y1 = ksub(y0, y1, q0, q1)
-                g0, g1 = gate(x0, x1, w0, w1, y0, y1, b0, b1)
-                z = kmac(z, g0, g1, e0, e1)
-            else:  # both right children are 0/1
-                m0, m1 = kmul_by(q0, q1, k0, k1, k7)
-                s = kmac(s, add(p0, m0), add(p1, m1), e0, e1)
-        t0, t1 = add_block(t0, t1, s, outer[0, block], outer[1, block])
-        c0, c1 = add_block(c0, c1, z, outer[0, block], outer[1, block])
-    return t0, t1, c0, c1
+# ---- layers ----------------------------------------------------------------------------------------------------------
+
+
+@njit(nogil=True)
+def _first_of(x, y, i, j, m, k0, k1, k7, g):
+    """g of m pairs of children, left ones of x from i and right ones of y from j."""
+    p0, p1, q0, q1 = x[0, i : i + m], x[1, i : i + m], x[2, i : i + m], x[3, i : i + m]
+    u0, u1, v0, v1 = y[0, j : j + m], y[1, j : j + m], y[2, j : j + m], y[3, j : j + m]
+    g0, g1 = g[0, :m], g[1, :m]
+    for k in range(m):
+        a0, a1 = kmul_by(v0[k], v1[k], k0, k1, k7)
+        a0, a1 = add(u0[k], a0), add(u1[k], a1)
+        g0[k], g1[k] = gate(p0[k], p1[k], v0[k], v1[k], q0[k], q1[k], a0, a1)
+
+
+@njit(nogil=True)
+def _difference(x, i, j, m, out):
+    """out[c] = x[c, j + k] - x[c, i + k], for the four planes."""
+    for c in range(4):
+        y, z, o = x[c, j : j + m], x[c, i : i + m], out[c, :m]
+        for k in range(m):
+            o[k] = sub(y[k], z[k])
 
 
 @njit(nogil=True, cache=True)
 def first_round(layer, half, k0, k1, outer, inner, lo, hi):
     """Value at 0 and leading coefficient (four words) of the first round over pairs [lo, hi); 4*half children."""
-    return first_from(load_node, layer, layer.shape[0], half, k0, k1, outer, inner, lo, hi)
-
-
-@njit(nogil=True, cache=True)
-def first_round_leaves(num, den0, den1, half, k0, k1, outer, inner, lo, hi):
-    """``first_round`` of leaves."""
-    return first_from(load_leaf, (num, den0, den1), num.shape[0], half, k0, k1, outer, inner, lo, hi)
-
-
-@njit(forceinline=True)
-def fold_children(load, source, used, i, half, k0, k1, k7, r0, r1, r7, w):
-    """Row i of the workspace: the pair (i, i + half) of left children and that of right children, bound at r."""
-    p0, p1, q0, q1 = load(source, i)
-    x0, x1, y0, y1 = load(source, i + half)
-    p0, p1 = fold(p0, p1, x0, x1, r0, r1, r7)
-    q0, q1 = fold(q0, q1, y0, y1, r0, r1, r7)
-    a0, a1, v0, v1 = k0, k1, ONE, ZERO
-    j = i + 2 * half
-    if j < used:
-        u0, u1, v0, v1 = load(source, j)
-        x0, x1, y0, y1 = ZERO, ZERO, ONE, ZERO
-        if j + half < used:
-            x0, x1, y0, y1 = load(source, j + half)
-        u0, u1 = fold(u0, u1, x0, x1, r0, r1, r7)
-        v0, v1 = fold(v0, v1, y0, y1, r0, r1, r7)
-        a0, a1 = kmul_by(v0, v1, k0, k1, k7)
-        a0, a1 = kadd(a0, a1, u0, u1)
-    w[i, 0] = p0
-    w[i, 1] = p1
-    w[i, 2] = q0
-    w[i, 3] = q1
-    w[i, 4] = a0
-    w[i, 5] = a1
-    w[i, 6] = v0
-    w[i, 7] = v1
-
-
-@njit(forceinline=True)
-def fold_row(w, i, j, r0, r1, r7):
-    """Row i becomes row i + r*(row j - row i)."""
-    for c in range(0, 8, 2):
-        x0, x1 = fold(w[i, c], w[i, c + 1], w[j, c], w[j, c + 1], r0, r1, r7)
-        w[i, c] = x0
-        w[i, c + 1] = x1
-
-
-@njit(forceinline=True)
-def gate_rows(w, i, j, s, z, e0, e1):
-    """Adds eq * g at 0 to s and eq * (leading coefficient) to z, for the pair of rows i, j."""
-    p0, p1, q0, q1 = w[i, 0], w[i, 1], w[i, 2], w[i, 3]
-    a0, a1, v0, v1 = w[i, 4], w[i, 5], w[i, 6], w[i, 7]
-    g0, g1 = gate(p0, p1, v0, v1, q0, q1, a0, a1)
-    s = kmac(s, g0, g1, e0, e1)
-    p0, p1 = ksub(w[j, 0], w[j, 1], p0, p1)
-    q0, q1 = ksub(w[j, 2], w[j, 3], q0, q1)
-    a0, a1 = ksub(w[j, 4], w[j, 5], a0, a1)
-    v0, v1 = ksub(w[j, 6], w[j, 7], v0, v1)
-    g0, g1 = gate(p0, p1, v0, v1, q0, q1, a0, a1)
-    return s, kmac(z, g0, g1, e0, e1)
-
-
-@njit(forceinline=True)
-def second_from(load, source, used, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
-    r7 = mul(SEVEN, r1)
-    k7 = mul(SEVEN, k1)
+    k7 = mul_one(SEVEN, k1)
     width = inner.shape[1]
-    t0, t1, c0, c1 = ZERO, ZERO, ZERO, ZERO
+    s, z = (ZERO, ZERO), (ZERO, ZERO)
+    g = np.empty((2, STRIP), np.uint64)
+    d = np.empty((2, 4, STRIP), np.uint64)
     for block in range(lo // width, (hi + width - 1) // width):
         base = block * width
-        s = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
-        z = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
-        for i in range(max(lo, base), min(hi, base + width)):
-            fold_children(load, source, used, i, 2 * half, k0, k1, k7, r0, r1, r7, w)
-            fold_children(load, source, used, i + half, 2 * half, k0, k1, k7, r0, r1, r7, w)
-            s, z = gate_rows(w, i, i + half, s, z, inner[0, i - base], inner[1, i - base])
-        t0, t1 = add_block(t0, t1, s, outer[0, block], outer[1, block])
-        c0, c1 = add_block(c0, c1, z, outer[0, block], outer[1, block])
-    return t0, t1, c0, c1
+        e0, e1 = outer[0, block], outer[1, block]
+        i = max(lo, base)
+        m = min(hi, base + width) - i
+        right = i + 2 * half  # of four blocks of ``half`` children, two are right ones
+        _first_of(layer, layer, i, right, m, k0, k1, k7, g)
+        s = _weigh(g, m, inner, i - base, s, e0, e1)
+        _difference(layer, i, i + half, m, d[0])
+        _difference(layer, right, right + half, m, d[1])
+        _first_of(d[0], d[1], 0, 0, m, k0, k1, k7, g)
+        z = _weigh(g, m, inner, i - base, z, e0, e1)
+    return s[0], s[1], z[0], z[1]
+
+
+@njit(nogil=True)
+def _gates(w, i, m, g):
+    """g at 0 of m rows of the workspace."""
+    j = i + m
+    p0, p1, q0, q1 = w[0, i:j], w[1, i:j], w[2, i:j], w[3, i:j]
+    a0, a1, v0, v1 = w[4, i:j], w[5, i:j], w[6, i:j], w[7, i:j]
+    g0, g1 = g[0, :m], g[1, :m]
+    for k in range(m):
+        g0[k], g1[k] = gate(p0[k], p1[k], v0[k], v1[k], q0[k], q1[k], a0[k], a1[k])
+
+
+@njit(nogil=True)
+def _leading(w, i, j, m, g):
+    """Leading coefficient of g for m pairs of rows i, j of the workspace."""
+    e, f = i + m, j + m
+    p0, p1, q0, q1 = w[0, i:e], w[1, i:e], w[2, i:e], w[3, i:e]
+    a0, a1, v0, v1 = w[4, i:e], w[5, i:e], w[6, i:e], w[7, i:e]
+    x0, x1, y0, y1 = w[0, j:f], w[1, j:f], w[2, j:f], w[3, j:f]
+    b0, b1, z0, z1 = w[4, j:f], w[5, j:f], w[6, j:f], w[7, j:f]
+    g0, g1 = g[0, :m], g[1, :m]
+    for k in range(m):
+        c0, c1 = sub(x0[k], p0[k]), sub(x1[k], p1[k])
+        d0, d1 = sub(y0[k], q0[k]), sub(y1[k], q1[k])
+        e0, e1 = sub(b0[k], a0[k]), sub(b1[k], a1[k])
+        f0, f1 = sub(z0[k], v0[k]), sub(z1[k], v1[k])
+        g0[k], g1[k] = gate(c0, c1, f0, f1, d0, d1, e0, e1)
+
+
+@njit(nogil=True)
+def _bind_children(x, i, m, half, k0, k1, k7, r0, r1, r7, w):
+    """m rows of the workspace from i: pairs at a distance of ``half`` of left and of right children, bound at r."""
+    j = i + m
+    for c in range(0, 4, 2):
+        fold_strip(
+            x[c, i:j], x[c + 1, i:j], x[c, i + half : j + half], x[c + 1, i + half : j + half], r0, r1, r7,
+            w[c, i:j], w[c + 1, i:j],
+        )  # fmt: skip
+        s, e = i + 2 * half, j + 2 * half
+        fold_strip(
+            x[c, s:e], x[c + 1, s:e], x[c, s + half : e + half], x[c + 1, s + half : e + half], r0, r1, r7,
+            w[4 + c, i:j], w[5 + c, i:j],
+        )  # fmt: skip
+    a0, a1, v0, v1 = w[4, i:j], w[5, i:j], w[6, i:j], w[7, i:j]
+    for k in range(m):
+        b0, b1 = kmul_by(v0[k], v1[k], k0, k1, k7)
+        a0[k] = add(a0[k], b0)
+        a1[k] = add(a1[k], b1)
 
 
 @njit(nogil=True, cache=True)
 def second_round(layer, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
     """Binds the first variable of 8*half children at r into ``w`` and returns the second round over pairs [lo, hi)."""
-    return second_from(load_node, layer, layer.shape[0], half, k0, k1, r0, r1, outer, inner, w, lo, hi)
-
-
-@njit(nogil=True, cache=True)
-def second_round_leaves(num, den0, den1, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
-    """``second_round`` of leaves."""
-    return second_from(load_leaf, (num, den0, den1), num.shape[0], half, k0, k1, r0, r1, outer, inner, w, lo, hi)
+    r7 = mul_one(SEVEN, r1)
+    k7 = mul_one(SEVEN, k1)
+    width = inner.shape[1]
+    s, z = (ZERO, ZERO), (ZERO, ZERO)
+    g = np.empty((2, STRIP), np.uint64)
+    for block in range(lo // width, (hi + width - 1) // width):
+        base = block * width
+        e0, e1 = outer[0, block], outer[1, block]
+        i = max(lo, base)
+        m = min(hi, base + width) - i
+        _bind_children(layer, i, m, 2 * half, k0, k1, k7, r0, r1, r7, w)
+        _bind_children(layer, i + half, m, 2 * half, k0, k1, k7, r0, r1, r7, w)
+        _gates(w, i, m, g)
+        s = _weigh(g, m, inner, i - base, s, e0, e1)
+        _leading(w, i, i + half, m, g)
+        z = _weigh(g, m, inner, i - base, z, e0, e1)
+    return s[0], s[1], z[0], z[1]
 
 
 @njit(nogil=True, cache=True)
 def next_round(w, half, r0, r1, outer, inner, lo, hi):
     """Binds a variable of 4*half rows at r in place and returns the next round over pairs [lo, hi)."""
-    r7 = mul(SEVEN, r1)
+    r7 = mul_one(SEVEN, r1)
     width = inner.shape[1]
-    t0, t1, c0, c1 = ZERO, ZERO, ZERO, ZERO
+    s, z = (ZERO, ZERO), (ZERO, ZERO)
+    g = np.empty((2, STRIP), np.uint64)
     for block in range(lo // width, (hi + width - 1) // width):
         base = block * width
-        s = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
-        z = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
-        for i in range(max(lo, base), min(hi, base + width)):
-            fold_row(w, i, i + 2 * half, r0, r1, r7)
-            fold_row(w, i + half, i + 3 * half, r0, r1, r7)
-            s, z = gate_rows(w, i, i + half, s, z, inner[0, i - base], inner[1, i - base])
-        t0, t1 = add_block(t0, t1, s, outer[0, block], outer[1, block])
-        c0, c1 = add_block(c0, c1, z, outer[0, block], outer[1, block])
-    return t0, t1, c0, c1
+        e0, e1 = outer[0, block], outer[1, block]
+        i = max(lo, base)
+        m = min(hi, base + width) - i
+        for at in range(i, i + half + 1, half):
+            far = at + 2 * half
+            for c in range(0, 8, 2):
+                fold_in_place(
+                    w[c, at : at + m], w[c + 1, at : at + m], w[c, far : far + m], w[c + 1, far : far + m], r0, r1, r7
+                )
+        _gates(w, i, m, g)
+        s = _weigh(g, m, inner, i - base, s, e0, e1)
+        _leading(w, i, i + half, m, g)
+        z = _weigh(g, m, inner, i - base, z, e0, e1)
+    return s[0], s[1], z[0], z[1]
+
+
+# ---- leaves ----------------------------------------------------------------------------------------------------------
+
+
+@njit(nogil=True)
+def _products(q, right, i, m, c0, c1, g):
+    """(q0 + c)*(q1 + c)."""
+    j = i + m
+    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, i + right : j + right], q[1, i + right : j + right]
+    g0, g1 = g[0, :m], g[1, :m]
+    for k in range(m):
+        g0[k], g1[k] = kmul(add(x0[k], c0), add(x1[k], c1), add(y0[k], c0), add(y1[k], c1))
+
+
+@njit(nogil=True)
+def _leading_products(q, right, i, half, m, g):
+    """The leading coefficients of q0*q1 for pairs at a distance of ``half``."""
+    j, h = i + m, i + half
+    e = h + m
+    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, i + right : j + right], q[1, i + right : j + right]
+    u0, u1, v0, v1 = q[0, h:e], q[1, h:e], q[0, h + right : e + right], q[1, h + right : e + right]
+    g0, g1 = g[0, :m], g[1, :m]
+    for k in range(m):
+        g0[k], g1[k] = kmul(sub(u0[k], x0[k]), sub(u1[k], x1[k]), sub(v0[k], y0[k]), sub(v1[k], y1[k]))
+
+
+@njit(nogil=True)
+def _bind_side(q, i, m, half, r0, r1, r7, out, at):
+    j, h = i + m, i + half
+    e = h + m
+    fold_strip(q[0, i:j], q[1, i:j], q[0, h:e], q[1, h:e], r0, r1, r7, out[0, at : at + m], out[1, at : at + m])
+
+
+@njit(nogil=True, cache=True)
+def ones_round(q, right, half, c0, c1, r0, r1, binding, out, beyond, outer, inner, lo, hi):
+    """A round of leaves with numerator 1, over pairs [lo, hi): sums of eq*(q0 + c)*(q1 + c) at 0 and of the leading
+    coefficients (four words).
+
+    Where ``binding``, a variable of the 4*half leaves on each side is bound at r into ``out`` first, in which right
+    leaves begin at ``beyond``; otherwise ``out`` is not used.
+    """
+    r7 = mul_one(SEVEN, r1)
+    width = inner.shape[1]
+    s, z = (ZERO, ZERO), (ZERO, ZERO)
+    g = np.empty((2, STRIP), np.uint64)
+    for block in range(lo // width, (hi + width - 1) // width):
+        base = block * width
+        e0, e1 = outer[0, block], outer[1, block]
+        i = max(lo, base)
+        m = min(hi, base + width) - i
+        if binding:
+            for at in range(i, i + half + 1, half):
+                _bind_side(q, at, m, 2 * half, r0, r1, r7, out, at)
+                _bind_side(q, right + at, m, 2 * half, r0, r1, r7, out, beyond + at)
+            _products(out, beyond, i, m, c0, c1, g)
+        else:
+            _products(q, right, i, m, c0, c1, g)
+        s = _weigh(g, m, inner, i - base, s, e0, e1)
+        if binding:
+            _leading_products(out, beyond, i, half, m, g)
+        else:
+            _leading_products(q, right, i, half, m, g)
+        z = _weigh(g, m, inner, i - base, z, e0, e1)
+    return s[0], s[1], z[0], z[1]
+
+
+@njit(nogil=True)
+def _correct(q, right, d, i, m, g):
+    """d0*q1 + d1*q0."""
+    j = i + m
+    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, i + right : j + right], q[1, i + right : j + right]
+    a0, a1, b0, b1 = d[0, i:j], d[1, i:j], d[2, i:j], d[3, i:j]
+    g0, g1 = g[0, :m], g[1, :m]
+    for k in range(m):
+        g0[k], g1[k] = gate(a0[k], a1[k], y0[k], y1[k], b0[k], b1[k], x0[k], x1[k])
+
+
+@njit(nogil=True, cache=True)
+def corrections(q, right, half, d, r0, r1, binding, out, first, outer, inner, lo, hi):
+    """What the numerators that are not 1 add to a round, over pairs first + [lo, hi): sums of eq*(d0*q1 + d1*q0) at 0
+    and of the leading coefficients. Where ``binding``, a variable of 4*half rows of d is bound at r into ``out`` first;
+    q is bound already.
+    """
+    r7 = mul_one(SEVEN, r1)
+    width = inner.shape[1]
+    s, z = (ZERO, ZERO), (ZERO, ZERO)
+    g = np.empty((2, STRIP), np.uint64)
+    steps = np.empty((4, STRIP), np.uint64)
+    sides = np.empty((2, 2 * STRIP), np.uint64)
+    source = out if binding else d
+    for block in range((first + lo) // width, (first + hi + width - 1) // width):
+        base = block * width
+        e0, e1 = outer[0, block], outer[1, block]
+        i = max(first + lo, base)
+        m = min(first + hi, base + width) - i
+        if binding:
+            for at in range(i, i + half + 1, half):
+                _bind_side(d[:2], at, m, 2 * half, r0, r1, r7, out[:2], at)
+                _bind_side(d[2:], at, m, 2 * half, r0, r1, r7, out[2:], at)
+        _correct(q, right, source, i, m, g)
+        s = _weigh(g, m, inner, i - base, s, e0, e1)
+        _difference(source, i, i + half, m, steps)
+        for c in range(2):
+            for k in range(m):
+                sides[c, k] = sub(q[c, i + half + k], q[c, i + k])
+                sides[c, STRIP + k] = sub(q[c, right + i + half + k], q[c, right + i + k])
+        _correct(sides, STRIP, steps, 0, m, g)
+        z = _weigh(g, m, inner, i - base, z, e0, e1)
+    return s[0], s[1], z[0], z[1]
 
 
 @njit(nogil=True, cache=True)
@@ -251,24 +365,25 @@ def fill(out0, out1, members, extents, padded, constant, betas, empty, lo, hi):
             true = true and k < extents[axis]
             at += k * stride
             stride *= extents[axis]
-        for i in range(max(lo, row * run), min(hi, row * run + run)):
-            j = i - row * run
-            if true and j < extents[last]:
-                x0 = constant[0]
-                x1 = constant[1]
-                for m in range(members.shape[0]):
-                    v = members[m, at + j]
-                    y = np.uint64(v) if v >= 0 else np.uint64(-v)
-                    y0 = mul(betas[0, m], y)
-                    y1 = mul(betas[1, m], y)
-                    if v >= 0:
-                        x0 = sub(x0, y0)
-                        x1 = sub(x1, y1)
-                    else:
-                        x0 = add(x0, y0)
-                        x1 = add(x1, y1)
-                out0[i] = x0
-                out1[i] = x1
-            else:
-                out0[i] = empty[0]
-                out1[i] = empty[1]
+        i, end = max(lo, row * run), min(hi, row * run + run)
+        j = i
+        if true:
+            j = max(i, min(end, row * run + extents[last]))
+            at += i - row * run
+            x0, x1 = out0[i:j], out1[i:j]
+            x0[:] = constant[0]
+            x1[:] = constant[1]
+            for m in range(members.shape[0]):
+                _subtract(x0, x1, members[m, at : at + j - i], betas[0, m], betas[1, m])
+        out0[j:end] = empty[0]
+        out1[j:end] = empty[1]
+
+
+@njit(nogil=True)
+def _subtract(x0, x1, values, b0, b1):
+    """x -= b * values over K, of int64 values."""
+    for k in range(x0.shape[0]):
+        v = np.uint64(values[k])
+        y = v + (v >> S63) * P  # 2^64 - |v|  ->  p - |v|, as 2^64 wraps
+        x0[k] = sub(x0[k], mul(b0, y))
+        x1[k] = sub(x1[k], mul(b1, y))

@@ -16,7 +16,9 @@ from numba import njit
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P, to_field
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul, mul_wide, reduce128, sub
+from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
+from syurmy.prover.kernels.lanes import dot_base_strip
+from syurmy.prover.kernels.mle import LONG
 
 BLOCK = 32  # of a transposition
 TILE = 512  # columns whose four accumulators stay in the first-level cache: 16 KiB
@@ -37,27 +39,19 @@ def transpose_kernel(rows, out, lo, hi):
                     out[c, r] = rows[r, c]
 
 
-@njit(inline="always")
-def _reduce_sum(lo, hi, over):
-    """lo + 2^64*hi + 2^128*over, over < 2^32: 2^128 = -2^32 (mod p)."""
-    return sub(reduce128(hi, lo), reduce128(ZERO, over << S32))
-
-
 @njit(nogil=True, cache=True)
 def bind_columns_kernel(matrix, weights, out, lo, hi):
     """out[:, c] = sum over r of weights[:, r] * matrix[c, r] for c in [lo, hi); uint64[C, R], uint64[2, R], uint64[2,
     C]."""
     rows = matrix.shape[1]
     for c in range(lo, hi):
-        for plane in range(2):
-            sl, sh, over = ZERO, ZERO, ZERO
-            for r in range(rows):
-                h, low = mul_wide(matrix[c, r], weights[plane, r])
-                sl += low
-                h += ONE if sl < low else ZERO  # h <= 2^64 - 2^33: cannot wrap
-                sh += h
-                over += ONE if sh < h else ZERO
-            out[plane, c] = _reduce_sum(sl, sh, over)
+        x0, x1 = ZERO, ZERO
+        for i in range(0, rows, LONG):
+            j = min(rows, i + LONG)
+            y0, y1 = dot_base_strip(weights[0, i:j], weights[1, i:j], matrix[c, i:j])
+            x0, x1 = add(x0, y0), add(x1, y1)
+        out[0, c] = x0
+        out[1, c] = x1
 
 
 @njit(inline="always")

@@ -1,54 +1,27 @@
-"""Kernels on vectors over K: ``uint64[2, n]``, canonical, contiguous, over an index range [lo, hi).
-
-Inner products delay the reduction: 128-bit products are summed in three words (l, h, c) = l + 2^64*h + 2^128*c and
-reduced once, with 2^128 = -2^32 (mod p). An inner product over K needs three such sums: a0*b0, a1*b1 and
-a0*b1 + a1*b0.
-"""
+"""Kernels on vectors over K: ``uint64[2, n]``, canonical, contiguous, over an index range [lo, hi)."""
 
 import numpy as np
 from numba import njit
 
-from syurmy.prover.kernels.field import EPS, ONE, S32, SEVEN, ZERO, add, kmul, ksub, mul, mul_wide, reduce128, sub
+from syurmy.prover.kernels.field import EPS, ONE, ZERO
+from syurmy.prover.kernels.field import kmul as kmul_one
+from syurmy.prover.kernels.field import ksub as ksub_one
+from syurmy.prover.kernels.lanes import (
+    STRIP,
+    ZERO_SUM,
+    add,
+    dot_base_strip,
+    dot_strip,
+    kmul,
+    mac,
+    multiply_strip,
+    reduce,
+    scale_strip,
+    sub,
+)
 
-ZERO_SUM = (ZERO, ZERO, ZERO)
 S63 = np.uint64(63)
-
-
-@njit(forceinline=True)
-def mac(s, x, y):
-    """Wide sum s + x*y."""
-    h, low = mul_wide(x, y)
-    low += s[0]
-    h += ONE if low < s[0] else ZERO  # a product's high word is at most 2^64 - 2
-    high = s[1] + h
-    return low, high, s[2] + (ONE if high < h else ZERO)
-
-
-@njit(forceinline=True)
-def reduce_sum(s):
-    """The wide sum as a canonical element; fewer than 2^32 terms."""
-    return sub(reduce128(s[1], s[0]), mul(s[2], ONE << S32))
-
-
-@njit(forceinline=True)
-def reduce_small(s):
-    """``reduce_sum`` for fewer than 2^31 products: one product less."""
-    return sub(reduce128(s[1], s[0]), s[2] << S32)
-
-
-@njit(forceinline=True)
-def kmul_by(a0, a1, r0, r1, r7):
-    """a*r over K with r7 = 7*r1 prepared: two reductions instead of three."""
-    return (
-        reduce_small(mac(mac(ZERO_SUM, a0, r0), a1, r7)),
-        reduce_small(mac(mac(ZERO_SUM, a0, r1), a1, r0)),
-    )
-
-
-@njit(forceinline=True)
-def kreduce(s, t, x):
-    """Element of K from the wide sums of a0*b0, a1*b1 and the cross terms."""
-    return add(reduce_sum(s), mul(SEVEN, reduce_sum(t))), reduce_sum(x)
+LONG = 8 * STRIP  # of inner products: their sums may be long
 
 
 @njit(nogil=True, cache=True)
@@ -64,8 +37,8 @@ def eq_prefix(r, levels, size, out):
         for i in range((n + 1) // 2 - 1, -1, -1):
             x0 = out[0, i]
             x1 = out[1, i]
-            y0, y1 = kmul(x0, x1, r[0, level], r[1, level])
-            x0, x1 = ksub(x0, x1, y0, y1)
+            y0, y1 = kmul_one(x0, x1, r[0, level], r[1, level])
+            x0, x1 = ksub_one(x0, x1, y0, y1)
             if 2 * i + 1 < n:
                 out[0, 2 * i + 1] = y0
                 out[1, 2 * i + 1] = y1
@@ -76,62 +49,73 @@ def eq_prefix(r, levels, size, out):
 @njit(nogil=True, cache=True)
 def eq_level(src, r0, r1, out, lo, hi):
     """out[2i], out[2i + 1] = src[i]*(1 - r), src[i]*r for i in [lo, hi); ``out`` may end after an even index."""
-    n = out.shape[1]
-    for i in range(lo, hi):
-        x0 = src[0, i]
-        x1 = src[1, i]
-        y0, y1 = kmul(x0, x1, r0, r1)
-        x0, x1 = ksub(x0, x1, y0, y1)
-        out[0, 2 * i] = x0
-        out[1, 2 * i] = x1
-        if 2 * i + 1 < n:
-            out[0, 2 * i + 1] = y0
-            out[1, 2 * i + 1] = y1
+    pairs = min(hi, out.shape[1] // 2)
+    x0, x1 = src[0, lo:pairs], src[1, lo:pairs]
+    z0, z1 = out[0, 2 * lo : 2 * pairs], out[1, 2 * lo : 2 * pairs]
+    for k in range(x0.shape[0]):
+        y0, y1 = kmul(x0[k], x1[k], r0, r1)
+        z0[2 * k] = sub(x0[k], y0)
+        z1[2 * k] = sub(x1[k], y1)
+        z0[2 * k + 1] = y0
+        z1[2 * k + 1] = y1
+    for i in range(pairs, hi):
+        y0, y1 = kmul(src[0, i], src[1, i], r0, r1)
+        out[0, 2 * i] = sub(src[0, i], y0)
+        out[1, 2 * i] = sub(src[1, i], y1)
 
 
 @njit(nogil=True, cache=True)
 def dot(a, b, lo, hi):
     """Inner product over K."""
+    c0, c1 = ZERO, ZERO
+    for i in range(lo, hi, LONG):
+        j = min(hi, i + LONG)
+        d0, d1 = dot_strip(a[0, i:j], a[1, i:j], b[0, i:j], b[1, i:j])
+        c0, c1 = add(c0, d0), add(c1, d1)
+    return c0, c1
+
+
+@njit(nogil=True)
+def _dot_signed(a0, a1, v):
+    """Inner product of a over K and the bits of int64 values."""
     s = ZERO_SUM
     t = ZERO_SUM
-    x = ZERO_SUM
-    for i in range(lo, hi):
-        s = mac(s, a[0, i], b[0, i])
-        t = mac(t, a[1, i], b[1, i])
-        x = mac(x, a[0, i], b[1, i])
-        x = mac(x, a[1, i], b[0, i])
-    return kreduce(s, t, x)
+    for k in range(v.shape[0]):
+        y = v[k] - (v[k] >> S63) * EPS  # 2^64 - |v|  ->  p - |v|
+        s = mac(s, a0[k], y)
+        t = mac(t, a1[k], y)
+    return reduce(s), reduce(t)
 
 
 @njit(nogil=True, cache=True)
 def dot_base(w, v, signed, lo, hi):
     """Inner product of w over K and v over F, or with the bits of int64 values where ``signed``."""
-    s = ZERO_SUM
-    t = ZERO_SUM
-    for i in range(lo, hi):
-        y = v[i]
-        if signed and y >> S63:
-            y -= EPS  # 2^64 - |v|  ->  p - |v|
-        s = mac(s, w[0, i], y)
-        t = mac(t, w[1, i], y)
-    return reduce_sum(s), reduce_sum(t)
+    c0, c1 = ZERO, ZERO
+    for i in range(lo, hi, LONG):
+        j = min(hi, i + LONG)
+        if signed:
+            d0, d1 = _dot_signed(w[0, i:j], w[1, i:j], v[i:j])
+        else:
+            d0, d1 = dot_base_strip(w[0, i:j], w[1, i:j], v[i:j])
+        c0, c1 = add(c0, d0), add(c1, d1)
+    return c0, c1
 
 
 @njit(nogil=True, cache=True)
 def multiply(a, b, step, out, lo, hi):
     """out[i] = a[i] * b[step*i] over K; step 0 scales by one element."""
-    for i in range(lo, hi):
-        j = step * i
-        x0, x1 = kmul(a[0, i], a[1, i], b[0, j], b[1, j])
-        out[0, i] = x0
-        out[1, i] = x1
+    if step == 0:
+        scale_strip(a[0, lo:hi], a[1, lo:hi], b[0, 0], b[1, 0], out[0, lo:hi], out[1, lo:hi])
+    else:
+        multiply_strip(a[0, lo:hi], a[1, lo:hi], b[0, lo:hi], b[1, lo:hi], out[0, lo:hi], out[1, lo:hi])
 
 
 @njit(nogil=True, cache=True)
 def add_flat(a, b, out, lo, hi):
     """out = a + b over F, one-dimensional."""
-    for i in range(lo, hi):
-        out[i] = add(a[i], b[i])
+    x, y, z = a[lo:hi], b[lo:hi], out[lo:hi]
+    for k in range(x.shape[0]):
+        z[k] = add(x[k], y[k])
 
 
 @njit(nogil=True, cache=True)
@@ -159,7 +143,4 @@ def scatter_add(a, index, out):
 def outer(a, b, out, lo, hi):
     """out[:, i, j] = a[i] * b[j] over K for i in [lo, hi)."""
     for i in range(lo, hi):
-        for j in range(b.shape[1]):
-            x0, x1 = kmul(a[0, i], a[1, i], b[0, j], b[1, j])
-            out[0, i, j] = x0
-            out[1, i, j] = x1
+        scale_strip(b[0], b[1], a[0, i], a[1, i], out[0, i], out[1, i])

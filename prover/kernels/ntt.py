@@ -94,6 +94,8 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
             exponent = _reverse(block, log_blowup)
             more = tail.shape[0]
             constant = powers[exponent << log_cols]  # x^C on this coset
+            x0 = constant & EPS
+            x1 = constant >> S32
             for m in range(size):
                 c = residue + (m << log_distance)
                 w = powers[exponent * c]
@@ -102,10 +104,12 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
                 if c < more:
                     last = c + (((more - 1 - c) >> log_cols) << log_cols)
                     for k in range(width):
-                        x = ZERO
-                        for i in range(last, -1, -(1 << log_cols)):
-                            x = mul(add_select(x, tail[i, start + k]), constant)
-                        tile[m, k] = mul(add_select(x, source[c, start + k]), w)
+                        tile[m, k] = ZERO
+                    for i in range(last, -1, -(1 << log_cols)):
+                        for k in range(width):
+                            tile[m, k] = mul_halves(add_select(tile[m, k], tail[i, start + k]), x0, x1)
+                    for k in range(width):
+                        tile[m, k] = mul_halves(add_select(tile[m, k], source[c, start + k]), w0, w1)
                     continue
                 for k in range(width):
                     tile[m, k] = mul_halves(source[c, start + k], w0, w1)

@@ -5,8 +5,8 @@ from numba import njit
 
 from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import ONE, ZERO, kadd, kmul, kscale, mul, mul_wide
-from syurmy.prover.kernels.matrix import _reduce_sum
+from syurmy.prover.kernels.field import ONE
+from syurmy.prover.kernels.lanes import add, dot_base_strip, kmul, mul
 
 BLOCK = 256  # entries whose powers are kept
 
@@ -14,11 +14,12 @@ BLOCK = 256  # entries whose powers are kept
 @njit(nogil=True, cache=True)
 def power_table_kernel(x, out, lo, hi):
     """out[b, i] = x[i]^b for i in [lo, hi); uint64[t], uint64[B + 1, t]."""
-    for i in range(lo, hi):
-        p = ONE
-        for b in range(out.shape[0]):
-            out[b, i] = p
-            p = mul(p, x[i])
+    out[0, lo:hi] = ONE
+    y = x[lo:hi]
+    for b in range(1, out.shape[0]):
+        before, after = out[b - 1, lo:hi], out[b, lo:hi]
+        for k in range(y.shape[0]):
+            after[k] = mul(before[k], y[k])
 
 
 @njit(nogil=True, cache=True)
@@ -28,7 +29,7 @@ def power_sum_kernel(table, start, steps, out, lo, hi):
     table uint64[B, t]; start uint64[2, t]; steps uint64[t] = x^B; out uint64[2, size].
     """
     block, t = table.shape
-    c = np.empty((2, t), np.uint64)
+    c0, c1 = np.empty(t, np.uint64), np.empty(t, np.uint64)
     for i in range(t):
         power, base, e = ONE, steps[i], lo
         while e > 0:
@@ -36,26 +37,13 @@ def power_sum_kernel(table, start, steps, out, lo, hi):
                 power = mul(power, base)
             base = mul(base, base)
             e >>= 1
-        c[0, i], c[1, i] = kscale(start[0, i], start[1, i], power)
+        c0[i], c1[i] = mul(start[0, i], power), mul(start[1, i], power)
     for a in range(lo, hi):
         for b in range(block):
-            l0, h0, o0, l1, h1, o1 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
-            for i in range(t):
-                v = table[b, i]
-                h, low = mul_wide(v, c[0, i])
-                l0 += low
-                h += ONE if l0 < low else ZERO  # h <= 2^64 - 2^33: cannot wrap
-                h0 += h
-                o0 += ONE if h0 < h else ZERO
-                h, low = mul_wide(v, c[1, i])
-                l1 += low
-                h += ONE if l1 < low else ZERO
-                h1 += h
-                o1 += ONE if h1 < h else ZERO
-            out[0, a * block + b] = _reduce_sum(l0, h0, o0)
-            out[1, a * block + b] = _reduce_sum(l1, h1, o1)
-        for i in range(t):
-            c[0, i], c[1, i] = kscale(c[0, i], c[1, i], steps[i])
+            out[0, a * block + b], out[1, a * block + b] = dot_base_strip(c0, c1, table[b])
+        for k in range(t):
+            c0[k] = mul(c0[k], steps[k])
+            c1[k] = mul(c1[k], steps[k])
 
 
 def power_sum(x: U64, coefficients: U64, size: int) -> U64:
@@ -73,9 +61,11 @@ def power_sum(x: U64, coefficients: U64, size: int) -> U64:
 @njit(nogil=True, cache=True)
 def add_scaled_kernel(total, row, c0, c1, lo, hi):
     """total += c * row over K for [lo, hi)."""
-    for i in range(lo, hi):
-        x0, x1 = kmul(row[0, i], row[1, i], c0, c1)
-        total[0, i], total[1, i] = kadd(total[0, i], total[1, i], x0, x1)
+    x0, x1, z0, z1 = row[0, lo:hi], row[1, lo:hi], total[0, lo:hi], total[1, lo:hi]
+    for k in range(x0.shape[0]):
+        y0, y1 = kmul(x0[k], x1[k], c0, c1)
+        z0[k] = add(z0[k], y0)
+        z1[k] = add(z1[k], y1)
 
 
 def add_scaled(total: U64, row: U64, c: Ext) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from syurmy import gpu
 from syurmy.host import cores
 
@@ -32,6 +34,21 @@ def split(n: int, min_chunk: int = MIN_CHUNK) -> list[tuple[int, int]]:
     return [(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
 
+class _Lent:
+    """An array's memory without its being read-only."""
+
+    def __init__(self, owner: np.ndarray[Any, Any]) -> None:
+        self.owner = owner
+        given = owner.__array_interface__
+        self.__array_interface__ = {**given, "data": (given["data"][0], False)}
+
+
+def _lent(x: Any) -> Any:
+    """Read-only arrays as others: Numba would compile, keep and load the kernel once more for them. Kernels write
+    where they say only."""
+    return np.asarray(_Lent(x)) if isinstance(x, np.ndarray) and not x.flags.writeable else x
+
+
 class CpuBackend:
     """Ranges of at least ``min_chunk`` items, at most one per thread."""
 
@@ -39,6 +56,7 @@ class CpuBackend:
 
     def run(self, kernel: Callable[..., Any], n: int, args: tuple[Any, ...], min_chunk: int) -> list[Any]:
         ranges = split(n, min_chunk)
+        args = tuple(map(_lent, args))
         if len(ranges) == 1:
             return [kernel(*args, *ranges[0])]
         return [f.result() for f in [_pool[0].submit(kernel, *args, lo, hi) for lo, hi in ranges]]

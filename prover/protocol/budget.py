@@ -14,10 +14,13 @@ from syurmy.prover.protocol.counts import Counts, count_claims
 from syurmy.prover.protocol.grinding import GRINDING_BITS, needs_grinding, query_grinding_bits
 from syurmy.prover.protocol.hidden import TREE, Group, Pads
 from syurmy.prover.protocol.ladder import Block, Word, lay_out
+from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MAX_BITS, MatrixShape, missed, queries_within, rounded
 from syurmy.prover.protocol.shapes import MIN_HEIGHT, Level, hiding_ladder, ladder
 from syurmy.prover.protocol.soundness import TARGET_BITS, Budget, InsufficientSoundness
+
+MAX_OPENINGS = 64  # remembered per plan
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ class Hiding:
 
 @dataclass(frozen=True)
 class Opening:
-    """How a proof of this plan opens its matrices: the first ones (witness; params, where there are claims on them),
-    the ladder, the bits of grinding before positions are drawn (in the first matrices, ``first_grinding_bits`` where
-    they are others), the budget with every query in it, and, where something is hidden, the pads. The first level then
-    hides the vector."""
+    """How a proof of this plan opens its matrices: the first ones (witness; params, where there are claims on them; one
+    of each committed tensor), the ladder, the bits of grinding before positions are drawn (in the first matrices,
+    ``first_grinding_bits`` where they are others), the budget with every query in it, and, where something is hidden,
+    the pads. The first level then hides the vector."""
 
     counts: Counts
     matrices: tuple[Opened, ...]
@@ -60,7 +63,13 @@ class Opening:
     grinding_bits: int
     budget: Budget
     hiding: Hiding | None = None
+    tensors: tuple[MatrixLayout, ...] = ()
     first_grinding_bits: int | None = None
+
+    @property
+    def of_tensors(self) -> tuple[Opened, ...]:
+        """The matrices of the committed tensors, in the order of the statement."""
+        return self.matrices[len(self.matrices) - len(self.tensors) :]
 
     def grinding(self, opened: Opened) -> int:
         """Bits of grinding before positions in this matrix, and those beside it, are drawn."""
@@ -75,17 +84,32 @@ class Opening:
         return self.levels[-1][0].shape.cols if self.levels else self.used
 
     @staticmethod
-    def of(plan: Plan) -> Opening:
-        """Worked out once per plan. Raises ``InsufficientSoundness``."""
+    def of(plan: Plan, tensors: Sequence[MatrixLayout] = ()) -> Opening:
+        """Worked out once per plan, and number of proofs that its committed tensors are for; ``tensors``: their
+        layouts. Raises ``InsufficientSoundness``."""
+        choose = hiding_ladder if plan.mode.hiding else ladder
+        if tensors:
+            shapes = tuple((t.log_entries, t.shape) for t in tensors)
+            found = plan.openings.get(shapes)
+            if found is None:
+                found = Opening.with_ladder(plan, lambda used: choose(used)[1], tensors)
+                if len(plan.openings) >= MAX_OPENINGS:  # a verifier has them of strangers
+                    plan.openings.clear()
+                plan.openings[shapes] = found
+            assert isinstance(found, Opening)
+            return found
         if plan.opening is None:
-            choose = hiding_ladder if plan.mode.hiding else ladder
             plan.opening = Opening.with_ladder(plan, lambda used: choose(used)[1])
         assert isinstance(plan.opening, Opening)
         return plan.opening
 
     @staticmethod
-    def with_ladder(plan: Plan, choose: Callable[[int], tuple[Level, ...]]) -> Opening:
+    def with_ladder(
+        plan: Plan, choose: Callable[[int], tuple[Level, ...]], tensors: Sequence[MatrixLayout] = ()
+    ) -> Opening:
         """As ``of``, with the levels that ``choose`` gives a vector of so many entries."""
+        if len(tensors) != len(plan.system.externals):
+            raise ValueError(f"{len(tensors)} layouts of {len(plan.system.externals)} committed tensors")
         counts = count_claims(plan)
         witness = plan.witness.shape
         words: list[list[tuple[int, int]]] = [_runs(witness)]
@@ -101,13 +125,17 @@ class Opening:
             assert plan.params is not None
             shapes.append(("params", plan.params.shape))
             words.append(_runs(plan.params.shape))
+        for i, layout in enumerate(tensors):
+            shapes.append((f"tensor {i}", layout.shape))
+            words.append(_runs(layout.shape))
         placed, used = lay_out(words)
-        by_matrix = [placed[:-1], placed[-1:]] if counts.rows else [placed]
+        of_witness = len(placed) - len(shapes) + 1
+        by_matrix = [placed[:of_witness], *((word,) for word in placed[of_witness:])]
         levels = choose(used)
         hiding = None
         if pads is not None:
             hiding = Hiding(pads, _pad_places(by_matrix[0][1:], witness.cols), _masked(levels[0])[1])
-        return _opening(plan, counts, shapes, by_matrix, used, levels, hiding)
+        return _opening(plan, counts, shapes, by_matrix, used, levels, hiding, tuple(tensors))
 
 
 def _runs(shape: MatrixShape, count: int | None = None) -> list[tuple[int, int]]:
@@ -150,6 +178,7 @@ def pads_of(plan: Plan, counts: Counts) -> Pads:
         at += groups[-1].size
     if counts.reduced:
         at += 1 + 2 * max(counts.reduced) + len(counts.reduced)
+    at += len(plan.system.externals)
     at += 2 * opening_rounds(plan, counts) + 1 + counts.rows
     return Pads(at, tuple(groups))
 
@@ -167,6 +196,7 @@ def _opening(
     used: int,
     levels: tuple[Level, ...],
     hiding: Hiding | None,
+    tensors: tuple[MatrixLayout, ...],
 ) -> Opening:
     every = [*shapes, *((f"level {i}", level.shape) for i, level in enumerate(levels, 1))]
     first_bits, later_bits = query_grinding_bits(plan)
@@ -174,15 +204,15 @@ def _opening(
     proofs, closeness = plan.mode.proofs, plan.closeness
     misses = [params_miss(s, proofs, closeness) if name == "params" else missed(s.rate) for name, s in every]
     most = [min(queries_within(m, Fraction(1, 1 << MAX_BITS)), s.n) for m, (_, s) in zip(misses, every, strict=True)]
-    share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding).total()) / len(every)
+    share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding, tensors).total()) / len(every)
     if share <= 0:
-        before = _errors(plan, counts, levels, most, hiding).total_bits()
+        before = _errors(plan, counts, levels, most, hiding, tensors).total_bits()
         raise InsufficientSoundness(f"{before:.2f} bits before any query, {TARGET_BITS} wanted")
     found = [queries_within(miss, share * (1 << bits)) for miss, bits in zip(misses, grinding, strict=True)]
     for (name, shape), count, bound in zip(every, found, most, strict=True):
         if count > bound or (shape.tail and count >= shape.tail):
             raise InsufficientSoundness(f"{count} queries to the {shape.n} positions of '{name}'")
-    budget = _errors(plan, counts, levels, found, hiding)
+    budget = _errors(plan, counts, levels, found, hiding, tensors)
     for (name, shape), count, bits, miss in zip(every, found, grinding, misses, strict=True):
         budget.add(f"{name} queries ({count})", soundness.query(shape, count, bits, miss))
     opened = [Opened(name, shape, count) for (name, shape), count in zip(every, found, strict=True)]
@@ -191,10 +221,17 @@ def _opening(
     if hiding is not None:
         level, o = rest[0]
         rest[0] = level, replace(o, words=_masked(level)[0])
-    return Opening(counts, first, tuple(rest), used, later_bits, budget, hiding, first_bits)
+    return Opening(counts, first, tuple(rest), used, later_bits, budget, hiding, tensors, first_bits)
 
 
-def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list[int], hiding: Hiding | None) -> Budget:
+def _errors(
+    plan: Plan,
+    counts: Counts,
+    levels: tuple[Level, ...],
+    queried: list[int],
+    hiding: Hiding | None,
+    tensors: tuple[MatrixLayout, ...],
+) -> Budget:
     """All errors of a proof but the queries, of which there are ``queried`` per matrix (the claims they add)."""
     b = Budget()
     if plan.blocks:
@@ -216,9 +253,11 @@ def _errors(plan: Plan, counts: Counts, levels: tuple[Level, ...], queried: list
         b.add("params (delta)", soundness.batching(joint))
         if plan.closeness is not Closeness.CERTIFIED:
             b.add("params proximity", soundness.proximity(plan.params.shape, joint + plan.params.log_rows))
+    for i, layout in enumerate(tensors):
+        b.add(f"tensor {i} proximity", soundness.proximity(layout.shape, layout.log_rows))
     b.add("opening", soundness.sumcheck(2, opening_rounds(plan, counts)))
     b.add("witness proximity", soundness.proximity(plan.witness.shape, plan.witness.log_rows))
-    first = 1 + (counts.rows > 0)  # matrices, and as many claims on the first vector
+    first = 1 + (counts.rows > 0) + len(tensors)  # matrices, and as many claims on the first vector
     claims, asked = first, sum(queried[:first])
     if hiding is not None:
         claims += relations(plan, counts, hiding.pads)

@@ -2,8 +2,8 @@
 
 A term is ``coefficient * <T, w_1 (x) ... (x) w_d>`` about a tensor T. A term on a linear image is rewritten by the
 transposed map into terms on its inputs. ``Sweep.run`` does so for all claims at once, in one reverse topological
-pass, accumulating by tensor, and stops at committed, public and param tensors and at products. Prover and verifier
-run the same sweep; it costs the lengths of the weights, never the size of a committed tensor.
+pass, accumulating by tensor, and stops at committed, external, public and param tensors and at products. Prover and
+verifier run the same sweep; it costs the lengths of the weights, never the size of a committed tensor.
 
 Axes of length 1 carry no weight (it would be a factor, and is in the coefficient).
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
-from syurmy.isa.graph import Committed, Node, ParamTensor, Product, Public
+from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Public
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
@@ -46,6 +46,7 @@ class Pulled:
     params: dict[ParamTensor, list[Term]] = field(default_factory=dict)
     publics: dict[Public, list[Term]] = field(default_factory=dict)
     products: dict[Product, list[Term]] = field(default_factory=dict)
+    externals: dict[External, list[Term]] = field(default_factory=dict)
 
 
 def eq_term(space: WeightSpace, point: Sequence[Coordinate], shape: Sequence[int], coefficient: Ext = ONE) -> Term:
@@ -91,7 +92,7 @@ class Sweep:
             i = -heapq.heappop(heap)
             node = nodes[i]
             terms = self.merge(pending.pop(i), isinstance(node, ParamTensor))
-            if isinstance(node, (Committed, ParamTensor, Public, Product)):
+            if isinstance(node, (Committed, External, ParamTensor, Public, Product)):
                 # a column declared ahead of a loop has a small id, so nothing can be pushed to it after this
                 ends.append((node, terms))
                 continue
@@ -105,6 +106,8 @@ class Sweep:
                 out.params[node] = self.merge(out.params.get(node, []) + terms, equal_only=True)
             elif isinstance(node, Public):
                 out.publics[node] = self.merge(out.publics.get(node, []) + terms)
+            elif isinstance(node, External):
+                out.externals[node] = terms  # of one equation only
             elif isinstance(node, Product):
                 out.products[node] = self.merge(out.products.get(node, []) + terms)
         return out

@@ -19,7 +19,8 @@ from syurmy.prover.protocol.transcript import Transcript
 
 GRINDING_BITS = 16
 GRINDING_ERROR = Fraction(1, 1 << (TARGET_BITS + 2))  # of the lookups, more than a quarter of the whole budget
-QUERY_GRINDING_BITS = ((0, 12, 12), (2**17, 16, 16), (2**20, 18, 16))  # leaves from which on, first phase, later ones
+GRINDING_LEAVES = 2**17
+QUERY_GRINDING_BITS = ((0, 12, 12), (GRINDING_LEAVES, 16, 16), (2**20, 18, 16))  # from leaves, first phase, later ones
 GRINDING_KEY = blake3(b"syurmy-vm grinding v2").digest()
 
 
@@ -28,8 +29,10 @@ def needs_grinding(plan: Plan) -> bool:
 
 
 def query_grinding_bits(plan: Plan) -> tuple[int, int]:
-    """Of the phase that opens witness and params, and of every later one."""
-    return [(first, later) for leaves, first, later in QUERY_GRINDING_BITS if plan.used_leaves >= leaves][-1]
+    """Of the phase that opens witness, params and committed tensors, and of every later one. Committed tensors are
+    small, and add phases: with them it pays in small plans, too."""
+    leaves = max(plan.used_leaves, GRINDING_LEAVES if plan.system.externals else 0)
+    return [(first, later) for least, first, later in QUERY_GRINDING_BITS if leaves >= least][-1]
 
 
 def grinding_seed(transcript: Transcript) -> bytes:

@@ -45,7 +45,7 @@ class Mode:
             raise InputError(f"a key for {proofs} proofs, at least 1 and at most {MAX_PROOFS}", code="K147")
         committed = any(p.committed for p in program.params)
         if hiding is None:
-            hiding = committed or any(not i.public for i in program.inputs)
+            hiding = committed or any(not i.public for i in program.inputs) or any(o.committed for o in program.outputs)
         return Mode(hiding, proofs if hiding and committed else 0)
 
 

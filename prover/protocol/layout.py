@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -33,12 +34,26 @@ def stack(sizes: Sequence[int]) -> list[int]:
 
 def prefix_eq(offset: int, log_size: int, point: Sequence[Ext]) -> Ext:
     """eq of the block's leading index bits with the leading coordinates of ``point``."""
-    out = Ext(1)
-    bits = len(point) - log_size
-    for i in range(bits):
-        bit = offset >> (len(point) - 1 - i) & 1
-        out = out * (point[i] if bit else 1 - point[i])
-    return out
+    return Prefixes(point).eq(offset, log_size)
+
+
+class Prefixes:
+    """``prefix_eq`` of many blocks at one point: what their offsets share is multiplied once."""
+
+    def __init__(self, point: Sequence[Ext]) -> None:
+        self._point = point
+        self._known = {(0, 0): Ext(1)}  # by number of bits, and these
+
+    def eq(self, offset: int, log_size: int) -> Ext:
+        return self._of(len(self._point) - log_size, offset >> log_size)
+
+    def _of(self, bits: int, prefix: int) -> Ext:
+        found = self._known.get((bits, prefix))
+        if found is None:
+            r = self._point[bits - 1]
+            found = self._of(bits - 1, prefix >> 1) * (r if prefix & 1 else 1 - r)
+            self._known[bits, prefix] = found
+        return found
 
 
 @dataclass(frozen=True)
@@ -149,4 +164,4 @@ class MatrixLayout:
 
 
 def _worst_padding_first(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(range(len(shape)), key=lambda a: (-padded(shape[a]) / shape[a], a)))
+    return tuple(sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a)))

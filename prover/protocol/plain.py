@@ -21,7 +21,7 @@ import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.arrays import I64, U8
-from syurmy.prover.field import U64, Ext, ext_array, ext_list, root_of_unity, to_field
+from syurmy.prover.field import U64, Ext, eq_list, ext_array, ext_list, root_of_unity, to_field
 from syurmy.prover.field import P as P_INT
 
 name = "plain"
@@ -132,11 +132,20 @@ def sum_middle(a: U64) -> U64:
 def scatter_add(a: U64, index: I64, size: int) -> U64:
     """``uint64[2, size]``: the sums of the a[i] with one index, over K; index -1 drops the entry."""
     kept = index >= 0
-    halves = np.zeros((2, 2, size), np.uint64)
-    for plane in range(2):
-        np.add.at(halves[0, plane], index[kept], a[plane, kept] & LOW)
-        np.add.at(halves[1, plane], index[kept], a[plane, kept] >> HALF)
-    return _from_halves(halves[0], halves[1])
+    where, values = index[kept], a[:, kept]
+    out = np.zeros((2, size), np.uint64)
+    if (where[1:] >= where[:-1]).all():  # as where a loop reads the round before: few meet, and only those are added
+        again = np.concatenate([[False], where[1:] == where[:-1]])[: len(where)]
+        out[:, where[~again]] = values[:, ~again]
+        where, values = where[again], values[:, again]
+    if len(where):
+        places, at = np.unique(where, return_inverse=True)
+        halves = np.zeros((2, 2, len(places)), np.uint64)
+        for plane in range(2):
+            np.add.at(halves[0, plane], at, values[plane] & LOW)
+            np.add.at(halves[1, plane], at, values[plane] >> HALF)
+        out[:, places] = add_f(out[:, places], _from_halves(halves[0], halves[1]))
+    return out
 
 
 def eq_vector(point: U64, size: int) -> U64:
@@ -144,10 +153,7 @@ def eq_vector(point: U64, size: int) -> U64:
     of the others. ``point`` is ``uint64[2, k]``, point[:, 0] belongs to the most significant index bit."""
     k = point.shape[1]
     if k <= _SMALL:
-        values = [Ext(1)]
-        for r in ext_list(point):
-            values = [x for v, w in ((v, v * r) for v in values) for x in (v - w, w)]
-        return ext_array(values[:size])
+        return ext_array(eq_list(ext_list(point))[:size])
     below = k // 2
     rows = -(-size >> below)
     front, back = eq_vector(point[:, : k - below], rows), eq_vector(point[:, k - below :], min(size, 1 << below))

@@ -75,6 +75,9 @@ class Plan:
     mode: Mode = CLEAR
     closeness: Closeness = Closeness.TESTED
     opening: object = field(default=None, repr=False)  # budget.Opening, once somebody asked for it
+    openings: dict[object, object] = field(
+        default_factory=dict, repr=False
+    )  # the same, by numbers of proofs of tensors
 
     @property
     def used_leaves(self) -> int:
@@ -197,6 +200,7 @@ def commit_inseparable(builder: Builder) -> None:
     system = builder.system
     space = WeightSpace(dry=True, account=builder.account)
     while True:
+        builder.account.settle()
         claims = []
         for lk in system.lookups:
             for m in lk.members:
@@ -249,7 +253,7 @@ class _Planner(Sweep):
         out = super().run(claims)
         for node, terms in out.publics.items():
             self.account.spend(len(terms) * node.size, "claims on public tensors")
-        for terms in (*out.columns.values(), *out.params.values()):
+        for terms in (*out.columns.values(), *out.params.values(), *out.externals.values()):
             self.account.spend(sum(w.size for t in terms for _, w in t.groups), "claims on columns")
         return out
 

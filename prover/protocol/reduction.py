@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.graph import Committed, Node, ParamTensor, Public, Table, Tuples
-from syurmy.prover.field import ONE, ZERO, Ext
+from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
+from syurmy.prover.field import ONE, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.ladder import EqWeight
-from syurmy.prover.protocol.layout import MatrixLayout, Place, prefix_eq
+from syurmy.prover.protocol.layout import MatrixLayout, Place, Prefixes
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.weights import Coordinate
@@ -32,6 +32,8 @@ LOOKUP = "lookup"  # names of points
 FINGERPRINT = "fingerprint"
 CONTRACTION = "contraction"
 PARAMS = "params reduction"
+
+FEW = 2  # coordinates of a table so short that arrays cost more than its rows
 
 Claim = tuple[Node, Term]
 
@@ -48,8 +50,9 @@ def leaf_claims(
     total = plan.point_length
     target_den, target_num = -den, -num
     covered = ZERO
+    prefixes = Prefixes(leaf_point)
     for b in plan.blocks:
-        at = prefix_eq(b.offset, b.log_size, leaf_point)
+        at = prefixes.eq(b.offset, b.log_size)
         covered = covered + at
         coordinates = suffix(LOOKUP, total, b.log_size)
         if b.multiplicity is None:
@@ -97,9 +100,14 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext]) -
         for x in point:
             row = row + row + x
         return value + power * row
-    eq = mle.eq_vector(point)
-    for column in table.columns:
-        value = value + power * mle.dot_int(eq, column)
+    if len(point) <= FEW:
+        few = eq_list(point)
+        evaluated = [sum((w * v for w, v in zip(few, c.tolist(), strict=True)), ZERO) for c in table.columns]
+    else:
+        eq = mle.eq_vector(point)
+        evaluated = [mle.dot_int(eq, column) for column in table.columns]
+    for at in evaluated:
+        value = value + power * at
         power = power * beta
     return value
 
@@ -159,6 +167,30 @@ def param_point_coordinates(point: ParamPoint, place: Place, sweep: Sweep) -> li
     return [x for a in place.order for x in sweep.space.coordinates(point.axes.get(a, ()))]
 
 
+def tensor_claims(
+    plan: Plan, pulled: Sequence[Pulled], layouts: Sequence[MatrixLayout], sweep: Sweep
+) -> list[ParamsClaim]:
+    """Of every committed tensor the evaluation that its equation asks for: row weights and one point of its matrix,
+    with the coefficient in the sum of all claims."""
+    terms: dict[External, list[Term]] = {}
+    for p in pulled:
+        for node, more in p.externals.items():
+            terms.setdefault(node, []).extend(more)
+    if list(terms) != plan.system.externals or any(len(t) != 1 for t in terms.values()):
+        raise ValueError("a committed tensor is read by one equation, which every one has")
+    out = []
+    for (node, (term,)), layout in zip(terms.items(), layouts, strict=True):
+        place = next(iter(layout.places.values()))
+        axes = {}
+        for (axis, *more_axes), w in term.groups:
+            if more_axes or w.point is None:
+                raise ValueError(f"the claim on '{node.name}' is no evaluation")
+            axes[axis] = w.point
+        point = [x for a in place.order for x in sweep.space.coordinates(axes.get(a, ()))]
+        out.append(_params_claim(layout, place, point, term.coefficient))
+    return out
+
+
 def row_of(layout: MatrixLayout, place: Place) -> int | None:
     """The row of the params matrix in which a param lies, if it is one: all claims on it are claims on that row."""
     return place.offset >> layout.shape.log_cols if place.log_size <= layout.shape.log_cols else None
@@ -215,13 +247,13 @@ def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext
 
 def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sweep, point: Sequence[Ext]) -> Ext:
     """The extension of Omega at a full point."""
-    out = ZERO
+    out, prefixes = ZERO, Prefixes(point)
     for node, parts in terms.items():
         place = layout.places[node]
         inner = ZERO
         for t in parts:
             inner = inner + term_at(t, place, sweep, point)
-        out = out + prefix_eq(place.offset, place.log_size, point) * inner
+        out = out + prefixes.eq(place.offset, place.log_size) * inner
     return out
 
 

@@ -108,13 +108,14 @@ def queries(rate: Fraction, bits: int) -> int:
 
 
 @cache
-def hiding_tail(log_cols: int, log_blowup: int, bits: int, proofs: int = 1) -> int | None:
+def hiding_tail(log_cols: int, log_blowup: int, bits: int, proofs: int = 1, tight: bool = False) -> int | None:
     """Random coefficients per row with which ``proofs`` proofs, each with the queries that err by at most 2^-bits, open
-    fewer columns than there are such coefficients. None where the code has no room for them."""
+    fewer columns than there are such coefficients: ``rounded``, or ``tight``. None where the code has no room for
+    them."""
     cols, n = 1 << log_cols, 1 << (log_cols + log_blowup)
     count = 1
     while True:
-        tail = rounded(proofs * count + 1)
+        tail = (few_bits if tight else rounded)(proofs * count + 1)
         if 4 * (cols + tail) > 3 * n:
             return None
         more = queries(Fraction(cols + tail, n), bits)
@@ -127,3 +128,13 @@ def rounded(count: int) -> int:
     """``count`` or more, with at most three bits set: so many blocks it takes in a vector (protocol/ladder.py)."""
     step = 1 << max(0, count.bit_length() - 3)
     return -(-count // step) * step
+
+
+def few_bits(count: int) -> int:
+    """The smallest number that is at least ``count`` and has at most three bits set."""
+    out, left = 0, count
+    for _ in range(2):
+        if left:
+            out += 1 << (left.bit_length() - 1)
+            left = count - out
+    return out + (1 << (left - 1).bit_length() if left else 0)

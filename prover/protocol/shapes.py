@@ -26,6 +26,9 @@ MIN_PARAMS_LOG_ENTRIES = 4
 MIN_ROWS = 16  # preferred: shorter columns cost more hashing than they save
 MAX_ENCODED = 1 << 27  # elements of an encoded params matrix above which the rate stays 1/2
 LOG_BLOWUPS = (1, 2, 3, 4)
+TENSOR_LOG_BLOWUPS = (1, 2, 3, 4, 5)
+MORE_TENSOR_COLS = 4  # log2, tried beyond the fewest columns that have room
+LADDER_BYTES = 2  # that one more coefficient of a row costs in the ladder, about
 MIN_LEVEL_LOG_COLS = 5
 MAX_LEVEL_ENCODED = 1 << 19  # elements of an encoded level above which its rate is at least 1/4
 MAX_HIDING_ENCODED = 1 << 20  # the same of a hiding level, whose queries cost three more entries each
@@ -137,7 +140,13 @@ def opening_bytes(shape: MatrixShape, beside: Sequence[MatrixShape] = ()) -> int
 
 
 def _candidates(
-    log_entries: int, log_blowup: int, stored_rows: Callable[[int], int], mode: Mode, proofs: int, aux: int
+    log_entries: int,
+    log_blowup: int,
+    stored_rows: Callable[[int], int],
+    mode: Mode,
+    proofs: int,
+    aux: int,
+    tight: bool = False,
 ) -> list[MatrixShape]:
     """Every split that has room for its queries, most rows first. Where something is hidden, with ``aux`` more rows and
     random coefficients for ``proofs`` proofs."""
@@ -149,7 +158,7 @@ def _candidates(
         if shape.rows > 1 << (log_entries - log_cols):
             raise ValueError(f"{shape.rows} rows stored of 2^{log_entries - log_cols}")
         if mode.hiding:
-            tail = hiding_tail(log_cols, log_blowup, HIDING_BITS, proofs)
+            tail = hiding_tail(log_cols, log_blowup, HIDING_BITS, proofs, tight)
             if tail is None:
                 continue
             shape = replace(shape, aux=max(aux, MIN_HEIGHT - shape.rows), tail=tail)
@@ -191,6 +200,33 @@ def choose_params_shape(log_entries: int, stored_rows: Callable[[int], int], mod
     return _smallest(affordable or [c for c in every if c.log_blowup == every[0].log_blowup])
 
 
+def choose_tensor_shape(log_entries: int, stored_rows: Callable[[int], int], mode: Mode) -> MatrixShape:
+    """Shape for a committed tensor, ``mode`` its own: the fewest proof bytes at any rate. The ladder that it is opened
+    with depends on the program, so it is counted by the coefficient. ``ValueError`` below 2^min_tensor_log_entries
+    entries."""
+    every = [
+        c for b in TENSOR_LOG_BLOWUPS for c in _candidates(log_entries, b, stored_rows, mode, mode.proofs, 0, True)
+    ]
+    if not every:
+        raise ValueError(f"a tensor of 2^{log_entries} entries has no room for its queries")
+    affordable = [c for c in every if c.encoded <= MAX_ENCODED]
+    return min(affordable or [c for c in every if c.log_blowup == every[0].log_blowup], key=_tensor_bytes)
+
+
+def min_tensor_log_entries(mode: Mode) -> int:
+    """log2 of the entries that the matrix of a committed tensor has at least: of the one row that costs the fewest
+    bytes."""
+    if not mode.hiding:
+        return MIN_PARAMS_LOG_ENTRIES
+    first = _first_with_room(TENSOR_LOG_BLOWUPS, mode.proofs, True)
+    choices = range(first, first + MORE_TENSOR_COLS + 1)
+    return min(choices, key=lambda k: _tensor_bytes(choose_tensor_shape(k, lambda log_cols: 1, mode)))
+
+
+def _tensor_bytes(shape: MatrixShape) -> int:
+    return matrix_bytes(shape) + LADDER_BYTES * (shape.cols + shape.tail)
+
+
 def min_witness_log_entries(mode: Mode) -> int:
     """log2 of the entries that a witness matrix has at least."""
     return _first_with_room((WITNESS_LOG_BLOWUP,), 1) if mode.hiding else MIN_WITNESS_LOG_ENTRIES
@@ -201,9 +237,9 @@ def min_params_log_entries(mode: Mode) -> int:
     return _first_with_room(LOG_BLOWUPS, mode.proofs) if mode.hiding else MIN_PARAMS_LOG_ENTRIES
 
 
-def _first_with_room(log_blowups: Sequence[int], proofs: int) -> int:
+def _first_with_room(log_blowups: Sequence[int], proofs: int, tight: bool = False) -> int:
     """log2 of the fewest columns that have room for their random coefficients at one of these rates."""
     for log_cols in range(MAX_LOG_N):
-        if any(room(log_cols, b) and hiding_tail(log_cols, b, HIDING_BITS, proofs) for b in log_blowups):
+        if any(room(log_cols, b) and hiding_tail(log_cols, b, HIDING_BITS, proofs, tight) for b in log_blowups):
             return log_cols
     raise ValueError(f"no code has room for {proofs} proofs")

@@ -14,6 +14,7 @@ from syurmy.isa.graph import Public
 from syurmy.isa.types import smallest_dtype
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.tensors import TensorCommitment
 from syurmy.prover.protocol.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -57,8 +58,12 @@ def start_transcript(transcript: Transcript, magic: bytes = MAGIC) -> None:
     transcript.absorb("protocol", magic + PARAMETERS)
 
 
-def absorb_statement(transcript: Transcript, plan: Plan, vk: VerifyingKey) -> None:
-    """After the root, key digest and statement: the program's digest and one zero byte per trace cell (protocol
-    section 7)."""
+def absorb_statement(
+    transcript: Transcript, plan: Plan, vk: VerifyingKey, commitments: Mapping[str, TensorCommitment] | None = None
+) -> None:
+    """After the root, key digest and statement: the digests of the commitments, if there are any, the program's digest
+    and one zero byte per trace cell (protocol section 7)."""
+    if commitments:
+        transcript.absorb("commitment digests", b"".join(c.digest() for c in commitments.values()))
     transcript.absorb("program", blake3(b"syurmy-vm program" + vk.program).digest())
     transcript.absorb_zeros("trace cells", plan.trace_cells)

@@ -22,7 +22,7 @@ from functools import cached_property, partial
 import numpy as np
 from blake3 import blake3
 
-from syurmy.isa.arrays import I64
+from syurmy.isa.arrays import I32
 from syurmy.isa.cost import Account
 from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
 from syurmy.prover.protocol import mle
@@ -153,13 +153,12 @@ class WeightSpace:
         d = tuple(dims)
         return w if d == w.dims else self._make(("reshape", w.key, d), d, lambda: w.array.reshape(2, *d), (w,))
 
-    def scatter(self, w: Weight, index: I64, size: int) -> Weight:
+    def scatter(self, w: Weight, index: I32, size: int) -> Weight:
         """``w`` of dims (index.size, rest) -> (size, rest): out[index[i]] += w[i]."""
         rest = w.size // index.size
-        flat = index.reshape(-1)
 
         def compute() -> U64:
-            a = w.array.reshape(2, -1)
+            a, flat = w.array.reshape(2, -1), index.reshape(-1).astype(np.int64)
             if rest == 1:
                 return mle.scatter_add(a, flat, size).reshape(2, size, 1)
             wide = np.where(flat[:, None] < 0, -1, flat[:, None] * rest + np.arange(rest, dtype=np.int64))
@@ -259,5 +258,5 @@ def _column_sums(plane: U64) -> list[int]:
     return [low, high << 32]
 
 
-def _digest(index: I64) -> bytes:
+def _digest(index: I32) -> bytes:
     return blake3(np.ascontiguousarray(index).reshape(-1).view(np.uint8).data).digest()

@@ -33,12 +33,14 @@ HALF = (P + 1) // 2
 @dataclass(frozen=True)
 class Ends:
     """Where the opening's sumcheck ends: its point, the values W(s), g_0(s), ... that are claimed there, the challenges
-    that combine the latter, and the claims on params."""
+    that combine the latter, and the claims on params; the claims on committed tensors, and the values claimed."""
 
     point: list[Ext]
     values: list[Value]
     delta: list[Ext]
     claims: list[ParamsClaim]
+    tensors: list[ParamsClaim]
+    of_tensors: list[Value]
 
 
 class Front:
@@ -78,6 +80,9 @@ class Front:
 
     def params_claims(self, points: list[red.ParamPoint]) -> list[ParamsClaim]:
         return red.params_claims(self.plan, points, self.sweep)
+
+    def tensor_claims(self, pulled: list[Pulled]) -> list[ParamsClaim]:
+        return red.tensor_claims(self.plan, pulled, self.opening.tensors, self.sweep)
 
     def omega_at(self, pulled: list[Pulled]) -> Callable[[list[Ext]], Ext]:
         """The extension of the columns' weights."""
@@ -150,6 +155,12 @@ class Front:
         if rest:
             target, reduced = self.reduce_params(rest, target)
             points = points + reduced
+        tensors = self.tensor_claims(pulled)
+        of_tensors: list[Value] = []
+        if tensors:
+            of_tensors = list(self.receiver.ext("tensor values", len(tensors)))
+            for claim, v in zip(tensors, of_tensors, strict=True):
+                target = target - v * claim.points[0].coefficient
         ledger = self.receiver.ledger
         if opening.hiding is not None and ledger is not None:
             pads = opening.hiding.pads
@@ -165,7 +176,7 @@ class Front:
             claims,
             plan.params.shape.log_cols if plan.params is not None else 0,
         )
-        return Ends(point, values, delta, claims)
+        return Ends(point, values, delta, claims, tensors, of_tensors)
 
     def reduce_params(self, rest: dict[ParamTensor, list[Term]], target: Value) -> tuple[Value, list[red.ParamPoint]]:
         """The target with these claims replaced by evaluations, and the evaluation claims."""

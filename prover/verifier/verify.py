@@ -22,7 +22,7 @@ from syurmy.isa.path import Path
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary, listed
-from syurmy.prover.field import ZERO, ext_list
+from syurmy.prover.field import ONE, ZERO, ext_array, ext_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.certificate import Certificate
@@ -46,6 +46,7 @@ from syurmy.prover.protocol.statement import (
     start_transcript,
     statement_size,
 )
+from syurmy.prover.protocol.tensors import TensorCommitment, named_size, read_named
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
 from syurmy.prover.verifier.front import Ends, Front
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows, verify_ladder
@@ -60,8 +61,9 @@ class Statement(Summary):
 
     ``batch`` inputs were run; if more than one, ``inputs`` and ``outputs`` have a leading axis. ``branches``: public
     bits of every conditional branch, by instruction. ``description``: what the key says that the integers stand for.
-    ``hiding``: the proof tells nothing else. ``certificate``: the digest of the key's certificate that the verifier has
-    checked, so that the params are proven to be as declared.
+    ``hiding``: the proof tells nothing else. ``commitments``: those that the proof names, of inputs and outputs.
+    ``certificate``: the digest of the key's certificate that the verifier has checked, so that the params are proven to
+    be as declared.
     """
 
     program: str
@@ -75,6 +77,7 @@ class Statement(Summary):
     branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
     description: Description = Description()  # noqa: RUF009  (immutable)
     hiding: bool = False
+    commitments: Mapping[str, TensorCommitment] = field(default_factory=dict)
     certificate: bytes | None = None
 
     @property
@@ -180,7 +183,12 @@ def check_magic(data: bytes, magic: bytes = MAGIC) -> None:
 
 
 def rows_of(
-    plan: Plan, opening: Opening, ends: Ends, root: bytes, params_root: bytes | None
+    plan: Plan,
+    opening: Opening,
+    ends: Ends,
+    root: bytes,
+    params_root: bytes | None,
+    tensor_roots: Sequence[bytes] = (),
 ) -> tuple[list[Matrix], list[tuple[EqWeight, Value]]]:
     """The matrices with the weights of their rows, and the evaluations that are claimed of the rows."""
     own = ends.point[len(ends.point) - plan.witness.log_entries :]
@@ -201,6 +209,13 @@ def rows_of(
         for v, factor in zip(ends.values[1:], ext_list(factors), strict=True):
             value = value + v * factor
         on_rows.append((at, value))
+    tensors = zip(opening.of_tensors, tensor_roots, ends.tensors, ends.of_tensors, strict=True)
+    for opened, root, claim, value in tensors:
+        weights = combined_weights([claim], ext_array([ONE]), opened.shape.rows)
+        matrices.append(Matrix(opened, root, widened(weights, opened.shape)))
+        (inside,) = claim.points
+        offset = opened.places[0][0].offset + inside.offset
+        on_rows.append((EqWeight(offset, inside.point), value))
     return matrices, on_rows
 
 
@@ -246,8 +261,9 @@ class Reading(Front):
             raise
         except (ValueError, SyurmyError) as e:
             raise Rejected("path", str(e)) from None
+        self.commitments = self.read_commitments()
         try:
-            self.opening = Opening.of(self.plan)
+            self.opening = Opening.of(self.plan, [c.layout for c in self.commitments.values()])
         except InsufficientSoundness as e:
             raise Rejected("soundness", str(e)) from None
         if not self.opening.budget.holds(TARGET_BITS):
@@ -257,8 +273,19 @@ class Reading(Front):
         for node, values in self.values.items():
             if values.size and (int(values.min()) < node.lo or int(values.max()) > node.hi):
                 raise Rejected("statement", f"a value of '{node.name}' is outside [{node.lo}, {node.hi}]")
-        absorb_statement(self.transcript, self.plan, self.vk)
+        absorb_statement(self.transcript, self.plan, self.vk, self.commitments)
         return root
+
+    def read_commitments(self) -> dict[str, TensorCommitment]:
+        """What the statement names of the committed inputs and outputs; the program says the rest of their types."""
+        externals = self.plan.system.externals
+        if not externals:
+            return {}
+        data = self.receiver.raw("commitments", named_size(externals))
+        try:
+            return read_named(externals, self.vk.mode.hiding, data)
+        except ValueError as e:
+            raise Rejected("statement", str(e)) from None
 
     def public_value(self, node: Public) -> I64:
         return self.values[node] if node.values is None else node.values
@@ -271,7 +298,8 @@ class Reading(Front):
         if self.receiver.ledger is not None:
             relations = self.receiver.ledger.relations
             self.receiver.ledger = None
-        matrices, on_rows = rows_of(self.plan, self.opening, ends, root, self.vk.params_root)
+        roots = [c.root for c in self.commitments.values()]
+        matrices, on_rows = rows_of(self.plan, self.opening, ends, root, self.vk.params_root, roots)
         verify_ladder(self.receiver, self.opening, matrices, claims_on_rows(self.opening, on_rows, relations))
 
 
@@ -321,5 +349,6 @@ class _Run(Reading):
             path.bits,
             description,
             self.vk.mode.hiding,
+            self.commitments,
             None if self.verifier.certified is None else self.verifier.certified.digest,
         )

@@ -20,7 +20,8 @@ from syurmy import descriptions, display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
 from syurmy.compiler.model import Port as ModelPort
-from syurmy.compiler.saturation import Saturation, Undecided, told, told_undecided
+from syurmy.compiler.saturation import Saturation, told
+from syurmy.compiler.undecided import Undecided, told_undecided
 from syurmy.inputs import Port, beside, of_program, read
 from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError, SyurmyError

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from syurmy.commands.models import Opened
-    from syurmy.compiler.saturation import Undecided
+    from syurmy.compiler.undecided import Undecided
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
     from syurmy.prover.verifier.verify import Statement, Verifier
@@ -185,7 +185,7 @@ def _ran(
         )
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
-        undecided = watch.undecided(at.model.rows)
+        undecided = watch.undecided()
         models.saturated(cut, undecided)
     result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, trace.outputs)}
     result |= {"instructions": len(at.program.code), "steps": len(trace.path)}

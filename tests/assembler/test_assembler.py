@@ -266,7 +266,10 @@ done:
     assert [ins.dst for ins in p.code if ins.op == "load"] == ["drop.1.x", "drop.2.x"]
 
 
-@pytest.mark.parametrize("kept", ["nothing", "damaged", "of another grammar", "no folder"])
+@pytest.mark.parametrize(
+    "kept",
+    ["damaged", *(pytest.param(k, marks=pytest.mark.slow) for k in ("nothing", "of another grammar", "no folder"))],
+)
 def test_the_parser_is_made_where_it_is_not_kept(kept, tmp_path):
     folder = tmp_path / "cache"
     if kept == "no folder":

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from syurmy.assembler import assemble_file, disassemble
@@ -18,6 +18,7 @@ from syurmy.assembler.typetable import type_table
 from syurmy.isa.inference import infer_types
 from syurmy.isa.program import Program
 from tests.assembler.random_programs import programs
+from tests.drawing import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(ROOT.glob("programs/*.tasm"))
@@ -101,7 +102,7 @@ def test_a_broken_macro_does_not_blame_its_calls() -> None:
     assert [(e.code, e.span.line) for e in draft(text).errors] == [("A100", 4)]
 
 
-@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@examples(80, suppress_health_check=list(HealthCheck))
 @given(programs(), st.randoms(use_true_random=False))
 def test_broken_lines_leave_only_true_types(p: Program, draw: random.Random) -> None:
     lines = disassemble(p).split("\n")
@@ -120,7 +121,7 @@ def test_broken_lines_leave_only_true_types(p: Program, draw: random.Random) -> 
         assert t is None or ins.span is None or ins.span.line == broken + 1 or t == types[ins.span.line]
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@examples(60, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(SHIPPED), st.randoms(use_true_random=False))
 def test_any_text_is_drafted(path: Path, draw: random.Random) -> None:
     text = path.read_text()
@@ -145,6 +146,7 @@ def test_unsaved_includes_count(tmp_path: Path) -> None:
     assert [drawn.program.code[0].op for drawn in (saved, unsaved)] == ["mov", "addi"]
 
 
+@pytest.mark.slow
 def test_table_on_the_command_line(tmp_path: Path) -> None:
     program = tmp_path / "p.tasm"
     program.write_text("""\

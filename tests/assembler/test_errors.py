@@ -60,6 +60,7 @@ def test_render_reads_files_and_bears_their_absence(tmp_path: Path) -> None:
     assert render(SyurmyError("wrong")) == "error[E000]: wrong"
 
 
+@pytest.mark.slow
 def test_macros_cannot_explode() -> None:
     levels = [f".macro m{i}()\n m{i + 1}\n m{i + 1}\n.endmacro" for i in range(60)]
     with pytest.raises(AssemblyErrors, match="A117"):

@@ -6,10 +6,11 @@ import random
 import re
 import subprocess
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from syurmy.assembler import AssemblyErrors, assemble, assemble_file, disassemble
@@ -17,6 +18,7 @@ from syurmy.assembler.formatter import format_text
 from syurmy.isa.encoding import encode
 from syurmy.isa.program import Program
 from tests.assembler.random_programs import programs
+from tests.drawing import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted([*ROOT.glob("programs/**/*.tasm")])
@@ -58,7 +60,13 @@ def messed(text: str, draw: random.Random) -> str:
     return draw.choice(["\n", "\r\n"]).join(out)
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@lru_cache
+def shipped(path: Path) -> bytes:
+    return encode(assemble_file(path))
+
+
+@pytest.mark.slow
+@examples(60, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(SHIPPED), st.randoms(use_true_random=False))
 def test_layout_is_that_of_the_statements(path: Path, data: random.Random) -> None:
     text = messed(path.read_text(), data)
@@ -66,10 +74,10 @@ def test_layout_is_that_of_the_statements(path: Path, data: random.Random) -> No
     assert format_text(formatted) == formatted
     assert remarks(formatted) == remarks(path.read_text())
     if path.parent.name == "programs":
-        assert encode(assemble(formatted, filename=str(path))) == encode(assemble_file(path))
+        assert encode(assemble(formatted, filename=str(path))) == shipped(path)
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@examples(60, suppress_health_check=list(HealthCheck))
 @given(programs(), st.randoms(use_true_random=False))
 def test_every_instruction_keeps_its_program(p: Program, data: random.Random) -> None:
     text = messed(disassemble(p), data)
@@ -78,7 +86,7 @@ def test_every_instruction_keeps_its_program(p: Program, data: random.Random) ->
     assert encode(assemble(formatted)) == encode(p)
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@examples(150, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.sampled_from(
     ["", "; x", "   ; y", " " * 30 + "; z", "    add y, x, 1 ; one", "mov y, x;two", "again: lt b, x, y ; l",
      "long_label_of_a_loop:",
@@ -141,6 +149,7 @@ halt
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_parsed_is_told_and_left_alone(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.tasm", tmp_path / "bad.tasm"
     good.write_text("halt")

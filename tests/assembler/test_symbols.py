@@ -15,6 +15,7 @@ from syurmy.isa.program import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(ROOT.glob("programs/*.tasm"))
+MANY = 2000  # bytes of a program with many names
 
 TEXT = """\
 .const N = 2
@@ -102,7 +103,10 @@ def without_names(p: Program) -> object:
     return declared, rams, code
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow if p.stat().st_size > MANY else [], id=p.name) for p in SHIPPED],
+)
 def test_renaming_keeps_the_program(path: Path) -> None:
     text = path.read_text()
     before = draft(text, str(path))

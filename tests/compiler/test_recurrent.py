@@ -14,7 +14,7 @@ from syurmy.prover.check import check as violations
 from syurmy.prover.keys import setup
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
-from tests.compiler.harness import check, compiled, floats, helper, model_of, outputs_of
+from tests.compiler.harness import check, compiled, evaluated, floats, helper, model_of, outputs_of
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 
@@ -45,6 +45,31 @@ def test_a_cell_that_remembers_for_long() -> None:
     weights["b"][0, 0:4] = -4
     check("LSTM", {"x": floats(rng, 300, 1, 3)}, weights, outputs=("y", "h", "c"), hidden_size=4, runtime=True,
           tolerance=1e-3)  # fmt: skip
+
+
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_lengths_that_are_data(op: str, direction: str, tmp_path: Path) -> None:
+    """Calibrated on some lengths, run on others: states stay behind the end, and what is put out there is 0."""
+    rng = np.random.default_rng(13)
+    directions = 1 + (direction == "bidirectional")
+    outputs = ("y", "h", "c") if op == "LSTM" else ("y", "h")
+    node = helper.make_node(op, ["x", "w", "r", "b", "n"], list(outputs), hidden_size=4, direction=direction)
+    given = {"x": floats(rng, 6, 3, 3), "n": np.array([6, 4, 2], np.int32)}
+    model = model_of([node], given, outputs, layer(rng, op, 3, 4, directions), runtime=True)
+    done = compiled(model, given, tmp_path / "m")
+    for n in ([6, 4, 2], [1, 6, 3], [2, 2, 5]):
+        one = given | {"n": np.array(n, np.int32)}
+        for name, e in zip(outputs, evaluated(model, one, runtime=True), strict=True):
+            np.testing.assert_allclose(outputs_of(done, one)[name], e, atol=1e-3)
+
+
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+def test_clipped_gates(op: str) -> None:
+    rng = np.random.default_rng(14)
+    outputs = ("y", "h", "c") if op == "LSTM" else ("y", "h")
+    check(op, {"x": 3 * floats(rng, 9, 2, 3)}, layer(rng, op, 3, 4), outputs=outputs, hidden_size=4, clip=0.4,
+          runtime=True, tolerance=1e-3)  # fmt: skip
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])

@@ -14,7 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from syurmy.compiler import CompiledModel, compile_model, load
-from syurmy.compiler.ops.kernels import coupled
+from syurmy.compiler.ops.coupling import coupled
 from syurmy.isa.arrays import Array
 from tests.compiler.harness import check as check_node
 from tests.compiler.test_tabular import ML, SPREAD, check, model_of, node, session
@@ -179,8 +179,46 @@ def test_coupled() -> None:
                vectors_per_class=[1, 1], prob_a=[-2.0], prob_b=[0.3], post_transform="NONE")  # fmt: skip
     _, expected = session(model_of([svm], x, ["label", "scores"])).run(None, {"x": x})
     sigmoid = 1 / (1 + np.exp(-2.0 * x[:, 0].astype(np.float64) + 0.3))
-    assert np.quantile(np.abs(coupled(sigmoid) - expected[:, 0]), 0.98) < 1e-5
+    assert np.quantile(np.abs(coupled(sigmoid[:, None], 2)[0] - expected), 0.98) < 1e-5
     assert np.abs(sigmoid - expected[:, 0]).max() > 1e-3
+
+
+def test_probabilities_of_several_classes() -> None:
+    """Pairs are coupled by as many steps as onnxruntime takes; three classes and four, either kernel."""
+    r = np.random.default_rng(9)
+    for classes, kind in ((3, "RBF"), (4, "LINEAR")):
+        pairs = classes * (classes - 1) // 2
+        centres = r.standard_normal((classes, 3)) * 1.5
+        vectors = np.concatenate([centres[k] + r.standard_normal((4, 3)) * 0.5 for k in range(classes)])
+        vectors = vectors.astype(np.float32)
+        rows = []  # entry [j - 1] of class i: its part in the pair with j
+        for k in range(classes):
+            signs = [1.0 if j >= k else -1.0 for j in range(classes - 1)]
+            rows.append(np.repeat(np.array(signs)[:, None], 4, axis=1) * r.uniform(0.2, 0.6, (classes - 1, 4)))
+        x = (centres[r.integers(0, classes, 60)] + r.standard_normal((60, 3)) * 0.7).astype(np.float32)
+        svm = node("SVMClassifier", ["label", "scores"], classlabels_ints=list(range(classes)), kernel_type=kind,
+                   rho=(r.uniform(-0.2, 0.2, pairs)).tolist(), kernel_params=[0.4, 0.0, 3.0],
+                   support_vectors=vectors.reshape(-1).tolist(), coefficients=np.hstack(rows).reshape(-1).tolist(),
+                   vectors_per_class=[4] * classes, post_transform="NONE",
+                   prob_a=[-2.1, -1.7, -2.4, -1.5, -1.9, -2.2][:pairs],
+                   prob_b=[0.1, -0.3, 0.2, 0.0, -0.1, 0.3][:pairs])  # fmt: skip
+        check(model_of([svm], x, ["label", "scores"]), x[:40], x, tolerance=2.5e-3)
+
+
+def test_coupled_classes() -> None:
+    """The reference of the machine's steps beside onnxruntime, where its end is certain."""
+    r = np.random.default_rng(10)
+    x = r.standard_normal((200, 3)).astype(np.float32)
+    svm = node("SVMClassifier", ["label", "scores"], classlabels_ints=[0, 1, 2], kernel_type="LINEAR",
+               rho=[0.0, 0.0, 0.0], kernel_params=[0.0, 0.0, 3.0], support_vectors=np.eye(3).reshape(-1).tolist(),
+               coefficients=[1.0, -1.0, 0.5, 0.7, -0.4, -1.0], vectors_per_class=[1, 1, 1], prob_a=[-2.0, -1.5, -3.0],
+               prob_b=[0.3, 0.0, -0.2], post_transform="NONE")  # fmt: skip
+    _, expected = session(model_of([svm], x, ["label", "scores"])).run(None, {"x": x})
+    scores = x @ np.array([[1.0, 0.7, 0.0], [-1.0, 0.0, -0.4], [0.0, 0.5, -1.0]])
+    a, b = np.array([-2.0, -1.5, -3.0]), np.array([0.3, 0.0, -0.2])
+    found, rounds = coupled(1 / (1 + np.exp(a * scores + b)), 3)
+    assert rounds.max() >= 2
+    assert np.quantile(np.abs(found - expected), 0.98) < 1e-5
 
 
 def told(done: CompiledModel, row: Array) -> list[str]:
@@ -203,3 +241,61 @@ def test_what_is_decided_by_too_little_is_told(tmp_path: Path) -> None:
     assert any("decide otherwise" in text for text in told(CompiledModel.read(tmp_path / "m"), near))
     scores = np.abs(session(model).run(None, {"x": x})[1][:, 1] - 0.5)
     assert not told(done, x[int(scores.argmax())][None])
+
+
+def transformed(powers: Array, yeo: bool) -> list[onnx.NodeProto]:
+    """Box-Cox, or Yeo-Johnson, as the converter writes them; a power near 0 among the columns."""
+    one = np.ones((), np.float32)
+    nodes = [constant("one", one), constant("e", powers), constant("zero", np.float32(0))]
+    if not yeo:
+        return [*nodes, helper.make_node("Pow", ["x", "e"], ["p"]), helper.make_node("Sub", ["p", "one"], ["d"]),
+                helper.make_node("Div", ["d", "e"], ["y"])]  # fmt: skip
+    return [
+        *nodes, constant("f", (2 - powers).astype(np.float32)), helper.make_node("Less", ["x", "zero"], ["below"]),
+        helper.make_node("Cast", ["below"], ["low"], to=1), helper.make_node("Not", ["below"], ["above"]),
+        helper.make_node("Cast", ["above"], ["high"], to=1), helper.make_node("Add", ["x", "one"], ["up"]),
+        helper.make_node("Sub", ["one", "x"], ["down"]), helper.make_node("Pow", ["up", "e"], ["p"]),
+        helper.make_node("Pow", ["down", "f"], ["q"]), helper.make_node("Sub", ["p", "one"], ["pd"]),
+        helper.make_node("Sub", ["one", "q"], ["qd"]), helper.make_node("Div", ["pd", "e"], ["pe"]),
+        helper.make_node("Div", ["qd", "f"], ["qe"]),
+        *(helper.make_node("Imputer", [k], [f"{k}0"], domain=ML, imputed_value_floats=[0.0],
+                           replaced_value_float=float("nan")) for k in ("pe", "qe")),
+        helper.make_node("Mul", ["pe0", "high"], ["a"]), helper.make_node("Mul", ["qe0", "low"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]  # fmt: skip
+
+
+def test_power_transforms_of_unlike_columns() -> None:
+    """Log-normal columns of unlike size, each with a power of its own, and functions of such columns."""
+    x = np.asarray(SPREAD * np.random.default_rng(11).lognormal(0, 0.5, (60, 4))).astype(np.float32)
+    powers = np.array([0.03, -0.8, 0.2, -0.1], np.float32)
+    for yeo in (False, True):
+        model = model_of(transformed(powers, yeo), x, ["y"])
+        y = session(model).run(None, {"x": x})[0]
+        scaler = helper.make_node("Scaler", ["y"], ["z"], domain=ML, offset=y.mean(axis=0).tolist(),
+                                  scale=(1 / y.std(axis=0)).tolist())  # fmt: skip
+        check(model_of([*transformed(powers, yeo), scaler], x, ["z"]), x, x)
+
+
+def test_functions_of_unlike_columns() -> None:
+    """A logarithm, a root and a bounded function, column by column."""
+    x = np.asarray(SPREAD * np.random.default_rng(12).lognormal(0, 0.5, (60, 4))).astype(np.float32)
+    for op in ("Log", "Sqrt", "Tanh"):
+        z = session(model_of([helper.make_node(op, ["x"], ["z"])], x, ["z"])).run(None, {"x": x})[0]
+        scaler = helper.make_node("Scaler", ["z"], ["y"], domain=ML, offset=z.mean(axis=0).tolist(),
+                                  scale=(1 / np.maximum(z.std(axis=0), 1e-3)).tolist())  # fmt: skip
+        check(model_of([helper.make_node(op, ["x"], ["z"]), scaler], x, ["y"]), x, x)
+
+
+def test_networks_on_unlike_columns() -> None:
+    """A batch normalisation, or a logarithm of one more, before a matrix product."""
+    r = np.random.default_rng(13)
+    x = np.asarray(SPREAD * r.lognormal(0, 0.5, (60, 4))).astype(np.float32)
+    w = constant("w", r.standard_normal((4, 3)).astype(np.float32))
+    columns = {"g": np.ones(4), "b": np.full(4, 0.1), "m": x.mean(axis=0), "v": x.var(axis=0)}
+    norm = [*(constant(k, v.astype(np.float32)) for k, v in columns.items()),
+            helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["z"])]  # fmt: skip
+    log = [constant("one", np.float32(1)), helper.make_node("Add", ["x", "one"], ["a"]),
+           helper.make_node("Log", ["a"], ["z"])]  # fmt: skip
+    for nodes in (norm, log):
+        check(model_of([w, *nodes, helper.make_node("MatMul", ["z", "w"], ["y"])], x, ["y"]), x, x)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from syurmy.commands.debug import opened
@@ -16,13 +16,14 @@ from syurmy.editor import language
 from syurmy.editor.adapter import _HANDLERS, Adapter, Refused
 from syurmy.editor.project import Project
 from syurmy.isa.errors import SyurmyError
+from tests.drawing import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted(ROOT.glob("programs/**/*.tasm"))
 SUMS = Path(__file__).with_name("sums.tasm")
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@examples(40, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(SHIPPED), st.randoms(use_true_random=False))
 def test_any_place_of_any_text(path: Path, draw: random.Random) -> None:
     text = path.read_text()
@@ -70,7 +71,7 @@ KEYS = st.sampled_from(["source", "breakpoints", "name", "line", "endLine", "var
 COMMANDS = sorted({*_HANDLERS} - {"launch", "attach"})
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@examples(150, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(COMMANDS), st.dictionaries(KEYS, VALUES, max_size=5)), max_size=8))
 def test_any_request(requests: list[tuple[str, dict[str, Any]]]) -> None:
     events: list[str] = []

@@ -112,7 +112,9 @@ def centred(x: Field) -> I64:
 def evaluate(node: g.Node, args: list[Field]) -> Field:
     """The map of a linear image or product over the field."""
     if isinstance(node, g.Combine):
-        total = np.full(node.shape, node.const % P, dtype=object)
+        if not args:
+            return np.full(node.shape, node.const % P, dtype=object)
+        total = node.const
         for c, a in zip(node.coefficients, args, strict=True):
             total = total + c * a
         return total % P

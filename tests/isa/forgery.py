@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 from unittest.mock import patch
 
@@ -72,7 +72,10 @@ class Forger:
         self.base: dict[g.Node, Field] = {n: to_field(v) for n, v in self.honest.nodes.items()}
         self.depends = Dependencies()
         self._rows: dict[int, set[tuple[int, ...]]] = {}
+        self._made_of = [frozenset().union(*(self.depends[e] for e in expressions(c))) for c in self.constraints]
         self._neighbours: dict[g.Committed, list[g.Committed]] = {}
+        self._hinted: dict[g.Committed, frozenset[g.Committed]] = {}
+        self._honest_of: dict[tuple[bytes, ...], Evaluated | None] = {}
 
     # ---- evaluation ----------------------------------------------------------------------------------------------
 
@@ -86,13 +89,12 @@ class Forger:
         changed[node] = evaluate(node, [self.value(i, changed) for i in node.inputs])
         return changed[node]
 
-    def failed(self, columns: Mapping[g.Committed, Field]) -> frozenset[int]:
+    def failed(self, columns: Mapping[g.Committed, Field], most: int | None = None) -> frozenset[int]:
+        """Numbers of the constraints that do not hold, of the first ``most`` of them."""
         changed: dict[g.Node, Field] = dict(columns)
-        return frozenset(
-            i
-            for i, c in enumerate(self.constraints)
-            if any(d in columns for e in expressions(c) for d in self.depends[e]) and not self.holds(c, changed)
-        )
+        pairs = enumerate(zip(self.constraints, self._made_of, strict=True))
+        broken = (i for i, (c, own) in pairs if not own.isdisjoint(columns) and not self.holds(c, changed))
+        return frozenset(islice(broken, most))
 
     def cancel(self, space: Space, changed: dict[g.Node, Field]) -> bool:
         net: dict[tuple[tuple[int, ...], ...], int] = {}
@@ -123,7 +125,7 @@ class Forger:
                 new = self.value(c.defined_by, dict(out))
                 if (new != self.base[c]).any():
                     out[c] = new
-            elif c.hint is not None:
+            elif c.hint is not None and not self.hinted(c).isdisjoint(out):
                 changed: dict[g.Node, Field] = dict(out)
                 try:
                     with np.errstate(all="ignore"):
@@ -133,6 +135,20 @@ class Forger:
                 if (new != self.base[c]).any():
                     out[c] = new
         return out
+
+    def hinted(self, c: g.Committed) -> frozenset[g.Committed]:
+        """The columns that a hint reads. Where they are the honest ones it reads no other, and says what it said."""
+        if c not in self._hinted:
+            asked: set[g.Node] = set()
+
+            def honest(node: g.Node) -> I64:
+                asked.add(node)
+                return centred(self.value(node, {}))
+
+            assert c.hint is not None
+            c.hint(honest)
+            self._hinted[c] = frozenset().union(*(self.depends[n] for n in asked))
+        return self._hinted[c]
 
     # ---- forgeries -----------------------------------------------------------------------------------------------
 
@@ -160,8 +176,7 @@ class Forger:
     def neighbours(self, c: g.Committed) -> list[g.Committed]:
         if c not in self._neighbours:
             found: set[g.Committed] = set()
-            for k in self.constraints:
-                own = frozenset().union(*(self.depends[e] for e in expressions(k)))
+            for own in self._made_of:
                 if c in own:
                     found |= own
             self._neighbours[c] = sorted(found, key=lambda n: n.id)
@@ -270,17 +285,23 @@ class Forger:
         for c, v in f.columns.items():
             if c.origin < 0:
                 inputs[c.label.removeprefix("input ")] = centred(v)[0]
-        try:
-            other = check(self.program, inputs)
-        except (SyurmyError, AssertionError):
-            return False
-        for own, c in zip(self.system.columns, other.system.columns, strict=True):
-            if (to_field(other.columns[c]) != f.columns.get(own, self.base[own])).any():
-                return False
-        return True
+        other = self.honest_of(inputs)
+        return other is not None and not any(
+            (to_field(other.columns[c]) != f.columns.get(c, self.base[c])).any() for c in self.system.columns
+        )
+
+    def honest_of(self, inputs: Mapping[str, I64]) -> Evaluated | None:
+        """The honest run on other inputs; None where they are none."""
+        key = tuple(np.asarray(v, np.int64).tobytes() for v in inputs.values())
+        if key not in self._honest_of:
+            try:
+                self._honest_of[key] = check(self.program, inputs, self.system)
+            except (SyurmyError, AssertionError):
+                self._honest_of[key] = None
+        return self._honest_of[key]
 
     def accepted(self, forgeries: Iterator[Forgery]) -> list[str]:
-        return [f.name for f in forgeries if not self.failed(f.columns) and not self.harmless(f)]
+        return [f.name for f in forgeries if not self.failed(f.columns, 1) and not self.harmless(f)]
 
     def useless(self) -> list[str]:
         """Constraints of instructions that are never the only one to stop a forgery. (The range of an input is left
@@ -288,7 +309,7 @@ class Forger:
         left = {i for i, c in enumerate(self.constraints) if c.origin >= 0}
         for source in (self.mutations, self.solved_pairs, self.exchanges):
             for f in source():
-                failed = self.failed(f.columns)
+                failed = self.failed(f.columns, 2)
                 if len(failed) == 1 and failed <= left and not self.harmless(f):
                     left -= failed
                 if not left:

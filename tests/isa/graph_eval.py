@@ -203,11 +203,11 @@ def _violations(system: ConstraintSystem, value: _Evaluator) -> list[str]:
     return out
 
 
-def check(program: Program, inputs: Mapping[str, I64]) -> Evaluated:
-    """Executes, builds, and asserts: every lookup and equation holds, every result node has the executed value, every
-    node lies in its interval."""
+def check(program: Program, inputs: Mapping[str, I64], system: ConstraintSystem | None = None) -> Evaluated:
+    """Executes, builds (unless the program's ``system`` is given), and asserts: every lookup and equation holds, every
+    result node has the executed value, every node lies in its interval."""
     trace = execute(program, inputs)
-    system = build(program)
+    system = system or build(program)
     value = _Evaluator(system, trace, {})
     for pc, node in system.results.items():
         got, true = value(node), trace.stacked(pc)

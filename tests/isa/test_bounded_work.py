@@ -46,6 +46,7 @@ def test_steps_that_are_known_are_counted_before_anything_runs() -> None:
     assert refused(HEAD + " repeat 8\n" * 6 + BODY + " end\n" * 6 + " halt\n") == "T101"
 
 
+@pytest.mark.slow
 def test_nested_blocks_are_widened() -> None:
     """7^6 rounds in which an interval grows: types after a bounded number of instructions."""
     program = assemble(HEAD + " repeat 7\n" * 6 + BODY + " end\n" * 6 + " halt\n")

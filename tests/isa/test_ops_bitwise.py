@@ -62,6 +62,13 @@ def test_operand_types(a, b):
         check_op("and", Operand([1], a), Operand([1], b))
 
 
-@pytest.mark.parametrize(("op", "dtype", "k"), [("and", DType.I8, 1), ("or", DType.I16, 251), ("xor", DType.I8, 1)])
+@pytest.mark.parametrize(
+    ("op", "dtype", "k"),
+    [
+        ("and", DType.I8, 1),
+        pytest.param("or", DType.I16, 251, marks=pytest.mark.slow),
+        pytest.param("xor", DType.I8, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_pinned(op, dtype, k):
     assert pin_op(op, Operand(np.array([-77]) * k, dtype), Operand(np.array([11]) * k, dtype)) == {}

@@ -54,7 +54,7 @@ def test_ordered_intervals_need_no_constraint(op, a, b):
 
 
 @pytest.mark.parametrize("op", sorted(TRUTH))
-@pytest.mark.parametrize(("dtype", "k"), [(DType.I8, 1), (DType.I32, 30001)])
+@pytest.mark.parametrize(("dtype", "k"), [(DType.I8, 1), pytest.param(DType.I32, 30001, marks=pytest.mark.slow)])
 def test_pinned(op, dtype, k):
     assert pin_op(op, Operand(np.array([3, 3, -4]) * k, dtype), Operand(np.array([2, 3, 5]) * k, dtype)) == {}
 

@@ -89,8 +89,8 @@ def test_shift_amounts(op, amount):
     ("a", "b"),
     [
         (Operand([100, -77], I8), Operand([7, 11], I8)),
-        (Operand([20100, -15477], I16), Operand([1407, 2211], I16)),
-        (Operand([100000, -77], I32), Operand([65000, 3], I32, bounds=(1, 2**17))),
+        pytest.param(Operand([20100, -15477], I16), Operand([1407, 2211], I16), marks=pytest.mark.slow),
+        pytest.param(Operand([100000, -77], I32), Operand([65000, 3], I32, bounds=(1, 2**17)), marks=pytest.mark.slow),
         (Operand([100, -77], I8), Operand([7], I8, "public param")),
     ],
 )
@@ -103,6 +103,7 @@ def test_shift_is_pinned():
     assert pin_op("shr", Operand([100000, -77777], I32), amount=20) == {}
 
 
+@pytest.mark.slow
 def test_isqrt_is_pinned():
     assert pin_op("isqrt", Operand(np.array([3, 100, 0]) * 2**50, I64)) == {}
     # For sources below 2^58 the two remainder ranges imply the root's own: 2s is their sum mod p, and an odd sum would

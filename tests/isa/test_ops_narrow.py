@@ -11,6 +11,8 @@ from tests.isa.graph_eval import KINDS, Operand, check, check_op, instruction, p
 
 I8, I16, I32, I64 = DType
 
+EDGE = {"shift": 30, "dtype": I32, "lo": 2**30 - 2, "hi": 2**30}  # where one excess for both ends would reach too far
+
 
 @examples(60)
 @given(
@@ -119,17 +121,35 @@ def test_cast_of_a_product_becomes_a_column():
 @pytest.mark.parametrize(
     ("op", "x", "attrs"),
     [
-        ("rescale", Operand([300, -77, -129], I16), {"shift": 3, "dtype": I8}),
-        ("rescale", Operand([3000000, -77, -12900000], I32), {"shift": 17, "dtype": I8}),
-        ("rescale", Operand([-77, 2**40], I64), {"shift": 20, "dtype": I16}),
-        ("rescale", Operand([3000000, -77], I32), {"shift": 0, "dtype": I16}),
+        pytest.param("rescale", Operand([300, -77, -129], I16), {"shift": 3, "dtype": I8}, marks=pytest.mark.slow),
+        pytest.param(
+            "rescale", Operand([3000000, -77, -12900000], I32), {"shift": 17, "dtype": I8}, marks=pytest.mark.slow
+        ),
+        pytest.param("rescale", Operand([-77, 2**40], I64), {"shift": 20, "dtype": I16}, marks=pytest.mark.slow),
+        pytest.param("rescale", Operand([3000000, -77], I32), {"shift": 0, "dtype": I16}, marks=pytest.mark.slow),
         ("rescale", Operand([300, -77, -129], I16), {"shift": 3, "dtype": I16, "lo": 0}),
-        ("rescale", Operand([3000000, -77, -12900000], I32), {"shift": 4, "dtype": I32, "lo": 0, "hi": 2**20 - 1}),
-        ("rescale", Operand([3000000, -917504, -12900000], I32), {"shift": 17, "dtype": I16, "lo": -5, "hi": 20}),
+        pytest.param(
+            "rescale",
+            Operand([3000000, -77, -12900000], I32),
+            {"shift": 4, "dtype": I32, "lo": 0, "hi": 2**20 - 1},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "rescale",
+            Operand([2752512, -917504, 400000], I32),
+            {"shift": 17, "dtype": I16, "lo": -5, "hi": 20},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "rescale",
+            Operand([2**60, (2**30 - 3) << 30, 5], I64, bounds=(-(2**61), 2**61 - 1)),
+            EDGE,
+            marks=pytest.mark.slow,
+        ),
         ("clamp", Operand([100, -5, 5], I8), {"lo": -3, "hi": 20}),
-        ("clamp", Operand([100000, -77777777, 5], I32), {"lo": -3, "hi": 20}),
+        pytest.param("clamp", Operand([100000, -77777777, 5], I32), {"lo": -3, "hi": 20}, marks=pytest.mark.slow),
         ("cast", Operand([100, -77, 5], I32), {"dtype": I8}),
-        ("cast", Operand([100, -77, 5], I64), {"dtype": I32}),
+        pytest.param("cast", Operand([100, -77, 5], I64), {"dtype": I32}, marks=pytest.mark.slow),
     ],
 )
 def test_pinned(op, x, attrs):

@@ -67,7 +67,9 @@ def test_lut_traps_outside_its_domain(x):
 
 
 @pytest.mark.parametrize("op", sorted(TRUTH))
-@pytest.mark.parametrize(("dtype", "values"), [(DType.I8, [-5, 0, 7]), (DType.I32, [-5000000, 0, 70000])])
+@pytest.mark.parametrize(
+    ("dtype", "values"), [(DType.I8, [-5, 0, 7]), pytest.param(DType.I32, [-5000000, 0, 70000], marks=pytest.mark.slow)]
+)
 def test_pinned(op, dtype, values):
     assert pin_op(op, Operand(values, dtype)) == {}
 

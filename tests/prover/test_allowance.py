@@ -229,6 +229,7 @@ def proven(results: Any) -> None:
     results.put(Prover(c.keys(c.hiding(c.DOT)), c.trace_of(c.hiding(c.DOT))).run().data)
 
 
+@pytest.mark.slow
 def test_forked_processes_share_no_randomness():
     """Two children of one process, and the process itself, prove the same: no element is equal."""
     mine = Prover(c.keys(c.hiding(c.DOT)), c.trace_of(c.hiding(c.DOT))).run().data

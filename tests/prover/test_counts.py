@@ -1,7 +1,8 @@
 """The numbers that are fixed before the first challenge: from program and path alone, and checked against the
-proof's."""
+proof's and against what they must come to."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
@@ -10,8 +11,10 @@ from syurmy.prover.protocol import counts as counting
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.counts import Counts, count_claims
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.soundness import TARGET_BITS, Budget
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
+from syurmy.prover.verifier.front import Front
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
 from tests.soundness import memory_programs as memory
@@ -50,3 +53,34 @@ def test_a_proof_with_other_counts_is_refused(monkeypatch):
     with pytest.raises(InputError) as error:
         prover.run()
     assert error.value.code == "P170"
+
+
+@pytest.mark.parametrize(("denominator", "holds"), [(2**TARGET_BITS, True), (2**TARGET_BITS - 1, False)])
+def test_a_budget_that_does_not_hold_is_refused(denominator, holds):
+    """Whatever the numbers of queries were computed from: the errors add up to at most 2^-100, or no proof counts."""
+    verifier = Verifier(c.keys(c.DOT).verifying_key)
+    budget = Budget()
+    budget.add("all", Fraction(1, denominator))
+    verifier.plan.opening = replace(Opening.of(verifier.plan), budget=budget)
+    if holds:
+        verifier.verify(c.honest(c.DOT).data)
+        return
+    with pytest.raises(Rejected, match=f"{TARGET_BITS} wanted") as e:
+        verifier.verify(c.honest(c.DOT).data)
+    assert e.value.step == "soundness"
+
+
+def test_a_product_behind_a_product_is_refused(monkeypatch):
+    """Claims on it would be settled by nothing: there is no third sweep."""
+    verifier = Verifier(c.keys(c.DOT).verifying_key)
+    pull, found = Front.pull, []
+
+    def twice(self, claims):
+        pulled, known = pull(self, claims)
+        found.append(pulled)
+        return replace(pulled, products=found[0].products), known
+
+    monkeypatch.setattr(Front, "pull", twice)
+    with pytest.raises(Rejected, match="an operand of a product holds a product") as e:
+        verifier.verify(c.honest(c.DOT).data)
+    assert e.value.step == "contraction"

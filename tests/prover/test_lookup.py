@@ -16,13 +16,11 @@ Fraction = tuple[Ext, Ext]
 
 
 def used_values(n: int) -> list[int]:
+    """Of trees of 2^n leaves."""
     full = 1 << n
     near = {
-        1,
         2,
         3,
-        full // 4 + 1,
-        full // 2,
         full // 2 + 1,
         full * 5 // 8,
         full * 3 // 4,
@@ -30,7 +28,7 @@ def used_values(n: int) -> list[int]:
         full - 1,
         full,
     }
-    return sorted(u for u in near if 1 <= u <= full)
+    return sorted(u for u in near if full // 2 < u <= full) + [1] * (n == 1)
 
 
 def random_leaves(rng: random.Random, used: int) -> tuple[U64, U64]:
@@ -100,7 +98,7 @@ def test_against_the_slow_prover(n: int) -> None:
     for used in used_values(n):
         num, den = random_leaves(rng, used)
         fast, slow = Sender(Transcript()), Sender(Transcript())
-        out = lookup.prove_tree(fast, num, den, n)
+        out = lookup.prove_tree(fast, lookup.Leaves.of(num, den))
         assert out == slow_prove(slow, num, den, n)
         assert fast.bytes() == slow.bytes()
         check_claims(*out, num, den)
@@ -113,12 +111,12 @@ def test_against_the_slow_prover(n: int) -> None:
 def test_large_trees(n: int) -> None:
     """Several blocks of the eq tables and several threads."""
     rng = np.random.default_rng(n)
-    for used in ((1 << n) - 5, (1 << n - 1) + 1, 1 << n, 5 << n - 3, 3 << n - 3):
+    for used in ((1 << n) - 5, (1 << n - 1) + 1, 1 << n, 5 << n - 3, 7 << n - 3):
         num = rng.integers(0, P, used, dtype=np.uint64)
         den = rng.integers(0, P, (2, used), dtype=np.uint64)
         # the sum is not zero: choose alpha such that the root is that of one padded leaf
         sender = Sender(Transcript())
-        out = lookup.prove_tree(sender, num, den, n)
+        out = lookup.prove_tree(sender, lookup.Leaves.of(num, den))
         p0, p1, q0, q1 = Receiver(Transcript(), sender.bytes()).ext("lookup values", 4)
         check_claims(*out, num, den)
         alpha = q0 * q1 * (p0 * q1 + p1 * q0).inverse()
@@ -154,7 +152,7 @@ def refusal(proof: bytes, n: int, padding: int) -> Rejected:
 
 def prove(num: U64, den: U64, n: int) -> tuple[bytes, tuple[list[Ext], Ext, Ext]]:
     sender = Sender(Transcript())
-    out = lookup.prove_tree(sender, num, den, n)
+    out = lookup.prove_tree(sender, lookup.Leaves.of(num, den))
     return sender.bytes(), out
 
 
@@ -193,7 +191,7 @@ def forge(proof: bytes, at: int, change: Callable[[int], int] = lambda w: (w + 1
 def test_every_tampered_word_is_refused_in_its_layer() -> None:
     num, den, n, padding = system(VALUES, (4, 4), COUNTS)
     sender = Sender(Transcript())
-    out = lookup.prove_tree(sender, num, den, n)
+    out = lookup.prove_tree(sender, lookup.Leaves.of(num, den))
     proof = sender.bytes()
     layer = 0
     for label, start, size in sender.fields:
@@ -290,11 +288,6 @@ def test_blocks_and_leaves_that_do_not_fit() -> None:
     for members, padded in (([x], (4,)), ([x], (16,)), ([x, x[:4]], (8,)), ([x], (4, 2)), ([x, x, x], (8,))):
         with pytest.raises(ValueError, match="block of leaves"):
             lookup.fill_denominators(out, members, padded, 1, ALPHA, BETAS)
-    for num, den, n in (
-        (out[0], out[:, :7], 3),
-        (out[0, :0], out[:, :0], 2),
-        (out[0], out, 2),
-        (out[0, :1], out[:, :1], 0),
-    ):
+    for num, den in ((out[0], out[:, :7]), (out[0, :0], out[:, :0]), (out[0], out[:1])):
         with pytest.raises(ValueError, match="leaves do not fit"):
-            lookup.prove_tree(Sender(Transcript()), num, den, n)
+            lookup.Leaves.of(num, den)

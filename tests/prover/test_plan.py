@@ -32,6 +32,7 @@ def rolled(layers, n=32):
     return assemble(text + " halt\n")
 
 
+@pytest.mark.slow
 def test_claims_do_not_double_with_every_layer():
     program = rolled(24)
     start = time.perf_counter()

@@ -64,7 +64,10 @@ def test_rows_add_up_to_the_proof(loop: Profile) -> None:
         assert sum(r.seconds.get(phase, 0.0) for r in rows) == pytest.approx(report.seconds[phase])
 
 
-@pytest.mark.parametrize("name", ["digits_mlp", "binary_search", "hash_map", "kmeans"])
+@pytest.mark.parametrize(
+    "name",
+    ["binary_search", *(pytest.param(name, marks=pytest.mark.slow) for name in ("digits_mlp", "hash_map", "kmeans"))],
+)
 def test_programs_with_branches_and_memory_add_up(name: str) -> None:
     path = Path("programs") / f"{name}.tasm"
     program = syurmy.load(path)

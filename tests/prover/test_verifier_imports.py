@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # A module that the verifier needs is added here on purpose, or the verifier does without it.
 ALLOWED = {"syurmy", "syurmy.prover", "syurmy.prover.field"}
 ALLOWED_FOLDERS = ("syurmy.isa", "syurmy.prover.protocol", "syurmy.prover.verifier")
@@ -24,6 +26,7 @@ def test_import_closure_of_the_verifier():
     assert others <= OUTSIDE, others - OUTSIDE
 
 
+@pytest.mark.slow
 def test_the_product_loads_no_top_level_module_of_a_common_name():
     loaded = loaded_by("syurmy.cli, syurmy.prover.prove, syurmy.vm, syurmy.assembler, syurmy.compiler")
     assert not {m for m in loaded if m.split(".")[0] in {"isa", "assembler", "compiler", "vm", "prover", "gpu"}}

@@ -29,6 +29,7 @@ from syurmy.prover.protocol.shapes import Level
 from syurmy.prover.protocol.statement import MAGIC, start_transcript
 from syurmy.prover.protocol.transcript import Rejected, Sender, Transcript
 from syurmy.prover.prove import Prover
+from syurmy.prover.tensors import TensorOpening, seal
 from syurmy.prover.verifier import verify as verifier
 from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.prover.witness import NO_ROW, Witness
@@ -182,6 +183,23 @@ MUL_PRIVATE = """
     mul s, a, b
     halt
 """
+COMMITTED = """
+.input x : i16[4] committed in -300..300
+.input v : i16[4] committed in -300..300
+.input z : i16[4] private
+.output y committed
+.output s public
+    add y, x, v
+    dot s, y, z
+    halt
+"""
+COMMITTED_3 = """
+.input x : i16[3] committed in -300..300
+.input z : i16[3] private
+.output s public
+    dot s, x, z
+    halt
+"""
 WORDS = """
 .input x : i16[3] private
 .input z : i16[16000] private               ; so much that there is a level
@@ -211,6 +229,8 @@ INPUTS: dict[str, dict[str, Any]] = {
     ROWS: {"x": [list(range(-16, 16))]},
     WORDS: {"x": [30000, -30000, 7], "z": [0] * 16000},
     DOT: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
+    COMMITTED: {"x": [1, -2, 3, 4], "v": [9, 0, 0, -1], "z": [5, 6, -7, 8]},
+    COMMITTED_3: {"x": [1, -2, 3], "z": [5, 6, -7]},
     TWO_DOTS: {"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]},
     RESCALE: {"x": [5, -100, 77]},
     DENSE: {"x": [[1, 2, 3], [-4, 5, 6]]},
@@ -279,8 +299,26 @@ def trace_of(source: str, inputs: Mapping[str, Any] | None = None) -> Trace:
 
 
 @cache
+def openings_of(source: str) -> dict[str, TensorOpening]:
+    """Commitments to its committed inputs and outputs, as an honest run has them; for two proofs where they hide."""
+    return sealed(source, trace_of(source))
+
+
+def sealed(source: str, trace: Trace) -> dict[str, TensorOpening]:
+    """New commitments to what is committed of this run."""
+    pk = keys(source)
+    if not any(d.committed for d in (*pk.program.inputs, *pk.program.outputs)):
+        return {}
+    assert pk.plan is not None
+    witness = Witness(pk.plan.system, trace)
+    mode = Mode(True, 2) if pk.mode.hiding else Mode(False)
+    made = {e.name: seal(witness(e), e.dtype, mode) for e in pk.plan.system.externals}
+    return {name: replace(opening, allowance=None) for name, opening in made.items()}
+
+
+@cache
 def honest(source: str) -> Proof:
-    return Prover(keys(source), trace_of(source)).run()
+    return Prover(keys(source), trace_of(source), commitments=openings_of(source)).run()
 
 
 def column(pk: ProvingKey, label: str, nth: int = 0) -> Committed:
@@ -399,7 +437,7 @@ def cheat(source: str, how: Cheat) -> bytes:
         replaced[c] = value(clean(c).astype(object)) if callable(value) else value
     replaced.update(how.nodes(pk))
     how.trace(trace)
-    prover = how.prover(pk, trace)
+    prover = how.prover(pk, trace, commitments=openings_of(source))
     prover.transcript = RecordingTranscript(how.stale)
     start_transcript(prover.transcript)
     prover.sender = HookedSender(prover.transcript, how.hook)

@@ -33,6 +33,7 @@ from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.statement import MAGIC, NO_CERTIFICATE, absorb_statement, encode_statement
+from syurmy.prover.protocol.tensors import TensorCommitment, named, tensor_layout
 from syurmy.prover.protocol.transcript import Receiver, Sender, Transcript
 from syurmy.prover.verifier import sumcheck
 from syurmy.prover.verifier import verify as verifier
@@ -98,12 +99,19 @@ class Simulator(Front):
     """Makes the key itself, or is given the columns of its params; of a run it knows ``values`` of public tensors."""
 
     magic, certificate, proofs = MAGIC, NO_CERTIFICATE, DEFAULT_PROOFS
+    of_tensors = 2  # proofs that a commitment is made for
 
     def __init__(self, program: Program, rng: np.random.Generator, params: Commitment | None = None) -> None:
         self.program, self.rng = program, rng
         self.mode = Mode.of(program, True, self.proofs)
         self.plan = self.planned()
-        self.opening = Opening.of(self.plan)
+        mode, externals = Mode(True, self.of_tensors), self.plan.system.externals
+        self.opening = Opening.of(self.plan, [tensor_layout(e.shape, mode) for e in externals])
+        self.tensors = [fake(o.shape, table(rng, o.shape)) for o in self.opening.of_tensors]
+        self.commitments = {
+            e.name: TensorCommitment(e.dtype, e.shape, mode, t.root)
+            for e, t in zip(externals, self.tensors, strict=True)
+        }
         if params is None and self.plan.params is not None:
             params = fake(self.plan.params.shape, table(rng, self.plan.params.shape))
         self.params = params
@@ -129,17 +137,21 @@ class Simulator(Front):
         path = encode_path(Path())
         sender.raw("path length", len(path).to_bytes(4, "little"))
         sender.raw("path", path)
+        if self.commitments:
+            sender.raw("commitments", named(self.plan.system.externals, self.commitments))
         sender.raw("statement", encode_statement(self.plan, values))
-        absorb_statement(transcript, self.plan, self.key)
+        absorb_statement(transcript, self.plan, self.key, self.commitments)
         ends = self.claims(*self.contract(*self.lookups()))
         assert self.receiver.ledger is not None
         root = None if self.params is None else self.params.root
-        checked, on_rows = rows_of(self.plan, ways, ends, witness.root, root)
+        checked, on_rows = rows_of(self.plan, ways, ends, witness.root, root, [t.root for t in self.tensors])
         claims = claims_on_rows(ways, on_rows, self.receiver.ledger.relations)
         matrices = [prover.Committed(ways.matrices[0], witness)]
-        if len(checked) > 1:
+        if ends.claims:
             assert self.params is not None
             matrices.append(prover.Committed(ways.matrices[1], self.params))
+        of_tensors = zip(ways.of_tensors, self.tensors, strict=True)
+        matrices += [prover.Committed(opened, tensor) for opened, tensor in of_tensors]
         self.level(sender, transcript, matrices, checked, claims)
         return self.magic + sender.bytes()
 

@@ -13,6 +13,7 @@ from syurmy.prover.commitment import Commitment
 from syurmy.prover.field import U64, Ext, P
 from syurmy.prover.kernels.ntt import encode_ext
 from syurmy.prover.keys import ProvingKey
+from syurmy.prover.lookup import Leaves
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Term
 from syurmy.prover.protocol.contraction import all_contractions
@@ -168,7 +169,7 @@ FORGERIES = {
     "argmax: a smaller one": (c.ARGMAX, {"before": lambda u: [0, 0, 0, 0]}, {"y": 0}, ROOT),
     "argmax: not one-hot": (c.ARGMAX, {"before": lambda u: [1, 0, 1, 0]}, {"y": 2}, ROOT),
     "table: another row": (c.LUT, {"result": at(0, lambda y: 9)}, {"y": [9, 0, 9]}, ROOT),
-    "saturation that was not needed": (c.DENSE, {"over": at(0, lambda v: 1)}, {}, ROOT),
+    "saturation that was not needed": (c.DENSE, {"excess": at(0, lambda v: 1)}, {}, ROOT),
     "assert: the true comparison": (c.ASSERT, {"input x": at(0, lambda x: 9), "less": lambda b: [0, 1]}, {}, OPENING),
     "assert: the false comparison": (c.ASSERT, {"input x": at(0, lambda x: 9)}, {}, ROOT),
 }
@@ -259,14 +260,14 @@ def test_wrong_multiplicity(move):
 class Dropping(Prover):
     """Leaves of the remainder's lookups count for nothing, so a value outside the table does no harm to the root."""
 
-    def leaves(self) -> tuple[U64, U64]:
-        num, den = super().leaves()
+    def leaves(self) -> Leaves:
+        leaves = super().leaves()
         for b in self.plan.blocks:
             if isinstance(b.source, Lookup) and b.source.label.startswith("remainder"):
                 true = np.zeros(b.dims, np.bool_)
                 true[tuple(slice(0, d) for d in b.source.members[0].shape)] = True
-                num[b.offset : b.offset + b.size][true.reshape(-1)] = 0
-        return num, den
+                leaves.num[b.offset : b.offset + b.size][true.reshape(-1)] = 0
+        return leaves
 
 
 class DroppingRows(c.Forged):
@@ -292,14 +293,14 @@ class PaddedLeaves(Prover):
 
     part = 0
 
-    def leaves(self) -> tuple[U64, U64]:
-        num, den = super().leaves()
+    def leaves(self) -> Leaves:
+        leaves = super().leaves()
         b = next(b for b in self.plan.blocks if b.size != b.true_size)
         if self.part == 0:
-            num[b.offset + b.size - 1] = 5
+            leaves.num[b.offset + b.size - 1] = 5
         else:
-            den[:, b.offset + b.size - 1] = 5
-        return num, den
+            leaves.den[:, b.offset + b.size - 1] = 5
+        return leaves
 
 
 @pytest.mark.parametrize("part", [0, 1])

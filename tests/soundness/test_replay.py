@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from syurmy.isa.graph import Table
-from syurmy.prover.field import U64, ZERO, Ext, P
+from syurmy.prover.field import ZERO, Ext, P
+from syurmy.prover.lookup import Leaves
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.contraction import all_contractions
 from syurmy.prover.protocol.mle import dot_base
@@ -47,10 +48,10 @@ def multiplicities_after_alpha() -> bytes:
     seen: dict[str, Any] = {}
 
     class First(Prover):
-        def leaves(self) -> tuple[U64, U64]:
-            num, den = super().leaves()
-            seen["leaves"], seen["alpha"] = (num, den), self.alpha
-            return num, den
+        def leaves(self) -> Leaves:
+            leaves = super().leaves()
+            seen["leaves"], seen["alpha"] = (leaves.num, leaves.den[:, : len(leaves.num)]), self.alpha
+            return leaves
 
     cheat(c.RESCALE, Cheat(**FALSE, prover=First))
     num, den = seen["leaves"]

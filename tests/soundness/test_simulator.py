@@ -29,12 +29,14 @@ Fields = dict[str, bytes]
 
 def statement_of(pk: ProvingKey, source: str) -> dict[Public, I64]:
     """The public values of an honest run."""
-    prover = Prover(pk, syurmy.run(pk.program, {k: np.array(v) for k, v in c.INPUTS[source].items()}))
+    trace = syurmy.run(pk.program, {k: np.array(v) for k, v in c.INPUTS[source].items()})
+    prover = Prover(pk, trace, commitments=c.openings_of(c.hiding(source)))
     return {node: prover.witness(node) for node in prover.plan.system.publics}
 
 
 @pytest.mark.parametrize(
-    "source", [c.DOT, c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.LUT, c.ADD_WIDE, c.ROWS, memory.RAM, memory.SORT]
+    "source",
+    [c.DOT, c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.LUT, c.ADD_WIDE, c.ROWS, c.COMMITTED, memory.RAM, memory.SORT],
 )
 def test_simulated_proofs_are_accepted(source):
     """Without a witness, and for params that nobody knows."""
@@ -59,15 +61,18 @@ def test_a_false_statement_can_be_simulated_too():
 # ---- distribution ----------------------------------------------------------------------------------------------------
 
 # What a proof of the hiding mode consists of; nothing else may be in it.
-PUBLIC = {"magic", "key digest", "certificate", "path length", "path", "statement"}
+PUBLIC = {"magic", "key digest", "certificate", "path length", "path", "commitments", "statement"}
+TENSORS = ("tensor 0", "tensor 1", "tensor 2")
 DIGESTS = {"witness root", "level 1 root", "witness path", "params path", "level 1 path"}
+DIGESTS |= {f"{tensor} path" for tensor in TENSORS}
 PADDED = {
     "lookup round", "lookup values", "contraction sum", "contraction round", "contraction values",
     "params reduction sum", "params reduction round", "params reduction values", "opening round", "opening values",
-    "level 1 round",
+    "level 1 round", "tensor values",
 }  # fmt: skip
 MASKED = {"sacrifice", "mask sum"}  # under a pad that is used nowhere else; sigma, which the mask determines
-COLUMNS = {"witness columns", "params columns", "level 1 columns"}
+COMMITTED_BEFORE = {"params columns", *(f"{tensor} columns" for tensor in TENSORS)}
+COLUMNS = {"witness columns", "level 1 columns"} | COMMITTED_BEFORE
 OF_TRANSCRIPT = {"grinding nonce", "query nonce"}
 OF_MASKED_VECTOR = {"last vector", "level 2 root", "level 2 round", "level 2 columns", "level 2 path", "level 3 root",
                     "level 3 round", "level 3 columns", "level 3 path"}  # fmt: skip
@@ -82,18 +87,18 @@ def fields_of(fields: list[tuple[str, int, int]], data: bytes) -> list[tuple[str
 class Fixed(Prover):
     """Its challenges are programmed."""
 
-    def __init__(self, pk: ProvingKey, trace: Any, seed: int = 5) -> None:
-        super().__init__(pk, trace)
+    def __init__(self, pk: ProvingKey, trace: Any, seed: int = 5, commitments: Any = None) -> None:
+        super().__init__(pk, trace, commitments=commitments)
         self.transcript = Programmed(seed)
         start_transcript(self.transcript)
         self.sender = Sender(self.transcript)
 
 
-@pytest.mark.parametrize("source", [c.DOT, c.DENSE, c.SUM_PARAM, c.ROWS, memory.RAM])
+@pytest.mark.parametrize("source", [c.DOT, c.DENSE, c.SUM_PARAM, c.ROWS, c.COMMITTED, memory.RAM])
 def test_every_byte_is_of_a_known_kind(source):
     """The pieces of a proof are all listed, and cover it."""
     pk = c.keys(c.hiding(source))
-    proof = Prover(pk, c.trace_of(c.hiding(source))).run()
+    proof = Prover(pk, c.trace_of(c.hiding(source)), commitments=c.openings_of(c.hiding(source))).run()
     assert {label for label, _, _ in proof.fields} <= EVERY
     at = 0
     for _, offset, size in proof.fields:
@@ -102,21 +107,21 @@ def test_every_byte_is_of_a_known_kind(source):
     assert at == len(proof.data)
 
 
-@pytest.mark.parametrize("source", [c.DOT, c.DENSE, c.SUM_PARAM, memory.RAM])
+@pytest.mark.parametrize("source", [c.DOT, c.DENSE, c.SUM_PARAM, c.COMMITTED, memory.RAM])
 @pytest.mark.parametrize("fixed", [False, True])
 def test_two_proofs_agree_nowhere(source, fixed):
-    """Not even where their challenges are equal, but for columns of the params at equal positions (one key), the
-    entries of a vector that nothing fills, and what is public."""
+    """Not even where their challenges are equal, but for columns of the params and of committed tensors at equal
+    positions (one key, one commitment), the entries of a vector that nothing fills, and what is public."""
     source = c.hiding(source)
     pk = c.keys(source)
     made = Fixed if fixed else Prover
-    one, two = (made(pk, c.trace_of(source)).run() for _ in range(2))
+    one, two = (made(pk, c.trace_of(source), commitments=c.openings_of(source)).run() for _ in range(2))
     pairs = zip(fields_of(one.fields, one.data), fields_of(two.fields, two.data), strict=True)
     for (label, a), (other, b) in pairs:
         assert label == other
         if label in PUBLIC:
             assert a == b
-        elif label in SECRET and label != "params columns":
+        elif label in SECRET - COMMITTED_BEFORE:
             x, y = (np.frombuffer(v, "<u8") for v in (a, b))
             if len(x) == len(y):
                 assert not ((x == y) & (x != 0)).any(), label
@@ -276,16 +281,20 @@ def test_a_hiding_commitment_needs_random_coefficients():
         commit_params(pk.params.integers.values, pk.plan.params.shape)
 
 
-@pytest.mark.parametrize("source", [c.DOT, c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.ADD, c.RESCALE, c.ROWS, memory.RAM])
+@pytest.mark.parametrize(
+    "source", [c.DOT, c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.ADD, c.RESCALE, c.ROWS, c.COMMITTED, memory.RAM]
+)
 def test_leaves_are_too_wide_to_guess(source):
     """Every hiding matrix has four rows over F or more, and more random coefficients than its queries."""
     pk = c.keys(c.hiding(source))
     assert pk.plan is not None
-    opening = Prover(pk, c.trace_of(c.hiding(source))).opening
+    opening = Prover(pk, c.trace_of(c.hiding(source)), commitments=c.openings_of(c.hiding(source))).opening
     for opened in (*opening.matrices, opening.levels[0][1]):
         assert opened.shape.height >= 4
         assert opened.queries < opened.shape.tail
-    if len(opening.matrices) > 1:
+    for opened, tensor in zip(opening.of_tensors, c.openings_of(c.hiding(source)).values(), strict=True):
+        assert tensor.commitment.mode.proofs * opened.queries < opened.shape.tail
+    if opening.counts.rows:
         assert pk.mode.proofs * opening.matrices[1].queries < opening.matrices[1].shape.tail
 
 

@@ -32,10 +32,15 @@ SOURCES = {
     "sort": memory.SORT,
     "one level": c.WORDS,
     "two levels": c.deep(c.DENSE),
+    "committed": c.COMMITTED,
 }
 c.INPUTS.update(memory.INPUTS)
 BYTES = {"magic", "witness root", "key digest", "certificate", "path length", "path", "statement", "query nonce"}
-BYTES |= {f"{matrix} {part}" for matrix in ("witness", "params", "level 1", "level 2") for part in ("root", "path")}
+BYTES |= {"commitments"} | {
+    f"{matrix} {part}"
+    for matrix in ("witness", "params", "tensor 0", "tensor 1", "tensor 2", "level 1", "level 2")
+    for part in ("root", "path")
+}
 
 
 def must_reject(source: str, proof: bytes, step: str | None = None) -> None:

@@ -27,24 +27,28 @@ LOGGED = {
     "memory": memory.RAM,
     "params through two levels": c.deep(c.DENSE),
     "hidden: params, lookups and contractions": c.hiding(c.DENSE),
+    "committed inputs and outputs": c.COMMITTED,
+    "hidden: committed inputs and outputs": c.hiding(c.COMMITTED),
 }
 CERTIFIED = {"a certificate": c.DENSE, "hidden: a certificate": c.hiding(c.DENSE)}
 EVERY = [
     *(c.deep(c.DENSE), c.deep(c.DOT), c.WORDS, c.ROWS),
     *(c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.DOT, c.TWO_DOTS, c.MUL_PRIVATE),
+    *(c.COMMITTED, c.COMMITTED_3, c.hiding(c.COMMITTED), c.hiding(c.COMMITTED_3)),
     *(c.RESCALE, c.SELECT, c.ARGMAX, c.LOOP, c.LUT, c.ADD, c.ADD_WIDE),
     *(memory.RAM, memory.GATHER, memory.SORT),
 ]
 c.INPUTS.update(memory.INPUTS)
 EVERY += [c.hiding(s) for s in (c.DENSE, c.SUM_PARAM, c.DOT, c.ROWS, c.ADD_WIDE, memory.RAM)]
-PATHS = ("witness columns", "witness path", "params columns", "params path")
+MATRICES = ("witness", "params", "tensor 0", "tensor 1", "tensor 2")
+PATHS = tuple(f"{matrix} {part}" for matrix in MATRICES for part in ("columns", "path"))
 
 Log = list[tuple[str, str, int]]
 
 
 def proven(source: str) -> tuple[Proof, Log, Log]:
     """A proof, and what prover and verifier logged."""
-    prover = Prover(c.keys(source), c.trace_of(source))
+    prover = Prover(c.keys(source), c.trace_of(source), commitments=c.openings_of(source))
     proof = prover.run()
     run = verifier._Run(c.verifier_of(source), proof.data)
     run.run()
@@ -116,7 +120,7 @@ def test_every_message_is_absorbed(source):
     """The absorbed messages are the proof's fields, in order; what the proof does not carry is named here."""
     proof, _, found = proven(source)
     log = [(label, size) for kind, label, size in found if kind == "absorb"]
-    carried = [x for x in log if x[0] not in ("protocol", "program", "trace cells")]
+    carried = [x for x in log if x[0] not in ("protocol", "commitment digests", "program", "trace cells")]
     assert carried == [(label, size) for label, _, size in proof.fields[1:]]
     assert log[0][0] == "protocol"
     assert [x for x in log if x[0] in ("program", "trace cells")] == [
@@ -126,22 +130,29 @@ def test_every_message_is_absorbed(source):
 
 
 # A challenge, and what must have been absorbed (all of it, where messages repeat) before the first one is drawn.
+STATEMENT = (*c.STATEMENT, "commitments", "commitment digests")
 OBLIGATIONS: dict[str, tuple[str, ...]] = {
-    "alpha": c.STATEMENT,
-    "beta": c.STATEMENT,
-    "fingerprint point": c.STATEMENT,
-    "equation point": c.STATEMENT,
+    "alpha": STATEMENT,
+    "beta": STATEMENT,
+    "fingerprint point": STATEMENT,
+    "equation point": STATEMENT,
     "gamma": ("lookup round", "lookup values"),
     "contraction challenge": ("contraction sum",),
     "eta": ("contraction sum", "contraction round", "contraction values"),
     "params reduction challenge": ("contraction values", "params reduction sum"),
     "zeta": ("params reduction round", "params reduction values"),
-    "sacrifice challenge": (*c.STATEMENT, "lookup values", "contraction values", "params reduction values"),
-    "opening challenge": ("contraction values", "params reduction values", "sacrifice"),
+    "sacrifice challenge": (
+        *STATEMENT,
+        *("lookup values", "contraction values", "params reduction values", "tensor values"),
+    ),
+    "opening challenge": ("contraction values", "params reduction values", "tensor values", "sacrifice"),
     "mask challenge": ("level 1 root", "level 1 round", "mask sum"),
     "params delta": ("opening round", "opening values"),
     "witness positions": ("opening values", "level 1 root"),
     "params positions": ("opening values", "level 1 root"),
+    "tensor 0 positions": ("opening values", "level 1 root"),
+    "tensor 1 positions": ("opening values", "level 1 root"),
+    "tensor 2 positions": ("opening values", "level 1 root"),
     "level 1 beta": ("level 1 root", *PATHS),
     "level 1 challenge": ("level 1 root", *PATHS),
     "level 1 positions": ("level 1 round", "level 2 root"),
@@ -179,6 +190,7 @@ BEFORE = [
     ("opening challenge", "params delta"),
     ("params delta", "params positions"),
     ("params positions", "level 1 beta"),
+    ("tensor 2 positions", "level 1 beta"),
     ("level 1 beta", "level 1 challenge"),
     ("level 1 challenge", "level 1 positions"),
     ("level 1 positions", "level 2 beta"),
@@ -232,7 +244,7 @@ def test_every_challenge_depends_on_every_earlier_message(source):
 
         one, other = c.RecordingTranscript(), c.RecordingTranscript()
         for transcript, change in ((one, False), (other, True)):
-            prover = Prover(c.keys(source), c.trace_of(source))
+            prover = Prover(c.keys(source), c.trace_of(source), commitments=c.openings_of(source))
             prover.transcript = transcript
             c.start_transcript(transcript)
             prover.sender = c.HookedSender(transcript, hook if change else lambda label, before, data: data)

@@ -158,6 +158,7 @@ def proven(folder: Path, factor: int) -> bytes:
     return syurmy.prove(key, syurmy.run(key.program, inputs(factor))).to_bytes()
 
 
+@pytest.mark.slow
 def test_threads_prove_and_verify_with_one_key(folder: Path) -> None:
     program = syurmy.load(folder / "adder.tasm")
     key, verifying_key = syurmy.setup(program, proofs=24)

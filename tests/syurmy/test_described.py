@@ -97,6 +97,7 @@ def test_a_new_description_makes_a_new_key(shop: Path, tmp_path: Path) -> None:
     assert (told.program, told.description) == (shops.program, shops.description)  # roots that hide are all different
 
 
+@pytest.mark.slow
 def test_both_commands_take_raw(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = []
     for options in (("--raw",), ()):

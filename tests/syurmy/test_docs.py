@@ -86,10 +86,14 @@ class Page:
         assert all(alike), f"expected\n{text}\nprinted\n{self.last}"
 
 
+def starts_processes(name: str) -> bool:
+    return any(kind in ("sh", "python") for kind, _ in blocks(name))
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in NEED_ONNX else [])
+        pytest.param(name, marks=pytest.mark.slow if name in NEED_ONNX or starts_processes(name) else [])
         for name in NAMES
         if name not in GENERATED and blocks(name)
     ],

@@ -20,6 +20,7 @@ def vm(*args: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_a_new_project_works(tmp_path: Path) -> None:
     code, shown = vm("new", tmp_path / "alarm")
     assert code == 0

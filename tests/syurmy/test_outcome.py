@@ -29,7 +29,9 @@ def test_the_table_is_in_the_readme_and_in_the_help(monkeypatch: pytest.MonkeyPa
         assert f"{code} {meaning.replace(';', ',')}" in shown
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", *(pytest.param(e, marks=pytest.mark.slow) for e in ("latin-1", "utf-8"))]
+)
 @pytest.mark.parametrize("module", ["syurmy", "syurmy.verify_main"])
 def test_an_accepted_proof_is_accepted_in_every_encoding(proven: Path, encoding: str, module: str) -> None:  # noqa: F811
     import os
@@ -41,6 +43,7 @@ def test_an_accepted_proof_is_accepted_in_every_encoding(proven: Path, encoding:
     assert re.search("key [0-9a-f]{16}(…|\\.\\.\\.)\n".encode(encoding, "ignore"), done.stdout) or encoding == "utf-8"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("proof", "code"), [("tiny.proof", 0), ("bad.proof", 1)])
 def test_a_reader_that_leaves_does_not_change_the_verdict(proven: Path, proof: str, code: int) -> None:  # noqa: F811
     process = subprocess.Popen(
@@ -53,6 +56,7 @@ def test_a_reader_that_leaves_does_not_change_the_verdict(proven: Path, proof: s
     assert b"Traceback" not in process.stderr.read()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
 def test_output_that_cannot_be_written_is_said(proven: Path) -> None:  # noqa: F811
     with open("/dev/full", "w") as full:

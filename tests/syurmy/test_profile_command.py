@@ -116,6 +116,7 @@ def browser(report: Path) -> Iterator[Any]:
         driver.quit()
 
 
+@pytest.mark.slow
 def test_every_chart_is_drawn_without_an_error(browser: Any) -> None:
     assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
     for chart in ("treemap", "graph", "timeline", "histogram", "budget"):
@@ -123,6 +124,7 @@ def test_every_chart_is_drawn_without_an_error(browser: Any) -> None:
     assert browser.execute_script("return document.querySelectorAll('#source div').length") > 5
 
 
+@pytest.mark.slow
 def test_a_click_leads_from_box_to_source_and_node(browser: Any) -> None:
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
@@ -136,6 +138,7 @@ def test_a_click_leads_from_box_to_source_and_node(browser: Any) -> None:
     assert all("r.re" in line for line in marked)
 
 
+@pytest.mark.slow
 def test_a_click_in_the_graph_leads_there_too(browser: Any) -> None:
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
@@ -149,6 +152,7 @@ def test_a_click_in_the_graph_leads_there_too(browser: Any) -> None:
     assert browser.find_element(By.ID, "chosen").text == "MatMul last"
 
 
+@pytest.mark.slow
 def test_the_comparison_says_where_the_error_begins(browser: Any) -> None:
     assert browser.execute_script("return document.getElementById('comparison-text').textContent") == (
         "The error begins at x: saturation."

@@ -56,8 +56,14 @@ def test_reference_uses_the_plain_arithmetic(proven: Path, monkeypatch: pytest.M
     assert refused[0].data["verified"] is False
 
 
-@pytest.mark.parametrize("options", [(), ("--json",), ("--reference",)])
-@pytest.mark.parametrize("proof", ["tiny.proof", "bad.proof", "gone.proof", "tiny.vk"])
+@pytest.mark.parametrize(
+    "options",
+    [(), pytest.param(("--json",), marks=pytest.mark.slow), pytest.param(("--reference",), marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize(
+    "proof",
+    ["tiny.proof", "bad.proof", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gone.proof", "tiny.vk"))],
+)
 def test_both_commands_say_the_same(proven: Path, proof: str, options: tuple[str, ...]) -> None:
     said = []
     for module in (("syurmy", "verify"), ("syurmy.verify_main",)):

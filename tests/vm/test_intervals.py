@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap, TypeRuleError
@@ -148,6 +149,7 @@ class Generator:
         )
 
 
+@pytest.mark.slow
 def test_random_programs_stay_inside_their_intervals() -> None:
     executed: Counter[str] = Counter()
     finished = loops = 0

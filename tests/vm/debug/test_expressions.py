@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import HealthCheck, given, reject
 from hypothesis import strategies as st
 
 from syurmy.vm.debug import DebugError
 from syurmy.vm.debug.expressions import MAX_LENGTH, parse
+from tests.drawing import examples
 
 SCOPE: dict[str, Any] = {
     "h": np.array([[3, -7, 0], [12, 5, -1]]),
@@ -58,7 +59,7 @@ def by_numpy(text: str) -> Any:
         return eval(text.replace("m.1.t", "m_1_t"), names)
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@examples(200, suppress_health_check=list(HealthCheck))
 @given(st.recursive(NUMBERS, grown, max_leaves=5))
 def test_as_numpy_computes(text: str) -> None:
     try:
@@ -72,7 +73,7 @@ def test_as_numpy_computes(text: str) -> None:
 WIDE = st.integers(-(2**61), 2**61 - 1)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.lists(WIDE, min_size=1, max_size=5), WIDE, st.sampled_from(["+", "-", "*"]))
 def test_arithmetic_does_not_wrap_around(x: list[int], y: int, sign: str) -> None:
     compute = {"+": operator.add, "-": operator.sub, "*": operator.mul}[sign]

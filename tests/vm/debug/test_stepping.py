@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 import syurmy
@@ -23,6 +23,7 @@ from syurmy.vm import Executed, Fetched, Machine
 from syurmy.vm.debug import Debugger, run
 from syurmy.vm.inputs import validated
 from tests.assembler.random_programs import jumping, programs
+from tests.drawing import examples
 from tests.vm import algorithms as a
 
 SORT = a.program(a.INSERTION_SORT, 5)
@@ -114,7 +115,7 @@ def moved(d: Debugger, truth: list[Place], move: str, to: int) -> int:
     return d.step
 
 
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@examples(15, suppress_health_check=list(HealthCheck))
 @given(st.data(), programs(), st.integers(0, 2**32), MOVES, st.sampled_from([0.0, 1.0]))
 def test_any_moves_on_random_programs(data: Any, program: Program, seed: int, moves: Any, spacing: float) -> None:
     program = data.draw(jumping(program))
@@ -154,7 +155,7 @@ def test_every_place_forwards_and_backwards(
 CONDITIONS = ["", "c == 1", "j > 1 and step % 3 == 0", "v < u", "missing_yet.max() > 0"]
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@examples(40, suppress_health_check=list(HealthCheck))
 @given(
     st.sets(st.integers(0, len(SORT.code) - 1), max_size=4),
     st.sampled_from(["", "m", "m[2]", "m[1:3]", "j", "c"]),

@@ -1,0 +1,132 @@
+"""What a program decides by reals, and by how little: the ``undecided`` warning.
+
+A ``Decision`` is an instruction whose operand x is told apart from another number: at run time
+
+    gap = |x - the nearest number at which the model's function jumps|
+
+and where ``gap <= units``, twice what x is off from the float model on the samples, the float model may decide
+otherwise. Deciding operators, and what is compared:
+
+    ArgMax, ArgMin, Hardmax, MaxPool's indices    the largest and the second of a row
+    TopK                                          neighbours among the first k + 1 in order, where places are read
+    Equal, Less, Greater and so on, Binarizer     both operands
+    Sign, casts to booleans, NonZero, Compress    0
+    Floor, Ceil, casts to integers                whole numbers
+    Round                                         whole numbers and a half
+    Mod                                           multiples of the divisor
+    Shrink, ThresholdedRelu                       their thresholds
+    trees, comparisons with constants             every cut of a feature that is computed (inputs are exact)
+    labels of linear models, SVMs and trees       scores of classes, or the threshold
+    Div, Reciprocal, Normalizer                   a divisor nearer to 0 than any of the samples' and than its error by
+                                                  ``POLE``: the quotient is as uncertain as that
+
+Rounding to the steps of a quantised tensor is none: next to a step either is as near.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from syurmy.isa.arrays import Array
+from syurmy.isa.program import Instruction
+
+POLE = 256  # times its error: a divisor that is smaller gives quotients of three digits at most
+CUT = 2  # times the largest that a program holds: a number beyond is one that it cuts off
+MOST = 2.0**60
+KINDS = ("largest", "order", "pair", "edges", "toward 0")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Instruction ``index`` of node ``node`` (an ``op``) reads what is decided by as its operand ``at``, which is
+    ``units`` off. ``kind``: what it is told apart from, of KINDS. Of edges: numbers ``edges``, or ``period`` apart from
+    one (0: only that); toward 0: all multiples of ``period`` but 0. Of an order: its ``first`` entries matter.
+    ``exact``: equal ones are equal in the float model too."""
+
+    index: int
+    units: int
+    kind: str
+    node: str = ""
+    op: str = ""
+    at: int = 0
+    edges: tuple[float, ...] = ()
+    period: float = 0.0
+    first: int = 0
+    exact: bool = False
+
+    @staticmethod
+    def read(d: dict[str, Any]) -> Decision:
+        """From the record. Raises ``ValueError``, ``TypeError`` or ``KeyError``."""
+        numbers = {k: int(d[k]) for k in ("index", "units", "at", "first")}
+        words = {k: str(d[k]) for k in ("kind", "node", "op")}
+        edges, period = tuple(float(e) for e in d["edges"]), float(d["period"])
+        if words["kind"] not in KINDS or min(numbers.values()) < 0 or not math.isfinite(sum(map(abs, edges)) + period):
+            raise ValueError
+        return Decision(**numbers, **words, edges=edges, period=period, exact=bool(d["exact"]))  # type: ignore[arg-type]
+
+    def gaps(self, ins: Instruction, operands: Sequence[Array]) -> Array:
+        """How far apart what is told apart is, in units, of one execution (in int64 or float64)."""
+        x = operands[self.at]
+        if self.kind == "pair":
+            return np.asarray(np.abs(x - operands[1 - self.at]))
+        if self.kind == "toward 0":
+            size = np.abs(x)
+            return np.asarray(np.abs(size - np.maximum(np.rint(size / self.period), 1) * self.period))
+        if self.kind == "edges":
+            away = x.reshape(*x.shape, 1) - np.array(self.edges)
+            if self.period:
+                away = away - self.period * np.rint(away / self.period)
+            return np.asarray(np.abs(away).min(axis=-1))
+        axis = int(str(dict(ins.attrs)["axis"])) if self.kind == "largest" else -1
+        if x.shape[axis] < 2:
+            return np.zeros(0)
+        if self.kind == "order":
+            x = np.sort(-x if dict(ins.attrs).get("descending", False) else x, axis=-1)
+            return np.abs(np.diff(x[..., : self.first + 1], axis=-1))
+        two = np.partition(x if ins.op == "argmin" else -x, 1, axis=axis).take((0, 1), axis=axis)
+        return np.diff(two, axis=axis)
+
+    def near(self, ins: Instruction, operands: Sequence[Array]) -> int:
+        """How many entries of one execution are decided by no more than ``units``."""
+        gaps = self.gaps(ins, [x.astype(np.int64) for x in operands])
+        return int(np.count_nonzero((gaps <= self.units) & (gaps > 0) if self.exact else gaps <= self.units))
+
+
+def off(q: Array, real: Array, scale: float) -> float:
+    """The largest difference of ``real / scale`` from ``q``. What a program cuts off (a mask, say) because it reaches
+    far beyond all that it holds is not compared."""
+    if not q.size:
+        return 0.0
+    r = np.asarray(real, np.float64)
+    r = (r.reshape(q.shape) if r.size == q.size else r) / scale
+    apart = np.abs(r - q)
+    held = np.isfinite(apart) & (np.abs(r) <= CUT * max(-int(q.min()), int(q.max()), 1))
+    return float(apart[held].max(initial=0.0))
+
+
+def units_of(error: float, blur: float = 0.0) -> int:
+    """How near is too near, for what is ``error`` off on the samples and then rounded to steps of ``2 blur``."""
+    return int(min(2 * math.ceil(error) + math.ceil(blur), MOST))
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """``entries`` results of a node were decided by less than the program may be off."""
+
+    node: str
+    op: str
+    entries: int
+
+    def __str__(self) -> str:
+        return f"{self.op} '{self.node}' ({self.entries:,})"
+
+
+def told_undecided(found: Sequence[Undecided]) -> str:
+    """One sentence for all of them."""
+    listed = ", ".join(map(str, found[:3]))
+    return f"decided by less than the program may be off from the float model, which may decide otherwise: {listed}"

@@ -1,0 +1,48 @@
+"""The stored vectors are what the project makes and accepts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from syurmy.prover.protocol.key import VerifyingKey
+from syurmy.prover.verifier.verify import Verifier
+from tests.vectors.files import FOLDER, KEY, LOG, PROOF, STATEMENT, key_of, lines, logged, proof_of, read, text_of
+from tests.vectors.programs import CASES
+
+CLEAR = [name for name, case in CASES.items() if not case.hiding]
+HIDING = [name for name, case in CASES.items() if case.hiding]
+LARGEST = 10**6  # bytes of all files
+
+
+def test_there_are_no_other_files():
+    found = {f"{f.parent.name}/{f.name}" for f in FOLDER.glob("*/*") if f.parent.name != "__pycache__"}
+    assert found == {f"{name}/{file}" for name in CASES for file in (KEY, PROOF, STATEMENT, LOG)}
+    assert sum((FOLDER / f).stat().st_size for f in found) <= LARGEST
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_is_accepted_with_the_same_statement_and_transcript(name):
+    statement, log = logged(Verifier(VerifyingKey.from_bytes(read(name, KEY))), read(name, PROOF))
+    assert text_of(statement).encode() == read(name, STATEMENT)
+    assert log == lines(name)
+
+
+@pytest.mark.parametrize("name", CLEAR)
+def test_clear_proofs_are_made_bit_for_bit(name):
+    """If this is meant to change: ``python -m tests.vectors``."""
+    assert key_of(name).verifying_key.to_bytes() == read(name, KEY)
+    assert proof_of(name).data == read(name, PROOF)
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_hiding_proofs_are_other_ones_every_time(name):
+    """Of the same statement, under a key that differs in the commitment to its params alone."""
+    stored, made = VerifyingKey.from_bytes(read(name, KEY)), key_of(name).verifying_key
+    assert replace(made, params_root=stored.params_root) == stored
+    assert (made.params_root != stored.params_root) == bool(stored.params_root)
+    proof = proof_of(name).data
+    assert proof != read(name, PROOF)
+    statement = replace(Verifier(made).verify(proof), key_digest=stored.digest())
+    assert text_of(statement).encode() == read(name, STATEMENT)
