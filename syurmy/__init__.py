@@ -209,7 +209,7 @@ def prove(
         raise other_kind(key, "a proving key")
     if not isinstance(trace, Trace):
         raise other_kind(trace, "the trace of a run")
-    return construct(key, trace, progress, None if certificate is None else Certificate.load(certificate))
+    return construct(key, trace, progress, certificate=None if certificate is None else Certificate.load(certificate))
 
 
 def certify(key: ProvingKey, progress: Progress | None = None) -> Certificate:
