@@ -707,7 +707,7 @@ def test_many_large_tables_are_charged(monkeypatch):
     source = "".join(lines) + f".input x : i8[256, 256] private\n.output y public\n    mov y, x\n{uses}    halt\n"
     program = syurmy.assemble(source)
     assert certificate_plan(program)
-    monkeypatch.setattr("syurmy.isa.cost.FREE", 2**16)
+    monkeypatch.setattr("syurmy.isa.cost.FREE", 2**16 + 2**13)
     monkeypatch.setattr("syurmy.isa.cost.RATE", 0)
     with pytest.raises(ConstraintError, match="tables"):
         certificate_plan(program)
