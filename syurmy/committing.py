@@ -60,7 +60,7 @@ def declared(program: Program, name: str) -> tuple[str, DType, tuple[int, ...]]:
         if o.name == name and o.committed:
             t = infer_types(program).final[name]
             return "output", t.dtype, t.shape
-    names = [d.name for d in (*program.inputs, *program.outputs) if d.committed]
+    names = [i.name for i in program.inputs if i.committed] + [o.name for o in program.outputs if o.committed]
     raise InputError(
         f"'{name}' is no committed input or output of {program.name}",
         code="P185",

@@ -37,13 +37,14 @@ def commit(
     from syurmy.commands import models
     from syurmy.inputs import of_program, read
     from syurmy.isa.errors import InputError
+    from syurmy.outcome import tell
 
     at = models.opened(program, None)
     names = {i.name for i in at.program.inputs if i.committed}
     ports = {name: port for name, port in of_program(at.program).items() if name in names}
     if not names:
         committing.declared(at.program, "x")
-    given = read(input or [], ports, batch, models.tell)
+    given = read(input or [], ports, batch, tell)
     if not given:
         raise InputError("no input to commit to is given", code="I102", help=f"-i {min(names)}=VALUE")
     result = {}
