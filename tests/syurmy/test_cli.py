@@ -54,6 +54,8 @@ RECORD = {
     "error",
 }
 JSON_KEYS = RECORD | {
+    "commitments",
+    "openings",
     "instructions",
     "zero_knowledge",
     "steps",
