@@ -89,7 +89,8 @@ class Rescale(Op):
         ends = [(1, most, hi - most)] * (hi > most) + [(-1, least, least - lo)] * (lo < least)
 
         def beyond(sign: int, v: Values) -> I64:
-            out: I64 = np.maximum((_round(v(src), mult, shift) - v(y)) * sign, 0)
+            rounded = _round(v(src), mult, shift)
+            out: I64 = np.maximum((rounded - np.clip(rounded, least, most)) * sign, 0)
             return out
 
         bits = unsigned_bits(max(hi - most - 1, least - lo, 1))

@@ -74,10 +74,9 @@ class Plan:
     equations: list[Equation] = field(default_factory=list)
     mode: Mode = CLEAR
     closeness: Closeness = Closeness.TESTED
-    opening: object = field(default=None, repr=False)  # budget.Opening, once somebody asked for it
-    openings: dict[object, object] = field(
-        default_factory=dict, repr=False
-    )  # the same, by numbers of proofs of tensors
+    # What is worked out of it (budget.Opening); ``replace`` starts anew, as what it changes may decide on queries.
+    opening: object = field(default=None, init=False, repr=False)
+    openings: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # by layouts of tensors
 
     @property
     def used_leaves(self) -> int:
@@ -140,7 +139,7 @@ class Plan:
 
     def certified(self) -> Plan:
         """The plan of proofs that rest on a certificate of the key's params."""
-        return replace(self, closeness=Closeness.CERTIFIED, opening=None)
+        return replace(self, closeness=Closeness.CERTIFIED)
 
 
 def branches(program: Program) -> bool:

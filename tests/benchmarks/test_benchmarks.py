@@ -74,7 +74,7 @@ def test_the_report_states_the_raw_numbers(quick: dict[str, Any]) -> None:
         "| **70.0 s** ✗ |",
         "| 1.50 s ✓ |",
         "- vgg16: no result after 1 s",
-        "4–5.5 (1 thread)",
+        "2–2.3 (1 thread)",
     ):
         assert expected in text
 

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import syurmy
 from syurmy.prover.protocol import budget as budgets
 from syurmy.prover.protocol import grinding, soundness
 from syurmy.prover.protocol.budget import Opening
@@ -13,6 +15,7 @@ from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.soundness import Budget
+from syurmy.prover.protocol.tensors import tensor_layout
 from tests.soundness import common as c
 
 HUNDRED = Fraction(1, 2**100)
@@ -158,20 +161,43 @@ def test_too_few_positions(monkeypatch):
 def test_an_opening_is_worked_out_once():
     plan = Plan.of(c.keys(c.RESCALE).program)
     assert Opening.of(plan) is Opening.of(plan)
-    again = Opening.of(replace(plan, opening=None))
+    again = Opening.of(replace(plan))
     assert again == replace(Opening.of(plan), budget=again.budget)
+
+
+def sized(leaves: int, tensors: int = 0) -> Any:
+    """What the choice of bits looks at."""
+    return SimpleNamespace(used_leaves=leaves, system=SimpleNamespace(externals=[None] * tensors))
 
 
 def test_large_plans_grind_more_where_columns_are_long():
     """By the number of leaves; only in the phase that opens the first matrices more than 16 bits."""
     for leaves, bits in ((0, (12, 12)), (2**17 - 1, (12, 12)), (2**17, (16, 16)), (2**20 - 1, (16, 16))):
-        assert grinding.query_grinding_bits(SimpleNamespace(used_leaves=leaves)) == bits
-    assert grinding.query_grinding_bits(SimpleNamespace(used_leaves=2**20)) == (18, 16)
+        assert grinding.query_grinding_bits(sized(leaves)) == bits
+    assert grinding.query_grinding_bits(sized(2**20)) == (18, 16)
+    assert grinding.query_grinding_bits(sized(0, tensors=1)) == (16, 16)
+    assert grinding.query_grinding_bits(sized(2**20, tensors=1)) == (18, 16)
+
+
+def test_what_is_worked_out_of_a_plan_is_not_that_of_another():
+    """A certificate allows fewer queries, so neither plan may serve the openings of the other."""
+    source = """
+        .input x : i16[3] committed
+        .param w : i8[3] committed = {3, -1, 2}
+        .output s public
+            dot s, x, w
+            halt
+    """
+    plan = Plan.of(syurmy.assemble(source))
+    layouts = [tensor_layout(plan.system.externals[0].shape, plan.mode)]
+    tested, certified = Opening.of(plan, layouts), Opening.of(plan.certified(), layouts)
+    assert certified.matrices[1].queries != tested.matrices[1].queries
+    assert Opening.of(plan, layouts) is tested
 
 
 def test_each_phase_counts_its_own_grinding(monkeypatch):
     monkeypatch.setattr(budgets, "query_grinding_bits", lambda plan: (14, 7))
-    plan = replace(c.keys(c.deep(c.DENSE)).plan, opening=None)
+    plan = replace(c.keys(c.deep(c.DENSE)).plan)
     opening = Opening.with_ladder(plan, c.two_levels)
     errors = dict(opening.budget.terms)
     for opened, bits in [*((o, 14) for o in opening.matrices), *((o, 7) for _, o in opening.levels)]:

@@ -25,7 +25,7 @@ from syurmy.prover.protocol.grinding import needs_grinding
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import MAX_TERMS, Plan
-from syurmy.prover.protocol.statement import MAGIC
+from syurmy.prover.protocol.statement import MAGIC, NO_CERTIFICATE
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.prove import prove
@@ -155,7 +155,7 @@ again:
 def head(vk, path):
     """The first bytes of a proof with this path: all that a stranger needs to make the verifier plan."""
     wire = encode_path(path)
-    return MAGIC + bytes(32) + vk.digest() + len(wire).to_bytes(4, "little") + wire
+    return MAGIC + bytes(32) + vk.digest() + NO_CERTIFICATE + len(wire).to_bytes(4, "little") + wire
 
 
 @pytest.mark.parametrize("path", [Path(1, {6: [1] * 999 + [0]}), Path(50, {6: [0] * 50})])

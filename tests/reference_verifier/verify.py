@@ -94,10 +94,10 @@ class Verifier:
 
     def planned(self, path: bytes, certificate: bytes) -> Plan:
         """Of proofs that name this certificate."""
+        key, found = self.key, decode_path(path, self.key.max_steps)
         if certificate not in (NONE, self.certificate):
             raise Rejected("certificate", "a certificate that is not known")
         if path not in self._plans:
-            key, found = self.key, decode_path(path, self.key.max_steps)
             try:
                 plan = Plan(assemble(key.program, found, key.max_steps), key.program, key.hiding, key.proofs)
             except SyurmyError as e:

@@ -39,7 +39,7 @@ SMALL: list[tuple[Any, str, Any]] = [
     (shapes, "MIN_LEVEL_LOG_COLS", 2),
     (shapes, "PADS_NOMINAL", 64),
     (shapes, "MIN_ROWS", 1),
-    (grinding, "QUERY_GRINDING_BITS", (1, 1)),
+    (grinding, "QUERY_GRINDING_BITS", ((0, 1, 1),)),
 ]
 SOURCE = """
 .input x : i8[2] private in 0..1

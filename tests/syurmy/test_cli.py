@@ -54,6 +54,7 @@ RECORD = {
     "error",
 }
 JSON_KEYS = RECORD | {
+    "certificate",
     "commitments",
     "openings",
     "instructions",
@@ -352,7 +353,7 @@ def test_interrupt_leaves_nothing_half_written(proven: Path, monkeypatch: pytest
     if at == "setup":
         (proven / "tiny.pk").unlink()
         del before["tiny.pk"]
-    monkeypatch.setattr(syurmy, at, interrupted)
+    monkeypatch.setattr(*((syurmy.Verifier, at) if at == "verify" else (syurmy, at)), interrupted)
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove", "--force")
     assert_one_line(result, 130, "X130")
     after = {p.name: p.read_bytes() for p in proven.iterdir()}

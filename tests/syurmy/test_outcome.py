@@ -73,7 +73,7 @@ def test_a_defect_is_one_line_that_asks_for_a_report(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("of ours")
 
-    monkeypatch.setattr(syurmy, "verify", broken)
+    monkeypatch.setattr(syurmy.Verifier, "verify", broken)
     arguments = ["verify", str(proven / "tiny.vk"), str(proven / "tiny.proof")]
     result = CliRunner().invoke(app, arguments)
     assert (result.exit_code, result.stdout) == (70, "")

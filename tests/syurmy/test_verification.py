@@ -216,7 +216,7 @@ def test_a_foreign_proof_is_told_by_both_digests(proven: Path, tmp_path: Path) -
     (tmp_path / "other.vk").write_bytes(other.to_bytes())
     mine = syurmy.VerifyingKey.from_bytes((proven / "tiny.vk").read_bytes()).digest().hex()[:16]
     answer = verification.answer(tmp_path / "other.vk", proven / "tiny.proof")
-    said = f"another key: the proof names {mine}, this is {other.digest().hex()[:16]} of other"
+    said = f"another key: it names {mine}, this is {other.digest().hex()[:16]} of other"
     assert said in answer.data["error"]["reason"]
     assert "tiny.vk is that of tiny" in answer.data["error"]["reason"]
     (tmp_path / "tiny.proof").write_bytes((proven / "tiny.proof").read_bytes())  # away from its key
