@@ -126,7 +126,9 @@ def test_cast_of_a_product_becomes_a_column():
             "rescale", Operand([3000000, -77, -12900000], I32), {"shift": 17, "dtype": I8}, marks=pytest.mark.slow
         ),
         pytest.param("rescale", Operand([-77, 2**40], I64), {"shift": 20, "dtype": I16}, marks=pytest.mark.slow),
-        pytest.param("rescale", Operand([3000000, 32768, -32769], I32), {"shift": 0, "dtype": I16}, marks=pytest.mark.slow),
+        pytest.param(
+            "rescale", Operand([3000000, 32768, -32769], I32), {"shift": 0, "dtype": I16}, marks=pytest.mark.slow
+        ),
         ("rescale", Operand([300, -77, -129], I16), {"shift": 3, "dtype": I16, "lo": 0}),
         pytest.param(
             "rescale",
