@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import os
 import struct
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from syurmy.isa.arrays import I64
+from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import InputError
 from syurmy.isa.refusal import refusing
 from syurmy.isa.summary import Summary
@@ -55,22 +54,15 @@ class TensorOpening(Summary):
     def save(self, path: str | Path) -> None:
         """Write one file, complete or not at all, which only its owner may read; and before it the count of what was
         opened, to ``PATH.used``."""
+        from syurmy.files import write_whole
+
         path = Path(path)
         if self.allowance is not None:
             self.allowance.create(used_path(path))
         public = self.commitment.to_bytes()
         values = np.ascontiguousarray(self.values).astype(f"<i{self.commitment.dtype.bits // 8}").tobytes()
         data = MAGIC + _HEAD.pack(PROTOCOL_VERSION, len(public)) + public + self.seed + values
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # for its owner only
-        try:
-            with os.fdopen(handle, "wb") as f:
-                f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_whole(path, data, mode=0o600)
 
     @staticmethod
     def load(path: str | Path) -> TensorOpening:
@@ -107,19 +99,19 @@ def used_path(opening: Path) -> Path:
     return opening.with_name(opening.name + ".used")
 
 
-def seal(values: I64, dtype: DType, mode: Mode, meaning: Quantity | None = None) -> TensorOpening:
+def seal(values: Integers, dtype: DType, mode: Mode, meaning: Quantity | None = None) -> TensorOpening:
     """A new commitment to ``values``, the batch first; ``mode``: does it hide them, and in how many proofs;
     ``meaning``: what they stand for. Raises ``InputError`` for what cannot be committed so."""
-    values = np.asarray(values, np.int64)
-    if not possible(values.shape, mode):
+    given = np.asarray(values)
+    if not possible(given.shape, mode):
         raise InputError(
-            f"no commitment to a tensor of shape {list(values.shape)} for {mode.proofs} proofs",
+            f"no commitment to a tensor of shape {list(given.shape)} for {mode.proofs} proofs",
             code="K174",
             help="1 to 1024 proofs, at most 2^28 entries",
         )
-    if values.size and (int(values.min()) < dtype.lo or int(values.max()) > dtype.hi):
+    if given.size and (int(given.min()) < dtype.lo or int(given.max()) > dtype.hi):  # before 2^64 - 1 becomes -1
         raise InputError(f"the tensor to commit does not fit {dtype}", code="K175")
-    return _sealed(values, dtype, mode, os.urandom(SEED) if mode.hiding else b"", meaning)
+    return _sealed(given.astype(np.int64), dtype, mode, os.urandom(SEED) if mode.hiding else b"", meaning)
 
 
 def _sealed(values: I64, dtype: DType, mode: Mode, seed: bytes, meaning: Quantity | None) -> TensorOpening:

@@ -19,12 +19,9 @@ from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
 from syurmy.isa.types import DType
 from syurmy.prover.protocol.description import Description
-from syurmy.prover.protocol.key import Mode
+from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 from syurmy.prover.protocol.tensors import meaning_of
 from syurmy.prover.tensors import TensorOpening, seal
-
-INPUT_PROOFS = 16
-OUTPUT_PROOFS = 2  # the one that makes it, and one that reads it
 
 
 def commit(
@@ -33,7 +30,7 @@ def commit(
     values: Array,
     *,
     hiding: bool,
-    proofs: int = INPUT_PROOFS,
+    proofs: int = DEFAULT_PROOFS,
     batch: bool = False,
     description: Description = Description(),
 ) -> TensorOpening:
@@ -43,7 +40,6 @@ def commit(
     given = np.asarray(values)
     if given.dtype.kind not in "biu":
         raise InputError(f"'{name}' is a tensor of integers, not of {given.dtype}", code="I103")
-    given = given.astype(np.int64)
     stacked = given if batch else given[None]
     if stacked.shape[1:] != shape or stacked.ndim != len(shape) + 1:
         raise InputError(f"{source} '{name}' has shape {list(given.shape)}, expected {list(shape)}", code="I105")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 import syurmy
@@ -24,6 +25,18 @@ SHAPES = [(1,), (1, 10), (3, 4), (1, 784), (8, 784), (1, 3, 32, 32), (1, 1 << 16
 def test_few_bits() -> None:
     for count in range(1, 600):
         assert few_bits(count) == next(x for x in range(count, 2 * count + 1) if x.bit_count() <= 3)
+
+
+@pytest.mark.parametrize("value", [2**64 - 5, 2**63, 2**15, -(2**15) - 1])
+def test_integers_that_do_not_fit_are_not_committed_as_others(value: int) -> None:
+    """Not 2^64 - 5 as -5 either."""
+    program = syurmy.assemble(".input x : i16[2] committed\n.output x private\n halt\n")
+    given = np.array([value, 1], np.uint64 if value > 0 else np.int64)
+    with pytest.raises(SyurmyError, match="does not fit i16"):
+        syurmy.commit(program, "x", given)
+    fits = syurmy.commit(program, "x", np.array([5, 1], np.uint64))
+    assert fits.values.dtype == np.int64
+    assert fits.values.tolist() == [[5, 1]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
