@@ -38,9 +38,9 @@ def described(
             raise InputError(f"{len(given)} labels fit no output: {shapes}", code="I116")
 
     def told(p: Port) -> Port:
-        return replace(p, labels=labels.get(p.model_name, p.labels), unit=units.get(p.model_name, ""))
+        return replace(p, labels=labels.get(p.model_name, p.labels), unit=units.get(p.model_name, p.unit))
 
-    return tuple(replace(p, unit=units.get(p.model_name, "")) for p in inputs), tuple(map(told, outputs))
+    return tuple(replace(p, unit=units.get(p.model_name, p.unit)) for p in inputs), tuple(map(told, outputs))
 
 
 def _labels(given: Any) -> tuple[str, ...]:

@@ -67,7 +67,8 @@ class Value:
 class Graph:
     """``samples[name][k]``: the float model's tensor on sample k. ``constants`` are those that no input reaches;
     ``folded``: the DequantizeLinear nodes that made some of them, by their outputs; ``opsets``: version by domain;
-    ``labels``: names that the integers (or columns) of outputs stand for."""
+    ``labels``: names that the integers (or columns) of outputs stand for; ``given``: inputs whose integers another
+    program has made."""
 
     name: str
     inputs: tuple[str, ...]
@@ -79,6 +80,7 @@ class Graph:
     folded: Mapping[str, Node] = field(default_factory=dict, repr=False)
     opsets: Mapping[str, int] = field(default_factory=dict, repr=False)
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    given: frozenset[str] = frozenset()
 
     def readers(self, name: str) -> list[str]:
         """Operators of the nodes that read a tensor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from syurmy.compiler.graph import Graph, Node, Value
 from syurmy.compiler.jumps import told_apart
 from syurmy.compiler.model import quantise_input
 from syurmy.compiler.questions import code_of, coded_inputs
+from syurmy.compiler.readings import Reading
 from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
 from syurmy.compiler.tables import Tables
 from syurmy.isa.arrays import Array
@@ -261,7 +262,12 @@ def own_units(graph: Graph, name: str, margin: float) -> tuple[TensorType, Array
 
 
 def lower(
-    graph: Graph, out: Emitter, precision: Precision, public: bool, tell: Callable[[float], None]
+    graph: Graph,
+    out: Emitter,
+    precision: Precision,
+    public: bool,
+    tell: Callable[[float], None],
+    readings: Mapping[str, Reading],
 ) -> tuple[Context, list[Step]]:
     """Emits the whole graph; ``tell`` hears which part of it is done. Raises ``UnsupportedModel`` with everything that
     cannot be compiled."""
@@ -270,6 +276,9 @@ def lower(
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
     compared = coded_inputs(graph)
     for name in graph.inputs:
+        if name in readings:
+            _read_input(c, name, readings[name], public)
+            continue
         if name in compared:
             _coded_input(c, name, code_of(graph, name, compared[name]), public)
             continue
@@ -320,6 +329,15 @@ def _channelled_input(c: Context, name: str, t: TensorType, scales: Array, publi
         c.channels[name] = Channels(x, scales)
     else:
         c.tensors[name], c.channels[name] = x, levelled(c, x)
+
+
+def _read_input(c: Context, name: str, r: Reading, public: bool) -> None:
+    """An input that has the integers of another program's tensor."""
+    if r.scales is not None:
+        _channelled_input(c, name, r.type, r.scales, public)
+        return
+    samples = [quantise_input(np.asarray(x), r.type, r.port.scale) for x in c.graph.samples[name]]
+    c.tensors[name] = c.out.input(name, r.type, r.port.scale, samples, public)
 
 
 def _coded_input(c: Context, name: str, code: Code, public: bool) -> None:

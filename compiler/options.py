@@ -9,12 +9,15 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy.typing as npt
 
 from syurmy.isa.errors import InputError
 from syurmy.prover.protocol.description import checked_text
+
+if TYPE_CHECKING:
+    from syurmy.compiler.model import CompiledModel
 
 TOLERANCE = 1e-3
 BITS = (8, 16)
@@ -29,7 +32,9 @@ class Options:
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis, or the file that holds them; without it random samples
     are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``public_inputs``: proofs show them.
-    ``commit_inputs``, ``commit_outputs``: names of those that a proof names commitments to instead.
+    ``commit_inputs``, ``commit_outputs``: names of those that a proof names commitments to instead. ``reads``: inputs
+    that are a tensor of another compiled model, by name: the model, its folder (its only output), or ``DIR:NAME`` (an
+    output or input of it). They enter as its integers, by its scale, so that one commitment serves both.
     ``committed_params``: the verifying key holds a commitment to weights, not the weights. ``margin``: largest integer
     over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
     output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
@@ -46,6 +51,7 @@ class Options:
     public_inputs: bool = False
     commit_inputs: Sequence[str] = ()
     commit_outputs: Sequence[str] = ()
+    reads: Mapping[str, str | Path | CompiledModel] | None = None
     committed_params: bool = True
     margin: float | None = None
     tolerance: float = TOLERANCE
@@ -65,6 +71,8 @@ class Options:
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(x, str) for x in value):
                 raise _bad(name, value, "names of the model's inputs or outputs")
+        if not isinstance(self.reads, Mapping | None):
+            raise _bad("reads", self.reads, "compiled models or their folders by input name")
         if self.margin is not None and not (_is_real(self.margin) and self.margin >= 1):
             raise _bad("margin", self.margin, "a finite number, 1 or more")
         if not (_is_real(self.tolerance) and self.tolerance >= 0):

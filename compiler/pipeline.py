@@ -49,6 +49,7 @@ from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.questions import coded_inputs
+from syurmy.compiler.readings import Reading, readings
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.isa.arrays import F64
@@ -95,7 +96,11 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     runs = Runs(model, samples)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
     observed = graph.graph_of(model, [runs[k] for k in scaling])
-    trial = Trial(observed, held, runs, o)
+    read = readings(o.reads or {}, observed.inputs)
+    for name, r in read.items():
+        r.check(observed, name)
+    observed = replace(observed, given=frozenset(read))
+    trial = Trial(observed, held, runs, o, read)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with contextlib.ExitStack() as stack:
         with writing(near):
@@ -179,8 +184,11 @@ def better(cheap: Made, dear: Made, tolerance: float) -> Made:
 class Trial:
     """Lowers an observed model in one precision, and measures."""
 
-    def __init__(self, observed: graph.Graph, held: Sequence[int], runs: Runs, options: Options) -> None:
+    def __init__(
+        self, observed: graph.Graph, held: Sequence[int], runs: Runs, options: Options, read: Mapping[str, Reading]
+    ) -> None:
         self.observed = observed
+        self.read = read
         self.options = options
         self.held = held
         self.runs = runs
@@ -196,9 +204,10 @@ class Trial:
         count = len(next(iter(g.samples.values()), [0]))
         out = Emitter(g.name, count, options.committed_params, options.commit_inputs, options.commit_outputs)
         phase = "finer program" if precision.fine or precision.channels else "program"
-        c, steps = lower(g, out, precision, self.options.public_inputs, lambda done: tell(phase, LOWERING * done))
+        c, steps = lower(g, out, precision, options.public_inputs, lambda done: tell(phase, LOWERING * done), self.read)
         tell(phase, LOWERING)
-        inputs = [_input_port(c, i) for i in g.inputs]
+        units = {name: r.port.unit for name, r in self.read.items()}
+        inputs = [replace(_input_port(c, i), unit=units.get(i, "")) for i in g.inputs]
         outputs = {name: out.output(name, c.tensor(name)) for name in g.outputs}
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)

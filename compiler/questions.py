@@ -225,6 +225,8 @@ def coded_inputs(graph: Graph) -> Mapping[str, list[Node]]:
     """Inputs that are only decided on, and the nodes that do so."""
     found = {}
     for name in graph.inputs:
+        if name in graph.given:
+            continue
         readers = [n for n in graph.nodes if name in n.inputs]
         real = graph.values[name].dtype.kind == "f" and graph.values[name].dtype.itemsize in (2, 4, 8)
         if real and readers and name not in graph.outputs and all("entries" in n.attrs for n in readers):

@@ -497,7 +497,7 @@ def check_opening(pk: ProvingKey, external: External, opening: TensorOpening, va
         raise InputError(
             f"{what} says that its integers are {told(c.described)}; the key says {told(meant)}",
             code="P188",
-            help="compile both programs with one scale for this tensor",
+            help="compile the program that reads it with --read",
         )
     if not np.array_equal(opening.values, values):
         raise InputError(f"{what} is to other values than those of the run", code="P189")

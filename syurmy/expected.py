@@ -44,6 +44,8 @@ def values(options: Sequence[str], description: Description = Description()) -> 
             content = files.read_file(option)
             if not isinstance(content, Mapping):
                 raise InputError(f"what is {option} the value of?", code="I108", help="use --expect NAME=FILE")
+            if not content:
+                raise InputError(f"{option} names no value, so nothing would be compared", code="I113")
             given = content
         for key, value in given.items():
             if key in out:

@@ -138,6 +138,7 @@ I115 An image or a sound has not the size of its input. It is not resized or cut
 I116 Labels do not fit the output that they are for.
 I117 What is expected cannot be compared with what the key says its integers stand for. Expect the integers, with --raw.
 I118 An object of another kind is expected here; the message says which. verify takes key and proof, in this order, each as an object, bytes or a path.
+I119 An input cannot be read from the other model: no such tensor, another shape or dtype, or one that its model only compares, which has no scale.
 I120 The program is none that bytes can stand for.
 I121 The bytes are no program, or of another version of the format. Assemble it again.
 I122 The bytes of a program are damaged or not in their canonical form.
@@ -197,7 +198,7 @@ P184 An input or output is declared committed, and no commitment to it was given
 P185 A commitment is given for something that is not declared committed.
 P186 A commitment hides its tensor and the key's proofs hide nothing, or the other way round: one of them would show what the other hides. Commit again in the key's mode.
 P187 A commitment is to a tensor of another dtype, shape or batch than the program declares.
-P188 The integers of a commitment and those of the program stand for other values: two scales, say. Compile both programs with one scale for this tensor.
+P188 The integers of a commitment and those of the program stand for other values: two scales, say. compile --read NAME=DIR gives an input the scale of what the model in DIR gives or takes.
 P189 A commitment is to other values than those of the run.
 T100 The run stopped at an error of the program.
 T101 The run takes more instructions than allowed. Raise --max-steps, which is part of the key, or look for a loop that does not end.
@@ -222,6 +223,7 @@ X170 A defect of this software. Please report it, with the command and what --de
 X180 Something on this machine keeps it from proving.
 X190 The folder is there already and not empty.
 X191 There is no such code.
+X192 An option says how to prove, but nothing is proven. Add --prove, or leave it out.
 K100 check found a constraint that the run does not satisfy: a defect of this software, or a trace that was changed.
 """
 

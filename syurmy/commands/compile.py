@@ -70,6 +70,14 @@ def compile(
         list[str] | None,
         typer.Option("--commit-output", metavar="NAME", help="The same of an output."),
     ] = None,
+    read: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--read",
+            metavar="NAME=DIR[:TENSOR]",
+            help="An input that is an output of the model compiled into DIR, or the input TENSOR of it; repeatable.",
+        ),
+    ] = None,
     params: Annotated[
         ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
     ] = ParamVisibility.committed,
@@ -107,6 +115,7 @@ def compile(
         public_inputs=input_visibility is Visibility.public,
         commit_inputs=commit_input or [],
         commit_outputs=commit_output or [],
+        reads=dict(_named("--read", option) for option in read or []),
         committed_params=params is ParamVisibility.committed,
         margin=margin,
         tolerance=tolerance,

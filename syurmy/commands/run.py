@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm.notes import Notes
 
+OUTPUT_PROOFS = 2  # the proof that makes an output, and one that reads it
 PHASES = ("setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify")
 
 ProofPath = Annotated[
@@ -70,7 +71,7 @@ def run(
     rekey: Rekey = False,
     force: Force = False,
     no_zk: NoZk = False,
-    output_proofs: OutputProofs = 2,
+    output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
     batch: Batch = False,
     raw: Raw = False,
@@ -80,8 +81,10 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
-    how = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs)
-    proving = how if prove or proof is not None else None
+    if not prove and proof is None:
+        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs)
+        return _ran(program, input, None, batch, raw, max_steps, strict, json)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -93,7 +96,7 @@ def prove(
     rekey: Rekey = False,
     force: Force = False,
     no_zk: NoZk = False,
-    output_proofs: OutputProofs = 2,
+    output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
     batch: Batch = False,
     raw: Raw = False,
@@ -108,6 +111,25 @@ def prove(
     """
     proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
+
+
+def _refuse_unused(
+    keys: Path | None, rekey: bool, force: bool, no_zk: bool, certificate: Path | None, output_proofs: int
+) -> None:
+    """Raises ``InputError`` X192 for options that say how to prove, where nothing is proven."""
+    from syurmy.isa.errors import InputError
+
+    given = {
+        "--keys": keys is not None,
+        "--rekey": rekey,
+        "--force": force,
+        "--no-zk": no_zk,
+        "--certificate": certificate is not None,
+        "--output-proofs": output_proofs != OUTPUT_PROOFS,
+    }
+    if unused := [name for name, is_given in given.items() if is_given]:
+        message = f"{', '.join(unused)} say{'s' * (len(unused) == 1)} how to prove, and nothing is to be proven"
+        raise InputError(message, code="X192", help="add --prove, or leave them out")
 
 
 class Proving:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 import syurmy
+from syurmy.compiler import compile_model
 from syurmy.isa.errors import InputError
 from tests.compiler.harness import helper, model_of
 
@@ -51,3 +52,67 @@ def test_outputs(tmp_path: Path) -> None:
     with pytest.raises(InputError) as e:
         compiled(tmp_path, "Relu", commit_outputs=["z"], commit_inputs=())
     assert e.value.code == "I110"
+
+
+def fed(folder: Path, op: str, x: Any, **options: Any) -> syurmy.CompiledModel:
+    model = model_of([helper.make_node(op, ["h"], ["z"])], {"h": x[0]}, ["z"])
+    return compile_model(model, folder / f"{op}-fed", calibrate={"h": x}, **options)
+
+
+@pytest.mark.parametrize("by", ["folder", "name", "model"])
+def test_a_model_reads_what_another_gives(tmp_path: Path, by: str) -> None:
+    """Its input has the other's integers, whatever it was calibrated on; the two proofs name one commitment."""
+    first = compiled(tmp_path, "Softplus", commit_outputs=["y"])
+    source = {"folder": str(first.folder), "name": f"{first.folder}:y", "model": first}[by]
+    second = fed(tmp_path, "Tanh", np.abs(7 * X), commit_inputs=["h"], reads={"h": source})
+    assert second.inputs[0].scale == first.outputs[0].scale
+    run = first.run({"x": X[2]})
+    integers = run.trace.outputs["y"]
+    trace = syurmy.run(second.program, {"h": integers})
+    found = second.dequantise(trace.outputs)["z"]
+    np.testing.assert_allclose(found, np.tanh(np.logaddexp(0, X[2])), atol=1e-3)
+    opening = syurmy.commit(first, "y", integers, proofs=2)
+    digests = []
+    for model, made, name in ((first, run.trace, "y"), (second, trace, "h")):
+        pk, vk = syurmy.setup(model)
+        statement = syurmy.verify(vk, syurmy.prove(pk, made, commitments={name: opening}).to_bytes())
+        digests.append(statement.commitments[name].digest())
+    assert digests == [opening.commitment.digest()] * 2
+
+
+def test_a_model_reads_what_another_reads(tmp_path: Path) -> None:
+    """An input of the other; by features where that has scales of its own for them; its unit too."""
+    mixed = np.stack([X[:, 0, :] * [45000.0, 38.0, 0.02]] * 2, 1).astype(np.float32)
+    weights = (np.ones((3, 1)) / [[45000.0], [38.0], [0.02]]).astype(np.float32)
+    model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": mixed[0]}, ["y"], {"w": weights})
+    first = compile_model(model, tmp_path / "first", calibrate={"x": mixed}, units={"x": "m"})
+    assert first.inputs[0].scales
+    again = compile_model(model, tmp_path / "again", calibrate={"x": mixed / 2}, reads={"x": f"{first.folder}:x"})
+    assert (again.inputs[0].scales, again.inputs[0].unit) == (first.inputs[0].scales, "m")
+    assert again.program.inputs[0].type == first.program.inputs[0].type
+    np.testing.assert_allclose(again.run({"x": mixed[3]}).outputs["y"], mixed[3] @ weights, atol=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [("nowhere", "F110"), ("{folder}:nothing", "I119"), ("{folder}:y", "I119"), (7, "I110")],
+)
+def test_what_cannot_be_read(tmp_path: Path, source: Any, code: str) -> None:
+    """A folder that is none, no such tensor, one of another shape, an option of another kind."""
+    first = compiled(tmp_path, "Tanh")
+    source = source.format(folder=first.folder) if isinstance(source, str) else source
+    with pytest.raises(InputError) as e:
+        fed(tmp_path, "Tanh", X[:, :1], reads={"h": source} if isinstance(source, str) else source)
+    assert e.value.code == code
+
+
+def test_only_scales_are_read(tmp_path: Path) -> None:
+    """An input that its model only compares has none; an input that is not there cannot be read."""
+    argmax = model_of([helper.make_node("ArgMax", ["x"], ["y"], axis=1)], {"x": X[0]}, ["y"])
+    first = compile_model(argmax, tmp_path / "first", calibrate={"x": X})
+    with pytest.raises(InputError) as e:
+        fed(tmp_path, "Tanh", X[:, :, :1], reads={"h": first})
+    assert (e.value.code, "int64" in e.value.message) == ("I119", True)
+    with pytest.raises(InputError) as e:
+        fed(tmp_path, "Tanh", X, reads={"g": first})
+    assert e.value.code == "I101"

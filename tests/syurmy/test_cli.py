@@ -705,6 +705,21 @@ def test_another_run_does_not_overwrite_a_proof(proven: Path) -> None:
     assert_one_line(vm(*same), 2, "F130")
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--keys", "k"), "--keys says"),
+        (("--no-zk", "--rekey"), "--rekey, --no-zk say"),
+        (("--output-proofs", 3), "--o"),
+    ],
+)
+def test_options_of_proving_are_not_ignored(proven: Path, options: tuple[object, ...], named: str) -> None:
+    run = ("run", proven / "tiny.tasm", "--input", proven / "x.npy")
+    result = vm(*run, *options)
+    assert_one_line(result, 2, "X192")
+    assert named in result.output
+
+
 def test_runs_that_differ_in_what_they_reveal_are_two_runs(proven: Path) -> None:
     """With a weight column of (1, -1) and rounding away of the rest, other inputs give the same outputs."""
     (proven / "r.tasm").write_text(

@@ -184,12 +184,14 @@ def test_what_is_not_as_expected_is_refused(
         ('y="7"', "I113"),
         ("y=[[1],[2,3]]", "I103"),
         ("gone.json", "F100"),
+        ("{values}/nothing.json", "I113"),
     ],
 )
 def test_an_expectation_that_cannot_be_used(
-    proven: Path, value: str, code: str, capsys: pytest.CaptureFixture[str]
+    proven: Path, values: Path, value: str, code: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert expected(proven, "--expect", value) == 2
+    (values / "nothing.json").write_text("{}")
+    assert expected(proven, "--expect", value.format(values=values)) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n"), err[: len(code) + 7]) == ("", 1, f"error[{code}]")
 
