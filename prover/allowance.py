@@ -3,8 +3,9 @@ of a key, or of a committed tensor.
 
 A commitment with T random coefficients per row hides its matrix while fewer than T of its columns are known. So every
 proof takes its positions from the allowance *before* it is made: a file beside the key, which is locked, read, written
-and brought to disk under the lock. A proof that fails has used its share all the same. What a copy of the key opens
-elsewhere is counted there only: copies share what is promised, and who hands one on must divide it.
+and brought to disk under the lock. A proof that fails has used its share all the same. A copy without a count is
+refused; ``hand_over`` gives one a count of its own, and takes as much here. What nobody can see is that a key is copied
+together with its count.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ TENSOR = Subject(
     "commit to the tensor anew with `syurmy-vm commit",
     " --proofs N`, for the N proofs that will be made with its opening and all copies of that",
 )
+SHARE = "`syurmy-vm share FILE COPY --proofs N`"
 _RECORD = struct.Struct("<8s32sQ")
 _MAGIC = b"SYURMYAL"
 _THREADS = threading.Lock()  # locks of files exclude processes only
@@ -81,7 +83,7 @@ class Allowance:
                 raise InputError(
                     f"the {self.subject.whole}'s proofs are counted in {self.path} already",
                     code="K145",
-                    help=f"a copy would not know of them: {self.subject.renew}`",
+                    help=f"a copy would not know of them; give it a part of them: {SHARE}",
                 )
             return
         with self._locked() as fd:
@@ -118,6 +120,12 @@ class Allowance:
             os.pwrite(fd, _RECORD.pack(_MAGIC, self.digest, used + positions), 0)
             os.fsync(fd)
 
+    def hand_over(self, positions: int, path: Path) -> None:
+        """Takes so many for a copy, which counts in a new file at ``path``. ``InputError`` P180 where fewer are
+        left."""
+        self.take(positions)
+        Allowance(self.digest, self.limit, used=self.limit - positions, subject=self.subject).create(path)
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         with _THREADS:
@@ -151,5 +159,6 @@ class Allowance:
         return InputError(
             f"how many proofs were made with the {self.subject.whole} is not known: {self.path}: {why}",
             code="P181",
-            help=f"without this count {self.subject.part} would not stay hidden: {self.subject.renew}`",
+            help=f"without this count {self.subject.part} would not stay hidden. A copy gets one by {SHARE}; else"
+            f" {self.subject.renew}`",
         )

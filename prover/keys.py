@@ -121,6 +121,15 @@ def used_path(key: Path) -> Path:
     return key.with_name(key.name + ".used")
 
 
+def counted(path: Path) -> tuple[Allowance | None, int]:
+    """The allowance of the proving key in a file, None where it hides no params, and how many proofs it is for. Raises
+    ``InputError`` if the file is damaged."""
+    recorded, arrays = _read(path)
+    if "tail" not in arrays:
+        return None, recorded.mode.proofs
+    return Allowance(recorded.digest, len(arrays["tail"]) - 1, used_path(path)), recorded.mode.proofs
+
+
 def setup(
     program: Program,
     mode: Mode | None = None,

@@ -33,6 +33,7 @@ from syurmy.commands.new import new
 from syurmy.commands.profile import profile
 from syurmy.commands.run import prove, run
 from syurmy.commands.setup import setup
+from syurmy.commands.share import share
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
 from syurmy.outcome import EXITS, INTERRUPTED, settle_streams, tell, warn
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    *(run, prove, compile, verify, setup, certify, verify_key, commit, check, compare, profile, debug),
+    *(run, prove, compile, verify, setup, certify, verify_key, commit, share, check, compare, profile, debug),
     *(asm, disasm, info, new, explain, fmt, lsp, dap, doctor, devices, warmup),
 )
 

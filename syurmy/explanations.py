@@ -161,7 +161,7 @@ K141 A param has another shape than the program declares.
 K142 A param leaves its declared bounds.
 K143 A param breaks its declared l1 bound.
 K144 The step limit is outside 1 to 2^24, the most that is proven.
-K145 The proofs made with a key are counted in one file. A key that counts in a file already is not saved under another name: both would count for themselves.
+K145 The proofs made with a key are counted in one file. A key that counts in a file already is not saved under another name: both would count for themselves. syurmy-vm share makes a copy with a part of them.
 K146 The key that is there makes proofs that hide what is private, and --no-zk asks for one that does not. setup --no-zk --renew replaces it; --keys DIR keeps both.
 K148 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
 K149 The program has no committed param, so nothing of its key needs a certificate.
@@ -178,6 +178,7 @@ K172 The commitment is damaged. Its digest would be another one.
 K173 The opening of a commitment cannot be read, or is damaged. It is secret and kept by who committed; without it, commit again.
 K174 No such commitment is possible: it is for 1 to 1024 proofs and at most 2^28 entries.
 K175 The tensor to commit does not fit the dtype that is to be committed.
+K176 Nothing can be given to a copy: the key or commitment hides nothing that is counted, or is for fewer proofs than were asked for.
 M100 A model cannot be read or is not valid.
 M101 The file is no ONNX model, or truncated. Export the model to ONNX first.
 M102 The model's weights are in a file beside it that is missing or no more than a pointer.
@@ -193,7 +194,7 @@ M111 The float model itself gives NaN on a sample, so there is nothing to prove.
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
 P180 The params of a key, or a committed tensor, are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs, commit --proofs N a new commitment.
-P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden: setup --renew makes a new key, commit a new commitment.
+P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden: A copy gets a count of its own by syurmy-vm share; setup --renew makes a new key, commit a new commitment.
 P184 An input or output is declared committed, and no commitment to it was given to the prover. commit makes one; give its opening with -i NAME=@FILE.opening.
 P185 A commitment is given for something that is not declared committed.
 P186 A commitment hides its tensor and the key's proofs hide nothing, or the other way round: one of them would show what the other hides. Commit again in the key's mode.

@@ -23,6 +23,15 @@ def read_bytes(path: Path) -> bytes:
     return content(path, "a file")
 
 
+def read_head(path: Path, size: int) -> bytes:
+    """The first bytes of a file; ``InputError`` F100 if there is none to be had."""
+    try:
+        with path.open("rb") as f:
+            return f.read(size)
+    except OSError as e:
+        raise unreadable(path, e) from e
+
+
 @contextmanager
 def written_whole(*paths: Path, mode: int = 0o644) -> Iterator[tuple[Path, ...]]:
     """Temporary names beside ``paths``; renamed to them when the block ends well, removed when it does not. ``mode``:

@@ -31,7 +31,7 @@ def commit(
     """Commit to inputs that are declared committed: NAME.commitment for others, and NAME.opening, which is secret.
 
     Proofs name the commitment by its digest: two proofs that name one speak of one tensor. Give the opening to run or
-    prove with -i NAME=@NAME.opening. Each proof uses it up a little; copies of an opening share what is promised.
+    prove with -i NAME=@NAME.opening. Each proof uses it up a little; copies (`share`) divide what is promised.
     """
     from syurmy import committing
     from syurmy.commands import models

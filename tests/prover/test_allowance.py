@@ -305,3 +305,24 @@ def test_forks_draw_their_own_bytes():
     for p in every:
         p.join()
     assert len(found) == 4
+
+
+# ---- copies ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_takes_its_part(tmp_path):
+    """What is handed over is gone here, whoever else counts; and no more than is left can be."""
+    path, copy = tmp_path / "key.pk.used", tmp_path / "copy.pk.used"
+    allowance = Allowance(DIGEST, 10)
+    allowance.create(path)
+    allowance.take(3)
+    allowance.hand_over(4, copy)
+    theirs = Allowance(DIGEST, 10, copy)
+    assert (allowance.used, theirs.used) == (7, 6)
+    with pytest.raises(InputError, match="used up"):
+        theirs.take(5)
+    theirs.take(4)
+    with pytest.raises(InputError, match="used up"):
+        allowance.hand_over(4, tmp_path / "another.pk.used")
+    assert not (tmp_path / "another.pk.used").exists()
+    allowance.take(3)

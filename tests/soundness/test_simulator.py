@@ -128,7 +128,16 @@ def test_two_proofs_agree_nowhere(source, fixed):
                 assert (x == 0).mean() < 0.01 or label.startswith("level 2"), label
 
 
-WITNESSES = ({"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]}, {"x": [4, 0, 0, 0], "z": [1, 99, 98, 97]})  # of one output
+Inputs = dict[str, list[int]]
+WITNESSES: dict[str, tuple[Inputs, Inputs, int, int]] = {  # two of one output, this, and how many proofs of each
+    c.DOT: ({"x": [1, -2, 3, 4], "z": [5, 6, -7, 8]}, {"x": [4, 0, 0, 0], "z": [1, 99, 98, 97]}, 4, 128),
+    c.COMMITTED: (
+        {"x": [1, -2, 3, 4], "v": [9, 0, 0, -1], "z": [5, 6, -7, 8]},
+        {"x": [41, 0, 0, 0], "v": [0, 300, -300, 7], "z": [1, 0, 0, 0]},
+        41,
+        64,
+    ),
+}
 
 
 def samples(make: Callable[[int], bytes], labels: Any, count: int) -> np.ndarray:
@@ -152,33 +161,32 @@ def deviation(values: np.ndarray) -> tuple[float, float]:
     return float(np.max((chi - 7) / np.sqrt(14))), float(np.abs(correlation).max())
 
 
-COUNT = 160
-
-
-def proofs(inputs: dict[str, Any], change: Callable[[Prover], None] = lambda prover: None) -> np.ndarray:
-    pk = c.keys(c.hiding(c.DOT))
+def proofs(source: str, inputs: Inputs, count: int) -> np.ndarray:
+    """Each with commitments of its own."""
+    source = c.hiding(source)
+    pk = c.keys(source)
 
     def make(i: int) -> bytes:
-        prover = Fixed(pk, c.trace_of(c.hiding(c.DOT), inputs))
-        change(prover)
-        made = prover.run()
+        trace = c.trace_of(source, inputs)
+        made = Fixed(pk, trace, commitments=c.sealed(source, trace)).run()
         return secret_part(made.fields, made.data)
 
-    return samples(make, SECRET, COUNT)
+    return samples(make, SECRET, count)
 
 
-def simulations() -> np.ndarray:
-    simulator = Simulator(syurmy.assemble(c.DOT), np.random.default_rng(9))
-    values = {n: np.full(n.shape, 4) for n in simulator.plan.system.publics}
-    fields = Prover(c.keys(c.hiding(c.DOT)), c.trace_of(c.hiding(c.DOT))).run().fields
-    sizes = [(label, size) for label, _, size in fields if label in SECRET]
+def simulations(source: str, output: int, count: int) -> np.ndarray:
+    program, rng = syurmy.assemble(source), np.random.default_rng(9)
+    simulator = Simulator(program, rng)
 
     def make(i: int) -> bytes:
+        nonlocal simulator
+        if simulator.tensors:  # each with commitments of its own
+            simulator = Simulator(program, rng)
+        values = {n: np.full(n.shape, output) for n in simulator.plan.system.publics}
         data = simulator.proof(values, 5)
-        assert len(data) > sum(size for _, size in sizes)
         return secret_part(simulated_fields(simulator), data)
 
-    return samples(make, SECRET, COUNT)
+    return samples(make, SECRET, count)
 
 
 def simulated_fields(simulator: Simulator) -> list[tuple[str, int, int]]:
@@ -186,11 +194,15 @@ def simulated_fields(simulator: Simulator) -> list[tuple[str, int, int]]:
     return [(label, at + len(MAGIC), size) for label, at, size in sender.sender.fields]
 
 
-def test_proofs_of_two_witnesses_and_simulations_look_alike():
+@pytest.mark.slow
+@pytest.mark.parametrize("source", WITNESSES, ids=["private", "committed"])
+def test_proofs_of_two_witnesses_and_simulations_look_alike(source):
     """With equal challenges, every element of every secret message is spread evenly over many proofs, whichever of two
     witnesses of one statement they are made with, and so are those of simulated proofs; elements are not correlated
-    beyond chance. Elements that nothing fills are zero in all three."""
-    of = [proofs(w) for w in WITNESSES] + [simulations()]
+    beyond chance. Elements that nothing fills are zero in all three. Of committed inputs and outputs both witnesses
+    have others, and there the columns of their commitments belong to it."""
+    one, two, output, count = WITNESSES[source]
+    of = [proofs(source, w, count) for w in (one, two)] + [simulations(source, output, count)]
     assert len({x.shape[1] for x in of}) == 1
     constant = [(x == x[0]).all(axis=0) for x in of]
     assert all((a == constant[0]).all() for a in constant)
@@ -200,8 +212,8 @@ def test_proofs_of_two_witnesses_and_simulations_look_alike():
         assert spread < 12, spread  # chi^2 with 7 degrees among 10^4 elements reaches z = 9 by chance
         assert correlation < 6.5, correlation
     means = [np.where(x[:, ~constant[0]] >> np.uint64(63), 1.0, -1.0).mean(axis=0) for x in of]
-    for a in means[1:]:  # two samples: the difference of their means has variance 2/COUNT
-        assert np.abs(a - means[0]).max() / np.sqrt(2 / COUNT) < 6.5
+    for a in means[1:]:  # two samples: the difference of their means has variance 2/count
+        assert np.abs(a - means[0]).max() / np.sqrt(2 / count) < 6.5
 
 
 @pytest.mark.parametrize("without", ["pads", "random coefficients", "mask"])

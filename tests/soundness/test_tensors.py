@@ -4,6 +4,7 @@ the check that refuses it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 import syurmy
+from syurmy.isa.builder import Builder
 from syurmy.isa.errors import InputError
 from syurmy.isa.types import DType
+from syurmy.prover import prove as proving
 from syurmy.prover.commitment import ParamsCommitment, commit, commit_params, in_rows
 from syurmy.prover.field import U64, Ext, P, ext_array
 from syurmy.prover.kernels.matrix import IntegerMatrix
@@ -20,6 +23,7 @@ from syurmy.prover.keys import setup
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.key import Mode
+from syurmy.prover.protocol.ladder import Claim, DenseWeight, EqWeight, Together
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.tensors import NAME, TensorCommitment
 from syurmy.prover.protocol.transcript import Transcript
@@ -47,19 +51,27 @@ def other(source: str, x: list[int]) -> TensorOpening:
     return c.sealed(source, c.trace_of(source, {**c.INPUTS[source], "x": x}))["x"]
 
 
-def drop_tensor_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody claims that the first committed tensor has the value that was sent."""
+def weigh_tensor_otherwise(monkeypatch: pytest.MonkeyPatch, change: Callable[[Claim], Claim]) -> None:
+    """Prover and verifier have another claim than that the first committed tensor has the value that was sent."""
 
     def fewer(opening: Any, values: Any, relations: Any = (), old: Any = verifier.claims_on_rows) -> Any:
         out = old(opening, values, relations)
         index = len(out) - len(opening.tensors)
-        whole = out[index].weight
-        weight = weightless(whole.parts[0] if opening.hiding is not None else whole)
-        out[index] = replace(out[index], weight=weight, values=np.zeros((2, 1), np.uint64))
+        out[index] = change(out[index])
         return out
 
     for module in ("syurmy.prover.prove", "syurmy.prover.verifier.verify"):
         monkeypatch.setattr(f"{module}.claims_on_rows", fewer)
+
+
+def drop_tensor_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody claims that the first committed tensor has the value that was sent."""
+
+    def nothing(claim: Claim) -> Claim:
+        weight = claim.weight.parts[0] if isinstance(claim.weight, Together) else claim.weight
+        return Claim(weightless(weight), np.zeros((2, 1), np.uint64))
+
+    weigh_tensor_otherwise(monkeypatch, nothing)
 
 
 class Other(Prover):
@@ -74,8 +86,6 @@ class Other(Prover):
         return [other(c.hiding(c.COMMITTED_3) if hidden else c.COMMITTED_3, list(self.x)), *list(given.values())[1:]]
 
     def run(self) -> Any:
-        import syurmy.prover.prove as proving
-
         mine = c.openings_of(c.hiding(c.COMMITTED_3) if self.pk.mode.hiding else c.COMMITTED_3)["x"]
         honest, bind = proving.tensor_values, proving.bind_tensor
 
@@ -136,29 +146,57 @@ def test_a_commitment_that_is_no_codeword(source, monkeypatch):
     accepted(source, cheat(source, Cheat(prover=Far)))
 
 
-class OutOfRange(Prover):
-    def openings(self, given: Any) -> list[TensorOpening]:
-        mode = given["x"].commitment.mode
-        return [replace(seal(np.array([[301, -2, 3]]), DType.I16, mode), allowance=None)]
+def out_of_range(x: int) -> Cheat:
+    """A run on [x, -2, 3], with a commitment to that."""
+
+    class OutOfRange(Prover):
+        def openings(self, given: Any) -> list[TensorOpening]:
+            mode = given["x"].commitment.mode
+            return [replace(seal(np.array([[x, -2, 3]]), DType.I16, mode), allowance=None)]
+
+    def trace(trace: Any) -> None:
+        trace.inputs["x"] = np.array([x, -2, 3])
+        trace.outputs["s"] = np.array(x * 5 - 12 - 21)
+
+    return Cheat(columns={"input x": at(0, lambda v: x)}, trace=trace, prover=OutOfRange)
 
 
+@pytest.mark.parametrize(("x", "check"), [(301, "input x upper"), (-301, "input x")])
 @BOTH
-def test_entries_outside_the_declared_interval(source, monkeypatch):
-    """The commitment is to them, and so is the column of the run: what refuses is the column's range."""
-    forged = Cheat(columns={"input x": at(0, lambda v: 301)}, trace=out_of_range, prover=OutOfRange)
-    refused(source, cheat(source, forged), *of(source, BALANCE))
+def test_entries_outside_the_declared_interval(source, x, check, monkeypatch):
+    """The commitment is to them, and so is the column of the run: what refuses is the column's range, at this end."""
+    refused(source, cheat(source, out_of_range(x)), *of(source, BALANCE))
+    unranged(monkeypatch, check)
+    unchecked = f"; without {check}{source}"  # keys of its own
+    c.INPUTS[unchecked] = c.INPUTS[source]
+    statement = accepted(unchecked, cheat(unchecked, out_of_range(x)))
+    assert statement.outputs["s"] == x * 5 - 33
 
 
-def out_of_range(trace: Any) -> None:
-    trace.inputs["x"] = np.array([301, -2, 3])
-    trace.outputs["s"] = np.array(301 * 5 - 12 - 21)
+def unranged(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    """Programs lack the range check of this label."""
+
+    def skip(self: Builder, x: Any, bits: int, said: str, old: Any = Builder.range) -> None:
+        if said != label:
+            old(self, x, bits, said)
+
+    monkeypatch.setattr(Builder, "range", skip)
+    monkeypatch.setattr(Builder, "finish", finish_unpinned)
+
+
+def finish_unpinned(self: Builder, old: Any = Builder.finish) -> None:
+    for column in self.system.columns:
+        self.pin(column, column.interval)
+    old(self)
 
 
 class Padded(Prover):
-    """A padded entry of the committed matrix is not zero."""
+    """A padded entry of the committed matrix is not zero. ``silent``: it sends the value of the true entries."""
+
+    silent = False
 
     def openings(self, given: Any) -> list[TensorOpening]:
-        mine = given["x"]
+        mine = self.true = given["x"]
         layout = mine.commitment.layout
         rows = in_rows({NAME: mine.values}, layout).astype(np.int64)
         assert rows.shape[1] >= 4
@@ -167,10 +205,39 @@ class Padded(Prover):
         matrix = commit_params(rows, layout.shape, secrets)
         return [replace(mine, matrix=matrix, commitment=replace(mine.commitment, root=matrix.commitment.root))]
 
+    def run(self) -> Any:
+        honest, bind = proving.tensor_values, proving.bind_tensor
+        with pytest.MonkeyPatch.context() as patch:
+            if self.silent:
+                patch.setattr(
+                    proving, "tensor_values", lambda claims, rows: honest(claims, [bind(self.true, claims[0])])
+                )
+            return super().run()
+
+
+class SilentlyPadded(Padded):
+    silent = True
+
+
+def true_entries_only(claim: Claim) -> Claim:
+    """Of three entries in a block of four."""
+    parts = claim.weight.parts if isinstance(claim.weight, Together) else (claim.weight,)
+    (eq,) = (p for p in parts if isinstance(p, EqWeight))
+    dense = mle.scale(mle.eq_vector(eq.point), eq.coefficient)
+    assert dense.shape[1] == 4
+    dense[:, 3] = 0
+    of_true = DenseWeight(eq.offset, dense)
+    weight = of_true if len(parts) == 1 else Together(tuple(of_true if p is eq else p for p in parts))
+    return Claim(weight, claim.values)
+
 
 @BOTH
-def test_padding_that_is_not_zero(source):
+def test_padding_that_is_not_zero(source, monkeypatch):
+    """The value that is claimed is that of all entries, padded ones too."""
     refused(source, cheat(source, Cheat(prover=Padded)), *of(source, CLAIM))
+    refused(source, cheat(source, Cheat(prover=SilentlyPadded)), *VALUES)
+    weigh_tensor_otherwise(monkeypatch, true_entries_only)
+    accepted(source, cheat(source, Cheat(prover=SilentlyPadded)))
 
 
 class Swapped(Prover):
