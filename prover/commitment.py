@@ -13,18 +13,22 @@ what is opened is uniform, whatever the matrix is.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
-from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.kernels.ntt import RUN, encode
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
+
+STRIP = 1 << 24  # entries of params that are field elements at one time
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,26 +73,59 @@ def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux:
     return transpose(rows if aux is None else np.concatenate([rows, aux]))
 
 
-def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> Integers:
-    """Tensors in the stored rows of their matrix, ``[R, C]``, in the narrowest of int8 to int64 that holds them all."""
-    dtype = np.result_type(np.int8, *(values[name].dtype for name in layout.places))
-    flat = np.zeros(1 << layout.log_entries, dtype)
-    for name, place in layout.places.items():
-        block = flat[place.offset : place.offset + place.size].reshape(place.dims)
-        block[place.true_part] = np.transpose(values[name], place.order)
-    return flat.reshape(-1, layout.shape.cols)[layout.stored_rows]
+def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> IntegerMatrix:
+    """Tensors in the stored rows of their matrix: those that fill rows in groups by dtype, the others in the narrowest
+    dtype that holds them all."""
+    cols = layout.shape.cols
+    groups: list[Integers] = []
+    for dtype, run in groupby(layout.large, lambda item: _signed(values[item[0]].dtype)):
+        tensors = [(place, values[name]) for name, place in run]
+        rows = np.zeros((sum(place.row_count(layout.shape.log_cols) for place, _ in tensors), cols), dtype)
+        at = 0
+        for place, v in tensors:
+            count = place.row_count(layout.shape.log_cols)
+            block = rows[at : at + count].reshape(place.stored_dims(layout.shape.log_cols))
+            block[place.true_part] = np.transpose(v, place.order)
+            at += count
+        groups.append(rows)
+    if layout.small:
+        dtype = np.result_type(*(_signed(values[name].dtype) for name, _ in layout.small))
+        first, last = layout.shared_rows
+        rows = np.zeros((last - first, cols), dtype)
+        for name, place in layout.small:
+            block = rows.reshape(-1)[place.offset - first * cols :][: place.size].reshape(place.dims)
+            block[place.true_part] = np.transpose(values[name], place.order)
+        groups.append(rows)
+    return IntegerMatrix.of(groups)
 
 
-def commit_params(values: Integers, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
-    """Commitment to ``int8|16|32|64[R, C]``, params or a committed tensor; hiding where ``shape`` is, with what
-    ``secrets`` give."""
-    integers = IntegerMatrix.of(values)
-    columns, tail = integers.columns(), None
+def _signed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.result_type(np.int8, dtype)
+
+
+def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
+    """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. The rows are
+    encoded some at a time, so that they are never all there as field elements."""
+    if integers.shape != (shape.rows, shape.cols):
+        raise ValueError(f"{integers.shape} integers committed as {shape}")
+    aux = np.zeros((shape.cols, 0), np.uint64)
+    tail = None
     if shape.tail:
         if secrets is None:
             raise ValueError("a hiding commitment needs random coefficients")
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
-        columns = np.concatenate([columns, aux], axis=1)
-    commitment = commit(columns, shape, tail)
-    return ParamsCommitment(replace(commitment, matrix=None), integers)
+    step = max(RUN, STRIP // shape.cols // RUN * RUN)
+    codeword = np.empty((shape.n, shape.height if step < shape.height else 0), np.uint64)
+    for lo in range(0, shape.height, step):
+        hi = min(lo + step, shape.height)
+        rows = max(0, min(hi, shape.rows) - lo)
+        columns = integers.columns(lo, rows) if rows else aux[:, lo - shape.rows : hi - shape.rows]
+        if 0 < rows < hi - lo:
+            columns = np.concatenate([columns, aux[:, : hi - lo - rows]], axis=1)
+        part = encode(columns, shape.log_blowup, None if tail is None else tail[:, lo:hi])
+        if step < shape.height:
+            codeword[:, lo:hi] = part
+        else:
+            codeword = part
+    return ParamsCommitment(Commitment(shape, codeword, MerkleTree.of_columns(codeword), tail=tail), integers)

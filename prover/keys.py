@@ -5,7 +5,9 @@ params are fields of the program and are checked here, by set-up: who did not ru
 and on the params matrix being encoded as this module encodes it. Where nothing is hidden, anyone who has the params can
 run set-up again and compare keys; a key that hides params is another one every time.
 
-A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded.
+A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded and
+never copied. The manifest has the digest of the params that the key was made for and of its rows of integers, so that
+neither is laid out anew to be compared. Of the codeword a load reads nothing: a proof from a damaged one is rejected.
 
 Where something is hidden and there are params, the key holds their random coefficients: these and the params are
 secret, so only its owner may read the file. Beside it lies ``PROG.pk.used``, the count of what was opened of them
@@ -19,11 +21,13 @@ import math
 import os
 import struct
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.encoding import encode
@@ -71,13 +75,13 @@ class ProvingKey(Summary):
             arrays = {
                 "codeword": self.params.commitment.codeword,
                 "digests": self.params.commitment.tree.digests,
-                "integers": self.params.integers.values,
             }
+            arrays |= {f"integers {i}": rows for i, rows in enumerate(self.params.integers.groups)}
             if self.params.commitment.tail is not None:
                 arrays["tail"] = self.params.commitment.tail
         if self.allowance is not None:
             self.allowance.create(used_path(Path(path)) if used is None else used)
-        _write(Path(path), self.verifying_key, arrays)
+        _write(Path(path), self, arrays)
 
     @staticmethod
     def load(path: str | Path, program: Program, max_steps: int | None = None) -> ProvingKey:
@@ -92,20 +96,26 @@ class ProvingKey(Summary):
         params = allowance = root = None
         if layout is not None:
             shape = layout.shape
-            values = params_matrix(program, layout)
+            groups: list[Array] = []
+            while (rows := arrays.pop(f"integers {len(groups)}", None)) is not None:
+                groups.append(rows)
             expected = {
                 "codeword": (np.dtype(np.uint64), (shape.n, shape.height)),
                 "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32)),
-                "integers": (values.dtype, values.shape),
             }
             if shape.tail:
                 expected["tail"] = np.dtype(np.uint64), (shape.tail, shape.height)
             found = {name: (a.dtype, a.shape) for name, a in arrays.items()}
-            if found != expected or not np.array_equal(arrays["integers"], values):
+            if found != expected or params_digest(program) != recorded.params:
+                raise InputError("the proving key was made for other params", code="K131")
+            if _integers_digest(groups) != recorded.integers:
+                raise _damaged(Path(path))
+            integers = IntegerMatrix.of(groups)
+            if integers.shape != (shape.rows, shape.cols):
                 raise InputError("the proving key was made for other params", code="K131")
             tree = MerkleTree(arrays["digests"])
             commitment = Commitment(shape, arrays["codeword"], tree, tail=arrays.get("tail"))
-            params = ParamsCommitment(commitment, IntegerMatrix.of(values))
+            params = ParamsCommitment(commitment, integers)
             root = tree.root
         description = Description.from_bytes(recorded.description)
         vk = VerifyingKey(encode(program), root, description, recorded.max_steps, recorded.mode)
@@ -156,9 +166,8 @@ def setup(
     layout = params_layout(program, mode)
     params = allowance = None
     if layout is not None:
-        values = params_matrix(program, layout)
-        secrets = Secrets.fresh([encode(program), np.ascontiguousarray(values).tobytes()]) if mode.hiding else None
-        params = commit_params(values, layout.shape, secrets)
+        secrets = Secrets.fresh([encode(program), params_digest(program)]) if mode.hiding else None
+        params = commit_params(params_matrix(program, layout), layout.shape, secrets)
     root = params.commitment.root if params is not None else None
     vk = VerifyingKey(encode(program), root, described, max_steps, mode)
     if layout is not None and layout.shape.tail:
@@ -181,9 +190,36 @@ def check_bounds(program: Program) -> None:
                 raise InputError(f"param '{p.name}' breaks its L1 bound {bound} over axes {axes}", code="K143")
 
 
-def params_matrix(program: Program, layout: MatrixLayout) -> Integers:
-    """The params in their rows, in the narrowest of int8 to int64 that holds them all."""
+def params_matrix(program: Program, layout: MatrixLayout) -> IntegerMatrix:
+    """The committed params in their rows."""
     return in_rows({name: program.data[str(name)][None] for name in layout.places}, layout)
+
+
+def params_digest(program: Program) -> bytes:
+    """BLAKE3 of the committed params, as wide as they are declared, in order of declaration (the encoding of the
+    program has their names and types). Raises ``InputError`` K142 for one that is not of its declared type."""
+    params = blake3(max_threads=blake3.AUTO)
+    for p in program.params:
+        if p.committed:
+            given = program.data[p.name]
+            values = np.ascontiguousarray(given, dtype=f"<i{p.type.dtype.bits // 8}")
+            if values.dtype != given.dtype and not np.array_equal(values, given):
+                raise InputError(f"param '{p.name}' leaves its interval [{p.type.lo}, {p.type.hi}]", code="K142")
+            params.update(_bytes(values))
+    return params.digest()
+
+
+def _integers_digest(groups: Sequence[Integers]) -> bytes:
+    rows = blake3(max_threads=blake3.AUTO)
+    for g in groups:
+        rows.update(repr((g.dtype.str, g.shape)).encode())
+        rows.update(_bytes(g))
+    return rows.digest()
+
+
+def _bytes(a: Array) -> memoryview:
+    """The bytes of a contiguous array, not copied."""
+    return np.ascontiguousarray(a).reshape(-1).view(np.uint8).data
 
 
 @dataclass(frozen=True)
@@ -194,9 +230,13 @@ class Recorded:
     max_steps: int
     description: bytes
     mode: Mode
+    params: bytes
+    integers: bytes
 
 
-def _write(path: Path, key: VerifyingKey, arrays: dict[str, Array]) -> None:
+def _write(path: Path, made: ProvingKey, arrays: dict[str, Array]) -> None:
+    key = made.verifying_key
+    integers = () if made.params is None else made.params.integers.groups
     manifest: dict[str, Any] = {
         "version": PROTOCOL_VERSION,
         "key": key.digest().hex(),
@@ -204,6 +244,8 @@ def _write(path: Path, key: VerifyingKey, arrays: dict[str, Array]) -> None:
         "hiding": key.mode.hiding,
         "proofs": key.mode.proofs,
         "description": key.description.to_bytes().hex(),
+        "params": params_digest(made.program).hex(),
+        "integers": _integers_digest(integers).hex(),
         "arrays": {},
     }
     offset = 0
@@ -217,8 +259,8 @@ def _write(path: Path, key: VerifyingKey, arrays: dict[str, Array]) -> None:
         with os.fdopen(handle, "wb") as f:
             f.write((PK_MAGIC + struct.pack("<Q", len(head)) + head).ljust(start, b"\0"))
             for a in arrays.values():
-                data = np.ascontiguousarray(a).tobytes()
-                f.write(data.ljust(-(-len(data) // ALIGN) * ALIGN, b"\0"))
+                f.write(_bytes(a))
+                f.write(bytes(-a.nbytes % ALIGN))
             f.flush()
             os.fsync(f.fileno())
         os.chmod(temporary, 0o600 if key.mode.hiding else 0o644)
@@ -228,8 +270,12 @@ def _write(path: Path, key: VerifyingKey, arrays: dict[str, Array]) -> None:
         raise
 
 
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
+
+
 def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
-    damaged = InputError(f"{path} is not a proving key, or is damaged", code="K130", help="run setup again")
+    damaged = _damaged(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as f:
@@ -259,6 +305,7 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
             if mode.proofs < 0 or mode.proofs > MAX_PROOFS or (mode.proofs and not mode.hiding):
                 raise damaged
             digest, described = bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"])
-            return Recorded(digest, int(manifest["max_steps"]), described, mode), arrays
+            params, integers = bytes.fromhex(manifest["params"]), bytes.fromhex(manifest["integers"])
+            return Recorded(digest, int(manifest["max_steps"]), described, mode, params, integers), arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None

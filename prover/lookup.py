@@ -125,10 +125,12 @@ def prove_tree(sender: Sender, leaves: Leaves) -> tuple[list[Ext], Ext, Ext]:
     nodes = [_node(layers[1], i) for i in range(2)] if log_size > 1 else [_leaf(leaves, i) for i in range(2)]
     (p0, q0), (p1, q1) = nodes
     point, p, q = _merge(sender, [], (p0, p1, q0, q1))
-    for k in range(1, log_size):  # a layer is not read again: the next one's rounds work in its memory
-        last = k == log_size - 1
-        begin = partial(_LeafRounds, leaves, corrected) if last else partial(_Rounds, layers[k + 1])
-        point, p, q = _prove_layer(sender, partial(begin, layers[k]), point, p, q)
+    layers.reverse()
+    layers.pop()
+    for k in range(1, log_size):  # a layer is not read again: the next one's rounds work in its memory, then it goes
+        layer = layers.pop()
+        begin = partial(_LeafRounds, leaves, corrected) if k == log_size - 1 else partial(_Rounds, layers[-1])
+        point, p, q = _prove_layer(sender, partial(begin, layer), point, p, q)
     return point, p, q
 
 

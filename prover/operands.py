@@ -40,7 +40,7 @@ def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
 def _matrix(values: Integers, bound: int) -> IntegerMatrix:
     if bound < SMALL:
         narrow = values if values.dtype.itemsize <= 4 else values.astype(np.int32)
-        return IntegerMatrix(narrow, np.zeros(0, np.int64))
+        return IntegerMatrix((narrow,), np.zeros(0, np.int64))
     return IntegerMatrix.of(values)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from syurmy.host import peak_mb
+from syurmy.host import peak_mb, return_memory
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Table, Tuples
@@ -58,6 +58,7 @@ from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
+LARGE = 1 << 20  # leaves from which a proof gives its memory back to the system
 
 
 def prove(
@@ -72,7 +73,7 @@ def prove(
     for a certificate of another key, ``Unsatisfied`` where a value of the trace is not in a table that it should be in.
     Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        return Prover(pk, trace, progress, commitments, rests_on(pk, certificate)).run()
+        proof = Prover(pk, trace, progress, commitments, rests_on(pk, certificate)).run()
     except InputError as e:
         if e.code != Unsatisfied.code:
             raise
@@ -80,6 +81,9 @@ def prove(
         if not violations:
             raise
         raise Unsatisfied(violations) from e
+    if proof.report.leaves >= LARGE:
+        return_memory()
+    return proof
 
 
 def rests_on(pk: ProvingKey, certificate: Certificate | None) -> bytes:
@@ -184,22 +188,28 @@ class Prover:
             check_opening(self.pk, external, given[external.name], self.witness(external))
         return [given[external.name] for external in externals]
 
-    def column_values(self) -> dict[Committed, U64]:
-        """Field values of every column of the witness matrix, in the column's shape."""
-        values = {c: to_field(self.witness(c)) for c in self.plan.system.columns}
+    def multiplicities(self) -> dict[Committed, U64]:
+        """How often each row of the tables is looked up, as field values in the shape of their columns."""
         counts = self.witness.multiplicities()
-        for table, column in self.plan.multiplicities.items():
-            values[column] = to_field(counts[table])[None]
-        return values
+        return {column: to_field(counts[table])[None] for table, column in self.plan.multiplicities.items()}
+
+    def fill(self, flat: U64) -> None:
+        """All columns into their places of the witness matrix, one after the other, as field elements."""
+        for column, place in self.plan.witness.places.items():
+            assert isinstance(column, Committed)
+            block = flat[place.offset : place.offset + place.size].reshape(place.dims)
+            block[place.true_part] = np.transpose(self.column(column), place.order)
+
+    def column(self, column: Committed) -> U64:
+        """Its values as field elements."""
+        found = self.counts.get(column)
+        return to_field(self.witness(column)) if found is None else found
 
     def commit(self) -> tuple[Commitment, U64]:
         layout = self.plan.witness
         flat = np.zeros(1 << layout.log_entries, np.uint64)
-        self.values = self.column_values()
-        for column, values in self.values.items():
-            place = layout.places[column]
-            block = flat[place.offset : place.offset + place.size].reshape(place.dims)
-            block[place.true_part] = np.transpose(values, place.order)
+        self.counts = self.multiplicities()
+        self.fill(flat)
         shape = self.opening.matrices[0].shape
         aux = tail = None
         if self.opening.hiding is not None:
@@ -270,7 +280,7 @@ class Prover:
                 lookup.fill_denominators(part, members, b.dims, b.tag, self.alpha, betas)
             part_num = num[b.offset : b.offset + b.size]
             if b.multiplicity is not None:
-                counts = self.values[b.multiplicity]
+                counts = self.column(b.multiplicity)
                 wide = np.zeros(b.dims, np.uint64)
                 shape = counts.shape[len(counts.shape) - len(b.dims) :]
                 wide[tuple(slice(0, d) for d in shape)] = counts.reshape(shape)

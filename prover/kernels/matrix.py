@@ -1,24 +1,27 @@
 """Matrix kernels of the commitment: transposition, and weights bound to the rows of a matrix (u^T M for u over K).
 
 Two layouts. The committed matrix is column-major, ``uint64[C, R]``: column c is a contiguous run of R entries. Integer
-params are kept row-major, ``int8|16|32|64[R, C]``, and bound without field arithmetic per weight: an extension weight
-is four signed 32-bit limbs (u = lo + 2^32*hi per plane, -2^31 <= lo, hi < 2^31), and an int64 accumulator takes 2^15
-products of a limb and an entry below 2^16, since 2^15 * 2^31 * 2^16 = 2^62. Rows with larger entries take the modular
-kernel.
+params are kept row-major, ``int8|16|32|64[r, C]`` for each group of rows, and bound without field arithmetic per
+weight: an extension weight is four signed 32-bit limbs (u = lo + 2^32*hi per plane, -2^31 <= lo, hi < 2^31), and an
+int64 accumulator takes 2^15 products of a limb and an entry below 2^16, since 2^15 * 2^31 * 2^16 = 2^62. Rows with
+larger entries take the modular kernel.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 from syurmy.isa.arrays import I64, Integers
-from syurmy.prover.field import U64, P, to_field
+from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
 from syurmy.prover.kernels.lanes import dot_base_strip
 from syurmy.prover.kernels.mle import LONG
+from syurmy.prover.protocol import mle
 
 BLOCK = 32  # of a transposition
 TILE = 512  # columns whose four accumulators stay in the first-level cache: 16 KiB
@@ -37,6 +40,20 @@ def transpose_kernel(rows, out, lo, hi):
             for c in range(block * BLOCK, c1):
                 for r in range(r0, r1):
                     out[c, r] = rows[r, c]
+
+
+@njit(nogil=True, cache=True)
+def transpose_integers_kernel(rows, out, first, lo, hi):
+    """out[c, first + r] = rows[r, c] over F for the column blocks [lo, hi) of an ``int[R, C]``, entries in (-2^63,
+    2^63)."""
+    height, cols = rows.shape
+    for block in range(lo, hi):
+        c1 = min(cols, (block + 1) * BLOCK)
+        for r0 in range(0, height, BLOCK):
+            r1 = min(height, r0 + BLOCK)
+            for c in range(block * BLOCK, c1):
+                for r in range(r0, r1):
+                    out[c, first + r] = from_int(np.int64(rows[r, c]))
 
 
 @njit(nogil=True, cache=True)
@@ -143,41 +160,79 @@ def signed_limbs(weights: U64) -> npt.NDArray[np.int32]:
 
 @dataclass(frozen=True, eq=False)
 class IntegerMatrix:
-    """Params as integers, row-major ``int8|16|32|64[R, C]``, entries in (-2^63, 2^63); ``large`` lists the rows that
+    """Params as integers, row-major, entries in (-2^63, 2^63): ``groups`` of rows one after the other, each
+    ``int8|16|32|64[r, C]`` of its own, so that one large entry does not widen the rest. ``large`` lists the rows that
     hold an entry of 2^16 or more."""
 
-    values: Integers
+    groups: tuple[Integers, ...]
     large: I64
 
     @staticmethod
-    def of(values: Integers) -> "IntegerMatrix":
-        if values.ndim != 2 or values.dtype.kind != "i":
-            raise ValueError(f"params are a matrix of signed integers, not {values.dtype}[{values.ndim} axes]")
-        v = np.ascontiguousarray(values)
-        if v.dtype.itemsize <= 2:
-            return IntegerMatrix(v, np.zeros(0, np.int64))
-        if v.dtype.itemsize == 8 and v.size and int(v.min()) == -(2**63):
-            raise ValueError("a param is outside (-2^63, 2^63)")
-        extreme = np.maximum(v.max(axis=1).astype(np.int64), -v.min(axis=1).astype(np.int64))
-        return IntegerMatrix(v, np.flatnonzero(extreme >= SMALL).astype(np.int64))
+    def of(values: Integers | Sequence[Integers]) -> "IntegerMatrix":
+        """Of one group, or several with the same number of columns; ``ValueError`` for what cannot be params."""
+        groups = (values,) if isinstance(values, np.ndarray) else tuple(values)
+        if not groups or len({v.shape[1:] for v in groups}) > 1:
+            raise ValueError("params are groups of rows of one length")
+        large, first = [], 0
+        for v in groups:
+            large.append(first + _large_rows(v))
+            first += len(v)
+        return IntegerMatrix(tuple(map(np.ascontiguousarray, groups)), np.concatenate(large))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return sum(map(len, self.groups)), self.groups[0].shape[1]
+
+    def joined(self) -> Integers:
+        """All rows in one array, of the widest group's dtype: a copy."""
+        return np.concatenate(self.groups)
 
     def bind(self, first: int, weights: U64) -> U64:
         """Sum over i of weights[:, i] * row (first + i): ``uint64[2, C]``. ``ValueError`` where the rows do not
         exist."""
         count = weights.shape[1]
-        rows, cols = self.values.shape
+        rows, cols = self.shape
         if first < 0 or first + count > rows or weights.shape[0] != 2:
             raise ValueError(f"rows [{first}, {first + count}) of {rows}")
         limbs = signed_limbs(weights)
         large = self.large[(self.large >= first) & (self.large < first + count)]
         limbs[large - first] = 0
-        out = np.empty((2, cols), np.uint64)
-        pool.for_ranges(bind_limbs_kernel, -(-cols // TILE), self.values, first, limbs, out, min_chunk=1)
-        for r in large:
-            row = self.values[r].astype(np.int64)
-            pool.for_ranges(bind_modular_kernel, cols, row, weights[0, r - first], weights[1, r - first], out)
+        parts = []
+        start = 0  # first row of the group
+        for values in self.groups:
+            lo, hi = max(first, start), min(first + count, start + len(values))
+            if lo < hi:
+                out = np.empty((2, cols), np.uint64)
+                chosen = limbs[lo - first : hi - first]
+                pool.for_ranges(bind_limbs_kernel, -(-cols // TILE), values, lo - start, chosen, out, min_chunk=1)
+                for r in large[(large >= lo) & (large < hi)]:
+                    row = values[r - start].astype(np.int64)
+                    pool.for_ranges(bind_modular_kernel, cols, row, weights[0, r - first], weights[1, r - first], out)
+                parts.append(out)
+            start += len(values)
+        return reduce(mle.add, parts) if parts else np.zeros((2, cols), np.uint64)
+
+    def columns(self, first: int = 0, count: int | None = None) -> U64:
+        """The rows [first, first + count), default all, over F, column-major ``uint64[C, count]``."""
+        rows, cols = self.shape
+        end = rows if count is None else first + count
+        out = np.empty((cols, end - first), np.uint64)
+        start = 0
+        for values in self.groups:
+            lo, hi = max(first, start), min(end, start + len(values))
+            if lo < hi:
+                part = values[lo - start : hi - start]
+                pool.for_ranges(transpose_integers_kernel, -(-cols // BLOCK), part, out, lo - first, min_chunk=8)
+            start += len(values)
         return out
 
-    def columns(self) -> U64:
-        """The matrix over F, column-major ``uint64[C, R]``."""
-        return transpose(to_field(self.values.astype(np.int64)))
+
+def _large_rows(v: Integers) -> I64:
+    if v.ndim != 2 or v.dtype.kind != "i":
+        raise ValueError(f"params are a matrix of signed integers, not {v.dtype}[{v.ndim} axes]")
+    if v.dtype.itemsize <= 2:
+        return np.zeros(0, np.int64)
+    if v.dtype.itemsize == 8 and v.size and int(v.min()) == -(2**63):
+        raise ValueError("a param is outside (-2^63, 2^63)")
+    extreme = np.maximum(v.max(axis=1).astype(np.int64), -v.min(axis=1).astype(np.int64))
+    return np.flatnonzero(extreme >= SMALL).astype(np.int64)

@@ -100,6 +100,18 @@ class Place:
             out.append((-(-self.shape[a] // group), d // group))
         return out
 
+    def row_count(self, log_cols: int) -> int:
+        """Stored rows; for a tensor that fills rows."""
+        return math.prod(stored for stored, _ in self.rows(log_cols))
+
+    def stored_dims(self, log_cols: int) -> tuple[int, ...]:
+        """The axes of the stored rows' entries, in ``order``: ``true_part`` of them is the tensor."""
+        rows = self.rows(log_cols)
+        dims = [*(stored for stored, _ in rows), *self.dims[len(rows) :]]
+        if rows:
+            dims[len(rows) - 1] *= self.dims[len(rows) - 1] // rows[-1][1]  # indices in one row
+        return tuple(dims)
+
 
 class MatrixLayout:
     """Tensors stacked in 2^log_entries entries, split into rows of 2^log_cols, empty rows left out.
@@ -140,6 +152,22 @@ class MatrixLayout:
         parts.append(np.arange(*self._shared(log_cols), dtype=np.int64))
         rows = np.sort(np.concatenate(parts))
         return rows if len(rows) else np.zeros(1, np.int64)
+
+    @property
+    def large(self) -> list[tuple[Hashable, Place]]:
+        """The tensors that fill rows, in the order of their rows; before all others."""
+        found = [(k, p) for k, p in self.places.items() if p.log_size >= self.shape.log_cols]
+        return sorted(found, key=lambda item: item[1].offset)
+
+    @property
+    def small(self) -> list[tuple[Hashable, Place]]:
+        """The tensors that share rows."""
+        return [(k, p) for k, p in self.places.items() if p.log_size < self.shape.log_cols]
+
+    @property
+    def shared_rows(self) -> tuple[int, int]:
+        """First and last + 1 of the rows that ``small`` lie in, all of them stored."""
+        return self._shared(self.shape.log_cols)
 
     @property
     def true_entries(self) -> int:

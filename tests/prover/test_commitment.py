@@ -5,11 +5,16 @@ import pytest
 
 from syurmy.prover import commitment as cm
 from syurmy.prover.field import P, to_field
+from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.secrets import Secrets
 
 SHAPE = MatrixShape(3, 4, 2)
+HIDING = MatrixShape(100, 4, 2, aux=90, tail=5)
+DTYPES = (np.int8, np.int16, np.int32, np.int64)
 
 
 def test_a_commitment_is_the_tree_of_the_codeword():
@@ -31,5 +36,53 @@ def test_stored_rows():
 
 def test_params_are_committed_as_field_elements():
     values = np.random.default_rng(1).integers(-(2**20), 2**20, (3, 16), dtype=np.int32)
-    params = cm.commit_params(values, SHAPE)
+    params = cm.commit_params(IntegerMatrix.of(values), SHAPE)
     assert params.commitment.root == cm.commit(to_field(values.astype(np.int64)).T.copy(), SHAPE).root
+
+
+@pytest.mark.parametrize("shape", [HIDING, MatrixShape(150, 4, 1)])
+def test_strips_are_encoded_like_the_whole(shape, monkeypatch):
+    monkeypatch.setattr(cm, "STRIP", 0)  # as few rows at a time as there can be
+    rng = np.random.default_rng(2)
+    groups = [rng.integers(-99, 99, (n, 16), dtype=d) for n, d in ((70, np.int8), (shape.rows - 70, np.int64))]
+    found = cm.commit_params(IntegerMatrix.of(groups), shape, Secrets(b"seed")).commitment
+    secrets = Secrets(b"seed")
+    tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, -1) if shape.tail else None
+    matrix = to_field(np.concatenate(groups).astype(np.int64)).T
+    whole = np.concatenate([matrix, secrets.elements(16 * shape.aux).reshape(16, -1)], axis=1)
+    assert np.array_equal(found.codeword, cm.commit(whole, shape, tail).codeword)
+    with pytest.raises(ValueError, match="committed as"):
+        cm.commit_params(IntegerMatrix.of(groups[0]), shape, Secrets(b"seed"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_are_those_of_the_whole_matrix(seed):
+    """Against the definition: all places in a flat array, of which the rows with a true entry are taken; and a wide
+    tensor widens its own rows only."""
+    rng = np.random.default_rng(seed)
+    shapes = [tuple(rng.integers(1, 9, rng.integers(1, 4)).tolist()) for _ in range(9)]
+    dtypes = rng.choice(4, len(shapes), p=[0.3, 0.4, 0.1, 0.2]).tolist()
+    values = {
+        i: np.full(s, np.iinfo(DTYPES[d]).max - i, DTYPES[d])
+        for i, (s, d) in enumerate(zip(shapes, dtypes, strict=True))
+    }
+    log_cols = seed % 4 + 1
+    layout = MatrixLayout(list(enumerate(shapes)), 4, lambda _, stored: MatrixShape(stored(log_cols), log_cols, 2))
+    flat = np.zeros(1 << layout.log_entries, np.int64)
+    for i, p in layout.places.items():
+        flat[p.offset : p.offset + p.size].reshape(p.dims)[p.true_part] = np.transpose(values[i], p.order)
+    want = flat.reshape(-1, 1 << log_cols)[layout.stored_rows]
+    found = cm.in_rows(values, layout)
+    assert np.array_equal(found.joined(), want)
+    row = 0
+    for group in found.groups:
+        alone = [v.dtype for _, v in values.items() if v.dtype == group.dtype]
+        assert alone, "a group is as wide as one of its tensors"
+        assert abs(want[row : row + len(group)]).max() > np.iinfo(group.dtype).max - len(shapes)
+        row += len(group)
+    weights, half = rng.integers(0, P, (2, row), dtype=np.uint64), row // 2
+    one = IntegerMatrix.of(want)
+    assert np.array_equal(found.bind(0, weights), one.bind(0, weights))
+    assert np.array_equal(found.bind(half, weights[:, half:]), one.bind(half, weights[:, half:]))
+    assert np.array_equal(found.columns(), to_field(want).T)
+    assert np.array_equal(found.columns(row // 3, row // 2), to_field(want).T[:, row // 3 : row // 3 + row // 2])

@@ -1,5 +1,7 @@
 """Proving keys on disk: what is saved is loaded, and nothing else is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,48 @@ def test_a_key_of_others_or_a_damaged_one_is_refused(tmp_path):
         path.write_bytes(data[:cut])
         with pytest.raises(InputError):
             ProvingKey.load(path, program)
+
+
+WIDE = """
+.program wide
+.input x : i8[64] private
+.param w : i16[64, 64] committed = "p.npz:w"
+.param s : i64[] committed = "p.npz:s"
+.output y public
+    matmul  y, x, w
+    add     y, y, s
+    halt
+"""
+
+
+def test_a_wide_scalar_leaves_other_params_narrow(tmp_path, monkeypatch):
+    """And a key is laid out once: loading it maps what is in the file."""
+    np.savez(tmp_path / "p.npz", w=np.full((64, 64), -300, np.int16), s=np.array(2**36))
+    program = assemble(WIDE, data_root=tmp_path)
+    key = setup(program)
+    assert key.params is not None
+    assert [g.dtype for g in key.params.integers.groups] == [np.int16, np.int64]
+    path = tmp_path / "wide.pk"
+    key.save(path)
+    monkeypatch.setattr("syurmy.prover.keys.params_matrix", None)
+    again = ProvingKey.load(path, program)
+    assert again.params is not None
+    assert all(not g.flags.owndata for g in again.params.integers.groups)
+    proof = prove(again, run(program, {"x": np.arange(64)}))
+    assert verify(key.verifying_key, proof.data).outputs["y"].shape == (64,)
+    data = {**program.data, "w": program.data["w"].astype(np.int64)}
+    assert ProvingKey.load(path, replace(program, data=data)).verifying_key == key.verifying_key  # however it is held
+    data["w"][5, 5] += 2**16
+    with pytest.raises(InputError) as e:
+        ProvingKey.load(path, replace(program, data=data))
+    assert e.value.code == "K142"
+    content = bytearray(path.read_bytes())
+    at = content.index(np.full(64, -300, np.int16).tobytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged") as e:
+        ProvingKey.load(path, program)
+    assert e.value.code == "K130"
 
 
 def test_a_key_of_version_one_says_what_to_do(tmp_path):

@@ -60,7 +60,7 @@ class Case:
         self.commitment = cm.commit(cm.stored_matrix(self.flat, 7, STORED), WITNESS)
         values = rng.integers(-(2**15), 2**15, (5, 64), dtype=np.int32)
         values[4] *= 1000
-        self.params = cm.commit_params(values, PARAMS)
+        self.params = cm.commit_params(IntegerMatrix.of(values), PARAMS)
         self.claims = [
             ParamsClaim(first, weights, [EqWeight(at, tuple(elements(rng, bits)), c) for at, bits, c in points])
             for first, weights, points in (
@@ -539,13 +539,13 @@ def test_query_nonce(levels):
 @DEPTHS
 def test_params_other_than_committed(levels):
     case = Case(levels)
-    values = case.params.integers.values.copy()
+    values = case.params.integers.joined()
     values[2, 7] += 1
     true = case.params.commitment
     case.params = cm.ParamsCommitment(true, IntegerMatrix.of(values))
     target = case.value()
     case.refuses(case.prove().bytes(), VALUES if levels else ENCODING, target)
-    case.params = cm.commit_params(values, PARAMS)
+    case.params = cm.commit_params(IntegerMatrix.of(values), PARAMS)
     case.refuses(case.prove().bytes(), "an opened column of 'params' is not under the root", target)
 
 

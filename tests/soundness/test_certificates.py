@@ -26,6 +26,7 @@ from syurmy.prover import prove as proving
 from syurmy.prover.certify import Certifier, certify
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
 from syurmy.prover.field import P
+from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.keys import ProvingKey, params_matrix, setup
 from syurmy.prover.protocol import closeness, soundness
 from syurmy.prover.protocol.budget import Opening
@@ -94,14 +95,14 @@ def key(program: Program, values: dict[str, Any], mode: Mode | None = None) -> P
 def params_matrix_of(program: Program, data: Any, mode: Mode) -> Any:
     layout = params_layout(program, mode)
     assert layout is not None
-    return params_matrix(replace(program, data=data), layout)
+    return params_matrix(replace(program, data=data), layout).joined()
 
 
 def with_matrix(pk: ProvingKey, matrix: Any) -> ProvingKey:
     """The key with a commitment to this matrix."""
     assert pk.params is not None
     shape = pk.params.commitment.shape
-    return with_params(pk, commit_params(matrix, shape, Secrets(b"test") if shape.tail else None))
+    return with_params(pk, commit_params(IntegerMatrix.of(matrix), shape, Secrets(b"test") if shape.tail else None))
 
 
 def with_params(pk: ProvingKey, params: ParamsCommitment) -> ProvingKey:
@@ -277,7 +278,7 @@ def padding_of(pk: ProvingKey, name: str, value: int) -> ProvingKey:
     assert pk.params is not None
     place = layout.places[name]
     flat = np.zeros((1 << layout.log_rows, layout.shape.cols), np.int64)
-    flat[layout.stored_rows] = pk.params.integers.values
+    flat[layout.stored_rows] = pk.params.integers.joined()
     free = np.zeros_like(flat, np.bool_)
     inside = free.reshape(-1)[place.offset : place.offset + place.size].reshape(place.dims)
     inside[:] = True
@@ -489,7 +490,7 @@ def test_rows_swapped():
     """The certificate is about the rows as they lie."""
     pk = c.keys(c.ROWS)
     assert pk.params is not None
-    values = np.array(pk.params.integers.values)
+    values = pk.params.integers.joined()
     swapped = with_matrix(pk, values[::-1])
 
     class Unswapped(Certifier):

@@ -240,8 +240,8 @@ class Multiplicities(Prover):
 
     move = False
 
-    def column_values(self) -> dict[Committed, U64]:
-        values = super().column_values()
+    def multiplicities(self) -> dict[Committed, U64]:
+        values = super().multiplicities()
         columns = list(self.plan.multiplicities.values())
         values[columns[0]][0, 1] += np.uint64(1)
         if self.move:

@@ -18,7 +18,6 @@ from syurmy.isa.graph import Public
 from syurmy.prover import opening
 from syurmy.prover.commitment import ParamsCommitment
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array
-from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.keys import params_matrix, setup
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
@@ -387,7 +386,7 @@ def test_other_params(monkeypatch):
     assert pk.params is not None
     assert pk.plan is not None
     assert pk.plan.params is not None
-    other = IntegerMatrix.of(params_matrix(program, pk.plan.params))
+    other = params_matrix(program, pk.plan.params)
     key = replace(setup(program, pk.mode), verifying_key=pk.verifying_key, allowance=None)
     key = replace(key, params=ParamsCommitment(pk.params.commitment, other))
     trace = syurmy.run(program, {k: np.array(v) for k, v in c.INPUTS[DENSE].items()})

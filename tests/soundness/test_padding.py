@@ -14,6 +14,7 @@ import pytest
 
 from syurmy.prover.commitment import Commitment, commit, commit_params, stored_matrix
 from syurmy.prover.field import U64, P
+from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.keys import ProvingKey, params_matrix, setup
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.statement import absorb_statement, encode_statement
@@ -51,12 +52,9 @@ class Garbage(Prover):
         rng = np.random.default_rng(1)
         free = stored_entries(self) & ~true_entries(self)
         self.flat = np.where(free, rng.integers(0, P, free.size, np.uint64), np.uint64(0))
-        for column, values in self.column_values().items():
-            place = layout.places[column]
-            block = self.flat[place.offset : place.offset + place.size].reshape(place.dims)
-            block[place.true_part] = np.transpose(values, place.order)
+        self.counts = self.multiplicities()
+        self.fill(self.flat)
         type(self).filled = int(free.sum())
-        self.values = self.column_values()
         commitment = commit(stored_matrix(self.flat, layout.shape.log_cols, layout.stored_rows), layout.shape)
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key
@@ -110,10 +108,10 @@ def test_padding_of_params_is_part_of_the_key():
     pk = c.keys(c.DENSE)
     layout = pk.plan.params
     assert layout is not None
-    matrix = params_matrix(pk.program, layout).copy()
+    matrix = params_matrix(pk.program, layout).joined()
     free = matrix == 0
     assert free.any()
     matrix.reshape(-1)[np.flatnonzero(free)[-1]] = 1
-    assert commit_params(matrix, layout.shape).commitment.root != pk.verifying_key.params_root
+    assert commit_params(IntegerMatrix.of(matrix), layout.shape).commitment.root != pk.verifying_key.params_root
     assert isinstance(pk, ProvingKey)
     assert setup(pk.program, pk.mode).verifying_key == pk.verifying_key

@@ -67,8 +67,8 @@ def multiplicities_after_alpha() -> bytes:
     ]
 
     class Second(Prover):
-        def column_values(self) -> Any:
-            values = super().column_values()
+        def multiplicities(self) -> Any:
+            values = super().multiplicities()
             row = values[table.multiplicity]
             for i in (0, 1):
                 row[0, i] = (int(row[0, i]) + more[i]) % P

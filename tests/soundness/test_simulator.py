@@ -290,7 +290,7 @@ def test_a_hiding_commitment_needs_random_coefficients():
     assert pk.plan.params is not None
     assert pk.params is not None
     with pytest.raises(ValueError, match="random coefficients"):
-        commit_params(pk.params.integers.values, pk.plan.params.shape)
+        commit_params(pk.params.integers, pk.plan.params.shape)
 
 
 @pytest.mark.parametrize(

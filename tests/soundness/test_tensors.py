@@ -198,11 +198,11 @@ class Padded(Prover):
     def openings(self, given: Any) -> list[TensorOpening]:
         mine = self.true = given["x"]
         layout = mine.commitment.layout
-        rows = in_rows({NAME: mine.values}, layout).astype(np.int64)
+        rows = in_rows({NAME: mine.values}, layout).joined().astype(np.int64)
         assert rows.shape[1] >= 4
         rows[0, 3] = 7
         secrets = Secrets.fresh([]) if self.pk.mode.hiding else None
-        matrix = commit_params(rows, layout.shape, secrets)
+        matrix = commit_params(IntegerMatrix.of(rows), layout.shape, secrets)
         return [replace(mine, matrix=matrix, commitment=replace(mine.commitment, root=matrix.commitment.root))]
 
     def run(self) -> Any:
@@ -301,7 +301,7 @@ class Late(Prover):
         (place,) = layout.places.values()
         point = self.space.points[red.LOOKUP][-place.log_size :]
         eq = mle.eq_vector(point).astype(object)
-        rows = in_rows({NAME: self.mine.values}, layout).astype(object)
+        rows = in_rows({NAME: self.mine.values}, layout).joined().astype(object)
         # eq . d = 0 over K is two equations over F: d_0 = 1, d_3 = 0, d_1 and d_2 solved for
         (a, b), (e, f) = eq[:, 1:3].tolist()
         det = pow(a * f - b * e, -1, P)
