@@ -194,7 +194,7 @@ M111 The float model itself gives NaN on a sample, so there is nothing to prove.
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
 P180 The params of a key, or a committed tensor, are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs, commit --proofs N a new commitment.
-P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden: A copy gets a count of its own by syurmy-vm share; setup --renew makes a new key, commit a new commitment.
+P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden. A copy gets a count of its own by syurmy-vm share; setup --renew makes a new key, commit a new commitment.
 P184 An input or output is declared committed, and no commitment to it was given to the prover. commit makes one; give its opening with -i NAME=@FILE.opening.
 P185 A commitment is given for something that is not declared committed.
 P186 A commitment hides its tensor and the key's proofs hide nothing, or the other way round: one of them would show what the other hides. Commit again in the key's mode.
