@@ -118,7 +118,7 @@ F111 A file holds several entries or no such entry. Name one as FILE:KEY.
 F112 This is no program. Commands take PROG.tasm, the folder of a compiled model, or MODEL.onnx.
 F120 A file cannot be written. Nothing was changed.
 F121 compile writes into a new or empty folder, or over a model that it made; files of others stay untouched.
-F130 There is a proof already and it is not of this run. --force replaces it, --proof FILE writes another.
+F130 A file is there already that must not be lost: a proof of another run, a commitment, a key. --force replaces it where there is that option; or name another file (--proof FILE).
 I100 A file, an input or an option cannot be used.
 I101 There is no input of that name.
 I102 An input has no value. Give --input NAME=VALUE or NAME=FILE, or put PROG.inputs.json beside the program.
