@@ -69,11 +69,12 @@ def test_softmax(seed: int, reach: float) -> None:
 @SOME
 @given(SEEDS)
 def test_normalisation_of_unlike_rows(seed: int) -> None:
-    """One row a hundred times as large as the others leaves them six bits less."""
+    """One row a hundred times as large as the others leaves them six bits less: of a row whose deviation is half of the
+    others' half a unit is 5e-4, before the gain."""
     rng = np.random.default_rng(seed)
     x = floats(rng, 5, 32)
     x[0] *= 100
-    fine("LayerNormalization", {"x": x}, {"g": floats(rng, 32), "b": floats(rng, 32)}, tolerance=3e-4)
+    fine("LayerNormalization", {"x": x}, {"g": floats(rng, 32), "b": floats(rng, 32)}, tolerance=6e-4)
 
 
 @SOME
