@@ -1,4 +1,4 @@
-"""A causal language model as ``compile --generate greedy`` takes it: token ids in, the next token at every position out.
+"""A causal language model as ``compile --generate greedy`` takes it: token ids in, at every position the next one out.
 
     next_i = argmax_v logits_{i, v}    (the first of equals)
 
@@ -180,7 +180,9 @@ def tail(c: Context, greedy: Greedy) -> Tail:
     before = c.emit("lt", places, length, scale=1.0)
     part = c.emit("mul", after, before, scale=1.0)
     out.check(c.emit("le", part, same, scale=1.0))
-    g = Generation(c.tensors[greedy.tokens].name, prompt.name, length.name, index, greedy.vocabulary, total, greedy.show)
+    g = Generation(
+        c.tensors[greedy.tokens].name, prompt.name, length.name, index, greedy.vocabulary, total, greedy.show
+    )
     return Tail(g, inputs, outputs, {name: np.array(total) for name in (PROMPT, LENGTH)})
 
 
@@ -198,8 +200,8 @@ def _tokens(inputs: Sequence[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
     raise ModelError(
         f"{what} could be the token ids, among {listed}",
         code="M112",
-        help="a causal language model takes integers [1, tokens], and besides them at most attention_mask, position_ids,"
-        " token_type_ids and an empty cache past_*",
+        help="a causal language model takes integers [1, tokens], and besides them at most attention_mask,"
+        " position_ids, token_type_ids and a cache past_* of free length",
     )
 
 
@@ -226,7 +228,9 @@ def _length(tokens: onnx.ValueInfoProto, shapes: dict[str, Any]) -> int:
             help=f"give --shape {tokens.name}={lead}32 for a prompt and a completion of 32 tokens together",
         )
     if len(shape) == 2 and shape[0] > 1:
-        raise ModelError(f"input '{tokens.name}' is a batch of {shape[0]}", code="M112", help="one sequence: [1, tokens]")
+        raise ModelError(
+            f"input '{tokens.name}' is a batch of {shape[0]}", code="M112", help="one sequence: [1, tokens]"
+        )
     return int(shape[-1])
 
 
@@ -275,7 +279,8 @@ def _logits(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
             code="M112",
             help="export the language model with its head; the output is called logits, or is the only real one",
         )
-    return (named or other)[0]
+    found: onnx.ValueInfoProto = (named or other)[0]
+    return found
 
 
 def _free(name: str, taken: set[str]) -> str:

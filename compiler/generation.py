@@ -50,13 +50,12 @@ class Generation:
     @staticmethod
     def read(g: Mapping[str, Any]) -> Generation:
         """From the record. Raises ``ValueError``, ``TypeError`` or ``KeyError``."""
-        numbers = {k: int(g[k]) for k in ("chosen", "vocabulary", "total")}
-        if min(numbers.values()) < 0 or numbers["total"] < 2:
+        chosen, vocabulary, total = (int(g[k]) for k in ("chosen", "vocabulary", "total"))
+        if min(chosen, vocabulary) < 0 or total < 2:
             raise ValueError
-        tokenizer = g["tokenizer"]
-        bytes.fromhex(tokenizer or "")
-        return Generation(str(g["tokens"]), str(g["prompt"]), str(g["length"]), **numbers, show=str(g["show"]), tokenizer=tokenizer)  # fmt: skip
-
+        tokens, prompt, length, show = (str(g[k]) for k in ("tokens", "prompt", "length", "show"))
+        bytes.fromhex(g["tokenizer"] or "")
+        return Generation(tokens, prompt, length, chosen, vocabulary, total, show, g["tokenizer"])
 
     def fits(self, program: Program) -> bool:
         """Whether the program has such inputs and such an instruction."""
@@ -140,7 +139,9 @@ def generated(
         raise InputError(message, code="I146", help="the model's mask must be exact, see explain M113") from e
     near = undecided(model, trace)
     text = tuple(int(t) for t in tokens[:known])
-    return Generated(text, len(prompt), trace, passes, tuple(i for i in near if len(prompt) <= i < known), watch.found(model.rows))
+    return Generated(
+        text, len(prompt), trace, passes, tuple(i for i in near if len(prompt) <= i < known), watch.found(model.rows)
+    )
 
 
 def undecided(model: CompiledModel, trace: Trace) -> list[int]:
@@ -178,4 +179,3 @@ def _in_vocabulary(g: Generation, tokens: Sequence[int]) -> None:
     for t in tokens:
         if not 0 <= t < g.vocabulary:
             raise InputError(f"token {t} is outside the vocabulary, 0 to {g.vocabulary - 1}", code="I141")
-

@@ -23,8 +23,8 @@ import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy import inputs
 from syurmy.assembler import assemble_file
 from syurmy.compiler import causal, graph, load
-from syurmy.compiler.causal import Greedy, Tail
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
+from syurmy.compiler.causal import Greedy, Tail
 from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
@@ -233,8 +233,8 @@ class Trial:
             watch = Watch(program.code, out.ends.values(), out.decisions)
             for j, k in enumerate(self.held):
                 tell(phase, LOWERING + (1 - LOWERING) * j / len(self.held))
-                known = self.runs[k] if tail is None else {**self.runs[k], **tail.example}
-                on_held_out(measured, program, watch, ports, steps, outputs, known)
+                floats = self.runs[k] if tail is None else {**self.runs[k], **tail.example}
+                on_held_out(measured, program, watch, ports, steps, outputs, floats)
             measured.cut += watch.cut
             measured.near = watch.near.total()
         measured.near += out.near

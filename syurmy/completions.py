@@ -118,7 +118,9 @@ def lines(found: Sequence[Completion], vocabulary: Vocabulary | None) -> list[st
     out = []
     for k, c in enumerate(found):
         which = f" {k}" if len(found) > 1 else ""
-        texts = ("", "") if vocabulary is None else (f"{json.dumps(t, ensure_ascii=False)} " for t in c.texts(vocabulary))
+        texts = (
+            ("", "") if vocabulary is None else (f"{json.dumps(t, ensure_ascii=False)} " for t in c.texts(vocabulary))
+        )
         for name, tokens, text in zip(("prompt", "completion"), (c.prompt, c.completion), texts, strict=True):
             out.append(f"{name}{which}: {text}({len(tokens)} tokens: {', '.join(map(str, tokens))})")
     return [*out, MEANING] if found else []

@@ -159,9 +159,7 @@ def _about(d: Description) -> dict[str, Any]:
     return {"title": d.title or None, "source": d.source.hex() or None}
 
 
-def _lines(
-    statement: Statement, result: dict[str, Any], verbose: bool, raw: bool, written: Sequence[str]
-) -> list[str]:
+def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: bool, written: Sequence[str]) -> list[str]:
     lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
     lines += about_lines(statement.description)
     lines += described.lines(statement, raw)

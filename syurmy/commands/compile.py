@@ -81,7 +81,9 @@ def compile(
     ] = "",
     show: Annotated[
         str,
-        typer.Option("--show", metavar="last|topk=K|all", help="What such proofs show of the logits; nothing unless given."),
+        typer.Option(
+            "--show", metavar="last|topk=K|all", help="What such proofs show of the logits; nothing unless given."
+        ),
     ] = "",
     tokenizer: Annotated[
         Path | None,

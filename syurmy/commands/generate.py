@@ -76,14 +76,15 @@ def generate(
 
     clock = Clock()
     at = models.opened(model, None, max_steps=max_steps)
-    if at.model is None or at.model.generation is None:
+    language = at.model
+    if language is None or language.generation is None:
         raise InputError(f"{model} does not generate", code="I144", help="compile it with --generate greedy")
-    vocabulary = _vocabulary(at.model, tokenizer, needed=prompt is not None)
+    vocabulary = _vocabulary(language, tokenizer, needed=prompt is not None)
     given = _prompt(prompt, tokens, vocabulary)
     writer = _Writer(vocabulary, given, shown=not json)
     with display.Working("generate") if json else writer:
-        done = clock("execute", lambda: generated(at.model, given, max_tokens, stop or (), writer, max_steps))
-    watched = _watched(at.model, done)
+        done = clock("execute", lambda: generated(language, given, max_tokens, stop or (), writer, max_steps))
+    watched = _watched(language, done)
     result = told(at, done.trace) | writer.said(done) | {"saturated": [vars(s) for s in watched]}
     if prove or proof is not None:
         result |= Proving(proof, keys, rekey, force, no_zk, certificate, 2)(at, done.trace, max_steps, clock)
@@ -134,8 +135,8 @@ def _watched(model: CompiledModel, done: Generated) -> Sequence[Saturation]:
     if done.undecided:
         places = ", ".join(map(str, done.undecided[:8])) + (", ..." if len(done.undecided) > 8 else "")
         warn(
-            f"{len(done.undecided)} of {len(done.completion)} tokens were chosen by less than the program may be off from "
-            f"the float model, which may choose otherwise: at {places} (the prompt begins at 0)"
+            f"{len(done.undecided)} of {len(done.completion)} tokens were chosen by less than the program may be off"
+            f" from the float model, which may choose otherwise: at {places} (the prompt begins at 0)"
         )
     if done.saturated:
         warn(told_cut(done.saturated))
