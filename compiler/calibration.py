@@ -34,7 +34,7 @@ def random_samples(model: onnx.ModelProto, count: int = 0) -> list[dict[str, Arr
     weights = sum(math.prod(t.dims) for t in model.graph.initializer)
     count = count or (DEFAULT_SAMPLES if weights < LARGE else LARGE_SAMPLES)
     rng = np.random.default_rng(0)
-    rows = _rows_chosen(model)
+    rows = rows_chosen(model)
     samples = []
     for _ in range(count):
         one: dict[str, Array] = {}
@@ -55,7 +55,7 @@ def _interval(dtype: np.dtype[Any], rows: int | None) -> tuple[int, int]:
     return 0, 2
 
 
-def _rows_chosen(model: onnx.ModelProto) -> dict[str, int]:
+def rows_chosen(model: onnx.ModelProto) -> dict[str, int]:
     """By integer input: how many rows what it indexes has (tokens of a vocabulary, positions, classes of a one-hot)."""
     graph = model.graph
     values = {t.name: list(t.dims) for t in graph.initializer}
@@ -109,6 +109,10 @@ class Runs:
             self._kept[k] = tensors
             self._bytes += size
         return tensors
+
+    def of(self, sample: Sample) -> Mapping[str, Any]:
+        """The same of inputs that are no sample."""
+        return self._run(sample)
 
     def extremes(self, tell: Callable[[str, float], None]) -> npt.NDArray[np.float64]:
         """What every tensor reaches, by sample; more than ``MAX_SAMPLES`` only where that takes no memory."""

@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
-from syurmy.compiler import graph, load
+from syurmy.compiler import causal, graph, load
 from syurmy.compiler.calibration import given_samples
 from syurmy.compiler.contract import CANCELLED, SUMS, integers_of
+from syurmy.compiler.generation import LENGTH, PROMPT
 from syurmy.compiler.lower import is_lowered, lowerings
 from syurmy.compiler.model import CompiledModel, Result
 from syurmy.compiler.passes.unroll import flattened
@@ -127,7 +128,13 @@ def compare(
 ) -> Comparison:
     """Runs both on ``inputs`` (by the model's names; one sample each, or several stacked) and compares every tensor
     that both have. Raises ``InputError`` and ``ModelError``, as compiling and running do, and ``Trap``."""
-    float_model = load.load(original, {p.model_name: p.shape for p in model.inputs})
+    own, ends, change = model.inputs, {}, None
+    if model.generation is not None:  # the lengths of a text are no inputs of the float model
+        own = tuple(p for p in own if p.model_name not in (PROMPT, LENGTH))
+        ends = {name: model.generation.total for name in (PROMPT, LENGTH)}
+        inputs = {name: x for name, x in inputs.items() if name not in ends}
+        change = causal.wrapped
+    float_model = load.load(original, {p.model_name: p.shape for p in own}, change)
     float_model = load.inline_functions(float_model, is_lowered)
     samples = given_samples(float_model, inputs)
     float_model = flattened(float_model, samples[0], is_lowered)
@@ -139,17 +146,17 @@ def compare(
     ]
     results = [r for h in model.held for r in h.results]
     scales = {r.name: r for r in results}
-    ports = {p.model_name: Result(p.model_name, p.name, list(p.scales) or p.scale) for p in model.inputs}
+    ports = {p.model_name: Result(p.model_name, p.name, list(p.scales) or p.scale) for p in own}
     entered = [NodeDifference(name, "input", name, -1) for name in ports]
     watch = model.watch()
     for k, sample in enumerate(samples):
         known = {name: np.asarray(x) for name, x in floats(sample).items() if x is not None}
         known |= {name: np.asarray(x) for name, x in sample.items()}
-        integers, cut = model.entered(sample)
+        integers, cut = model.entered({**sample, **ends})
         trace = run(model.program, integers, listeners=(watch,))
         reals = _Reals(trace, integers, {**ports, **scales})
         for d in entered:
-            if model.inputs[list(ports).index(d.tensor)].code is None:
+            if own[list(ports).index(d.tensor)].code is None:
                 d.add(k, known[d.tensor], reals(d.tensor))
             d.saturated += sum(s.entries for s in cut if s.node == d.tensor)
         for d in made:

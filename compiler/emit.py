@@ -122,6 +122,7 @@ class Emitter:
         self.ends: dict[int, End] = {}  # where values beyond the samples are cut off
         self.cut: set[int] = set()  # where values of the samples are
         self.node = ("", "")  # of the float model that is being lowered: its name and operator
+        self.open: set[str] = set()  # params that are public whatever the others are
         self.decisions: list[Decision] = []  # where reals are told apart
         self.near = 0  # decisions on the samples by less than the program is off
         self._names: set[str] = set()
@@ -180,6 +181,12 @@ class Emitter:
         name = self.fresh(label)
         self.luts[name] = Lut(name, source, target, lo, entries)
         return name
+
+    def check(self, x: Tensor) -> None:
+        """What every run must make 1; it is on the samples."""
+        if not all((v == 1).all() for v in x.values):
+            raise ValueError("an assertion does not hold on the samples")
+        self.code.append(Instruction("assert", None, (x.name,)))
 
     def output(self, label: str, x: Tensor, public: bool = True) -> Tensor:
         name = self.fresh(label)
@@ -370,8 +377,8 @@ class Emitter:
     def text(self, weights: str, tables: str) -> str:
         """The program's source. ``weights``: the safetensors file; ``tables``: the folder of the tables."""
         lines = [f"; {HEADER}", "", f".program {self.name}", "", *self.inputs]
-        visibility = "committed" if self.committed else "public"
         for name, x in self.params.items():
+            visibility = "committed" if self.committed and name not in self.open else "public"
             dtype = DType(f"i{x.dtype.itemsize * 8}")
             lines.append(f'.param   {name} : {TensorType.full(dtype, x.shape)} {visibility} = "{weights}:{name}"')
         for t in self.luts.values():
@@ -395,6 +402,13 @@ class Emitter:
         for t in self.luts.values():
             np.save(folder / tables / f"{t.name}.npy", np.array(t.values, f"<i{t.target.bits // 8}"))
         (folder / "model.tasm").write_text(self.text(weights, tables))
+
+
+def narrowest(shape: tuple[int, ...], lo: int, hi: int) -> TensorType:
+    """The type of the least dtype that holds the interval."""
+    dtype = smallest_dtype(lo, hi)
+    assert dtype is not None
+    return TensorType(dtype, shape, lo, hi)
 
 
 def identifier(label: str) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from syurmy.compiler.model import EXAMPLE, FORMAT, PROGRAM, RECORD, TABLES, WEIGHTS
+from syurmy.compiler.model import EXAMPLE, FORMAT, PROGRAM, RECORD, TABLES, TOKENIZER, WEIGHTS
 from syurmy.isa.errors import InputError
 
-OWN = {PROGRAM, RECORD, EXAMPLE, WEIGHTS}
+OWN = {PROGRAM, RECORD, EXAMPLE, WEIGHTS, TOKENIZER}
 TABLE = re.compile(rf"{TABLES}/[A-Za-z0-9_.]+\.npy")  # no way out of the folder
 
 

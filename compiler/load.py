@@ -29,16 +29,18 @@ OLDEST = 7
 FREE = "syurmy.free"  # metadata: names of inputs
 LIMIT = 2**31  # bytes of a protobuf message
 Shapes = Mapping[str, Sequence[int]]
+Change = Callable[[onnx.ModelProto, Shapes | None], tuple[onnx.ModelProto, Shapes | None]]
 
 
-def load(path: Path, shapes: Shapes | None = None) -> onnx.ModelProto:
-    """The model in ``path`` with every input dimension fixed: by ``shapes``, else a first or batch dimension is 1.
+def load(path: Path, shapes: Shapes | None = None, change: Change | None = None) -> onnx.ModelProto:
+    """The model in ``path``, or what ``change`` makes of it, with every input dimension fixed: by ``shapes``, else a
+    first or batch dimension is 1.
 
     Raises ``ModelError`` (see ``compiler.errors`` for the codes).
     """
     model, size = _read(path)
     _external_data(model, path, size)
-    return prepare(model, shapes)
+    return prepare(*((model, shapes) if change is None else change(model, shapes)))
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from syurmy.compiler.channels import Channels, input_interval, input_scales, levelled, uniform
 from syurmy.compiler.coding import Code
-from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.compiler.emit import Emitter, Tensor, narrowest
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
 from syurmy.compiler.jumps import told_apart
@@ -268,9 +268,10 @@ def lower(
     public: bool,
     tell: Callable[[float], None],
     readings: Mapping[str, Reading],
+    within: Mapping[str, tuple[int, int]],
 ) -> tuple[Context, list[Step]]:
-    """Emits the whole graph; ``tell`` hears which part of it is done. Raises ``UnsupportedModel`` with everything that
-    cannot be compiled."""
+    """Emits the whole graph; ``tell`` hears which part of it is done; ``within``: intervals of integer inputs that are
+    narrower than their dtypes'. Raises ``UnsupportedModel`` with everything that cannot be compiled."""
     c = Context(graph, out, precision)
     problems = [p for n in graph.nodes if (p := _unknown(n)) is not None]
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
@@ -285,6 +286,8 @@ def lower(
         try:
             recast = set(graph.readers(name)) == {"BitCast"}  # nothing is computed that could leave 61 bits
             exact = quantised_input(graph, name) or whole_input(graph, name)
+            if name in within:
+                exact = narrowest(graph.values[name].shape, *within[name]), 1.0
             t, scale = exact or input_type(graph.values[name], precision, recast)
             if any(
                 x.size and not t.lo <= x.min() <= x.max() <= t.hi for x in graph.samples[name] if x.dtype.kind in "iu"

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from syurmy import costs
 from syurmy.compiler.coding import Code
+from syurmy.compiler.generation import Generation
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.undecided import Decision, Undecided, told_undecided
 from syurmy.compiler.values import accepted
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 
 FORMAT = 6
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
-WEIGHTS, TABLES = "model.safetensors", "tables"
+WEIGHTS, TABLES, TOKENIZER = "model.safetensors", "tables", "tokenizer.json"
 
 
 def default_folder(model: Path) -> Path:
@@ -259,7 +260,7 @@ class CompiledModel(Summary):
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
     is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
     ``decisions``: where reals are told apart; ``title``: what the model is called; ``source``: SHA-256 of its file;
-    ``held``: where the model's tensors are."""
+    ``held``: where the model's tensors are; ``generation``: where its tokens are, if it generates."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -274,6 +275,7 @@ class CompiledModel(Summary):
     title: str = ""
     source: str | None = None
     held: tuple[Held, ...] = field(default=(), repr=False)
+    generation: Generation | None = None
 
     @property
     def description(self) -> Description:
@@ -301,6 +303,8 @@ class CompiledModel(Summary):
                 raise ValueError
             title, source = checked_text(record.get("title", "")), record["source"]
             bytes.fromhex(source or "")
+            said_of = record.get("generation")
+            generation = None if said_of is None else Generation.read(said_of)
             if not all(map(Port.usable, (*ports[0], *ports[1]))):
                 raise ValueError
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as e:
@@ -315,7 +319,9 @@ class CompiledModel(Summary):
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
         if not all(0 <= k < len(program.code) for k in (*(e.index for e in ends), *(d.index for d in decisions))):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
-        said = (rows, error, fine, missed, ends, decisions, title, source, held)
+        if generation is not None and not generation.fits(program):
+            raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
+        said = (rows, error, fine, missed, ends, decisions, title, source, held, generation)
         return CompiledModel(program, ports[0], ports[1], folder, *said)
 
     def run(
@@ -492,6 +498,7 @@ def record(
     decisions: Sequence[Decision],
     held: Sequence[Held],
     files: Sequence[str],
+    generation: Generation | None,
 ) -> dict[str, Any]:
     """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it."""
     return {
@@ -508,6 +515,7 @@ def record(
         "decisions": [asdict(d) for d in decisions],
         "held": [asdict(h) for h in held],
         "files": list(files),
+        "generation": None if generation is None else asdict(generation),
     }
 
 

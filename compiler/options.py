@@ -6,6 +6,7 @@ import difflib
 import inspect
 import math
 import numbers
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ class Options:
     over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
     output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
     which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the most accurate one is taken.
+    ``generate``: "greedy" for a causal language model whose proofs state what it writes (``compiler.generation``), with
+    ``show``, what they show of its logits: nothing, "last", "topk=K" or "all"; ``tokenizer``: a file to keep with it.
     What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
     or file for every output that they fit; ``units`` by input or output name. ``progress`` is called with what is being
     done and how much of that is, from 0 to 1.
@@ -56,6 +59,9 @@ class Options:
     margin: float | None = None
     tolerance: float = TOLERANCE
     progress: Progress | None = field(default=None, compare=False, repr=False)
+    generate: str = ""
+    show: str = ""
+    tokenizer: str | Path | None = None
     title: str = ""
     labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
     units: Mapping[str, str] | None = None
@@ -84,6 +90,7 @@ class Options:
         shapes = {} if self.shapes is None else self.shapes
         if not isinstance(shapes, Mapping) or not all(map(_is_shape, shapes.values())):
             raise _bad("shapes", self.shapes, "whole numbers, 1 or more, by input name")
+        self._check_generation()
         checked_text(self.title)
         if not isinstance(self.labels, Mapping | Sequence | Path | None):
             raise _bad("labels", self.labels, "labels, a file of them, or either by output name")
@@ -92,6 +99,16 @@ class Options:
             raise _bad("units", self.units, "texts by input or output name")
         for unit in units.values():
             checked_text(unit)
+
+    def _check_generation(self) -> None:
+        if self.generate not in ("", "greedy"):
+            raise _bad("generate", self.generate, "greedy")
+        if not isinstance(self.show, str) or not re.fullmatch(r"|last|all|topk=[1-9]\d{0,8}", self.show):
+            raise _bad("show", self.show, "last, topk=K or all")
+        if not self.generate and (self.show or self.tokenizer is not None):
+            raise InputError("show and tokenizer are of models that generate", code="I110", help="--generate greedy")
+        if self.generate and self.commit_inputs:
+            raise InputError("the tokens of a model that generates are public, not committed", code="I110")
 
     def tell(self, phase: str, fraction: float) -> None:
         if self.progress is not None:

@@ -7,6 +7,7 @@ tolerance.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import tempfile
@@ -21,8 +22,9 @@ import onnx
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy import inputs
 from syurmy.assembler import assemble_file
-from syurmy.compiler import graph, load
+from syurmy.compiler import causal, graph, load
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
+from syurmy.compiler.causal import Greedy, Tail
 from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
@@ -36,6 +38,7 @@ from syurmy.compiler.model import (
     PROGRAM,
     RECORD,
     TABLES,
+    TOKENIZER,
     WEIGHTS,
     CompiledModel,
     Held,
@@ -58,6 +61,7 @@ from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.system import build
+from syurmy.vocabulary import Vocabulary
 
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 DRAWN_MARGIN = 1.5  # without data, of inputs that are drawn from all that they can be (tokens)
@@ -72,7 +76,8 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
             ports = load.input_ports(path, options.shapes)
             options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports))
         options.tell("read", 0.0)
-        model = load.load(path, options.shapes)
+        change = functools.partial(causal.wrapped, show=options.show) if options.generate else None
+        model = load.load(path, options.shapes, change)
         source = hashlib.sha256(path.read_bytes()).hexdigest()
         return compile_model(model, out_dir or default_folder(path), options, source)
 
@@ -82,6 +87,12 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     own, o = own_files(out_dir), options
     if isinstance(o.calibrate, str | Path):
         o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes)))
+    if o.generate:
+        if causal.found(model) is None:
+            model = load.prepare(*causal.wrapped(model, o.shapes, o.show))
+        o = replace(o, public_inputs=True)
+    greedy = causal.found(model)
+    vocabulary = None if o.tokenizer is None else Vocabulary.read(Path(o.tokenizer))
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
     random = o.calibrate is None
@@ -90,17 +101,21 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         samples = random_samples(model)
     else:
         assert isinstance(o.calibrate, Mapping)
-        samples = given_samples(model, o.calibrate)
+        samples = given_samples(model, causal.tokens_of(greedy, o.calibrate))
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
     runs = Runs(model, samples)
+    if greedy is not None:
+        greedy = causal.observed(greedy, model, runs)
+        if vocabulary is not None:
+            vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
     observed = graph.graph_of(model, [runs[k] for k in scaling])
     read = readings(o.reads or {}, observed.inputs)
     for name, r in read.items():
         r.check(observed, name)
     observed = replace(observed, given=frozenset(read))
-    trial = Trial(observed, held, runs, o, read)
+    trial = Trial(observed, held, runs, o, read, greedy)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with contextlib.ExitStack() as stack:
         with writing(near):
@@ -130,7 +145,9 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                 except UnsupportedModel as e:  # more bits can be more than the machine's 61
                     refused = refused or e.problems[0]
         with writing(out_dir):
-            done = _written(out_dir, own, made, o, random, refused, source)
+            if made.tail is not None and greedy is not None:
+                causal.refuse_leaks(made.program, made.tail.generation, samples[0][greedy.tokens])
+            done = _written(out_dir, own, made, o, random, refused, source, vocabulary)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
@@ -153,6 +170,7 @@ class Made:
     folder: Path
     program: Program
     measured: Measured
+    tail: Tail | None = None
 
     @property
     def error(self) -> float:
@@ -185,8 +203,15 @@ class Trial:
     """Lowers an observed model in one precision, and measures."""
 
     def __init__(
-        self, observed: graph.Graph, held: Sequence[int], runs: Runs, options: Options, read: Mapping[str, Reading]
+        self,
+        observed: graph.Graph,
+        held: Sequence[int],
+        runs: Runs,
+        options: Options,
+        read: Mapping[str, Reading],
+        greedy: Greedy | None,
     ) -> None:
+        self.greedy = greedy
         self.observed = observed
         self.read = read
         self.options = options
@@ -204,24 +229,30 @@ class Trial:
         count = len(next(iter(g.samples.values()), [0]))
         out = Emitter(g.name, count, options.committed_params, options.commit_inputs, options.commit_outputs)
         phase = "finer program" if precision.fine or precision.channels else "program"
-        c, steps = lower(g, out, precision, options.public_inputs, lambda done: tell(phase, LOWERING * done), self.read)
+        within = {} if self.greedy is None else self.greedy.interval
+        given = (options.public_inputs, lambda done: tell(phase, LOWERING * done), self.read, within)
+        c, steps = lower(g, out, precision, *given)
         tell(phase, LOWERING)
         units = {name: r.port.unit for name, r in self.read.items()}
         inputs = [replace(_input_port(c, i), unit=units.get(i, "")) for i in g.inputs]
-        outputs = {name: out.output(name, c.tensor(name)) for name in g.outputs}
+        shown = g.outputs if self.greedy is None else self.greedy.shown
+        outputs = {name: out.output(name, c.tensor(name)) for name in shown}
+        tail = None if self.greedy is None else causal.tail(c, self.greedy)
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)
         program = assemble_file(folder / PROGRAM)
         measured = on_scale_samples(g, steps, outputs, out.samples)
+        ports = inputs if tail is None else [*inputs, *tail.inputs]
         if self.held:
             watch = Watch(program.code, out.ends.values(), out.decisions)
             for j, k in enumerate(self.held):
                 tell(phase, LOWERING + (1 - LOWERING) * j / len(self.held))
-                on_held_out(measured, program, watch, inputs, steps, outputs, self.runs[k])
+                floats = self.runs[k] if tail is None else {**self.runs[k], **tail.example}
+                on_held_out(measured, program, watch, ports, steps, outputs, floats)
             measured.cut += watch.cut
             measured.near = watch.near.total()
         measured.near += out.near
-        return Made(g, c, steps, inputs, outputs, folder, program, measured)
+        return Made(g, c, steps, inputs, outputs, folder, program, measured, tail)
 
     def _refuse_missing(self, g: graph.Graph) -> None:
         """NaN and infinity have integers where an input is only compared (``compiler.coding``), and nowhere else."""
@@ -260,29 +291,39 @@ def _written(
     random: bool,
     refused: Problem | None,
     source: str | None,
+    vocabulary: Vocabulary | None,
 ) -> CompiledModel:
     """The files of a program, moved from where it was made in place of the files of its ``own``. ``refused``: why there
     is no finer program."""
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
-    inputs, outputs = described(options, made.inputs, [_port(x, name, g) for name, x in made.outputs.items()])
+    sides = [*made.inputs], [_port(x, name, g) for name, x in made.outputs.items()]
+    example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
+    generation = None
+    if made.tail is not None:
+        sides[0].extend(made.tail.inputs)
+        sides[1].extend(made.tail.outputs)
+        example |= made.tail.example
+        generation = made.tail.generation
+        if vocabulary is not None:
+            (made.folder / TOKENIZER).write_bytes(vocabulary.data)
+            generation = replace(generation, tokenizer=vocabulary.digest)
+    inputs, outputs = described(options, *sides)
     miss = missed(made.measured, g, c, steps, options.tolerance, random)
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends, decisions = tuple(c.out.ends.values()), tuple(c.out.decisions)
-    example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
-    recorded = record(
-        source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held, files
-    )
+    told = (outputs, rows, miss, ends, decisions, held, files, generation)
+    recorded = record(source, options.title, c.precision, made.error, inputs, *told)
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(decisions, options.title, source, held),
+        *(decisions, options.title, source, held, generation),
     )
 
 

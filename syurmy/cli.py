@@ -28,6 +28,7 @@ from syurmy.commands.doctor import doctor, warmup
 from syurmy.commands.editor import dap, lsp
 from syurmy.commands.explain import explain
 from syurmy.commands.fmt import fmt
+from syurmy.commands.generate import generate
 from syurmy.commands.info import info
 from syurmy.commands.new import new
 from syurmy.commands.profile import profile
@@ -47,7 +48,7 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    *(run, prove, compile, verify, setup, certify, verify_key, commit, share, check, compare, profile, debug),
+    *(run, prove, compile, generate, verify, setup, certify, verify_key, commit, share, check, compare, profile, debug),
     *(asm, disasm, info, new, explain, fmt, lsp, dap, doctor, devices, warmup),
 )
 

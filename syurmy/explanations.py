@@ -145,6 +145,13 @@ I122 The bytes of a program are damaged or not in their canonical form.
 I123 The bytes are those of a program that breaks a rule.
 I130 The description beside the program is not JSON of the form that the documentation of descriptions shows.
 I131 The description names an input, output or field that there is not.
+I140 The prompt and what is wanted do not fit: at least one token is given, at most as many as the program is for. compile --shape ids=1,64 makes one for 64.
+I141 The model has no such token.
+I142 The tokenizer is of another model: it is not the one that was compiled with the model, or has other tokens.
+I143 The text holds a character that the vocabulary has not.
+I144 The program does not state what a language model writes. compile --generate greedy makes one that does.
+I145 There is no tokenizer to read a text with. Give --tokenizer FILE, or tokens with --tokens 1,2,3.
+I146 Run at once, the program does not choose the tokens that it chose one by one: later tokens reach earlier logits by less than compile noticed.
 I150 The value that the debugger is to put in does not fit there.
 I190 The trace does not satisfy the constraints: a defect of this software. Please report it, with what check prints.
 K120 The file is no verifying key.
@@ -190,6 +197,8 @@ M107 A shape is not fixed. Fix it with --shape NAME=1,3,32,32.
 M108 The model breaks a rule of ONNX or does not run on a sample.
 M109 The calibration data cannot be used: one sample or several stacked, for every input.
 M110 Some operators have no lowering, or not with these attributes. docs/operators.md lists what there is.
+M112 The model is no causal language model of a form that can be wrapped: token ids [1, tokens] in (besides them at most attention_mask, position_ids, token_type_ids and a cache past_* of free length), logits [1, tokens, vocabulary] out.
+M113 Logits change with tokens that come later, so nothing is written token after token. Export the model with its causal mask; where the program does so and the model does not, masked scores are not low enough to vanish in softmax.
 M111 The float model itself gives NaN on a sample, so there is nothing to prove.
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syurmy import described, display, expected, files, keys
+from syurmy import completions, described, display, expected, files, keys
 from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, REJECTED, params, print_json, privacy
 from syurmy.prover.protocol import arithmetic, plain
@@ -22,6 +22,7 @@ from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.certificate import check_certificate
 from syurmy.prover.verifier.verify import Statement, Verifier
+from syurmy.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,14 @@ def answer(
     verbose: bool = False,
     raw: bool = False,
     certificate: Path | None = None,
+    tokenizer: Path | None = None,
 ) -> Answer:
     """Verify the proof in one file under the key in another, and compare it with what is expected (``expected.py``);
     see ``syurmy.verify`` for the limits. ``raw``: the program's integers instead of what the key says they stand for;
-    ``certificate``: of the key, checked before.
+    ``certificate``: of the key, checked before; ``tokenizer``: for the text of what a language model wrote.
     Raises ``SyurmyError`` where a file or an option cannot be used."""
     verifying_key = keys.read_verifying_key(key)
+    vocabulary = None if tokenizer is None else Vocabulary.read(tokenizer)
     said, named = expected.commitments(expect or (), verifying_key)
     wanted = expected.values(said, Description() if raw else verifying_key.description)
     if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
@@ -82,10 +85,14 @@ def answer(
     seconds = time.perf_counter() - start
     if difference := expected.other_commitment(statement, named) or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
+    written = completions.completions(statement, verifier.program)
+    if vocabulary is not None and not written:
+        raise InputError("the key's program states no text", code="I144", help="leave --tokenizer out")
     result = {
         "verified": True,
         "program": statement.program,
         "key": statement.key_digest.hex(),
+        "generated": completions.data(written, vocabulary),
         **_about(statement.description),
         "inputs": statement.inputs if raw else statement.input_values,
         "outputs": statement.outputs if raw else statement.output_values,
@@ -102,7 +109,7 @@ def answer(
         "seconds": {"verify": seconds},
         "proof_bytes": len(data),
     }
-    return Answer(result, "\n".join(_lines(statement, result, verbose, raw)))
+    return Answer(result, "\n".join(_lines(statement, result, verbose, raw, completions.lines(written, vocabulary))))
 
 
 def answer_of_key(
@@ -152,10 +159,11 @@ def _about(d: Description) -> dict[str, Any]:
     return {"title": d.title or None, "source": d.source.hex() or None}
 
 
-def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: bool) -> list[str]:
+def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: bool, written: Sequence[str]) -> list[str]:
     lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
     lines += about_lines(statement.description)
     lines += described.lines(statement, raw)
+    lines += written
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})
     for name, c in statement.commitments.items():
         lines.append(f"committed {described.name_text(name)} = {c.digest().hex()}")

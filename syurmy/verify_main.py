@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--expect", action="append", metavar="NAME=VALUE", help="What an input or output must be.")
     out.add_argument("--expect-key", metavar="DIGEST", help="What the key's digest must begin with.")
     out.add_argument("--certificate", type=Path, metavar="PROG.cert", help="The key's certificate, checked before.")
+    out.add_argument("--tokenizer", type=Path, metavar="FILE", help="For the text of what a language model wrote.")
     out.add_argument("--verbose", "-v", action="store_true", help="Every term of the soundness error.")
     out.add_argument("--raw", action="store_true", help="The program's integers, not what they stand for.")
     out.add_argument("--json", action="store_true", help="Print one JSON object and nothing else.")

@@ -81,6 +81,22 @@ def compile(
     params: Annotated[
         ParamVisibility, typer.Option("--params", help="What the verifying key holds of weights.")
     ] = ParamVisibility.committed,
+    generate: Annotated[
+        str,
+        typer.Option(
+            "--generate", metavar="greedy", help="A causal language model: proofs state the text that it writes."
+        ),
+    ] = "",
+    show: Annotated[
+        str,
+        typer.Option(
+            "--show", metavar="last|topk=K|all", help="What such proofs show of the logits; nothing unless given."
+        ),
+    ] = "",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json, or a JSON list of characters, to keep."),
+    ] = None,
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What the key calls the model.")] = "",
     labels: Annotated[
         list[str] | None,
@@ -119,6 +135,9 @@ def compile(
         committed_params=params is ParamVisibility.committed,
         margin=margin,
         tolerance=tolerance,
+        generate=generate,
+        show=show,
+        tokenizer=tokenizer,
         title=title,
         labels=_labels(labels or []),
         units=dict(_named("--unit", option) for option in unit or []),

@@ -219,7 +219,7 @@ def _ran(
     strict: bool,
     json: bool,
 ) -> int:
-    from syurmy import committing, display, host
+    from syurmy import committing, display
     from syurmy.commands import models
 
     clock = Clock()
@@ -240,25 +240,39 @@ def _ran(
         cut += watch.found(at.model.rows)
         undecided = watch.undecided()
         models.saturated(cut, undecided)
-    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, trace.outputs)}
-    result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
-    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
-    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("commitments", "openings", "certificate"))
-    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
+    result = told(at, trace) | {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
-    result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
-    result["peak_mb"] = host.peak_mb()
+    result |= measured(clock)
     if json:
         print_json(result)
     else:
-        _show(result, notes, _lines(at, trace))
+        show(result, notes, output_lines(at, trace))
     return MISSED if strict and cut else DONE
 
 
-def _show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> None:
+def told(at: Opened, trace: Trace) -> dict[str, Any]:
+    """What is told of a run, null what is not known without a proof."""
+    from syurmy.commands import models
+
+    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, trace.outputs)}
+    result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
+    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
+    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
+    result |= dict.fromkeys(("commitments", "openings", "certificate"))
+    unknown = ("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified")
+    return result | dict.fromkeys(unknown)
+
+
+def measured(clock: Clock) -> dict[str, Any]:
+    """Seconds by phase, and memory."""
+    from syurmy import host
+
+    return {"seconds": {name: clock.seconds.get(name) for name in PHASES}, "peak_mb": host.peak_mb()}
+
+
+def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> None:
+    """Print what is told."""
     from syurmy import display
 
     console = terminal()
@@ -276,7 +290,7 @@ def _show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> No
         console.print(privacy(result["zero_knowledge"]), params(result["certificate"]), sep="\n", markup=False)
 
 
-def _lines(at: Opened, trace: Trace) -> list[str]:
+def output_lines(at: Opened, trace: Trace) -> list[str]:
     """The outputs as ``verify`` shows them, private ones too: in reals and with labels."""
     from syurmy.described import name_text, value_text
 

@@ -38,6 +38,10 @@ def verify(
         Path | None,
         typer.Option("--certificate", metavar="PROG.cert", help="The key's certificate, checked before the proof."),
     ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", metavar="FILE", help="For the text of what a language model wrote."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every term of the soundness error.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="The program's integers, not what they stand for.")] = False,
     json: Json = False,
@@ -48,5 +52,6 @@ def verify(
     from syurmy.verification import answer
 
     with Working("verify"):
-        found = answer(key, proof, reference, max_steps, max_batch, expect, expect_key, verbose, raw, certificate)
+        limits = (max_steps, max_batch, expect, expect_key)
+        found = answer(key, proof, reference, *limits, verbose, raw, certificate, tokenizer)
     return found.show(json, debug)

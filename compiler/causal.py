@@ -1,0 +1,321 @@
+"""A causal language model as ``compile --generate greedy`` takes it: token ids in, at every position the next one out.
+
+    next_i = argmax_v logits_{i, v}    (the first of equals)
+
+is added to the graph, in one pass over the whole sequence. What else exporters have as inputs is fixed: the attention
+mask to ones, positions to 0, 1, .., segments to 0, the cache of a model exported with one to no positions. That logits
+do not depend on later tokens is tried on the float model, and on the program in exact integers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from syurmy.compiler.calibration import Runs, rows_chosen
+from syurmy.compiler.emit import narrowest
+from syurmy.compiler.errors import ModelError
+from syurmy.compiler.generation import LAST, LENGTH, PROMPT, Generation
+from syurmy.compiler.lower import Context
+from syurmy.compiler.model import Port
+from syurmy.isa.arrays import Array
+from syurmy.isa.program import Program
+
+MARK = "syurmy.greedy"  # metadata of a wrapped model
+WHOLE = {TensorProto.INT64, TensorProto.INT32}
+REAL = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
+SAME = 1e-4  # of the logits' range: what sums in another order may differ by
+Shapes = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The model's names: ``tokens`` in, ``logits`` and ``chosen`` out, ``shown``: outputs that proofs show; ``last``:
+    they show the logits of the last token, too. ``vocabulary`` and ``total`` are known once the model has run."""
+
+    tokens: str
+    logits: str
+    chosen: str
+    show: str = ""
+    shown: tuple[str, ...] = ()
+    vocabulary: int = 0
+    total: int = 0
+
+    @property
+    def interval(self) -> dict[str, tuple[int, int]]:
+        """Of the tokens."""
+        return {self.tokens: (0, self.vocabulary - 1)}
+
+
+def found(model: onnx.ModelProto) -> Greedy | None:
+    """What ``wrapped`` noted in a model; None if it is another one."""
+    said = next((p.value for p in model.metadata_props if p.key == MARK), None)
+    if said is None:
+        return None
+    read = json.loads(said)
+    return Greedy(**{**read, "shown": tuple(read["shown"])})
+
+
+def wrapped(model: onnx.ModelProto, shapes: Shapes | None, show: str = "") -> tuple[onnx.ModelProto, Shapes]:
+    """A copy with token ids as its only input, and the choice as an output; its shapes. Raises ``ModelError``: M107
+    where the number of tokens is open, M112 where it is no model of this form."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph, given = copy.graph, dict(shapes or {})
+    fixed = {t.name for t in graph.initializer}
+    inputs = [i for i in graph.input if i.name not in fixed]
+    tokens = _tokens(inputs)
+    length = _length(tokens, given)
+    for i in inputs:
+        if i.name != tokens.name:
+            graph.initializer.append(numpy_helper.from_array(_constant(i, length), i.name))
+    logits = _logits(graph)
+    for kept, names in ((graph.input, {tokens.name}), (graph.output, {logits.name})):
+        held = [v for v in kept if v.name in names]
+        del kept[:]
+        kept.extend(held)
+    taken = {o for n in graph.node for o in n.output} | fixed | {i.name for i in inputs}
+    chosen = _free("next", taken)
+    graph.node.append(helper.make_node("ArgMax", [logits.name], [chosen], name=f"/{chosen}", axis=-1, keepdims=0))
+    graph.output.append(helper.make_tensor_value_info(chosen, TensorProto.INT64, None))
+    shown: tuple[str, ...] = (logits.name,) if show == "all" else ()
+    if show.startswith("topk="):
+        shown = _top(copy, logits, int(show[5:]), taken)
+    greedy = Greedy(tokens.name, logits.name, chosen, show, shown)
+    kept_props = {p.key: p.value for p in copy.metadata_props}
+    helper.set_model_props(copy, {**kept_props, MARK: json.dumps(asdict(greedy))})
+    return copy, {tokens.name: given[tokens.name]} if tokens.name in given else {}
+
+
+def observed(greedy: Greedy, model: onnx.ModelProto, runs: Runs) -> Greedy:
+    """With sizes, from a run of the float model. Raises ``ModelError``: M112 where there are no logits at every
+    position, M113 where they depend on later tokens."""
+    sample = dict(runs.samples[0])
+    logits = np.asarray(runs[0][greedy.logits])
+    ids = np.asarray(sample[greedy.tokens])
+    total = ids.size
+    if logits.ndim < 2 or logits.shape[-2] != total or logits.size != total * logits.shape[-1]:
+        raise ModelError(
+            f"output '{greedy.logits}' has shape {list(logits.shape)}: no logits at each of {total} positions",
+            code="M112",
+            help="export logits of the whole sequence: [1, tokens, vocabulary]",
+        )
+    if total < 2:
+        raise ModelError("one token has no completion", code="M112", help=f"--shape {greedy.tokens}=1,32, say")
+    vocabulary = min(logits.shape[-1], rows_chosen(model).get(greedy.tokens, logits.shape[-1]))
+    for cut in sorted({total // 2, total - 1}):
+        other = np.asarray(runs.of({**sample, greedy.tokens: changed(ids, cut, vocabulary)})[greedy.logits])
+        before, after = (x.reshape(total, -1)[:cut].astype(np.float64) for x in (logits, other))
+        if np.abs(after - before).max() > SAME * max(float(np.ptp(before)), 1e-30):
+            raise _not_causal("the model's", cut)
+    return replace(greedy, vocabulary=vocabulary, total=total)
+
+
+def changed(ids: Array, cut: int, vocabulary: int) -> Array:
+    """Other tokens from place ``cut`` on."""
+    flat = ids.reshape(-1).copy()
+    flat[cut:] = (flat[cut:] + 1 + np.arange(len(flat) - cut)) % vocabulary
+    return flat.reshape(ids.shape)
+
+
+def refuse_leaks(program: Program, g: Generation, ids: Array) -> None:
+    """Raises ``ModelError`` M113 where integer logits before a place change with the tokens from there on: a mask that
+    is not exactly 0 behind softmax, say. Two runs of one sample."""
+    from syurmy.vm.machine import run
+
+    cut, ins = g.total // 2, program.code[g.chosen]
+    source = next(k for k in reversed(range(g.chosen)) if program.code[k].dst == ins.src[0])
+    shape = program.input(g.tokens).type.shape
+    ends = {g.prompt: np.array(g.total), g.length: np.array(g.total)}
+    first, second = (
+        run(program, {g.tokens: x.reshape(shape).astype(np.int64), **ends}).writes[source][-1].reshape(g.total, -1)
+        for x in (ids, changed(ids, cut, g.vocabulary))
+    )
+    if not np.array_equal(first[:cut], second[:cut]):
+        raise _not_causal("the program's", cut)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What ``tail`` adds to a program: inputs, with values for them with which nothing is claimed, and outputs."""
+
+    generation: Generation
+    inputs: Sequence[Port]
+    outputs: Sequence[Port]
+    example: Mapping[str, Array]
+
+
+def tail(c: Context, greedy: Greedy) -> Tail:
+    """Emits the ending (``compiler.generation``), before it the last logits if they are shown. On the samples nothing
+    is completed, so that it holds on all of them."""
+    out, total = c.out, greedy.total
+    chosen, logits = c.tensors[greedy.chosen], c.tensors[greedy.logits]
+    index = next((k for k, ins in enumerate(out.code) if ins.dst == chosen.name and ins.op == "argmax"), None)
+    if index is None:
+        raise ModelError("the choice among logits was rewritten into something else", code="M112")
+    t = narrowest((), 1, total)
+    ends = [out.input(name, t, 1.0, [np.array(total)] * out.samples, public=True) for name in (PROMPT, LENGTH)]
+    prompt, length = ends
+    c.out.comment("greedy: every token of the completion is the first largest of the logits before it")
+    inputs = [Port(x.name, name, "int64", (), 1.0) for x, name in zip(ends, (PROMPT, LENGTH), strict=True)]
+    places = out.param(np.arange(1, total), label="places")
+    out.open.add(places.name)
+    outputs = []
+    if greedy.show == "last":  # of place length - 1: a product with one row of ones and zeros
+        rows = c.emit("slice", c.reshape(logits, (total, logits.shape[-1])), axis=0, start=0, len=total - 1)
+        here = c.emit("eq", places, c.emit("addi", length, value=-1, scale=1.0), scale=1.0)
+        row = c.emit("matmul", c.reshape(here, (1, total - 1)), rows, scale=logits.scale)
+        last = out.output(LAST, c.reshape(row, rows.shape[1:]))
+        outputs.append(Port(last.name, LAST, "float32", last.shape, last.scale))
+    given = c.emit("slice", c.reshape(c.tensors[greedy.tokens], (total,)), axis=0, start=1, len=total - 1, scale=1.0)
+    said = c.emit("slice", c.reshape(chosen, (total,)), axis=0, start=0, len=total - 1, scale=1.0)
+    same = c.emit("eq", said, given, scale=1.0)
+    after = c.emit("ge", places, prompt, scale=1.0)
+    before = c.emit("lt", places, length, scale=1.0)
+    part = c.emit("mul", after, before, scale=1.0)
+    out.check(c.emit("le", part, same, scale=1.0))
+    g = Generation(
+        c.tensors[greedy.tokens].name, prompt.name, length.name, index, greedy.vocabulary, total, greedy.show
+    )
+    return Tail(g, inputs, outputs, {name: np.array(total) for name in (PROMPT, LENGTH)})
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _tokens(inputs: Sequence[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+    found = [
+        i for i in inputs if i.type.tensor_type.elem_type in WHOLE and len(_dims(i)) in (1, 2) and _role(i.name) is None
+    ]
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(i.name for i in inputs) or "none"
+    what = "several inputs" if found else "no input"
+    raise ModelError(
+        f"{what} could be the token ids, among {listed}",
+        code="M112",
+        help="a causal language model takes integers [1, tokens], and besides them at most attention_mask,"
+        " position_ids, token_type_ids and a cache past_* of free length",
+    )
+
+
+def _role(name: str) -> str | None:
+    """What an input is besides tokens, by what exporters call it."""
+    said = name.lower()
+    roles = {"use_cache": "flag", "past": "past", "cache": "past", "mask": "mask", "position": "position"}
+    roles |= {"token_type": "segment", "segment": "segment"}
+    return next((role for part, role in roles.items() if part in said), None)
+
+
+def _dims(i: onnx.ValueInfoProto) -> list[onnx.TensorShapeProto.Dimension]:
+    return list(i.type.tensor_type.shape.dim)
+
+
+def _length(tokens: onnx.ValueInfoProto, shapes: dict[str, Any]) -> int:
+    dims = _dims(tokens)
+    shape = list(shapes.get(tokens.name, [d.dim_value for d in dims]))
+    if len(shape) != len(dims) or shape[-1] < 1:
+        lead = "1," * (len(dims) - 1)
+        raise ModelError(
+            f"the number of tokens is not fixed: input '{tokens.name}'",
+            code="M107",
+            help=f"give --shape {tokens.name}={lead}32 for a prompt and a completion of 32 tokens together",
+        )
+    if len(shape) == 2 and shape[0] > 1:
+        raise ModelError(
+            f"input '{tokens.name}' is a batch of {shape[0]}", code="M112", help="one sequence: [1, tokens]"
+        )
+    return int(shape[-1])
+
+
+def _constant(i: onnx.ValueInfoProto, length: int) -> Array:
+    """What an input besides tokens is."""
+    role, dims = _role(i.name), _dims(i)
+    dtype = helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type)
+    lead = (1,) * (len(dims) - 1)
+    if role == "flag":
+        return np.zeros([1] * len(dims), dtype)
+    if role == "past":
+        return np.zeros(_empty(i), dtype)
+    if role is None or len(dims) not in (1, 2) or (dims[-1].dim_value or length) != length:
+        raise ModelError(
+            f"input '{i.name}' is neither token ids nor one of those that can be fixed",
+            code="M112",
+            help="export the model with token ids alone (input_ids), or with attention_mask and position_ids",
+        )
+    row = {"mask": np.ones(length), "position": np.arange(length), "segment": np.zeros(length)}[role]
+    return row.astype(dtype).reshape(*lead, length)
+
+
+def _empty(i: onnx.ValueInfoProto) -> list[int]:
+    """The shape of a cache of no positions."""
+    dims = _dims(i)
+    free = [k for k, d in enumerate(dims) if not d.dim_value and k > 0]
+    named = [k for k in free if "past" in dims[k].dim_param.lower() or "seq" in dims[k].dim_param.lower()] or free
+    if len(named) != 1 or len(free) != 1:
+        raise ModelError(
+            f"the cache '{i.name}' cannot be empty: its shape is {[d.dim_value or d.dim_param or '?' for d in dims]}",
+            code="M112",
+            help="all tokens are read at once: export the model without past inputs (use_cache=False), or with a free"
+            " length of them",
+        )
+    return [0 if k == named[0] else d.dim_value or 1 for k, d in enumerate(dims)]
+
+
+def _logits(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    real = [o for o in graph.output if o.type.tensor_type.elem_type in REAL]
+    named = [o for o in real if o.name == "logits"]
+    other = [o for o in real if not any(part in o.name.lower() for part in ("present", "past", "hidden", "cache"))]
+    if len(named or other) != 1:
+        listed = ", ".join(o.name for o in graph.output) or "none"
+        raise ModelError(
+            f"the model has no output of logits, among {listed}",
+            code="M112",
+            help="export the language model with its head; the output is called logits, or is the only real one",
+        )
+    found: onnx.ValueInfoProto = (named or other)[0]
+    return found
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
+
+
+def _top(model: onnx.ModelProto, logits: onnx.ValueInfoProto, k: int, taken: set[str]) -> tuple[str, ...]:
+    """Adds the ``k`` largest logits at every position and their tokens."""
+    graph = model.graph
+    names = _free("top_logits", taken), _free("top_tokens", taken)
+    version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if version < 10:
+        graph.node.append(helper.make_node("TopK", [logits.name], names, name="/top", axis=-1, k=k))
+    else:
+        many = _free("top_k", taken)
+        graph.initializer.append(numpy_helper.from_array(np.array([k], np.int64), many))
+        graph.node.append(helper.make_node("TopK", [logits.name, many], names, name="/top", axis=-1))
+    for name, dtype in zip(names, (logits.type.tensor_type.elem_type, TensorProto.INT64), strict=True):
+        graph.output.append(helper.make_tensor_value_info(name, dtype, None))
+    return names
+
+
+def _not_causal(whose: str, cut: int) -> ModelError:
+    return ModelError(
+        f"{whose} logits before position {cut} change with the tokens from there on",
+        code="M113",
+        help="only a causal model writes token after token: export it with its causal mask",
+    )
+
+
+def tokens_of(greedy: Greedy | None, calibrate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of calibration data, what is still an input."""
+    if greedy is None or greedy.tokens not in calibrate:
+        return calibrate
+    return {greedy.tokens: calibrate[greedy.tokens]}

@@ -1,0 +1,181 @@
+"""A program that states "this model wrote this text", and how it writes one.
+
+Tokens t [T], prompt length p and length n are public. With places i = 1 .. T-1 the program ends with
+
+    (i >= p) (i < n) <= [t_i = argmax_v logits_{i-1, v}]    for every i    (the first of equals)
+
+so that in every run that can be proven tokens p .. n-1 are what the program itself chooses greedily, given those before
+them. Those from n on are padding, which a causal model does not read. ``syurmy.completions`` recognises this ending.
+
+Any text is written in as many runs as it has tokens, or less: a run chooses at all places at once, and what it chooses
+behind a token that was guessed right is right, too. The guesses are what the last run chose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from syurmy.isa.errors import InputError, Trap
+
+if TYPE_CHECKING:
+    from syurmy.compiler.model import CompiledModel
+    from syurmy.compiler.saturation import Saturation
+    from syurmy.isa.program import Program
+    from syurmy.isa.trace import Trace
+    from syurmy.vm.events import Listener
+
+PROMPT, LENGTH, LAST = "prompt", "length", "last_logits"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Where a compiled model's tokens are: names of the program's inputs; ``chosen``: the instruction that chooses;
+    ``vocabulary``: tokens are below it; ``total``: positions; ``show``: what of the logits is an output;
+    ``tokenizer``: SHA-256 of the file beside the program, if there is one."""
+
+    tokens: str
+    prompt: str
+    length: str
+    chosen: int
+    vocabulary: int
+    total: int
+    show: str = ""
+    tokenizer: str | None = None
+
+    @staticmethod
+    def read(g: Mapping[str, Any]) -> Generation:
+        """From the record. Raises ``ValueError``, ``TypeError`` or ``KeyError``."""
+        chosen, vocabulary, total = (int(g[k]) for k in ("chosen", "vocabulary", "total"))
+        if min(chosen, vocabulary) < 0 or total < 2:
+            raise ValueError
+        tokens, prompt, length, show = (str(g[k]) for k in ("tokens", "prompt", "length", "show"))
+        bytes.fromhex(g["tokenizer"] or "")
+        return Generation(tokens, prompt, length, chosen, vocabulary, total, show, g["tokenizer"])
+
+    def fits(self, program: Program) -> bool:
+        """Whether the program has such inputs and such an instruction."""
+        shapes = {i.name: i.type.shape for i in program.inputs}
+        code = program.code
+        return (
+            math.prod(shapes.get(self.tokens, ())) == self.total
+            and shapes.get(self.prompt) == shapes.get(self.length) == ()
+            and self.chosen < len(code)
+            and code[self.chosen].op == "argmax"
+            and any(ins.dst == code[self.chosen].src[0] for ins in code[: self.chosen])
+        )
+
+
+@dataclass(frozen=True)
+class Generated:
+    """``tokens``: prompt and completion; ``prompt``: how many of them are given; ``trace``: the run to prove;
+    ``passes``: runs that it took; ``undecided``: places of tokens that were chosen by less than the program may be off
+    from the float model; ``saturated``: values beyond the calibrated range."""
+
+    tokens: tuple[int, ...]
+    prompt: int
+    trace: Trace
+    passes: int
+    undecided: tuple[int, ...]
+    saturated: tuple[Saturation, ...] = ()
+
+    @property
+    def completion(self) -> tuple[int, ...]:
+        return self.tokens[self.prompt :]
+
+
+def generated(
+    model: CompiledModel,
+    prompt: Sequence[int],
+    most: int | None = None,
+    stop: Sequence[int] = (),
+    heard: Callable[[Sequence[int]], None] = lambda tokens: None,
+    max_steps: int | None = None,
+) -> Generated:
+    """Continues ``prompt`` by up to ``most`` tokens (as many as fit), to the first of ``stop`` at the latest; ``heard``
+    gets them as they come. Raises ``InputError``: I140 for what does not fit, I141 for tokens that there are not, I144
+    for a model that was compiled without ``generate``, I146 where a run at once does not give what was generated."""
+    import syurmy
+
+    g = model.generation
+    if g is None:
+        raise InputError(f"{model.folder} does not generate", code="I144", help="compile it with --generate greedy")
+    end = _end(g, prompt, most)
+    shape = model.program.input(g.tokens).type.shape
+    tokens = np.zeros(g.total, np.int64)
+    tokens[: len(prompt)] = prompt
+
+    def run(start: int, stop: int, *listeners: Listener) -> Trace:
+        given = {g.tokens: tokens.reshape(shape), g.prompt: np.array(start), g.length: np.array(stop)}
+        return syurmy.run(model.program, given, max_steps=max_steps, listeners=listeners)
+
+    known, passes, ended = len(prompt), 0, False
+    while known < end and not ended:
+        chosen = run(known, known).writes[g.chosen][-1].reshape(-1)[known - 1 : end - 1]
+        passes += 1
+        right = 1
+        while known + right < end and tokens[known + right - 1] == chosen[right - 1]:
+            right += 1
+        new = [int(t) for t in chosen[:right]]
+        at = next((k for k, t in enumerate(new) if t in stop), None)
+        new, ended = (new, False) if at is None else (new[: at + 1], True)
+        _in_vocabulary(g, new)
+        tokens[known:end] = np.minimum(chosen, g.vocabulary - 1)
+        tokens[known : known + len(new)] = new
+        known += len(new)
+        heard(new)
+    tokens[known:] = 0
+    watch = model.watch()
+    try:
+        trace = run(len(prompt), known, watch)
+    except Trap as e:
+        if e.code != "T110":
+            raise
+        message = "run at once, the program does not choose these tokens: later tokens reach earlier logits"
+        raise InputError(message, code="I146", help="the model's mask must be exact, see explain M113") from e
+    near = undecided(model, trace)
+    text = tuple(int(t) for t in tokens[:known])
+    return Generated(
+        text, len(prompt), trace, passes, tuple(i for i in near if len(prompt) <= i < known), watch.found(model.rows)
+    )
+
+
+def undecided(model: CompiledModel, trace: Trace) -> list[int]:
+    """Places i whose token was chosen (at place i - 1) by no more than the program may be off."""
+    g = model.generation
+    assert g is not None
+    ins = model.program.code[g.chosen]
+    source = next(k for k in reversed(range(g.chosen)) if model.program.code[k].dst == ins.src[0])
+    found: set[int] = set()
+    for d in model.decisions:
+        if d.index == g.chosen:
+            gaps = d.gaps(ins, [trace.writes[source][-1]]).reshape(-1)
+            found.update((np.flatnonzero(gaps <= d.units) + 1).tolist())
+    return sorted(found)
+
+
+def _end(g: Generation, prompt: Sequence[int], most: int | None) -> int:
+    if not prompt:
+        raise InputError("the prompt is empty: a program continues at least one token", code="I140")
+    if most is not None and most < 1:
+        raise InputError(f"{most} tokens are wanted, at least 1 can be", code="I140")
+    end = g.total if most is None else len(prompt) + most
+    if end > g.total or len(prompt) >= g.total:
+        more = f" and {most} more are wanted" if most is not None else ""
+        raise InputError(
+            f"the prompt has {len(prompt)} tokens{more}: this program is for {g.total} in all",
+            code="I140",
+            help=f"compile the model for more (--shape {g.tokens}=1,N), or give less",
+        )
+    _in_vocabulary(g, prompt)
+    return end
+
+
+def _in_vocabulary(g: Generation, tokens: Sequence[int]) -> None:
+    for t in tokens:
+        if not 0 <= t < g.vocabulary:
+            raise InputError(f"token {t} is outside the vocabulary, 0 to {g.vocabulary - 1}", code="I141")

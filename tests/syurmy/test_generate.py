@@ -1,0 +1,189 @@
+"""``syurmy-vm generate``: from a text to the proof of how it goes on, and what verifying that says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import syurmy
+from syurmy.cli import app
+from syurmy.completions import greedy
+from syurmy.isa.errors import InputError
+from syurmy.vocabulary import Vocabulary
+from tests.compiler.language_models import saved
+
+pytest.importorskip("onnxruntime")
+LETTERS = "abcdefghijk"
+
+
+def call(*arguments: object, code: int = 0) -> Any:
+    """The parsed JSON of one command."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def said(*arguments: object) -> str:
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    at = tmp_path_factory.mktemp("lm")
+    (at / "letters.json").write_text(json.dumps(list(LETTERS)))
+    calibration = np.random.default_rng(0).integers(0, 11, (8, 1, 12))
+    np.savez(at / "data.npz", ids=calibration, attention_mask=np.ones_like(calibration), position_ids=calibration * 0)
+    done = call(
+        *("compile", saved(at, extra=True), "-o", at / "m", "--generate", "greedy", "--shape", "ids=1,12"),
+        *("--tokenizer", at / "letters.json", "--calibrate", at / "data.npz", "--show", "last"),
+    )
+    assert [p["model_name"] for p in done["inputs"]] == ["ids", "prompt", "length"]
+    return at
+
+
+@pytest.mark.slow
+def test_text_proof_verdict(folder: Path) -> None:
+    proof = folder / "text.proof"
+    made = call("generate", folder / "m", "--prompt", "dbe", "--max-tokens", 5, "--proof", proof)
+    (text,) = made["generated"]
+    assert made["verified"]
+    assert (text["prompt_text"], text["prompt"]) == ("dbe", [3, 1, 4])
+    assert text["completion_text"] == "".join(LETTERS[t] for t in text["completion"])
+    assert len(text["completion"]) == 5
+    assert made["undecided"] == made["saturated"] == []
+    assert int(np.argmax(made["outputs"]["last_logits"])) == text["completion"][-1]
+    key = folder / "m" / "model.vk"
+    verdict = call("verify", key, proof, "--tokenizer", folder / "letters.json", "--reference")
+    assert verdict["generated"] == [text]
+    assert call("verify", key, proof)["generated"] == [text | {"prompt_text": None, "completion_text": None}]
+    lines = said("verify", key, proof, "--tokenizer", folder / "letters.json").splitlines()
+    assert 'prompt: "dbe" (3 tokens: 3, 1, 4)' in lines
+    assert any(line.startswith(f'completion: "{text["completion_text"]}" (5 tokens: ') for line in lines)
+    assert call("verify", key, proof, "--expect", "prompt=4", code=1)["error"]["code"] == "V120"
+    other = call("generate", folder / "m", "--tokens", "0,1", "--max-tokens", 3, "--prove")
+    assert other["verified"]
+    again = call("generate", folder / "m", "--tokens", "0,2", "--prove", code=2)
+    assert again["error"]["code"] == "F130"
+
+
+def test_text_is_printed_as_it_comes(folder: Path) -> None:
+    text = call("generate", folder / "m", "--prompt", "dbe", "--max-tokens", 5)["generated"][0]
+    shown = said("generate", folder / "m", "--prompt", "dbe", "--max-tokens", 5)
+    assert shown.splitlines()[0] == "dbe" + text["completion_text"]
+    assert shown.splitlines()[1].startswith("output last_logits = ")
+    stop = str(text["completion"][2])
+    stopped = call("generate", folder / "m", "--prompt", "dbe", "--stop", stop)["generated"][0]["completion"]
+    assert stopped == text["completion"][: text["completion"].index(int(stop)) + 1]
+
+
+ERRORS: list[tuple[tuple[str, ...], str]] = [
+    (("--prompt", "dbe", "--max-tokens", "10"), "I140"),
+    (("--prompt", ""), "I140"),
+    ((), "I140"),
+    (("--prompt", "d", "--tokens", "1"), "I140"),
+    (("--tokens", "1,x"), "I140"),
+    (("--tokens", "1,11"), "I141"),
+    (("--prompt", "dbz"), "I143"),
+    (("--prompt", "d", "--tokenizer", "more.json"), "I142"),
+    (("--prompt", "d", "--tokenizer", "none.json"), "F100"),
+    (("--prompt", "d", "--tokenizer", "text.json"), "F110"),
+    (("--prompt", "d", "--tokenizer", "words.json"), "F110"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code"), ERRORS, ids=[" ".join(a) or "nothing" for a, _ in ERRORS])
+def test_errors(folder: Path, arguments: tuple[str, ...], code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "more.json").write_text(json.dumps(list(LETTERS + "l")))
+    (folder / "text.json").write_text("{")
+    (folder / "words.json").write_text(json.dumps(["ab", "c"]))
+    assert call("generate", "m", *arguments, code=2)["error"]["code"] == code
+
+
+def test_another_tokenizer_or_none(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "m", tmp_path / "m", ignore=shutil.ignore_patterns("model.pk*", "*.proof"))
+    (tmp_path / "m" / "tokenizer.json").write_text(json.dumps(list(LETTERS[::-1])))
+    assert call("generate", tmp_path / "m", "--prompt", "d", code=2)["error"]["code"] == "I142"
+    record = json.loads((tmp_path / "m" / "model.json").read_text())
+    record["generation"]["tokenizer"] = None
+    (tmp_path / "m" / "model.json").write_text(json.dumps(record))
+    assert call("generate", tmp_path / "m", "--prompt", "d", code=2)["error"]["code"] == "I145"
+    assert call("generate", tmp_path / "m", "--tokens", "3", "--max-tokens", "1")["generated"][0]["prompt"] == [3]
+    for change in ({"chosen": 0}, {"chosen": 10**6}, {"total": 13}, {"prompt": "ids"}, {"tokens": "x"}, {"total": "?"}):
+        damaged = record | {"generation": record["generation"] | change}
+        (tmp_path / "m" / "model.json").write_text(json.dumps(damaged))
+        assert call("generate", tmp_path / "m", "--tokens", "3", code=2)["error"]["code"] == "F110"
+    (tmp_path / "m" / "model.json").write_text(json.dumps(record | {"generation": None}))
+    assert call("generate", tmp_path / "m", "--tokens", "3", code=2)["error"]["code"] == "I144"
+
+
+def test_only_programs_that_assert_it_are_called_greedy(folder: Path) -> None:
+    source = (folder / "m" / "model.tasm").read_text()
+
+    def names(text: str) -> Any:
+        (folder / "m" / "other.tasm").write_text(text)
+        return greedy(syurmy.load(folder / "m" / "other.tasm"))
+
+    assert names(source) == ("ids", "prompt", "length")
+    held = next(line for line in source.splitlines() if line.strip().startswith("assert"))
+    line = {op: [x for x in source.splitlines() if x.split()[:1] == [op]][-1] for op in ("le", "ge", "eq", "argmax")}
+    name = {op: x.split()[1].rstrip(",") for op, x in line.items()}
+    changes = {
+        held: "",  # nothing is asserted
+        "    halt": "    mov more, prompt\n    halt",  # not the last
+        line["le"]: line["le"].replace(name["eq"], name["ge"]),  # something else is
+        line["argmax"]: line["argmax"].replace("argmax ", "argmin "),
+        "len=11, start=1": "len=11",  # its own token, not the next
+        ".input   prompt : i8[] public in 1..12": ".input   prompt : i8[] public in 0..12",
+        ".input   length : i8[] public": ".input   length : i8[] private",
+        "i8[11] public": "i8[11] committed",  # places
+    }
+    for old, new in changes.items():
+        assert old in source, old
+        assert names(source.replace(old, new)) is None, (old, new)
+    jumped = source.replace(held, f"    lt none, prompt, length\n    bz none, past\n{held}\npast:")
+    assert names(jumped) is None
+    program = syurmy.load(folder / "m" / "model.tasm")
+    moved = {"places": np.asarray(program.data[next(p.name for p in program.params if not p.committed)]) + 1}
+    shifted = replace(program, data={**program.data, **moved})
+    assert greedy(shifted) is None
+
+
+def test_a_tokenizer_of_words(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {w: k for k, w in enumerate(["the", "cat", "sat", "on", "mat", "<unk>"])}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = Vocabulary.read(tmp_path / "tokenizer.json")
+    assert vocabulary.size == 6
+    assert vocabulary.encode("the cat sat") == [0, 1, 2]
+    assert vocabulary.decode([0, 1, 2]) == "the cat sat"
+    assert vocabulary.added([0, 1], [0, 1, 2]) == " sat"
+    vocabulary.refuse_other(6)
+    with pytest.raises(InputError) as e:
+        vocabulary.refuse_other(5)
+    assert e.value.code == "I142"
+    (tmp_path / "bad.json").write_text('{"model": 3}')
+    with pytest.raises(InputError) as e:
+        Vocabulary.read(tmp_path / "bad.json")
+    assert e.value.code == "F110"
+
+
+def test_without_the_package(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text("{}")
+    script = "import sys; sys.modules['tokenizers'] = None\nfrom pathlib import Path\n"
+    script += "from syurmy.vocabulary import Vocabulary\nVocabulary.read(Path(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "t.json"], capture_output=True, text=True)
+    assert "X150" in done.stderr or "needs the package tokenizers" in done.stderr
