@@ -1,4 +1,4 @@
-"""What is asked of the machine, the same on Linux and macOS: how many cores, how much memory was used."""
+"""What is asked of the machine, the same on Linux and macOS: cores, memory used, versions of packages."""
 
 from __future__ import annotations
 
@@ -42,3 +42,13 @@ def return_memory() -> None:
     """Give what was freed back to the system, where the C library keeps it otherwise (glibc)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not installed."""
+    from importlib import metadata  # a tenth of the time of --help
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

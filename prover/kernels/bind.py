@@ -6,16 +6,16 @@ four signed 32-bit limbs (prover/kernels/matrix.py); int64 accumulators take 2^1
 """
 
 import numpy as np
-from numba import njit
 
 from syurmy.isa.arrays import Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, add, from_int, mul
+from syurmy.prover.kernels.jit import kernel
 from syurmy.prover.kernels.matrix import FLUSH, SMALL, limb_value, signed_limbs
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def dot_rows_limbs(values, limbs, out, lo, hi):
     """out uint64[2, R] for rows [lo, hi) of int[R, C], |entry| < 2^16; limbs int32[4, C]."""
     cols = values.shape[1]
@@ -35,7 +35,7 @@ def dot_rows_limbs(values, limbs, out, lo, hi):
             out[1, k] = add(out[1, k], limb_value(c, d))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def dot_rows_modular(values, weights, out, lo, hi):
     """out uint64[2, R] for rows [lo, hi) of int64[R, C], any entry; weights uint64[2, C]."""
     for k in range(lo, hi):

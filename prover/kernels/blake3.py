@@ -12,6 +12,7 @@ from numba import njit
 
 from syurmy.isa.arrays import U32
 from syurmy.prover.kernels import pool
+from syurmy.prover.kernels.jit import kernel
 
 LANES = 16
 CHUNK_WORDS = 256
@@ -60,7 +61,7 @@ def _permute(m):
     )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _compress(x, counter, length, flags):
     """One compression per lane. x is flat ``uint32[24 * LANES]``: 8 words of chaining value, replaced, and 16 of block,
     each for all lanes. One array at constant offsets: LLVM sees that nothing overlaps and vectorises the loop."""
@@ -96,7 +97,7 @@ def _compress(x, counter, length, flags):
         x[112 + k] = v[7] ^ v[15]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hash_kernel(messages, key, out, lo, hi):
     """out[i] = keyed hash of messages[i] for i in [lo, hi); uint32[n, words], uint32[8], uint32[n, 8], words >= 1."""
     words = messages.shape[1]

@@ -8,17 +8,22 @@ compiling in every process, and a warning once. Compiling itself is told to the 
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
+import io
 import logging
 import pickle
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 from numba.core import dispatcher
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.runtime.nrt import rtsys
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
+from numba.core.environment import Environment, lookup_environment
+from numba.core.runtime import _nrt_python  # type: ignore[attr-defined]
 
 log = logging.getLogger("syurmy.kernels")
 DIGEST = 32
@@ -36,7 +41,24 @@ def opened(data: bytes) -> Any:
     """What ``sealed`` holds, unpickled; ValueError where it is damaged."""
     if sealed(data[DIGEST:]) != data:
         raise ValueError("the digest does not match")
-    return pickle.loads(data[DIGEST:])
+    return _Unpickler(io.BytesIO(data[DIGEST:])).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _environment if name == "_rebuild_env" else super().find_class(module, name)
+
+
+def _environment(module: str, constants: list[Any], name: str) -> Any:
+    """The environment of a function in machine code, which reads its constants only, without importing the function's
+    module (Numba's own take 27 ms)."""
+    known = lookup_environment(name)
+    if known is None:
+        known = Environment(vars(sys.modules[module]) if module in sys.modules else {"__name__": module})
+        known.consts[:] = constants
+        known.env_name = name
+        Environment._memo[name] = known
+    return known
 
 
 def usable(folder: Path) -> Path:
@@ -83,8 +105,51 @@ class _File(IndexDataCacheFile):
             f.write(sealed(self._dump(data)))
 
 
+@functools.cache
+def _nothing() -> bytes:
+    """LLVM's form of a module without functions."""
+    return llvm.parse_assembly("").as_bitcode()  # type: ignore[no-any-return]
+
+
+class _Results(CompileResultCacheImpl):
+    """Machine code without LLVM's form of it, which takes longer to read than all the rest. Only a kernel that is
+    compiled and calls this one needs it: it is read then."""
+
+    def rebuild(self, target_context: Any, payload: Any) -> Any:
+        (name, kind, (machine, bitcode)), description, *rest = payload
+        engine = target_context.codegen()._engine
+        engine._defined_symbols |= {
+            description.llvm_func_name,
+            description.llvm_cpython_wrapper_name,
+            description.llvm_cfunc_wrapper_name,
+        }
+        result = super().rebuild(target_context, ((name, kind, (machine, _nothing())), description, *rest))
+        library = result.library
+        library._shared_module = None
+
+        def module() -> Any:
+            if library._shared_module is None:
+                library._shared_module = llvm.parse_bitcode(bitcode)
+                engine._load_defined_symbols(library._shared_module)
+            return library._shared_module
+
+        library._get_module_for_linking = module
+        return result
+
+
+def _start_runtime() -> None:
+    """Numba's functions in C as symbols, which machine code from the cache calls. Compiling needs some in LLVM's form
+    as well, which Numba makes itself then."""
+    if "runtime" not in _told:
+        _told.add("runtime")
+        for name, address in _nrt_python.c_helpers.items():
+            llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+
+
 class KernelCache(FunctionCache):
     """What ``njit(cache=True)`` uses once ``install`` was called."""
+
+    _impl_class = _Results
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
@@ -96,7 +161,7 @@ class KernelCache(FunctionCache):
         all its kernels does without."""
         found = None
         try:
-            rtsys.initialize(target_context)
+            _start_runtime()
             found = self._load_overload(sig, target_context)
         except Exception as e:  # written by a Numba or an LLVM that does not fit
             log.info("a kernel in the cache cannot be loaded: %s", e)
@@ -139,3 +204,11 @@ def install() -> None:
     """From now on ``njit(cache=True)`` uses ``KernelCache`` for our functions; those of others stay with Numba's."""
     chosen = lambda f: (KernelCache if f.__module__.startswith("syurmy.") else FunctionCache)(f)  # noqa: E731
     setattr(dispatcher, "FunctionCache", chosen)  # noqa: B010  (Numba is untyped)
+    compiled: Any = dispatcher.Dispatcher
+    extend = compiled._compilation_chain_init_hook
+
+    def unless_ours(kernel: Any) -> None:  # Numba looks for extensions among all packages: 13 ms
+        if not isinstance(kernel._cache, KernelCache):
+            extend(kernel)
+
+    compiled._compilation_chain_init_hook = unless_ours

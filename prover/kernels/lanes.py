@@ -6,9 +6,8 @@ of its range at a time, all of which stays in the first-level cache, and passes 
 written over an operand is written through the same name: of two slices LLVM would have to assume that they overlap.
 """
 
-from numba import njit
-
 from syurmy.prover.kernels import limbs, wide
+from syurmy.prover.kernels.jit import part
 from syurmy.prover.kernels.target import VECTORS
 
 STRIP = 512  # elements: 4 KiB per plane
@@ -20,7 +19,7 @@ kmul, kmul_by, kmac, kreduce = _chosen.kmul, _chosen.kmul_by, _chosen.kmac, _cho
 fold, gate = _chosen.fold, _chosen.gate
 
 
-@njit(nogil=True)
+@part
 def dot_strip(a0, a1, b0, b1):
     """Inner product over K."""
     s = NO_SUMS
@@ -29,7 +28,7 @@ def dot_strip(a0, a1, b0, b1):
     return kreduce(s)
 
 
-@njit(nogil=True)
+@part
 def dot_base_strip(a0, a1, b):
     """Inner product of a over K and b over F."""
     s = ZERO_SUM
@@ -40,7 +39,7 @@ def dot_base_strip(a0, a1, b):
     return reduce(s), reduce(t)
 
 
-@njit(nogil=True)
+@part
 def sum_strip(a):
     """Sum over F."""
     s = ZERO_SUM
@@ -49,28 +48,28 @@ def sum_strip(a):
     return reduce(s)
 
 
-@njit(nogil=True)
+@part
 def fold_in_place(x0, x1, y0, y1, r0, r1, r7):
     """x += r*(y - x) over K; r7 = 7*r1."""
     for k in range(x0.shape[0]):
         x0[k], x1[k] = fold(x0[k], x1[k], y0[k], y1[k], r0, r1, r7)
 
 
-@njit(nogil=True)
+@part
 def fold_strip(x0, x1, y0, y1, r0, r1, r7, out0, out1):
     """out = x + r*(y - x) over K; r7 = 7*r1."""
     for k in range(x0.shape[0]):
         out0[k], out1[k] = fold(x0[k], x1[k], y0[k], y1[k], r0, r1, r7)
 
 
-@njit(nogil=True)
+@part
 def scale_strip(x0, x1, c0, c1, out0, out1):
     """out = x * c over K."""
     for k in range(x0.shape[0]):
         out0[k], out1[k] = kmul(x0[k], x1[k], c0, c1)
 
 
-@njit(nogil=True)
+@part
 def multiply_strip(x0, x1, y0, y1, out0, out1):
     """out = x * y over K."""
     for k in range(x0.shape[0]):

@@ -17,12 +17,12 @@ ones; d is ``uint64[4, *]``, planes of d0 and d1.
 """
 
 import numpy as np
-from numba import njit
 
 from syurmy.prover.kernels.field import SEVEN, ZERO, P
 from syurmy.prover.kernels.field import kadd as kadd_one
 from syurmy.prover.kernels.field import kmul as kmul_one
 from syurmy.prover.kernels.field import mul as mul_one
+from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import (
     STRIP,
     add,
@@ -40,14 +40,14 @@ PAD = 528  # 66 lines of a cache, in two planes 33
 S63 = np.uint64(63)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def combine(layer, half, out, lo, hi):
     """Nodes [lo, hi) of the layer above: p = p0*q1 + p1*q0, q = q0*q1."""
     for i in range(lo, hi, STRIP):
         _combine(layer, i, min(hi, i + STRIP), half, out)
 
 
-@njit(nogil=True)
+@part
 def _combine(x, i, j, half, out):
     p0, p1, q0, q1 = x[0, i:j], x[1, i:j], x[2, i:j], x[3, i:j]
     h, e = i + half, j + half
@@ -59,7 +59,7 @@ def _combine(x, i, j, half, out):
         o2[k], o3[k] = kmul(q0[k], q1[k], v0[k], v1[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def combine_ones(den, half, out, lo, hi):
     """``combine`` of leaves with numerator 1: p = q0 + q1."""
     q0, q1, v0, v1 = den[0, lo:hi], den[1, lo:hi], den[0, lo + half : hi + half], den[1, lo + half : hi + half]
@@ -71,7 +71,7 @@ def combine_ones(den, half, out, lo, hi):
         o2[k], o3[k] = kmul(q0[k], q1[k], v0[k], v1[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def combine_corrections(den, half, d, first, out, lo, hi):
     """Adds d0*q1 + d1*q0 to the numerators of the nodes first + [lo, hi); d over F: its planes 0 and 2."""
     i, j = first + lo, first + hi
@@ -83,7 +83,7 @@ def combine_corrections(den, half, d, first, out, lo, hi):
         o1[k] = add(o1[k], add(mul(x[k], v1[k]), mul(y[k], q1[k])))
 
 
-@njit(nogil=True)
+@part
 def _weigh(g, m, inner, at, sums, e0, e1):
     """sums += e * (inner product of g with the inner eq table from ``at`` on); e the outer table's entry."""
     c0, c1 = dot_strip(g[0, :m], g[1, :m], inner[0, at : at + m], inner[1, at : at + m])
@@ -94,7 +94,7 @@ def _weigh(g, m, inner, at, sums, e0, e1):
 # ---- layers ----------------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True)
+@part
 def _first_of(x, y, i, j, m, k0, k1, k7, g):
     """g of m pairs of children, left ones of x from i and right ones of y from j."""
     p0, p1, q0, q1 = x[0, i : i + m], x[1, i : i + m], x[2, i : i + m], x[3, i : i + m]
@@ -106,7 +106,7 @@ def _first_of(x, y, i, j, m, k0, k1, k7, g):
         g0[k], g1[k] = gate(p0[k], p1[k], v0[k], v1[k], q0[k], q1[k], a0, a1)
 
 
-@njit(nogil=True)
+@part
 def _difference(x, i, j, m, out):
     """out[c] = x[c, j + k] - x[c, i + k], for the four planes."""
     for c in range(4):
@@ -115,7 +115,7 @@ def _difference(x, i, j, m, out):
             o[k] = sub(y[k], z[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def first_round(layer, half, k0, k1, outer, inner, lo, hi):
     """Value at 0 and leading coefficient (four words) of the first round over pairs [lo, hi); 4*half children."""
     k7 = mul_one(SEVEN, k1)
@@ -138,7 +138,7 @@ def first_round(layer, half, k0, k1, outer, inner, lo, hi):
     return s[0], s[1], z[0], z[1]
 
 
-@njit(nogil=True)
+@part
 def _gates(w, i, m, g):
     """g at 0 of m rows of the workspace."""
     j = i + m
@@ -149,7 +149,7 @@ def _gates(w, i, m, g):
         g0[k], g1[k] = gate(p0[k], p1[k], v0[k], v1[k], q0[k], q1[k], a0[k], a1[k])
 
 
-@njit(nogil=True)
+@part
 def _leading(w, i, j, m, g):
     """Leading coefficient of g for m pairs of rows i, j of the workspace."""
     e, f = i + m, j + m
@@ -166,7 +166,7 @@ def _leading(w, i, j, m, g):
         g0[k], g1[k] = gate(c0, c1, f0, f1, d0, d1, e0, e1)
 
 
-@njit(nogil=True)
+@part
 def _bind_children(x, i, m, half, k0, k1, k7, r0, r1, r7, w):
     """m rows of the workspace from i: pairs at a distance of ``half`` of left and of right children, bound at r."""
     j = i + m
@@ -187,7 +187,7 @@ def _bind_children(x, i, m, half, k0, k1, k7, r0, r1, r7, w):
         a1[k] = add(a1[k], b1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def second_round(layer, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
     """Binds the first variable of 8*half children at r into ``w`` and returns the second round over pairs [lo, hi)."""
     r7 = mul_one(SEVEN, r1)
@@ -209,7 +209,7 @@ def second_round(layer, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
     return s[0], s[1], z[0], z[1]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def next_round(w, half, r0, r1, outer, inner, lo, hi):
     """Binds a variable of 4*half rows at r in place and returns the next round over pairs [lo, hi)."""
     r7 = mul_one(SEVEN, r1)
@@ -237,7 +237,7 @@ def next_round(w, half, r0, r1, outer, inner, lo, hi):
 # ---- leaves ----------------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True)
+@part
 def _products(q, right, i, m, c0, c1, g):
     """(q0 + c)*(q1 + c)."""
     j = i + m
@@ -247,7 +247,7 @@ def _products(q, right, i, m, c0, c1, g):
         g0[k], g1[k] = kmul(add(x0[k], c0), add(x1[k], c1), add(y0[k], c0), add(y1[k], c1))
 
 
-@njit(nogil=True)
+@part
 def _leading_products(q, right, i, half, m, g):
     """The leading coefficients of q0*q1 for pairs at a distance of ``half``."""
     j, h = i + m, i + half
@@ -259,14 +259,14 @@ def _leading_products(q, right, i, half, m, g):
         g0[k], g1[k] = kmul(sub(u0[k], x0[k]), sub(u1[k], x1[k]), sub(v0[k], y0[k]), sub(v1[k], y1[k]))
 
 
-@njit(nogil=True)
+@part
 def _bind_side(q, i, m, half, r0, r1, r7, out, at):
     j, h = i + m, i + half
     e = h + m
     fold_strip(q[0, i:j], q[1, i:j], q[0, h:e], q[1, h:e], r0, r1, r7, out[0, at : at + m], out[1, at : at + m])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ones_round(q, right, half, c0, c1, r0, r1, binding, out, beyond, outer, inner, lo, hi):
     """A round of leaves with numerator 1, over pairs [lo, hi): sums of eq*(q0 + c)*(q1 + c) at 0 and of the leading
     coefficients (four words).
@@ -299,7 +299,7 @@ def ones_round(q, right, half, c0, c1, r0, r1, binding, out, beyond, outer, inne
     return s[0], s[1], z[0], z[1]
 
 
-@njit(nogil=True)
+@part
 def _correct(q, right, d, i, m, g):
     """d0*q1 + d1*q0."""
     j = i + m
@@ -310,7 +310,7 @@ def _correct(q, right, d, i, m, g):
         g0[k], g1[k] = gate(a0[k], a1[k], y0[k], y1[k], b0[k], b1[k], x0[k], x1[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def corrections(q, right, half, d, r0, r1, binding, out, first, outer, inner, lo, hi):
     """What the numerators that are not 1 add to a round, over pairs first + [lo, hi): sums of eq*(d0*q1 + d1*q0) at 0
     and of the leading coefficients. Where ``binding``, a variable of 4*half rows of d is bound at r into ``out`` first;
@@ -344,7 +344,7 @@ def corrections(q, right, half, d, r0, r1, binding, out, first, outer, inner, lo
     return s[0], s[1], z[0], z[1]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill(out0, out1, members, extents, padded, constant, betas, empty, lo, hi):
     """Denominators of the padded leaves [lo, hi) of a block, C order.
 
@@ -379,7 +379,7 @@ def fill(out0, out1, members, extents, padded, constant, betas, empty, lo, hi):
         out1[j:end] = empty[1]
 
 
-@njit(nogil=True)
+@part
 def _subtract(x0, x1, values, b0, b1):
     """x -= b * values over K, of int64 values."""
     for k in range(x0.shape[0]):

@@ -19,6 +19,7 @@ from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
+from syurmy.prover.kernels.jit import kernel
 from syurmy.prover.kernels.lanes import dot_base_strip
 from syurmy.prover.kernels.mle import LONG
 from syurmy.prover.protocol import mle
@@ -29,7 +30,7 @@ FLUSH = 1 << 15  # rows between reductions
 SMALL = 1 << 16  # entries below it in absolute value take the limb kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def transpose_kernel(rows, out, lo, hi):
     """out[c, r] = rows[r, c] for the column blocks [lo, hi) of a ``uint64[R, C]``."""
     height, cols = rows.shape
@@ -42,7 +43,7 @@ def transpose_kernel(rows, out, lo, hi):
                     out[c, r] = rows[r, c]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def transpose_integers_kernel(rows, out, first, lo, hi):
     """out[c, first + r] = rows[r, c] over F for the column blocks [lo, hi) of an ``int[R, C]``, entries in (-2^63,
     2^63)."""
@@ -56,7 +57,7 @@ def transpose_integers_kernel(rows, out, first, lo, hi):
                     out[c, first + r] = from_int(np.int64(rows[r, c]))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bind_columns_kernel(matrix, weights, out, lo, hi):
     """out[:, c] = sum over r of weights[:, r] * matrix[c, r] for c in [lo, hi); uint64[C, R], uint64[2, R], uint64[2,
     C]."""
@@ -76,7 +77,7 @@ def limb_value(lo, hi):
     return add(from_int(lo), mul(from_int(hi), ONE << S32))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bind_limbs_kernel(values, first, limbs, out, lo, hi):
     """out[:, c] = sum over i of weight i * values[first + i, c] for the column tiles [lo, hi).
 
@@ -122,7 +123,7 @@ def bind_limbs_kernel(values, first, limbs, out, lo, hi):
                 out[1, c0 + c] = add(out[1, c0 + c], limb_value(acc[2, c], acc[3, c]))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bind_modular_kernel(row, weight0, weight1, out, lo, hi):
     """out[:, c] += weight * row[c] for c in [lo, hi): int64[C] with |entry| < 2^63, uint64[2, C]."""
     for c in range(lo, hi):

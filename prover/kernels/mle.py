@@ -1,11 +1,11 @@
 """Kernels on vectors over K: ``uint64[2, n]``, canonical, contiguous, over an index range [lo, hi)."""
 
 import numpy as np
-from numba import njit
 
 from syurmy.prover.kernels.field import EPS, ONE, ZERO
 from syurmy.prover.kernels.field import kmul as kmul_one
 from syurmy.prover.kernels.field import ksub as ksub_one
+from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import (
     STRIP,
     ZERO_SUM,
@@ -25,7 +25,7 @@ LONG = 8 * STRIP  # of inner products: their sums may be long
 SHORT = 16  # rows below it do not repay a loop over vectors
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def eq_prefix(r, levels, size, out):
     """First ``size`` entries of eq(r[:levels], .) into ``out``, r[0] the most significant index bit. In place, level
     by level.
@@ -47,7 +47,7 @@ def eq_prefix(r, levels, size, out):
             out[1, 2 * i] = x1
 
 
-@njit(nogil=True)
+@part
 def _halves(x0, x1, r0, r1, even0, even1, odd0, odd1):
     for k in range(x0.shape[0]):
         y0, y1 = kmul(x0[k], x1[k], r0, r1)
@@ -57,14 +57,14 @@ def _halves(x0, x1, r0, r1, even0, even1, odd0, odd1):
         even1[k] = sub(x1[k], y1)
 
 
-@njit(nogil=True)
+@part
 def _interleave(even, odd, out):
     for k in range(even.shape[0]):
         out[2 * k] = even[k]
         out[2 * k + 1] = odd[k]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def eq_level(src, r0, r1, out, lo, hi):
     """out[2i], out[2i + 1] = src[i]*(1 - r), src[i]*r for i in [lo, hi); ``out`` may end after an even index."""
     pairs = min(hi, out.shape[1] // 2)
@@ -80,7 +80,7 @@ def eq_level(src, r0, r1, out, lo, hi):
         out[1, 2 * i] = sub(src[1, i], y1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def dot(a, b, lo, hi):
     """Inner product over K."""
     c0, c1 = ZERO, ZERO
@@ -91,7 +91,7 @@ def dot(a, b, lo, hi):
     return c0, c1
 
 
-@njit(nogil=True)
+@part
 def _dot_signed(a0, a1, v):
     """Inner product of a over K and the bits of int64 values."""
     s = ZERO_SUM
@@ -103,7 +103,7 @@ def _dot_signed(a0, a1, v):
     return reduce(s), reduce(t)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def dot_base(w, v, signed, lo, hi):
     """Inner product of w over K and v over F, or with the bits of int64 values where ``signed``."""
     c0, c1 = ZERO, ZERO
@@ -117,7 +117,7 @@ def dot_base(w, v, signed, lo, hi):
     return c0, c1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def multiply(a, b, step, out, lo, hi):
     """out[i] = a[i] * b[step*i] over K; step 0 scales by one element."""
     if step == 0:
@@ -126,7 +126,7 @@ def multiply(a, b, step, out, lo, hi):
         multiply_strip(a[0, lo:hi], a[1, lo:hi], b[0, lo:hi], b[1, lo:hi], out[0, lo:hi], out[1, lo:hi])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_flat(a, b, out, lo, hi):
     """out = a + b over F, one-dimensional."""
     x, y, z = a[lo:hi], b[lo:hi], out[lo:hi]
@@ -134,7 +134,7 @@ def add_flat(a, b, out, lo, hi):
         z[k] = add(x[k], y[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def sum_middle(a, out, lo, hi):
     """out[i, k] = sum over j of a[i, j, k] over F, for i in [lo, hi)."""
     for i in range(lo, hi):
@@ -145,7 +145,7 @@ def sum_middle(a, out, lo, hi):
                 out[i, k] = add(out[i, k], a[i, j, k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def scatter_add(a, index, out):
     """out[index[i]] += a[i] over K; a negative index drops the entry."""
     for i in range(index.shape[0]):
@@ -155,7 +155,7 @@ def scatter_add(a, index, out):
             out[1, j] = add(out[1, j], a[1, i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def outer(a, b, out, lo, hi):
     """out[:, i, j] = a[i] * b[j] over K for i in [lo, hi)."""
     if b.shape[1] < SHORT:

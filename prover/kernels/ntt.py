@@ -22,6 +22,7 @@ from syurmy.prover.field import TWO_ADICITY, U64, root_of_unity
 from syurmy.prover.field import P as P_INT
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import EPS, S32, ZERO, P, mul
+from syurmy.prover.kernels.jit import kernel
 
 TILE = 1 << 13  # elements of the buffer, 64 KiB: a pass does as many stages as fit
 RUN = 64
@@ -53,7 +54,7 @@ def add_select(a, b):
     return c - P if (c < a) or (c >= P) else c
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def powers_kernel(root, first, out, lo, hi):
     """out[i] = first * root^(i - lo) for i in [lo, hi)."""
     x = first
@@ -71,7 +72,7 @@ def _reverse(x, bits):
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stages, lo, hi):
     """Stages [done, done + stages) of the transforms of size C. The first pass (done = 0) reads and scales ``source``.
 

@@ -1,17 +1,17 @@
 """Kernels of the opening: sums of power sequences (the weights of queried positions, written out) and of rows."""
 
 import numpy as np
-from numba import njit
 
 from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ONE
+from syurmy.prover.kernels.jit import kernel
 from syurmy.prover.kernels.lanes import add, dot_base_strip, kmul, mul
 
 BLOCK = 256  # entries whose powers are kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def power_table_kernel(x, out, lo, hi):
     """out[b, i] = x[i]^b for i in [lo, hi); uint64[t], uint64[B + 1, t]."""
     out[0, lo:hi] = ONE
@@ -22,7 +22,7 @@ def power_table_kernel(x, out, lo, hi):
             after[k] = mul(before[k], y[k])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def power_sum_kernel(table, start, steps, out, lo, hi):
     """out[:, a*B + b] = sum over i of start[:, i] * steps[i]^a * table[b, i] for the blocks a in [lo, hi).
 
@@ -58,7 +58,7 @@ def power_sum(x: U64, coefficients: U64, size: int) -> U64:
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_scaled_kernel(total, row, c0, c1, lo, hi):
     """total += c * row over K for [lo, hi)."""
     x0, x1, z0, z1 = row[0, lo:hi], row[1, lo:hi], total[0, lo:hi], total[1, lo:hi]

@@ -5,13 +5,13 @@ are summed at t = 0, 1, ..., 3; what a product of fewer than three lines does no
 """
 
 import numpy as np
-from numba import njit
 
 from syurmy.prover.kernels.field import SEVEN, ZERO
 from syurmy.prover.kernels.field import add as add_one
 from syurmy.prover.kernels.field import kmul as kmul_one
 from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.field import sub as sub_one
+from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import (
     STRIP,
     add,
@@ -28,7 +28,7 @@ from syurmy.prover.kernels.lanes import (
 THREE = np.uint64(3)
 
 
-@njit(nogil=True)
+@part
 def _line(t, x, y, out):
     """The lines through x and y at t = 0, ..., 3."""
     for k in range(out.shape[0]):
@@ -41,7 +41,7 @@ def _line(t, x, y, out):
             out[k] = add(sub(y[k], x[k]), out[k])
 
 
-@njit(nogil=True)
+@part
 def _load(t, table, i, half, out0, out1):
     """The lines of pairs (i, i + half), ... of a table over K or F at t; of one over F only plane 0."""
     j = i + out0.shape[0]
@@ -50,7 +50,7 @@ def _load(t, table, i, half, out0, out1):
         _line(t, table[1, i:j], table[1, i + half : j + half], out1)
 
 
-@njit(nogil=True)
+@part
 def _times(x0, x1, y0, y1, base):
     """x *= y over K, y over F where ``base``."""
     if base:
@@ -62,7 +62,7 @@ def _times(x0, x1, y0, y1, base):
             x0[k], x1[k] = kmul(x0[k], x1[k], y0[k], y1[k])
 
 
-@njit(nogil=True)
+@part
 def _value(t, count, t0, i0, t1, i1, t2, i2, half, m, buffer):
     """Sum at t over m pairs of the product of ``count`` lines; tables over F come last."""
     a0, a1, b0, b1 = buffer[0, :m], buffer[1, :m], buffer[2, :m], buffer[3, :m]
@@ -82,7 +82,7 @@ def _value(t, count, t0, i0, t1, i1, t2, i2, half, m, buffer):
     return dot_strip(a0, a1, b0, b1)
 
 
-@njit(nogil=True)
+@part
 def _extrapolate(count, e):
     """Fills the evaluations e uint64[4, 2] at 2 and 3 that the degree determines."""
     for c in range(2):
@@ -93,7 +93,7 @@ def _extrapolate(count, e):
             e[3, c] = add_one(e[0, c], mul_one(THREE, sub_one(e[2, c], e[1, c])))  # third difference zero
 
 
-@njit(nogil=True)
+@part
 def _evaluate(count, one, t0, i0, t1, i1, t2, i2, half, m, buffer, e):
     """Adds m pairs to the evaluations e at 0, 1, 2, 3 that are computed."""
     for t in range(4):
@@ -103,7 +103,7 @@ def _evaluate(count, one, t0, i0, t1, i1, t2, i2, half, m, buffer, e):
             e[t, 1] = add_one(e[t, 1], c1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def first_round(t0, t1, t2, tables, one, lo, hi):
     """Sums over pairs i in [lo, hi) of the product of ``tables`` lines at 0, 1, 2, 3 as eight words.
 
@@ -120,7 +120,7 @@ def first_round(t0, t1, t2, tables, one, lo, hi):
     return e[0, 0], e[0, 1], e[1, 0], e[1, 1], e[2, 0], e[2, 1], e[3, 0], e[3, 1]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fold_first(t, r0, r1, w, at, lo, hi):
     """w[:, at + i] = t[i] + r*(t[i + half] - t[i]) for i in [lo, hi); ``t`` is ``uint64[2, n]`` or, over F,
     ``uint64[1, n]``.
@@ -137,7 +137,7 @@ def fold_first(t, r0, r1, w, at, lo, hi):
         fold_strip(x0, t[1, lo:hi], y0, t[1, lo + half : hi + half], r0, r1, mul_one(SEVEN, r1), z0, z1)
 
 
-@njit(nogil=True)
+@part
 def _fold_pairs(w, i, j, half, r0, r1, r7):
     """Binds the pending variable of the pairs from [i, j): entries i and i + half of four at distances of half."""
     for at in range(2):
@@ -145,7 +145,7 @@ def _fold_pairs(w, i, j, half, r0, r1, r7):
         fold_in_place(w[0, x + i : x + j], w[1, x + i : x + j], w[0, y + i : y + j], w[1, y + i : y + j], r0, r1, r7)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, lo, hi):
     """One round of all instances in the workspace: sum of coefficient * product at 0, 2, 3 as six words.
 

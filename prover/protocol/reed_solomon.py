@@ -18,6 +18,7 @@ most (1 + rho)/2, and sampling without replacement does not raise the product: (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -92,14 +93,21 @@ def queries_within(miss: Fraction, error: Fraction) -> int:
     ``error`` > 0."""
     if error <= 0:
         raise ValueError("no number of queries has no error")
-    high = 1
-    while miss**high > error:
-        high *= 2
-    low = 0
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if miss**middle > error else (low, middle)
-    return high
+    missing, of = miss.numerator, miss.denominator
+
+    def enough(t: int) -> bool:
+        return bool(missing**t * error.denominator <= error.numerator * of**t)
+
+    count = max(1, round(_log(error) / _log(miss)))  # about: floats decide nothing
+    while not enough(count):
+        count += 1
+    while count > 1 and enough(count - 1):
+        count -= 1
+    return count
+
+
+def _log(x: Fraction) -> float:
+    return math.log(x.numerator) - math.log(x.denominator)
 
 
 def queries(rate: Fraction, bits: int) -> int:

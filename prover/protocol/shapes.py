@@ -49,6 +49,7 @@ class Level:
         return self.log_size - self.shape.log_cols
 
 
+@cache
 def room(log_cols: int, log_blowup: int) -> bool:
     """Can it be encoded, with positions enough for any query phase?"""
     return log_cols + log_blowup <= MAX_LOG_N and queries(rate_of(log_blowup), MAX_BITS) <= 1 << (log_cols + log_blowup)
@@ -70,9 +71,14 @@ def path_digests(log_n: int, count: int) -> int:
     return total >> 8
 
 
+@cache
+def _nominal_queries(dimension: int, length: int) -> int:
+    return queries(Fraction(dimension, length), NOMINAL_BITS)
+
+
 def matrix_bytes(shape: MatrixShape) -> int:
     """Columns and paths of the nominal queries."""
-    count = queries(shape.rate, NOMINAL_BITS)
+    count = _nominal_queries(shape.cols + shape.tail, shape.n)
     return 8 * count * shape.height + DIGEST * path_digests(shape.log_n, count)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from syurmy.commands.common import Debug, Json, print_json
@@ -30,7 +29,7 @@ def devices(json: Json = False, debug: Debug = False) -> int:
         capability = ".".join(map(str, card.capability))
         found.append({"device": f"cuda:{card.index}", "name": card.name, "capability": capability,
                       "memory": card.memory, "failure": failure})  # fmt: skip
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: host.version(name) for name in PACKAGES}
     why = cuda.missing()
     result: dict[str, Any] = {"cores": host.cores(), "cards": found, "missing": why or None, "packages": versions}
     failed = any(card["failure"] for card in found)
@@ -76,10 +75,3 @@ def _proof(device: Device | None) -> bytes:
         return syurmy.prove(syurmy.setup(trace.program, zk=False)[0], trace).to_bytes()
     finally:
         gpu.select(before)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

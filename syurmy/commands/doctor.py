@@ -6,7 +6,6 @@ import importlib.util
 import platform
 import sys
 import time
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import syurmy
@@ -46,7 +45,8 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
     something is."""
     from syurmy import display, host
 
-    found = {name: _version(name) for name in (*PACKAGES, *OPTIONAL)}
+    names = (*PACKAGES, *OPTIONAL)
+    found = {name: (host.version(name) or "?") if importlib.util.find_spec(name) else None for name in names}
     missing = [f"{name} is not installed" for name in PACKAGES if found[name] is None]
     absent = {name: use for name, use in OPTIONAL.items() if found[name] is None}
     result: dict[str, Any] = {
@@ -90,15 +90,6 @@ def doctor(json: Json = False, debug: Debug = False) -> int:
 def program() -> syurmy.Program:
     """The small program."""
     return syurmy.assemble(PROGRAM.replace("SEVENS", ", ".join(["{7, -7, 5, 1}"] * 8)))
-
-
-def _version(package: str) -> str | None:
-    if importlib.util.find_spec(package) is None:
-        return None
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "?"
 
 
 def _proved() -> dict[str, Any]:

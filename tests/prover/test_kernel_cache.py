@@ -44,6 +44,28 @@ def test_a_kernel_is_compiled_once(tmp_path: Path) -> None:
     assert [called(tmp_path) for _ in range(3)] == ["compiled", "loaded", "loaded"]
 
 
+def test_what_only_compiling_needs_is_read_when_a_kernel_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LLVM's form of a kernel from the cache: for one that calls it, not to run it."""
+    read = []
+    parse = cache.llvm.parse_bitcode
+    monkeypatch.setattr(cache.llvm, "parse_bitcode", lambda data: read.append(len(data)) or parse(data))
+    called(tmp_path)
+    double = kernel(tmp_path)
+    assert double(4) == 8
+    assert max(read) == len(cache._nothing())
+    assert numba.njit(lambda x: double(x) + 1)(4) == 9
+    assert max(read) > len(cache._nothing())
+
+
+def test_no_module_is_imported_for_constants() -> None:
+    environment = cache._environment("not.a.module", [7], "of a function")
+    assert (environment.consts, environment.can_cache()) == ([7], True)
+    assert cache._environment("not.a.module", [8], "of a function") is environment
+    assert cache._environment(__name__, [], "of another").globals["kernel"] is kernel
+
+
 @pytest.mark.parametrize("ending", [".nbi", ".nbc"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text", "gone"])
 def test_damage_costs_one_compilation(tmp_path: Path, ending: str, damage: str) -> None:

@@ -3,6 +3,8 @@
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from syurmy.prover.protocol import reed_solomon
 
@@ -17,6 +19,17 @@ def test_queries_are_the_fewest(log_blowup):
         assert reed_solomon.missed(rate) == miss
     with pytest.raises(ValueError, match="no error"):
         reed_solomon.queries_within(rate, Fraction(0))
+
+
+@given(st.integers(1, 2**40), st.integers(1, 2**40), st.integers(1, 400), st.integers(0, 1))
+def test_queries_for_any_error_are_the_fewest(a, b, exponent, nudge):
+    """Also where the error is exactly that of some number of queries, or just below it."""
+    miss = Fraction(a, a + b + a // 2)
+    error = miss ** (exponent % 40 + 1) - nudge * Fraction(1, 2**3000)
+    t = reed_solomon.queries_within(miss, error)
+    assert miss**t <= error
+    assert t == 1 or error < miss ** (t - 1)
+    assert t == exponent % 40 + 1 + nudge
 
 
 def test_queries_at_rate_one_quarter():

@@ -478,14 +478,18 @@ for arguments in {asked!r}:
         app(arguments)
     except SystemExit as e:
         print("answered", e.code, *arguments)
+    if arguments == ["--help"]:
+        print("loaded", *sys.modules)
 atexit.register(lambda: print(*sys.modules))
 main()
 """
     *shown, last = process("-c", code, "--version").splitlines()
     assert [line.split()[1:] for line in shown if line.startswith("answered ")] == [["0", *a] for a in asked]
-    loaded = last.split()
-    assert "syurmy.commands.run" in loaded
-    assert not {"numpy", "numba", "lark", "syurmy.isa"} & set(loaded)
+    (overview,) = [set(line.split()) for line in shown if line.startswith("loaded ")]
+    loaded = set(last.split())
+    assert "syurmy.commands.run" in overview & loaded
+    assert not {"numpy", "numba", "lark", "syurmy.isa"} & loaded
+    assert not {"pydantic", "importlib.metadata"} & overview
 
 
 def test_the_version_is_the_package_s() -> None:
