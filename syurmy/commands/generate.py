@@ -20,7 +20,6 @@ from syurmy.commands.common import (
     print_json,
 )
 from syurmy.commands.run import Force, ProofPath, Proving, measured, output_lines, show, told
-from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, MISSED, warn
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ def generate(
     from syurmy import display
     from syurmy.commands import models
     from syurmy.compiler.generation import generated
+    from syurmy.isa.errors import InputError
 
     clock = Clock()
     at = models.opened(model, None, max_steps=max_steps)
@@ -147,6 +147,7 @@ def _vocabulary(model: CompiledModel, given: Path | None, needed: bool) -> Vocab
     """The tokenizer given, else the one kept with the model. Raises ``InputError`` I142 for another model's, I145 where
     one is ``needed`` and there is none."""
     from syurmy.compiler.model import TOKENIZER
+    from syurmy.isa.errors import InputError
     from syurmy.vocabulary import Vocabulary
 
     g = model.generation
@@ -168,6 +169,8 @@ def _vocabulary(model: CompiledModel, given: Path | None, needed: bool) -> Vocab
 
 
 def _prompt(text: str | None, tokens: str | None, vocabulary: Vocabulary | None) -> list[int]:
+    from syurmy.isa.errors import InputError
+
     if (text is None) == (tokens is None):
         raise InputError("give --prompt TEXT or --tokens 1,2,3, and not both", code="I140")
     if text is not None and vocabulary is not None:
