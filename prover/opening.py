@@ -44,6 +44,7 @@ from syurmy.prover.protocol.mask import mask_weights, masked_weights, unit_row
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.shapes import Level
 from syurmy.prover.protocol.transcript import Receiver, Replay, Sender
+from syurmy.prover.queries import Encoded
 from syurmy.prover.secrets import Secrets
 from syurmy.prover.verifier.sumcheck import verify as verify_rounds
 
@@ -242,7 +243,7 @@ def mask(
     return next_omega, z
 
 
-def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: int) -> list[Together]:
+def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: int) -> list[Encoded]:
     """Draws positions, sends columns and paths; the weights of the claims that the rows encode to them."""
     sender.raw("query nonce", grinding_nonce(grinding_seed(sender.transcript), grinding_bits))
     drawn = [
@@ -252,7 +253,7 @@ def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: i
     for m, positions in zip(matrices, drawn, strict=True):
         sender.base_array(f"{m.opened.label} columns", m.commitment.codeword[positions])
         sender.raw(f"{m.opened.label} path", m.commitment.tree.multiproof(positions).tobytes())
-        out += [PowerWeights.of(word, m.opened.shape.log_n, positions) for word in m.opened.places]
+        out += [Encoded(word, m.opened.shape.log_n, positions) for word in m.opened.places]
     return out
 
 
@@ -261,6 +262,15 @@ def add_dense(omega: U64, weight: Weight) -> None:
     if isinstance(weight, SumOfWeights | Together):
         for part in weight.parts:
             add_dense(omega, part)
+        return
+    if isinstance(weight, Encoded):
+        if weight.few:
+            add_dense(omega, weight.powers())
+            return
+        sums = weight.sums()
+        for b in weight.word:
+            block = omega[:, b.offset : b.offset + b.size]
+            block[:] = mle.add(block, sums[:, b.exponent : b.exponent + b.size])
         return
     if isinstance(weight, EqWeight):
         dense = mle.scale(mle.eq_vector(weight.point), weight.coefficient)

@@ -25,14 +25,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, lift, root_of_unity
 from syurmy.prover.protocol import arithmetic, mle
 from syurmy.prover.protocol.hidden import Hidden
 from syurmy.prover.protocol.layout import prefix_eq, stack
+from syurmy.prover.protocol.plain import mul_f
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 _LOW = 64  # entries that one step of a polynomial's evaluation takes
@@ -133,12 +136,9 @@ class PowerWeights:
     @staticmethod
     def of(word: Word, log_n: int, positions: Sequence[int]) -> Together:
         """What a row encodes to at these positions."""
-        points = evaluation_points(log_n, positions)
-        x = lift(np.array(points, np.uint64))
-        parts = []
-        for b in word:
-            first = np.array([pow(point, b.exponent, P) for point in points], np.uint64)
-            parts.append(PowerWeights(b.offset, b.log_size, x, lift(first)))
+        x = lift(evaluation_points(log_n, positions))
+        firsts = [lift(evaluation_points(log_n, positions, b.exponent)) for b in word]
+        parts = [PowerWeights(b.offset, b.log_size, x, first) for b, first in zip(word, firsts, strict=True)]
         return Together(tuple(parts))
 
     @property
@@ -317,18 +317,35 @@ def powers(x: Ext, count: int) -> U64:
     return np.ascontiguousarray(out[:, :count])
 
 
-def evaluation_points(log_n: int, positions: Sequence[int]) -> list[int]:
-    """The elements of F at which positions of a codeword evaluate its row: omega_n^bitrev(position)."""
-    powers_of_root = [root_of_unity(log_n)]  # omega^(2^i), for bit i from the most significant of a position
-    while len(powers_of_root) < log_n:
-        powers_of_root.append(powers_of_root[-1] ** 2 % P)
-    out = []
-    for q in positions:
-        x = 1
-        for i, power in enumerate(powers_of_root):
-            if q >> (log_n - 1 - i) & 1:
-                x = x * power % P
-        out.append(x)
+def evaluation_points(log_n: int, positions: Sequence[int], exponent: int = 1) -> U64:
+    """The elements of F at which positions of a codeword evaluate its row, omega_n^bitrev(position), to this power."""
+    reversed_bits = bit_reversed(np.asarray(positions, np.int64), log_n)
+    exponents = reversed_bits * (exponent & ((1 << log_n) - 1)) & ((1 << log_n) - 1)
+    tables = _powers_of_root(log_n)
+    out = tables[0][exponents & 255]
+    for i, table in enumerate(tables[1:], 1):
+        out = mul_f(out, table[exponents >> 8 * i & 255])
+    return out
+
+
+def bit_reversed(x: I64, bits: int) -> I64:
+    """The lowest ``bits`` bits of every entry in reverse order."""
+    out = np.zeros_like(x)
+    for i in range(bits):
+        out |= (x >> i & 1) << (bits - 1 - i)
+    return out
+
+
+@lru_cache(maxsize=64)
+def _powers_of_root(log_n: int) -> list[U64]:
+    """Table i holds omega_n^(256^i * j) for j < 256, as many tables as an exponent below n has bytes."""
+    root, out = root_of_unity(log_n), []
+    for _ in range(max(1, -(-log_n // 8))):
+        powers = [1]
+        while len(powers) < 256:
+            powers.append(powers[-1] * root % P)
+        out.append(np.array(powers, np.uint64))
+        root = powers[-1] * root % P
     return out
 
 

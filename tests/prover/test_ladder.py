@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array, ext_list
+from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array, ext_list, root_of_unity
 from syurmy.prover.kernels.ntt import encode, encode_ext
 from syurmy.prover.kernels.opening import add_scaled, power_sum
 from syurmy.prover.opening import add_dense
 from syurmy.prover.protocol import ladder, mle
 from syurmy.prover.protocol.ladder import Block, EqWeight, PowerWeights, SumOfWeights
 from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.queries import Encoded
 
 LOG_SIZE = 9
 
@@ -201,6 +202,38 @@ def test_power_sum(count, size):
     got = ext_list(power_sum(x, c, size))
     for j in {0, size // 2, size - 1, size * 5 // 7}:
         assert got[j] == sum((a * pow(int(v), j, P) for a, v in zip(ext_list(c), x, strict=True)), ZERO)
+
+
+@pytest.mark.parametrize("log_n", [0, 1, 3, 9, 17])
+def test_evaluation_points(log_n):
+    """omega_n^bitrev(q), to any power."""
+    root = root_of_unity(log_n)
+    rng = np.random.default_rng(log_n)
+    positions = sorted({0, (1 << log_n) - 1, *rng.integers(0, 1 << log_n, 5).tolist()})
+    for exponent in (1, 0, 5, (1 << log_n) + 3, 2**31):
+        points = [pow(root, int(f"{q:0{max(1, log_n)}b}"[::-1], 2) * exponent, P) for q in positions]
+        assert ladder.evaluation_points(log_n, positions, exponent).tolist() == points
+
+
+@pytest.mark.parametrize("count", [1, 90])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_sums_over_positions_by_a_transform(count, scaled):
+    """Whichever way is taken: every claim's weights, added; also of words with gaps between their exponents."""
+    rng = np.random.default_rng(count)
+    for runs in ([(0, 128), (128, 11)], [(0, 70), (128, 11)]):
+        (_, word), _ = ladder.lay_out([[(0, 256)], runs])
+        positions = sorted(rng.choice(256, count, replace=False).tolist())
+        found, expected = Encoded(word, 8, positions), PowerWeights.of(word, 8, positions)
+        assert found.claims == count
+        if scaled:
+            twice = random_vector(rng, count), random_vector(rng, count)
+            found, expected = found.scaled(twice[0]).scaled(twice[1]), expected.scaled(twice[0]).scaled(twice[1])
+        assert found.few is (count == 1)
+        z = random_vector(rng, 512)
+        assert np.array_equal(found.values(z), expected.values(z))
+        assert np.array_equal(dense(found, 9), dense(expected, 9))
+        r = elements(rng, 2)
+        assert np.array_equal(dense(found.folded(9, r), 7), dense(expected.folded(9, r), 7))
 
 
 def test_row_factors_of_one():

@@ -26,6 +26,7 @@ from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.shapes import Level
 from syurmy.prover.protocol.soundness import Budget
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
+from syurmy.prover.queries import Encoded
 from syurmy.prover.verifier import opening as verifier
 
 WITNESS = MatrixShape(5, 7, 2)  # of 8 rows
@@ -225,6 +226,8 @@ def weightless(weight: Any) -> Any:
         return dataclasses.replace(weight, coefficient=ZERO)
     if isinstance(weight, claims_on.Together):
         return claims_on.Together(tuple(map(weightless, weight.parts)))
+    if isinstance(weight, Encoded):
+        return dataclasses.replace(weight, coefficients=np.zeros((2, weight.claims), np.uint64))
     assert isinstance(weight, claims_on.PowerWeights)
     return dataclasses.replace(weight, coefficients=np.zeros_like(weight.coefficients))
 
@@ -370,7 +373,7 @@ def test_other_columns(levels, monkeypatch):
             if label == "witness columns":
                 values = values.copy()
                 change = Ext(*(int(v) for v in case.row_changes["witness"][:, 3]))
-                for column, x in zip(values, claims_on.evaluation_points(WITNESS.log_n, drawn), strict=True):
+                for column, x in zip(values, claims_on.evaluation_points(WITNESS.log_n, drawn).tolist(), strict=True):
                     for row, more in zip((0, 1), split(change * pow(x, 3, P), case.row_weights), strict=True):
                         column[row] = (int(column[row]) + more) % P
             send(label, values)
@@ -462,7 +465,7 @@ def test_positions_before_the_next_vector(levels, monkeypatch):
         copy._buffer = sender.transcript._buffer.copy()
         known = copy.positions("witness", matrices[0].opened.queries, WITNESS.n)
         v = [1]
-        for x in claims_on.evaluation_points(WITNESS.log_n, known):  # multiply by (X - x)
+        for x in claims_on.evaluation_points(WITNESS.log_n, known).tolist():  # multiply by (X - x)
             v = [(a - x * b) % P for a, b in zip([0, *v], [*v, 0], strict=True)]
         poly = np.zeros((2, 128), np.uint64)
         poly[0, : len(v)] = v

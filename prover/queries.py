@@ -1,0 +1,79 @@
+"""What queried positions ask of a row, prover's side: weights c_q * x_q^j on its entries, added over the positions q.
+
+x_q = omega_n^bitrev(q), so the sums over q are a transform of length n of the coefficients that stand at bitrev(q):
+
+    sum_q c_q * omega_n^(bitrev(q) * j)     for every exponent j of the word,
+
+the transpose of the encoding. For few positions of a long code the sums are added up one by one instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from syurmy.isa.arrays import I64
+from syurmy.prover.field import U64, Ext
+from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.ladder import PowerWeights, Together, Word, bit_reversed
+
+PER_BUTTERFLY = 4  # what one of these costs more than adding one power, about
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One claim per position, as ``PowerWeights.of``, times ``coefficients``, ``uint64[2, t]`` (None: ones)."""
+
+    word: Word
+    log_n: int
+    positions: Sequence[int]
+    coefficients: U64 | None = None
+
+    @property
+    def claims(self) -> int:
+        return len(self.positions)
+
+    def scaled(self, factors: U64) -> Encoded:
+        f = np.ascontiguousarray(factors)
+        return replace(self, coefficients=f if self.coefficients is None else mle.mul(self.coefficients, f))
+
+    def powers(self) -> Together:
+        """The same as weights that can be folded."""
+        found = PowerWeights.of(self.word, self.log_n, self.positions)
+        if self.coefficients is None:
+            return found
+        return Together(tuple(part.scaled(self.coefficients) for part in found.parts))
+
+    def values(self, z: U64) -> U64:
+        return self.powers().values(z)
+
+    def folded(self, log_size: int, r: Sequence[Ext]) -> Together:
+        return self.powers().folded(log_size, r)
+
+    @property
+    def few(self) -> bool:
+        """Is one power after the other less work than a transform?"""
+        return self.claims * self._end < PER_BUTTERFLY * self.log_n << self.log_n
+
+    @property
+    def _end(self) -> int:
+        return max(b.exponent + b.size for b in self.word)
+
+    def sums(self) -> U64:
+        """All claims' weights added: for every exponent of the word, and those between, ``uint64[2, exponents]``."""
+        spread = np.zeros((1 << self.log_n, 2), np.uint64)
+        at = bit_reversed(np.asarray(self.positions, np.int64), self.log_n)
+        spread[at] = (1, 0) if self.coefficients is None else self.coefficients.T
+        return np.ascontiguousarray(encode(spread, 0)[_order(self.log_n)[: self._end]].T)
+
+
+@lru_cache(maxsize=4)
+def _order(log_n: int) -> I64:
+    """Where the transform has the sum for exponent j."""
+    out = bit_reversed(np.arange(1 << log_n), log_n)
+    out.flags.writeable = False
+    return out
