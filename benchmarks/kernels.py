@@ -109,7 +109,7 @@ def commitment(log: int) -> Iterator[Row]:
     yield Row("commit", size, t / flat.size * 1e9, "ns per entry", THREADS, (50.0, 50.0), 2)
 
     committed = commit(matrix, shape)
-    t = median(lambda: prove_claims(Sender(Transcript()), omega, flat, [], []), RUNS)
+    t = median(lambda: prove_claims(Sender(Transcript()), omega, flat, [], None), RUNS)
     yield Row("opening, sumcheck", size, t / flat.size * 1e9, "ns per entry", THREADS)
 
     def opened(label: str, shape: MatrixShape) -> Opened:

@@ -22,13 +22,14 @@ import numpy as np
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
-from syurmy.prover.kernels.ntt import RUN, encode
+from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
 
 STRIP = 1 << 24  # entries of params that are field elements at one time
+LEAST = 16  # rows of a strip
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
             raise ValueError("a hiding commitment needs random coefficients")
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
-    step = max(RUN, STRIP // shape.cols // RUN * RUN)
+    step = max(LEAST, STRIP // shape.cols)
     codeword = np.empty((shape.n, shape.height if step < shape.height else 0), np.uint64)
     for lo in range(0, shape.height, step):
         hi = min(lo + step, shape.height)

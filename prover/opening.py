@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from syurmy.prover import sumcheck
-from syurmy.prover.commitment import Commitment, ParamsCommitment, commit
+from syurmy.prover.commitment import Commitment, commit
 from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
 from syurmy.prover.grinding import grinding_nonce
-from syurmy.prover.kernels.matrix import transpose
-from syurmy.prover.kernels.opening import add_scaled, power_sum
+from syurmy.prover.kernels.bind import dot_matrix
+from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
+from syurmy.prover.kernels.opening import power_sum
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opened, Opening
 from syurmy.prover.protocol.grinding import grinding_seed
@@ -41,7 +42,7 @@ from syurmy.prover.protocol.ladder import (
     bind_opened,
 )
 from syurmy.prover.protocol.mask import mask_weights, masked_weights, unit_row
-from syurmy.prover.protocol.params_claims import ParamsClaim
+from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights
 from syurmy.prover.protocol.shapes import Level
 from syurmy.prover.protocol.transcript import Receiver, Replay, Sender
 from syurmy.prover.queries import Encoded
@@ -57,37 +58,55 @@ class Committed:
     commitment: Commitment
 
 
-def bind_claims(params: ParamsCommitment, claims: Sequence[ParamsClaim]) -> list[U64]:
-    """g_j = u_j^T M of every claim, ``uint64[2, C]``: the only time that a proof reads the params' rows."""
-    return [params.integers.bind(claim.first_row, claim.weights) for claim in claims]
+def instances_of(claims: Sequence[ParamsClaim], integers: IntegerMatrix) -> list[sumcheck.Instance]:
+    """The terms <g_j, k_j>, those with the same k_j = eq(c) as one: <sum of their g_j, eq(c)>."""
+    rows, cols = integers.shape
+    together: dict[tuple[Ext, ...], U64] = {}  # row weights by point of a whole row
+    out: list[sumcheck.Instance] = []
+    for claim in claims:
+        first = claim.points[0]
+        if len(claim.points) > 1 or cols != 1 << len(first.point):
+            row = integers.bind(claim.first_row, claim.weights)
+            weights = np.zeros_like(row)
+            add_dense(weights, SumOfWeights(tuple(claim.points)))
+            out.append(sumcheck.Instance(ONE, [row, weights]))
+            continue
+        found = together.setdefault(first.point, np.zeros((2, rows), np.uint64))
+        part = found[:, claim.first_row : claim.first_row + claim.weights.shape[1]]
+        part[:] = mle.add(part, mle.scale(claim.weights, first.coefficient))
+    for point, found in together.items():
+        out.append(sumcheck.Instance(ONE, [integers.combined(found), mle.eq_vector(point)]))
+    return out
 
 
 def prove_claims(
-    sender: Sender, omega: U64, flat: U64, claims: Sequence[ParamsClaim], bound: Sequence[U64]
+    sender: Sender, omega: U64, flat: U64, claims: Sequence[ParamsClaim], integers: IntegerMatrix | None
 ) -> tuple[list[Ext], list[Ext], Ext]:
-    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``bound`` from ``bind_claims``; the point s, delta, and
-    the extension of omega at s."""
+    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``integers`` the params' rows if there are claims on
+    them; the point s, delta, and the extension of omega at s.
+
+    The rounds need no g_j by itself; at the end g_j(s) = <u_j, M eq(s)> for all j at once."""
     instances = [sumcheck.Instance(ONE, [omega, flat])]
-    for claim, row in zip(claims, bound, strict=True):
-        first = claim.points[0]
-        if len(claim.points) == 1 and row.shape[1] == 1 << len(first.point):
-            instances.append(sumcheck.Instance(first.coefficient, [row, mle.eq_vector(first.point)]))
-        else:
-            weights = np.zeros_like(row)
-            add_dense(weights, SumOfWeights(tuple(claim.points)))
-            instances.append(sumcheck.Instance(ONE, [row, weights]))
+    if claims:
+        assert integers is not None
+        instances += instances_of(claims, integers)
     rounds = max(x.tables[0].shape[1].bit_length() - 1 for x in instances)
     point, finals = sumcheck.prove(sender, "opening", instances, rounds)
-    sender.ext("opening values", [finals[0][1], *(f[0] for f in finals[1:])])
+    del instances[1:]
+    values = []
+    if claims:
+        assert integers is not None
+        log_cols = integers.shape[1].bit_length() - 1
+        at_s = dot_matrix(integers, mle.eq_vector(point[rounds - log_cols :]))
+        for claim in claims:
+            values.append(mle.dot(claim.weights, at_s[:, claim.first_row : claim.first_row + claim.weights.shape[1]]))
+    sender.ext("opening values", [finals[0][1], *values])
     return point, sender.transcript.challenges("params delta", log2_ceil(max(1, len(claims)))), finals[0][0]
 
 
-def combined(rows: Sequence[U64], factors: U64) -> U64:
-    """Sum of ``factors[:, j]`` * row j."""
-    total = np.zeros_like(rows[0])
-    for row, a, b in zip(rows, *factors.tolist(), strict=True):
-        add_scaled(total, row, Ext(a, b))
-    return total
+def combined_row(integers: IntegerMatrix, claims: Sequence[ParamsClaim], delta: Sequence[Ext]) -> U64:
+    """h = sum_j eq(delta, j) * g_j, ``uint64[2, C]``."""
+    return integers.combined(combined_weights(claims, mle.eq_vector(delta, len(claims)), integers.shape[0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -353,16 +353,17 @@ class Prover:
         if rest:
             points = points + self.reduce_params(rest)
         tensors = red.tensor_claims(plan, pulled, ways.tensors, self.sweep)
-        tensor_rows = [bind_tensor(t, claim) for t, claim in zip(self.tensors, tensors, strict=True)]
+        other_rows = [bind_tensor(t, claim) for t, claim in zip(self.tensors, tensors, strict=True)]
         if tensors:
-            self.sender.ext("tensor values", tensor_values(tensors, tensor_rows))
+            self.sender.ext("tensor values", tensor_values(tensors, other_rows))
         if ways.hiding is not None and self.pads is not None:
             e = self.transcript.challenge("sacrifice challenge")
             self.sender.ext_array("sacrifice", sacrificed(ways.hiding.pads, self.pads, e))
         claims = red.params_claims(plan, points, self.sweep)
-        bound = opening.bind_claims(params, claims) if params is not None else []
         omega = self.omega(red.columns_of(pulled, self.sweep))
-        point, delta, of_omega = opening.prove_claims(self.sender, omega, flat, claims, bound)
+        point, delta, of_omega = opening.prove_claims(
+            self.sender, omega, flat, claims, None if params is None else params.integers
+        )
         self.sender.pad_with(None)
         relations: list[Hidden] = []
         values: list[Value] = [ZERO] * (1 + len(claims))
@@ -378,11 +379,11 @@ class Prover:
         if claims:
             assert params is not None
             matrices.append(opening.Committed(ways.matrices[1], params.commitment))
-            bound = [opening.combined(bound, mle.eq_vector(delta, len(claims)))]
+            other_rows.insert(0, opening.combined_row(params.integers, claims, delta))
         for opened, tensor in zip(ways.of_tensors, self.tensors, strict=True):
             matrices.append(opening.Committed(opened, tensor.matrix.commitment))
         weights = [claim.weight for claim in claims_on_rows(ways, on_rows, relations)]
-        rows = self.rows(matrices, checked, bound + tensor_rows)
+        rows = self.rows(matrices, checked, other_rows)
         opening.prove_ladder(self.sender, ways, matrices, rows, weights, self.secrets)
 
     def rows(

@@ -12,7 +12,7 @@ from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, add, from_int, mul
 from syurmy.prover.kernels.jit import kernel
-from syurmy.prover.kernels.matrix import FLUSH, SMALL, limb_value, signed_limbs
+from syurmy.prover.kernels.matrix import FLUSH, SMALL, IntegerMatrix, limb_value, signed_limbs
 
 
 @kernel
@@ -46,6 +46,16 @@ def dot_rows_modular(values, weights, out, lo, hi):
             b = add(b, mul(v, weights[1, j]))
         out[0, k] = a
         out[1, k] = b
+
+
+def dot_matrix(integers: IntegerMatrix, weights: U64) -> U64:
+    """M w, ``uint64[2, R]``, for ``uint64[2, C]``."""
+    parts, first = [], 0
+    for values in integers.groups:
+        large = ((integers.large >= first) & (integers.large < first + len(values))).any()
+        parts.append(dot_rows(values, weights, 2**63 if large else SMALL - 1))
+        first += len(values)
+    return np.concatenate(parts, axis=1)
 
 
 def dot_rows(values: Integers, weights: U64, bound: int) -> U64:

@@ -213,6 +213,13 @@ class IntegerMatrix:
             start += len(values)
         return reduce(mle.add, parts) if parts else np.zeros((2, cols), np.uint64)
 
+    def combined(self, weights: U64) -> U64:
+        """weights^T M, ``uint64[2, C]``, for ``uint64[2, R]``; rows of weight zero are not read."""
+        used = np.flatnonzero(weights.any(axis=0))
+        runs = np.split(used, np.flatnonzero(np.diff(used) > 1) + 1)
+        parts = (self.bind(int(r[0]), weights[:, r[0] : r[-1] + 1]) for r in runs)
+        return reduce(mle.add, parts) if len(used) else np.zeros((2, self.shape[1]), np.uint64)
+
     def columns(self, first: int = 0, count: int | None = None) -> U64:
         """The rows [first, first + count), default all, over F, column-major ``uint64[C, count]``."""
         rows, cols = self.shape

@@ -1,12 +1,12 @@
-"""Kernels of the opening: sums of power sequences (the weights of queried positions, written out) and of rows."""
+"""Kernels of the opening: sums of power sequences (the weights of queried positions, written out)."""
 
 import numpy as np
 
-from syurmy.prover.field import U64, Ext
+from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ONE
 from syurmy.prover.kernels.jit import kernel
-from syurmy.prover.kernels.lanes import add, dot_base_strip, kmul, mul
+from syurmy.prover.kernels.lanes import dot_base_strip, mul
 
 BLOCK = 256  # entries whose powers are kept
 
@@ -56,18 +56,3 @@ def power_sum(x: U64, coefficients: U64, size: int) -> U64:
     args = np.ascontiguousarray(table[:block]), np.ascontiguousarray(coefficients), table[block].copy(), out
     pool.for_ranges(power_sum_kernel, size // block, *args, min_chunk=1)
     return out
-
-
-@kernel
-def add_scaled_kernel(total, row, c0, c1, lo, hi):
-    """total += c * row over K for [lo, hi)."""
-    x0, x1, z0, z1 = row[0, lo:hi], row[1, lo:hi], total[0, lo:hi], total[1, lo:hi]
-    for k in range(x0.shape[0]):
-        y0, y1 = kmul(x0[k], x1[k], c0, c1)
-        z0[k] = add(z0[k], y0)
-        z1[k] = add(z1[k], y1)
-
-
-def add_scaled(total: U64, row: U64, c: Ext) -> None:
-    """Adds c * row to ``total``, both ``uint64[2, n]``."""
-    pool.for_ranges(add_scaled_kernel, row.shape[1], total, np.ascontiguousarray(row), np.uint64(c.a), np.uint64(c.b))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from syurmy.prover.field import ONE, ZERO, Ext, P, ext_array, ext_list, root_of_unity
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, ext_list, root_of_unity
 from syurmy.prover.kernels.ntt import encode, encode_ext
-from syurmy.prover.kernels.opening import add_scaled, power_sum
+from syurmy.prover.kernels.opening import power_sum
 from syurmy.prover.opening import add_dense
 from syurmy.prover.protocol import ladder, mle
 from syurmy.prover.protocol.ladder import Block, EqWeight, PowerWeights, SumOfWeights
@@ -53,6 +53,10 @@ def test_values_are_inner_products(offset, bits):
         total = sum(ext_list(weight.values(z)), ZERO)
         assert total == mle.dot(dense(weight), z)
         assert ext_list(SumOfWeights((weight,)).values(z)) == [total]
+
+
+def add_scaled(total: U64, row: U64, c: Ext) -> None:
+    total[:] = mle.add(total, mle.scale(np.ascontiguousarray(row), c))
 
 
 @pytest.mark.parametrize("bound", range(1, LOG_SIZE + 1))

@@ -70,6 +70,9 @@ class Case:
                 (4, mle.eq_vector([]), [(16, 4, Ext(1, 2)), (32, 5, Ext(3, 4))]),
             )
         ]
+        first = self.claims[0].points[0]  # of other rows at the same columns, one of them in both
+        weights = rng.integers(0, P, (2, 2), dtype=np.uint64)
+        self.claims.append(ParamsClaim(1, weights, [EqWeight(0, first.point, Ext(11, 2))]))
         self.target = self.value()
         self.root, self.params_root = self.commitment.root, self.params.commitment.root
         self.row_changes: dict[str, U64] = {}
@@ -77,7 +80,8 @@ class Case:
 
     def value(self, params: cm.ParamsCommitment | None = None) -> Ext:
         total = mle.dot_base(self.omega, self.flat)
-        for claim, row in zip(self.claims, opening.bind_claims(params or self.params, self.claims), strict=True):
+        for claim in self.claims:
+            row = (params or self.params).integers.bind(claim.first_row, claim.weights)
             for point in claim.points:
                 total = total + ext_total(point.values(row))
         return total
@@ -89,14 +93,13 @@ class Case:
 
     def prove(self, sender: Sender | None = None) -> Sender:
         sender = sender or Sender(self.transcript())
-        bound = opening.bind_claims(self.params, self.claims)
-        point, delta, _ = opening.prove_claims(sender, self.omega, self.flat, self.claims, bound)
+        point, delta, _ = opening.prove_claims(sender, self.omega, self.flat, self.claims, self.params.integers)
         own = point
         weights = self.row_weights = np.ascontiguousarray(mle.eq_vector(own[:3])[:, STORED])
         assert self.commitment.matrix is not None
         rows = [
             bind_columns(self.commitment.matrix, weights),
-            opening.combined(bound, mle.eq_vector(delta, len(bound))),
+            opening.combined_row(self.params.integers, self.claims, delta),
         ]
         for i, label in enumerate(("witness", "params")):
             if label in self.row_changes:
@@ -275,12 +278,12 @@ class Fitting(Lying):
         for _ in range(10):
             copy.ext("opening round", 2)
             s.append(copy.transcript.challenge("opening challenge"))
-        copy.ext("opening values", 4)
+        copy.ext("opening values", len(true))
         delta = copy.transcript.challenges("params delta", 2)
         if index == 0:
             missing, eq, name, size = sent[0] - true[0], mle.eq_vector(s[3:]), "witness", 128
         else:
-            factor = mle.eq_vector(delta, 3)
+            factor = mle.eq_vector(delta, len(true) - 1)
             f = Ext(int(factor[0, index - 1]), int(factor[1, index - 1]))
             missing, eq, name, size = f * (sent[index] - true[index]), mle.eq_vector(s[4:]), "params", 64
         change = np.zeros((2, size), np.uint64)

@@ -236,6 +236,7 @@ def witness_code(log_entries: int, stored: Callable[[int], int], params: Code | 
 
 def params_code(log_entries: int, stored: Callable[[int], int], hiding: bool, proofs: int) -> Code:
     every = [c for b in (1, 2, 3, 4) for c in candidates(log_entries, b, stored, hiding, proofs, 0)]
+    every = [c for c in every if c.log_cols <= 20] or every
     affordable = [c for c in every if c.encoded <= 2**27]
     return smallest(affordable or [c for c in every if c.log_blowup == every[0].log_blowup])
 

@@ -66,7 +66,7 @@ def test_matrices(proofs):
     least = [codes.least_log_entries(params, mode.hiding, proofs) for params in (False, True)]
     assert least == [shapes.min_witness_log_entries(mode), shapes.min_params_log_entries(mode)]
     for _ in range(40):
-        sizes = [draw.randrange(low, 25) for low in least]
+        sizes = [draw.randrange(low, 30) for low in least]
         eighths = draw.choice((1, 5, 8))
 
         def stored(log_entries: int, eighths: int = eighths) -> Callable[[int], int]:
