@@ -148,7 +148,10 @@ def setup(
     params = allowance = None
     if layout is not None:
         values = params_matrix(program, layout)
-        secrets = Secrets.fresh([encode(program), np.ascontiguousarray(values).tobytes()]) if mode.hiding else None
+        secrets = None
+        if mode.hiding:  # two keys never share coefficients, as each counts what is opened of its own
+            told = [encode(program), repr((mode, max_steps)).encode(), described.to_bytes()]
+            secrets = Secrets.fresh([*told, np.ascontiguousarray(values).tobytes()])
         params = commit_params(values, layout.shape, secrets)
     root = params.commitment.root if params is not None else None
     vk = VerifyingKey(encode(program), root, described, max_steps, mode)

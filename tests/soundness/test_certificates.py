@@ -579,12 +579,13 @@ def test_a_path_or_another_certificate():
             return super().planned(path)
 
     refused(pk, Naming(pk).run().data, "statement", "a certificate names no other")
-    other = Certifier(pk)
-    two = encode_path(Path(2))
-    other.sender = c.HookedSender(other.transcript, lambda label, before, data: two if label == "path" else data)
-    with pytest.raises(Rejected) as e:
-        check_certificate(pk.verifying_key, other.run().data)
-    assert e.value.step == "path"
+    for path, step in ((Path(2), "path"), (Path(1, {0: (0,)}), "statement")):
+        other, said = Certifier(pk), encode_path(path)
+        sent = {"path length": len(said).to_bytes(4, "little"), "path": said}
+        other.sender = c.HookedSender(other.transcript, lambda label, before, data, sent=sent: sent.get(label, data))
+        with pytest.raises(Rejected) as e:
+            check_certificate(pk.verifying_key, other.run().data)
+        assert e.value.step == step
 
 
 # ---- hiding ----------------------------------------------------------------------------------------------------------
