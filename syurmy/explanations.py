@@ -169,6 +169,7 @@ K150 The file is no proof.
 K152 The file is no key certificate.
 K153 The certificate belongs to another key: a proof under this one cannot rest on it. certify makes its own.
 K154 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
+K155 What hides params or a committed tensor counts its proofs; where it was not saved, in memory only, which another process does not share. Save it and load it there.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 K170 The file is no commitment to a tensor.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -57,6 +59,21 @@ def test_the_file_counts_for_all_who_load_the_key(tmp_path):
     with pytest.raises(InputError, match="counted in") as e:
         first.create(tmp_path / "copy.pk.used")
     assert e.value.code == "K145"
+
+
+def test_copies_in_memory_have_one_count(tmp_path):
+    """They outlive each other; to another process goes only what counts in a file."""
+    first = Allowance(DIGEST, 10)
+    for other in (copy.copy(first), copy.deepcopy(first)):
+        other.take(1)
+        del other
+    assert first.used == 2
+    with pytest.raises(InputError, match="cannot be sent") as e:
+        pickle.dumps(first)
+    assert e.value.code == "K155"
+    first.create(tmp_path / "key.pk.used")
+    pickle.loads(pickle.dumps(first)).take(3)
+    assert first.used == 5
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "longer", "of another key"])
