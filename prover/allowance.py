@@ -75,6 +75,21 @@ class Allowance:
         if getattr(self, "_own", None) is not None:
             os.close(self._own)  # type: ignore[arg-type]
 
+    def __copy__(self) -> Allowance:
+        return self  # there is one count, whatever is copied around it
+
+    def __deepcopy__(self, memo: object) -> Allowance:
+        return self
+
+    def __reduce__(self) -> tuple[type[Allowance], tuple[object, ...]]:
+        if self.path is None:  # the number of a descriptor means another file elsewhere
+            raise InputError(
+                f"the {self.subject.whole} counts its proofs in memory and cannot be sent to another process",
+                code="K155",
+                help="save it, and load it there",
+            )
+        return Allowance, (self.digest, self.limit, self.path, 0, self.subject)
+
     def create(self, path: Path) -> None:
         """Count in a new file from now on, which only its owner may read; it replaces that of another key there.
         ``InputError`` K145 for a key that counts in a file already: two counts would allow twice as much."""

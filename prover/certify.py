@@ -19,7 +19,7 @@ def certify(pk: ProvingKey, progress: Progress | None = None) -> Certificate:
     if pk.mode.proofs == 1:
         raise InputError(
             "a certificate takes the place of a proof, and this key is for one",
-            code="K148",
+            code="K154",
             help="make a new key with `syurmy-vm setup PROG --renew --proofs N`, the certificate counted",
         )
     check_bounds(params_alone(pk.program))

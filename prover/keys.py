@@ -166,7 +166,10 @@ def setup(
     layout = params_layout(program, mode)
     params = allowance = None
     if layout is not None:
-        secrets = Secrets.fresh([encode(program), params_digest(program)]) if mode.hiding else None
+        secrets = None
+        if mode.hiding:  # two keys never share coefficients, as each counts what is opened of its own
+            told = [encode(program), repr((mode, max_steps)).encode(), described.to_bytes()]
+            secrets = Secrets.fresh([*told, params_digest(program)])
         params = commit_params(params_matrix(program, layout), layout.shape, secrets)
     root = params.commitment.root if params is not None else None
     vk = VerifyingKey(encode(program), root, described, max_steps, mode)

@@ -236,12 +236,14 @@ class Prover:
         return commitment, flat
 
     def fresh_secrets(self) -> Secrets:
-        """New for every proof, bound to what the witness is a function of."""
+        """New for every proof, bound to all that it is a function of: a system that repeats its bytes gives equal pads
+        only to equal proofs, never to one that rests on a certificate and one that does not."""
         inputs = self.witness.trace.inputs
         values = [np.ascontiguousarray(inputs[name]).tobytes() for name in sorted(inputs)]
         path = encode_path(self.plan.system.flow.path)
         commitments = [t.commitment.digest() for t in self.tensors]
-        return Secrets.fresh([self.pk.verifying_key.digest(), path, *commitments, *values])
+        key = self.pk.verifying_key.digest()
+        return Secrets.fresh([self.magic, key, self.certificate, path, *commitments, *values])
 
     # ---- lookups -------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """The secret half of a tensor commitment (public half: protocol/tensors.py): the tensor, and what hides it.
 
 ``seal`` commits: the rows of the tensor with random coefficients from 32 bytes of the operating system, into which
-dtype, shape and values are hashed, so that no two tensors ever share any. The file keeps the seed: everything else is
-computed again when it is loaded, and its root compared. Only its owner may read it.
+dtype, shape, meaning and values are hashed, so that no two commitments ever share any. The file keeps the seed:
+everything else is computed again when it is loaded, and its root compared. Only its owner may read it.
 
 Each proof opens columns of the matrix, so the file beside it, ``X.opening.used``, counts them as that of a proving key
 does (prover/allowance.py): locked, written and brought to disk before a proof exists. Copies of an opening share what
@@ -118,8 +118,8 @@ def _sealed(values: I64, dtype: DType, mode: Mode, seed: bytes, meaning: Quantit
     layout = tensor_layout(values.shape, mode)
     secrets = None
     if mode.hiding:
-        bound = repr((str(dtype), values.shape, mode)).encode()
-        secrets = Secrets.seeded(seed, [b"tensor", bound, np.ascontiguousarray(values).tobytes()])
+        bound = [b"tensor", repr((str(dtype), values.shape, mode)).encode(), meaning_digest(meaning)]
+        secrets = Secrets.seeded(seed, [*bound, np.ascontiguousarray(values).tobytes()])
     matrix = commit_params(in_rows({NAME: values}, layout), layout.shape, secrets)
     public = TensorCommitment(dtype, values.shape, mode, matrix.commitment.root, meaning_digest(meaning), meaning)
     allowance = Allowance(public.digest(), layout.shape.tail - 1, subject=TENSOR) if mode.hiding else None

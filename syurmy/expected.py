@@ -26,7 +26,7 @@ from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.tensors import TensorCommitment, meaning_of, same_meaning, told
 from syurmy.prover.verifier.verify import Statement
 
-SHORTEST = 16  # hexadecimal digits of a digest, 64 bits
+SHORTEST = 50  # hexadecimal digits of a digest: who makes two keys or commitments that agree in them hashes 2^100 times
 Values = Mapping[str, Array]
 
 
@@ -212,5 +212,5 @@ def _holds(x: Quantity, q: int, own: Any, wanted: Any, scale: Fraction | None) -
 def other_key(digest: bytes, wanted: str) -> str:
     """A sentence if the digest does not begin with the hexadecimal digits wanted. Raises ``InputError`` for fewer than
     ``SHORTEST`` digits, or others."""
-    text = _digits(wanted, len(digest), "--expect-key", "the digest that set-up and verify print")
+    text = _digits(wanted, len(digest), "--expect-key", "the whole digest, as setup and info print it")
     return "" if digest.hex().startswith(text) else f"the key is {digest.hex()}, {text} is expected"

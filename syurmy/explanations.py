@@ -133,7 +133,7 @@ I110 An option of the compiler has no usable value.
 I111 A shape, unit or label is written NAME=VALUE, such as --shape x=1,3,32,32.
 I112 The compiler has no such option.
 I113 What --expect asks for is no value: use NAME=VALUE or NAME=FILE.
-I114 --expect-key takes at least 16 hexadecimal digits of a key's digest, as set-up and verify print it.
+I114 --expect-key, and --expect for a commitment, take at least 50 hexadecimal digits of a digest, as setup, commit and info print it. Whoever makes a key or a commitment can make two that agree in fewer.
 I115 An image or a sound has not the size of its input. It is not resized or cut, as that decides what the model sees: prepare it as the training data was.
 I116 Labels do not fit the output that they are for.
 I117 What is expected cannot be compared with what the key says its integers stand for. Expect the integers, with --raw.
@@ -170,13 +170,14 @@ K143 A param breaks its declared l1 bound.
 K144 The step limit is outside 1 to 2^24, the most that is proven.
 K145 The proofs made with a key are counted in one file. A key that counts in a file already is not saved under another name: both would count for themselves. syurmy-vm share makes a copy with a part of them.
 K146 The key that is there makes proofs that hide what is private, and --no-zk asks for one that does not. setup --no-zk --renew replaces it; --keys DIR keeps both.
-K148 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
 K149 The program has no committed param, so nothing of its key needs a certificate.
 K147 A key is for at least 1 and at most 16384 proofs (setup --proofs).
 K148 The key that is there makes proofs that do not hide what is private, and nobody asked for that. --no-zk uses it all the same; setup --renew replaces it; --keys DIR keeps both.
 K150 The file is no proof.
 K152 The file is no key certificate.
 K153 The certificate belongs to another key: a proof under this one cannot rest on it. certify makes its own.
+K154 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
+K155 What hides params or a committed tensor counts its proofs; where it was not saved, in memory only, which another process does not share. Save it and load it there.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 K170 The file is no commitment to a tensor.

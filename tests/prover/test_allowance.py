@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -15,11 +17,15 @@ import pytest
 
 import syurmy
 from syurmy.isa.errors import InputError
+from syurmy.isa.types import DType
 from syurmy.prover.allowance import Allowance
+from syurmy.prover.certify import Certifier
 from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.protocol.description import Description, Quantity
 from syurmy.prover.protocol.key import MAX_PROOFS, Mode, VerifyingKey
 from syurmy.prover.prove import Prover
 from syurmy.prover.secrets import Secrets
+from syurmy.prover.tensors import seal
 from tests.soundness import common as c
 
 DIGEST = bytes(range(32))
@@ -53,6 +59,21 @@ def test_the_file_counts_for_all_who_load_the_key(tmp_path):
     with pytest.raises(InputError, match="counted in") as e:
         first.create(tmp_path / "copy.pk.used")
     assert e.value.code == "K145"
+
+
+def test_copies_in_memory_have_one_count(tmp_path):
+    """They outlive each other; to another process goes only what counts in a file."""
+    first = Allowance(DIGEST, 10)
+    for other in (copy.copy(first), copy.deepcopy(first)):
+        other.take(1)
+        del other
+    assert first.used == 2
+    with pytest.raises(InputError, match="cannot be sent") as e:
+        pickle.dumps(first)
+    assert e.value.code == "K155"
+    first.create(tmp_path / "key.pk.used")
+    pickle.loads(pickle.dumps(first)).take(3)
+    assert first.used == 5
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "longer", "of another key"])
@@ -269,6 +290,34 @@ def test_the_seed_covers_what_it_is_bound_to(monkeypatch):
         pads.append(prover.pads.copy())
     assert (pads[0] == pads[1]).all()
     assert not (pads[0] == pads[2]).any()
+
+
+def test_equal_bytes_serve_one_purpose_only(monkeypatch):
+    """Of a system that repeats itself: no pad in a proof that rests on a certificate and in one that does not, or rests
+    on another, or in the certificate itself; no coefficient in two keys, or under two names of a tensor."""
+    monkeypatch.setattr(os, "urandom", lambda n: b"\7" * n)
+    program = syurmy.assemble(c.SQUARES)
+    pk = setup(program, Mode(True, 2))
+    trace = syurmy.run(program, {})  # without inputs, so that only the purposes differ
+    provers = [
+        *(Prover(pk, trace, certificate=digest) for digest in (bytes(32), bytes([1] * 32), bytes([2] * 32))),
+        Certifier(pk),
+    ]
+    pads = []
+    for prover in provers:
+        prover.commit()
+        assert prover.pads is not None
+        pads.append(prover.pads[0, :3].tolist())
+    assert len(set(map(tuple, pads))) == 4
+    described = Description(title="the same integers")
+    other = [setup(program, Mode(True, 2), max_steps=9), setup(program, Mode(True, 2), description=described)]
+    keys = [pk, setup(program, Mode(True, 3)), *other]
+    assert len({key.params.commitment.tail[0, 0] for key in keys if key.params is not None}) == 4
+    shapes = [(DType.I8, Mode(True, 1)), (DType.I16, Mode(True, 1)), (DType.I8, Mode(True, 2))]
+    euros = Quantity("tensor", unit="EUR")
+    sealed = [seal(np.array([[1, 2]]), *s) for s in shapes] + [seal(np.array([[1, 2]]), *shapes[0], meaning=euros)]
+    assert len({x.matrix.commitment.tail[0, 0] for x in sealed}) == 4  # type: ignore[index]
+    assert len({x.commitment.root for x in sealed}) == 4
 
 
 def proven(results: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -13,10 +15,12 @@ from syurmy.isa.encoding import decode, encode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.types import DType
 from syurmy.prover.protocol.budget import Opening
+from syurmy.prover.protocol.description import REAL, Quantity
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import few_bits
-from syurmy.prover.protocol.tensors import tensor_layout
+from syurmy.prover.protocol.tensors import TensorCommitment, same_meaning, tensor_layout
+from syurmy.prover.tensors import seal
 from tests.soundness import common as c
 
 SHAPES = [(1,), (1, 10), (3, 4), (1, 784), (8, 784), (1, 3, 32, 32), (1, 1 << 16)]
@@ -37,6 +41,24 @@ def test_integers_that_do_not_fit_are_not_committed_as_others(value: int) -> Non
     fits = syurmy.commit(program, "x", np.array([5, 1], np.uint64))
     assert fits.values.dtype == np.int64
     assert fits.values.tolist() == [[5, 1]]
+
+
+def test_a_commitment_says_what_its_digest_has() -> None:
+    """Not that the integers stand for something else; and what is not the same is told."""
+    said = [
+        Quantity("tensor", unit="EUR", form=REAL, scales=(Fraction(1, 8),), dtype="float32"),
+        Quantity("tensor", unit="USD", form=REAL, scales=(Fraction(1, 8),), dtype="float32"),
+        Quantity("tensor", unit="EUR", form=REAL, scales=(Fraction(1, 9),), dtype="float32"),
+    ]
+    assert [same_meaning(said[0], x) for x in said] == [True, False, False]
+    commitments = [seal(np.array([[1, 2]]), DType.I8, Mode(False), x).commitment for x in said]
+    assert len({x.root for x in commitments}) == 1
+    assert len({x.digest() for x in commitments}) == 3
+    for x in commitments:
+        assert TensorCommitment.from_bytes(x.to_bytes()).described == x.described
+        for other in [y for y in said if y != x.described]:
+            with pytest.raises(SyurmyError, match="damaged"):
+                TensorCommitment.from_bytes(replace(x, described=other).to_bytes())
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -157,6 +157,12 @@ ADD_WIDE = """
     add s, a, b
     halt
 """
+SQUARES = """
+.param w : i8[3] committed = {3, -1, 2}
+.output s public
+    dot s, w, w
+    halt
+"""
 SUM_PARAM = """
 .input x : i8[2] private
 .param w : i8[2, 3] committed = {{1, -2, 3}, {4, 5, -6}}

@@ -270,6 +270,27 @@ def test_sum_above_its_bound_in_a_table(monkeypatch):
     assert check_certificate(pk.verifying_key, forged(pk))
 
 
+ONE_SIDED = """
+.input x : i8[] private
+.param w : i8[5] committed bounds {bounds} l1 (0)={bound} = {{2, -2, 1, -1, 0}}
+.output y public
+    mov y, x
+    halt
+"""
+
+
+@pytest.mark.parametrize(("bounds", "entry"), [("-9..2", -9), ("-2..9", 9)])
+def test_the_larger_end_of_an_interval_implies_a_bound(bounds, entry):
+    """Five entries of at most 9 in magnitude keep 45, not 44, by themselves, whichever end is the larger one."""
+    for bound in (45, 44, 10):
+        program = syurmy.assemble(ONE_SIDED.format(bounds=bounds, bound=bound))
+        pk = key(program, {"w": [entry] * 5})
+        if bound == 45:
+            assert check_certificate(pk.verifying_key, forged(pk))
+        else:
+            refused(pk, forged(pk), *LOOKUPS)
+
+
 def padding_of(pk: ProvingKey, name: str, value: int) -> ProvingKey:
     """The key with one padded entry of a param that is not zero."""
     assert pk.plan is not None
@@ -437,6 +458,31 @@ def test_a_proof_names_its_certificate():
         prove(c.keys(c.TWO_DENSE), c.trace_of(c.TWO_DENSE), certificate=certificate)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_proof_that_names_no_certificate_tests_closeness(batch):
+    """On every path, also for a verifier that has one: as few queries as with a certificate are not enough."""
+    source = c.DENSE
+    pk = c.keys(source)
+    given = {k: np.array([v] * batch) if batch > 1 else np.array(v) for k, v in c.INPUTS[source].items()}
+    trace = syurmy.run(pk.program, given, batch=batch > 1)
+
+    class Few(Prover):
+        def planned(self, path: Path) -> Plan:
+            return super().planned(path).certified()
+
+    few, honest_ = Few(pk, trace).run(), Prover(pk, trace).run()
+    for certificate in (None, honest(source)):
+        verifier = Verifier(pk.verifying_key, certificate=certificate)
+        assert verifier.verify(honest_).batch == batch
+        with pytest.raises(Rejected):
+            verifier.verify(few)
+        path = Path(batch)
+        assert verifier.plan_for(path).closeness is Closeness.TESTED
+        if certificate is not None:
+            assert verifier.plan_for(path, certified=True).closeness is Closeness.CERTIFIED
+            assert verifier.verify(prove(pk, trace, certificate=certificate)).batch == batch
+
+
 def test_the_digest_is_absorbed():
     """A proof made for one certificate is none for another, whatever it says."""
     source = c.DENSE
@@ -580,12 +626,13 @@ def test_a_path_or_another_certificate():
             return super().planned(path)
 
     refused(pk, Naming(pk).run().data, "statement", "a certificate names no other")
-    other = Certifier(pk)
-    two = encode_path(Path(2))
-    other.sender = c.HookedSender(other.transcript, lambda label, before, data: two if label == "path" else data)
-    with pytest.raises(Rejected) as e:
-        check_certificate(pk.verifying_key, other.run().data)
-    assert e.value.step == "path"
+    for path, step in ((Path(2), "path"), (Path(1, {0: (0,)}), "statement")):
+        other, said = Certifier(pk), encode_path(path)
+        sent = {"path length": len(said).to_bytes(4, "little"), "path": said}
+        other.sender = c.HookedSender(other.transcript, lambda label, before, data, sent=sent: sent.get(label, data))
+        with pytest.raises(Rejected) as e:
+            check_certificate(pk.verifying_key, other.run().data)
+        assert e.value.step == step
 
 
 # ---- hiding ----------------------------------------------------------------------------------------------------------

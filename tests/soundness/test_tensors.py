@@ -25,7 +25,7 @@ from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.ladder import Claim, DenseWeight, EqWeight, Together
 from syurmy.prover.protocol.merkle import MerkleTree
-from syurmy.prover.protocol.tensors import NAME, TensorCommitment
+from syurmy.prover.protocol.tensors import NAME, TensorCommitment, possible
 from syurmy.prover.protocol.transcript import Transcript
 from syurmy.prover.prove import Prover
 from syurmy.prover.secrets import Secrets
@@ -276,6 +276,29 @@ def test_one_root_read_as_two_tensors():
     assert squared.commitment.digest() != public.digest()
     statement = syurmy.verify(pk.verifying_key, Prover(pk, trace, commitments={"x": squared}).run())
     assert statement.commitments["x"].digest() == squared.commitment.digest()
+
+
+IMPOSSIBLE = [
+    ((1, 3), Mode(True, 0)),  # as many random coefficients as none needs
+    ((1, 3), Mode(True, 1025)),
+    ((1, 3), Mode(False, 1)),  # a second name for one matrix
+    ((1, 1 << 14, (1 << 14) + 1), Mode(False)),
+    ((1, 0), Mode(False)),
+    ((), Mode(False)),
+    ((1,) * 10, Mode(False)),
+]
+
+
+def test_what_no_commitment_is_to():
+    """Nor for: refused by who commits, and by who reads a statement."""
+    assert possible((1, 3), Mode(True, 1024))
+    assert not any(possible(shape, mode) for shape, mode in IMPOSSIBLE)
+    for source, proofs in ((c.COMMITTED_3, (1,)), (c.hiding(c.COMMITTED_3), (0, 1025))):
+        proof = c.honest(source)
+        ((_, start, _),) = [f for f in proof.fields if f[0] == "commitments"]
+        for said in proofs:
+            data = proof.data[:start] + said.to_bytes(4, "little") + proof.data[start + 4 :]
+            refused(source, data, "statement", f"the commitment to 'x' is for {said} proofs")
 
 
 # ---- order -----------------------------------------------------------------------------------------------------------

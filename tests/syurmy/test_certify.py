@@ -87,7 +87,7 @@ def test_verify_key_says_what_it_shows(shop: Path) -> None:
     assert shown.stdout.startswith("accepted: program score, key ")
     assert "whoever made the key" in shown.stdout
     assert "params queries" in shown.stdout
-    assert vm("verify-key", shop / "score.vk", shop / "score.cert", "--expect-key", "00" * 16).exit_code == 1
+    assert vm("verify-key", shop / "score.vk", shop / "score.cert", "--expect-key", "00" * 32).exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_no_key_or_nothing_to_certify(tmp_path: Path) -> None:
     assert vm("setup", tmp_path / "b.tasm").exit_code == 0
     assert vm("certify", tmp_path / "b.tasm").stderr.startswith("error[K149]")
     assert vm("setup", tmp_path / "a.tasm", "--proofs", "1").exit_code == 0
-    assert vm("certify", tmp_path / "a.tasm").stderr.startswith("error[K148]")
+    assert vm("certify", tmp_path / "a.tasm").stderr.startswith("error[K154]")
 
 
 def test_spent_allowance(shop: Path, tmp_path: Path) -> None:
