@@ -1,10 +1,11 @@
 """A causal language model as ``compile --generate greedy`` takes it: token ids in, at every position the next one out.
 
-    next_i = argmax_v logits_{i, v}    (the first of equals)
+    next_i = argmax_v logits_{i, v}    (the first of equals)    for i = f-1 .. T-2
 
-is added to the graph, in one pass over the whole sequence. What else exporters have as inputs is fixed: the attention
-mask to ones, positions to 0, 1, .., segments to 0, the cache of a model exported with one to no positions. That logits
-do not depend on later tokens is tried on the float model, and on the program in exact integers.
+is added to the graph (f tokens are the shortest prompt), in one pass over the whole sequence. What else exporters have
+as inputs is fixed: the attention mask to ones, positions to 0, 1, .., segments to 0, the cache of a model exported with
+one to no positions. That logits do not depend on later tokens is tried on the float model, and on the program in exact
+integers.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ Shapes = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Greedy:
-    """The model's names: ``tokens`` in, ``logits`` and ``chosen`` out, ``shown``: outputs that proofs show; ``last``:
-    they show the logits of the last token, too. ``vocabulary`` and ``total`` are known once the model has run."""
+    """Names: ``tokens`` in, ``logits`` that choose and what is ``chosen`` out; ``show``: see ``Options``, ``shown``:
+    outputs that proofs show because of it; ``least``: tokens of the shortest prompt. ``vocabulary`` and ``total`` are
+    known once the model has run."""
 
     tokens: str
     logits: str
     chosen: str
+    least: int = 1
     show: str = ""
     shown: tuple[str, ...] = ()
     vocabulary: int = 0
@@ -62,9 +65,11 @@ def found(model: onnx.ModelProto) -> Greedy | None:
     return Greedy(**{**read, "shown": tuple(read["shown"])})
 
 
-def wrapped(model: onnx.ModelProto, shapes: Shapes | None, show: str = "") -> tuple[onnx.ModelProto, Shapes]:
-    """A copy with token ids as its only input, and the choice as an output; its shapes. Raises ``ModelError``: M107
-    where the number of tokens is open, M112 where it is no model of this form."""
+def wrapped(
+    model: onnx.ModelProto, shapes: Shapes | None, show: str = "", least: int = 1
+) -> tuple[onnx.ModelProto, Shapes]:
+    """A copy with token ids as its only input, and the logits that choose and the choice as outputs; its shapes. Raises
+    ``ModelError``: M107 where the number of tokens is open, M112 where it is no model of this form."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph, given = copy.graph, dict(shapes or {})
@@ -75,19 +80,30 @@ def wrapped(model: onnx.ModelProto, shapes: Shapes | None, show: str = "") -> tu
     for i in inputs:
         if i.name != tokens.name:
             graph.initializer.append(numpy_helper.from_array(_constant(i, length), i.name))
+    if least >= length:
+        message = f"a prompt of {least} tokens leaves none of {length} to write"
+        raise ModelError(message, code="M112", help=f"--shape {tokens.name}=1,32, say")
     logits = _logits(graph)
-    for kept, names in ((graph.input, {tokens.name}), (graph.output, {logits.name})):
-        held = [v for v in kept if v.name in names]
-        del kept[:]
-        kept.extend(held)
     taken = {o for n in graph.node for o in n.output} | fixed | {i.name for i in inputs}
-    chosen = _free("next", taken)
-    graph.node.append(helper.make_node("ArgMax", [logits.name], [chosen], name=f"/{chosen}", axis=-1, keepdims=0))
-    graph.output.append(helper.make_tensor_value_info(chosen, TensorProto.INT64, None))
-    shown: tuple[str, ...] = (logits.name,) if show == "all" else ()
+    rows, chosen = _free("next_logits", taken), _free("next", taken)
+    cut = {k: np.array([v], np.int64) for k, v in (("starts", least - 1), ("ends", length - 1), ("axes", -2))}
+    names = [_free(f"next_{k}", taken) for k in cut]
+    graph.initializer.extend(numpy_helper.from_array(x, name) for x, name in zip(cut.values(), names, strict=True))
+    graph.node.append(helper.make_node("Slice", [logits.name, *names], [rows], name=f"/{rows}"))
+    graph.node.append(helper.make_node("ArgMax", [rows], [chosen], name=f"/{chosen}", axis=-1, keepdims=0))
+    held = [i for i in graph.input if i.name == tokens.name]
+    del graph.input[:], graph.output[:]
+    graph.input.extend(held)
+    real = logits.type.tensor_type.elem_type
+    outputs = [(rows, real), (chosen, TensorProto.INT64)]
+    shown: tuple[str, ...] = (rows,) if show == "all" else ()
     if show.startswith("topk="):
-        shown = _top(copy, logits, int(show[5:]), taken)
-    greedy = Greedy(tokens.name, logits.name, chosen, show, shown)
+        shown, many = (_free("top_logits", taken), _free("top_tokens", taken)), _free("top_k", taken)
+        graph.initializer.append(numpy_helper.from_array(np.array([int(show[5:])], np.int64), many))
+        graph.node.append(helper.make_node("TopK", [rows, many], shown, name="/top", axis=-1))
+        outputs += zip(shown, (real, TensorProto.INT64), strict=True)
+    graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name, dtype in outputs)
+    greedy = Greedy(tokens.name, rows, chosen, least, show, shown)
     kept_props = {p.key: p.value for p in copy.metadata_props}
     helper.set_model_props(copy, {**kept_props, MARK: json.dumps(asdict(greedy))})
     return copy, {tokens.name: given[tokens.name]} if tokens.name in given else {}
@@ -99,19 +115,18 @@ def observed(greedy: Greedy, model: onnx.ModelProto, runs: Runs) -> Greedy:
     sample = dict(runs.samples[0])
     logits = np.asarray(runs[0][greedy.logits])
     ids = np.asarray(sample[greedy.tokens])
-    total = ids.size
-    if logits.ndim < 2 or logits.shape[-2] != total or logits.size != total * logits.shape[-1]:
+    total, count = ids.size, ids.size - greedy.least
+    if logits.ndim < 2 or logits.shape[-2] != count or logits.size != count * logits.shape[-1]:
         raise ModelError(
-            f"output '{greedy.logits}' has shape {list(logits.shape)}: no logits at each of {total} positions",
+            f"the model has no logits at each of {total} positions",
             code="M112",
             help="export logits of the whole sequence: [1, tokens, vocabulary]",
         )
-    if total < 2:
-        raise ModelError("one token has no completion", code="M112", help=f"--shape {greedy.tokens}=1,32, say")
     vocabulary = min(logits.shape[-1], rows_chosen(model).get(greedy.tokens, logits.shape[-1]))
-    for cut in sorted({total // 2, total - 1}):
+    for cut in sorted({(greedy.least + total) // 2, total - 1}):
         other = np.asarray(runs.of({**sample, greedy.tokens: changed(ids, cut, vocabulary)})[greedy.logits])
-        before, after = (x.reshape(total, -1)[:cut].astype(np.float64) for x in (logits, other))
+        rows = cut - greedy.least + 1
+        before, after = (x.reshape(count, -1)[:rows].astype(np.float64) for x in (logits, other))
         if np.abs(after - before).max() > SAME * max(float(np.ptp(before)), 1e-30):
             raise _not_causal("the model's", cut)
     return replace(greedy, vocabulary=vocabulary, total=total)
@@ -129,15 +144,17 @@ def refuse_leaks(program: Program, g: Generation, ids: Array) -> None:
     is not exactly 0 behind softmax, say. Two runs of one sample."""
     from syurmy.vm.machine import run
 
-    cut, ins = g.total // 2, program.code[g.chosen]
+    cut, ins = (g.least + g.total) // 2, program.code[g.chosen]
     source = next(k for k in reversed(range(g.chosen)) if program.code[k].dst == ins.src[0])
     shape = program.input(g.tokens).type.shape
     ends = {g.prompt: np.array(g.total), g.length: np.array(g.total)}
     first, second = (
-        run(program, {g.tokens: x.reshape(shape).astype(np.int64), **ends}).writes[source][-1].reshape(g.total, -1)
+        run(program, {g.tokens: x.reshape(shape).astype(np.int64), **ends})
+        .writes[source][-1]
+        .reshape(g.total - g.least, -1)
         for x in (ids, changed(ids, cut, g.vocabulary))
     )
-    if not np.array_equal(first[:cut], second[:cut]):
+    if not np.array_equal(*(x[: cut - g.least + 1] for x in (first, second))):
         raise _not_causal("the program's", cut)
 
 
@@ -159,30 +176,29 @@ def tail(c: Context, greedy: Greedy) -> Tail:
     index = next((k for k, ins in enumerate(out.code) if ins.dst == chosen.name and ins.op == "argmax"), None)
     if index is None:
         raise ModelError("the choice among logits was rewritten into something else", code="M112")
-    t = narrowest((), 1, total)
+    count, t = total - greedy.least, narrowest((), greedy.least, total)
     ends = [out.input(name, t, 1.0, [np.array(total)] * out.samples, public=True) for name in (PROMPT, LENGTH)]
     prompt, length = ends
-    c.out.comment("greedy: every token of the completion is the first largest of the logits before it")
+    out.comment("greedy: every token of the completion is the first largest of the logits before it")
     inputs = [Port(x.name, name, "int64", (), 1.0) for x, name in zip(ends, (PROMPT, LENGTH), strict=True)]
-    places = out.param(np.arange(1, total), label="places")
+    places = out.param(np.arange(greedy.least, total), label="places")
     out.open.add(places.name)
     outputs = []
-    if greedy.show == "last":  # of place length - 1: a product with one row of ones and zeros
-        rows = c.emit("slice", c.reshape(logits, (total, logits.shape[-1])), axis=0, start=0, len=total - 1)
+    if greedy.show == "last":  # before place length - 1: a product with one row of ones and zeros
         here = c.emit("eq", places, c.emit("addi", length, value=-1, scale=1.0), scale=1.0)
-        row = c.emit("matmul", c.reshape(here, (1, total - 1)), rows, scale=logits.scale)
+        rows = c.reshape(logits, (count, logits.shape[-1]))
+        row = c.emit("matmul", c.reshape(here, (1, count)), rows, scale=logits.scale)
         last = out.output(LAST, c.reshape(row, rows.shape[1:]))
         outputs.append(Port(last.name, LAST, "float32", last.shape, last.scale))
-    given = c.emit("slice", c.reshape(c.tensors[greedy.tokens], (total,)), axis=0, start=1, len=total - 1, scale=1.0)
-    said = c.emit("slice", c.reshape(chosen, (total,)), axis=0, start=0, len=total - 1, scale=1.0)
-    same = c.emit("eq", said, given, scale=1.0)
+    given = c.reshape(c.tensors[greedy.tokens], (total,))
+    given = c.emit("slice", given, axis=0, start=greedy.least, len=count, scale=1.0)
+    same = c.emit("eq", c.reshape(chosen, (count,)), given, scale=1.0)
     after = c.emit("ge", places, prompt, scale=1.0)
     before = c.emit("lt", places, length, scale=1.0)
     part = c.emit("mul", after, before, scale=1.0)
     out.check(c.emit("le", part, same, scale=1.0))
-    g = Generation(
-        c.tensors[greedy.tokens].name, prompt.name, length.name, index, greedy.vocabulary, total, greedy.show
-    )
+    names = c.tensors[greedy.tokens].name, prompt.name, length.name
+    g = Generation(*names, index, greedy.vocabulary, total, greedy.least, greedy.show)
     return Tail(g, inputs, outputs, {name: np.array(total) for name in (PROMPT, LENGTH)})
 
 
@@ -288,22 +304,6 @@ def _free(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
-
-
-def _top(model: onnx.ModelProto, logits: onnx.ValueInfoProto, k: int, taken: set[str]) -> tuple[str, ...]:
-    """Adds the ``k`` largest logits at every position and their tokens."""
-    graph = model.graph
-    names = _free("top_logits", taken), _free("top_tokens", taken)
-    version = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    if version < 10:
-        graph.node.append(helper.make_node("TopK", [logits.name], names, name="/top", axis=-1, k=k))
-    else:
-        many = _free("top_k", taken)
-        graph.initializer.append(numpy_helper.from_array(np.array([k], np.int64), many))
-        graph.node.append(helper.make_node("TopK", [logits.name, many], names, name="/top", axis=-1))
-    for name, dtype in zip(names, (logits.type.tensor_type.elem_type, TensorProto.INT64), strict=True):
-        graph.output.append(helper.make_tensor_value_info(name, dtype, None))
-    return names
 
 
 def _not_causal(whose: str, cut: int) -> ModelError:

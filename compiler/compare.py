@@ -10,6 +10,7 @@ differ. An error *begins* at a node whose tensor is off by more than the toleran
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,7 @@ def compare(
         own = tuple(p for p in own if p.model_name not in (PROMPT, LENGTH))
         ends = {name: model.generation.total for name in (PROMPT, LENGTH)}
         inputs = {name: x for name, x in inputs.items() if name not in ends}
-        change = causal.wrapped
+        change = functools.partial(causal.wrapped, show=model.generation.show, least=model.generation.least)
     float_model = load.load(original, {p.model_name: p.shape for p in own}, change)
     float_model = load.inline_functions(float_model, is_lowered)
     samples = given_samples(float_model, inputs)

@@ -1,6 +1,7 @@
 """A program that states "this model wrote this text", and how it writes one.
 
-Tokens t [T], prompt length p and length n are public. With places i = 1 .. T-1 the program ends with
+Tokens t [T], prompt length p and length n are public. With places i = f .. T-1, where f <= p is 1 or the least prompt
+that the program was compiled for (of shorter ones nothing is computed), the program ends with
 
     (i >= p) (i < n) <= [t_i = argmax_v logits_{i-1, v}]    for every i    (the first of equals)
 
@@ -35,7 +36,8 @@ PROMPT, LENGTH, LAST = "prompt", "length", "last_logits"
 @dataclass(frozen=True)
 class Generation:
     """Where a compiled model's tokens are: names of the program's inputs; ``chosen``: the instruction that chooses;
-    ``vocabulary``: tokens are below it; ``total``: positions; ``show``: what of the logits is an output;
+    ``vocabulary``: tokens are below it; ``total``: positions; ``least``: tokens of the shortest prompt, behind the last
+    of which the first row of logits stands; ``show``: what of the logits is an output;
     ``tokenizer``: SHA-256 of the file beside the program, if there is one."""
 
     tokens: str
@@ -44,18 +46,19 @@ class Generation:
     chosen: int
     vocabulary: int
     total: int
+    least: int = 1
     show: str = ""
     tokenizer: str | None = None
 
     @staticmethod
     def read(g: Mapping[str, Any]) -> Generation:
         """From the record. Raises ``ValueError``, ``TypeError`` or ``KeyError``."""
-        chosen, vocabulary, total = (int(g[k]) for k in ("chosen", "vocabulary", "total"))
-        if min(chosen, vocabulary) < 0 or total < 2:
+        chosen, vocabulary, total, least = (int(g[k]) for k in ("chosen", "vocabulary", "total", "least"))
+        if min(chosen, vocabulary) < 0 or not 1 <= least < total:
             raise ValueError
         tokens, prompt, length, show = (str(g[k]) for k in ("tokens", "prompt", "length", "show"))
         bytes.fromhex(g["tokenizer"] or "")
-        return Generation(tokens, prompt, length, chosen, vocabulary, total, show, g["tokenizer"])
+        return Generation(tokens, prompt, length, chosen, vocabulary, total, least, show, g["tokenizer"])
 
     def fits(self, program: Program) -> bool:
         """Whether the program has such inputs and such an instruction."""
@@ -115,7 +118,7 @@ def generated(
 
     known, passes, ended = len(prompt), 0, False
     while known < end and not ended:
-        chosen = run(known, known).writes[g.chosen][-1].reshape(-1)[known - 1 : end - 1]
+        chosen = run(known, known).writes[g.chosen][-1].reshape(-1)[known - g.least : end - g.least]
         passes += 1
         right = 1
         while known + right < end and tokens[known + right - 1] == chosen[right - 1]:
@@ -154,13 +157,17 @@ def undecided(model: CompiledModel, trace: Trace) -> list[int]:
     for d in model.decisions:
         if d.index == g.chosen:
             gaps = d.gaps(ins, [trace.writes[source][-1]]).reshape(-1)
-            found.update((np.flatnonzero(gaps <= d.units) + 1).tolist())
+            found.update((np.flatnonzero(gaps <= d.units) + g.least).tolist())
     return sorted(found)
 
 
 def _end(g: Generation, prompt: Sequence[int], most: int | None) -> int:
-    if not prompt:
-        raise InputError("the prompt is empty: a program continues at least one token", code="I140")
+    if len(prompt) < g.least:
+        raise InputError(
+            f"the prompt has {len(prompt)} tokens: this program continues {g.least} or more",
+            code="I140",
+            help="compile --prompt-tokens says how many" if g.least > 1 else "give one token or more",
+        )
     if most is not None and most < 1:
         raise InputError(f"{most} tokens are wanted, at least 1 can be", code="I140")
     end = g.total if most is None else len(prompt) + most

@@ -41,7 +41,8 @@ class Options:
     output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
     which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the most accurate one is taken.
     ``generate``: "greedy" for a causal language model whose proofs state what it writes (``compiler.generation``), with
-    ``show``, what they show of its logits: nothing, "last", "topk=K" or "all"; ``tokenizer``: a file to keep with it.
+    ``show``, what they show of its logits: nothing, "last", "topk=K" or "all"; ``prompt_tokens``: of
+    the shortest prompt (logits before its last cost nothing then); ``tokenizer``: a file to keep with it.
     What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
     or file for every output that they fit; ``units`` by input or output name. ``progress`` is called with what is being
     done and how much of that is, from 0 to 1.
@@ -61,6 +62,7 @@ class Options:
     progress: Progress | None = field(default=None, compare=False, repr=False)
     generate: str = ""
     show: str = ""
+    prompt_tokens: int = 1
     tokenizer: str | Path | None = None
     title: str = ""
     labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
@@ -105,8 +107,11 @@ class Options:
             raise _bad("generate", self.generate, "greedy")
         if not isinstance(self.show, str) or not re.fullmatch(r"|last|all|topk=[1-9]\d{0,8}", self.show):
             raise _bad("show", self.show, "last, topk=K or all")
-        if not self.generate and (self.show or self.tokenizer is not None):
-            raise InputError("show and tokenizer are of models that generate", code="I110", help="--generate greedy")
+        if not (_is_whole(self.prompt_tokens) and self.prompt_tokens >= 1):
+            raise _bad("prompt_tokens", self.prompt_tokens, "1 or more")
+        if not self.generate and (self.show or self.tokenizer is not None or self.prompt_tokens != 1):
+            message = "show, tokenizer and prompt_tokens are of models that generate"
+            raise InputError(message, code="I110", help="--generate greedy")
         if self.generate and self.commit_inputs:
             raise InputError("the tokens of a model that generates are public, not committed", code="I110")
 

@@ -65,6 +65,7 @@ from syurmy.vocabulary import Vocabulary
 
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 DRAWN_MARGIN = 1.5  # without data, of inputs that are drawn from all that they can be (tokens)
+FEW_TIES = 50  # one token in so many may nearly tie on the samples without a finer program
 LOWERING = 0.7  # of the time of a trial, where samples are held out
 
 
@@ -76,7 +77,11 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
             ports = load.input_ports(path, options.shapes)
             options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports))
         options.tell("read", 0.0)
-        change = functools.partial(causal.wrapped, show=options.show) if options.generate else None
+        change = (
+            functools.partial(causal.wrapped, show=options.show, least=options.prompt_tokens)
+            if options.generate
+            else None
+        )
         model = load.load(path, options.shapes, change)
         source = hashlib.sha256(path.read_bytes()).hexdigest()
         return compile_model(model, out_dir or default_folder(path), options, source)
@@ -89,7 +94,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes)))
     if o.generate:
         if causal.found(model) is None:
-            model = load.prepare(*causal.wrapped(model, o.shapes, o.show))
+            model = load.prepare(*causal.wrapped(model, o.shapes, o.show, o.prompt_tokens))
         o = replace(o, public_inputs=True)
     greedy = causal.found(model)
     vocabulary = None if o.tokenizer is None else Vocabulary.read(Path(o.tokenizer))
@@ -171,6 +176,7 @@ class Made:
     program: Program
     measured: Measured
     tail: Tail | None = None
+    choices: int = 0  # of tokens, on all samples
 
     @property
     def error(self) -> float:
@@ -186,8 +192,9 @@ class Made:
         return self.error <= tolerance and not self.wrong
 
     def sure(self, tolerance: float) -> bool:
-        """Whether it is well within the tolerance, and nothing is decided by less than it is off."""
-        return self.within(tolerance / 2) and not self.measured.near
+        """Whether it is well within the tolerance, and nothing is decided by less than it is off; of tokens, which
+        always nearly tie somewhere, hardly any."""
+        return self.within(tolerance / 2) and self.measured.near * FEW_TIES <= self.choices
 
 
 def better(cheap: Made, dear: Made, tolerance: float) -> Made:
@@ -252,7 +259,8 @@ class Trial:
             measured.cut += watch.cut
             measured.near = watch.near.total()
         measured.near += out.near
-        return Made(g, c, steps, inputs, outputs, folder, program, measured, tail)
+        choices = 0 if self.greedy is None else (count + len(self.held)) * (self.greedy.total - self.greedy.least)
+        return Made(g, c, steps, inputs, outputs, folder, program, measured, tail, choices)
 
     def _refuse_missing(self, g: graph.Graph) -> None:
         """NaN and infinity have integers where an input is only compared (``compiler.coding``), and nowhere else."""

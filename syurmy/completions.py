@@ -3,11 +3,11 @@ says.
 
 A program is greedy if it ends, in every run, with the assertion
 
-    (i >= p) (i < n) <= [t_i = argmax_v logits_{i-1, v}]    for i = 1 .. T-1
+    (i >= p) (i < n) <= [t_i = argmax_v logits_{i-1, v}]    for i = f .. T-1
 
-over public inputs t [T], p and n, the places i being public as well: then tokens p .. n-1 are the first largest of what
-the program computed as logits in the place before. Whether that is a model's logits, and a causal model's, is what the
-key's digest stands for.
+over public inputs t [T], p and n, where p cannot be below f and the places i are public as well: then tokens p .. n-1
+are the first largest of what the program computed as logits in the place before. Whether that is a model's logits, and
+a causal model's, is what the key's digest stands for.
 """
 
 from __future__ import annotations
@@ -91,26 +91,22 @@ def greedy(program: Program) -> tuple[str, str, str] | None:
         part, same = made(code[-2].src[0], "le").src
         after, before = (made(x, op) for x, op in zip(made(part, "mul").src, ("ge", "lt"), strict=True))
         (places, prompt), (again, length) = after.src, before.src
-        said, given = (made(x, "slice") for x in made(same, "eq").src)
-        tokens = source(given.src[0])
-        made(said.src[0], "argmax")
+        said, given = made(same, "eq").src
+        cut, _ = made(given, "slice"), made(said, "argmax")
+        tokens = source(cut.src[0])
     except (LookupError, ValueError):
         return None
     if not {tokens, prompt, length} <= set(public) or places != again or places not in shown:
         return None
-    total = public[tokens].size
-    whole = [{"axis": 0, "start": start, "step": 1, "len": total - 1} for start in (0, 1)]
+    cuts, total = {"start": 0, "step": 1} | dict(cut.attrs), public[tokens].size
+    first = cuts["start"] if isinstance(cuts["start"], int) else 0  # one that a counter moves is no constant
     right = (
-        np.array_equal(shown[places], np.arange(1, total))
+        1 <= first <= public[prompt].lo
+        and cuts == {"axis": 0, "start": first, "step": 1, "len": total - first}
+        and np.array_equal(shown[places], np.arange(first, total))
         and public[prompt].shape == public[length].shape == ()
-        and public[prompt].lo >= 1
-        and [_cut(said), _cut(given)] == whole
     )
     return (tokens, prompt, length) if right else None
-
-
-def _cut(ins: Instruction) -> dict[str, Any]:
-    return {"start": 0, "step": 1} | dict(ins.attrs)
 
 
 def lines(found: Sequence[Completion], vocabulary: Vocabulary | None) -> list[str]:

@@ -93,6 +93,9 @@ def compile(
             "--show", metavar="last|topk=K|all", help="What such proofs show of the logits; nothing unless given."
         ),
     ] = "",
+    prompt_tokens: Annotated[
+        int, typer.Option("--prompt-tokens", min=1, help="Tokens of the shortest prompt; more make proofs cheaper.")
+    ] = 1,
     tokenizer: Annotated[
         Path | None,
         typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json, or a JSON list of characters, to keep."),
@@ -137,6 +140,7 @@ def compile(
         tolerance=tolerance,
         generate=generate,
         show=show,
+        prompt_tokens=prompt_tokens,
         tokenizer=tokenizer,
         title=title,
         labels=_labels(labels or []),

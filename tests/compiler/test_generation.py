@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 import syurmy
+from syurmy import costs
 from syurmy.compiler import CompiledModel, ModelError, compile_onnx
 from syurmy.compiler.causal import refuse_leaks
 from syurmy.compiler.generation import generated, undecided
@@ -45,7 +46,7 @@ def step_by_step(model: CompiledModel, ids: list[int], most: int) -> list[int]:
         padded = np.zeros((1, TOTAL), np.int64)
         padded[0, : len(ids)] = ids
         trace = syurmy.run(model.program, {"ids": padded, "prompt": np.array(1), "length": np.array(1)})
-        ids = [*ids, int(trace.writes[source][-1].reshape(TOTAL, -1)[len(ids) - 1].argmax())]
+        ids = [*ids, int(trace.writes[source][-1].reshape(TOTAL - 1, -1)[len(ids) - 1].argmax())]
     return ids
 
 
@@ -139,15 +140,27 @@ def test_what_is_shown(show: str, tmp_path: Path) -> None:
     shown = compiled(tmp_path, show=show)
     done = generated(shown, [3, 1, 4], 5)
     outputs = shown.dequantise(done.trace.outputs)
-    want = float_logits(np.array([*done.tokens, 0, 0, 0, 0]))
+    want = float_logits(np.array([*done.tokens, 0, 0, 0, 0]))[:-1]
     if show == "last":
         np.testing.assert_allclose(outputs["last_logits"], want[6], atol=5e-3)
         assert outputs["last_logits"].argmax() == done.tokens[-1]
     elif show == "all":
-        np.testing.assert_allclose(outputs["logits"][0], want, atol=5e-3)
+        np.testing.assert_allclose(outputs["next_logits"][0], want, atol=5e-3)
     else:
         np.testing.assert_allclose(outputs["top_logits"][0], np.sort(want)[:, :-4:-1], atol=5e-3)
         assert outputs["top_tokens"][0, 2:7, 0].tolist() == list(done.completion)
+
+
+def test_programs_for_longer_prompts(model: CompiledModel, tmp_path: Path) -> None:
+    later = compiled(tmp_path, prompt_tokens=5)
+    assert costs.of_program(later.program)[0].leaves < costs.of_program(model.program)[0].leaves
+    for prompt in ([3, 1, 4, 1, 5], list(range(8))):
+        assert generated(later, prompt).tokens == generated(model, prompt).tokens
+    for prompt, code in (([3, 1, 4, 1], "I140"), ([], "I140")):
+        with pytest.raises(InputError) as e:
+            generated(later, prompt)
+        assert e.value.code == code
+    assert refused(language_model(), tmp_path / "m", prompt_tokens=8) == "M112"
 
 
 def test_near_ties_are_told(tmp_path: Path) -> None:
@@ -159,9 +172,9 @@ def test_near_ties_are_told(tmp_path: Path) -> None:
     told = 0
     for first in range(VOCABULARY):
         done = generated(coarse, [first])
-        logits = np.sort(done.trace.writes[source][-1].reshape(TOTAL, -1), axis=1)
+        logits = np.sort(done.trace.writes[source][-1].reshape(TOTAL - 1, -1), axis=1)
         gaps = logits[:, -1] - logits[:, -2]
-        assert undecided(coarse, done.trace) == [i + 1 for i in range(TOTAL) if gaps[i] <= d.units]
+        assert undecided(coarse, done.trace) == [i + 1 for i in range(TOTAL - 1) if gaps[i] <= d.units]
         assert done.undecided == tuple(i for i in range(1, len(done.tokens)) if gaps[i - 1] <= d.units)
         float_says = float_logits(np.array(done.tokens)).argmax(axis=1)[:-1]
         apart = {i + 1 for i in range(TOTAL - 1) if float_says[i] != done.tokens[i + 1]}
@@ -178,7 +191,7 @@ def refused(model: onnx.ModelProto, folder: Path, **options: Any) -> str:
         with pytest.raises(ModelError) as e:
             compile_onnx(folder / "bad.onnx", folder / "m", **given)
     assert not (folder / "m").exists()
-    return e.value.code
+    return str(e.value.code)
 
 
 def test_models_of_other_forms_are_refused(tmp_path: Path) -> None:
@@ -216,6 +229,8 @@ def test_options_are_checked(tmp_path: Path) -> None:
     for bad in (
         {"generate": "beam"},
         {"generate": "greedy", "show": "topk=0"},
+        {"generate": "greedy", "prompt_tokens": 0},
+        {"prompt_tokens": 2},
         {"show": "all"},
         {"tokenizer": "x.json"},
         {"generate": "greedy", "commit_inputs": ["ids"]},

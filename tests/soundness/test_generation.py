@@ -22,11 +22,11 @@ GREEDY = f"""
 .input length : i8[] public in 1..6
 .param table : i8[4, 4] committed = {{{", ".join("{" + ", ".join(map(str, row)) + "}" for row in TABLE)}}}
 .param places : i8[5] public = {{1, 2, 3, 4, 5}}
-    gather logits, table[tokens]
+    slice  read, tokens, axis=0, start=0, len=5
+    gather logits, table[read]
     argmax best, logits, 1
     slice  given, tokens, axis=0, start=1, len=5
-    slice  said, best, axis=0, start=0, len=5
-    eq     same, said, given
+    eq     same, best, given
     ge     after, places, prompt
     lt     before, places, length
     mul    part, after, before
