@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,6 +30,7 @@ from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_sam
 from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.estimates import Estimates
 from syurmy.compiler.folder import files_of, move, own_files, writing
 from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import (
@@ -43,12 +45,14 @@ from syurmy.compiler.model import (
     Result,
     Row,
     default_folder,
+    exact_registers,
     record,
 )
 from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.questions import coded_inputs
+from syurmy.compiler.rounding import MOST
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.isa.arrays import F64
@@ -60,6 +64,8 @@ from syurmy.isa.system import build
 
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 DRAWN_MARGIN = 1.5  # without data, of inputs that are drawn from all that they can be (tokens)
+ESTIMATED = 16  # samples on which the estimate of rounding is compared with the error
+SMALL = 2**14  # entries of a run: of a program that is cheap to try between samples
 LOWERING = 0.7  # of the time of a trial, where samples are held out
 
 
@@ -125,7 +131,8 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                 except UnsupportedModel as e:  # more bits can be more than the machine's 61
                     refused = refused or e.problems[0]
         with writing(out_dir):
-            done = _written(out_dir, own, made, o, random, refused, source)
+            estimated = [runs[k] for k in (held or scaling)[:ESTIMATED]] if made.entries <= MOST else []
+            done = _written(out_dir, own, made, o, random, refused, source, estimated)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
@@ -150,6 +157,11 @@ class Made:
     measured: Measured
 
     @property
+    def entries(self) -> int:
+        """How many all instructions make."""
+        return sum(t.size for t in self.context.out.types.values())
+
+    @property
     def error(self) -> float:
         """The largest difference of a real output from the float model, over the range of that output."""
         return self.measured.error(self.graph.outputs)
@@ -162,9 +174,13 @@ class Made:
     def within(self, tolerance: float) -> bool:
         return self.error <= tolerance and not self.wrong
 
+    def steady(self, tolerance: float) -> bool:
+        """Whether it is within the tolerance between samples, too."""
+        return self.within(tolerance) and self.measured.steep <= tolerance
+
     def sure(self, tolerance: float) -> bool:
         """Whether it is well within the tolerance, and nothing is decided by less than it is off."""
-        return self.within(tolerance / 2) and not self.measured.near
+        return self.within(tolerance / 2) and self.steady(tolerance) and not self.measured.near
 
 
 def better(cheap: Made, dear: Made, tolerance: float) -> Made:
@@ -172,8 +188,11 @@ def better(cheap: Made, dear: Made, tolerance: float) -> Made:
     for a tolerance of 0 anything."""
     if dear.wrong != cheap.wrong:
         return min(cheap, dear, key=lambda made: made.wrong)
-    reached = dear.within(tolerance) and not cheap.within(tolerance)
-    return dear if reached or dear.error <= cheap.error * (0.5 if tolerance else 1) else cheap
+    if dear.within(tolerance) != cheap.within(tolerance):
+        return dear if dear.within(tolerance) else cheap
+    reached = dear.steady(tolerance) and not cheap.steady(tolerance)
+    off, before = (max(made.error, made.measured.steep) for made in (dear, cheap))
+    return dear if reached or off <= before * (0.5 if tolerance else 1) else cheap
 
 
 class Trial:
@@ -212,6 +231,10 @@ class Trial:
             measured.cut += watch.cut
             measured.near = watch.near.total()
         measured.near += out.near
+        if sum(t.size for t in out.types.values()) <= SMALL and out.samples > 1:
+            fed = [{name: g.samples[name][k] for name in g.inputs} for k in range(out.samples)]
+            estimates = Estimates(measured, program, inputs, outputs, exact_registers(_held(steps)))
+            measured.steep = estimates.between(fed)
         return Made(g, c, steps, inputs, outputs, folder, program, measured)
 
     def _refuse_missing(self, g: graph.Graph) -> None:
@@ -251,29 +274,33 @@ def _written(
     random: bool,
     refused: Problem | None,
     source: str | None,
+    estimated: Sequence[Mapping[str, Any]],
 ) -> CompiledModel:
     """The files of a program, moved from where it was made in place of the files of its ``own``. ``refused``: why there
-    is no finer program."""
+    is no finer program; ``estimated``: samples on which rounding is estimated, and the estimate compared."""
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
     inputs, outputs = described(options, made.inputs, [_port(x, name, g) for name, x in made.outputs.items()])
     miss = missed(made.measured, g, c, steps, options.tolerance, random)
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
-    ends, decisions = tuple(c.out.ends.values()), tuple(c.out.decisions)
+    ends = tuple(c.out.ends.values())
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
+    estimates = Estimates(made.measured, made.program, inputs, made.outputs, exact_registers(held))
+    limits, decisions = estimates.judged(estimated, c.out.decisions, options.tolerance)
     recorded = record(
-        source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held, files
+        *(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held),
+        *(limits, files),
     )
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(decisions, options.title, source, held),
+        *(tuple(decisions), options.title, source, held, limits),
     )
 
 

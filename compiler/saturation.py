@@ -22,6 +22,7 @@ from syurmy.vm.events import Event, Executed
 
 if TYPE_CHECKING:
     from syurmy.compiler.model import Row
+    from syurmy.compiler.rounding import Rounding
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,15 @@ class Saturation:
 class Watch:
     """A listener that counts."""
 
-    def __init__(self, code: Sequence[Instruction], ends: Iterable[End], decisions: Iterable[Decision] = ()) -> None:
-        self.code = code
+    def __init__(
+        self,
+        code: Sequence[Instruction],
+        ends: Iterable[End],
+        decisions: Iterable[Decision] = (),
+        rounding: Rounding | None = None,
+    ) -> None:
+        """``rounding``: listens to the same run, after this."""
+        self.code, self.rounding = code, rounding
         self.decisions: dict[int, list[Decision]] = {}
         for d in decisions:
             self.decisions.setdefault(d.index, []).append(d)
@@ -82,7 +90,9 @@ class Watch:
             self.seen[end.index] += event.result.size
         if isinstance(event, Executed):
             for d in self.decisions.get(event.index, ()):
-                self.near[d.node, d.op] += d.near(self.code[d.index], event.operands)
+                ins = self.code[d.index]
+                off = None if self.rounding is None else self.rounding.before(ins)
+                self.near[d.node, d.op] += d.near(ins, event.operands, off)
 
     def undecided(self) -> tuple[Undecided, ...]:
         """What was decided by too little, by node."""
