@@ -291,13 +291,28 @@ class Emitter:
                 found[name].append(registers[name])
         return {name: tuple(values) for name, values in found.items()}
 
-    def cuts_off(self, x: Tensor, source: Tensor, lo: int | None, hi: int | None) -> None:
-        """Notes that the last instruction, which made ``x``, cuts off what lies beyond ``lo`` and ``hi``. What it cuts
-        off of the samples is in their range: then it is not told at run time."""
-        if lo is None and hi is None:
+    def cuts_off(
+        self,
+        x: Tensor,
+        source: Tensor,
+        lo: int | None,
+        hi: int | None,
+        below: int | None = None,
+        above: int | None = None,
+    ) -> None:
+        """Notes that the last instruction, which made ``x``, cuts off what lies beyond ``lo`` and ``hi``, and has no
+        value for sources up to ``below`` and from ``above`` on. What it cuts off of the samples is in their range: then
+        it is not told at run time."""
+        least = min((int(s.min()) for s in source.values if s.size), default=0)
+        most = max((int(s.max()) for s in source.values if s.size), default=0)
+        below, above = (
+            None if below is None or least <= below else below,
+            None if above is None or most >= above else above,
+        )
+        if lo is None and hi is None and below is None and above is None:
             return
         index, ins = len(self.code) - 1, self.code[-1]
-        end = End(index, lo, hi)
+        end = End(index, lo, hi, below, above)
         if any(end.cut(ins, s, v) for s, v in zip(source.values, x.values, strict=True)):
             self.cut.add(index)
         else:

@@ -80,7 +80,10 @@ class Tables(Narrowing):
         """Notes where a table of ``y`` saturates."""
         most = top or self.largest
         lo, hi = bool((y < -(most + 1) * scale).any()), bool((y > (most + 1) * scale).any())
-        self.out.cuts_off(found, x, -most if lo else None, most if hi else None)
+        known = np.flatnonzero(~np.isnan(y))
+        below = x.type.lo + int(known[0]) - 1 if known.size and known[0] else None
+        above = x.type.lo + int(known[-1]) + 1 if known.size and known[-1] < len(y) - 1 else None
+        self.out.cuts_off(found, x, -most if lo else None, most if hi else None, below, above)
 
     def sloped(self, x: Tensor, f: Callable[[F64], F64], label: str) -> Tensor:
         """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost.
