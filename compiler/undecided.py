@@ -70,8 +70,10 @@ class Decision:
         edges, period = tuple(float(e) for e in d["edges"]), float(d["period"])
         if words["kind"] not in KINDS or min(numbers.values()) < 0 or not math.isfinite(sum(map(abs, edges)) + period):
             raise ValueError
-        return Decision(**numbers, **words, edges=edges, period=period, exact=bool(d["exact"]),
-                        rest=max(int(d["rest"]), -1))  # type: ignore[arg-type]  # fmt: skip
+        return Decision(
+            *(numbers["index"], numbers["units"], words["kind"], words["node"], words["op"], numbers["at"]),
+            *(edges, period, numbers["first"], bool(d["exact"]), max(int(d["rest"]), -1)),
+        )
 
     def gaps(self, ins: Instruction, operands: Sequence[Array]) -> Array:
         """How far apart what is told apart is, in units, of one execution (in int64 or float64)."""
