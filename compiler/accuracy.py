@@ -33,7 +33,7 @@ def measured(model: CompiledModel, data: Any, expected: Any) -> Accuracy:
     found: dict[str, list[Array]] = {name: [] for name in wanted}
     saturated = 0
     for k in range(samples):
-        integers, cut = model.entered({p.model_name: _sample(inputs[p.model_name][k], p) for p in model.inputs})
+        integers, cut, _ = model.entered({p.model_name: _sample(inputs[p.model_name][k], p) for p in model.inputs})
         watch = model.watch()
         outputs = model.dequantise(run(model.program, integers, listeners=(watch,)).outputs)
         saturated += bool(cut or watch.found(model.rows))

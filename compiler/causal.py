@@ -154,7 +154,7 @@ def refuse_leaks(program: Program, g: Generation, ids: Array) -> None:
         .reshape(g.total - g.least, -1)
         for x in (ids, changed(ids, cut, g.vocabulary))
     )
-    if not np.array_equal(*(x[: cut - g.least + 1] for x in (first, second))):
+    if not np.array_equal(first[: cut - g.least + 1], second[: cut - g.least + 1]):
         raise _not_causal("the program's", cut)
 
 

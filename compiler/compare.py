@@ -153,7 +153,7 @@ def compare(
     for k, sample in enumerate(samples):
         known = {name: np.asarray(x) for name, x in floats(sample).items() if x is not None}
         known |= {name: np.asarray(x) for name, x in sample.items()}
-        integers, cut = model.entered({**sample, **ends})
+        integers, cut, _ = model.entered({**sample, **ends})
         trace = run(model.program, integers, listeners=(watch,))
         reals = _Reals(trace, integers, {**ports, **scales})
         for d in entered:

@@ -69,9 +69,11 @@ class Difference:
 @dataclass
 class Measured:
     """Differences by tensor of the float model, how many values of held-out samples each instruction cut off, and each
-    input; and how many decisions there were by less than the program is off (``near``)."""
+    input; how many decisions there were by less than the program is off (``near``); and the largest share of an
+    output's range that rounding takes off between samples (``steep``)."""
 
     tensors: dict[str, Difference] = field(default_factory=dict)
+    steep: float = 0.0
     cut: Counter[int] = field(default_factory=Counter)
     entered: Counter[str] = field(default_factory=Counter)
     near: int = 0

@@ -28,6 +28,7 @@ from syurmy.isa.program import Attr, Instruction, Lut, visibility
 from syurmy.isa.types import DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import MAX_TABLE, RESERVED, l1_bound
 
+BOUNDED = 8  # what is bounded is so much less off than the bound, where rounding is known
 MAX_LABEL = 60
 STACKED, MOST_STACKED = {"matmul", "conv2d"}, 2**22  # entries of an operand that are worth stacking
 HEADER = "Compiled from an ONNX model. real = scale * integer for every register; scales stand in the comments."
@@ -297,13 +298,28 @@ class Emitter:
                 found[name].append(registers[name])
         return {name: tuple(values) for name, values in found.items()}
 
-    def cuts_off(self, x: Tensor, source: Tensor, lo: int | None, hi: int | None) -> None:
-        """Notes that the last instruction, which made ``x``, cuts off what lies beyond ``lo`` and ``hi``. What it cuts
-        off of the samples is in their range: then it is not told at run time."""
-        if lo is None and hi is None:
+    def cuts_off(
+        self,
+        x: Tensor,
+        source: Tensor,
+        lo: int | None,
+        hi: int | None,
+        below: int | None = None,
+        above: int | None = None,
+    ) -> None:
+        """Notes that the last instruction, which made ``x``, cuts off what lies beyond ``lo`` and ``hi``, and has no
+        value for sources up to ``below`` and from ``above`` on. What it cuts off of the samples is in their range: then
+        it is not told at run time."""
+        least = min((int(s.min()) for s in source.values if s.size), default=0)
+        most = max((int(s.max()) for s in source.values if s.size), default=0)
+        below, above = (
+            None if below is None or least <= below else below,
+            None if above is None or most >= above else above,
+        )
+        if lo is None and hi is None and below is None and above is None:
             return
         index, ins = len(self.code) - 1, self.code[-1]
-        end = End(index, lo, hi)
+        end = End(index, lo, hi, below, above)
         if any(end.cut(ins, s, v) for s, v in zip(source.values, x.values, strict=True)):
             self.cut.add(index)
         else:
@@ -329,11 +345,14 @@ class Emitter:
             else:
                 error = max(error, *(off(q, f, x.scale) for q, f in zip(x.values, floats, strict=True)))
         ours = list(zip(*(x.values for x in operands), strict=True))
-        self._decides(kind, operands, units_of(error, blur), ours, list(zip(*reals, strict=True)), counts, what)
+        if error or blur:
+            self._decides(kind, operands, units_of(error, blur), ours, list(zip(*reals, strict=True)), counts, what)
 
     def decides_within(self, kind: str, x: Tensor, error: float, counts: bool = False, **what: Any) -> None:
-        """The same of what is ``error`` units off."""
-        self._decides(kind, [x], units_of(error), [], [], counts, what)
+        """The same of what is at most about ``error`` units off, usually far less."""
+        if error:
+            units = units_of(error)
+            self._decides(kind, [x], units, [], [], counts, {**what, "rest": units // BOUNDED})
 
     def _decides(
         self,
@@ -347,7 +366,7 @@ class Emitter:
     ) -> None:
         name = operands[0].name
         index = next((k for k in reversed(range(len(self.code))) if name in self.code[k].src), None)
-        if index is None or not units:
+        if index is None:
             return
         ins = self.code[index]
         node, op = self.node

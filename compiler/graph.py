@@ -25,6 +25,7 @@ GUARDS = {
     "Where", "IsNaN", "Imputer", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If",
     "Compress",
 }  # fmt: skip
+WITHOUT_WEIGHTS = {"BatchNormalization", "InstanceNormalization", "GroupNormalization"}  # that stay integers
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _FIXED = "a mask or weights of fixed shape in its place"
 DYNAMIC = {  # the result's shape depends on values
@@ -102,10 +103,16 @@ def graph_of(model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]]) -> Graph
     versions = {o.domain: o.version for o in model.opset_import}
     nodes: list[Node] = []
     folded: dict[str, Node] = {}
+    readers: dict[str, set[str]] = {}
+    for n in model.graph.node:
+        for i in n.input:
+            readers.setdefault(i, set()).add(n.op_type)
     for k, n in enumerate(model.graph.node):
         empty = {o: np.asarray(first[o]) for o in n.output if o and not np.size(first[o])}
         constants.update(empty)  # without entries there is nothing that depends on an input
-        if folds(n, constants) or len(empty) == len([o for o in n.output if o]):
+        known = n.op_type == "DequantizeLinear" and all(i in constants for i in n.input)
+        known &= bool(n.output) and readers.get(n.output[0], {""}) <= WITHOUT_WEIGHTS
+        if known or folds(n, constants) or len(empty) == len([o for o in n.output if o]):
             constants.update({o: _native(np.asarray(first[o])) for o in n.output if o})
             if n.op_type == "DequantizeLinear":
                 folded[n.output[0]] = _node(n, k, versions)

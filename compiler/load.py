@@ -117,7 +117,7 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
-    return weights.back(_simplified(without_held(copy)))
+    return weights.back(_simplified(weights.to_fold(without_held(copy))))
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -356,7 +356,9 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
         logging.disable(logging.CRITICAL)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             slim = onnxslim.slim(model)
+        weights = Apart(slim)
         onnx.checker.check_model(slim)
+        slim = weights.back(slim)
         _sort(slim.graph)
     except Exception:  # a simplifier that stumbles over a valid model must not stop the compiler
         return model

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,12 @@ import numpy.typing as npt
 from syurmy import costs
 from syurmy.compiler.coding import Code
 from syurmy.compiler.generation import Generation
+from syurmy.compiler.rounding import Rounded, Rounding, largest_off, told_rounded
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.undecided import Decision, Undecided, told_undecided
 from syurmy.compiler.values import accepted
 from syurmy.isa import reals
-from syurmy.isa.arrays import I64, Array, Integers
+from syurmy.isa.arrays import F64, I64, Array, Integers
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import Program
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.events import Listener
 
-FORMAT = 6
+FORMAT = 7
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES, TOKENIZER = "model.safetensors", "tables", "tokenizer.json"
 
@@ -189,6 +190,23 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What of an output rounding may take off (``least``, in reals) before that is told, and its ``span`` on the
+    samples."""
+
+    least: float
+    span: float
+
+    @staticmethod
+    def read(x: Mapping[str, Any]) -> Limit:
+        """From its record. Raises ``ValueError`` or ``KeyError``."""
+        limit = Limit(float(x["least"]), float(x["span"]))
+        if not (0 <= limit.least < math.inf and 0 < limit.span < math.inf):
+            raise ValueError
+        return limit
+
+
+@dataclass(frozen=True)
 class Missed:
     """The worst of the outputs that are further from the float model than the tolerance: a real one by ``error``, over
     its range; of an integer one ``wrong`` entries. ``op``, ``node``: where it began, by ``cause`` (saturation,
@@ -211,15 +229,26 @@ class Missed:
         )
 
 
+class Entered(NamedTuple):
+    """Inputs in the program's integers by its names, those that were cut off, and by how many units entering rounded
+    the others."""
+
+    integers: dict[str, I64]
+    saturated: tuple[Saturation, ...]
+    rounded: dict[str, F64]
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelRun(Summary):
-    """One run: real outputs by the model's names, the trace to prove, where values were cut off, and what was decided
-    by too little; ``proof`` and its ``statement``, if it was proven."""
+    """One run: real outputs by the model's names, the trace to prove, where values were cut off, what was decided by
+    too little, and which outputs rounding takes further off than the tolerance; ``proof`` and its ``statement``, if it
+    was proven."""
 
     outputs: dict[str, Array]
     trace: Trace
     saturated: tuple[Saturation, ...]
     undecided: tuple[Undecided, ...] = ()
+    rounded: tuple[Rounded, ...] = ()
     proof: Proof | None = None
     statement: Statement | None = None
 
@@ -230,7 +259,8 @@ class ModelRun(Summary):
     @property
     def warnings(self) -> tuple[str, ...]:
         cut = (told(self.saturated),) if self.saturated else ()
-        return (*cut, told_undecided(self.undecided)) if self.undecided else cut
+        near = (told_undecided(self.undecided),) if self.undecided else ()
+        return (*cut, *near, told_rounded(self.rounded)) if self.rounded else (*cut, *near)
 
 
 @dataclass(frozen=True)
@@ -260,7 +290,8 @@ class CompiledModel(Summary):
     float model on all samples, over that output's range; ``missed``: what is wrong where that, or an integer output,
     is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
     ``decisions``: where reals are told apart; ``title``: what the model is called; ``source``: SHA-256 of its file;
-    ``held``: where the model's tensors are; ``generation``: where its tokens are, if it generates."""
+    ``held``: where the model's tensors are; ``limits``: how far rounding may take real outputs before that is told;
+    ``generation``: where its tokens are, if it generates."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -275,6 +306,7 @@ class CompiledModel(Summary):
     title: str = ""
     source: str | None = None
     held: tuple[Held, ...] = field(default=(), repr=False)
+    limits: Mapping[str, Limit] = field(default_factory=dict, repr=False)
     generation: Generation | None = None
 
     @property
@@ -301,6 +333,7 @@ class CompiledModel(Summary):
             held = tuple(map(Held.read, record["held"]))
             if not all(0 <= h.row < len(rows) for h in held):
                 raise ValueError
+            limits = {str(name): Limit.read(x) for name, x in record["limits"].items()}
             title, source = checked_text(record.get("title", "")), record["source"]
             bytes.fromhex(source or "")
             said_of = record.get("generation")
@@ -321,7 +354,7 @@ class CompiledModel(Summary):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
         if generation is not None and not generation.fits(program):
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
-        said = (rows, error, fine, missed, ends, decisions, title, source, held, generation)
+        said = (rows, error, fine, missed, ends, decisions, title, source, held, limits, generation)
         return CompiledModel(program, ports[0], ports[1], folder, *said)
 
     def run(
@@ -333,14 +366,18 @@ class CompiledModel(Summary):
     ) -> ModelRun:
         """Real outputs for real inputs (by name, or the only one), with the trace to prove. Values beyond the
         calibrated range, and what was decided by less than the program may be off, are warned of, and in the result's
-        ``saturated`` and ``undecided``. Raises as ``quantise`` and ``syurmy.run``."""
+        ``saturated`` and ``undecided``; so are outputs that rounding takes too far off (``rounded``). Raises as
+        ``quantise`` and ``syurmy.run``."""
         from syurmy.vm.machine import run
 
-        integers, entered = self.entered(self.given(inputs))
-        watch = self.watch()
-        trace = run(self.program, integers, max_steps=max_steps, listeners=(watch, *listeners))
+        entered = self.entered(self.given(inputs))
+        rounding = self.rounding(entered)
+        watch = self.watch(rounding)
+        listening = (watch, *(() if rounding is None else (rounding,)), *listeners)
+        trace = run(self.program, entered.integers, max_steps=max_steps, listeners=listening)
         found, undecided = watch.found(self.rows), watch.undecided()
-        done = ModelRun(self.dequantise(trace.outputs), trace, entered + found, undecided)
+        cut, rounded = entered.saturated + found, self.rounded(rounding)
+        done = ModelRun(self.dequantise(trace.outputs), trace, cut, undecided, rounded)
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
         return done
@@ -410,21 +447,42 @@ class CompiledModel(Summary):
         input's."""
         return {p.name: p.model_name for p in self.inputs} | {p.model_name: p.model_name for p in self.inputs}
 
-    def watch(self) -> Watch:
-        """A listener that counts values beyond the calibrated range, and decisions by too little."""
-        return Watch(self.program.code, self.ends, self.decisions)
+    def watch(self, rounding: Rounding | None = None) -> Watch:
+        """A listener that counts values beyond the calibrated range, and decisions by too little: by less than
+        ``rounding``, which listens after it, or else the samples show."""
+        return Watch(self.program.code, self.ends, self.decisions, rounding)
+
+    def rounding(self, entered: Entered, batch: int | None = None) -> Rounding | None:
+        """A listener that estimates what rounding does to the outputs; None where that is not known to be right.
+        ``batch``: of how many inputs."""
+        if not self.limits and all(d.rest < 0 for d in self.decisions):
+            return None
+        read = [p.name for p in self.outputs if p.model_name in self.limits]
+        return Rounding(self.program, entered.rounded, exact_registers(self.held), read, batch)
+
+    def rounded(self, rounding: Rounding | None) -> tuple[Rounded, ...]:
+        """The outputs that rounding takes too far off."""
+        out: list[Rounded] = []
+        if rounding is None:
+            return ()
+        for p in self.outputs:
+            if (limit := self.limits.get(p.model_name)) is not None:
+                off = largest_off([run[p.name] for run in rounding.found]) * p.scale
+                if off > limit.least:
+                    out.append(Rounded(p.model_name, off / limit.span))
+        return tuple(out)
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
         """Integers for the program from the model's inputs, by either name. What is beyond the input's range is cut
         off, with a warning."""
-        out, cut = self.entered(inputs)
+        out, cut, _ = self.entered(inputs)
         if cut:
             warnings.warn(told(cut), stacklevel=2)
         return out
 
-    def entered(self, inputs: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, I64], tuple[Saturation, ...]]:
-        """``quantise``, and what it cut off."""
-        out, cut = {}, []
+    def entered(self, inputs: Mapping[str, npt.ArrayLike]) -> Entered:
+        """``quantise``, and what it cut off and rounded."""
+        out, cut, off = {}, [], {}
         given: dict[str, npt.ArrayLike] = {}
         for name, value in inputs.items():
             if name not in self.names:
@@ -448,7 +506,9 @@ class CompiledModel(Summary):
             out[p.name], beyond = entered(x, t, p)
             if beyond:
                 cut.append(Saturation(p.model_name, "input", beyond, beyond / x.size))
-        return out, tuple(cut)
+            if x.dtype.kind == "f" and p.code is None:
+                off[p.name] = rounded_off(x, out[p.name], p)
+        return Entered(out, tuple(cut), off)
 
     def dequantise(self, outputs: Mapping[str, Integers]) -> dict[str, Array]:
         """The model's outputs, by its names and in its dtypes, from the program's."""
@@ -497,6 +557,7 @@ def record(
     ends: Sequence[End],
     decisions: Sequence[Decision],
     held: Sequence[Held],
+    limits: Mapping[str, Limit],
     files: Sequence[str],
     generation: Generation | None,
 ) -> dict[str, Any]:
@@ -511,9 +572,10 @@ def record(
         "outputs": [asdict(p) for p in outputs],
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
-        "ends": [[e.index, e.lo, e.hi] for e in ends],
+        "ends": [[e.index, e.lo, e.hi, e.below, e.above] for e in ends],
         "decisions": [asdict(d) for d in decisions],
         "held": [asdict(h) for h in held],
+        "limits": {name: asdict(x) for name, x in limits.items()},
         "files": list(files),
         "generation": None if generation is None else asdict(generation),
     }
@@ -534,6 +596,17 @@ def entered(x: Array, t: TensorType, p: Port) -> tuple[I64, int]:
     scale = np.array(p.scales) if p.scales else np.array(p.scale)
     beyond = (x < (t.lo - 0.5) * scale) | (x > (t.hi + 0.5) * scale) if x.dtype.kind == "f" else np.zeros(0, bool)
     return quantise_input(x, t, scale), int(np.count_nonzero(beyond))
+
+
+def rounded_off(x: Array, q: I64, p: Port) -> F64:
+    """By how many units the integers of an input are off; not where they were cut off."""
+    off = np.asarray(x, np.float64) / (np.array(p.scales) if p.scales else p.scale) - q
+    return np.where(np.abs(off) <= 1, off, 0.0)
+
+
+def exact_registers(held: Sequence[Held]) -> set[str]:
+    """Those that hold integers of the model."""
+    return {r.register for h in held for r in h.results if np.all(np.asarray(r.scale) == 1)}
 
 
 def _real(q: Integers, p: Port) -> Array:

@@ -91,10 +91,10 @@ class Narrowing(Scales):
         cut = self.between(x, 0.0, math.inf) if alone else None
         return cut or self.emit("relu", self.narrow(x))
 
-    def between(self, x: Tensor, lo: float, hi: float) -> Tensor | None:
+    def between(self, x: Tensor, lo: float, hi: float, exact: bool = False) -> Tensor | None:
         """``x`` narrow and cut to these reals (up to half a unit) by one instruction, where that is one less: not where
         x is narrow already. How far is cut off takes fewer lookups than a comparison, and none where the narrowing
-        alone would saturate."""
+        alone would saturate. ``exact``: the bound that is not 0 is a whole number of units."""
         dtype = DType(f"i{self.precision.activations}")
         if (x.type.lo >= dtype.lo and x.type.hi <= dtype.hi) or (x.name, dtype.bits) in self.narrowed:
             return None
@@ -104,11 +104,22 @@ class Narrowing(Scales):
         want = min(max(max(kept, default=0) * self.precision.margin, 1), max(bound, 1))
         mult, shift = self._fraction(x, min(1.0, dtype.hi / self._covered(want, bound)))
         scale = x.scale * 2.0**shift / mult
+        end = abs(hi) if 0 < abs(hi) < math.inf else abs(lo)
+        units = int(end / scale) if exact and end < math.inf else 0
+        if (
+            1 <= units <= dtype.hi
+        ):  # a multiplier that is long enough, where there is room, for the bound to be that many
+            room = (LIMIT // max(x.bound, 1)).bit_length() - 2
+            longer = min(shift + max(min(SHIFT, room) - mult.bit_length(), 0), MAX_SHIFT)
+            wanted = units * x.scale / end * 2**longer
+            if wanted >= 1 and abs(round(wanted) / wanted - 1) * units <= 1 / 2:
+                mult, shift, scale = round(wanted), longer, end / units
         ends = [round(end / scale) if dtype.lo <= end / scale <= dtype.hi else None for end in (lo, hi)]
         flat = [end is not None for end in ends]
         if not any(flat) or (all(flat) and ends[0] == ends[1]):
             return None
-        return self.rescale_by(x, mult, shift, dtype, ends[0], ends[1], (flat[0], flat[1]))
+        y = self.rescale_by(x, mult, shift, dtype, ends[0], ends[1], (flat[0], flat[1]))
+        return y.scaled(scale)
 
     def _fine(self, x: Tensor, limit: int, relu: bool) -> Tensor:
         top = 2 ** min(limit.bit_length() - 1, 31) - 1  # intervals are rounded to powers of two

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,6 +32,7 @@ from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_sam
 from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.estimates import Estimates
 from syurmy.compiler.folder import files_of, move, own_files, writing
 from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import (
@@ -46,6 +48,7 @@ from syurmy.compiler.model import (
     Result,
     Row,
     default_folder,
+    exact_registers,
     record,
 )
 from syurmy.compiler.options import Options
@@ -53,6 +56,7 @@ from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.questions import coded_inputs
 from syurmy.compiler.readings import Reading, readings
+from syurmy.compiler.rounding import MOST
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.isa.arrays import F64
@@ -66,6 +70,8 @@ from syurmy.vocabulary import Vocabulary
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 DRAWN_MARGIN = 1.5  # without data, of inputs that are drawn from all that they can be (tokens)
 FEW_TIES = 50  # one token in so many may nearly tie on the samples without a finer program
+ESTIMATED = 16  # samples on which the estimate of rounding is compared with the error
+SMALL = 2**14  # entries of a run: of a program that is cheap to try between samples
 LOWERING = 0.7  # of the time of a trial, where samples are held out
 
 
@@ -152,7 +158,9 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         with writing(out_dir):
             if made.tail is not None and greedy is not None:
                 causal.refuse_leaks(made.program, made.tail.generation, samples[0][greedy.tokens])
-            done = _written(out_dir, own, made, o, random, refused, source, vocabulary)
+            few = made.entries <= MOST and greedy is None  # what a model writes is decided, and told as that
+            estimated = [runs[k] for k in (held or scaling)[:ESTIMATED]] if few else []
+            done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
@@ -179,6 +187,11 @@ class Made:
     choices: int = 0  # of tokens, on all samples
 
     @property
+    def entries(self) -> int:
+        """How many all instructions make."""
+        return sum(t.size for t in self.context.out.types.values())
+
+    @property
     def error(self) -> float:
         """The largest difference of a real output from the float model, over the range of that output."""
         return self.measured.error(self.graph.outputs)
@@ -191,10 +204,15 @@ class Made:
     def within(self, tolerance: float) -> bool:
         return self.error <= tolerance and not self.wrong
 
+    def steady(self, tolerance: float) -> bool:
+        """Whether it is within the tolerance between samples, too."""
+        return self.within(tolerance) and self.measured.steep <= tolerance
+
     def sure(self, tolerance: float) -> bool:
         """Whether it is well within the tolerance, and nothing is decided by less than it is off; of tokens, which
         always nearly tie somewhere, hardly any."""
-        return self.within(tolerance / 2) and self.measured.near * FEW_TIES <= self.choices
+        few = self.measured.near * FEW_TIES <= self.choices
+        return self.within(tolerance / 2) and self.steady(tolerance) and few
 
 
 def better(cheap: Made, dear: Made, tolerance: float) -> Made:
@@ -202,8 +220,11 @@ def better(cheap: Made, dear: Made, tolerance: float) -> Made:
     for a tolerance of 0 anything."""
     if dear.wrong != cheap.wrong:
         return min(cheap, dear, key=lambda made: made.wrong)
-    reached = dear.within(tolerance) and not cheap.within(tolerance)
-    return dear if reached or dear.error <= cheap.error * (0.5 if tolerance else 1) else cheap
+    if dear.within(tolerance) != cheap.within(tolerance):
+        return dear if dear.within(tolerance) else cheap
+    reached = dear.steady(tolerance) and not cheap.steady(tolerance)
+    off, before = (max(made.error, made.measured.steep) for made in (dear, cheap))
+    return dear if reached or off <= before * (0.5 if tolerance else 1) else cheap
 
 
 class Trial:
@@ -259,6 +280,10 @@ class Trial:
             measured.cut += watch.cut
             measured.near = watch.near.total()
         measured.near += out.near
+        if sum(t.size for t in out.types.values()) <= SMALL and out.samples > 1 and self.greedy is None:
+            fed = [{name: g.samples[name][k] for name in g.inputs} for k in range(out.samples)]
+            estimates = Estimates(measured, program, inputs, outputs, exact_registers(_held(steps)))
+            measured.steep = estimates.between(fed)
         choices = 0 if self.greedy is None else (count + len(self.held)) * (self.greedy.total - self.greedy.least)
         return Made(g, c, steps, inputs, outputs, folder, program, measured, tail, choices)
 
@@ -300,9 +325,10 @@ def _written(
     refused: Problem | None,
     source: str | None,
     vocabulary: Vocabulary | None,
+    estimated: Sequence[Mapping[str, Any]],
 ) -> CompiledModel:
     """The files of a program, moved from where it was made in place of the files of its ``own``. ``refused``: why there
-    is no finer program."""
+    is no finer program; ``estimated``: samples on which rounding is estimated, and the estimate compared."""
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
     sides = [*made.inputs], [_port(x, name, g) for name, x in made.outputs.items()]
@@ -320,18 +346,22 @@ def _written(
     miss = missed(made.measured, g, c, steps, options.tolerance, random)
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
-    ends, decisions = tuple(c.out.ends.values()), tuple(c.out.decisions)
+    ends = tuple(c.out.ends.values())
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
-    told = (outputs, rows, miss, ends, decisions, held, files, generation)
-    recorded = record(source, options.title, c.precision, made.error, inputs, *told)
+    estimates = Estimates(made.measured, made.program, made.inputs, made.outputs, exact_registers(held))
+    limits, decisions = estimates.judged(estimated, c.out.decisions, options.tolerance)
+    recorded = record(
+        *(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held),
+        *(limits, files, generation),
+    )
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(decisions, options.title, source, held, generation),
+        *(tuple(decisions), options.title, source, held, limits, generation),
     )
 
 

@@ -1,9 +1,11 @@
 """Values beyond the calibrated range: where they are cut off, and how many were.
 
 A ``rescale`` that narrows, and a table whose function leaves the width of its result, hold what the samples reached
-and the margin above. What lies beyond becomes the end of the interval: defined and proven, and not what the float model
-computes. An ``End`` is an instruction where that can happen; cuts that belong to the model (a relu, a clip, a flat
-function) have none. What is decided by too little is counted along with it (``compiler.undecided``).
+and the margin above.
+What lies beyond becomes the end of the interval: defined and proven, and not what the float model computes. What a
+function is not defined for is told in the same way. An ``End`` is an instruction where that can happen; cuts that
+belong to the model (a relu, a clip, a flat function) have none. What is decided by too little is counted along with it
+(``compiler.undecided``).
 """
 
 from __future__ import annotations
@@ -22,21 +24,30 @@ from syurmy.vm.events import Event, Executed
 
 if TYPE_CHECKING:
     from syurmy.compiler.model import Row
+    from syurmy.compiler.rounding import Rounding
 
 
 @dataclass(frozen=True)
 class End:
-    """Instruction ``index`` cuts off at ``lo`` and ``hi`` (None: not at this side)."""
+    """Instruction ``index`` cuts off at ``lo`` and ``hi`` (None: not at this side). Of sources up to ``below`` and from
+    ``above`` on its function has no value (a logarithm, of what is negative)."""
 
     index: int
     lo: int | None
     hi: int | None
+    below: int | None = None
+    above: int | None = None
 
     def cut(self, ins: Instruction, source: Integers, result: I64) -> int:
         """How many entries of one execution were cut off. A table's end stands for what is beyond it as well."""
+        none = np.zeros(source.shape, bool)
+        if self.below is not None:
+            none |= source <= self.below
+        if self.above is not None:
+            none |= source >= self.above
         at_hi = self.hi is not None and int(result.max(initial=self.hi - 1)) >= self.hi
         at_lo = self.lo is not None and int(result.min(initial=self.lo + 1)) <= self.lo
-        if not (at_hi or at_lo):
+        if not (at_hi or at_lo or none.any()):
             return 0
         reach = 0
         if ins.op == "rescale":  # an entry may be as large as the end and no larger
@@ -45,7 +56,7 @@ class End:
             result = (source.astype(np.int64) * attrs.get("mult", 1) + (1 << shift >> 1)) >> shift
         high = result >= self.hi + reach if self.hi is not None else np.zeros(result.shape, bool)
         low = result <= self.lo - reach if self.lo is not None else np.zeros(result.shape, bool)
-        return int(np.count_nonzero(high | low))
+        return int(np.count_nonzero(high | low | none if none.any() else high | low))
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,15 @@ class Saturation:
 class Watch:
     """A listener that counts."""
 
-    def __init__(self, code: Sequence[Instruction], ends: Iterable[End], decisions: Iterable[Decision] = ()) -> None:
-        self.code = code
+    def __init__(
+        self,
+        code: Sequence[Instruction],
+        ends: Iterable[End],
+        decisions: Iterable[Decision] = (),
+        rounding: Rounding | None = None,
+    ) -> None:
+        """``rounding``: listens to the same run, after this."""
+        self.code, self.rounding = code, rounding
         self.decisions: dict[int, list[Decision]] = {}
         for d in decisions:
             self.decisions.setdefault(d.index, []).append(d)
@@ -82,7 +100,9 @@ class Watch:
             self.seen[end.index] += event.result.size
         if isinstance(event, Executed):
             for d in self.decisions.get(event.index, ()):
-                self.near[d.node, d.op] += d.near(self.code[d.index], event.operands)
+                ins = self.code[d.index]
+                off = None if self.rounding is None else self.rounding.before(ins)
+                self.near[d.node, d.op] += d.near(ins, event.operands, off)
 
     def undecided(self) -> tuple[Undecided, ...]:
         """What was decided by too little, by node."""

@@ -28,11 +28,18 @@ class Tables(Narrowing):
     """Functions by table."""
 
     def table(
-        self, x: Tensor, f: Callable[[F64], F64], label: str, scale: float | None = None, top: int | None = None
+        self,
+        x: Tensor,
+        f: Callable[[F64], F64],
+        label: str,
+        scale: float | None = None,
+        top: int | None = None,
+        least: float = 0.0,
     ) -> Tensor:
         """``f`` entry by entry through a table on the narrowed source; error 1/2 unit of the result plus what rounding
         the source does. Where f leaves the result's width, or is not finite, the table saturates (NaN gives 0).
-        ``scale``, ``top``: the result's unit and largest integer, if not those that suit it."""
+        ``scale``, ``top``: the result's unit and largest integer, if not those that suit it; ``least``: what a result
+        holds at least, whatever the samples reach."""
         bits, zero = min(self.precision.activations, 16), 0.0
         if self.precision.sloped and scale is None and x.bound > self._top(bits):
             return self.sloped(x, f, label)
@@ -40,10 +47,10 @@ class Tables(Narrowing):
             seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
             want = _values(f, seen)
             window = self._window(x, f, want)
-            if scale is None and (both := self._split(x, f, label, seen, want, window)) is not None:
+            if scale is None and (both := self._split(x, f, label, seen, want, window, least)) is not None:
                 return both
             x, zero = self._bent(x, window)
-        return self._plain(self.narrow(x, bits), f, label, zero, scale, top)
+        return self._plain(self.narrow(x, bits), f, label, zero, scale, top, least)
 
     def _plain(
         self,
@@ -53,6 +60,7 @@ class Tables(Narrowing):
         zero: float = 0.0,
         scale: float | None = None,
         top: int | None = None,
+        least: float = 0.0,
     ) -> Tensor:
         """One table on a narrow source, 0 of which stands for ``zero``."""
         rows = np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64)
@@ -63,7 +71,7 @@ class Tables(Narrowing):
                 seen[v.reshape(-1) - x.type.lo] = True
             finite = np.abs(np.where(np.isfinite(y), y, 0))
             bound = float(finite.max()) if np.isfinite(y).all() else math.inf
-            scale = self.unit(float(finite[seen].max()) if seen.any() else 0.0, bound)
+            scale = self.unit(max(float(finite[seen].max()) if seen.any() else 0.0, least), bound)
         found = self.lookup(x, self._entries(y, scale, top), label, scale)
         self._cuts_off(found, x, y, scale, top)
         return found
@@ -72,7 +80,10 @@ class Tables(Narrowing):
         """Notes where a table of ``y`` saturates."""
         most = top or self.largest
         lo, hi = bool((y < -(most + 1) * scale).any()), bool((y > (most + 1) * scale).any())
-        self.out.cuts_off(found, x, -most if lo else None, most if hi else None)
+        known = np.flatnonzero(~np.isnan(y))
+        below = x.type.lo + int(known[0]) - 1 if known.size and known[0] else None
+        above = x.type.lo + int(known[-1]) + 1 if known.size and known[-1] < len(y) - 1 else None
+        self.out.cuts_off(found, x, -most if lo else None, most if hi else None, below, above)
 
     def sloped(self, x: Tensor, f: Callable[[F64], F64], label: str) -> Tensor:
         """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost.
@@ -101,6 +112,7 @@ class Tables(Narrowing):
         seen: F64,
         want: F64,
         window: tuple[float, float],
+        least: float,
     ) -> Tensor | None:
         """``f(inner(x)) + (f(x) - f(inner(x)))`` where one table is too coarse for a function that is steep near 0 (a
         root, a logarithm, a reciprocal): the first term by a table of small units on x cut off at ``2^15`` of them, the
@@ -126,7 +138,7 @@ class Tables(Narrowing):
             high = _values(f, far * x.scale) - _values(f, np.clip(far, near[0], near[-1]) * x.scale)
         high = np.where((far >= near[0]) & (far <= near[-1]), 0.0, high)
         reached = [v[np.unique(q) - t.type.lo] for t, v in ((inner, low), (outer, high)) for q in t.values]
-        scale = self.unit(max(float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in (want, *reached)))
+        scale = self.unit(max(least, *(float(np.abs(v[np.isfinite(v)]).max(initial=0.0)) for v in (want, *reached))))
         parts = []
         for t, v, end in (inner, low, "near"), (outer, high, "far"):
             parts.append(self.lookup(t, self._entries(v, scale), f"{label}.{end}", scale))

@@ -37,6 +37,7 @@ from syurmy.isa.program import Instruction
 
 POLE = 256  # times its error: a divisor that is smaller gives quotients of three digits at most
 CUT = 2  # times the largest that a program holds: a number beyond is one that it cuts off
+NOTHING = 1 / 8  # of a unit
 MOST = 2.0**60
 KINDS = ("largest", "order", "pair", "edges", "toward 0")
 
@@ -46,7 +47,8 @@ class Decision:
     """Instruction ``index`` of node ``node`` (an ``op``) reads what is decided by as its operand ``at``, which is
     ``units`` off. ``kind``: what it is told apart from, of KINDS. Of edges: numbers ``edges``, or ``period`` apart from
     one (0: only that); toward 0: all multiples of ``period`` but 0. Of an order: its ``first`` entries matter.
-    ``exact``: equal ones are equal in the float model too."""
+    ``exact``: equal ones are equal in the float model too. ``rest``: how near is too near where what rounding does to a
+    run is known, beside twice that; -1: ``units`` always."""
 
     index: int
     units: int
@@ -58,6 +60,7 @@ class Decision:
     period: float = 0.0
     first: int = 0
     exact: bool = False
+    rest: int = -1
 
     @staticmethod
     def read(d: dict[str, Any]) -> Decision:
@@ -67,7 +70,10 @@ class Decision:
         edges, period = tuple(float(e) for e in d["edges"]), float(d["period"])
         if words["kind"] not in KINDS or min(numbers.values()) < 0 or not math.isfinite(sum(map(abs, edges)) + period):
             raise ValueError
-        return Decision(**numbers, **words, edges=edges, period=period, exact=bool(d["exact"]))  # type: ignore[arg-type]
+        return Decision(
+            *(numbers["index"], numbers["units"], words["kind"], words["node"], words["op"], numbers["at"]),
+            *(edges, period, numbers["first"], bool(d["exact"]), max(int(d["rest"]), -1)),
+        )
 
     def gaps(self, ins: Instruction, operands: Sequence[Array]) -> Array:
         """How far apart what is told apart is, in units, of one execution (in int64 or float64)."""
@@ -91,10 +97,22 @@ class Decision:
         two = np.partition(x if ins.op == "argmin" else -x, 1, axis=axis).take((0, 1), axis=axis)
         return np.diff(two, axis=axis)
 
-    def near(self, ins: Instruction, operands: Sequence[Array]) -> int:
-        """How many entries of one execution are decided by no more than ``units``."""
+    def near(self, ins: Instruction, operands: Sequence[Array], off: Sequence[Array | None] | None = None) -> int:
+        """How many entries of one execution are decided by no more than ``units``; where it is known how far rounding
+        took the operands of this run (``off``), by no more than twice that and the ``rest``."""
         gaps = self.gaps(ins, [x.astype(np.int64) for x in operands])
-        return int(np.count_nonzero((gaps <= self.units) & (gaps > 0) if self.exact else gaps <= self.units))
+        limit: Any = self.units
+        if off is not None and self.rest >= 0:
+            limit = np.minimum(limit, 2 * self.off(off) + self.rest)
+        return int(np.count_nonzero((gaps <= limit) & (gaps > 0) if self.exact else gaps <= limit))
+
+    def off(self, off: Sequence[Array | None]) -> Any:
+        """How far rounding took what is told apart."""
+        if self.kind in ("edges", "toward 0"):
+            mine = off[self.at]
+            return 0.0 if mine is None else np.abs(mine)
+        both = off if self.kind == "pair" else (off[self.at], off[self.at])
+        return sum(float(np.abs(d).max(initial=0.0)) for d in both if d is not None)
 
 
 def off(q: Array, real: Array, scale: float) -> float:
@@ -110,8 +128,9 @@ def off(q: Array, real: Array, scale: float) -> float:
 
 
 def units_of(error: float, blur: float = 0.0) -> int:
-    """How near is too near, for what is ``error`` off on the samples and then rounded to steps of ``2 blur``."""
-    return int(min(2 * math.ceil(error) + math.ceil(blur), MOST))
+    """How near is too near, for what is ``error`` off on the samples and then rounded to steps of ``2 blur``. What is
+    off by next to nothing is decided by a whole unit."""
+    return int(min((2 * math.ceil(error) if error > NOTHING else 0) + math.ceil(blur), MOST))
 
 
 @dataclass(frozen=True)

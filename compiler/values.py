@@ -26,6 +26,8 @@ def accepted(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     Raises ``InputError``: I103 for what holds no real numbers, I104 for fractions where integers are expected, I106 for
     integers outside the dtype.
     """
+    if np.ma.is_masked(value):
+        raise InputError(f"input '{name}' has masked entries", code="I104", help="fill them in (x.filled(...))")
     try:
         x = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as e:

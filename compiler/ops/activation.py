@@ -151,7 +151,7 @@ def clip(c: Context, n: Node) -> Result:
         lo = min(lo, hi)  # ONNX: where they cross, max wins
     if c.is_float(n.inputs[0]):
         low, high = -math.inf if lo is None else lo, math.inf if hi is None else hi
-        if c.graph.uses(n.inputs[0]) == 1 and (cut := c.between(x, low, high)) is not None:
+        if c.graph.uses(n.inputs[0]) == 1 and (cut := c.between(x, low, high, _told_apart(c, n, lo, hi))):
             return cut
         x = c.narrow(_cut(c, x, lo, hi))
         if x.type.size >= BY_TABLE:
@@ -164,6 +164,17 @@ def clip(c: Context, n: Node) -> Result:
     if any(q is not None and not x.type.dtype.lo <= q <= x.type.dtype.hi for q in (q_lo, q_hi)):
         x = c.emit("cast", x, dtype=DType.I64)  # a bound beyond every sample
     return c.emit("clamp", x, lo=q_lo, hi=q_hi)
+
+
+def _told_apart(c: Context, n: Node, lo: float | None, hi: float | None) -> bool:
+    """Whether a bound is taken from the result, or added to it: then where it is reached must be 0."""
+    ends = {abs(b) for b in (lo, hi) if b}
+    for m in c.graph.nodes:
+        if n.outputs[0] in m.inputs and m.op in ("Add", "Sub") and not m.domain:
+            fixed = [k for i in m.inputs if (k := c.const(i)) is not None]
+            if fixed and ends.intersection(np.abs(fixed[0]).reshape(-1)[:1].tolist()):
+                return True
+    return False
 
 
 def _cut(c: Context, x: Tensor, lo: float | None, hi: float | None) -> Tensor:

@@ -18,7 +18,8 @@ def masked_softmax(c: Context, n: Node) -> Result:
     """Softmax over the visible entries of a line, 0 for the others.
 
     A line without any is shared by its least hidden entries: by their values where the float model's sum still holds
-    them (``beside`` is "sum"), else evenly ("nothing"). Beside infinity ("never"), where the float model has NaN, none.
+    them (``beside`` is "sum"), else evenly ("nothing"). Beside infinity ("never"), where the float model has NaN, none:
+    that is told unless the model replaces it.
     """
     shape = c.shape(n.outputs[0])
     axis, rank, beside = n.attr("axis") % len(shape), len(shape), n.attr("beside")
@@ -36,7 +37,8 @@ def masked_softmax(c: Context, n: Node) -> Result:
     seen, shared = c.broadcast(visible, full), c.broadcast(shared, full)
     least = c.broadcast(c.out.param(np.array(x.type.lo)), full)
     _, e = exponentials(c, c.emit("select", seen, x, least, scale=x.scale))
-    y = shares(c, c.emit("mul", e, shared, scale=e.scale))
+    guarded = "IsNaN" in c.graph.readers(n.outputs[0])
+    y = shares(c, c.emit("mul", e, shared, scale=e.scale), beside != "never" or guarded)
     return y if axis == rank - 1 else c.emit("transpose", y, perm=tuple(int(a) for a in np.argsort(perm)))
 
 

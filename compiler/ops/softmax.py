@@ -65,9 +65,12 @@ def exponentials(c: Context, x: Tensor) -> tuple[Tensor, Tensor]:
     return d, c.lookup(near, entries, "exp", 1 / one)  # no row above 0: no entry exceeds the maximum
 
 
-def total(c: Context, e: Tensor) -> Tensor:
-    """The sum along the last axis, at least 1."""
-    return c.emit("max", c.emit("sum", e, axes=(-1,), keepdims=True), c.out.param(np.array(round(1 / e.scale))))
+def total(c: Context, e: Tensor, empty: bool = True) -> Tensor:
+    """The sum along the last axis, at least 1. ``empty``: a line of zeros has a result in the float model."""
+    added = c.emit("sum", e, axes=(-1,), keepdims=True)
+    y = c.emit("max", added, c.out.param(np.array(round(1 / e.scale))))
+    c.out.cuts_off(y, added, None, None, None if empty else 0)
+    return y
 
 
 @lowering("Softmax")
@@ -82,10 +85,10 @@ def softmax_last(c: Context, x: Tensor) -> Tensor:
     return shares(c, e)
 
 
-def shares(c: Context, e: Tensor) -> Tensor:
-    """``e / sum e`` at scale 1/32767, for entries e up to 1."""
+def shares(c: Context, e: Tensor, empty: bool = True) -> Tensor:
+    """``e / sum e`` at scale 1/32767, for entries e up to 1. ``empty`` as in ``total``."""
     one = round(1 / e.scale)
-    r = c.emit("div", c.out.param(np.array((one << 16) - 1)), total(c, e), scale=1 / (1 << 16))
+    r = c.emit("div", c.out.param(np.array((one << 16) - 1)), total(c, e, empty), scale=1 / (1 << 16))
     p = c.emit("mul", e, r, scale=1 / (one << 16))
     p = c.rescale_by(p, 1, 16 + (one // ONE).bit_length() - 1, DType.I16)
     return c.narrow(p)

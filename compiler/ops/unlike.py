@@ -107,8 +107,18 @@ def by_column(c: Context, x: Channels, functions: Sequence[Callable[[F64], F64]]
     for k, f in enumerate(functions):
         part = c.emit("slice", x.q, axis=len(x.shape) - 1, start=k, len=1, scale=1.0)
         part = (c.emit("neg", part) if scales[0, k] < 0 else part).scaled(abs(float(scales[0, k])))
-        parts.append(channels_of(c.table(part, f, label)))
+        parts.append(channels_of(c.table(part, f, label, least=_beyond(part, f))))
     return joined(c, parts, len(x.shape) - 1)
+
+
+def _beyond(x: Tensor, f: Callable[[F64], F64]) -> float:
+    """What f reaches on the samples and half of their range beyond, or four times what it reaches there."""
+    seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
+    lo, hi = float(seen.min()), float(seen.max())
+    with np.errstate(all="ignore"):
+        inner, wider = (np.abs(f(v)) for v in (seen, np.linspace(lo - (hi - lo) / 2, hi + (hi - lo) / 2, 257)))
+    most = float(inner[np.isfinite(inner)].max(initial=0.0))
+    return min(max(float(wider[np.isfinite(wider)].max(initial=0.0)), most), 4 * most)
 
 
 @absorbing("Pointwise", domain=FUSED)
@@ -132,7 +142,8 @@ def comparison_with_constant(c: Context, n: Node) -> Result | None:
     cut = c.out.param(np.clip(np.rint(k / x.scales), -(2.0**40), 2.0**40).astype(np.int64), 1.0, "cut")
     y = c.emit(COMPARISONS[n.op], *((x.q, cut) if place == 0 else (cut, x.q)), scale=1.0)
     reals = [np.asarray(f, np.float64) / x.scales for f in c.given(n.inputs[place])]
-    c.out.decides("pair", [x.q.scaled(1.0)], [reals])
+    cuts = [np.broadcast_to(k / x.scales, cut.shape)] * c.out.samples
+    c.out.decides("pair", [x.q.scaled(1.0), cut], [reals, cuts])
     return y
 
 
@@ -154,21 +165,17 @@ def _power(v: F64, e: float) -> F64:
     return np.asarray(np.power(v, e))
 
 
-@absorbing("PowerLess", domain=FUSED)
-@lowering("PowerLess", domain=FUSED)
-def power_less(c: Context, n: Node) -> Result:
-    """``sign v^e + k`` of every column (``compiler.passes.powers``)."""
-    functions = [partial(_affine_power, e=e, sign=sign, k=k) for e, sign, k in n.attr("columns")]
-    name = n.inputs[0]
+@absorbing("Columns", domain=FUSED)
+@lowering("Columns", domain=FUSED)
+def columns(c: Context, n: Node) -> Result:
+    """A function for every column (``compiler.passes.powers``)."""
+    name, function = n.inputs[0], n.attr("function")
+    functions = [partial(function, k=k) for k in range(c.shape(name)[-1])]
     x = c.channels[name] if name in c.channels else channels_of(c.tensors[name])
-    y = by_column(c, x, functions, "power")
+    y = by_column(c, x, functions, "column")
     if y is None:
-        raise Unsupported(f"{x.shape[-1]} columns to powers of their own", f"{MOST_COLUMNS} at most")
+        raise Unsupported(f"{x.shape[-1]} columns with functions of their own", f"{MOST_COLUMNS} at most")
     return y if name in c.channels else uniform(c, y)
-
-
-def _affine_power(v: F64, e: float, sign: float, k: float) -> F64:
-    return np.asarray(sign * np.power(v, e) + k)
 
 
 @absorbing("BatchNormalization")

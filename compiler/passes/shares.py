@@ -6,20 +6,26 @@ scale p rounds to 0 there. ``p / sum p = softmax(log p)``, and ``log p`` is the 
 all m beyond ``OVERFLOW``) every share is the same, as it is for logarithms cut off there. Likewise
 
     exp(x - logsumexp x) = softmax x,    x - logsumexp x = logsoftmax x
+
+and the logarithm of shares that are kept from 0, ``log clip(softmax x)`` or ``log(softmax x + c)``, is a function of
+``logsoftmax x``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from syurmy.compiler.graph import FUSED, Graph, Node, Value, live, observed
 from syurmy.compiler.scales import Precision
-from syurmy.isa.arrays import Array
+from syurmy.isa.arrays import F64, Array
 
 OVERFLOW = 88.72  # exp of more is infinite in float32
+MOST_GUARDS, LEAST = 3, 1e-300
+FROM = 13  # opset: before, a softmax is over all axes from one on
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 
 
@@ -69,8 +75,57 @@ class _Shares:
             source = None if inner is None else self.shifted(inner)
         if source is not None:
             return Node(n.name, "Softmax", FUSED, 1, (source,), n.outputs, {})
+        if n.op == "Log":
+            return self.guarded(n)
         source = self.shifted(n) if n.op == "Sub" else None
         return None if source is None else Node(n.name, "LogSoftmax", FUSED, 1, (source,), n.outputs, {})
+
+    def guarded(self, n: Node) -> Node | None:
+        """The logarithm of a softmax, as a function of its logarithm."""
+        name, guards = n.inputs[0], list[Callable[[F64], F64]]()
+        while (guard := self.by(name, "Clip", "Max", "Add")) is not None and len(guards) < MOST_GUARDS:
+            found = self.guard(guard)
+            if found is None:
+                return None
+            guards.insert(0, found[1])
+            name = found[0]
+        p = self.by(name, "Softmax")
+        if p is None:
+            return None
+        logs = []
+        for v in self.seen(p.inputs[0]):
+            x = np.asarray(v, np.float64)
+            axis = p.attr("axis", 1 if p.version < FROM else -1) % max(x.ndim, 1)
+            axes = tuple(range(axis, x.ndim)) if p.version < FROM else axis
+            d = x - x.max(axis=axes, keepdims=True)
+            logs.append(d - np.log(np.exp(d).sum(axis=axes, keepdims=True)))
+        made = self.add(replace(p, op="LogSoftmax", outputs=(f"log {name}",)), logs)
+
+        def function(v: F64) -> F64:
+            share = np.exp(v)
+            for f in guards:
+                share = f(share)
+            return np.where(share > 0, np.log(np.maximum(share, LEAST)), v)
+
+        return Node(n.name, "Pointwise", FUSED, 1, (made,), n.outputs, {"function": function, "of": ("Log",)})
+
+    def guard(self, n: Node) -> tuple[str, Callable[[F64], F64]] | None:
+        """What a node with constants keeps from 0, and how."""
+        fixed = [self.graph.constants.get(i) if i else None for i in n.inputs]
+        if any(c is not None and c.size != 1 for c in fixed):
+            return None
+        numbers = [None if c is None else float(c.reshape(-1)[0]) for c in fixed]
+        if n.op == "Clip":
+            ends = [n.attr(key, numbers[k] if len(numbers) > k else None) for k, key in ((1, "min"), (2, "max"))]
+            if any(i and numbers[k] is None for k, i in enumerate(n.inputs) if k):
+                return None
+            lo, hi = (default if e is None else float(e) for e, default in zip(ends, (-np.inf, np.inf), strict=True))
+            return n.inputs[0], lambda v: np.clip(v, lo, hi)
+        for k in (0, 1) if len(n.inputs) == 2 else ():
+            c = numbers[1 - k]
+            if numbers[k] is None and c is not None:
+                return n.inputs[k], partial(np.maximum if n.op == "Max" else np.add, c)
+        return None
 
     def values_real(self, name: str) -> bool:
         return self.graph.values[name].dtype.kind == "f"

@@ -23,7 +23,7 @@ def check(
     from syurmy.commands import models
 
     at = models.opened(program, input, raw, max_steps)
-    inputs, cut = models.inputs(at, input, batch)
+    inputs, cut, _ = models.inputs(at, input, batch)
     models.saturated(cut)
     trace = syurmy.run(at.program, inputs, batch=batch, max_steps=max_steps)
     with display.Working("check"):

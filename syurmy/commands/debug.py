@@ -67,7 +67,7 @@ def opened(path: Path, options: list[str], batch: int | None, raw: bool, max_ste
 
     load()
     at = models.opened(path, options, raw, max_steps)
-    inputs, cut = models.inputs(at, options, batch is not None)
+    inputs, cut, _ = models.inputs(at, options, batch is not None)
     models.saturated(cut)
     reals = None
     if at.model is not None:

@@ -18,8 +18,9 @@ import numpy as np
 import syurmy
 from syurmy import descriptions, display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
-from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, default_folder
+from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, Entered, default_folder
 from syurmy.compiler.model import Port as ModelPort
+from syurmy.compiler.rounding import Rounded, told_rounded
 from syurmy.compiler.saturation import Saturation, told
 from syurmy.compiler.undecided import Undecided, told_undecided
 from syurmy.inputs import Port, beside, of_program, read
@@ -92,17 +93,16 @@ def recorded(path: Path, program: Program, raw: bool) -> CompiledModel | None:
 
 def inputs(
     at: Opened, options: Sequence[str] | None, batch: bool = False, committed: Mapping[str, Array] | None = None
-) -> tuple[dict[str, Array], list[Saturation]]:
+) -> Entered:
     """Integers for the program from what ``--input`` says, by the program's names or the model's, and what was beyond
-    their range. Without any option the file beside the program is read, or a model's example. ``committed``: integers
-    of inputs that are not read."""
+    their range or rounded. Without any option the file beside the program is read, or a model's example.
+    ``committed``: integers of inputs that are not read."""
     if at.model is None:
         found = read(beside(at.path) if options is None else options, of_program(at.program), batch, tell)
-        return found | dict(committed or {}), []
+        return Entered(found | dict(committed or {}), (), {})
     sealed = committed or {}
     reals = {p.model_name: p.quantity.values(sealed[p.name]) for p in at.model.inputs if p.name in sealed}
-    integers, cut = at.model.entered(given(at.model, options, batch) | reals if options or not reals else reals)
-    return dict(integers), list(cut)
+    return at.model.entered(given(at.model, options, batch) | reals if options or not reals else reals)
 
 
 def given(model: CompiledModel, options: Sequence[str] | None, batch: bool = False) -> dict[str, Array]:
@@ -116,12 +116,14 @@ def _port(model: CompiledModel, p: ModelPort) -> Port:
     return Port(p.model_name, p.shape, real, p.scale * model.program.input(p.name).type.hi if p.code is None else 0.0)
 
 
-def saturated(cut: Sequence[Saturation], undecided: Sequence[Undecided] = ()) -> None:
-    """Warns of values beyond the calibrated range, and of what was decided by too little."""
+def saturated(cut: Sequence[Saturation], undecided: Sequence[Undecided] = (), rounded: Sequence[Rounded] = ()) -> None:
+    """Warns of values beyond the calibrated range, of what was decided by too little, and of what rounding did."""
     if cut:
         warn(told(cut))
     if undecided:
         warn(told_undecided(undecided))
+    if rounded:
+        warn(told_rounded(rounded))
 
 
 def node_of(model: CompiledModel | None, instruction: int) -> str | None:

@@ -52,7 +52,7 @@ def profile(
 
     at = models.opened(program, input, raw, max_steps)
     path, code, compiled = at.path, at.program, at.model
-    inputs, cut = models.inputs(at, input, batch)
+    inputs, cut, _ = models.inputs(at, input, batch)
     if html is not None:
         from syurmy.report.page import needed
 

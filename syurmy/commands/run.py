@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from syurmy.commands.models import Opened
+    from syurmy.compiler.rounding import Rounded
     from syurmy.compiler.undecided import Undecided
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
@@ -227,20 +228,27 @@ def _ran(
     options, openings = committing.opened(options, at.program)
     if proving is not None:
         proving.openings = openings
-    given, cut = models.inputs(at, options, batch, committing.given_values(openings, batch))
-    watch = None if at.model is None else at.model.watch()
+    entered = models.inputs(at, options, batch, committing.given_values(openings, batch))
+    given, cut, _ = entered
+    watch = rounding = None
+    if at.model is not None:
+        count = len(next(iter(given.values()))) if batch and given else None
+        rounding = at.model.rounding(entered, count)
+        watch = at.model.watch(rounding)
     undecided: tuple[Undecided, ...] = ()
+    rounded: tuple[Rounded, ...] = ()
     with display.Working("execute"):
         notes = _notes(at.program, given, batch)
-        listeners = [tell for tell in (notes, watch) if tell is not None]
+        listeners = [tell for tell in (notes, watch, rounding) if tell is not None]
         trace = clock(
             "execute", lambda: syurmy.run(at.program, given, batch=batch, max_steps=max_steps, listeners=listeners)
         )
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
-        undecided = watch.undecided()
-        models.saturated(cut, undecided)
+        undecided, rounded = watch.undecided(), at.model.rounded(rounding)
+        models.saturated(cut, undecided, rounded)
     result = told(at, trace) | {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
+    result["rounded"] = [vars(r) for r in rounded]
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
     result |= measured(clock)
@@ -248,7 +256,7 @@ def _ran(
         print_json(result)
     else:
         show(result, notes, output_lines(at, trace))
-    return MISSED if strict and cut else DONE
+    return MISSED if strict and (cut or rounded) else DONE
 
 
 def told(at: Opened, trace: Trace) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def run_tests(
     code = at.program
     if not any(n.expected is not None for n in code.notes):
         raise InputError(f"{program} expects nothing", code="X160", help="add lines such as .expect y = {1, 2, 3}")
-    inputs, _ = models.inputs(at, input)
+    inputs, _, _ = models.inputs(at, input)
     notes = Notes(code, validated(code, inputs))
     syurmy.run(code, inputs, max_steps=max_steps, listeners=[notes])
     reached = {id(s.note) for s in notes.seen}

@@ -222,6 +222,34 @@ def test_cuts_of_the_model_are_not_told(tmp_path: Path) -> None:
         assert done.run({"x": x[3]}).saturated == ()
 
 
+@pytest.mark.parametrize(("op", "inside", "outside"), [("Log", 0.3, -0.3), ("Sqrt", 0.2, -1.0), ("Asin", 0.5, 1.2)])
+def test_what_a_function_is_not_defined_for_is_told(op: str, inside: float, outside: float, tmp_path: Path) -> None:
+    """NaN in the float model, and any number here."""
+    x = np.abs(floats(rng(), 12, 1, 4)).clip(0.1, 0.9)
+    done, _ = compiled(built([node(op, ["x"], ["y"])], {"x": x}, ["y"]), tmp_path / "m", calibrate={"x": x})
+    for m in (done, CompiledModel.read(tmp_path / "m")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert not m.run({"x": np.array([[inside, 0.5, 0.4, 0.3]])}).saturated
+            assert m.run({"x": np.array([[outside, 0.5, 0.4, 0.3]])}).saturated
+
+
+def test_where_a_clip_ends_differences_from_its_end_are_0(tmp_path: Path) -> None:
+    """A hinge's probabilities: ``(clip(s, -1, 1) + 1) / 2``, and one each where all are 0."""
+    r = rng()
+    x = floats(r, 40, 1, 4)
+    nodes = [node("MatMul", ["x", "w"], ["s"]), node("Clip", ["s", "low", "one"], ["c"]),
+             node("Add", ["c", "one"], ["a"]), node("Cast", ["a"], ["b"], to=9),
+             node("Cast", ["b"], ["y"], to=1)]  # fmt: skip
+    fixed = {"w": floats(r, 4, 3) * 4, "low": np.array(-1, np.float32), "one": np.array(1, np.float32)}
+    model = built(nodes, {"x": x}, ["y"], fixed)
+    done, _ = compiled(model, tmp_path / "m", calibrate={"x": x})
+    for one in x:
+        s = one @ fixed["w"]
+        sure = np.abs(s + 1) > 1e-3
+        assert (done.run({"x": one}).outputs["y"] == (s > -1))[sure].all()
+
+
 def test_run_tells_what_was_cut_off(tmp_path: Path) -> None:
     x = floats(rng(), 8, 2, 6)
     compiled(mlp(x), tmp_path / "m", calibrate={"x": x})

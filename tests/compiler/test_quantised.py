@@ -93,3 +93,15 @@ def test_quantisation_per_channel(zero: int) -> None:
     check(nodes, {"x": x}, {k: constants[k] for k in "sz"})
     nodes = [node("DequantizeLinear", ["x", "one"], ["r"]), node("QuantizeLinear", ["r", "s", "z"], ["y"], axis=1)]
     check(nodes, {"x": x}, {**constants, "s": np.array([0.7, 0.37, 2.3], np.float32)})
+
+
+def test_a_normalisation_with_quantised_parameters() -> None:
+    """As onnxruntime's quantiser writes it: constants, by DequantizeLinear."""
+    rng = np.random.default_rng(2)
+    constants: dict[str, Any] = {"scale": np.float32(2.0**-6), "zero": np.int8(0)}
+    nodes = []
+    for name, values in {"g": (20, 90), "b": (-90, 90), "m": (-90, 90), "v": (20, 90)}.items():
+        constants[f"{name}q"] = rng.integers(*values, 4).astype(np.int8)
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}q", "scale", "zero"], [name]))
+    nodes.append(helper.make_node("BatchNormalization", ["x", "g", "b", "m", "v"], ["y"]))
+    check(nodes, {"x": floats(rng, 2, 4, 3, 3)}, constants)

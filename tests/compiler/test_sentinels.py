@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
+from syurmy.compiler import compile_model, load
 from syurmy.isa.arrays import Array
-from tests.compiler.harness import check, floats, helper
+from tests.compiler.harness import check, floats, helper, model_of
 
 node = helper.make_node
 SMALLEST = float(np.finfo(np.float32).min)
@@ -139,6 +143,19 @@ def test_infinity_behind_a_guard() -> None:
         node("Where", ["n", "zero", "p"], ["y"]),
     ]
     check(nodes, {"x": scores(5), "m": mask}, constants, runtime=True)
+
+
+def test_a_line_that_infinity_hides_is_told() -> None:
+    """The float model has NaN there, and a proof would be of numbers."""
+    x, mask = floats(np.random.default_rng(4), 8, 1, N), np.ones((8, 1, N), bool)
+    mask[::2, :, 3:] = False
+    nodes = [node("Where", ["m", "x", "c"], ["s"]), node("Softmax", ["s"], ["y"])]
+    model = load.prepare(model_of(nodes, {"x": x[0], "m": mask[0]}, ["y"], {"c": scalar(-np.inf)}))
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = compile_model(model, Path(folder) / "m", calibrate={"x": x, "m": mask})
+        assert not done.run({"x": x[1], "m": mask[0]}).saturated
+        assert done.run({"x": x[1], "m": mask[0] & False}).saturated
 
 
 @pytest.mark.parametrize("move", ["GatherND", "Slice", "Expand", "Concat", "Reshape", "scaled"])

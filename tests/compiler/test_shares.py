@@ -105,6 +105,21 @@ def test_of_exponentials(tmp_path: Path) -> None:
     compared(done, run, np.concatenate([rows(6.0), np.array([[-12, 15]], np.float32)]))
 
 
+@pytest.mark.parametrize("guard", ["clip", "max", "add", "none"])
+def test_logarithms_of_shares_that_are_kept_from_0(guard: str, tmp_path: Path) -> None:
+    """It was off by a third of its range: a share below 2^-16 was 0 before it was cut at 10^-7."""
+    guards = {
+        "clip": helper.make_node("Clip", ["p", "tiny", "one"], ["q"]),
+        "max": helper.make_node("Max", ["tiny", "p"], ["q"]),
+        "add": helper.make_node("Add", ["p", "tiny"], ["q"]),
+        "none": helper.make_node("Identity", ["p"], ["q"]),
+    }
+    tiny = helper.make_node("Constant", [], ["tiny"], value=numpy_helper.from_array(np.float32(1e-7)))
+    nodes = [tiny, helper.make_node("Softmax", ["s"], ["p"]), guards[guard], helper.make_node("Log", ["q"], ["y"])]
+    done, run = made(nodes, rows(8.0), tmp_path / "m")
+    compared(done, run, rows(7.0)[:20], 1e-3 * 8)
+
+
 def test_what_is_no_share_stays(tmp_path: Path) -> None:
     """Over the sum of another axis."""
     nodes = [*odds(), helper.make_node("ReduceSum", ["p", "first"], ["t"]), helper.make_node("Div", ["p", "t"], ["y"])]

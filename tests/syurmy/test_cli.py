@@ -73,6 +73,7 @@ JSON_KEYS = RECORD | {
     "verified",
     "saturated",
     "undecided",
+    "rounded",
 }
 PHASES = {"total", "setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 

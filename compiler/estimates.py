@@ -1,0 +1,125 @@
+"""What ``compiler.rounding`` finds on samples and between them, and how far that may be believed.
+
+On a sample the float model is known, so an output's error E has an estimated part S and a rest:
+
+    told at run time:  S > tolerance - min(max |E - S|, tolerance / 2)
+
+Where S is more than there is (rounding that belongs to the model: steps of quantised tensors), nothing is told.
+Between samples S alone says how far off the program is: a softmax or a sigmoid can be flat wherever the samples lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from syurmy.compiler.contract import Measured
+from syurmy.compiler.emit import Tensor
+from syurmy.compiler.model import Limit, Port, entered, rounded_off
+from syurmy.compiler.rounding import Rounding, largest_off
+from syurmy.compiler.undecided import Decision
+from syurmy.isa.arrays import F64, I64, Array
+from syurmy.isa.program import Program
+from syurmy.vm.events import Event, Executed
+from syurmy.vm.machine import run
+
+MIXED = 16  # rows between samples
+EXPLAINED, LEFT = 1 / 4, 1 / 8  # of what is decided by: the error that an estimate shows, and what it may leave then
+
+
+class Estimates:
+    """Estimates for a program whose ``outputs`` stand for the float model's; ``m``: what is known of their errors."""
+
+    def __init__(
+        self,
+        m: Measured,
+        program: Program,
+        inputs: Sequence[Port],
+        outputs: Mapping[str, Tensor],
+        exact: Collection[str],
+    ) -> None:
+        self.m, self.program, self.inputs, self.exact = m, program, inputs, exact
+        self.outputs = {o: t for o, t in outputs.items() if o in m.tensors and m.tensors[o].hi > m.tensors[o].lo}
+
+    def _run(self, floats: Mapping[str, Any], decisions: Sequence[Decision] = ()) -> tuple[Mapping[str, I64], _Seen]:
+        given, off = {}, {}
+        for p in self.inputs:
+            x = np.asarray(floats[p.model_name])
+            given[p.name], _ = entered(x, self.program.input(p.name).type, p)
+            if x.dtype.kind == "f" and p.code is None:
+                off[p.name] = rounded_off(x, given[p.name], p)
+        rounding = Rounding(self.program, off, self.exact, [t.name for t in self.outputs.values()])
+        seen = _Seen(self.program, rounding, decisions)
+        return run(self.program, given, listeners=(seen, rounding)).outputs, seen
+
+    def between(self, samples: Sequence[Mapping[str, Any]]) -> float:
+        """The largest S over an output's range, on mixtures of two samples."""
+        rng, steep = np.random.default_rng(0), 0.0
+        for _ in range(MIXED if self.outputs else 0):
+            a, b = (samples[k] for k in rng.integers(0, len(samples), 2))
+            share, mixed = rng.uniform(0.2, 0.8), {}
+            for p in self.inputs:
+                x = np.asarray(a[p.model_name])
+                if x.dtype.kind == "f" and p.code is None:
+                    x = (share * x + (1 - share) * np.asarray(b[p.model_name])).astype(x.dtype)
+                mixed[p.model_name] = x
+            _, seen = self._run(mixed)
+            for o, t in self.outputs.items():
+                d = self.m.tensors[o]
+                steep = max(steep, largest_off([seen.off(t.name)]) * t.scale / (d.hi - d.lo))
+        return steep
+
+    def judged(
+        self, samples: Iterable[Mapping[str, Any]], decisions: Sequence[Decision], tolerance: float
+    ) -> tuple[dict[str, Limit], list[Decision]]:
+        """What S of an output may be on a run before that is told, and the decisions, of which those whose error is
+        explained on ``samples`` (the float model's tensors) are near by what S is on a run."""
+        rest, most = dict.fromkeys(self.outputs, 0.0), dict.fromkeys(self.outputs, 0.0)
+        explained = np.zeros(len(decisions))
+        known = 0
+        for floats in samples:
+            known += 1
+            made, seen = self._run(floats, decisions)
+            explained = np.maximum(explained, seen.decided)
+            for o, t in self.outputs.items():
+                found = seen.off(t.name)
+                off = np.zeros(t.shape) if found is None else found
+                with np.errstate(invalid="ignore"):
+                    left = np.asarray(floats[o], np.float64) - (made[t.name] + off) * t.scale
+                rest[o] = max(rest[o], float(np.abs(left[np.isfinite(left) | np.isnan(off)]).max(initial=0.0)))
+                most[o] = max(most[o], largest_off([off]) * t.scale)
+        limits = {}
+        for o in self.outputs if known else ():
+            d, allowed = self.m.tensors[o], tolerance * (self.m.tensors[o].hi - self.m.tensors[o].lo)
+            if most[o] <= max(d.error, allowed) + allowed / 2 and allowed > 0:  # NaN is not
+                limits[o] = Limit(allowed - min(rest[o], allowed / 2), d.hi - d.lo)
+        if len(limits) < len(self.outputs) or not known:
+            return limits, list(decisions)
+        return limits, [
+            replace(d, rest=int(d.units * LEFT)) if off >= EXPLAINED * d.units / 2 else d
+            for d, off in zip(decisions, explained, strict=True)
+        ]
+
+
+class _Seen:
+    """Listens before ``rounding`` does: how far off what is decided by is."""
+
+    def __init__(self, program: Program, rounding: Rounding, decisions: Sequence[Decision]) -> None:
+        self.program, self.rounding = program, rounding
+        self.decided: F64 = np.zeros(len(decisions))
+        self._at: dict[int, list[tuple[int, Decision]]] = {}
+        for k, d in enumerate(decisions):
+            self._at.setdefault(d.index, []).append((k, d))
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Executed):
+            for k, d in self._at.get(event.index, ()):
+                off = self.rounding.before(self.program.code[event.index])
+                found = np.nan if off is None else float(np.max(d.off(off)))
+                self.decided[k] = max(self.decided[k], found)
+
+    def off(self, register: str) -> Array | None:
+        return self.rounding.found[0][register]
