@@ -222,9 +222,11 @@ def better(cheap: Made, dear: Made, tolerance: float) -> Made:
         return min(cheap, dear, key=lambda made: made.wrong)
     if dear.within(tolerance) != cheap.within(tolerance):
         return dear if dear.within(tolerance) else cheap
-    reached = dear.steady(tolerance) and not cheap.steady(tolerance)
-    off, before = (max(made.error, made.measured.steep) for made in (dear, cheap))
-    return dear if reached or off <= before * (0.5 if tolerance else 1) else cheap
+    if dear.steady(tolerance) != cheap.steady(tolerance):
+        return dear if dear.steady(tolerance) else cheap
+    steep = not cheap.steady(tolerance)  # else only the samples count
+    off, before = (max(made.error, made.measured.steep if steep else 0.0) for made in (dear, cheap))
+    return dear if off <= before * (0.5 if tolerance else 1) else cheap
 
 
 class Trial:

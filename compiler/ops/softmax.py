@@ -24,6 +24,7 @@ LONG, LONG_BITS = 2**8, 8  # entries of a row from which on e has that many bits
 WIDEST = 2**58  # differences of more leave the machine
 LOG_BITS = 20  # below 1, of logarithms of shares
 REACHED = int(OVERFLOW * 2**LOG_BITS)
+MORE_BITS = 8  # of shares, where nothing less keeps the tolerance: all of them nearly alike
 COARSE = 2.0**4  # scores beyond this have a unit of 2^-11 in 16 bits
 
 
@@ -88,10 +89,11 @@ def softmax_last(c: Context, x: Tensor) -> Tensor:
 def shares(c: Context, e: Tensor, empty: bool = True) -> Tensor:
     """``e / sum e`` at scale 1/32767, for entries e up to 1. ``empty`` as in ``total``."""
     one = round(1 / e.scale)
-    r = c.emit("div", c.out.param(np.array((one << 16) - 1)), total(c, e, empty), scale=1 / (1 << 16))
-    p = c.emit("mul", e, r, scale=1 / (one << 16))
-    p = c.rescale_by(p, 1, 16 + (one // ONE).bit_length() - 1, DType.I16)
-    return c.narrow(p)
+    more = MORE_BITS if c.precision.sloped and e.type.size <= FEW else 0
+    r = c.emit("div", c.out.param(np.array((one << 16 + more) - 1)), total(c, e, empty), scale=1 / (1 << 16 + more))
+    p = c.emit("mul", e, r, scale=1 / (one << 16 + more))
+    p = c.rescale_by(p, 1, 16 + (one // ONE).bit_length() - 1, DType.I32 if more else DType.I16)
+    return p if more else c.narrow(p)
 
 
 @lowering("LogSoftmax")

@@ -7,8 +7,8 @@ all m beyond ``OVERFLOW``) every share is the same, as it is for logarithms cut 
 
     exp(x - logsumexp x) = softmax x,    x - logsumexp x = logsoftmax x
 
-and the logarithm of shares that are kept from 0, ``log clip(softmax x)`` or ``log(softmax x + c)``, is a function of
-``logsoftmax x``.
+also where ``logsumexp`` is written out. The logarithm of shares that are kept from 0, ``log clip(softmax x)`` or
+``log(softmax x + c)``, is a function of ``logsoftmax x``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def fuse(graph: Graph, _: Precision) -> Graph:
     nodes: list[Node] = []
     for n in graph.nodes:
         made = found.share(n) if not n.domain else None
-        nodes += found.take() if made is not None else []
+        if made is not None:
+            nodes += found.take()
+            found.made[n.outputs[0]] = made
         nodes.append(n if made is None else made)
     if not found.values:
         same = all(a is b for a, b in zip(nodes, graph.nodes, strict=True))
@@ -76,9 +78,17 @@ class _Shares:
         if source is not None:
             return Node(n.name, "Softmax", FUSED, 1, (source,), n.outputs, {})
         if n.op == "Log":
-            return self.guarded(n)
+            return self.log_sum_exp(n) or self.guarded(n)
         source = self.shifted(n) if n.op == "Sub" else None
         return None if source is None else Node(n.name, "LogSoftmax", FUSED, 1, (source,), n.outputs, {})
+
+    def log_sum_exp(self, n: Node) -> Node | None:
+        total = self.by(n.inputs[0], "ReduceSum")
+        power = self.by(total.inputs[0], "Exp") if total is not None else None
+        if total is None or power is None:
+            return None
+        inputs = (power.inputs[0], *total.inputs[1:])
+        return Node(n.name, "ReduceLogSumExp", "", total.version, inputs, n.outputs, total.attrs)
 
     def guarded(self, n: Node) -> Node | None:
         """The logarithm of a softmax, as a function of its logarithm."""

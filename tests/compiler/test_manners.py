@@ -105,8 +105,8 @@ def test_names_that_look_alike_in_the_program(order: tuple[str, str], tmp_path: 
 BAD: list[tuple[Any, str]] = [
     (np.full((2, 3), "a"), "I103"), (np.full((2, 3), None), "I103"), ([[1, 2], [3]], "I103"),
     (np.zeros((2, 3), "M8[s]"), "I103"), (X + 1j, "I103"), (np.zeros((2, 3), "V4"), "I103"),
-    (X * np.nan, "I104"), (np.ma.masked_greater(X, X.mean()), "I104"), ([[10**30] * 3] * 2, "I106"),
-    (X[0], "I105"), (np.zeros((1, 1, 2, 3)), "I105"),
+    (X * np.nan, "I104"), (np.ma.masked_greater(X, X.mean()), "I104"),
+    ([[10**30] * 3] * 2, "I106"), (X[0], "I105"), (np.zeros((1, 1, 2, 3)), "I105"),
 ]  # fmt: skip
 
 

@@ -120,6 +120,23 @@ def test_logarithms_of_shares_that_are_kept_from_0(guard: str, tmp_path: Path) -
     compared(done, run, rows(7.0)[:20], 1e-3 * 8)
 
 
+def test_a_written_out_logarithm_of_a_sum_of_exponentials(tmp_path: Path) -> None:
+    """It was off by 10^-2 of its range: the sum spans ten binary orders of magnitude and more."""
+    nodes = [helper.make_node("Exp", ["s"], ["e"]), helper.make_node("ReduceSum", ["e", "axis"], ["t"]),
+             helper.make_node("Log", ["t"], ["l"]), helper.make_node("Sub", ["s", "l"], ["y"])]  # fmt: skip
+    done, run = made(nodes, rows(8.0), tmp_path / "m")
+    compared(done, run, rows(7.0)[:10], 1e-3 * 8)
+
+
+def test_shares_that_are_nearly_alike(tmp_path: Path) -> None:
+    """They were multiples of 2^-15, whatever range they had."""
+    tiny = helper.make_node("Constant", [], ["tiny"], value=numpy_helper.from_array(np.float32(0.01)))
+    nodes = [tiny, helper.make_node("Mul", ["s", "tiny"], ["t"]), helper.make_node("Softmax", ["t"], ["y"])]
+    done, run = made(nodes, rows(1.0), tmp_path / "m")
+    want = np.concatenate([run.run(None, {"x": x[None]})[0] for x in rows(1.0)])
+    compared(done, run, rows(1.0)[:10], 1e-3 * float(np.ptp(want)))
+
+
 def test_what_is_no_share_stays(tmp_path: Path) -> None:
     """Over the sum of another axis."""
     nodes = [*odds(), helper.make_node("ReduceSum", ["p", "first"], ["t"]), helper.make_node("Div", ["p", "t"], ["y"])]
