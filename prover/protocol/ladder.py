@@ -322,7 +322,7 @@ def evaluation_points(log_n: int, positions: Sequence[int], exponent: int = 1) -
     reversed_bits = bit_reversed(np.asarray(positions, np.int64), log_n)
     exponents = reversed_bits * (exponent & ((1 << log_n) - 1)) & ((1 << log_n) - 1)
     tables = _powers_of_root(log_n)
-    out = tables[0][exponents & 255]
+    out: U64 = tables[0][exponents & 255]
     for i, table in enumerate(tables[1:], 1):
         out = mul_f(out, table[exponents >> 8 * i & 255])
     return out
