@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers, programs, report
+from benchmarks import commitments, peers, programs, report
 from benchmarks.measure import RESULTS, Failed, child, machine
 
-PARTS = ("kernels", "cold", "programs", "peers")
+PARTS = ("kernels", "cold", "programs", "commitments", "peers")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -68,6 +68,10 @@ def main(argv: list[str] | None = None) -> int:
         for name in names:
             runs = 1 if options.quick else None
             attempt(name, partial(programs.measure, name, runs), listed("programs"))
+    if "commitments" in parts:
+        for name in names:
+            runs = 1 if options.quick else None
+            attempt(f"commitments of {name}", partial(commitments.measure, name, runs), listed("commitments"))
     if "peers" in parts:
         missing = peers.unavailable(options.peer_python)
         if missing:

@@ -60,13 +60,13 @@ def measure(name: str, runs: int | None = None) -> dict[str, Any]:
     """Generate and measure a case in child processes. Raises ``Failed``."""
     with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as folder:
         for wanted in {name, WARM}:
-            child(["-c", _GENERATE, wanted, folder], timeout=TIMEOUT)
+            child(["-c", GENERATE, wanted, folder], timeout=TIMEOUT)
         arguments = ["-m", "benchmarks.programs", name, str(runs or CASES[name].runs), folder]
         out: dict[str, Any] = child(arguments, timeout=TIMEOUT)
         return out
 
 
-_GENERATE = """
+GENERATE = """
 import json, pathlib, sys
 from programs.generate import network
 net = network(sys.argv[1])

@@ -126,6 +126,37 @@ def phases(cases: Sequence[dict[str, Any]]) -> str:
     return table(("network", "assemble", "set-up", "load key (verifier)", *PHASES, "prove, every run (s)"), rows)
 
 
+def certificates(cases: Sequence[dict[str, Any]]) -> str:
+    """One row for each network and mode."""
+    rows = []
+    for c, mode, m in _modes(cases):
+        s, found = m["certificate"]["seconds"], m["certificate"]
+        once = duration(s["certify"]), size(found["certificate_bytes"]), duration(s["check"])
+        proof = duration(s["prove"]), duration(s["verify"]), size(found["bytes"])
+        without = duration(s["plain prove"]), duration(s["plain verify"]), size(found["plain_bytes"])
+        rows.append([CASES[c["case"]].title, mode, *once, *proof, *without])
+    head = ("network", "mode", "certify", "certificate", "check it", "prove", "verify", "proof")
+    return table((*head, "prove without", "verify without", "proof without"), rows)
+
+
+def committed(cases: Sequence[dict[str, Any]]) -> str:
+    """One row for each network and mode."""
+    rows = []
+    for c, mode, m in _modes(cases):
+        s, found = m["committed"]["seconds"], m["committed"]
+        more = found["bytes"] - m["certificate"]["plain_bytes"]
+        took = (duration(s[n]) for n in ("commit", "prove", "verify"))
+        title = CASES[c["case"]].title
+        rows.append([title, mode, f"{found['entries']:,}", *took, size(found["bytes"]), size(more)])
+    return table(("network", "mode", "entries", "commit", "prove", "verify", "proof", "more than private"), rows)
+
+
+def _modes(cases: Sequence[dict[str, Any]]) -> Iterable[tuple[dict[str, Any], str, dict[str, Any]]]:
+    for c in cases:
+        for name, title in (("zero_knowledge", "zero-knowledge"), ("clear", "clear")):
+            yield c, title, c[name]
+
+
 def kernels(rows: Sequence[dict[str, Any]]) -> str:
     out = []
     for r in rows:
@@ -182,6 +213,9 @@ def markdown(result: dict[str, Any]) -> str:
     if cases:
         parts += ["## Networks", programs(cases), "Targets: ✓ reached, ✗ missed, no mark where none was set."]
         parts += [targets(cases), "## Where the time goes", phases(cases)]
+    if result.get("commitments"):
+        parts += ["## With a certificate of the key", certificates(result["commitments"])]
+        parts += ["## With a committed input", committed(result["commitments"])]
     if result.get("peers"):
         parts += ["## Beside ezkl", peers(result["peers"], cases)]
         text = "Reference strings were made locally and are not counted: {}."

@@ -53,6 +53,19 @@ def test_a_quick_run_measures_a_verified_proof(quick: dict[str, Any]) -> None:
     assert all(x > 0 for x in (*case["seconds"].values(), case["proof_bytes"], case["peak_mb"], case["leaves"]))
 
 
+def test_a_quick_run_measures_certificates_and_committed_inputs(quick: dict[str, Any]) -> None:
+    """In both modes; what rests on a certificate is no larger, and a committed input is not free."""
+    (case,) = quick["commitments"]
+    text = report.markdown(quick)
+    for mode in ("zero_knowledge", "clear"):
+        certificate, committed = case[mode]["certificate"], case[mode]["committed"]
+        assert certificate["bytes"] <= certificate["plain_bytes"] < committed["bytes"]
+        assert committed["entries"] == 64
+        assert all(x > 0 for m in (certificate, committed) for x in m["seconds"].values())
+        for expected in (certificate["certificate_bytes"], certificate["bytes"], committed["bytes"]):
+            assert report.size(expected) in text
+
+
 def test_a_quick_run_measures_every_kernel(quick: dict[str, Any]) -> None:
     rows = [(row["kernel"], row["size"]) for row in quick["kernels"]]
     assert len(rows) == len(set(rows)) == 16
