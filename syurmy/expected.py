@@ -76,18 +76,18 @@ def commitments(options: Sequence[str], key: VerifyingKey) -> tuple[list[str], d
     return rest, out
 
 
-def other_commitment(statement: Statement, wanted: Mapping[str, TensorCommitment | str]) -> str:
+def other_commitment(statement: Statement, wanted: Mapping[str, TensorCommitment | str], key: VerifyingKey) -> str:
     """The first commitment that is not the one expected, or that says another meaning than the key, as a sentence;
     empty if there is none."""
+    inputs = {i.name for i in decode(key.program).inputs if i.committed}  # an output may have the name of another input
     for name, expected in wanted.items():
         found = statement.commitments[name]
         digest = expected if isinstance(expected, str) else expected.digest().hex()
         if not found.digest().hex().startswith(digest):
             return f"committed {name} is {found.digest().hex()}, {digest} is expected"
         meaning = None if isinstance(expected, str) else expected.described
-        is_input = any(i.name == name for i in statement.description.inputs)
-        said = statement.description.input(name) if is_input else statement.description.output(name)
-        meant = meaning_of(said)
+        said = statement.description.input if name in inputs else statement.description.output
+        meant = meaning_of(said(name))
         if meaning is not None and meant is not None and not same_meaning(meaning, meant):
             return f"the integers of {name} are {told(meant)} to the key, {told(meaning)} to the commitment"
     return ""

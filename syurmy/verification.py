@@ -83,7 +83,8 @@ def answer(
         other = "" if digest == verifying_key.digest() else keys.named(proof.with_suffix(".vk"), digest)
         return _refused("V100", Rejected(e.step, f"{e.reason}; {other}") if other else e)
     seconds = time.perf_counter() - start
-    if difference := expected.other_commitment(statement, named) or expected.difference(statement, wanted, raw):
+    other = expected.other_commitment(statement, named, verifying_key)
+    if difference := other or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
     written = completions.completions(statement, verifier.program)
     if vocabulary is not None and not written:

@@ -25,7 +25,7 @@ from syurmy.prover.protocol.description import Description, Quantity
 from syurmy.prover.protocol.key import MAX_PROOFS, Mode, VerifyingKey
 from syurmy.prover.prove import Prover
 from syurmy.prover.secrets import Secrets
-from syurmy.prover.tensors import seal
+from syurmy.prover.tensors import TensorOpening, seal
 from tests.soundness import common as c
 
 DIGEST = bytes(range(32))
@@ -74,6 +74,22 @@ def test_copies_in_memory_have_one_count(tmp_path):
     first.create(tmp_path / "key.pk.used")
     pickle.loads(pickle.dumps(first)).take(3)
     assert first.used == 5
+
+
+def test_a_fork_does_not_go_on_counting_in_memory(tmp_path):
+    """Once its parent counts in a file: it would spend what the parent spends again."""
+    first = Allowance(DIGEST, 10)
+    first.take(3)
+    forked = Allowance.__new__(Allowance)
+    forked.__dict__.update(first.__dict__)
+    assert first._own is not None
+    forked._own = os.dup(first._own)  # what a child has of it
+    forked.take(1)
+    first.create(tmp_path / "key.pk.used")
+    assert first.used == 4
+    with pytest.raises(InputError, match="used up"):
+        forked.take(1)
+    assert first.used == 4
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "longer", "of another key"])
@@ -316,8 +332,23 @@ def test_equal_bytes_serve_one_purpose_only(monkeypatch):
     shapes = [(DType.I8, Mode(True, 1)), (DType.I16, Mode(True, 1)), (DType.I8, Mode(True, 2))]
     euros = Quantity("tensor", unit="EUR")
     sealed = [seal(np.array([[1, 2]]), *s) for s in shapes] + [seal(np.array([[1, 2]]), *shapes[0], meaning=euros)]
-    assert len({x.matrix.commitment.tail[0, 0] for x in sealed}) == 4  # type: ignore[index]
-    assert len({x.commitment.root for x in sealed}) == 4
+    sealed.append(seal(np.array([[1, 3]]), *shapes[0]))
+    assert len({x.matrix.commitment.tail[0, 0] for x in sealed}) == 5  # type: ignore[index]
+    assert len({x.commitment.root for x in sealed}) == 5
+
+
+def test_one_coefficient_is_never_spent(tmp_path):
+    """With as many columns as there are random coefficients, the leaves beside them say something to who guesses."""
+    pk, opening = setup(syurmy.assemble(c.SQUARES)), seal(np.array([[1, 2]]), DType.I8, Mode(True, 2))
+    pk.save(tmp_path / "p.pk")
+    opening.save(tmp_path / "x.opening")
+    for one in (pk, ProvingKey.load(tmp_path / "p.pk", pk.program)):
+        assert one.allowance is not None
+        assert one.params is not None
+        assert one.allowance.limit == one.params.commitment.shape.tail - 1
+    for x in (opening, TensorOpening.load(tmp_path / "x.opening")):
+        assert x.allowance is not None
+        assert x.allowance.limit == x.matrix.commitment.shape.tail - 1
 
 
 def proven(results: Any) -> None:

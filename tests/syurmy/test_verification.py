@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,16 @@ import pytest
 import typer.main
 
 import syurmy
+from syurmy import expected as wanted
 from syurmy import verification, verify_main
 from syurmy.cli import app
 from syurmy.isa.errors import InputError
+from syurmy.isa.types import DType
 from syurmy.prover.protocol import plain
+from syurmy.prover.protocol.description import Description, Quantity
+from syurmy.prover.protocol.key import Mode
+from syurmy.prover.tensors import seal
+from syurmy.prover.verifier.verify import Statement
 
 SOURCE = """
 .program tiny
@@ -211,6 +218,33 @@ def test_the_key_that_is_expected(proven: Path, capsys: pytest.CaptureFixture[st
     for unusable in ("", digest[:16], digest[:49], digest + "0", "g" * 50):
         assert expected(proven, "--expect-key", unusable) == 2
         assert capsys.readouterr().err.startswith("error[I114]")
+
+
+def test_the_commitment_that_is_expected() -> None:
+    """All digits of the digest count, and what key and commitment say that the integers stand for, whichever of an
+    input and an output of one name is committed."""
+    program = syurmy.assemble(".input x : i16[2] private\n.output x committed\n halt\n")
+    units = Description(inputs=(Quantity("x", unit="EUR"),), outputs=(Quantity("x", unit="USD"),))
+    _, key = syurmy.setup(program, units)
+    opening = seal(np.array([[1, 2]]), DType.I16, Mode(True, 1), Quantity("tensor", unit="USD"))
+    other = seal(opening.values, DType.I16, Mode(True, 1), Quantity("tensor", unit="EUR"))
+    digest = opening.commitment.digest().hex()
+    for text, usable in ((digest[:16], False), (digest[:49], False), (digest[:50], True), (digest, True)):
+        with nullcontext() if usable else pytest.raises(syurmy.InputError, match="50 to 64 hexadecimal digits"):
+            assert wanted.commitments([f"x={text}"], key) == ([], {"x": text})
+    for named, expected_, difference in (
+        (opening, opening.commitment, ""),
+        (opening, digest, ""),
+        (opening, other.commitment, "committed x is"),
+        (opening, digest[:-1] + ("1" if digest[-1] == "0" else "0"), "committed x is"),
+        (other, other.commitment, "the integers of x are integer USD to the key, integer EUR to the commitment"),
+    ):
+        said = Statement(
+            "p", key.digest(), {}, {}, [], 100.0, [], description=units, commitments={"x": named.commitment}
+        )
+        found = wanted.other_commitment(said, {"x": expected_}, key)
+        assert found.startswith(difference), found
+        assert bool(found) == bool(difference)
 
 
 def test_a_foreign_proof_is_told_by_both_digests(proven: Path, tmp_path: Path) -> None:
