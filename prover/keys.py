@@ -205,7 +205,7 @@ def params_digest(program: Program) -> bytes:
     for p in program.params:
         if p.committed:
             given = program.data[p.name]
-            values = np.ascontiguousarray(given, dtype=f"<i{p.type.dtype.bits // 8}")
+            values = np.asarray(given, dtype=f"<i{p.type.dtype.bits // 8}")
             if values.dtype != given.dtype and not np.array_equal(values, given):
                 raise InputError(f"param '{p.name}' leaves its interval [{p.type.lo}, {p.type.hi}]", code="K142")
             params.update(_bytes(values))

@@ -91,6 +91,22 @@ def test_a_wide_scalar_leaves_other_params_narrow(tmp_path, monkeypatch):
     assert e.value.code == "K130"
 
 
+@pytest.mark.parametrize("shape", ["", "1", "2"])
+def test_params_may_be_wider_than_they_are_declared(shape):
+    """Their values decide, not the array's dtype; a program that is not assembled may have any, in any shape."""
+    values = np.full([int(n) for n in shape], 7, np.int64)
+    param = f".param w : i8[{shape}] committed = {{{', '.join('7' * values.size)}}}\n"
+    source = f".input x : i8[{shape}] private\n{param}.output y public\n"
+    program = assemble(source + "    add y, x, w\n    halt\n")
+    wide = replace(program, data={"w": values})
+    key = setup(wide)
+    proof = prove(key, run(wide, {"x": values}))
+    assert (verify(key.verifying_key, proof.data).outputs["y"] == 14).all()
+    with pytest.raises(InputError) as e:
+        setup(replace(program, data={"w": values + 256}))
+    assert e.value.code == "K142"
+
+
 def test_a_key_of_version_one_says_what_to_do(tmp_path):
     program = assemble(TEXT % 6)
     path = tmp_path / "small.pk"
