@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 
 from syurmy.isa.errors import InputError
+from syurmy.isa.wellformed import MAX_SEGMENTS
 from syurmy.prover.protocol.description import checked_text
 
 TOLERANCE = 1e-3
@@ -30,10 +31,12 @@ class Options:
     of the input's shape or several stacked along a leading axis, or the file that holds them; without it random samples
     are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``public_inputs``: proofs show them.
     ``commit_inputs``, ``commit_outputs``: names of those that a proof names commitments to instead.
-    ``committed_params``: the verifying key holds a commitment to weights, not the weights. ``margin``: largest integer
-    over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
-    output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
-    which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the most accurate one is taken.
+    ``segments``: how many programs the model is cut into, which are proven one by one; "auto": as many as keep each
+    within about 2 GiB. ``committed_params``: the verifying key holds a commitment to weights, not the weights.
+    ``margin``: largest integer over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples).
+    ``tolerance``: what a real output may be off, over its range. If it is off by more than half of that on the samples,
+    the program is made finer, which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the
+    most accurate one is taken.
     What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
     or file for every output that they fit; ``units`` by input or output name. ``progress`` is called with what is being
     done and how much of that is, from 0 to 1.
@@ -53,6 +56,7 @@ class Options:
     title: str = ""
     labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
     units: Mapping[str, str] | None = None
+    segments: int | str = 1
 
     def __post_init__(self) -> None:
         for name in ("weights", "activations"):
@@ -65,6 +69,8 @@ class Options:
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(x, str) for x in value):
                 raise _bad(name, value, "names of the model's inputs or outputs")
+        if self.segments != "auto" and not (_is_whole(self.segments) and 1 <= int(self.segments) <= MAX_SEGMENTS):
+            raise _bad("segments", self.segments, f"auto, or a number from 1 to {MAX_SEGMENTS}")
         if self.margin is not None and not (_is_real(self.margin) and self.margin >= 1):
             raise _bad("margin", self.margin, "a finite number, 1 or more")
         if not (_is_real(self.tolerance) and self.tolerance >= 0):

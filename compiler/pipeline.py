@@ -21,11 +21,13 @@ import onnx
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy import inputs
 from syurmy.assembler import assemble_file
+from syurmy.assembler.disassembler import disassemble
 from syurmy.compiler import graph, load
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
+from syurmy.compiler.cutting import cut_into
 from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
@@ -35,6 +37,7 @@ from syurmy.compiler.model import (
     EXAMPLE,
     PROGRAM,
     RECORD,
+    SEGMENTS,
     TABLES,
     WEIGHTS,
     CompiledModel,
@@ -56,6 +59,7 @@ from syurmy.isa.attribution import costs
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
+from syurmy.isa.segments import cut
 from syurmy.isa.system import build
 
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
@@ -263,18 +267,30 @@ def _written(
     ends, decisions = tuple(c.out.ends.values()), tuple(c.out.decisions)
     example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
+    cuts = cut_into(made.program, options.segments)
+    _write_segments(made.program, cuts, made.folder)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
     recorded = record(
-        source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held, files
+        source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held, files, cuts
     )
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(decisions, options.title, source, held),
+        *(decisions, options.title, source, held, cuts),
     )
+
+
+def _write_segments(program: Program, cuts: tuple[int, ...], folder: Path) -> None:
+    """The programs of the segments; their weights and tables are those of the whole."""
+    up = "../.."
+    for k, segment in enumerate(cut(program, cuts) if cuts else ()):
+        target = folder / SEGMENTS / str(k) / PROGRAM
+        target.parent.mkdir(parents=True)
+        text = f"; segment {k} of {len(cuts) + 1}\n\n" + disassemble(segment, f"{up}/{WEIGHTS}", f"{up}/{TABLES}")
+        target.write_text(text, encoding="utf-8")
 
 
 def _held(steps: Sequence[Step]) -> tuple[Held, ...]:

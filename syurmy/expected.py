@@ -21,6 +21,7 @@ from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
+from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.description import CODE, RANK, Description, Quantity
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.tensors import TensorCommitment, meaning_of, same_meaning, told
@@ -52,10 +53,12 @@ def values(options: Sequence[str], description: Description = Description()) -> 
     return out
 
 
-def commitments(options: Sequence[str], key: VerifyingKey) -> tuple[list[str], dict[str, TensorCommitment | str]]:
+def commitments(
+    options: Sequence[str], key: VerifyingKey | BundleKey
+) -> tuple[list[str], dict[str, TensorCommitment | str]]:
     """The options that are not about committed inputs and outputs, and what is expected of those: a commitment
     (``NAME=FILE``), or the hexadecimal digits with which its digest begins. Raises ``InputError``."""
-    program = decode(key.program)
+    program = key.interface if isinstance(key, BundleKey) else decode(key.program)
     names = {key.description.input(i.name).title: i.name for i in program.inputs if i.committed}
     names |= {key.description.output(o.name).title: o.name for o in program.outputs if o.committed}
     names |= {name: name for name in names.values()}
