@@ -45,7 +45,7 @@ def cost(program: Program, at: tuple[int, ...]) -> tuple[float, float]:
     return sum(cross), max(c + o for c, o in zip(cross, own, strict=True))
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_best_of_all_choices(count: int) -> None:
     program = layers()
     seams = Seams(program)

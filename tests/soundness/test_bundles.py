@@ -58,6 +58,7 @@ def test_a_segment_of_another_run(honest: bytes, other: bytes) -> None:
     assert syurmy.verify(example().key, rejoined(example().key, theirs)).batch == 1
 
 
+@pytest.mark.slow
 def test_the_same_values_committed_anew(tmp_path: Path, honest: bytes) -> None:
     """Another commitment to the same tensor is not the same commitment: nobody has shown that it is the same tensor."""
     mine, again = split(honest), split(example().proven(tmp_path / "parts").bundle.data)
@@ -132,6 +133,7 @@ def test_a_public_value_that_differs(tmp_path: Path) -> None:
     assert e.step in ("link 'big'", "link 'c'")
 
 
+@pytest.mark.slow
 def test_batches_must_agree(tmp_path: Path, honest: bytes) -> None:
     inputs = {name: np.stack([x, x]) for name, x in INPUTS.items()}
     two = example().proven(tmp_path / "parts", inputs, batch=True)
@@ -155,6 +157,7 @@ def test_bytes_that_are_no_bundle(honest: bytes) -> None:
     assert len({refused(data, key).step for data in cases}) >= 2
 
 
+@pytest.mark.slow
 def test_every_part_is_checked(honest: bytes) -> None:
     """A byte changed anywhere is refused, with the segment it is in."""
     draw = np.random.default_rng(0)

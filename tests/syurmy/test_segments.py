@@ -79,6 +79,7 @@ def test_the_folder(folder: Path) -> None:
     assert before == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_commands(folder: Path) -> None:
     said = vm("info", folder)
     assert [s["program"] for s in said["segments"]] == ["case.0", "case.1", "case.2"]
