@@ -1,7 +1,7 @@
 """From a ``Program`` to text that assembles to the same program (equal encodings), without any other file.
 
-Tables and public params are written inline. Committed params are written with their bounds, and with a reference to a
-data file if one is named.
+Tables and public params are written inline, or by reference where files of all of them are named. Committed params are
+written with their bounds, and with a reference to a data file if one is named.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from syurmy.isa.instruction import REGISTRY, Flow, Op
 from syurmy.isa.program import Attr, Instruction, Lut, Param, Program, Ram
 
 
-def disassemble(program: Program, data_file: str | None = None) -> str:
-    """The program's text. ``data_file``: a .npz or .safetensors that holds each committed param under its name."""
+def disassemble(program: Program, data_file: str | None = None, tables: str | None = None) -> str:
+    """The program's text. ``data_file``: a .npz or .safetensors that holds each committed param under its name;
+    ``tables``: a folder of each table as NAME.npy, then the data file holds public params too."""
     lines = [f".program {program.name}"]
     for i in program.inputs:
         t = i.type
         within = "" if t.interval == (t.dtype.lo, t.dtype.hi) else f" in {t.lo}..{t.hi}"
         lines.append(f".input {i.name} : {t} {i.visibility}{within}")
-    lines += [_param(p, program, data_file) for p in program.params]
-    lines += [_lut(t) for t in program.luts]
+    lines += [_param(p, program, data_file, tables is None) for p in program.params]
+    lines += [_lut(t, tables) for t in program.luts]
     lines += [_ram(r) for r in program.rams]
     lines += [f".output {o.name} {o.visibility}" for o in program.outputs]
     lines.append("")
@@ -84,22 +85,23 @@ def _attribute(value: Attr, kind: str) -> str:
     return str(value)
 
 
-def _param(p: Param, program: Program, data_file: str | None) -> str:
+def _param(p: Param, program: Program, data_file: str | None, inline: bool) -> str:
     text = f".param {p.name} : {p.type} {'committed' if p.committed else 'public'}"
     values = None if p.committed else np.asarray(program.data[p.name])
     if values is None or p.type.interval != (int(values.min()), int(values.max())):
         text += f" bounds {p.type.lo}..{p.type.hi}"
     if p.l1:
         text += " l1 " + ", ".join(f"{_attribute(axes, 'ints')}={bound}" for axes, bound in p.l1)
-    if values is not None:
+    if values is not None and inline:
         return f"{text} = {_braces(values.tolist())}"
     return text if data_file is None else f'{text} = "{data_file}:{p.name}"'
 
 
-def _lut(t: Lut) -> str:
+def _lut(t: Lut, tables: str | None) -> str:
     full = (t.lo, t.hi) == (t.source.lo, t.source.hi)
     within = "" if full else f" in {t.lo}..{t.hi}"
-    return f".lut {t.name} : {t.source} -> {t.target}{within} = {_braces(list(t.values))}"
+    data = _braces(list(t.values)) if tables is None else f'"{tables}/{t.name}.npy"'
+    return f".lut {t.name} : {t.source} -> {t.target}{within} = {data}"
 
 
 def _ram(r: Ram) -> str:

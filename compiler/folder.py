@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from syurmy.compiler.model import EXAMPLE, FORMAT, PROGRAM, RECORD, TABLES, TOKENIZER, WEIGHTS
+from syurmy.compiler.model import EXAMPLE, FORMAT, PROGRAM, RECORD, SEGMENTS, TABLES, TOKENIZER, WEIGHTS
 from syurmy.isa.errors import InputError
 
 OWN = {PROGRAM, RECORD, EXAMPLE, WEIGHTS, TOKENIZER}
-TABLE = re.compile(rf"{TABLES}/[A-Za-z0-9_.]+\.npy")  # no way out of the folder
+PART = re.compile(rf"{TABLES}/[A-Za-z0-9_.]+\.npy|{SEGMENTS}/[0-9]+/{re.escape(PROGRAM)}")  # no way out of the folder
 
 
 def own_files(folder: Path) -> set[str]:
@@ -34,7 +34,7 @@ def own_files(folder: Path) -> set[str]:
     try:
         described = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if described["format"] == FORMAT and {"source", "precision", "nodes"} <= set(described):
-            return {f for f in described["files"] if f in OWN or TABLE.fullmatch(f)}
+            return {f for f in described["files"] if f in OWN or PART.fullmatch(f)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(
@@ -57,8 +57,13 @@ def move(made: Path, folder: Path, own: set[str]) -> None:
         if not mine and os.path.lexists(folder / name):
             message = f"{folder / name} is not of the compiled model there; nothing was written"
             raise InputError(message, code="F121", help="give a new or empty folder with -o")
+    for inner in sorted({p for name in new for p in Path(name).parents if p != Path()}):
+        if (folder / inner).is_symlink() or (os.path.lexists(folder / inner) and not (folder / inner).is_dir()):
+            message = f"{folder / inner} is no folder of the compiled model there; nothing was written"
+            raise InputError(message, code="F121", help="give a new or empty folder with -o")
     (folder / TABLES).mkdir(parents=True, exist_ok=True)
     for name in sorted(new, key=lambda name: name == PROGRAM):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(made / name, folder / name)
     for name in own - set(new):
         (folder / name).unlink(missing_ok=True)

@@ -52,15 +52,17 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.bundle import Bundle, BundleKey
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.protocol.proof import Proof
     from syurmy.prover.prove import Progress
     from syurmy.prover.verifier.verify import Statement
+    from syurmy.segmented import Segmented
     from syurmy.vm.events import Listener
 
 FORMAT = 7
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
-WEIGHTS, TABLES, TOKENIZER = "model.safetensors", "tables", "tokenizer.json"
+WEIGHTS, TABLES, SEGMENTS, TOKENIZER = "model.safetensors", "tables", "segments", "tokenizer.json"
 
 
 def default_folder(model: Path) -> Path:
@@ -240,20 +242,20 @@ class Entered(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ModelRun(Summary):
-    """One run: real outputs by the model's names, the trace to prove, where values were cut off, what was decided by
-    too little, and which outputs rounding takes further off than the tolerance; ``proof`` and its ``statement``, if it
-    was proven."""
+    """One run: real outputs by the model's names, the trace to prove (None where it was proven in segments), where
+    values were cut off, what was decided by too little, and which outputs rounding takes further off than the
+    tolerance; ``proof`` and its ``statement``, if it was proven."""
 
     outputs: dict[str, Array]
-    trace: Trace
+    trace: Trace | None
     saturated: tuple[Saturation, ...]
     undecided: tuple[Undecided, ...] = ()
     rounded: tuple[Rounded, ...] = ()
-    proof: Proof | None = None
+    proof: Proof | Bundle | None = None
     statement: Statement | None = None
 
     def summary(self) -> list[tuple[str, str]]:
-        rows = [*self.trace.summary()[:-1], ("outputs", listed(self.outputs))]
+        rows = [*(() if self.trace is None else self.trace.summary()[:-1]), ("outputs", listed(self.outputs))]
         return rows + ([("proof", f"{len(self.proof.data):,} bytes")] if self.proof is not None else [])
 
     @property
@@ -291,7 +293,8 @@ class CompiledModel(Summary):
     is not as asked; ``fine``: see ``compiler.scales``; ``ends``: where values beyond the samples are cut off;
     ``decisions``: where reals are told apart; ``title``: what the model is called; ``source``: SHA-256 of its file;
     ``held``: where the model's tensors are; ``limits``: how far rounding may take real outputs before that is told;
-    ``generation``: where its tokens are, if it generates."""
+    ``generation``: where its tokens are, if it generates; ``cuts``: the instructions before which it is cut into
+    segments, which are proven one by one."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -308,6 +311,7 @@ class CompiledModel(Summary):
     held: tuple[Held, ...] = field(default=(), repr=False)
     limits: Mapping[str, Limit] = field(default_factory=dict, repr=False)
     generation: Generation | None = None
+    cuts: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def description(self) -> Description:
@@ -334,6 +338,7 @@ class CompiledModel(Summary):
             if not all(0 <= h.row < len(rows) for h in held):
                 raise ValueError
             limits = {str(name): Limit.read(x) for name, x in record["limits"].items()}
+            cuts = tuple(map(int, record.get("cuts", ())))
             title, source = checked_text(record.get("title", "")), record["source"]
             bytes.fromhex(source or "")
             said_of = record.get("generation")
@@ -350,11 +355,12 @@ class CompiledModel(Summary):
         found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
         if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
-        if not all(0 <= k < len(program.code) for k in (*(e.index for e in ends), *(d.index for d in decisions))):
+        places = (*(e.index for e in ends), *(d.index for d in decisions), *cuts)
+        if not all(0 <= k < len(program.code) for k in places):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
         if generation is not None and not generation.fits(program):
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
-        said = (rows, error, fine, missed, ends, decisions, title, source, held, limits, generation)
+        said = (rows, error, fine, missed, ends, decisions, title, source, held, limits, generation, cuts)
         return CompiledModel(program, ports[0], ports[1], folder, *said)
 
     def run(
@@ -384,10 +390,32 @@ class CompiledModel(Summary):
 
     @cached_property
     def keys(self) -> tuple[ProvingKey, VerifyingKey]:
-        """The model's keys, made when they are first asked for: those of ``syurmy.setup(model)``."""
+        """The model's keys, made when they are first asked for: those of ``syurmy.setup(model)``. Of one that is cut
+        into segments see ``bundle_key``."""
         import syurmy
 
         return syurmy.setup(self)
+
+    @cached_property
+    def segmented(self) -> Segmented:
+        """The model as the segments that it is cut into. Raises ``InputError`` I161 where it is not."""
+        from syurmy.segmented import Segmented
+
+        if not self.cuts:
+            raise InputError("the model is not cut into segments", code="I161", help="compile it with segments=N")
+        return Segmented(self.folder / PROGRAM, self.program, self.cuts, self.description)
+
+    def bundle_key(
+        self, *, zk: bool | None = None, proofs: int | None = None, progress: Progress | None = None
+    ) -> BundleKey:
+        """The key that verifies bundles of a model that is cut into segments. It and the segments' keys are in the
+        model's folder, made where they are not there or of something else. ``zk``, ``proofs``: see ``syurmy.setup``.
+        Raises ``InputError``."""
+        from syurmy.segmented import obtain
+
+        told = progress or (lambda phase, fraction: None)
+        no_zk = zk is not None and not zk
+        return obtain(self.segmented, agreed=lambda change: True, no_zk=no_zk, proofs=proofs, tell=told).key
 
     def prove(
         self,
@@ -396,13 +424,25 @@ class CompiledModel(Summary):
         *,
         max_steps: int = DEFAULT_MAX_STEPS,
         progress: Progress | None = None,
+        parts: str | Path | None = None,
     ) -> ModelRun:
-        """``run``, with a proof, and what verifying it gave. ``key``: the model's own unless given."""
+        """``run``, with a proof, and what verifying it gave. ``key``: the model's own unless given. Where the model is
+        cut into segments the proof is a bundle, under ``bundle_key()``; finished segments are kept in the folder
+        ``parts`` until it is made, and taken from there by the next call for the same inputs."""
         from syurmy.prover.prove import prove
         from syurmy.prover.verifier.verify import verify
 
+        if self.cuts:
+            if key is not None:
+                raise InputError(
+                    "the model is cut into segments, which are proven with the keys in its folder", code="I161"
+                )
+            from syurmy.compiler.bundles import proven
+
+            return proven(self, inputs, progress, None if parts is None else Path(parts))
         own = self.keys[0] if key is None else key
         done = self.run(inputs, max_steps=max_steps)
+        assert done.trace is not None
         proof = prove(own, done.trace, progress)
         return replace(done, proof=proof, statement=verify(own.verifying_key, proof, max_steps=max_steps))
 
@@ -410,7 +450,9 @@ class CompiledModel(Summary):
         """Every constraint, evaluated on a run without a proof: the first violated ones, none if all hold."""
         from syurmy.prover.check import check
 
-        return check(self.program, self.run(inputs).trace)
+        trace = self.run(inputs).trace
+        assert trace is not None
+        return check(self.program, trace)
 
     def accuracy(
         self,
@@ -560,8 +602,10 @@ def record(
     limits: Mapping[str, Limit],
     files: Sequence[str],
     generation: Generation | None,
+    cuts: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it."""
+    """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it;
+    ``cuts``: where it is cut into segments."""
     return {
         "format": FORMAT,
         "source": source,
@@ -578,6 +622,7 @@ def record(
         "limits": {name: asdict(x) for name, x in limits.items()},
         "files": list(files),
         "generation": None if generation is None else asdict(generation),
+        "cuts": list(cuts),
     }
 
 

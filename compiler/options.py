@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy.typing as npt
 
 from syurmy.isa.errors import InputError
+from syurmy.isa.wellformed import MAX_SEGMENTS
 from syurmy.prover.protocol.description import checked_text
 
 if TYPE_CHECKING:
@@ -36,10 +37,12 @@ class Options:
     ``commit_inputs``, ``commit_outputs``: names of those that a proof names commitments to instead. ``reads``: inputs
     that are a tensor of another compiled model, by name: the model, its folder (its only output), or ``DIR:NAME`` (an
     output or input of it). They enter as its integers, by its scale, so that one commitment serves both.
-    ``committed_params``: the verifying key holds a commitment to weights, not the weights. ``margin``: largest integer
-    over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples). ``tolerance``: what a real
-    output may be off, over its range. If it is off by more than half of that on the samples, the program is made finer,
-    which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the most accurate one is taken.
+    ``segments``: how many programs the model is cut into, which are proven one by one; "auto": as many as keep each
+    within about 2 GiB. ``committed_params``: the verifying key holds a commitment to weights, not the weights.
+    ``margin``: largest integer over the samples' peak (1.25, 1.4 if the program is made finer, 2 for random samples).
+    ``tolerance``: what a real output may be off, over its range. If it is off by more than half of that on the samples,
+    the program is made finer, which costs up to a third more to prove (16 bits only), where that clearly gains; 0: the
+    most accurate one is taken.
     ``generate``: "greedy" for a causal language model whose proofs state what it writes (``compiler.generation``), with
     ``show``, what they show of its logits: nothing, "last", "topk=K" or "all"; ``prompt_tokens``: of
     the shortest prompt (logits before its last cost nothing then); ``tokenizer``: a file to keep with it.
@@ -67,6 +70,7 @@ class Options:
     title: str = ""
     labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
     units: Mapping[str, str] | None = None
+    segments: int | str = 1
 
     def __post_init__(self) -> None:
         for name in ("weights", "activations"):
@@ -81,6 +85,8 @@ class Options:
                 raise _bad(name, value, "names of the model's inputs or outputs")
         if not isinstance(self.reads, Mapping | None):
             raise _bad("reads", self.reads, "compiled models or their folders by input name")
+        if self.segments != "auto" and not (_is_whole(self.segments) and 1 <= int(self.segments) <= MAX_SEGMENTS):
+            raise _bad("segments", self.segments, f"auto, or a number from 1 to {MAX_SEGMENTS}")
         if self.margin is not None and not (_is_real(self.margin) and self.margin >= 1):
             raise _bad("margin", self.margin, "a finite number, 1 or more")
         if not (_is_real(self.tolerance) and self.tolerance >= 0):
@@ -112,6 +118,8 @@ class Options:
         if not self.generate and (self.show or self.tokenizer is not None or self.prompt_tokens != 1):
             message = "show, tokenizer and prompt_tokens are of models that generate"
             raise InputError(message, code="I110", help="--generate greedy")
+        if self.generate and self.segments != 1:
+            raise InputError("a model that generates is proven in one piece", code="I110", help="leave segments out")
         if self.generate and self.commit_inputs:
             raise InputError("the tokens of a model that generates are public, not committed", code="I110")
 

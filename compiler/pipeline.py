@@ -23,12 +23,14 @@ import onnx
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy import inputs
 from syurmy.assembler import assemble_file
+from syurmy.assembler.disassembler import disassemble
 from syurmy.compiler import causal, graph, load
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.causal import Greedy, Tail
 from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
+from syurmy.compiler.cutting import cut_into
 from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
@@ -39,6 +41,7 @@ from syurmy.compiler.model import (
     EXAMPLE,
     PROGRAM,
     RECORD,
+    SEGMENTS,
     TABLES,
     TOKENIZER,
     WEIGHTS,
@@ -64,6 +67,7 @@ from syurmy.isa.attribution import costs
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
+from syurmy.isa.segments import cut
 from syurmy.isa.system import build
 from syurmy.vocabulary import Vocabulary
 
@@ -350,21 +354,33 @@ def _written(
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends = tuple(c.out.ends.values())
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
+    cuts = cut_into(made.program, options.segments)
+    _write_segments(made.program, cuts, made.folder)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
     estimates = Estimates(made.measured, made.program, made.inputs, made.outputs, exact_registers(held))
     limits, decisions = estimates.judged(estimated, c.out.decisions, options.tolerance)
     recorded = record(
         *(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held),
-        *(limits, files, generation),
+        *(limits, files, generation, cuts),
     )
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(tuple(decisions), options.title, source, held, limits, generation),
+        *(tuple(decisions), options.title, source, held, limits, generation, cuts),
     )
+
+
+def _write_segments(program: Program, cuts: tuple[int, ...], folder: Path) -> None:
+    """The programs of the segments; their weights and tables are those of the whole."""
+    up = "../.."
+    for k, segment in enumerate(cut(program, cuts) if cuts else ()):
+        target = folder / SEGMENTS / str(k) / PROGRAM
+        target.parent.mkdir(parents=True)
+        text = f"; segment {k} of {len(cuts) + 1}\n\n" + disassemble(segment, f"{up}/{WEIGHTS}", f"{up}/{TABLES}")
+        target.write_text(text, encoding="utf-8")
 
 
 def _held(steps: Sequence[Step]) -> tuple[Held, ...]:

@@ -26,6 +26,7 @@ MAX_NESTING = 64  # of repeat blocks
 MAX_SIZE = 2**31
 MAX_TABLE = 2**16
 MAX_COMMITTED = 16  # inputs and outputs together
+MAX_SEGMENTS = 1 << 10  # of a program that is cut
 MAX_INT = 2**62
 
 

@@ -246,6 +246,7 @@ def _write(path: Path, made: ProvingKey, arrays: dict[str, Array]) -> None:
         "max_steps": key.max_steps,
         "hiding": key.mode.hiding,
         "proofs": key.mode.proofs,
+        "more_bits": key.mode.more,
         "description": key.description.to_bytes().hex(),
         "params": params_digest(made.program).hex(),
         "integers": _integers_digest(integers).hex(),
@@ -304,7 +305,7 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]))
+            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]), int(manifest.get("more_bits", 0)))
             if mode.proofs < 0 or mode.proofs > MAX_PROOFS or (mode.proofs and not mode.hiding):
                 raise damaged
             digest, described = bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"])

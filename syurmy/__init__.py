@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.bundle import Bundle, BundleKey
     from syurmy.prover.protocol.certificate import Certificate
     from syurmy.prover.protocol.description import Description, Quantity
     from syurmy.prover.protocol.key import VerifyingKey
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.tensors import TensorCommitment
     from syurmy.prover.protocol.transcript import Rejected
     from syurmy.prover.tensors import TensorOpening
+    from syurmy.prover.verifier.bundle import BundleStatement, BundleVerifier
     from syurmy.prover.verifier.certificate import Certified
     from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm import Listener
@@ -49,6 +51,7 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.isa.trace": "Trace",
     "syurmy.prover.check": "Violation",
     "syurmy.prover.keys": "ProvingKey",
+    "syurmy.prover.protocol.bundle": "Bundle BundleKey",
     "syurmy.prover.protocol.certificate": "Certificate",
     "syurmy.prover.protocol.description": "Description Quantity",
     "syurmy.prover.protocol.key": "VerifyingKey",
@@ -56,6 +59,7 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.prover.protocol.proof": "Proof",
     "syurmy.prover.protocol.tensors": "TensorCommitment",
     "syurmy.prover.tensors": "TensorOpening",
+    "syurmy.prover.verifier.bundle": "BundleStatement BundleVerifier",
     "syurmy.prover.verifier.certificate": "Certified",
     "syurmy.prover.verifier.verify": "Statement Verifier",
     "syurmy.vm": "Listener",
@@ -64,6 +68,10 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
 __all__ = [
     "AssemblyError",
     "AssemblyErrors",
+    "Bundle",
+    "BundleKey",
+    "BundleStatement",
+    "BundleVerifier",
     "Certificate",
     "Certified",
     "CompiledModel",
@@ -183,6 +191,11 @@ def setup(
     from syurmy.prover import keys
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 
+    if getattr(program, "cuts", ()):
+        from syurmy.isa.errors import InputError
+
+        message = "the model is cut into segments, which have a key each"
+        raise InputError(message, code="I161", help="model.bundle_key(), or setup(model.program) for one key of it all")
     code = _program(program)
     if description is None and isinstance(program, str | Path):
         from syurmy import descriptions
@@ -267,8 +280,8 @@ def verify_key(key: VerifyingKey | Source, certificate: Certificate | Source) ->
 
 
 def verify(
-    key: VerifyingKey | Verifier | Source,
-    proof: Proof | Source,
+    key: VerifyingKey | Verifier | BundleKey | BundleVerifier | Source,
+    proof: Proof | Bundle | Source,
     *,
     certificate: Certificate | Source | None = None,
     max_steps: int | None = None,
@@ -279,18 +292,43 @@ def verify(
     Key, proof and the key's ``certificate``, which is checked first, are objects, bytes, or paths of files. A
     ``Verifier`` made once for a key saves its preparation on every proof. A proof names the path that its run took,
     which decides how much work verifying it is: runs of more than ``max_steps`` instructions (those that the key allows
-    unless fewer are given) or ``max_batch`` inputs are rejected before it is done. Raises another ``SyurmyError`` for
-    files and objects that cannot be used.
+    unless fewer are given) or ``max_batch`` inputs are rejected before it is done. The key of a model that is cut into
+    segments takes a bundle of their proofs. Raises another ``SyurmyError`` for files and objects that cannot be used.
     """
     from syurmy.isa.errors import InputError
+    from syurmy.prover.protocol.bundle import KEY_MAGIC, Bundle, BundleKey
+    from syurmy.prover.verifier.bundle import BundleVerifier
     from syurmy.prover.verifier.verify import Verifier
     from syurmy.prover.verifier.verify import verify as decide
 
+    if isinstance(key, BundleVerifier | BundleKey) or _begins(key, KEY_MAGIC):
+        if certificate is not None:
+            raise InputError("certificates are of the keys of single programs", code="K156")
+        given: Any = proof  # a proof of another kind is refused by what reads it
+        if not isinstance(key, BundleVerifier):
+            whole: Any = key
+            key = BundleVerifier(whole, max_steps=max_steps, max_batch=max_batch)
+        elif max_steps is not None or max_batch is not None:
+            raise InputError("a BundleVerifier has its limits already", code="I118")
+        return key.verify(given)
+    if isinstance(proof, Bundle):
+        raise InputError("a bundle is verified under the key of the whole", code="K156")
     if isinstance(key, Verifier):
         if max_steps is not None or max_batch is not None or certificate is not None:
             raise InputError("a Verifier has its limits already", code="I118", help="give them to Verifier(key, ...)")
         return key.verify(proof)
     return decide(key, proof, certificate=certificate, max_steps=max_steps, max_batch=max_batch)
+
+
+def _begins(source: object, magic: bytes) -> bool:
+    """Whether bytes, or a file, begin so."""
+    if isinstance(source, str | Path):
+        try:
+            with Path(source).open("rb") as f:
+                return f.read(len(magic)) == magic
+        except (OSError, ValueError):
+            return False  # who reads it says why
+    return isinstance(source, bytes | bytearray | memoryview) and bytes(source[: len(magic)]) == magic
 
 
 def check(program: Program | str | Path, trace: Trace, *, max_steps: int | None = None) -> list[Violation]:

@@ -87,17 +87,27 @@ def given_values(openings: Mapping[str, TensorOpening], batch: bool) -> dict[str
     return out
 
 
-def of_outputs(trace: Trace, hiding: bool, proofs: int, description: Description, folder: Path, stem: str,
-               replace: bool) -> dict[str, tuple[Path, TensorOpening]]:  # fmt: skip
-    """Commitments to the committed outputs of a run, in ``STEM.NAME.opening`` and ``STEM.NAME.commitment``; one that is
-    there and is to these values is taken again. Raises ``InputError`` F130 for one that is not."""
+def of_outputs(
+    program: Program,
+    outputs: Mapping[str, I64],
+    batch: bool,
+    hiding: bool,
+    proofs: int,
+    description: Description,
+    folder: Path,
+    stem: str,
+    replace: bool,
+) -> dict[str, tuple[Path, TensorOpening]]:
+    """Commitments to the committed outputs of a run (of a ``batch``: with one more axis), in ``STEM.NAME.opening`` and
+    ``STEM.NAME.commitment``; one that is there and is to these values is taken again. Raises ``InputError`` F130 for
+    one that is not."""
     out = {}
-    for o in trace.program.outputs:
+    for o in program.outputs:
         if not o.committed:
             continue
         path = folder / f"{stem}.{o.name}.opening"
-        values = np.asarray(trace.outputs[o.name], np.int64)
-        stacked = values if trace.batch > 1 else values[None]
+        values = np.asarray(outputs[o.name], np.int64)
+        stacked = values if batch else values[None]
         if path.exists() and not replace:
             opening = TensorOpening.load(path)
             if not np.array_equal(opening.values, stacked) or opening.commitment.mode.hiding != hiding:
@@ -108,9 +118,8 @@ def of_outputs(trace: Trace, hiding: bool, proofs: int, description: Description
                 )
         else:
             opening = commit(
-                trace.program, o.name, values, hiding=hiding, proofs=proofs, batch=trace.batch > 1,
-                description=description,
-            )  # fmt: skip
+                program, o.name, values, hiding=hiding, proofs=proofs, batch=batch, description=description
+            )
             keep(opening, path)
             opening = TensorOpening.load(path)
         out[o.name] = path, opening

@@ -17,14 +17,18 @@ from syurmy.files import read_bytes
 from syurmy.isa import encoding
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import MAX_STEPS
-from syurmy.isa.program import Program
+from syurmy.isa.program import Program, visibility
 from syurmy.prover.protocol import tensors
+from syurmy.prover.protocol.bundle import KEY_MAGIC as BUNDLE_KEY_MAGIC
+from syurmy.prover.protocol.bundle import MAGIC as BUNDLE_MAGIC
+from syurmy.prover.protocol.bundle import Bundle, BundleKey
 from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import VK_MAGIC, Mode, VerifyingKey
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import CERTIFICATE_MAGIC, MAGIC, NO_CERTIFICATE
+from syurmy.prover.protocol.transcript import Rejected
 
 PK_MAGIC = b"SYURMYPK"
 OPENING_MAGIC = b"SYURMYTO"
@@ -33,8 +37,8 @@ LONGEST_MANIFEST = 2**24  # bytes
 
 @dataclass(frozen=True)
 class Content:
-    """``kind``: program, model, verifying key, proving key, key certificate, proof, commitment or opening; ``program``
-    where it holds one; ``data``: for JSON; ``rows``: for people."""
+    """``kind``: program, model, verifying key (or one of bundles), proving key, key certificate, proof, bundle,
+    commitment or opening; ``program`` where it holds one; ``data``: for JSON; ``rows``: for people."""
 
     kind: str
     program: Program | None = None
@@ -52,7 +56,7 @@ def read(path: Path) -> Content:
         return Content("program", program, descriptions.beside(path, program))
     with_magic = {VK_MAGIC: _verifying_key, PK_MAGIC: _proving_key, MAGIC[:8]: _proof}
     with_magic |= {tensors.MAGIC: _commitment, OPENING_MAGIC: _tensor_opening}
-    with_magic[CERTIFICATE_MAGIC[:8]] = _certificate
+    with_magic |= {CERTIFICATE_MAGIC[:8]: _certificate, BUNDLE_KEY_MAGIC: _bundle_key, BUNDLE_MAGIC[:8]: _bundle}
     data = read_bytes(path)
     if (reader := with_magic.get(data[:8])) is not None:
         return reader(path, data)
@@ -68,10 +72,18 @@ def _model(folder: Path) -> Content:
     from syurmy.compiler.model import CompiledModel
 
     model = CompiledModel.read(folder)
-    data = {"error": model.error, "fine": model.fine, "missed": None if model.missed is None else str(model.missed)}
+    data: dict[str, Any] = {
+        "error": model.error,
+        "fine": model.fine,
+        "missed": None if model.missed is None else str(model.missed),
+    }
     rows = {"off by": f"{model.error:.2g} of the output's range on the samples"}
     if model.missed is not None:
         rows["missed"] = str(model.missed)
+    if model.cuts:
+        at = model.segmented
+        data["segments"] = [{"program": p.name, "file": str(at.file(k))} for k, p in enumerate(at.segments)]
+        rows["proven in"] = f"{len(at.segments)} segments, in {at.file(0).parent.parent}"
     return Content("model", model.program, model.description, data, rows)
 
 
@@ -84,6 +96,60 @@ def _verifying_key(path: Path, data: bytes) -> Content:
     found = {"key": key.digest().hex(), "params_root": root, "max_steps": key.max_steps, "bytes": len(data)}
     found |= {"zero_knowledge": key.mode.hiding, "proofs": key.mode.proofs or None}
     return Content("verifying key", encoding.decode(key.program), key.description, found, rows)
+
+
+def _bundle_key(path: Path, data: bytes) -> Content:
+    key = BundleKey.from_bytes(data)
+    rows = {"key": key.digest().hex(), "segments": str(len(key.segments)), "size": display.bytes_text(len(data))}
+    rows["proofs hide"] = "all that is not public" if key.hiding else "nothing"
+    links = []
+    for link in key.links:
+        source = "the whole's inputs" if link.source is None else f"segment {link.source}"
+        shown = "public" if link.public else "committed"
+        rows[f"link {described.name_text(link.name)}"] = (
+            f"{link.type} {shown}, from {source} to segment {', '.join(map(str, link.readers))}"
+        )
+        links.append(
+            {"name": link.name, "type": str(link.type), "visibility": shown, "from": link.source, "to": link.readers}
+        )
+    segments = [
+        {
+            "program": p.name,
+            "key": k.digest().hex(),
+            "params_root": None if k.params_root is None else k.params_root.hex(),
+            "max_steps": k.max_steps,
+            "proofs": k.mode.proofs or None,
+        }
+        for p, k in zip(key.programs, key.segments, strict=True)
+    ]
+    found: dict[str, Any] = {"key": key.digest().hex(), "bytes": len(data), "zero_knowledge": key.hiding}
+    found |= {"program": key.name, "shared_params": list(key.shared_params)}
+    if key.shared_params:
+        rows["params in several segments"] = ", ".join(map(described.name_text, key.shared_params))
+    for kind, ports in (("inputs", key.inputs), ("outputs", key.outputs)):
+        for p in ports:
+            word = visibility(p.public, p.committed)
+            rows[f"{kind[:-1]} {described.name_text(p.name)}"] = word
+    return Content(
+        "verifying key of bundles", None, key.description, found | {"segments": segments, "links": links}, rows
+    )
+
+
+def _bundle(path: Path, data: bytes) -> Content:
+    bundle = Bundle(data)
+    try:
+        proofs = bundle.proofs()
+    except Rejected as e:
+        raise InputError(f"{path} is a damaged bundle: {e.reason}", code="K150") from e
+    digest = bundle.key_digest
+    found: dict[str, Any] = {"bytes": len(data), "key": digest.hex(), "segments": [len(p) for p in proofs]}
+    rows = {"for key": digest.hex(), "segments": str(len(proofs)), "size": display.bytes_text(len(data))}
+    if (beside := path.with_suffix(".vk")).exists():
+        mine = BundleKey.load(beside)
+        same = mine.digest() == digest
+        found["matches"] = str(beside) if same else None
+        rows["beside it"] = f"{beside} of {mine.name}{'' if same else ', which is another key'}"
+    return Content("bundle", data=found, rows=rows)
 
 
 def _hidden(mode: Mode) -> str:

@@ -67,14 +67,16 @@ def of_plan(plan: Plan) -> Cost:
     )
 
 
-def of_program(program: Program) -> tuple[Cost, Cost | None] | None:
-    """What a proof of a run costs, and one of a batch of ``BATCH`` runs (None if that is too large for one proof). None
-    where the path depends on data, which only a run shows."""
+def of_program(program: Program, batch: bool = True) -> tuple[Cost, Cost | None] | None:
+    """What a proof of a run costs, and one of a ``batch`` of ``BATCH`` runs (None if that is not asked for, or too
+    large for one proof). None where the path depends on data, which only a run shows."""
     from syurmy.prover.protocol.plan import Plan, branches
 
     if branches(program):
         return None
     one = of_plan(Plan.of(program))
+    if not batch:
+        return one, None
     try:
         return one, of_plan(Plan.of(program, Path(batch=BATCH)))
     except ConstraintError:

@@ -21,6 +21,8 @@ from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
+from syurmy.isa.program import Program
+from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.description import CODE, RANK, Description, Quantity
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.tensors import TensorCommitment, meaning_of, same_meaning, told
@@ -54,10 +56,12 @@ def values(options: Sequence[str], description: Description = Description()) -> 
     return out
 
 
-def commitments(options: Sequence[str], key: VerifyingKey) -> tuple[list[str], dict[str, TensorCommitment | str]]:
+def commitments(
+    options: Sequence[str], key: VerifyingKey | BundleKey
+) -> tuple[list[str], dict[str, TensorCommitment | str]]:
     """The options that are not about committed inputs and outputs, and what is expected of those: a commitment
     (``NAME=FILE``), or the hexadecimal digits with which its digest begins. Raises ``InputError``."""
-    program = decode(key.program)
+    program = _interface(key)
     names = {key.description.input(i.name).title: i.name for i in program.inputs if i.committed}
     names |= {key.description.output(o.name).title: o.name for o in program.outputs if o.committed}
     names |= {name: name for name in names.values()}
@@ -76,10 +80,17 @@ def commitments(options: Sequence[str], key: VerifyingKey) -> tuple[list[str], d
     return rest, out
 
 
-def other_commitment(statement: Statement, wanted: Mapping[str, TensorCommitment | str], key: VerifyingKey) -> str:
+def _interface(key: VerifyingKey | BundleKey) -> Program:
+    """A program with the inputs and outputs that a key is for."""
+    return key.interface if isinstance(key, BundleKey) else decode(key.program)
+
+
+def other_commitment(
+    statement: Statement, wanted: Mapping[str, TensorCommitment | str], key: VerifyingKey | BundleKey
+) -> str:
     """The first commitment that is not the one expected, or that says another meaning than the key, as a sentence;
     empty if there is none."""
-    inputs = {i.name for i in decode(key.program).inputs if i.committed}  # an output may have the name of another input
+    inputs = {i.name for i in _interface(key).inputs if i.committed}  # an output may have the name of another input
     for name, expected in wanted.items():
         found = statement.commitments[name]
         digest = expected if isinstance(expected, str) else expected.digest().hex()

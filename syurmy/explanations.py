@@ -119,6 +119,8 @@ F112 This is no program. Commands take PROG.tasm, the folder of a compiled model
 F120 A file cannot be written. Nothing was changed.
 F121 compile writes into a new or empty folder, or over a model that it made; files of others stay untouched.
 F130 A file is there already that must not be lost: a proof of another run, a commitment, a key. --force replaces it where there is that option; or name another file (--proof FILE).
+F131 The folder FILE.parts beside a bundle holds proofs of segments of another run: other inputs, or another key. Prove that run to its end, write this one elsewhere with --proof FILE, or drop what is there with --force.
+F132 Another process proves the segments of the same bundle. One is enough; it keeps what it finishes.
 I100 A file, an input or an option cannot be used.
 I101 There is no input of that name.
 I102 An input has no value. Give --input NAME=VALUE or NAME=FILE, or put PROG.inputs.json beside the program.
@@ -153,12 +155,15 @@ I144 The program does not state what a language model writes. compile --generate
 I145 There is no tokenizer to read a text with. Give --tokenizer FILE, or tokens with --tokens 1,2,3.
 I146 Run at once, the program does not choose the tokens that it chose one by one: later tokens reach earlier logits by less than compile noticed.
 I150 The value that the debugger is to put in does not fit there.
+I160 A program cannot be cut where it is asked, or into so many segments. Cuts lie outside of blocks, jumps and routines, not within the life of a buffer, and at most 16 tensors may cross into and out of a segment. Ask for fewer segments, or auto.
+I161 A model that is cut into segments has a key for each, and one of the whole: in Python model.bundle_key() and model.prove(). One that is not cut has neither.
 I190 The trace does not satisfy the constraints: a defect of this software. Please report it, with what check prints.
 K120 The file is no verifying key.
 K121 The key was made by another version of the protocol. Make it again with setup.
 K122 The verifying key is truncated or damaged.
 K123 The verifying key's program cannot be proven or read.
 K124 A key's description contradicts its program or is not in canonical form.
+K127 The verifying key of bundles is damaged, or its segments do not make a whole: one takes in what no earlier one puts out, or declares it otherwise. Get the file again from its maker.
 K130 The file is no proving key, or is damaged. Run setup again.
 K131 The proving key was made for another program, other params, another description or step limit. Run setup again.
 K132 The proving key was made by another version. Run setup again.
@@ -178,6 +183,7 @@ K152 The file is no key certificate.
 K153 The certificate belongs to another key: a proof under this one cannot rest on it. certify makes its own.
 K154 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
 K155 What hides params or a committed tensor counts its proofs; where it was not saved, in memory only, which another process does not share. Save it and load it there.
+K156 A bundle of segments' proofs is verified under the key of the whole, a single proof under the key of its program; key certificates are of the latter.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 K170 The file is no commitment to a tensor.

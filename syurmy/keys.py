@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from syurmy.isa.program import Program
 
 if TYPE_CHECKING:
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.bundle import BundleKey
+    from syurmy.prover.protocol.description import Description
     from syurmy.prover.protocol.key import VerifyingKey
 
 
@@ -48,9 +50,14 @@ def obtain(
     no_zk: bool = False,
     proofs: int | None = None,
     renew: bool = False,
+    description: Description | None = None,
+    hiding: bool | None = None,
+    more: int = 0,
 ) -> Kept:
     """The program's key, with the description beside the program, in the files ``key_paths``. They are written both or
-    none, and only if ``agreed``, which is told the digests, where another verifying key is in the way.
+    none, and only if ``agreed``, which is told the digests, where another verifying key is in the way. Of a segment,
+    ``description`` is what its key says, ``hiding`` whether the whole's proofs hide anything, and
+    ``more`` the bits of soundness that its proofs have beyond 100.
 
     ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. A key for another number of proofs stays
     unless ``proofs`` or ``renew`` is given. Raises ``InputError`` K160 where it is not agreed, K146 where ``no_zk``
@@ -58,17 +65,20 @@ def obtain(
     that: it may have come with somebody else's program, and the inputs are private.
     """
     from syurmy import descriptions
+    from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover.keys import ProvingKey, used_path
+    from syurmy.prover.keys import setup as make
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 
-    mode = Mode.of(program, False if no_zk else None, DEFAULT_PROOFS if proofs is None else proofs)
+    asked = Mode.of(program, False if no_zk else hiding, DEFAULT_PROOFS if proofs is None else proofs)
+    mode = replace(asked, more=more)
     pk_path, vk_path = key_paths(program_path, folder)
     old = _readable(vk_path)
-    description = descriptions.beside(program_path, program)
+    description = descriptions.beside(program_path, program) if description is None else description
     key = None
     with suppress(InputError):
         key = None if renew else ProvingKey.load(pk_path, program, max_steps)
-    if key is not None and key.verifying_key.description != description:
+    if key is not None and (key.verifying_key.description, key.mode.more) != (description, more):
         key = None
     if no_zk and not renew and old is not None and old.mode.hiding:
         raise InputError(
@@ -85,9 +95,8 @@ def obtain(
         )
     if key is None or (proofs is not None and key.mode != mode):
         limit = old.max_steps if max_steps is None and old is not None else max_steps
-        key, verifying_key = syurmy.setup(
-            program, description, max_steps=limit, zk=mode.hiding, proofs=mode.proofs or None
-        )
+        key = make(program, mode, description=description, max_steps=DEFAULT_MAX_STEPS if limit is None else limit)
+        verifying_key = key.verifying_key
         replaced = None
         if old is not None and old.digest() != verifying_key.digest():
             replaced = old.digest()
@@ -143,6 +152,15 @@ def read_verifying_key(path: Path) -> VerifyingKey:
     from syurmy.prover.protocol.key import VerifyingKey
 
     return VerifyingKey.from_bytes(read_bytes(path))
+
+
+def read_any_key(path: Path) -> VerifyingKey | BundleKey:
+    """The key in a file, of one program or of bundles; ``InputError`` if it cannot be read or is neither."""
+    from syurmy.prover.protocol.bundle import KEY_MAGIC, BundleKey
+    from syurmy.prover.protocol.key import VerifyingKey
+
+    data = read_bytes(path)
+    return BundleKey.from_bytes(data) if data[:8] == KEY_MAGIC else VerifyingKey.from_bytes(data)
 
 
 def named(path: Path, digest: bytes) -> str:

@@ -16,10 +16,13 @@ from syurmy import completions, described, display, expected, files, keys
 from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, REJECTED, params, print_json, privacy
 from syurmy.prover.protocol import arithmetic, plain
+from syurmy.prover.protocol.bundle import MAGIC as BUNDLE_MAGIC
+from syurmy.prover.protocol.bundle import Bundle, BundleKey
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.verifier.bundle import BundleStatement, BundleVerifier
 from syurmy.prover.verifier.certificate import check_certificate
 from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.vocabulary import Vocabulary
@@ -61,32 +64,45 @@ def answer(
     see ``syurmy.verify`` for the limits. ``raw``: the program's integers instead of what the key says they stand for;
     ``certificate``: of the key, checked before; ``tokenizer``: for the text of what a language model wrote.
     Raises ``SyurmyError`` where a file or an option cannot be used."""
-    verifying_key = keys.read_verifying_key(key)
+    verifying_key = keys.read_any_key(key)
+    whole = isinstance(verifying_key, BundleKey)
     vocabulary = None if tokenizer is None else Vocabulary.read(tokenizer)
     said, named = expected.commitments(expect or (), verifying_key)
     wanted = expected.values(said, Description() if raw else verifying_key.description)
     if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
         return _refused("V121", Rejected("expected key", other))
     data = files.read_bytes(proof)
-    if data[:8] != MAGIC[:8]:
+    if data[:8] not in (MAGIC[:8], BUNDLE_MAGIC[:8]):
         raise InputError(f"{proof} is not a proof", code="K150")
+    if whole != (data[:8] == BUNDLE_MAGIC[:8]):
+        kinds = ("a bundle of segments' proofs", "one program's proof")
+        message = f"{proof} is {kinds[whole]}, {key} is the key of {kinds[not whole]}"
+        raise InputError(message, code="K156", help="the key of a bundle lies beside the whole model")
+    if whole and certificate is not None:
+        raise InputError("certificates are of the keys of single programs", code="K156", help="leave --certificate out")
     start = time.perf_counter()
     try:
         with arithmetic.using(plain) if reference else nullcontext():
             try:
-                verifier = Verifier(verifying_key, certificate=certificate, max_steps=max_steps, max_batch=max_batch)
+                verifier: Verifier | BundleVerifier
+                if isinstance(verifying_key, BundleKey):
+                    verifier = BundleVerifier(verifying_key, max_steps=max_steps, max_batch=max_batch)
+                else:
+                    verifier = Verifier(
+                        verifying_key, certificate=certificate, max_steps=max_steps, max_batch=max_batch
+                    )
             except Rejected as e:
                 return _refused("V122", e)
             statement = verifier.verify(data)
     except Rejected as e:
-        digest = Proof(data).key_digest
+        digest = (Bundle if whole else Proof)(data).key_digest
         other = "" if digest == verifying_key.digest() else keys.named(proof.with_suffix(".vk"), digest)
         return _refused("V100", Rejected(e.step, f"{e.reason}; {other}") if other else e)
     seconds = time.perf_counter() - start
     other = expected.other_commitment(statement, named, verifying_key)
     if difference := other or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
-    written = completions.completions(statement, verifier.program)
+    written = completions.completions(statement, verifier.program) if isinstance(verifier, Verifier) else []
     if vocabulary is not None and not written:
         raise InputError("the key's program states no text", code="I144", help="leave --tokenizer out")
     result = {
@@ -103,6 +119,7 @@ def answer(
         "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
         "zero_knowledge": statement.hiding,
         "certificate": None if statement.certificate is None else statement.certificate.hex(),
+        **parts_data(statement),
         "batch": statement.batch,
         "branches": sum(map(len, statement.branches.values())),
         "soundness_bits": statement.soundness_bits,
@@ -144,6 +161,30 @@ def answer_of_key(
     return Answer(result, "\n".join(lines + _terms(result) * verbose))
 
 
+def parts_data(statement: Statement) -> dict[str, Any]:
+    """What JSON says of a bundle's segments and links; none of a single proof's."""
+    if not isinstance(statement, BundleStatement):
+        return {"segments": [], "links": {}, "shared_params": []}
+    segments = [
+        {"program": s.program, "key": s.key_digest.hex(), "soundness_bits": s.soundness_bits}
+        for s in statement.segments
+    ]
+    links = {name: digest.hex() for name, digest in statement.links}
+    return {"segments": segments, "links": links, "shared_params": list(statement.shared_params)}
+
+
+def parts_line(statement: Statement) -> list[str]:
+    """The same in words."""
+    if not isinstance(statement, BundleStatement):
+        return []
+    count, hidden = len(statement.segments), len(statement.links)
+    lines = [f"in {count} segments, {hidden} tensors handed on by commitments: every proof and every link holds"]
+    if shared := statement.shared_params:
+        named = described.name_text(shared[0]) + (f" and {len(shared) - 1} more" if len(shared) > 1 else "")
+        lines.append(f"params in several segments ({named}): that they are the same is trusted from set-up")
+    return lines
+
+
 def _terms(result: dict[str, Any]) -> list[str]:
     terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]
     return [f"errors in bits, added up: {', '.join(terms)}"]
@@ -163,6 +204,7 @@ def _about(d: Description) -> dict[str, Any]:
 def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: bool, written: Sequence[str]) -> list[str]:
     lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
     lines += about_lines(statement.description)
+    lines += parts_line(statement)
     lines += described.lines(statement, raw)
     lines += written
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})

@@ -1,7 +1,8 @@
 """The verifying key: a program, how many steps a run of it may take, what its proofs hide, the root of its committed
 params, and a description for people.
 
-Bytes: magic, version, 1 byte "hiding", number of proofs, step limit, length of the program, program
+Bytes: magic, version, 1 byte of mode (bit 0: hiding; above it: more bits of soundness), number of proofs, step limit,
+length of the program, program
 (``isa.encoding``), 1 byte "has params", root; then length of the description (4 bytes), description
 (``protocol.description``). The digest is of what comes before that length and of the description's digest.
 """
@@ -27,16 +28,19 @@ PROTOCOL_VERSION = 2
 VK_MAGIC = b"SYURMYVK"
 _HEAD = struct.Struct("<HBIQQ")
 DEFAULT_PROOFS = 16
+MAX_MORE = 6  # bits of soundness beyond 100: with more, hidden matrices would have too few random coefficients
 MAX_PROOFS = 1 << 14  # each needs more than a hundred random coefficients in every row of the params
 
 
 @dataclass(frozen=True)
 class Mode:
     """What the proofs under a key hide: nothing, or all that is not public (``hiding``). Committed params stay hidden
-    in ``proofs`` proofs; 0 where there are none or nothing is hidden."""
+    in ``proofs`` proofs; 0 where there are none or nothing is hidden. ``more``: bits by which the error of each proof
+    is less than 2^-100, of a key whose proofs are parts of a whole."""
 
     hiding: bool
     proofs: int = 0
+    more: int = 0
 
     @staticmethod
     def of(program: Program, hiding: bool | None = None, proofs: int = DEFAULT_PROOFS) -> Mode:
@@ -68,7 +72,8 @@ class VerifyingKey(Summary):
         """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
         mode = self.mode
-        head = _HEAD.pack(PROTOCOL_VERSION, mode.hiding, mode.proofs, self.max_steps, len(self.program))
+        modes = mode.hiding | mode.more << 1
+        head = _HEAD.pack(PROTOCOL_VERSION, modes, mode.proofs, self.max_steps, len(self.program))
         return VK_MAGIC + head + self.program + root
 
     def to_bytes(self) -> bytes:
@@ -80,7 +85,7 @@ class VerifyingKey(Summary):
         """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
         if data[:8] != VK_MAGIC or len(data) < 8 + _HEAD.size:
             raise InputError("this is not a verifying key", code="K120")
-        version, hiding, proofs, max_steps, size = _HEAD.unpack_from(data, 8)
+        version, modes, proofs, max_steps, size = _HEAD.unpack_from(data, 8)
         if version != PROTOCOL_VERSION:
             raise InputError(
                 f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
@@ -99,9 +104,10 @@ class VerifyingKey(Summary):
             raise InputError(
                 "the verifying key is damaged at its end", code="K122", help="or older: run `syurmy-vm setup` again"
             )
-        if hiding > 1 or proofs > MAX_PROOFS or (proofs > 0) != (hiding == 1 and len(root) > 0):
+        hiding, more = bool(modes & 1), modes >> 1
+        if more > MAX_MORE or proofs > MAX_PROOFS or (proofs > 0) != (hiding and len(root) > 0):
             raise InputError("the verifying key does not say what its proofs hide", code="K122")
-        mode = Mode(hiding == 1, proofs)
+        mode = Mode(hiding, proofs, more)
         with refusing(unusable, mistakes=True):
             key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps, mode)
             decoded = decode(program)

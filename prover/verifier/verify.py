@@ -266,8 +266,9 @@ class Reading(Front):
             self.opening = Opening.of(self.plan, [c.layout for c in self.commitments.values()])
         except InsufficientSoundness as e:
             raise Rejected("soundness", str(e)) from None
-        if not self.opening.budget.holds(TARGET_BITS):
-            raise Rejected("soundness", f"{self.opening.budget.total_bits():.2f} bits, {TARGET_BITS} wanted")
+        wanted = TARGET_BITS + self.vk.mode.more
+        if not self.opening.budget.holds(wanted):
+            raise Rejected("soundness", f"{self.opening.budget.total_bits():.2f} bits, {wanted} wanted")
         data = self.receiver.raw("statement", statement_size(self.plan))
         self.values = decode_statement(self.plan, data)
         for node, values in self.values.items():

@@ -25,11 +25,14 @@ def certify(
     from syurmy import display
     from syurmy import keys as kept
     from syurmy.commands import models
+    from syurmy.isa.errors import InputError
     from syurmy.prover.certify import certify as construct
     from syurmy.prover.keys import ProvingKey
     from syurmy.prover.verifier.certificate import check_certificate
 
     at = models.opened(program, None)
+    if at.cuts:
+        raise InputError("certificates are of the keys of single programs, this model is in segments", code="K156")
     paths = kept.key_paths(at.path, keys)
     target = output or paths[1].with_suffix(".cert")
     clock = Clock()

@@ -100,6 +100,12 @@ def compile(
         Path | None,
         typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json, or a JSON list of characters, to keep."),
     ] = None,
+    segments: Annotated[
+        str,
+        typer.Option(
+            "--segments", metavar="auto|N", help="Cut into N programs that are proven one by one; auto: each in 2 GiB."
+        ),
+    ] = "1",
     title: Annotated[str, typer.Option("--title", metavar="TEXT", help="What the key calls the model.")] = "",
     labels: Annotated[
         list[str] | None,
@@ -142,6 +148,7 @@ def compile(
         show=show,
         prompt_tokens=prompt_tokens,
         tokenizer=tokenizer,
+        segments=_segments(segments),
         title=title,
         labels=_labels(labels or []),
         units=dict(_named("--unit", option) for option in unit or []),
@@ -173,7 +180,42 @@ def _print(done: CompiledModel, report: bool, activations: int, took: float) -> 
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     cost = costs.of_program(done.program)
     print("\n".join([f"{len(done.program.code)} instructions", *(costs.lines(cost) if cost is not None else ())]))
+    for k, s in enumerate(_parts(done)):
+        reads = ", ".join(t["name"] for t in s["takes_in"]) or "the inputs alone"
+        leaves = "" if s["leaves"] is None else f"{s['leaves']:,} lookup leaves, "
+        print(
+            f"segment {k}: {s['instructions']} instructions, {leaves}{s['params_entries']:,} weights, "
+            f"takes in {s['taken_in']:,} entries ({reads})"
+        )
     print(f"{done.folder / PROGRAM}: compiled in {display.seconds_text(took)}")
+
+
+def _segments(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _parts(done: CompiledModel) -> list[dict[str, Any]]:
+    """What each segment is, of a model that is cut; its cost where the path does not depend on data."""
+    from syurmy import costs
+
+    out = []
+    inner = {i.name for i in done.program.inputs}
+    for k, program in enumerate(done.segmented.segments if done.cuts else ()):
+        cost = costs.of_program(program, batch=False)
+        taken = [i for i in program.inputs if i.name not in inner]
+        out.append(
+            {
+                "program": program.name,
+                "file": str(done.segmented.file(k)),
+                "instructions": len(program.code),
+                "takes_in": [{"name": i.name, "type": str(i.type), "visibility": i.visibility} for i in taken],
+                "taken_in": sum(i.type.size for i in taken),
+                "params_entries": sum(p.type.size for p in program.params),
+                "leaves": None if cost is None else cost[0].leaves,
+                "cost": None if cost is None else cost[0].to_json(),
+            }
+        )
+    return out
 
 
 def _shape(option: str) -> tuple[str, tuple[int, ...]]:
@@ -219,6 +261,7 @@ def _described(done: CompiledModel) -> dict[str, Any]:
         "fine": done.fine,
         "missed": None if done.missed is None else vars(done.missed) | {"message": str(done.missed)},
         "instructions": len(done.program.code),
+        "segments": _parts(done),
         "cost": None if cost is None else cost[0].to_json(),
         "cost_in_batch": None if cost is None or cost[1] is None else cost[1].to_json(),
     }

@@ -92,7 +92,7 @@ def generate(
     if json:
         print_json(result)
     else:
-        show(result, None, output_lines(at, done.trace))
+        show(result, None, output_lines(at, done.trace.outputs))
     return MISSED if strict and (done.undecided or watched) else DONE
 
 

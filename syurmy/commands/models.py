@@ -10,8 +10,10 @@ import hashlib
 import json as json_format
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,18 +34,30 @@ from syurmy.outcome import tell, warn
 from syurmy.prover.check import Unsatisfied, Violation, check
 from syurmy.prover.protocol.description import Description
 
+if TYPE_CHECKING:
+    from syurmy.segmented import Segmented
+
 NOT_SOURCE = {".vk": "a verifying key", ".pk": "a proving key", ".proof": "a proof", ".bin": "a program's encoding"}
 GIVEN_MARGIN = 2.0  # room above a single input that is also the calibration
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A program that a command was given: its file, what it is, and what its integers stand for, if that is said."""
+    """A program that a command was given: its file, what it is, what its integers stand for, if that is said, and
+    where it is cut into segments."""
 
     path: Path
     program: Program
     model: CompiledModel | None
     description: Description
+    cuts: tuple[int, ...] = ()
+
+    @property
+    def segmented(self) -> Segmented | None:
+        """The program as the segments that it is proven in, if it is cut."""
+        from syurmy.segmented import Segmented
+
+        return Segmented(self.path, self.program, self.cuts, self.description) if self.cuts else None
 
 
 def opened(path: Path, options: Sequence[str] | None, raw: bool = False, max_steps: int | None = None) -> Opened:
@@ -52,7 +66,10 @@ def opened(path: Path, options: Sequence[str] | None, raw: bool = False, max_ste
     found = located(path, options)
     program = syurmy.load(found, max_steps=max_steps)
     described = Description() if raw else descriptions.beside(found, program)
-    return Opened(found, program, recorded(found, program, raw), described)
+    model = None
+    with suppress(*(InputError,) * raw):  # integers need no record, but what is cut is proven in segments
+        model = recorded(found, program, False)
+    return Opened(found, program, None if raw else model, described, () if model is None else model.cuts)
 
 
 def located(path: Path, options: Sequence[str] | None) -> Path:

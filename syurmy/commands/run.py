@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from syurmy.commands.models import Opened
     from syurmy.compiler.rounding import Rounded
     from syurmy.compiler.undecided import Undecided
+    from syurmy.isa.arrays import I64
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
     from syurmy.prover.tensors import TensorOpening
@@ -174,8 +175,9 @@ class Proving:
             old = None if self.force else _kept_proof(target, verifier, trace)
             working("prove", 0.0)
             outputs = committing.of_outputs(
-                trace, key.mode.hiding, self.output_proofs, at.description, target.parent, target.stem, self.force
-            )
+                trace.program, trace.outputs, trace.batch > 1, key.mode.hiding, self.output_proofs, at.description,
+                target.parent, target.stem, self.force,
+            )  # fmt: skip
             commitments = self.openings | {name: opening for name, (_, opening) in outputs.items()}
             try:
                 resting = self.certificate
@@ -190,7 +192,7 @@ class Proving:
                 models.explain(e, at.model, trace)
                 raise
         if old is not None and not _alike(old.reveals, statement.reveals):
-            raise _another_run(target)
+            raise another_run(target)
         files.write_whole(target, data)
         report = made.report
         clock.seconds = report.seconds | clock.seconds
@@ -229,6 +231,10 @@ def _ran(
     if proving is not None:
         proving.openings = openings
     entered = models.inputs(at, options, batch, committing.given_values(openings, batch))
+    if (whole := at.segmented) is not None:
+        from syurmy.commands.bundles import ran
+
+        return ran(at, whole, entered, proving, batch, max_steps, strict, json)
     given, cut, _ = entered
     watch = rounding = None
     if at.model is not None:
@@ -255,7 +261,7 @@ def _ran(
     if json:
         print_json(result)
     else:
-        show(result, notes, output_lines(at, trace))
+        show(result, notes, output_lines(at, trace.outputs))
     return MISSED if strict and (cut or rounded) else DONE
 
 
@@ -267,7 +273,8 @@ def told(at: Opened, trace: Trace) -> dict[str, Any]:
     result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
     result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("commitments", "openings", "certificate"))
+    result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
+    result |= {"segments": [], "links": {}, "shared_params": []}
     unknown = ("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified")
     return result | dict.fromkeys(unknown)
 
@@ -293,16 +300,24 @@ def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> Non
         for name, digest in result["commitments"].items():
             where = f", opening {result['openings'][name]}" if name in result["openings"] else ""
             console.print(f"committed {name} = {digest}{where}", markup=False, highlight=False, soft_wrap=True)
-        display.summary(console, _summary(result))
+        display.summary(console, summary(result))
+        if result["segments"]:
+            console.print(segments_line(result), markup=False, soft_wrap=True)
         console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
         console.print(privacy(result["zero_knowledge"]), params(result["certificate"]), sep="\n", markup=False)
 
 
-def output_lines(at: Opened, trace: Trace) -> list[str]:
+def segments_line(result: dict[str, Any]) -> str:
+    """What is said of a bundle."""
+    found = f"{len(result['segments'])} segments, {len(result['links'])} tensors handed on by commitments"
+    return found + (f"; {result['resumed']} were proven before" if result["resumed"] else "")
+
+
+def output_lines(at: Opened, outputs: Mapping[str, I64]) -> list[str]:
     """The outputs as ``verify`` shows them, private ones too: in reals and with labels."""
     from syurmy.described import name_text, value_text
 
-    described = [(at.description.output(name), q) for name, q in trace.outputs.items()]
+    described = [(at.description.output(name), q) for name, q in outputs.items()]
     return [f"output {name_text(x.title)} = {value_text(x, q)}" for x, q in described]
 
 
@@ -327,19 +342,22 @@ def _kept_proof(target: Path, verifier: Verifier, trace: Trace) -> Statement | N
     try:
         old = verifier.verify(files.read_bytes(target))
     except Rejected:
-        raise _another_run(target) from None
+        raise another_run(target) from None
     program = trace.program
-    inputs = {i.name: trace.inputs[i.name] for i in program.inputs if i.public}
-    outputs = {o.name: trace.outputs[o.name] for o in program.outputs if o.public}
     same = (old.batch, {pc: list(bits) for pc, bits in old.branches.items()}) == (
         trace.batch,
         {pc: list(bits) for pc, bits in trace.bits.items()},
     )
-    if not same or not _alike(sorted(old.inputs.items()), sorted(inputs.items())):
-        raise _another_run(target)
-    if not _alike(sorted(old.outputs.items()), sorted(outputs.items())):
-        raise _another_run(target)
+    if not same or not shows(old, program, trace.inputs, trace.outputs):
+        raise another_run(target)
     return old
+
+
+def shows(old: Statement, program: Program, inputs: Mapping[str, I64], outputs: Mapping[str, I64]) -> bool:
+    """Whether a statement shows what one of a run with these inputs and outputs would."""
+    shown = [(i.name, inputs[i.name]) for i in program.inputs if i.public]
+    left = [(o.name, outputs[o.name]) for o in program.outputs if o.public]
+    return _alike(sorted(old.inputs.items()), sorted(shown)) and _alike(sorted(old.outputs.items()), sorted(left))
 
 
 def _alike(a: Sequence[tuple[Any, npt.ArrayLike]], b: Sequence[tuple[Any, npt.ArrayLike]]) -> bool:
@@ -348,7 +366,7 @@ def _alike(a: Sequence[tuple[Any, npt.ArrayLike]], b: Sequence[tuple[Any, npt.Ar
     return len(a) == len(b) and all(m == n and np.array_equal(x, y) for (m, x), (n, y) in zip(a, b, strict=True))
 
 
-def _another_run(target: Path) -> Exception:
+def another_run(target: Path) -> Exception:
     from syurmy.isa.errors import InputError
 
     message = f"{target} is there already and no proof of this run"
@@ -368,7 +386,7 @@ def _verified(verifier: Verifier, proof: bytes, proving_key: Path) -> Statement:
         raise SyurmyError(message, code="V110", help=help) from e
 
 
-def _summary(result: dict[str, Any]) -> dict[str, str]:
+def summary(result: dict[str, Any]) -> dict[str, str]:
     from syurmy import display
 
     seconds = {k: display.seconds_text(v) for k, v in result["seconds"].items() if v is not None}

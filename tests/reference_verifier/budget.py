@@ -106,7 +106,7 @@ def params_miss(plan: Plan, rows: Rows) -> Fraction:
 
 
 def opening_of(plan: Plan, rows: Rows = Rows.TESTED, tensors: Sequence[Matrix] = ()) -> Opening:
-    """Everything that steps 7 to 9 need; ``Rejected`` where 100 bits cannot be had."""
+    """Everything that steps 7 to 9 need; ``Rejected`` where 100 bits, or those of the key, cannot be had."""
     counts = count(plan)
     witness, words = plan.witness.code, [runs_of(plan.witness.code)]
     messages, groups = pads_of(plan, counts) if plan.hiding else (0, [])
@@ -141,7 +141,7 @@ def opening_of(plan: Plan, rows: Rows = Rows.TESTED, tensors: Sequence[Matrix] =
             found, last = lay_out([runs_of(code), runs_of(code, 2 * level.log_rows)])
         levels.append((level, Opened(f"level {i}", code, found, later, (1 + code.rate) / 2)))
     logup = Fraction(plan.used_leaves * (plan.width + 2), FIELD)
-    out = Opening(counts, matrices, levels, last, logup > bits(TARGET + 2))
+    out = Opening(counts, matrices, levels, last, logup > bits(TARGET + plan.more + 2))
     out.groups, out.messages, out.pads = groups, messages, pads
     out.pad_blocks = [
         replace(b, exponent=i * witness.cols + b.exponent)
@@ -160,7 +160,7 @@ def fix_queries(plan: Plan, opening: Opening, logup: Fraction, rows: Rows) -> No
     most = [min(queries_that(o.miss, bits(ROOM)), o.code.n) for o in every]
     for o, number in zip(every, most, strict=True):
         o.queries = number  # of the claims that they add, in the terms
-    left = bits(TARGET) - sum((e for _, e in errors(plan, opening, logup, rows)), Fraction(0))
+    left = bits(TARGET + plan.more) - sum((e for _, e in errors(plan, opening, logup, rows)), Fraction(0))
     if left <= 0:
         raise Rejected("soundness", "the other terms leave nothing for queries")
     for o, number in zip(every, most, strict=True):
@@ -170,8 +170,8 @@ def fix_queries(plan: Plan, opening: Opening, logup: Fraction, rows: Rows) -> No
     opening.errors = errors(plan, opening, logup, rows)
     for o in every:
         opening.errors.append((f"{o.label} queries", o.miss**o.queries / 2**o.grinding))
-    if opening.total > bits(TARGET):
-        raise Rejected("soundness", "less than 100 bits")
+    if opening.total > bits(TARGET + plan.more):
+        raise Rejected("soundness", f"less than {TARGET + plan.more} bits")
 
 
 def errors(plan: Plan, opening: Opening, logup: Fraction, rows: Rows) -> list[tuple[str, Fraction]]:

@@ -54,12 +54,12 @@ class Leaves:
 
 
 class Plan:
-    """``builder``: of the system. The others are the key's: its program, whether its proofs hide, and in how many of
-    them the params are hidden."""
+    """``builder``: of the system. The others are the key's: its program, whether its proofs hide, in how many of them
+    the params are hidden, and how many more bits of soundness they have than 100."""
 
-    def __init__(self, builder: Builder, program: Program, hiding: bool, proofs: int) -> None:
+    def __init__(self, builder: Builder, program: Program, hiding: bool, proofs: int, more: int = 0) -> None:
         commit_crowded(builder)
-        self.hiding, self.proofs = hiding, proofs
+        self.hiding, self.proofs, self.more = hiding, proofs, more
         self.system = s = builder.system
         self.equations = [e.expression for e in s.equations]
         tables = s.tables

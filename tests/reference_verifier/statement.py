@@ -38,20 +38,22 @@ class Key:
     max_steps: int
     root: bytes
     digest: bytes
+    more: int = 0
 
 
 def read_key(data: bytes) -> Key:
     """The description is for people: it counts by its digest alone."""
     if data[:8] != b"SYURMYVK" or len(data) < 31:
         raise Rejected("key", "not a verifying key")
-    version, hiding, proofs, max_steps, size = struct.unpack_from("<HBIQQ", data, 8)
+    version, modes, proofs, max_steps, size = struct.unpack_from("<HBIQQ", data, 8)
     encoded, tail = data[31 : 31 + size], data[31 + size :]
     if version != VERSION or not 1 <= max_steps <= MAX_STEPS or not tail or tail[0] > 1:
         raise Rejected("key", "a verifying key that cannot be used")
     root, rest = tail[1 : 1 + 32 * tail[0]], tail[1 + 32 * tail[0] :]
     if len(root) != 32 * tail[0] or len(rest) < 4 or len(rest) != 4 + int.from_bytes(rest[:4], "little"):
         raise Rejected("key", "a verifying key that is damaged at its end")
-    if hiding > 1 or proofs > MAX_PROOFS or (proofs > 0) != (hiding == 1 and tail[0] == 1):
+    hiding, more = modes & 1, modes >> 1
+    if more > 6 or proofs > MAX_PROOFS or (proofs > 0) != (hiding == 1 and tail[0] == 1):
         raise Rejected("key", "a verifying key that does not say what its proofs hide")
     try:
         program = decode(encoded)
@@ -62,7 +64,7 @@ def read_key(data: bytes) -> Key:
     described = blake3(b"syurmy-vm description" + rest[4:]).digest()
     decisive = data[: len(data) - len(rest)]
     digest = blake3(b"syurmy-vm verifying key" + decisive + described).digest()
-    return Key(program, encoded, hiding == 1, proofs, max_steps, root, digest)
+    return Key(program, encoded, hiding == 1, proofs, max_steps, root, digest, more)
 
 
 def uint(v: int) -> bytes:

@@ -99,7 +99,7 @@ class Verifier:
             raise Rejected("certificate", "a certificate that is not known")
         if path not in self._plans:
             try:
-                plan = Plan(assemble(key.program, found, key.max_steps), key.program, key.hiding, key.proofs)
+                plan = Plan(assemble(key.program, found, key.max_steps), key.program, key.hiding, key.proofs, key.more)
             except SyurmyError as e:
                 raise Rejected("path", f"no path of the program: {e}") from e
             self._plans[path] = plan
@@ -451,7 +451,7 @@ class Certifying(Run):
         key = self.key
         if decode_path(path, 1) != Path() or certificate != NONE or not key.root:
             raise Rejected("statement", "a certificate is about params alone")
-        return Plan(assemble_declared(key.program), key.program, key.hiding, key.proofs)
+        return Plan(assemble_declared(key.program), key.program, key.hiding, key.proofs, key.more)
 
     def opened(self, path: bytes, certificate: bytes) -> Opening:
         return opening_of(self.plan, Rows.CERTIFYING)

@@ -22,6 +22,7 @@ import syurmy
 from syurmy.cli import app
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
+from syurmy.prover import keys
 
 SOURCE = """\
 .program  tiny
@@ -54,6 +55,10 @@ RECORD = {
     "error",
 }
 JSON_KEYS = RECORD | {
+    "segments",
+    "links",
+    "shared_params",
+    "resumed",
     "certificate",
     "commitments",
     "openings",
@@ -354,7 +359,8 @@ def test_interrupt_leaves_nothing_half_written(proven: Path, monkeypatch: pytest
     if at == "setup":
         (proven / "tiny.pk").unlink()
         del before["tiny.pk"]
-    monkeypatch.setattr(*((syurmy.Verifier, at) if at == "verify" else (syurmy, at)), interrupted)
+    home = {"verify": syurmy.Verifier, "setup": keys}.get(at, syurmy)
+    monkeypatch.setattr(home, at, interrupted)
     result = vm("run", proven / "tiny.tasm", "--input", proven / "x.npy", "--prove", "--force")
     assert_one_line(result, 130, "X130")
     after = {p.name: p.read_bytes() for p in proven.iterdir()}

@@ -1,0 +1,347 @@
+"""Bundles: a proof of a whole in one proof per segment, and the key of the whole (protocol section 12).
+
+    bundle = "SYURMYBP" version key-digest count lengths proofs
+    key    = "SYURMYBK" version interface segment-keys description
+
+Segments are linked by names: what an earlier segment puts out under a name is what later ones take in under it. Both
+declare it committed, and their proofs name the same commitment; or public, and they show the same values. Which inputs
+and outputs are those of the whole is said by the interface.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from blake3 import blake3
+
+from syurmy.isa.encoding import Reader, Writer, decode
+from syurmy.isa.errors import InputError
+from syurmy.isa.inference import infer_types
+from syurmy.isa.program import Input, Output, Program
+from syurmy.isa.refusal import refusing
+from syurmy.isa.source import Source, content, other_kind
+from syurmy.isa.summary import Summary
+from syurmy.isa.types import TensorType
+from syurmy.isa.wellformed import MAX_SEGMENTS, valid_name
+from syurmy.prover.protocol.description import Description
+from syurmy.prover.protocol.key import MAX_MORE, PROTOCOL_VERSION, VerifyingKey
+from syurmy.prover.protocol.proof import Report
+from syurmy.prover.protocol.transcript import Rejected
+
+KEY_MAGIC = b"SYURMYBK"
+MAGIC = b"SYURMYBP" + struct.pack("<H", PROTOCOL_VERSION)
+CONTEXT = b"syurmy-vm bundle key"
+MAX_PORTS = 1 << 12  # inputs, or outputs, of the whole
+_VERSION = struct.Struct("<H")
+_HEAD = struct.Struct("<32sI")
+_LENGTH = struct.Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A tensor that more than one segment names: which of them puts it out (None: it is an input of the whole), which
+    take it in, in order, and whether it is shown or committed."""
+
+    name: str
+    type: TensorType
+    source: int | None
+    readers: tuple[int, ...]
+    public: bool
+
+    @property
+    def segments(self) -> tuple[int, ...]:
+        """All that name it."""
+        return self.readers if self.source is None else (self.source, *self.readers)
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the whole, by its name in the segments."""
+
+    name: str
+    public: bool
+    committed: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class BundleKey(Summary):
+    """What verifies bundles: ``name`` of the whole, its ``inputs`` and ``outputs``, and the verifying keys of its
+    ``segments``. Raises ``InputError`` K127 where these do not fit together."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    segments: tuple[VerifyingKey, ...]
+    description: Description = Description()  # noqa: RUF009  (immutable)
+
+    def __post_init__(self) -> None:
+        if not valid_name(self.name):
+            raise unusable(f"'{self.name}' cannot be a name")
+        if not 1 <= len(self.segments) <= MAX_SEGMENTS:
+            raise unusable(f"it has {len(self.segments)} segments, 1 to {MAX_SEGMENTS} are possible")
+        if len({key.mode.hiding for key in self.segments}) != 1:
+            raise unusable("some of its segments hide what others show")
+        if any(key.mode.more != wanted_more(len(self.segments)) for key in self.segments):
+            raise unusable(f"its segments are not those of a whole of {len(self.segments)}")
+        with refusing(unusable, mistakes=True):
+            self.description.check(self.interface)
+
+    @property
+    def hiding(self) -> bool:
+        """Do its proofs hide all that is not public?"""
+        return self.segments[0].mode.hiding
+
+    @cached_property
+    def programs(self) -> tuple[Program, ...]:
+        """The segments' programs, without committed params."""
+        return tuple(decode(key.program) for key in self.segments)
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """Those of the segments, in the order in which they are first named."""
+        return _Wiring(self).links
+
+    @property
+    def shared_params(self) -> tuple[str, ...]:
+        """Committed params that several segments declare. Each has a commitment to its own: that they are the same is
+        what who ran set-up says."""
+        names = [p.name for program in self.programs for p in program.params if p.committed]
+        return tuple(sorted(name for name, count in Counter(names).items() if count > 1))
+
+    @cached_property
+    def interface(self) -> Program:
+        """The declarations of the whole, without code."""
+        types = {i.name: i.type for p in self.programs for i in p.inputs}
+        _ = self.links  # refuses an input that no segment declares
+        inputs = tuple(Input(p.name, types[p.name], p.public, p.committed) for p in self.inputs)
+        outputs = tuple(Output(p.name, p.public, p.committed) for p in self.outputs)
+        return Program(self.name, inputs, (), (), outputs, ())
+
+    def _head(self) -> bytes:
+        w = Writer()
+        w.text(self.name)
+        for ports in (self.inputs, self.outputs):
+            w.uint(len(ports))
+            for p in ports:
+                w.text(p.name)
+                w.uint(2 if p.committed else int(p.public))
+        w.uint(len(self.segments))
+        return KEY_MAGIC + _VERSION.pack(PROTOCOL_VERSION) + bytes(w.out)
+
+    def digest(self) -> bytes:
+        """32 bytes: of the interface, the digests of the segments' keys in order, and the description's digest."""
+        described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()
+        keys = b"".join(key.digest() for key in self.segments)
+        return blake3(CONTEXT + self._head() + keys + described).digest()
+
+    def to_bytes(self) -> bytes:
+        w = Writer()
+        for data in (*(key.to_bytes() for key in self.segments), self.description.to_bytes()):
+            w.uint(len(data))
+            w.out += data
+        return self._head() + bytes(w.out)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> BundleKey:
+        """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
+        if data[:8] != KEY_MAGIC or len(data) < 10:
+            raise InputError("this is not the verifying key of a bundle", code="K120")
+        (version,) = _VERSION.unpack_from(data, 8)
+        if version != PROTOCOL_VERSION:
+            raise InputError(
+                f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
+                code="K121",
+                help="make the key again with `syurmy-vm setup`" if version < PROTOCOL_VERSION else "update syurmy-vm",
+            )
+        r = Reader(data[10:])
+
+        def port() -> Port:
+            name = r.text()
+            return Port(name, *r.visibility())
+
+        with refusing(unusable, mistakes=True):
+            try:
+                name = r.text()
+                inputs, outputs = r.list(port, MAX_PORTS), r.list(port, MAX_PORTS)
+                count = r.uint(MAX_SEGMENTS)
+                keys = [r.take(r.uint(len(data))) for _ in range(count)]
+                described = r.take(r.uint(len(data)))
+            except InputError as e:
+                raise unusable("it is damaged") from e
+            segments = tuple(map(VerifyingKey.from_bytes, keys))
+            key = BundleKey(name, inputs, outputs, segments, Description.from_bytes(described))
+        if key.to_bytes() != data:
+            raise unusable("it is damaged at its end")
+        return key
+
+    @staticmethod
+    def load(source: BundleKey | Source) -> BundleKey:
+        """The key in a file, or in bytes; a key itself is as it is. Raises ``InputError``."""
+        if isinstance(source, BundleKey):
+            return source
+        if hasattr(source, "summary"):
+            raise other_kind(source, "the verifying key of a bundle")
+        return BundleKey.from_bytes(content(source, "a verifying key"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        from syurmy.files import write_whole
+
+        write_whole(Path(path), self.to_bytes())
+
+    def summary(self) -> list[tuple[str, str]]:
+        rows = [("of program", self.name), ("digest", f"{self.digest().hex()[:16]}…")]
+        return [*rows, ("segments", str(len(self.segments))), ("links", str(len(self.links)))]
+
+
+def wanted_more(segments: int) -> int:
+    """Bits by which the error of each of so many proofs is less than 2^-100, so that their sum is not more (up to 2^6
+    segments)."""
+    return min((segments - 1).bit_length(), MAX_MORE)
+
+
+def unusable(reason: str) -> InputError:
+    """The refusal of a key of bundles."""
+    return InputError(f"the verifying key of bundles cannot be used: {reason}", code="K127")
+
+
+class _Wiring:
+    """What the segments' declarations say of their links; refuses all that is not a chain of segments in order."""
+
+    def __init__(self, key: BundleKey) -> None:
+        self.outer = {p.name: p for p in key.inputs}
+        self.left = {p.name: p for p in key.outputs}
+        if len(self.outer) != len(key.inputs) or len(self.left) != len(key.outputs):
+            raise unusable("an input or output is named twice")
+        self.made: dict[str, tuple[int, Output, TensorType]] = {}
+        self.entered: dict[str, list[tuple[int, Input]]] = {}
+        for k, program in enumerate(key.programs):
+            types = infer_types(program, max_steps=key.segments[k].max_steps).final
+            for i in program.inputs:
+                self.enter(k, i)
+            for o in program.outputs:
+                self.leave(k, o, types[o.name])
+        for name in self.outer:
+            if name not in self.entered:
+                raise unusable(f"no segment declares the input '{name}'")
+        for name in self.left:
+            if name not in self.made:
+                raise unusable(f"no segment declares the output '{name}'")
+        for name, (k, _, _) in self.made.items():
+            if name not in self.left and (name not in self.entered or name in self.outer):
+                raise unusable(f"segment {k} puts out '{name}', which nothing takes in")
+        self.links = tuple(self._links())
+
+    def enter(self, k: int, i: Input) -> None:
+        earlier = self.entered.setdefault(i.name, [])
+        if i.name in self.outer:
+            p = self.outer[i.name]
+            if p.public != i.public or (p.committed and not i.committed):
+                raise unusable(f"segment {k} declares the input '{i.name}' {i.visibility}")
+            if earlier and (
+                i.type != earlier[0][1].type or not (i.public or (i.committed and earlier[0][1].committed))
+            ):
+                raise unusable(f"segment {k} declares the input '{i.name}' otherwise than segment {earlier[0][0]}")
+        elif i.name in self.made:
+            j, o, t = self.made[i.name]
+            if t != i.type or (o.public, o.committed) != (i.public, i.committed) or not (i.public or i.committed):
+                raise unusable(f"segment {k} takes in '{i.name}' otherwise than segment {j} puts it out")
+        else:
+            raise unusable(f"segment {k} takes in '{i.name}', which nothing puts out before")
+        earlier.append((k, i))
+
+    def leave(self, k: int, o: Output, t: TensorType) -> None:
+        if o.name in self.made or (o.name in self.entered and o.name not in self.outer):
+            raise unusable(f"segment {k} puts out '{o.name}', which was there before")
+        if o.name in self.outer and all(j != k for j, _ in self.entered.get(o.name, ())):
+            raise unusable(f"segment {k} puts out '{o.name}', which is an input of the whole")
+        if o.name in self.left:
+            p = self.left[o.name]
+            if (p.public, p.committed) != (o.public, o.committed) and (p.public or p.committed or o.public):
+                raise unusable(f"segment {k} declares the output '{o.name}' {o.visibility}")
+        elif not o.committed:
+            raise unusable(f"segment {k} puts out '{o.name}', which is {o.visibility} and no output of the whole")
+        self.made[o.name] = k, o, t
+
+    def _links(self) -> list[Link]:
+        out = []
+        for name, places in self.entered.items():
+            readers = tuple(k for k, _ in places)
+            first = places[0][1]
+            if name in self.outer:
+                if len(readers) > 1:
+                    out.append(Link(name, first.type, None, readers, first.public))
+            else:
+                out.append(Link(name, first.type, self.made[name][0], readers, first.public))
+        return out
+
+
+@dataclass(repr=False)
+class Bundle(Summary):
+    """``data`` is the whole bundle. ``report``: of one just made, what it took."""
+
+    data: bytes
+    report: Report = field(default_factory=Report)
+
+    @staticmethod
+    def of(key: BundleKey, proofs: Sequence[bytes], report: Report | None = None) -> Bundle:
+        """The bundle of these proofs, one of each segment in order."""
+        if len(proofs) != len(key.segments):
+            raise ValueError(f"{len(proofs)} proofs of {len(key.segments)} segments")
+        head = MAGIC + _HEAD.pack(key.digest(), len(proofs))
+        data = b"".join([head, *(_LENGTH.pack(len(p)) for p in proofs), *proofs])
+        return Bundle(data) if report is None else Bundle(data, report)
+
+    @staticmethod
+    def load(source: Source) -> Bundle:
+        """The bundle in a file, or in bytes. Raises ``InputError`` for what is none; verifying decides on the rest."""
+        data = content(source, "a bundle")
+        if data[:8] != MAGIC[:8]:
+            where = "this" if isinstance(source, bytes | bytearray | memoryview) else str(source)
+            raise InputError(f"{where} is not a bundle of proofs", code="K150")
+        return Bundle(data)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file, whole or not at all."""
+        from syurmy.files import write_whole
+
+        write_whole(Path(path), self.data)
+
+    def to_bytes(self) -> bytes:
+        return self.data
+
+    def summary(self) -> list[tuple[str, str]]:
+        return [("of", f"{len(self.data):,} bytes"), ("for key", f"{self.key_digest.hex()[:16]}…")]
+
+    @property
+    def key_digest(self) -> bytes:
+        """The digest of the key that it names."""
+        return self.data[len(MAGIC) : len(MAGIC) + 32]
+
+    def proofs(self) -> list[bytes]:
+        """One of each segment, in order. Raises ``Rejected`` for bytes that are no bundle."""
+        data, start = self.data, len(MAGIC) + _HEAD.size
+        if data[:8] != MAGIC[:8] or len(data) < start:
+            raise Rejected("format", "this is not a bundle of proofs")
+        if data[:10] != MAGIC:
+            version = int.from_bytes(data[8:10], "little")
+            raise Rejected("format", f"the bundle has protocol version {version}, not {PROTOCOL_VERSION}")
+        _, count = _HEAD.unpack_from(data, len(MAGIC))
+        if not 1 <= count <= MAX_SEGMENTS or len(data) < start + _LENGTH.size * count:
+            raise Rejected("format", "the bundle is truncated, or says that it has too many parts")
+        at = start + _LENGTH.size * count
+        out = []
+        for k in range(count):
+            (size,) = _LENGTH.unpack_from(data, start + _LENGTH.size * k)
+            if size > len(data) - at:
+                raise Rejected("format", f"the bundle ends within the proof of segment {k}")
+            out.append(data[at : at + size])
+            at += size
+        if at != len(data):
+            raise Rejected("format", f"{len(data) - at} bytes after the end of the bundle")
+        return out

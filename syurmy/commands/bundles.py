@@ -1,0 +1,141 @@
+"""``run`` and ``prove`` of a model that is cut into segments: one after the other, kept as they finish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from syurmy import committing, display, files, segmented, verification
+from syurmy.commands import models
+from syurmy.commands.common import Clock, agreed, print_json, rekeyed, sibling
+from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows
+from syurmy.isa.errors import InputError
+from syurmy.outcome import DONE, MISSED, tell
+from syurmy.parts import Parts, folder_of
+from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.verifier.bundle import BundleVerifier
+
+if TYPE_CHECKING:
+    from syurmy.commands.models import Opened
+    from syurmy.compiler.model import Entered
+    from syurmy.compiler.rounding import Rounded
+    from syurmy.compiler.undecided import Undecided
+    from syurmy.prover.protocol.bundle import BundleKey
+    from syurmy.segmented import Run, Segmented
+
+
+def ran(
+    at: Opened,
+    whole: Segmented,
+    entered: Entered,
+    proving: Proving | None,
+    batch: bool,
+    max_steps: int | None,
+    strict: bool,
+    json: bool,
+) -> int:
+    """What ``run`` does with a model in one piece, for one in segments."""
+    clock = Clock()
+    given, cut, _ = entered
+    watch = rounding = None
+    if at.model is not None:
+        rounding = None if batch else at.model.rounding(entered)  # of a batch each segment runs all inputs
+        watch = at.model.watch(rounding)
+    undecided: tuple[Undecided, ...] = ()
+    rounded: tuple[Rounded, ...] = ()
+    with display.Working("execute") as working:
+        heard = [listener for listener in (watch, rounding) if listener is not None]
+        done = clock("execute", lambda: segmented.run(whole, given, batch, max_steps, heard, working))
+    if at.model is not None and watch is not None:
+        cut += watch.found(at.model.rows)
+        undecided, rounded = watch.undecided(), at.model.rounded(rounding)
+        models.saturated(cut, undecided, rounded)
+    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, done.outputs)}
+    result |= {"instructions": len(at.program.code), "steps": done.steps}
+    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
+    result["rounded"] = [vars(r) for r in rounded]
+    result |= {"batch": done.batch, "branches": done.branches}
+    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
+    result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
+    result |= {"segments": [], "links": {}, "shared_params": []}
+    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
+    if proving is not None:
+        result |= _proven(at, whole, done, proving, max_steps, clock)
+    result |= measured(clock)
+    if json:
+        print_json(result)
+    else:
+        show(result, None, output_lines(at, done.outputs))
+    return MISSED if strict and (cut or rounded) else DONE
+
+
+def _proven(
+    at: Opened, whole: Segmented, done: Run, how: Proving, max_steps: int | None, clock: Clock
+) -> dict[str, Any]:
+    """Set up if need be, prove what is not proven yet, write the bundle; what is told of it."""
+    if how.certificate is not None:
+        raise InputError("certificates are of the keys of single programs", code="K156", help="leave --certificate out")
+    target = how.proof or sibling(at.path, ".proof")
+    with display.Working("set-up") as working:
+        ask = working.around(agreed(how.rekey))
+        found = clock("setup", lambda: segmented.obtain(whole, how.keys, max_steps, ask, how.no_zk, tell=working))
+        key = found.key
+        rekeyed(found.replaced, key.digest())
+        if not how.force:
+            _same_run(target, key, whole, done)
+        uses = {link.name: len(link.segments) - 1 for link in key.links}
+        proofs = how.output_proofs + segmented.SPARE + max(uses.get(o.name, 0) for o in whole.program.outputs)
+        outputs = committing.of_outputs(
+            whole.program, done.outputs, done.batch > 1, key.hiding, proofs, at.description, target.parent,
+            target.stem, how.force,
+        )  # fmt: skip
+        openings = how.openings | {name: opening for name, (_, opening) in outputs.items()}
+        with Parts(folder_of(target), key.digest(), done.inputs, openings, how.force) as parts:
+            try:
+                made = clock(
+                    "prove",
+                    lambda: segmented.prove(
+                        whole, key, lambda k: whole.load(k, how.keys), done, openings, parts, working
+                    ),
+                )
+            except KeyboardInterrupt:
+                kept = sum(parts.proof(k) is not None for k in range(len(whole.segments)))
+                raise InputError(
+                    f"interrupted; {kept} of {len(whole.segments)} segments are proven, in {parts.folder}",
+                    code="X130",
+                    help="the same command goes on from there",
+                ) from None
+            files.write_whole(target, made.bundle.data)
+            parts.finish()
+    if made.resumed:
+        tell(f"{made.resumed} of {len(whole.segments)} segments were proven before")
+    statement, report = made.statement, made.bundle.report
+    clock.seconds = report.seconds | clock.seconds
+    return {
+        "key": key.digest().hex(),
+        "replaced_key": None if found.replaced is None else found.replaced.hex(),
+        "inputs": statement.inputs,
+        **{name: getattr(report, name) for name in ("leaves", "columns", "committed_entries")},
+        "proof": str(target),
+        "proof_bytes": len(made.bundle.data),
+        "soundness_bits": statement.soundness_bits,
+        "zero_knowledge": statement.hiding,
+        "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
+        "openings": {name: str(path) for name, (path, _) in outputs.items()},
+        "certificate": None,
+        **verification.parts_data(statement),
+        "resumed": made.resumed,
+        "verified": True,
+    }
+
+
+def _same_run(target: Path, key: BundleKey, whole: Segmented, done: Run) -> None:
+    """Raises ``InputError`` F130 where something is in the way that is not a proof of this run."""
+    if not target.exists():
+        return
+    try:
+        old = BundleVerifier(key).verify(files.read_bytes(target))
+    except Rejected:
+        raise another_run(target) from None
+    if old.batch != done.batch or not shows(old, whole.program, done.inputs, done.outputs):
+        raise another_run(target)
