@@ -25,6 +25,7 @@ from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Ta
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import broadcast_shapes
 from syurmy.isa.program import Lut, Program
+from syurmy.isa.progression import LONG, Progression
 from syurmy.isa.ranges import Limbs, limbs_for
 from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, padded, unsigned_bits
 
@@ -164,7 +165,7 @@ class Builder:
             return n
         return self.index_map(n, (axis + 1,), (axis + 1,), ix)
 
-    def index_map(self, n: Node, in_axes: Sequence[int], out_axes: Sequence[int], index: I64) -> Node:
+    def index_map(self, n: Node, in_axes: Sequence[int], out_axes: Sequence[int], index: I64 | Progression) -> Node:
         """See ``graph.IndexMap``. Axes here count the execution axis as 0."""
         rest = [d for i, d in enumerate(n.shape) if i not in in_axes]
         shape: list[int] = [0] * (len(rest) + len(out_axes))
@@ -173,11 +174,15 @@ class Builder:
         it = iter(rest)
         shape = [next(it) if i not in out_axes else d for i, d in enumerate(shape)]
         self.account.spend(index.size, "index maps")
-        zero = bool((index < 0).any())
+        if isinstance(index, Progression):
+            zero = index.interval[0] < 0
+            where = index if index.size >= LONG else np.asarray(index, np.int32)
+        else:
+            zero = bool((index < 0).any())
+            where = index.astype(np.int32)  # positions are below 2^28
         interval = (min(n.lo, 0), max(n.hi, 0)) if zero else n.interval
         new = self.new(shape, interval)
-        narrow = index.astype(np.int32)  # positions are below 2^28
-        return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), index=narrow)
+        return g.IndexMap(*new, (n,), in_axes=tuple(in_axes), out_axes=tuple(out_axes), where=where)
 
     def constant(self, values: I64) -> Node:
         """A public tensor with these values (tensor axes only)."""
@@ -290,7 +295,7 @@ class Builder:
         return self.system.flow.executions[self.origin]
 
     @property
-    def counters(self) -> dict[str, I64]:
+    def counters(self) -> dict[str, Progression]:
         """Loop counters by name, at each execution of the current instruction."""
         return self.system.flow.counters[self.origin]
 
@@ -423,7 +428,14 @@ class Builder:
     def stacked_constant(self, values: I64) -> Node:
         """A public tensor with these values, execution axis included."""
         new = self.new(values.shape, (int(values.min()), int(values.max())))
-        return Public(*new, (), source="const", values=values)
+        return Public(*new, (), source="const", known=values)
+
+    def per_execution(self, values: Progression, rank: int = 1) -> Node:
+        """A public tensor of this rank that holds one value per execution."""
+        shape = (values.size, *[1] * (rank - 1))
+        if values.size < LONG:
+            return self.stacked_constant(np.asarray(values).reshape(shape))
+        return Public(*self.new(shape, values.interval), (), source="const", known=values)
 
     def new(self, shape: Sequence[int], interval: Interval) -> tuple[Builder, int, tuple[int, ...], int, int, int]:
         """The first fields of a node: id, shape, interval and origin, within the rule of integers."""

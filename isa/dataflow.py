@@ -26,6 +26,7 @@ from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, Prepared, StepLimit, walk
 from syurmy.isa.program import Affine, Program
+from syurmy.isa.progression import Part, Progression
 
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.
@@ -77,37 +78,37 @@ class Source(NamedTuple):
 
 @dataclass
 class Reads:
-    """What one operand holds, per execution, ``int64[n]`` each: the fields of its ``Source``; of a view its number,
-    else -1."""
+    """What one operand holds, per execution: the fields of its ``Source``; of a view its number, else -1. Producers and
+    views are the same in all rounds of a part."""
 
-    producers: I64
-    executions: I64
-    views: I64
+    producers: Progression
+    executions: Progression
+    views: Progression
 
 
 @dataclass
 class Dataflow:
     """Resolved reads of one executed path; with a batch, of all its inputs one after the other.
 
-    ``runs[i]``: how often instruction i ran; ``executions[i]``: how often it wrote a value of its own, in which of
-    its runs: ``kept[i]`` (readers see through a ``mov`` and most ``put``). ``reads[i][j]``: what operand j holds.
-    ``counters[i]``, ``batches[i]``: per execution of i, the loop counters (arrays by name) and the input it belongs
-    to. ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result
-    is read by an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock
-    before it; ``clocks[buffer]``: the largest clock at halt of a buffer that is accessed. ``views``: those
-    that are read, by number.
+    ``runs[i]``: how often instruction i ran; ``executions[i]``: how often it wrote a value of its own, in which of its
+    runs: ``kept[i]`` (readers see through a ``mov`` and most ``put``). ``reads[i][j]``: what operand j holds.
+    ``counters[i]``, ``batches[i]``: per execution of i, the loop counters (by name) and the input it belongs to.
+    ``final[name]``: per input, what an output register holds at halt. ``loop_carried``: instructions whose result is
+    read by an instruction at or before them. ``ticks[i]``: per execution of a RAM access, the buffer's clock before it;
+    ``clocks[buffer]``: the largest clock at halt of a buffer that is accessed. ``views``: those that are read, by
+    number.
     """
 
     path: Path
     executions: list[int]
     runs: list[int]
-    kept: list[I64] = field(default_factory=list)
+    kept: list[Progression] = field(default_factory=list)
     reads: list[list[Reads]] = field(default_factory=list)
-    counters: list[dict[str, I64]] = field(default_factory=list)
-    batches: list[I64] = field(default_factory=list)
+    counters: list[dict[str, Progression]] = field(default_factory=list)
+    batches: list[Progression] = field(default_factory=list)
     final: dict[str, Reads] = field(default_factory=dict)
     loop_carried: set[int] = field(default_factory=set)
-    ticks: dict[int, I64] = field(default_factory=dict)
+    ticks: dict[int, Progression] = field(default_factory=dict)
     clocks: dict[str, int] = field(default_factory=dict)
     views: list[View] = field(default_factory=list)
     steps: int = 0
@@ -185,6 +186,12 @@ class _Rows:
                     column[: len(part) - (mark - at)] = whole[mark - at :]
         return out.T
 
+    def columns(self) -> list[Progression]:
+        """All rows, column by column; none where there are no rows."""
+        self._flush()
+        width = self.parts[0].rows.shape[1] if self.parts else 0
+        return [Progression.joined([part.of_column(k) for part in self.parts]) for k in range(width)]
+
     def _flush(self) -> None:
         if self.tail:
             self.parts.append(_Rounds(np.array(self.tail, np.int64)))
@@ -202,6 +209,13 @@ class _Rounds:
 
     def __len__(self) -> int:
         return self.times * len(self.rows)
+
+    def of_column(self, k: int) -> Part:
+        """One column."""
+        rows = self.rows[:, k].copy()
+        return (
+            Part.of(rows) if self.shift is None else Part(rows + self.shift[:, k], self.shift[:, k].copy(), self.times)
+        )
 
     def column(self, k: int, out: I64) -> None:
         """Fills ``int64[len(self)]`` in with one column."""
@@ -425,7 +439,8 @@ class _Resolving:
                 return False
             last = rows.since(was)
             shift = last - rows.since(was - each)[:each]
-            if shift[:, FIRST + len(rows.names) + FIELDS - 1 :: FIELDS].any():  # other views
+            sources = shift[:, FIRST + len(rows.names) :].reshape(len(shift), -1, FIELDS)
+            if sources[:, :, [0, FIELDS - 1]].any():  # other producers or views
                 return False
             made.append((rows, last, shift))
         for k in range(len(after.runs)):  # the rows of outputs come behind those of instructions, and have no runs
@@ -447,15 +462,15 @@ class _Resolving:
         flow = self.flow
         for pc, ins in enumerate(self.program.code):
             rows = self.rows[pc]
-            table = rows.since(0) if len(rows) else np.zeros((0, FIRST + FIELDS * len(ins.src)), np.int64)
-            flow.kept.append(table[:, KEPT])
-            flow.batches.append(table[:, BATCH])
-            flow.counters.append({name: table[:, FIRST + k] for k, name in enumerate(rows.names)})
+            columns = rows.columns() or [Progression(())] * (FIRST + FIELDS * len(ins.src))
+            flow.kept.append(columns[KEPT])
+            flow.batches.append(columns[BATCH])
+            flow.counters.append({name: columns[FIRST + k] for k, name in enumerate(rows.names)})
             if self.ops[pc].memory:
-                flow.ticks[pc] = table[:, TICK]
-            flow.reads.append(_reads(table[:, FIRST + len(rows.names) :]))
+                flow.ticks[pc] = columns[TICK]
+            flow.reads.append(_reads(columns[FIRST + len(rows.names) :]))
         for name, rows in zip(self.outputs, self.rows[len(self.program.code) :], strict=True):
-            flow.final[name] = _reads(rows.since(0)[:, FIRST:])[0]
+            flow.final[name] = _reads(rows.columns()[FIRST:])[0]
 
     # ---- what readers see through --------------------------------------------------------------------------------
 
@@ -491,6 +506,6 @@ class _Resolving:
         return Source(0, 0, View(axis, *fields))
 
 
-def _reads(columns: I64) -> list[Reads]:
+def _reads(columns: Sequence[Progression]) -> list[Reads]:
     """Of the sources of every operand."""
-    return [Reads(*(columns[:, at + k] for k in range(FIELDS))) for at in range(0, columns.shape[1], FIELDS)]
+    return [Reads(*columns[at : at + FIELDS]) for at in range(0, len(columns), FIELDS)]

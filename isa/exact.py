@@ -1,4 +1,5 @@
-"""Exact integer tensor products: float64 BLAS where every partial sum stays below 2^53, int64 otherwise."""
+"""Exact integers in NumPy: tensor products (float64 BLAS where every partial sum stays below 2^53, int64 otherwise),
+and entries that leave an interval."""
 
 from __future__ import annotations
 
@@ -67,3 +68,12 @@ def _aligned(x: Integers, labels: Sequence[int], out: Sequence[int]) -> I64:
     shape = iter(y.shape)
     present = set(labels)
     return y.reshape([next(shape) if o in present else 1 for o in out]).astype(np.int64, copy=False)
+
+
+def outside(x: Integers, lo: int, hi: int) -> tuple[int, ...] | None:
+    """The first entry of ``x`` outside ``[lo, hi]``, in C order; None if there is none. One value is compared as a
+    Python integer: loops over scalars take most of their time in calls of NumPy."""
+    if x.size == 1:
+        return None if lo <= x.item() <= hi else (0,) * x.ndim
+    bad = (x < lo) | (x > hi)
+    return tuple(np.argwhere(bad)[0].tolist()) if bad.any() else None

@@ -14,12 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
 from syurmy.isa.arrays import I32, I64
 from syurmy.isa.exact import einsum
+from syurmy.isa.progression import Progression
 from syurmy.isa.types import DType, Interval
 
 LIMIT = 2**63 - 1
@@ -126,11 +128,17 @@ class Committed(Node):
 
 @dataclass(eq=False)
 class Public(Node):
-    """A tensor both sides know. ``source``: "const", "input", "output", "reveal" or "param", and ``name``."""
+    """A tensor both sides know. ``source``: "const", "input", "output", "reveal" or "param", and ``name``. ``known``:
+    its values, if the program says them; in closed form those of the first axis where all others have length 1."""
 
     source: str = "const"
     name: str = ""
-    values: I64 | None = None
+    known: I64 | Progression | None = None
+
+    @cached_property
+    def values(self) -> I64 | None:
+        """``known``, in the node's shape."""
+        return None if self.known is None else np.asarray(self.known).reshape(self.shape)
 
 
 @dataclass(eq=False)
@@ -207,13 +215,17 @@ class IndexMap(Node):
     """Axes ``in_axes`` of the input become ``out_axes`` by a public index.
 
     ``index`` has the lengths of ``out_axes`` and holds C-order positions in the ``in_axes`` of the input, or -1 for
-    zero. The other axes keep their order. Slices, flips, zero padding, im2col, loop wiring and counter-addressed
-    slices are all index maps.
+    zero; ``where`` is the same, perhaps in closed form. The other axes keep their order. Slices, flips, zero padding,
+    im2col, loop wiring and counter-addressed slices are all index maps.
     """
 
     in_axes: tuple[int, ...] = ()
     out_axes: tuple[int, ...] = ()
-    index: I32 = field(default_factory=lambda: np.zeros(0, np.int32))  # there may be many, and long ones
+    where: I32 | Progression = field(default_factory=lambda: np.zeros(0, np.int32))  # there may be many, and long ones
+
+    @cached_property
+    def index(self) -> I32:
+        return np.asarray(self.where, np.int32)
 
     def forward(self, args: Sequence[I64]) -> I64:
         x = np.moveaxis(args[0], self.in_axes, range(len(self.in_axes)))

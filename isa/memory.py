@@ -10,6 +10,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
+from syurmy.isa.exact import outside
 
 
 class Memory:
@@ -43,7 +44,6 @@ class Memory:
 
 def check_rows(rows: I64, count: int) -> None:
     """Trap on the first row number outside ``[0, count)``."""
-    bad = np.argwhere((rows < 0) | (rows >= count))
-    if len(bad):
-        element = tuple(bad[0].tolist())
+    element = outside(rows, 0, count - 1)
+    if element is not None:
         raise Trap(f"row {rows[element]} is outside 0 to {count - 1}", element=element, code="T150")

@@ -20,6 +20,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node, Tuples, Values
 from syurmy.isa.program import Ram
+from syurmy.isa.progression import Progression
 from syurmy.isa.types import unsigned_bits
 
 
@@ -40,6 +41,8 @@ def tuples(
 def iota(b: Builder, shape: tuple[int, ...], axis: int) -> Node:
     """The position along one axis (0 counts executions); stored once per position."""
     b.account.spend(2 * shape[axis], "positions")  # and their weights
+    if axis == 0:
+        return b.per_execution(Progression.upto(shape[0]), len(shape))
     values = np.arange(shape[axis], dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
     return b.stacked_constant(values)
 
@@ -49,7 +52,7 @@ def inputs_of(b: Builder, rank: int) -> Node | None:
     flow = b.system.flow
     if flow.path.batch == 1:
         return None
-    return b.stacked_constant(flow.batches[b.origin].reshape(-1, *[1] * (rank - 1)))
+    return b.per_execution(flow.batches[b.origin], rank)
 
 
 def access(b: Builder, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
@@ -58,8 +61,7 @@ def access(b: Builder, ram: Ram, rows: Node, old: Committed, new: Node) -> None:
     flow, origin = b.system.flow, b.origin
     rows = b.broadcast(rows, rows.shape[1:], b.executions)
     shape = rows.shape
-    start = flow.ticks[origin].reshape(-1, *[1] * (len(shape) - 1))
-    now = b.stacked_constant(start + 1)
+    now = b.per_execution(flow.ticks[origin].plus(1), len(shape))
     if len(shape) > 1:
         now = now + iota(b, (1, *shape[1:]), 1)
     elapsed = b.ranged(

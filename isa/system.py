@@ -19,6 +19,7 @@ from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.program import Input, Program
+from syurmy.isa.progression import Part, Progression
 from syurmy.isa.types import MAX_ENTRIES, TensorType
 
 
@@ -166,29 +167,33 @@ class Assembly:
         """What a read sees, one source per execution: executions of producers, wired by a public index."""
         b = self.builder
         if reads.producers[0] == COUNTER:
-            return b.stacked_constant(reads.executions)
-        if (reads.views >= 0).any():
+            return b.per_execution(reads.executions)
+        if reads.views.interval[1] >= 0:
             return self._wire_views(reads)
-        if (reads.producers == reads.producers[0]).all():  # a long loop has long reads
-            nodes = [self.producers[int(reads.producers[0])]]
-            index = reads.executions if nodes[0].executions > 1 else np.zeros(1, np.int64)
-        else:
-            producers = np.unique(reads.producers).tolist()
-            nodes = [self.producers[p] for p in producers]
-            start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
-            several = np.array([n.executions > 1 for n in nodes])
-            which = np.searchsorted(producers, reads.producers)
-            index = start[which] + np.where(several[which], reads.executions, 0)
-        if (index == index[0]).all():
-            index = index[:1]
+        producers = np.unique(np.concatenate([p.rows for p in reads.producers.parts])).tolist()
+        nodes = [self.producers[p] for p in producers]
+        start = np.cumsum([0] + [n.executions for n in nodes[:-1]])
+        several = np.array([n.executions > 1 for n in nodes])
+        parts = []
+        for p, x in zip(reads.producers.parts, reads.executions.parts, strict=True):
+            which = np.searchsorted(producers, p.rows)
+            rows, shift = (np.where(several[which], a, 0) for a in (x.rows, x.shift))
+            parts.append(Part(start[which] + rows, shift, x.times))
+        index = Progression(tuple(parts))
+        if index.level:
+            index = Progression.of(np.array(index.interval[:1]))
         joined = nodes[0] if len(nodes) == 1 else b.stacked(nodes, 0)
-        if len(index) == joined.executions and (index == np.arange(len(index))).all():
+        if index.size == joined.executions and index.counts:
             return joined
         return b.index_map(joined, (0,), (0,), index)
 
     def _wire_views(self, reads: Reads) -> Node:
         b, known = self.builder, self.system.flow.views
-        held, which = np.unique(np.stack([reads.producers, reads.executions, reads.views]), axis=1, return_inverse=True)
+        fields = [reads.producers, reads.executions, reads.views]
+        if all(f.level for f in fields):
+            held, which = np.array([f.interval[:1] for f in fields]), np.zeros(1, np.int64)
+        else:
+            held, which = np.unique(np.stack([np.asarray(f) for f in fields]), axis=1, return_inverse=True)
         first = known[int(held[2].max())]
         axis, length = first.axis, len(first.producers)
         b.account.spend(length * int((held[2] < 0).sum()), "views")

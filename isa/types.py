@@ -14,27 +14,20 @@ from functools import cached_property
 
 
 class DType(enum.Enum):
-    """Integer types. ``i8 i16 i32`` are range-checked; ``i64`` is an exact accumulator, -2^61 <= v < 2^61."""
+    """Integer types. ``i8 i16 i32`` are range-checked; ``i64`` is an exact accumulator, -2^61 <= v < 2^61.
+
+    ``bits``: width, the sign included. ``lo``, ``hi``: the least and the greatest value.
+    """
 
     I8 = "i8"
     I16 = "i16"
     I32 = "i32"
     I64 = "i64"
 
-    @property
-    def bits(self) -> int:
-        """Width in bits, the sign included."""
-        return int(self.value[1:])
-
-    @property
-    def lo(self) -> int:
-        """The least value."""
-        return -(2**61) if self is DType.I64 else -(2 ** (self.bits - 1))
-
-    @property
-    def hi(self) -> int:
-        """The greatest value."""
-        return 2**61 - 1 if self is DType.I64 else 2 ** (self.bits - 1) - 1
+    def __init__(self, name: str) -> None:
+        self.bits = int(name[1:])
+        self.hi = 2**61 - 1 if name == "i64" else 2 ** (self.bits - 1) - 1
+        self.lo = -self.hi - 1
 
     def __str__(self) -> str:
         return str(self.value)
@@ -127,8 +120,11 @@ class TensorType:
 
     def joined(self, other: TensorType) -> TensorType:
         """The type of a register that holds either; dtype and shape must agree."""
-        lo, hi = join(self.interval, other.interval)
-        return replace(self, lo=lo, hi=hi)
+        if self.lo <= other.lo and other.hi <= self.hi:
+            return self
+        if other.lo <= self.lo and self.hi <= other.hi:
+            return other
+        return TensorType(self.dtype, self.shape, *join(self.interval, other.interval))
 
     def __str__(self) -> str:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"

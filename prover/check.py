@@ -111,7 +111,7 @@ def check_system(system: ConstraintSystem, witness: Witness, limit: int = 20) ->
             v = _violation(system, eq.origin, eq.label, eq.expression, e, message, eq)
             found.append(replace(v, expected=0, found=int(value[e])))
     for pc, node in system.results.items():
-        written = witness.trace.stacked(pc)[system.flow.kept[pc]]
+        written = witness.trace.stacked(pc)[np.asarray(system.flow.kept[pc])]
         if node.origin != pc or isinstance(node, Public):
             expected = witness(node)  # the value of another tensor: the instruction only names it
         elif isinstance(node, Committed) or not node.inputs:

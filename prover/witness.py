@@ -51,7 +51,7 @@ class Witness:
         """What the trace says the instruction wrote, shape of its result's node."""
         kept = self.system.flow.kept[instruction]
         stacked = self.trace.stacked(instruction)
-        chosen = stacked if len(kept) == len(stacked) else stacked[kept]
+        chosen = stacked if len(kept) == len(stacked) else stacked[np.asarray(kept)]
         return _executions(chosen, self.system.results[instruction])
 
     def _per_input(self, values: object) -> I64:

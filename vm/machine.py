@@ -161,7 +161,13 @@ class Machine:
         ins, counters = call.instruction, self.counters
         call.counters = counters
         wide = not call.op.narrow_params
-        operands = tuple([self._operand(name, counters, wide) for name in ins.src])
+        held: Mapping[str, Any] = self.registers
+        operands = tuple(
+            [
+                v if (v := held.get(name)) is not None and v.dtype is INT64 else self._operand(name, counters, wide)
+                for name in ins.src
+            ]
+        )
         try:
             value = call.op.execute(call, operands)
         except Trap as trap:
@@ -172,7 +178,9 @@ class Machine:
         value.flags.writeable = False
         if self.types is not None:
             _check(pc, call, value, self.types[pc])
-        writes = self.trace.writes.setdefault(pc, [])
+        writes = self.trace.writes.get(pc)
+        if writes is None:
+            writes = self.trace.writes[pc] = []
         writes.append(value)
         if call.op.memory and call.read_times is not None:
             self.trace.read_times.setdefault(pc, []).append(call.read_times)

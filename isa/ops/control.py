@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
+from syurmy.isa.exact import outside
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Flow, Op, refuse, register
 from syurmy.isa.types import TensorType
 
@@ -173,9 +172,9 @@ class Assert(Op):
         return types[0]
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
-        bad = np.argwhere(values[0] != 1)
-        if len(bad):
-            raise Trap("assertion is false", element=tuple(bad[0].tolist()), code="T110")
+        element = outside(values[0], 1, 1)
+        if element is not None:
+            raise Trap("assertion is false", element=element, code="T110")
         return values[0]
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:

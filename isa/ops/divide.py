@@ -11,6 +11,7 @@ import numpy as np
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
+from syurmy.isa.exact import outside
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.gadgets import hull, result_interval, zero_product
 from syurmy.isa.types import DType, Interval, TensorType, added, multiplied, scaled, unsigned_bits
@@ -27,9 +28,8 @@ def _quotients(a: Interval, b: Interval) -> Interval:
 
 
 def _check_divisor(call: Call, values: Sequence[I64]) -> None:
-    bad = np.argwhere(values[1] < 1)
-    if len(bad):
-        element = tuple(bad[0].tolist())
+    element = outside(values[1], 1, 2**63 - 1)
+    if element is not None:
         raise Trap(f"divisor {values[1][element]} is below 1", element=element, code="T140")
 
 
@@ -192,9 +192,8 @@ class Isqrt(Op):
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
         x = values[0]
-        bad = np.argwhere(x < 0)
-        if len(bad):
-            element = tuple(bad[0].tolist())
+        element = outside(x, 0, 2**63 - 1)
+        if element is not None:
             raise Trap(f"square root of {x[element]}", element=element, code="T141")
         s = np.sqrt(x.astype(np.float64)).astype(np.int64)  # off by one at most: x < 2^61
         s = s - (s * s > x)

@@ -10,6 +10,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
+from syurmy.isa.exact import outside
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
 from syurmy.isa.ops.gadgets import extremum, hull, result_interval, typed, zero_product
 from syurmy.isa.types import DType, Interval, TensorType, scaled, unsigned_bits
@@ -180,9 +181,8 @@ class Cast(Op):
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
         dtype, x = call["dtype"], values[0]
-        bad = np.argwhere((x < dtype.lo) | (x > dtype.hi))
-        if len(bad):
-            element = tuple(bad[0].tolist())
+        element = outside(x, dtype.lo, dtype.hi)
+        if element is not None:
             raise Trap(f"{x[element]} does not fit {dtype}", element=element, code="T120")
         return x
 

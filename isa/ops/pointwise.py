@@ -9,6 +9,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import Trap
+from syurmy.isa.exact import outside
 from syurmy.isa.graph import Committed
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, register, result
 from syurmy.isa.ops.gadgets import extremum, negative, result_interval
@@ -56,9 +57,8 @@ class ApplyLut(Op):
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
         table, x = call.lut("table"), values[0]
-        bad = np.argwhere((x < table.lo) | (x > table.hi))
-        if len(bad):
-            element = tuple(bad[0].tolist())
+        element = outside(x, table.lo, table.hi)
+        if element is not None:
             message = f"{x[element]} is outside table '{table.name}', {table.lo} to {table.hi}"
             raise Trap(message, element=element, code="T130")
         out: I64 = table.array[x - table.lo]

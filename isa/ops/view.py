@@ -61,7 +61,7 @@ def starts(b: Builder, call: Call, name: str) -> I64:
         return np.array([value], np.int64)
     out = np.full(b.executions, value.constant, np.int64)
     for counter, coefficient in value.terms:
-        out += coefficient * b.counters[counter]
+        out += coefficient * np.asarray(b.counters[counter])
     return out[:1] if (out == out[0]).all() else out
 
 

@@ -19,10 +19,12 @@ import numpy as np
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Public
+from syurmy.isa.progression import Progression
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
-from syurmy.prover.protocol.weights import Coordinate, Weight, WeightSpace
+from syurmy.prover.protocol.strands import Coordinate
+from syurmy.prover.protocol.weights import Weight, WeightSpace
 
 Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over them
 
@@ -269,11 +271,11 @@ class Sweep:
             axes, w = self.joint(touched)
             others = [a for a in axes if a not in node.out_axes]
             w = self.space.transpose(w, [axes.index(a) for a in (*sorted(wide, key=node.out_axes.index), *others)])
-            w = self.space.reshape(w, (node.index.size, w.size // node.index.size))
+            w = self.space.reshape(w, (node.where.size, w.size // node.where.size))
         else:  # all output axes have length 1: one entry, weight 1
             others = []
             w = self.space.reshape(self.space.ones(1), (1, 1))
-        w = self.space.scatter(w, node.index, size)
+        w = self.space.scatter(w, node.where, size)
         in_wide = [a for a in node.in_axes if source.shape[a] > 1]
         new_axes = [*in_wide, *(where[a] for a in others)]
         w = self.space.reshape(w, [source.shape[a] for a in new_axes])
@@ -309,8 +311,12 @@ def _segments(out_shape: Sequence[int], in_shape: Sequence[int]) -> list[tuple[l
     return result
 
 
-def inner_product(values: I64, term: Term, space: WeightSpace, sweep: Sweep) -> Ext:
-    """``coefficient * sum values * weights`` over known integers, shape of the tensor."""
+def inner_product(values: I64 | Progression, term: Term, space: WeightSpace, sweep: Sweep) -> Ext:
+    """``coefficient * sum values * weights`` over known integers, shape of the tensor, or in closed form those along
+    its only axis of length above 1."""
+    if isinstance(values, Progression):
+        ((_, w),) = term.groups
+        return term.coefficient * space.dot(w, values)
     if not term.groups:
         return term.coefficient * int(values.reshape(-1)[0])
     _, w = sweep.joint(term.groups)

@@ -15,7 +15,8 @@ from syurmy.isa.graph import Node, Product
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Group, Sweep, Term
-from syurmy.prover.protocol.weights import Coordinate, Weight
+from syurmy.prover.protocol.strands import Coordinate
+from syurmy.prover.protocol.weights import Weight
 
 
 @dataclass(frozen=True)

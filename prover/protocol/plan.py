@@ -33,7 +33,8 @@ from syurmy.prover.protocol.shapes import (
     min_params_log_entries,
     min_witness_log_entries,
 )
-from syurmy.prover.protocol.weights import Coordinate, WeightSpace
+from syurmy.prover.protocol.strands import Coordinate
+from syurmy.prover.protocol.weights import WeightSpace
 
 MAX_TERMS = 256  # on one tensor in one sweep
 MAX_TRACE_CELLS = 2**34  # each is hashed

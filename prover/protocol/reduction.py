@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
+from syurmy.isa.progression import Progression
 from syurmy.prover.field import ONE, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
@@ -26,7 +27,7 @@ from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.layout import MatrixLayout, Place, Prefixes
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Block, Plan
-from syurmy.prover.protocol.weights import Coordinate
+from syurmy.prover.protocol.strands import Coordinate
 
 LOOKUP = "lookup"  # names of points
 FINGERPRINT = "fingerprint"
@@ -116,7 +117,7 @@ def known_part(pulled: Pulled, sweep: Sweep, value_of: Callable[[Public], I64]) 
     """What constants and public tensors contribute."""
     out = pulled.constant
     for node, terms in pulled.publics.items():
-        values = value_of(node)
+        values = node.known if isinstance(node.known, Progression) else value_of(node)
         for t in terms:
             out = out + inner_product(values, t, sweep.space, sweep)
     return out

@@ -24,15 +24,17 @@ from blake3 import blake3
 
 from syurmy.isa.arrays import I32
 from syurmy.isa.cost import Account
-from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
-from syurmy.prover.protocol import mle
-
-Coordinate = tuple[str, int]
+from syurmy.isa.progression import LONG, Progression
+from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, ext_list, log2_ceil
+from syurmy.prover.protocol import mle, strands
+from syurmy.prover.protocol.strands import Coordinate, Strand
 
 _NOTHING = np.zeros((2, 0), np.uint64)
 _DEPTH = 32  # weights that wait for each other at most: they are computed by recursion
 _FACTORS = 64  # factors that a closed form may have; one more for every so many entries of the array:
 _ENTRIES = 16
+_PER_STRAND = 64  # factors that one strand costs about as much as
+_SHORT = 16  # entries of a vector that may each be a strand
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Form:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """``array``: uint64[2, *dims] (empty when dry). ``point``: coordinates if the weight is eq of them. ``depth``: how
-    many weights that are not computed yet ``compute`` goes through."""
+    """``array``: uint64[2, *dims] (empty when dry). ``point``: coordinates if the weight is eq of them. ``strands``: of
+    which the weight consists, if it is a vector that has such a form (axes of length 1 aside). ``depth``: how many
+    weights that are not computed yet ``compute`` goes through."""
 
     key: Hashable
     dims: tuple[int, ...]
@@ -54,6 +57,7 @@ class Weight:
     point: tuple[Coordinate, ...] | None = None
     form: Form | None = None
     depth: int = 0
+    strands: tuple[Strand, ...] | None = None
 
     @cached_property
     def array(self) -> U64:
@@ -62,6 +66,13 @@ class Weight:
     @property
     def size(self) -> int:
         return math.prod(self.dims)
+
+    @property
+    def factors(self) -> int | None:
+        """What an evaluation costs, if there is a closed form."""
+        if self.form is not None:
+            return self.form.factors
+        return None if self.strands is None else _PER_STRAND * len(self.strands)
 
 
 @dataclass
@@ -76,6 +87,7 @@ class WeightSpace:
     _sums: dict[Hashable, Ext] = field(default_factory=dict)
     _values: dict[Hashable, Ext] = field(default_factory=dict)
     _vectors: dict[Hashable, U64] = field(default_factory=dict)
+    _lengths: dict[tuple[Coordinate, ...], int] = field(default_factory=dict)  # of the longest eq vector of a point
 
     def _make(
         self,
@@ -85,8 +97,9 @@ class WeightSpace:
         sources: Sequence[Weight] = (),
         point: tuple[Coordinate, ...] | None = None,
         form: Form | None = None,
+        closed: Callable[[], tuple[Strand, ...] | None] = lambda: None,
     ) -> Weight:
-        """The weight of this key; ``compute`` reads the arrays of ``sources``."""
+        """The weight of this key; ``compute`` reads the arrays of ``sources``, ``closed`` their strands."""
         found = self._memo.get(key)
         if found is None:
             if self.account is not None:
@@ -95,13 +108,36 @@ class WeightSpace:
             depth = 0 if self.dry else 1 + max((w.depth for w in sources), default=0)
             if form is not None and (depth > _DEPTH or form.factors > _FACTORS + math.prod(dims) // _ENTRIES):
                 form = None
+            parts = None if self.dry else closed()
+            longest = max([math.prod(dims), *(w.size for w in sources)])
+            if parts is not None and point is None and longest >= LONG:
+                if strands.cost(parts) <= longest:
+                    depth, compute = 1, partial(self._written, tuple(dims), parts)
+                else:
+                    parts = None
             found = Weight(
-                len(self._memo), tuple(dims), (lambda: _NOTHING) if self.dry else compute, point, form, depth
+                len(self._memo), tuple(dims), (lambda: _NOTHING) if self.dry else compute, point, form, depth, parts
             )
             if depth > _DEPTH:
                 found = Weight(found.key, found.dims, partial(np.asarray, found.array), point)
             self._memo[key] = found
         return found
+
+    def _written(self, dims: tuple[int, ...], parts: Sequence[Strand]) -> U64:
+        """The array that consists of these strands."""
+        out = np.zeros((2, math.prod(dims)), np.uint64)
+        for s in parts:
+            p = self.coordinates(s.point)
+            if s.db == 0:
+                at, what = slice(s.b, s.b + 1), ext_array([strands.total(s, p, self._whole)])
+            else:
+                at = slice(s.b, s.b + (s.length - 1) * s.db + 1, s.db)
+                what = strands.entries(s, p, self.eq(s.point, self._lengths.get(s.point, 1)), self._whole)
+            out[:, at] = mle.add(out[:, at], what)
+        return out.reshape(2, *dims)
+
+    def _whole(self, point: Sequence[Ext]) -> U64:
+        return self._vector(point, 1 << len(point))
 
     def coordinates(self, point: Sequence[Coordinate]) -> list[Ext]:
         return [self.points[name][i] for name, i in point]
@@ -114,14 +150,24 @@ class WeightSpace:
             both = [(x * y, x, y) for x, y in zip(self.coordinates(p), point[0], strict=True)]
             return first_terms([(1 - x - y + xy, xy) for xy, x, y in both], d)
 
+        self._lengths[p] = max(d, self._lengths.get(p, 0))
         return self._make(
-            ("eq", p, d), (d,), lambda: mle.eq_vector(self.coordinates(p), d), point=p, form=Form(2 * len(p), at)
+            ("eq", p, d),
+            (d,),
+            lambda: mle.eq_vector(self.coordinates(p), d),
+            point=p,
+            form=Form(2 * len(p), at),
+            closed=lambda: (Strand(ONE, p, 0, 1, 0, 1, d),),
         )
 
     def ones(self, d: int) -> Weight:
         form = Form(log2_ceil(d), lambda point: first_terms([(1 - x, x) for x in point[0]], d))
         return self._make(
-            ("ones", d), (d,), lambda: np.stack([np.ones(d, np.uint64), np.zeros(d, np.uint64)]), form=form
+            ("ones", d),
+            (d,),
+            lambda: np.stack([np.ones(d, np.uint64), np.zeros(d, np.uint64)]),
+            form=form,
+            closed=lambda: (Strand(ONE, (), 0, 0, 0, 1, d),),
         )
 
     def outer(self, a: Weight, b: Weight) -> Weight:
@@ -129,11 +175,9 @@ class WeightSpace:
             return mle.outer(a.array.reshape(2, -1), b.array.reshape(2, -1)).reshape(2, *a.dims, *b.dims)
 
         form = None
-        if a.form is not None and b.form is not None:
+        if a.factors is not None and b.factors is not None:
             cut = len(a.dims)
-            form = Form(
-                a.form.factors + b.form.factors, lambda at: self.evaluate(a, at[:cut]) * self.evaluate(b, at[cut:])
-            )
+            form = Form(a.factors + b.factors, lambda at: self.evaluate(a, at[:cut]) * self.evaluate(b, at[cut:]))
         return self._make(("outer", a.key, b.key), a.dims + b.dims, compute, (a, b), form=form)
 
     def transpose(self, w: Weight, perm: Sequence[int]) -> Weight:
@@ -151,27 +195,54 @@ class WeightSpace:
 
     def reshape(self, w: Weight, dims: Sequence[int]) -> Weight:
         d = tuple(dims)
-        return w if d == w.dims else self._make(("reshape", w.key, d), d, lambda: w.array.reshape(2, *d), (w,))
+        closed = (lambda: w.strands) if _is_vector(d) else (lambda: None)
+        return (
+            w
+            if d == w.dims
+            else self._make(("reshape", w.key, d), d, lambda: w.array.reshape(2, *d), (w,), closed=closed)
+        )
 
-    def scatter(self, w: Weight, index: I32, size: int) -> Weight:
+    def scatter(self, w: Weight, index: I32 | Progression, size: int) -> Weight:
         """``w`` of dims (index.size, rest) -> (size, rest): out[index[i]] += w[i]."""
         rest = w.size // index.size
 
+        def closed() -> tuple[Strand, ...] | None:
+            if rest > 1 or max(size, w.size) < LONG:
+                return None
+            parts = w.strands
+            if parts is None and w.size <= _SHORT:
+                each = ext_list(w.array.reshape(2, -1))
+                parts = tuple(Strand(c, (), 0, 0, i, 0, 1) for i, c in enumerate(each))
+            if parts is None:
+                return None
+            to = index if isinstance(index, Progression) else Progression.of(index.astype(np.int64))
+            return strands.scattered(parts, to, max(size, w.size))
+
         def compute() -> U64:
-            a, flat = w.array.reshape(2, -1), index.reshape(-1).astype(np.int64)
+            a, flat = w.array.reshape(2, -1), np.asarray(index, np.int64).reshape(-1)
             if rest == 1:
                 return mle.scatter_add(a, flat, size).reshape(2, size, 1)
             wide = np.where(flat[:, None] < 0, -1, flat[:, None] * rest + np.arange(rest, dtype=np.int64))
             return mle.scatter_add(a, wide.reshape(-1), size * rest).reshape(2, size, rest)
 
-        return self._make(("scatter", w.key, _digest(index), index.shape, size), (size, rest), compute, (w,))
+        name = index.key() if isinstance(index, Progression) else _digest(index)
+        return self._make(("scatter", w.key, name, index.shape, size), (size, rest), compute, (w,), closed=closed)
 
     def slice(self, w: Weight, axis: int, lo: int, hi: int) -> Weight:
         if lo == 0 and hi == w.dims[axis]:
             return w
         dims = (*w.dims[:axis], hi - lo, *w.dims[axis + 1 :])
         cut = (slice(None), *([slice(None)] * axis), slice(lo, hi))
-        return self._make(("slice", w.key, axis, lo, hi), dims, lambda: np.ascontiguousarray(w.array[cut]), (w,))
+
+        def closed() -> tuple[Strand, ...] | None:
+            if w.strands is None or w.dims[axis] != w.size:
+                return None
+            kept = [strands.between(s, lo, hi) for s in w.strands]
+            return tuple(s._replace(b=s.b - lo) for s in kept if s is not None)
+
+        return self._make(
+            ("slice", w.key, axis, lo, hi), dims, lambda: np.ascontiguousarray(w.array[cut]), (w,), closed=closed
+        )
 
     def sum_axis(self, w: Weight, axis: int) -> Weight:
         dims = w.dims[:axis] + w.dims[axis + 1 :]
@@ -192,7 +263,14 @@ class WeightSpace:
         form = None
         if len(forms) == len(parts):
             form = Form(sum(forms) + len(parts), lambda at: sum((c * self.evaluate(w, at) for c, w in parts), ZERO))
-        return self._make(("linear", key), parts[0][1].dims, compute, [w for _, w in parts], form=form)
+
+        def closed() -> tuple[Strand, ...] | None:
+            known = [(c, w.strands) for c, w in parts if w.strands is not None]
+            if len(known) < len(parts):
+                return None
+            return strands.added([s._replace(coefficient=c * s.coefficient) for c, ss in known for s in ss])
+
+        return self._make(("linear", key), parts[0][1].dims, compute, [w for _, w in parts], form=form, closed=closed)
 
     def total(self, w: Weight) -> Ext:
         """Sum of all entries."""
@@ -201,6 +279,9 @@ class WeightSpace:
         if w.key not in self._sums:
             if w.point is not None:
                 total = first_terms([(1 - x, x) for x in self.coordinates(w.point)], w.size)
+            elif w.strands is not None:
+                each = [strands.total(s, self.coordinates(s.point), self._whole) for s in w.strands]
+                total = sum(each, ZERO)
             else:
                 flat = w.array.reshape(2, -1)
                 total = Ext(*(sum(int(x) for x in _column_sums(plane)) for plane in flat))
@@ -211,8 +292,29 @@ class WeightSpace:
         """The multilinear extension of the zero-padded array at one point per dimension."""
         key = (w.key, *map(tuple, point))
         if key not in self._values:
-            self._values[key] = self._evaluate(w, point) if w.form is None else w.form.at(point)
+            if w.form is not None:
+                self._values[key] = w.form.at(point)
+            elif w.strands is not None:
+                q = [x for r in point for x in r]
+                each = [strands.extension(s, self.coordinates(s.point), q, self._whole) for s in w.strands]
+                self._values[key] = sum(each, ZERO)
+            else:
+                self._values[key] = self._evaluate(w, point)
         return self._values[key]
+
+    def dot(self, w: Weight, values: Progression) -> Ext:
+        """The inner product of a vector with integers, |v| < 2^63."""
+        found: list[Ext | None] = [None]
+        if w.strands is not None:
+            firsts = np.cumsum([0, *map(len, values.parts[:-1])]).tolist()
+            found = [
+                strands.inner_product(s, self.coordinates(s.point), part, first, self._whole)
+                for first, part in zip(firsts, values.parts, strict=True)
+                for s in w.strands
+            ]
+        if None in found:
+            return mle.dot_int(w.array.reshape(2, -1), np.asarray(values))
+        return sum((x for x in found if x is not None), ZERO)
 
     def _evaluate(self, w: Weight, point: Sequence[Sequence[Ext]]) -> Ext:
         a = w.array.reshape(2, *w.dims)
@@ -249,6 +351,11 @@ def first_terms(factors: Sequence[tuple[Ext, Ext]], d: int) -> Ext:
         total = clear * free + one * total if d >> (k - 1 - j) & 1 else clear * total
         free = free * (clear + one)
     return total
+
+
+def _is_vector(dims: Sequence[int]) -> bool:
+    """At most one axis is longer than 1."""
+    return sum(d > 1 for d in dims) <= 1
 
 
 def _column_sums(plane: U64) -> list[int]:

@@ -289,7 +289,7 @@ class Reading(Front):
             raise Rejected("statement", str(e)) from None
 
     def public_value(self, node: Public) -> I64:
-        return self.values[node] if node.values is None else node.values
+        return self.values[node] if (known := node.values) is None else known
 
     # ---- openings ------------------------------------------------------------------------------------------------
 

@@ -56,8 +56,9 @@ def same(program: Program, path: Executed = Executed()) -> Dataflow:
     for x, y in pairs:
         assert np.array_equal(x.producers, y.producers)
         assert np.array_equal(x.executions, y.executions)
-        assert np.array_equal(x.views >= 0, y.views >= 0)
-        held = sorted({(i, j) for i, j in zip(x.views.tolist(), y.views.tolist(), strict=True) if i >= 0})
+        views = np.asarray(x.views), np.asarray(y.views)
+        assert np.array_equal(views[0] >= 0, views[1] >= 0)
+        held = sorted({(i, j) for i, j in zip(*(v.tolist() for v in views), strict=True) if i >= 0})
         assert all(a.views[i].same(b.views[j]) for i, j in held)
     return a
 
@@ -95,7 +96,7 @@ def test_a_buffer_that_the_path_passes_over_has_no_clock(body: str) -> None:
     program = assemble(text + " add a, a, w\n cast a, a, i64\n halt\n")
     flow = same(program)
     accesses = [pc for pc, ins in enumerate(program.code) if ins.get("buffer") == "far"]
-    assert flow.clocks["far"] == sum(flow.runs[pc] for pc in accesses) == flow.ticks[accesses[-1]][-1] + 1
+    assert flow.clocks["far"] == sum(flow.runs[pc] for pc in accesses) == np.asarray(flow.ticks[accesses[-1]])[-1] + 1
     Plan.of(program)
 
 

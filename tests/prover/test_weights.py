@@ -4,10 +4,15 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
+from syurmy.isa.progression import Part, Progression
 from syurmy.prover.field import ZERO, Ext, P
-from syurmy.prover.protocol import mle
+from syurmy.prover.protocol import mle, strands, weights
+from syurmy.prover.protocol.strands import Strand
 from syurmy.prover.protocol.weights import Weight, WeightSpace, first_terms
+from tests.drawing import examples
 
 
 def draw(rng: random.Random, n: int) -> list[Ext]:
@@ -52,6 +57,107 @@ def test_evaluations_and_sums_are_those_of_the_array(rows, cols):
         point = [draw(rng, (d - 1).bit_length()) for d in w.dims]
         assert space.evaluate(w, point) == by_array(w, point), name
         assert space.total(w) == mle.dot(w.array.reshape(2, -1), WeightSpace().ones(w.size).array), name
+
+
+def entries(w: Weight) -> np.ndarray:
+    return w.array.reshape(2, -1)
+
+
+@st.composite
+def progressions(draw, size: int, below: int) -> Progression:
+    """``size`` integers of [-1, below), in a few parts."""
+    parts, left = [], size
+    while left:
+        m = draw(st.integers(1, min(left, 4)))
+        times = draw(st.integers(1, left // m))
+        shift = np.array(draw(st.lists(st.integers(0, min(m + 1, below // times)), min_size=m, max_size=m)))
+        rows = [draw(st.integers(-1, max(-1, below - 1 - (times - 1) * int(s)))) for s in shift]
+        if draw(st.booleans()):
+            rows = [max(-1, min(rows) + i) for i in range(m)] if max(rows) + m + times * shift.max() < below else rows
+        parts.append(Part(np.array(rows), shift, times))
+        left -= m * times
+    return Progression.joined(parts)
+
+
+@examples(100)
+@given(st.data())
+def test_strands_are_the_array(data):
+    """Slices, index maps and sums of vectors: entries, sum, extension and inner products as those of arrays."""
+    rng = random.Random(data.draw(st.integers(0, 2**32)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "LONG", 1)
+        patch.setattr(strands, "cost", lambda parts: 0)
+        patch.setattr(strands, "_MEETS", 0)
+        patch.setattr(strands, "DIRECT", data.draw(st.sampled_from([1, 8])))
+        size = data.draw(st.integers(1, 90))
+        closed, plain = WeightSpace(), WeightSpace()
+        closed.points = plain.points = {"p": draw(rng, 7), "q": draw(rng, 7)}
+        bits = (size - 1).bit_length()
+        first = [(data.draw(st.sampled_from("pq")), i) for i in range(bits)]
+        w, other = closed.eq(first, size), closed.eq([("q", i) for i in range(bits)], size)
+        array = entries(w).copy()
+        for _ in range(data.draw(st.integers(1, 3))):
+            kind = data.draw(st.sampled_from(["slice", "scatter", "linear"]))
+            if kind == "slice":
+                lo = data.draw(st.integers(0, size - 1))
+                hi = data.draw(st.integers(lo + 1, size))
+                w, array, size = closed.slice(w, 0, lo, hi), array[:, lo:hi], hi - lo
+            elif kind == "scatter":
+                below = data.draw(st.integers(1, 90))
+                index = data.draw(progressions(size, below))
+                w = closed.reshape(closed.scatter(closed.reshape(w, (size, 1)), index, below), (below,))
+                array, size = mle.scatter_add(np.ascontiguousarray(array), np.asarray(index), below), below
+            else:
+                a, b = draw(rng, 2)
+                other = closed.eq([("q", i) for i in range((size - 1).bit_length())], size)
+                w = closed.linear([(a, w), (b, other), (a, closed.ones(size)), (b, w)])
+                array = mle.add(mle.scale(np.ascontiguousarray(array), a + b), mle.scale(entries(other), b))
+                array = mle.add(array, mle.scale(entries(closed.ones(size)), a))
+        assume(w.strands is not None)  # but where many go downwards, or there are too many
+        array = np.ascontiguousarray(array)
+        assert np.array_equal(entries(w), array)
+        assert closed.total(w) == mle.dot(array, entries(WeightSpace().ones(size)))
+        point = draw(rng, (size - 1).bit_length())
+        assert closed.evaluate(w, [point]) == mle.dot(array, mle.eq_vector(point, size))
+        values = data.draw(progressions(size, 50)).plus(-20)
+        assert closed.dot(w, values) == mle.dot_int(array, np.asarray(values))
+
+
+@pytest.mark.parametrize(("a", "da", "b", "db", "count"), [(0, 1, 3, 1, 3000), (5, 3, 1, 0, 900), (2, 0, 7, 5, 800),
+                                                            (9, 7, 4, 11, 700), (1, 100, 0, 90, 60)])  # fmt: skip
+def test_sums_along_strands(a, da, b, db, count):
+    """Two sums of about the square root, against all terms."""
+    rng = random.Random(count)
+    p, q = draw(rng, 13), draw(rng, 14)
+    left, right = mle.eq_vector(p), mle.eq_vector(q)
+    k = np.arange(count)
+    terms = mle.mul(left[:, a + k * da].copy(), right[:, b + k * db].copy())
+    s = Strand(Ext(3, 4), (), a, da, b, db, count)
+    ones = np.stack([np.ones(count, np.uint64), np.zeros(count, np.uint64)])
+    assert strands.extension(s, p, q, mle.eq_vector) == Ext(3, 4) * mle.dot(terms, ones)
+    chosen = left[:, a + k * da].copy()
+    assert strands.total(s, p, mle.eq_vector) == Ext(3, 4) * mle.dot(chosen, ones)
+    assert strands.weighted(s, p, mle.eq_vector) == Ext(3, 4) * mle.dot_int(chosen, b + k * db)
+
+
+@pytest.mark.parametrize("start", [0, 5, 70])
+def test_inner_products_by_round(monkeypatch, start):
+    """Counters of loops inside of loops: many rounds of long runs."""
+    rng = random.Random(start)
+    rows, shift = np.array([3, 4, 5, 6, 7, 1, 2, 3, 4]), np.array([2] * 5 + [-1] * 4)
+    part = Part(rows, shift, 13)
+    monkeypatch.setattr(strands, "MOST", 3)
+    p = draw(rng, 8)
+    assert part.stretches(0, 3) is None
+    for b, length in ((start, len(part) - start), (start, 20), (0, start + 1)):
+        s = Strand(Ext(2, 9), (), 11, 1, b, 1, length)
+        w = mle.eq_vector(p)[:, 11 : 11 + length].copy()
+        expected = Ext(2, 9) * mle.dot_int(w, part.array()[b : b + length])
+        assert strands.inner_product(s, p, part, 0, mle.eq_vector) == expected
+    every = Strand(Ext(1), (), 0, 1, 7, 1, 256)
+    long = Part(rows, shift, 40)
+    expected = mle.dot_int(mle.eq_vector(p), long.array()[7:263])
+    assert strands.inner_product(every, p, long, 0, mle.eq_vector) == expected
 
 
 @pytest.mark.parametrize("bits", [0, 1, 2, 5])
