@@ -30,7 +30,7 @@ GENERATED = {
     "docs/operators.md": "tests/compiler/test_node_cases.py",
     "docs/macros.md": "tests/assembler/test_library.py",
 }
-NEED_ONNX = {"docs/prove_your_model.md", "docs/debugging.md"}
+NEED_ONNX = {"docs/prove_your_model.md", "docs/debugging.md", "docs/language_models.md"}
 SHOWN = {  # what a page's commands print somewhere
     "docs/prove_your_model.md": ("least accurate", "verified: lenet/model.proof", "accepted: program", "same digit"),
 }
