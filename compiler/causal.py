@@ -51,6 +51,11 @@ class Greedy:
     total: int = 0
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Of the program."""
+        return (LAST,) if self.show == "last" else self.shown
+
+    @property
     def interval(self) -> dict[str, tuple[int, int]]:
         """Of the tokens."""
         return {self.tokens: (0, self.vocabulary - 1)}

@@ -256,10 +256,14 @@ class Trial:
         g, tell = rewritten(self.observed, precision), self.options.tell
         self._refuse_missing(g)
         options = self.options
-        for said, known in ((options.commit_inputs, g.inputs), (options.commit_outputs, g.outputs)):
+        shown: Sequence[str] = g.outputs if self.greedy is None else self.greedy.shown
+        ends = shown if self.greedy is None else self.greedy.outputs
+        for said, known in ((options.commit_inputs, g.inputs), (options.commit_outputs, ends)):
             for name in said:
                 if name not in known:
-                    raise InputError(f"'{name}' cannot be committed", code="I110", help=f"there are {', '.join(known)}")
+                    raise InputError(
+                        f"'{name}' cannot be committed", code="I110", help=f"there are {', '.join(known) or 'none'}"
+                    )
         count = len(next(iter(g.samples.values()), [0]))
         out = Emitter(g.name, count, options.committed_params, options.commit_inputs, options.commit_outputs)
         phase = "finer program" if precision.fine or precision.channels else "program"
@@ -269,7 +273,6 @@ class Trial:
         tell(phase, LOWERING)
         units = {name: r.port.unit for name, r in self.read.items()}
         inputs = [replace(_input_port(c, i), unit=units.get(i, "")) for i in g.inputs]
-        shown = g.outputs if self.greedy is None else self.greedy.shown
         outputs = {name: out.output(name, c.tensor(name)) for name in shown}
         tail = None if self.greedy is None else causal.tail(c, self.greedy)
         folder.mkdir()

@@ -225,6 +225,15 @@ def test_integer_logits_that_see_later_tokens_are_refused(model: CompiledModel, 
     assert refused(language_model(leak=-11.0), tmp_path) == "M113"
 
 
+def test_outputs_that_are_not_shown_cannot_be_committed(tmp_path: Path) -> None:
+    for show, name in (("", "next_logits"), ("last", "next_logits"), ("all", "last_logits")):
+        with pytest.raises(InputError) as e:
+            compiled(tmp_path, show=show, commit_outputs=[name])
+        assert e.value.code == "I110"
+    sealed = compiled(tmp_path, show="last", commit_outputs=["last_logits"])
+    assert [o.visibility for o in sealed.program.outputs] == ["committed"]
+
+
 def test_options_are_checked(tmp_path: Path) -> None:
     for bad in (
         {"generate": "beam"},

@@ -56,6 +56,17 @@ def test_what_is_stated() -> None:
 
 
 EQUAL = {"less": lambda b: [0] * 5, "greater": lambda b: [0] * 5}  # the comparison's columns
+
+
+def test_a_batch_of_texts() -> None:
+    """Of different lengths, in one proof."""
+    pk = keys(GREEDY)
+    given = {"tokens": [WRITTEN, [2, 0, 1, 2, 1, 1]], "prompt": [1, 2], "length": [5, 4]}
+    trace = syurmy.run(pk.program, {k: np.array(v) for k, v in given.items()}, batch=True)
+    statement = verifier_of(GREEDY).verify(syurmy.prove(pk, trace))
+    assert completions(statement, pk.program) == [Completion((3,), (0, 1, 2, 0)), Completion((2, 0), (1, 2))]
+
+
 LIES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, str]]] = {
     "another token": ({"tokens": [3, 0, 1, 3, 0, 0]}, {}, OPENING),
     "the tie goes to the higher index": ({"tokens": [3, 0, 3, 0, 1, 0]}, {}, OPENING),

@@ -30,7 +30,7 @@ GENERATED = {
     "docs/operators.md": "tests/compiler/test_node_cases.py",
     "docs/macros.md": "tests/assembler/test_library.py",
 }
-NEED_ONNX = {"docs/prove_your_model.md", "docs/debugging.md", "docs/large_models.md"}
+NEED_ONNX = {f"docs/{name}.md" for name in ("prove_your_model", "debugging", "large_models", "language_models")}
 SHOWN = {  # what a page's commands print somewhere
     "docs/prove_your_model.md": ("least accurate", "verified: lenet/model.proof", "accepted: program", "same digit"),
 }
