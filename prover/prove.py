@@ -13,7 +13,7 @@ import numpy as np
 from syurmy.host import peak_mb, return_memory
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
-from syurmy.isa.graph import Committed, External, Node, ParamTensor, Table, Tuples
+from syurmy.isa.graph import Committed, External, Node, Table, Tuples
 from syurmy.isa.path import Path
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
@@ -23,14 +23,14 @@ from syurmy.prover.field import U64, ZERO, Ext, P, lift, to_field
 from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.keys import ProvingKey
-from syurmy.prover.operands import instance, total_sum
+from syurmy.prover.operands import bind_operand, instance, pad_table, total_sum
 from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term
-from syurmy.prover.protocol.contraction import Contraction, all_contractions
+from syurmy.prover.protocol.contraction import Contraction, Side, all_contractions
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_seed, needs_grinding
 from syurmy.prover.protocol.hidden import Hidden, Ledger, Value
@@ -397,18 +397,21 @@ class Prover:
             rows.append([opening.Row(row, opening.tail_of(m.commitment, c.weights))])
         return rows
 
-    def reduce_params(self, rest: dict[ParamTensor, list[Term]]) -> list[red.ParamPoint]:
-        """Claims on params that are not evaluations: one sumcheck against their public weights."""
+    def reduce_params(self, rest: list[red.Reduced]) -> list[red.ParamPoint]:
+        """Claims on params that are not evaluations: one sumcheck against their public weights, the params bound to
+        their eq axes."""
         assert self.plan.params is not None
         instances, sizes = [], []
-        for param, terms in rest.items():
-            place = self.plan.params.places[param.name]
-            weights = dense(terms, place.shape, place.order, place.dims)
-            block = np.zeros(place.dims, np.uint64)
-            block[place.true_part] = to_field(np.transpose(self.witness(param).astype(np.int64), place.order))
-            instances.append(sumcheck.Instance(Ext(1), [weights.reshape(2, -1), block.reshape(-1)]))
+        for r in rest:
+            place = r.place(self.plan.params)
+            weights = dense(r.terms, place.shape, place.order, place.dims)
+            fixed = [((a,), self.space.eq(point, place.shape[a])) for a, point in sorted(r.fixed.items())]
+            left = [a for a in place.order if place.shape[a] > 1]
+            table = bind_operand(self.witness, Side(r.param, tuple(left), tuple(fixed)), self.sweep)
+            wide = pad_table(table, [place.shape[a] for a in left])
+            instances.append(sumcheck.Instance(Ext(1), [weights.reshape(2, -1), wide]))
             sizes.append(place.log_size)
-        self.sender.ext("params reduction sum", [total_sum([_lifted(x) for x in instances])])
+        self.sender.ext("params reduction sum", [total_sum(instances)])
         rounds = max(sizes)
         point, finals = sumcheck.prove(self.sender, red.PARAMS, instances, rounds)
         self.space.points[red.PARAMS] = point
@@ -528,10 +531,6 @@ def tensor_values(claims: Sequence[ParamsClaim], rows: Sequence[U64]) -> list[Ex
         (at,) = claim.points
         out.append(mle.evaluate(np.ascontiguousarray(row[:, at.offset : at.offset + (1 << len(at.point))]), at.point))
     return out
-
-
-def _lifted(x: sumcheck.Instance) -> sumcheck.Instance:
-    return sumcheck.Instance(x.coefficient, [x.tables[0], np.stack([x.tables[1], np.zeros_like(x.tables[1])])])
 
 
 def dense(terms: list[Term], shape: tuple[int, ...], order: tuple[int, ...], dims: tuple[int, ...]) -> U64:

@@ -7,15 +7,14 @@ but for coincidences among random elements of K; where they do not, the prover s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
 
-from syurmy.isa.graph import ParamTensor
 from syurmy.prover.field import Ext
 from syurmy.prover.protocol import reduction as red
-from syurmy.prover.protocol.claims import Sweep, Term
+from syurmy.prover.protocol.claims import Sweep
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.weights import WeightSpace
@@ -26,7 +25,7 @@ _SEED = b"syurmy-vm points of the counting sweep"
 @dataclass(frozen=True)
 class Counts:
     """``contractions``: variables and degree of each; ``rows``: combinations of the params' rows that are evaluated;
-    ``reduced``: log2 of the padded size of every param that goes through the reduction."""
+    ``reduced``: log2 of the padded size of every table of params that goes through the reduction."""
 
     contractions: tuple[tuple[int, int], ...] = ()
     rows: int = 0
@@ -46,16 +45,16 @@ class Counts:
         plan: Plan,
         contractions: Sequence[Contraction],
         points: Sequence[red.ParamPoint],
-        rest: Mapping[ParamTensor, Sequence[Term]],
+        rest: Sequence[red.Reduced],
     ) -> Counts:
         """What a pair of sweeps came to: evaluation claims on params, and claims of other shapes."""
         of = tuple((c.variables, c.degree) for c in contractions)
         if plan.params is None:
             return Counts(of)
-        places = [plan.params.places[p.name] for p in [*(p.param for p in points), *rest]]
+        places = [plan.params.places[p.name] for p in [*(p.param for p in points), *(r.param for r in rest)]]
         rows = [red.row_of(plan.params, place) for place in places]
         count = len({r for r in rows if r is not None}) + rows.count(None)
-        return Counts(of, count, tuple(place.log_size for place in places[len(points) :]))
+        return Counts(of, count, tuple(r.place(plan.params).log_size for r in rest))
 
 
 def count_claims(plan: Plan) -> Counts:

@@ -4,8 +4,10 @@
    multiplicities, so they become two claims on those tensors; each equation adds one. Combined by powers of gamma.
 2. One sweep pulls them back; what reaches products goes to the contraction sumcheck, whose ends are two claims per
    contraction, combined by powers of eta, and one more sweep.
-3. Claims on params in evaluation form join the opening as they are; all others are first brought into that form by a
-   sumcheck against their public weights, and join it with powers of zeta.
+3. Claims on params in evaluation form join the opening as they are. All others are first brought into that form: those
+   on one param with the same eq weights on the same axes are claims on the param bound to these, T' = sum over the eq
+   axes of eq * T, and one sumcheck against the public weights of the axes that are left ends in T'(s), an evaluation of
+   T at the eq axes' points and s. These join the opening with powers of zeta.
 
 Soundness: batching errors (2 + equations)/|K| and 2*contractions/|K|.
 """
@@ -143,23 +145,42 @@ class ParamPoint:
     axes: dict[int, tuple[Coordinate, ...]]
 
 
-def split_params(pulled: Sequence[Pulled]) -> tuple[list[ParamPoint], dict[ParamTensor, list[Term]]]:
-    """Evaluation claims, and the terms of other shapes by param; both in order of node id."""
+@dataclass(frozen=True)
+class Reduced:
+    """Claims on a param that share ``fixed``, the points of their eq axes; ``terms``: their weights on the other axes,
+    none of them eq alone."""
+
+    param: ParamTensor
+    fixed: dict[int, tuple[Coordinate, ...]]
+    terms: list[Term]
+
+    def place(self, layout: MatrixLayout) -> Place:
+        """The axes that are left, as they lie in the tables of the reduction: the order and padding of the matrix."""
+        whole = layout.places[self.param.name]
+        left = [(a, d) for a, d in zip(whole.order, whole.dims, strict=True) if a not in self.fixed]
+        return Place(whole.shape, tuple(a for a, _ in left), tuple(d for _, d in left), 0)
+
+
+def split_params(pulled: Sequence[Pulled]) -> tuple[list[ParamPoint], list[Reduced]]:
+    """Evaluation claims, and those of other shapes; both in order of node id."""
     terms: dict[ParamTensor, list[Term]] = {}
     for p in pulled:
         for node, more in p.params.items():
             terms.setdefault(node, []).extend(more)
     points: list[ParamPoint] = []
-    rest: dict[ParamTensor, list[Term]] = {}
+    rest: list[Reduced] = []
     for node in sorted(terms, key=lambda n: n.id):
         same: dict[tuple[tuple[int, tuple[Coordinate, ...]], ...], Ext] = {}
+        others: dict[tuple[tuple[int, tuple[Coordinate, ...]], ...], list[Term]] = {}
         for t in terms[node]:
-            if all(w.point is not None for _, w in t.groups):
-                key = tuple((axes[0], w.point) for axes, w in t.groups if w.point is not None)
+            key = tuple((axes[0], w.point) for axes, w in t.groups if w.point is not None)
+            if len(key) == len(t.groups):
                 same[key] = same.get(key, ZERO) + t.coefficient
             else:
-                rest.setdefault(node, []).append(t)
+                left = Term(t.coefficient, tuple(g for g in t.groups if g[1].point is None))
+                others.setdefault(key, []).append(left)
         points.extend(ParamPoint(node, c, dict(key)) for key, c in same.items())
+        rest.extend(Reduced(node, dict(key), left) for key, left in others.items())
     return points, rest
 
 
@@ -258,19 +279,19 @@ def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sw
     return out
 
 
-def reduced_points(plan: Plan, rest: dict[ParamTensor, list[Term]], rounds: int, zeta: Ext) -> list[ParamPoint]:
+def reduced_points(plan: Plan, rest: Sequence[Reduced], rounds: int, zeta: Ext) -> list[ParamPoint]:
     """The evaluation claims in which the params reduction ends, with coefficients zeta, zeta^2, ..."""
     assert plan.params is not None
     out = []
     power = ONE
-    for param in rest:
-        place = plan.params.places[param.name]
+    for r in rest:
+        place = r.place(plan.params)
         power = power * zeta
         at = rounds - place.log_size
-        axes: dict[int, tuple[Coordinate, ...]] = {}
+        axes = dict(r.fixed)
         for a, d in zip(place.order, place.dims, strict=True):
             bits = d.bit_length() - 1
             axes[a] = tuple((PARAMS, at + i) for i in range(bits))
             at += bits
-        out.append(ParamPoint(param, power, axes))
+        out.append(ParamPoint(r.param, power, axes))
     return out

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.graph import ParamTensor, Public
+from syurmy.isa.graph import Public
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening, operand_products
-from syurmy.prover.protocol.claims import Pulled, Sweep, Term
+from syurmy.prover.protocol.claims import Pulled, Sweep
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, grinding_seed, needs_grinding
@@ -182,20 +182,20 @@ class Front:
             raise Rejected("soundness", "the hidden values are not as many as the plan counts")
         return Ends(point, values, delta, claims, tensors, of_tensors)
 
-    def reduce_params(self, rest: dict[ParamTensor, list[Term]], target: Value) -> tuple[Value, list[red.ParamPoint]]:
+    def reduce_params(self, rest: list[red.Reduced], target: Value) -> tuple[Value, list[red.ParamPoint]]:
         """The target with these claims replaced by evaluations, and the evaluation claims."""
         plan = self.plan
         assert plan.params is not None
         total = self.receiver.ext("params reduction sum", 1)[0]
-        rounds = max(plan.params.places[p.name].log_size for p in rest)
+        places = [r.place(plan.params) for r in rest]
+        rounds = max(place.log_size for place in places)
         point, value = sumcheck.verify(self.receiver, red.PARAMS, total, rounds, 2)
         self.space.points[red.PARAMS] = point
         finals = self.receiver.ext("params reduction values", len(rest))
         expected: Value = ZERO
-        for (param, terms), v in zip(rest.items(), finals, strict=True):
-            place = plan.params.places[param.name]
+        for r, place, v in zip(rest, places, finals, strict=True):
             weight = ZERO
-            for t in terms:
+            for t in r.terms:
                 weight = weight + red.term_at(t, place, self.sweep, point)
             expected = expected + v * (weight * pow(HALF, rounds - place.log_size, P))
         self.receiver.zero(expected - value, "params", "the values of the params do not fit the reduction")

@@ -22,7 +22,7 @@ from tests.soundness import memory_programs as memory
 c.INPUTS.update(memory.INPUTS)
 
 
-@pytest.mark.parametrize("source", [c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.TWO_DOTS, c.ROWS, c.LOOP, memory.RAM])
+@pytest.mark.parametrize("source", [c.DENSE, c.TWO_DENSE, c.BOUND, c.TWO_DOTS, c.ROWS, c.LOOP, memory.RAM])
 def test_counts_do_not_depend_on_the_points(source, monkeypatch):
     plan = Plan.of(c.keys(source).program) if c.keys(source).plan else None
     assert plan is not None
@@ -36,7 +36,8 @@ def test_what_is_counted():
     assert count_claims(c.keys(c.TWO_DOTS).plan) == Counts(((2, 2), (2, 2)), 0, ())
     assert count_claims(c.keys(c.ROWS).plan).rows == 2
     assert count_claims(c.keys(c.TWO_DENSE).plan).rows == 1  # two params, one row
-    assert count_claims(c.keys(c.SUM_PARAM).plan).reduced == (3,)
+    assert count_claims(c.keys(c.SUM_PARAM).plan).reduced == (2,)  # of the axis that is summed
+    assert count_claims(c.keys(c.BOUND).plan).reduced == (2, 2)  # the rows are bound to two points
     assert Counts().rounds == Counts().degree == 0
 
 

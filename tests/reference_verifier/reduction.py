@@ -86,11 +86,25 @@ class ParamPoint:
     axes: dict[int, tuple[Coordinate, ...]]
 
 
-Rest = list[tuple[ParamTensor, list[Term]]]
+@dataclass
+class Reduced:
+    """What is no evaluation: terms with the same eq weights ``fixed``, and their weights on the other axes."""
+
+    param: str
+    fixed: dict[int, tuple[Coordinate, ...]]
+    terms: list[Term]
+
+    def place(self, matrix: Matrix) -> Place:
+        whole = matrix.places[self.param]
+        order = tuple(a for a in whole.order if a not in self.fixed)
+        return Place(tuple(1 if a in self.fixed else d for a, d in enumerate(whole.shape)), order, 0)
+
+
+Rest = list[Reduced]
 
 
 def split_params(sweeps: Sequence[Ends]) -> tuple[list[ParamPoint], Rest]:
-    """Evaluations, those at one point added; and the terms that are none, by param. In order of number."""
+    """Evaluations, those at one point added; and what is none, by param and eq weights. In order of number."""
     found: dict[ParamTensor, list[Term]] = {}
     for ends in sweeps:
         for node, terms in ends.params.items():
@@ -99,16 +113,16 @@ def split_params(sweeps: Sequence[Ends]) -> tuple[list[ParamPoint], Rest]:
     rest: Rest = []
     for node in sorted(found, key=lambda n: n.id):
         same: dict[tuple[tuple[int, tuple[Coordinate, ...]], ...], K] = {}
-        others: list[Term] = []
+        others: dict[tuple[tuple[int, tuple[Coordinate, ...]], ...], list[Term]] = {}
         for t in found[node]:
-            if any(w.point is None for _, w in t.groups):
-                others.append(t)
-                continue
-            key = tuple((axes[0], w.point or ()) for axes, w in t.groups)
-            same[key] = same.get(key, ZERO) + t.coefficient
+            key = tuple((axes[0], w.point) for axes, w in t.groups if w.point is not None)
+            left = tuple((axes, w) for axes, w in t.groups if w.point is None)
+            if left:
+                others.setdefault(key, []).append(Term(t.coefficient, left))
+            else:
+                same[key] = same.get(key, ZERO) + t.coefficient
         points += [ParamPoint(node.name, c, dict(key)) for key, c in same.items()]
-        if others:
-            rest.append((node, others))
+        rest += [Reduced(node.name, dict(key), terms) for key, terms in others.items()]
     return points, rest
 
 
@@ -220,20 +234,20 @@ def reduced_points(plan: Plan, rest: Rest, rounds: int, zeta: K) -> list[ParamPo
     """The evaluations that the reduction ends in, with coefficients zeta, zeta^2, ..."""
     assert plan.params is not None
     out = []
-    for (node, _), power in zip(rest, powers(zeta, len(rest) + 1)[1:], strict=True):
-        place = plan.params.places[node.name]
-        at, axes = rounds - place.log_size, {}
+    for r, power in zip(rest, powers(zeta, len(rest) + 1)[1:], strict=True):
+        place = r.place(plan.params)
+        at, axes = rounds - place.log_size, dict(r.fixed)
         for a, d in zip(place.order, place.dims, strict=True):
             axes[a] = tuple(("params", at + i) for i in range(log2_ceil(d)))
             at += log2_ceil(d)
-        out.append(ParamPoint(node.name, power, axes))
+        out.append(ParamPoint(r.param, power, axes))
     return out
 
 
 @dataclass(frozen=True)
 class Counts:
     """How many claims of which size: variables and degree of every contraction, combinations of params' rows, log2 of
-    the size of every param that is reduced."""
+    the size of every table that is reduced."""
 
     contractions: tuple[tuple[int, int], ...]
     rows: int
@@ -252,12 +266,11 @@ def counts_of(plan: Plan, found: Sequence[Instance], points: Sequence[ParamPoint
     kinds = tuple((c.variables, c.degree) for c in found)
     if plan.params is None:
         return Counts(kinds, 0, ())
-    reduced = [plan.params.places[node.name] for node, _ in rest]
-    places = [*(plan.params.places[p.param] for p in points), *reduced]
+    places = [plan.params.places[p.param] for p in (*points, *rest)]
     log_cols = plan.params.code.log_cols
     own = [p for p in places if p.log_size > log_cols]
     shared = {p.offset >> log_cols for p in places if p.log_size <= log_cols}
-    return Counts(kinds, len(own) + len(shared), tuple(p.log_size for p in reduced))
+    return Counts(kinds, len(own) + len(shared), tuple(r.place(plan.params).log_size for r in rest))
 
 
 def count(plan: Plan) -> Counts:

@@ -24,9 +24,9 @@ c.INPUTS.update(memory.INPUTS)
 DEEP = c.deep(c.DENSE)
 SOURCES = {
     "memory": memory.RAM,
-    "a reduction of params": c.SUM_PARAM,
+    "a reduction of params": c.BOUND,
     "two levels": DEEP,
-    "hiding, a reduction of params": c.hiding(c.SUM_PARAM),
+    "hiding, a reduction of params": c.hiding(c.BOUND),
 }
 BYTES = ("root", "certificate", "path", "statement")  # of what is not elements
 UNCHANGED = {"magic", "key digest", "path length", "path", "query nonce"}  # see test_vectors.py

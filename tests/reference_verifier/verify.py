@@ -319,14 +319,14 @@ class Run:
         matrix = self.plan.params
         assert matrix is not None
         (whole,) = self.reader.messages("params reduction sum", 1)
-        places = [matrix.places[node.name] for node, _ in rest]
+        places = [r.place(matrix) for r in rest]
         rounds = max(p.log_size for p in places)
         point, value = self.sumcheck("params reduction", whole, rounds, 2)
         self.space.points["params"] = point
         finals = self.reader.messages("params reduction values", len(rest))
         expected: Value = ZERO
-        for (_, terms), place, v in zip(rest, places, finals, strict=True):
-            expected = expected + v * reduced_weight(terms, place, self.space, point)
+        for r, place, v in zip(rest, places, finals, strict=True):
+            expected = expected + v * reduced_weight(r.terms, place, self.space, point)
         self.reader.zero(expected - value, "params", "values of the params reduction")
         points = reduced_points(self.plan, rest, rounds, self.transcript.challenge("zeta"))
         for p, v in zip(points, finals, strict=True):

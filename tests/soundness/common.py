@@ -171,6 +171,16 @@ SUM_PARAM = """
     add s, r, x
     halt
 """
+BOUND = """
+.input x : i8[2, 4] private
+.param w : i8[4, 3] committed = {{1, -2, 3}, {4, 5, -6}, {-7, 8, 9}, {2, 0, -3}}
+.output s public
+.output r public
+    matmul h, x, w
+    slice s, h, axis=1, start=1, len=2      ; a claim on w at a point of its rows, with other weights of its columns
+    sum r, w, axes=(1)                      ; and one at another point
+    halt
+"""
 ADD_PRIVATE = """
 .input a : i8[] private
 .input b : i8[] private
@@ -251,6 +261,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     ADD_LONG: {"a": 3000000000, "b": -7},
     ADD_WIDE: {"a": [1, 2, 3, 4], "b": [2, 2, 2, 2]},
     SUM_PARAM: {"x": [1, 2]},
+    BOUND: {"x": [[1, 2, -3, 4], [5, -6, 7, 8]]},
     ADD_PRIVATE: {"a": 2, "b": 2},
     MUL_PRIVATE: {"a": 2, "b": 2},
 }

@@ -348,3 +348,34 @@ def test_fan_out_claim_dropped():
     how = Cheat(trace=says(t=[4, 3, 2, 2]))
     refused(c.FAN_OUT, cheat(c.FAN_OUT, how), *OPENING)
     refused(c.FAN_OUT, cheat(c.FAN_OUT, replace(how, prover=FanOut)), *OPENING)
+
+
+# ---- params bound to their eq axes -----------------------------------------------------------------------------------
+
+BOTH = [c.BOUND, c.hiding(c.BOUND)]
+PARAMS = ("params", "the values of the params do not fit the reduction")
+
+
+@pytest.mark.parametrize("source", BOTH)
+def test_tables_swapped(source):
+    """Two tables of one param, bound to two points: each value counts with its own weights."""
+
+    def swap(label: str, before: int, data: bytes) -> bytes:
+        return data[16:] + data[:16] if label == "params reduction values" else data
+
+    c.accepted(source, cheat(source, Cheat()))
+    refused(source, cheat(source, Cheat(hook=swap)), *(PARAMS if source == c.BOUND else VALUE))
+
+
+class Elsewhere(Prover):
+    """Binds a param to another claim's point. The rounds and the values fit each other; they are no claims on w there,
+    which the opening sees."""
+
+    def reduce_params(self, rest: list[red.Reduced]) -> list[red.ParamPoint]:
+        swapped = [replace(r, fixed=other.fixed) for r, other in zip(rest, rest[::-1], strict=True)]
+        return super().reduce_params(swapped)
+
+
+@pytest.mark.parametrize("source", BOTH)
+def test_tables_bound_to_other_points(source):
+    refused(source, cheat(source, Cheat(prover=Elsewhere)), *(OPENING if source == c.BOUND else VALUE))

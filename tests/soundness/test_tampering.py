@@ -26,7 +26,7 @@ SOURCES = {
     "lut": c.LUT,
     "argmax": c.ARGMAX,
     "no lookups": c.ADD,
-    "sum of a param": c.SUM_PARAM,
+    "sum of a param": c.BOUND,
     "ram": memory.RAM,
     "branches": memory.LOOP,
     "sort": memory.SORT,

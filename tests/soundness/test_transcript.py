@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).with_name("transcript_inventory.txt")
 LOGGED = {
     "params, lookups and contractions": c.DENSE,
     "no lookups": c.ADD_WIDE,
-    "a reduction of params": c.SUM_PARAM,
+    "a reduction of params": c.BOUND,
     "memory": memory.RAM,
     "params through two levels": c.deep(c.DENSE),
     "hidden: params, lookups and contractions": c.hiding(c.DENSE),
