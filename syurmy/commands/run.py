@@ -84,7 +84,7 @@ def run(
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     how = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
-    proving = how if prove or proof is not None else None
+    proving = how if prove or proof is not None or scheduler is not None else None
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
