@@ -32,7 +32,7 @@ $(RUNS): pyproject.toml
 	@touch $@
 
 $(READY): $(RUNS)
-	$(PIP) --editable '.[test,lint,onnx,editor,examples]'
+	$(PIP) --editable '.[test,lint,onnx,editor,examples,cluster]'
 	@touch $@
 
 demo: $(RUNS) ## Prove what a network sees in a handwritten digit, verify it in a process of its own, try a forgery.

@@ -6,7 +6,7 @@ The segments of ``DIR/model.tasm`` lie in ``DIR/segments/N/model.tasm``, their k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,11 +33,13 @@ from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.vm.events import Event, Executed, Fetched, Halted, Listener, Trapped
 
 if TYPE_CHECKING:
+    from syurmy.cluster import Part
     from syurmy.prover.keys import ProvingKey
 
 FOLDER = "segments"
 SPARE = 2  # proofs beyond those of the bundle in which what crosses stays hidden: as many may break off
 Tell = Callable[[str, float], None]
+Elsewhere = Callable[[Sequence["Part"]], Iterator[tuple[int, bytes, Report]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,15 +252,24 @@ def prove(
     openings: Mapping[str, TensorOpening],
     parts: Parts,
     tell: Tell = lambda phase, fraction: None,
+    elsewhere: Elsewhere | None = None,
+    keys_folder: Path | None = None,
 ) -> Proven:
     """A bundle of proofs of a run. ``load`` gives the proving key of a segment; ``openings``: of the whole's committed
-    inputs and outputs. What is finished in ``parts`` is taken from there. Raises ``InputError`` as ``syurmy.prove``."""
+    inputs and outputs. What is finished in ``parts`` is taken from there. ``elsewhere``: proves the others instead of
+    this process, with the keys in ``keys_folder``. Raises ``InputError`` as ``syurmy.prove``."""
     parted = _Parted(at, key, done, openings, parts)
     report = Report()
     resumed = len(parted.finished)
-    for k in range(len(at.segments)):
-        if k not in parted.finished:
-            parted.finish(k, *parted.proven(k, load(k), report, _telling(tell, k, len(at.segments))))
+    pending = [k for k in range(len(at.segments)) if k not in parted.finished]
+    for k in pending if elsewhere is None else ():
+        parted.finish(k, *parted.proven(k, load(k), report, _telling(tell, k, len(at.segments))))
+    if elsewhere is not None:
+        tell(f"{len(pending)} segments on the cluster", resumed / len(at.segments))
+        for k, proof, took in elsewhere([parted.part(k, keys_folder) for k in pending]):
+            add(report, took)
+            parted.finish(k, *parted.verified(k, proof))
+            tell(f"{len(pending)} segments on the cluster", len(parted.finished) / len(at.segments))
     found = [parted.finished[k] for k in range(len(at.segments))]
     bundle = Bundle.of(key, [proof for proof, _ in found], report)
     statement = joined(key, [said for _, said in found])
@@ -350,8 +361,22 @@ class _Parted:
         trace = syurmy.run(program, inputs, batch=batch, max_steps=key.verifying_key.max_steps)
         made = syurmy.prove(key, trace, tell, commitments=self.commitments(k))
         add(report, made.report)
+        return self.verified(k, made.data)
+
+    def part(self, k: int, keys_folder: Path | None) -> Part:
+        """Segment ``k`` for a worker: what it needs to prove it, by files that it can read."""
+        from syurmy.cluster import Part, Sealed
+
+        path = self.at.file(k).resolve()
+        key = keys.key_paths(path, self.at.keys_of(k, keys_folder).resolve())[0]
+        inputs = {i.name: self.done.values[i.name] for i in self.at.segments[k].inputs}
+        openings = {name: Sealed.of(opening) for name, opening in self.commitments(k).items()}
+        return Part(k, path, key, self.key.segments[k].digest(), inputs, openings, self.done.batch > 1)
+
+    def verified(self, k: int, proof: bytes) -> tuple[bytes, Statement]:
+        """A proof just made, and what it says. Raises ``SyurmyError`` V110 where it is rejected."""
         try:
-            return made.data, Verifier(self.key.segments[k]).verify(made.data)
+            return proof, Verifier(self.key.segments[k]).verify(proof)
         except Rejected as e:
             message = f"the proof just made of segment {k} is rejected at step '{e.step}': {e.reason}"
             help = f"delete {self.at.file(k).parent} and compile again; if it stays, please report it"

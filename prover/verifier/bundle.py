@@ -32,19 +32,16 @@ class BundleStatement(Statement):
 
 
 class BundleVerifier(Summary):
-    """The key of a whole, with the plans of its segments as they are needed. ``max_steps``, ``max_batch``: of each
-    proof, as ``Verifier`` takes them. Raises ``SyurmyError`` if the key cannot be used."""
+    """The key of a whole. The plan of a segment is made when its proof is read, and let go of then: a stranger's key
+    may have many. ``max_steps``, ``max_batch``: of each proof, as ``Verifier`` takes them. Raises ``SyurmyError`` if the key cannot be used."""
 
     def __init__(self, key: BundleKey | Source, *, max_steps: int | None = None, max_batch: int | None = None) -> None:
         self.key = BundleKey.load(key)
         self.max_steps, self.max_batch = max_steps, max_batch
-        self._kept: dict[int, Verifier] = {}
 
     def segment(self, k: int) -> Verifier:
         """That of one segment's proofs."""
-        if k not in self._kept:
-            self._kept[k] = Verifier(self.key.segments[k], max_steps=self.max_steps, max_batch=self.max_batch)
-        return self._kept[k]
+        return Verifier(self.key.segments[k], max_steps=self.max_steps, max_batch=self.max_batch)
 
     def verify(self, bundle: Bundle | Source) -> BundleStatement:
         """Accepts, or raises ``Rejected``, which says of what segment or link; no other exception on any bytes. Raises

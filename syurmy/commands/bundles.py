@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from syurmy.compiler.rounding import Rounded
     from syurmy.compiler.undecided import Undecided
     from syurmy.prover.protocol.bundle import BundleKey
-    from syurmy.segmented import Run, Segmented
+    from syurmy.segmented import Elsewhere, Run, Segmented
 
 
 def ran(
@@ -90,12 +93,23 @@ def _proven(
             target.stem, how.force,
         )  # fmt: skip
         openings = how.openings | {name: opening for name, (_, opening) in outputs.items()}
-        with Parts(folder_of(target), key.digest(), done.inputs, openings, how.force) as parts:
+        with (
+            Parts(folder_of(target), key.digest(), done.inputs, openings, how.force) as parts,
+            _elsewhere(how.scheduler) as elsewhere,
+        ):
             try:
                 made = clock(
                     "prove",
                     lambda: segmented.prove(
-                        whole, key, lambda k: whole.load(k, how.keys), done, openings, parts, working
+                        whole,
+                        key,
+                        lambda k: whole.load(k, how.keys),
+                        done,
+                        openings,
+                        parts,
+                        working,
+                        elsewhere,
+                        how.keys,
                     ),
                 )
             except KeyboardInterrupt:
@@ -127,6 +141,18 @@ def _proven(
         "resumed": made.resumed,
         "verified": True,
     }
+
+
+@contextmanager
+def _elsewhere(scheduler: str | None) -> Iterator[Elsewhere | None]:
+    """Where segments are proven: None for here."""
+    if scheduler is None:
+        yield None
+        return
+    from syurmy import cluster
+
+    with cluster.connected(scheduler) as client:
+        yield partial(cluster.proven, client)
 
 
 def _same_run(target: Path, key: BundleKey, whole: Segmented, done: Run) -> None:

@@ -62,6 +62,14 @@ CertificatePath = Annotated[
     Path | None,
     typer.Option("--certificate", metavar="PROG.cert", help="The key's certificate; the proof rests on it."),
 ]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="tcp://HOST:PORT|local:N",
+        help="Prove the segments of a model on a Dask cluster, or N processes of this machine.",
+    ),
+]
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 

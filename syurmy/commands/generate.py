@@ -19,7 +19,7 @@ from syurmy.commands.common import (
     Rekey,
     print_json,
 )
-from syurmy.commands.run import Force, ProofPath, Proving, measured, output_lines, show, told
+from syurmy.commands.run import OUTPUT_PROOFS, Force, ProofPath, Proving, measured, output_lines, show, told
 from syurmy.outcome import DONE, MISSED, warn
 
 if TYPE_CHECKING:
@@ -87,7 +87,9 @@ def generate(
     watched = _watched(language, done)
     result = told(at, done.trace) | writer.said(done) | {"saturated": [vars(s) for s in watched]}
     if prove or proof is not None:
-        result |= Proving(proof, keys, rekey, force, no_zk, certificate, 2)(at, done.trace, max_steps, clock)
+        result |= Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None)(
+            at, done.trace, max_steps, clock
+        )
     result |= measured(clock)
     if json:
         print_json(result)

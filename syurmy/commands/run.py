@@ -22,6 +22,7 @@ from syurmy.commands.common import (
     ProgramPath,
     Raw,
     Rekey,
+    Scheduler,
     agreed,
     params,
     print_json,
@@ -75,6 +76,7 @@ def run(
     no_zk: NoZk = False,
     output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
+    scheduler: Scheduler = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -83,10 +85,10 @@ def run(
     debug: Debug = False,
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
-    if not prove and proof is None:
+    if not prove and proof is None and scheduler is None:
         _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs)
         return _ran(program, input, None, batch, raw, max_steps, strict, json)
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -100,6 +102,7 @@ def prove(
     no_zk: NoZk = False,
     output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
+    scheduler: Scheduler = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -111,7 +114,7 @@ def prove(
 
     The same as run --prove.
     """
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -146,20 +149,27 @@ class Proving:
         no_zk: bool,
         certificate: Path | None,
         output_proofs: int,
+        scheduler: str | None,
     ) -> None:
         self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
         self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
-        self.no_zk, self.certificate = no_zk, certificate
+        self.no_zk, self.certificate, self.scheduler = no_zk, certificate, scheduler
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
         from syurmy import committing, display, files
         from syurmy import keys as kept
         from syurmy.commands import models
-        from syurmy.isa.errors import SyurmyError
+        from syurmy.isa.errors import InputError, SyurmyError
         from syurmy.prover.verifier.verify import Verifier
 
+        if self.scheduler is not None:
+            raise InputError(
+                "a cluster proves models in segments, this program is one piece",
+                code="X162",
+                help="compile it with --segments N",
+            )
         target = self.proof or sibling(at.path, ".proof")
         paths = kept.key_paths(at.path, self.keys)
         with display.Working("set-up") as working:
