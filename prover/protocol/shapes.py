@@ -72,8 +72,15 @@ def path_digests(log_n: int, count: int) -> int:
 
 def matrix_bytes(shape: MatrixShape) -> int:
     """Columns and paths of the nominal queries."""
-    count = queries(shape.rate, NOMINAL_BITS)
-    return 8 * count * shape.height + DIGEST * path_digests(shape.log_n, count)
+    count, digests = _nominal(shape.cols + shape.tail, shape.log_n)
+    return 8 * count * shape.height + DIGEST * digests
+
+
+@cache
+def _nominal(dimension: int, log_n: int) -> tuple[int, int]:
+    """Nominal queries to a code of this dimension and length, and the digests of their paths."""
+    count = queries(Fraction(dimension, 1 << log_n), NOMINAL_BITS)
+    return count, path_digests(log_n, count)
 
 
 @cache
