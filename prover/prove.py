@@ -321,8 +321,7 @@ class Prover:
         gamma = self.transcript.challenge("gamma")
         point = self.space.points[red.LOOKUP]
         leaf_point = point[len(point) - self.plan.log_leaves :]
-        claims, _ = red.leaf_claims(self.plan, self.sweep, self.alpha, self.beta, gamma, num, den, leaf_point)
-        first = self.sweep.run(claims)
+        first = self.sweep.run(red.claims_at_leaves(self.plan, self.sweep, self.beta, gamma, leaf_point))
         contractions = all_contractions(first.products, self.sweep)
         if not contractions:
             return [first], []

@@ -73,10 +73,8 @@ def count_claims(plan: Plan) -> Counts:
     sweep = Sweep(space)
     space.points[red.FINGERPRINT] = draw(plan.fingerprint_bits)
     space.points[red.LOOKUP] = point = draw(plan.point_length)
-    alpha, beta, gamma, num, den, eta = draw(6)
-    leaf_point = point[len(point) - plan.log_leaves :]
-    claims, _ = red.leaf_claims(plan, sweep, alpha, beta, gamma, num, den, leaf_point)
-    pulled = [sweep.run(claims)]
+    beta, gamma, eta = draw(3)
+    pulled = [sweep.run(red.claims_at_leaves(plan, sweep, beta, gamma, point[len(point) - plan.log_leaves :]))]
     contractions = all_contractions(pulled[0].products, sweep)
     if contractions:
         rounds = max(c.variables for c in contractions)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
 from syurmy.isa.progression import Progression
-from syurmy.prover.field import ONE, ZERO, Ext, eq_list
+from syurmy.prover.field import ONE, U64, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
 from syurmy.prover.protocol.contraction import Contraction
@@ -49,43 +49,65 @@ def leaf_claims(
     plan: Plan, sweep: Sweep, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value, leaf_point: Sequence[Ext]
 ) -> tuple[list[Claim], Value]:
     """Claims and their combined target. ``leaf_point``: the last ``log_leaves`` elements of the common point."""
-    claims: list[Claim] = []
-    total = plan.point_length
+    claims = claims_at_leaves(plan, sweep, beta, gamma, leaf_point)
     target_den, target_num = -den, -num
-    covered = ZERO
+    covered, total = ZERO, plan.point_length
     prefixes = Prefixes(leaf_point)
+    vectors: dict[int, U64] = {}
     for b in plan.blocks:
         at = prefixes.eq(b.offset, b.log_size)
         covered = covered + at
-        coordinates = suffix(LOOKUP, total, b.log_size)
         if b.multiplicity is None:
             target_num = target_num + at * b.sign
+        if isinstance(b.source, Table):
+            target_den = target_den - at * _table_value(b, b.source, beta, leaf_point, vectors)
         else:
+            mask = ONE
+            for _, w in _leaf_term(sweep, b, total, ONE).groups:
+                mask = mask * sweep.space.total(w)
+            target_den = target_den - at * mask * b.tag
+    # lookup and table denominators are alpha - ..., unused leaves are 0/1
+    target_den = target_den + covered * alpha + (1 - covered)
+    return claims, target_den + target_num * gamma
+
+
+def claims_at_leaves(plan: Plan, sweep: Sweep, beta: Ext, gamma: Ext, leaf_point: Sequence[Ext]) -> list[Claim]:
+    """The claims on members, multiplicities and equations, without their target."""
+    claims: list[Claim] = []
+    total = plan.point_length
+    prefixes = Prefixes(leaf_point)
+    for b in plan.blocks:
+        at = prefixes.eq(b.offset, b.log_size)
+        if b.multiplicity is not None:
+            coordinates = suffix(LOOKUP, total, b.log_size)
             claims.append((b.multiplicity, eq_term(sweep.space, coordinates, b.multiplicity.shape, at * gamma)))
         if isinstance(b.source, Table):
-            target_den = target_den - at * _table_value(b, b.source, beta, leaf_point)
             continue
-        shape = b.source.shape if isinstance(b.source, Tuples) else b.source.members[0].shape
-        term = eq_term(sweep.space, coordinates, shape, at)
-        mask = ONE
-        for _, w in term.groups:
-            mask = mask * sweep.space.total(w)
-        target_den = target_den - at * mask * b.tag
+        term = _leaf_term(sweep, b, total, at)
+        leading = len(_leaf_shape(b))
         power = ONE
         for m in b.source.members:
             power = power * beta
             if m is not None:
-                groups = term.groups + fingerprint_groups(sweep, m.shape, len(shape), plan.fingerprint_bits)
+                groups = term.groups + fingerprint_groups(sweep, m.shape, leading, plan.fingerprint_bits)
                 claims.append((m, Term(at * power, groups)))
-    # lookup and table denominators are alpha - ..., unused leaves are 0/1
-    target_den = target_den + covered * alpha + (1 - covered)
-    target = target_den + target_num * gamma
     power = gamma
     for e in plan.equations:
         power = power * gamma
         node = e.expression
         claims.append((node, eq_term(sweep.space, [(LOOKUP, i) for i in range(total)], node.shape, power)))
-    return claims, target
+    return claims
+
+
+def _leaf_shape(b: Block) -> tuple[int, ...]:
+    """Of the entries of a block, but a table's."""
+    assert not isinstance(b.source, Table)
+    return b.source.shape if isinstance(b.source, Tuples) else b.source.members[0].shape
+
+
+def _leaf_term(sweep: Sweep, b: Block, total: int, coefficient: Ext) -> Term:
+    """The evaluation of what lies in a block, but a table, at its part of the common point of ``total`` elements."""
+    return eq_term(sweep.space, suffix(LOOKUP, total, b.log_size), _leaf_shape(b), coefficient)
 
 
 def fingerprint_groups(sweep: Sweep, shape: Sequence[int], leading: int, bits: int) -> tuple[Group, ...]:
@@ -94,8 +116,8 @@ def fingerprint_groups(sweep: Sweep, shape: Sequence[int], leading: int, bits: i
     return tuple((tuple(a + leading for a in axes), w) for axes, w in term.groups)
 
 
-def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext]) -> Ext:
-    """tag + sum beta^i * column_i at the block's part of the point."""
+def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], vectors: dict[int, U64]) -> Ext:
+    """tag + sum beta^i * column_i at the block's part of the point. ``vectors``: eq of such parts, by their length."""
     point = leaf_point[len(leaf_point) - b.log_size :]
     value, power = Ext(b.tag), beta
     if table.is_range:
@@ -107,8 +129,9 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext]) -
         few = eq_list(point)
         evaluated = [sum((w * v for w, v in zip(few, c.tolist(), strict=True)), ZERO) for c in table.columns]
     else:
-        eq = mle.eq_vector(point)
-        evaluated = [mle.dot_int(eq, column) for column in table.columns]
+        if len(point) not in vectors:
+            vectors[len(point)] = mle.eq_vector(point)
+        evaluated = [mle.dot_int(vectors[len(point)], column) for column in table.columns]
     for at in evaluated:
         value = value + power * at
         power = power * beta

@@ -72,15 +72,17 @@ def path_digests(log_n: int, count: int) -> int:
     return total >> 8
 
 
-@cache
-def _nominal_queries(dimension: int, length: int) -> int:
-    return queries(Fraction(dimension, length), NOMINAL_BITS)
-
-
 def matrix_bytes(shape: MatrixShape) -> int:
     """Columns and paths of the nominal queries."""
-    count = _nominal_queries(shape.cols + shape.tail, shape.n)
-    return 8 * count * shape.height + DIGEST * path_digests(shape.log_n, count)
+    count, digests = _nominal(shape.cols + shape.tail, shape.log_n)
+    return 8 * count * shape.height + DIGEST * digests
+
+
+@cache
+def _nominal(dimension: int, log_n: int) -> tuple[int, int]:
+    """Nominal queries to a code of this dimension and length, and the digests of their paths."""
+    count = queries(Fraction(dimension, 1 << log_n), NOMINAL_BITS)
+    return count, path_digests(log_n, count)
 
 
 @cache
