@@ -75,6 +75,8 @@ def generate(
     from syurmy.isa.errors import InputError
 
     clock = Clock()
+    if model.suffix == ".onnx":
+        raise InputError(f"{model} is not compiled", code="I144", help="compile it with --generate greedy")
     at = models.opened(model, None, max_steps=max_steps)
     language = at.model
     if language is None or language.generation is None:
