@@ -91,10 +91,14 @@ class Decision:
         two = np.partition(x if ins.op == "argmin" else -x, 1, axis=axis).take((0, 1), axis=axis)
         return np.diff(two, axis=axis)
 
-    def near(self, ins: Instruction, operands: Sequence[Array]) -> int:
-        """How many entries of one execution are decided by no more than ``units``."""
+    def close(self, ins: Instruction, operands: Sequence[Array]) -> Array:
+        """Which entries of one execution are decided by no more than ``units``."""
         gaps = self.gaps(ins, [x.astype(np.int64) for x in operands])
-        return int(np.count_nonzero((gaps <= self.units) & (gaps > 0) if self.exact else gaps <= self.units))
+        return np.asarray((gaps <= self.units) & (gaps > 0) if self.exact else gaps <= self.units)
+
+    def near(self, ins: Instruction, operands: Sequence[Array]) -> int:
+        """How many those are."""
+        return int(np.count_nonzero(self.close(ins, operands)))
 
 
 def off(q: Array, real: Array, scale: float) -> float:
