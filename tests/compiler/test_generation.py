@@ -59,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> CompiledModel:
 def test_text_is_the_models(model: CompiledModel, prompt: list[int]) -> None:
     heard: list[int] = []
     most = min(6, TOTAL - len(prompt))
-    done = generated(model, prompt, most, heard=heard.extend)
+    done = model.generate(prompt, most, heard=heard.extend)
     assert list(done.tokens) == step_by_step(model, prompt, most)
     assert list(done.completion) == heard
     assert done.undecided == ()
