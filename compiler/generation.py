@@ -156,8 +156,8 @@ def undecided(model: CompiledModel, trace: Trace) -> list[int]:
     found: set[int] = set()
     for d in model.decisions:
         if d.index == g.chosen:
-            gaps = d.gaps(ins, [trace.writes[source][-1]]).reshape(-1)
-            found.update((np.flatnonzero(gaps <= d.units) + g.least).tolist())
+            close = d.close(ins, [trace.writes[source][-1]])
+            found.update((np.flatnonzero(close) + g.least).tolist())
     return sorted(found)
 
 

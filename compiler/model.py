@@ -11,7 +11,7 @@ import difflib
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from syurmy import costs
 from syurmy.compiler.coding import Code
-from syurmy.compiler.generation import Generation
+from syurmy.compiler.generation import Generated, Generation, generated
 from syurmy.compiler.rounding import Rounded, Rounding, largest_off, told_rounded
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.undecided import Decision, Undecided, told_undecided
@@ -445,6 +445,18 @@ class CompiledModel(Summary):
         assert done.trace is not None
         proof = prove(own, done.trace, progress)
         return replace(done, proof=proof, statement=verify(own.verifying_key, proof, max_steps=max_steps))
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        most: int | None = None,
+        *,
+        stop: Sequence[int] = (),
+        heard: Callable[[Sequence[int]], None] = lambda tokens: None,
+        max_steps: int | None = None,
+    ) -> Generated:
+        """What a language model writes behind the tokens ``prompt``: see ``compiler.generation.generated``."""
+        return generated(self, prompt, most, stop, heard, max_steps)
 
     def check(self, inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> list[Violation]:
         """Every constraint, evaluated on a run without a proof: the first violated ones, none if all hold."""

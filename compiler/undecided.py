@@ -97,14 +97,20 @@ class Decision:
         two = np.partition(x if ins.op == "argmin" else -x, 1, axis=axis).take((0, 1), axis=axis)
         return np.diff(two, axis=axis)
 
-    def near(self, ins: Instruction, operands: Sequence[Array], off: Sequence[Array | None] | None = None) -> int:
-        """How many entries of one execution are decided by no more than ``units``; where it is known how far rounding
-        took the operands of this run (``off``), by no more than twice that and the ``rest``."""
+    def close(
+        self, ins: Instruction, operands: Sequence[Array], off: Sequence[Array | None] | None = None
+    ) -> Array:
+        """Which entries of one execution are decided by no more than ``units``; where it is known how far rounding took
+        the operands of this run (``off``), by no more than twice that and the ``rest``."""
         gaps = self.gaps(ins, [x.astype(np.int64) for x in operands])
         limit: Any = self.units
         if off is not None and self.rest >= 0:
             limit = np.minimum(limit, 2 * self.off(off) + self.rest)
-        return int(np.count_nonzero((gaps <= limit) & (gaps > 0) if self.exact else gaps <= limit))
+        return np.asarray((gaps <= limit) & (gaps > 0) if self.exact else gaps <= limit)
+
+    def near(self, ins: Instruction, operands: Sequence[Array], off: Sequence[Array | None] | None = None) -> int:
+        """How many those are."""
+        return int(np.count_nonzero(self.close(ins, operands, off)))
 
     def off(self, off: Sequence[Array | None]) -> Any:
         """How far rounding took what is told apart."""

@@ -71,10 +71,11 @@ def generate(
     """
     from syurmy import display
     from syurmy.commands import models
-    from syurmy.compiler.generation import generated
     from syurmy.isa.errors import InputError
 
     clock = Clock()
+    if model.suffix == ".onnx":
+        raise InputError(f"{model} is not compiled", code="I144", help="compile it with --generate greedy")
     at = models.opened(model, None, max_steps=max_steps)
     language = at.model
     if language is None or language.generation is None:
@@ -83,7 +84,9 @@ def generate(
     given = _prompt(prompt, tokens, vocabulary)
     writer = _Writer(vocabulary, given, shown=not json)
     with display.Working("generate") if json else writer:
-        done = clock("execute", lambda: generated(language, given, max_tokens, stop or (), writer, max_steps))
+        done = clock(
+            "execute", lambda: language.generate(given, max_tokens, stop=stop or (), heard=writer, max_steps=max_steps)
+        )
     watched = _watched(language, done)
     result = told(at, done.trace) | writer.said(done) | {"saturated": [vars(s) for s in watched]}
     if prove or proof is not None:

@@ -22,6 +22,7 @@ from syurmy.vocabulary import Vocabulary
 from tests.compiler.language_models import saved
 
 pytest.importorskip("onnxruntime")
+ROOT = Path(__file__).resolve().parents[2]
 LETTERS = "abcdefghijk"
 
 
@@ -109,6 +110,19 @@ def test_errors(folder: Path, arguments: tuple[str, ...], code: str, monkeypatch
     (folder / "text.json").write_text("{")
     (folder / "words.json").write_text(json.dumps(["ab", "c"]))
     assert call("generate", "m", *arguments, code=2)["error"]["code"] == code
+
+
+def test_other_programs(folder: Path) -> None:
+    for other in (folder / "lm.onnx", ROOT / "programs" / "digits_mlp.tasm"):
+        assert call("generate", other, "--tokens", "1", code=2)["error"]["code"] == "I144"
+    assert call("generate", folder, "--tokens", "1", code=2)["error"]["code"] == "F112"
+
+
+def test_it_is_compared_with_its_float_model(folder: Path) -> None:
+    found = call("compare", folder / "m", "--model", folder / "lm.onnx")
+    assert (found["samples"], found["same_source"]) == (1, True)
+    assert {t["tensor"] for t in found["tensors"]} >= {"ids", "next_logits", "next"}
+    assert all(t["relative"] <= 1e-3 for t in found["tensors"])
 
 
 def test_another_tokenizer_or_none(folder: Path, tmp_path: Path) -> None:
