@@ -158,6 +158,14 @@ def test_too_few_positions(monkeypatch):
         Opening.of(plan)
 
 
+def test_a_budget_that_does_not_hold_is_refused(monkeypatch):
+    """The queries are chosen so that it holds; whether it does is asked all the same."""
+    proof, verifier = c.honest(c.RESCALE), c.verifier_of(c.RESCALE)
+    monkeypatch.setattr(Budget, "holds", lambda self, bits: False)
+    with pytest.raises(c.Rejected, match=r"soundness: 100\.\d+ bits, 100 wanted"):
+        verifier.verify(proof)
+
+
 def test_an_opening_is_worked_out_once():
     plan = Plan.of(c.keys(c.RESCALE).program)
     assert Opening.of(plan) is Opening.of(plan)
