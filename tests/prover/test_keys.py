@@ -7,6 +7,7 @@ import pytest
 
 import syurmy
 from syurmy.assembler import assemble
+from syurmy.isa.encoding import decode, encode
 from syurmy.isa.errors import InputError
 from syurmy.prover.keys import ProvingKey, VerifyingKey, setup
 from syurmy.prover.protocol.key import Mode
@@ -66,6 +67,25 @@ def test_a_key_of_version_one_says_what_to_do(tmp_path):
         VerifyingKey.from_bytes(bytes(data))
     assert e.value.code == "K121"
     assert "setup" in e.value.help
+
+
+@pytest.mark.parametrize(("old", "new"), [('"proofs": 16', '"proofs": -1'), ('"hiding": true', '"hiding": null')])
+def test_a_mode_that_no_key_has_is_refused(tmp_path, old, new):
+    program = assemble(TEXT % 6)
+    path = tmp_path / "small.pk"
+    setup(program).save(path)
+    data = path.read_bytes()
+    assert data.count(old.encode()) == 1
+    path.write_bytes(data.replace(old.encode(), new.encode()))
+    with pytest.raises(InputError) as e:
+        ProvingKey.load(path, program)
+    assert e.value.code == "K130"
+
+
+def test_params_without_values_make_no_key():
+    with pytest.raises(InputError) as e:
+        setup(decode(encode(assemble(TEXT % 6))))
+    assert e.value.code == "K140"
 
 
 # ---- the verifying key's head ----------------------------------------------------------------------------------------
