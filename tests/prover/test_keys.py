@@ -1,16 +1,21 @@
 """Proving keys on disk: what is saved is loaded, and nothing else is."""
 
+import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import syurmy
 from syurmy.assembler import assemble
+from syurmy.isa.encoding import decode, encode
 from syurmy.isa.errors import InputError
 from syurmy.prover.keys import ProvingKey, VerifyingKey, setup
+from syurmy.prover.protocol.key import Mode
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from syurmy.vm.machine import run
+from tests.soundness import common as c
 
 TEXT = """
 .program small
@@ -121,3 +126,107 @@ def test_a_key_of_version_one_says_what_to_do(tmp_path):
         VerifyingKey.from_bytes(bytes(data))
     assert e.value.code == "K121"
     assert "setup" in e.value.help
+
+
+@pytest.mark.parametrize(("old", "new"), [('"proofs": 16', '"proofs": -1'), ('"hiding": true', '"hiding": null')])
+def test_a_mode_that_no_key_has_is_refused(tmp_path, old, new):
+    program = assemble(TEXT % 6)
+    path = tmp_path / "small.pk"
+    setup(program).save(path)
+    data = path.read_bytes()
+    assert data.count(old.encode()) == 1
+    path.write_bytes(data.replace(old.encode(), new.encode()))
+    with pytest.raises(InputError) as e:
+        ProvingKey.load(path, program)
+    assert e.value.code == "K130"
+
+
+def test_params_without_values_make_no_key():
+    with pytest.raises(InputError) as e:
+        setup(decode(encode(assemble(TEXT % 6))))
+    assert e.value.code == "K140"
+
+
+# ---- the verifying key's head ----------------------------------------------------------------------------------------
+
+HEAD = struct.Struct("<8sHBIQQ")
+
+
+def with_head(vk: VerifyingKey, **change: int) -> bytes:
+    """The key's bytes, with other numbers in its head."""
+    data = vk.to_bytes()
+    magic, version, hiding, proofs, steps, size = HEAD.unpack_from(data)
+    named = {"version": version, "hiding": hiding, "proofs": proofs, "steps": steps, "size": size} | change
+    return HEAD.pack(magic, *named.values()) + data[HEAD.size :]
+
+
+@pytest.fixture(scope="module")
+def vks() -> dict[str, VerifyingKey]:
+    """Of a program with committed params, of one without; hiding and not."""
+    programs = {"params": syurmy.assemble(c.TWO_DENSE), "none": syurmy.assemble(c.DOT)}
+    modes = {"hiding": True, "clear": False}
+    return {
+        f"{name}, {mode}": setup(p, Mode.of(p, hides)).verifying_key
+        for name, p in programs.items()
+        for mode, hides in modes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "good"),
+    [
+        ("params, hiding", {"steps": 0}, False),
+        ("params, hiding", {"steps": 1}, True),
+        ("params, hiding", {"steps": 1 << 24}, True),
+        ("params, hiding", {"steps": (1 << 24) + 1}, False),
+        ("params, hiding", {"proofs": 0}, False),
+        ("params, hiding", {"proofs": 1}, True),
+        ("params, hiding", {"proofs": 1 << 14}, True),
+        ("params, hiding", {"proofs": (1 << 14) + 1}, False),
+        ("params, hiding", {"hiding": 0}, False),
+        ("params, hiding", {"hiding": 0, "proofs": 0}, True),
+        ("params, hiding", {"hiding": 2}, False),
+        ("params, clear", {"proofs": 1}, False),
+        ("params, clear", {"hiding": 1}, False),
+        ("none, hiding", {"proofs": 1}, False),
+        ("none, hiding", {"hiding": 2}, False),
+        ("none, clear", {"hiding": 1}, True),
+        ("none, clear", {"proofs": 16}, False),
+        ("none, clear", {"version": 1}, False),
+        ("none, clear", {"version": 3}, False),
+    ],
+)
+def test_numbers_of_a_verifying_key(vks, name, change, good):
+    """Each is accepted to its last value and not beyond; whatever is accepted is another key."""
+    data = with_head(vks[name], **change)
+    if good:
+        found = VerifyingKey.from_bytes(data)
+        assert found.to_bytes() == data
+        assert found.digest() != vks[name].digest()
+    else:
+        with pytest.raises(InputError):
+            VerifyingKey.from_bytes(data)
+
+
+def test_a_verifying_key_ends_where_it_says(vks):
+    for vk in vks.values():
+        data, size = vk.to_bytes(), HEAD.unpack_from(vk.to_bytes())[5]
+        assert VerifyingKey.from_bytes(data) == vk
+        for cut in {*range(0, HEAD.size + 2), *range(len(data) - 45, len(data))}:
+            with pytest.raises(InputError):
+                VerifyingKey.from_bytes(data[:cut])
+        for other in (size - 1, size + 1, len(data) - HEAD.size, len(data) - HEAD.size - 1, 2**64 - 1):
+            with pytest.raises(InputError):
+                VerifyingKey.from_bytes(with_head(vk, size=other))
+        with pytest.raises(InputError):
+            VerifyingKey.from_bytes(data + b"\0")
+        at = HEAD.size + size  # is there a root?
+        for flag in {0, 1, 2} - {data[at]}:
+            with pytest.raises(InputError):
+                VerifyingKey.from_bytes(data[:at] + bytes([flag]) + data[at + 1 :])
+        if data[at] == 1:
+            with pytest.raises(InputError):
+                VerifyingKey.from_bytes(data[:at] + b"\0" + data[at + 33 :])
+        else:
+            with pytest.raises(InputError):
+                VerifyingKey.from_bytes(data[:at] + b"\1" + bytes(32) + data[at + 1 :])
