@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
 
 def cores() -> int:
     """Cores that this process may use; where the system does not say which, all of them."""
@@ -35,6 +37,20 @@ def peak_mb() -> float:
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep up to 256 MiB that it frees (glibc; elsewhere nothing happens): a proof uses the same
+    buffers over and over, and the system clears every page that it gives out, a tenth of the proof's time. Does
+    nothing where the environment says how memory is to be kept (``MALLOC_TRIM_THRESHOLD_``)."""
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    import ctypes
+
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that is possible: larger arrays are given back each time
+        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
 
 
 def version(package: str) -> str | None:
