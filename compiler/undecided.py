@@ -97,9 +97,7 @@ class Decision:
         two = np.partition(x if ins.op == "argmin" else -x, 1, axis=axis).take((0, 1), axis=axis)
         return np.diff(two, axis=axis)
 
-    def close(
-        self, ins: Instruction, operands: Sequence[Array], off: Sequence[Array | None] | None = None
-    ) -> Array:
+    def close(self, ins: Instruction, operands: Sequence[Array], off: Sequence[Array | None] | None = None) -> Array:
         """Which entries of one execution are decided by no more than ``units``; where it is known how far rounding took
         the operands of this run (``off``), by no more than twice that and the ``rest``."""
         gaps = self.gaps(ins, [x.astype(np.int64) for x in operands])

@@ -71,7 +71,8 @@ def fill_denominators(
     fits = len(padded) == len(shape) and all(0 < s <= p for s, p in zip(shape, padded, strict=True))
     if not fits or out.shape != (2, size) or len(betas) < len(members) or any(m.shape != shape for m in members):
         raise ValueError("a block of leaves does not fit its members")
-    columns = np.stack([np.asarray(m, dtype=np.int64).reshape(-1) for m in members])
+    flat = [np.asarray(m, dtype=np.int64).reshape(1, -1) for m in members]
+    columns = np.concatenate(flat) if len(flat) > 1 else np.ascontiguousarray(flat[0])
     constant, empty = alpha - tag, alpha
     for_ranges(
         kernels.fill,

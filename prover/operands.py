@@ -21,7 +21,9 @@ from syurmy.prover.witness import Witness
 
 def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
     """The operand bound to its weights: ``uint64[2, *kept]`` flat, in the order of the shared labels (true lengths)."""
-    values = witness(side.node)
+    bound = max(abs(side.node.lo), abs(side.node.hi))
+    narrow = bool(side.bound) and bound < SMALL
+    values = witness.moved(side.node, np.int32) if narrow else witness(side.node)
     bound_axes = [a for axes, _ in side.bound for a in axes]
     kept = math.prod(values.shape[a] for a in side.kept)
     unit = [a for a in range(values.ndim) if values.shape[a] == 1]
@@ -29,7 +31,6 @@ def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
         flat = np.transpose(values, [*unit, *side.kept]).reshape(-1)
         return lift(to_field(flat.astype(np.int64)))
     weights = _flat_weight(side.bound)
-    bound = max(abs(side.node.lo), abs(side.node.hi))
     leading = np.transpose(values, [*unit, *bound_axes, *side.kept]).reshape(-1, kept)
     trailing = np.transpose(values, [*unit, *side.kept, *bound_axes])
     if kept > 1 and np.shares_memory(leading, values) and leading.flags.c_contiguous:

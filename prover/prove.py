@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from syurmy import host
 from syurmy.host import peak_mb, return_memory
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
@@ -56,6 +57,8 @@ from syurmy.prover.verifier.front import Ends, Front
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows
 from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
+
+host.keep_freed_memory()
 
 Progress = Callable[[str, float], None]
 LARGE = 1 << 20  # leaves from which a proof gives its memory back to the system

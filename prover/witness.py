@@ -6,12 +6,14 @@ their hints; linear images are computed where someone asks for them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.errors import InputError
-from syurmy.isa.graph import Committed, Node, Public, Table
+from syurmy.isa.graph import Broadcast, Committed, IndexMap, Node, Public, Reshape, Table, Transpose
 from syurmy.isa.trace import Trace
 
 NO_ROW = -1
@@ -46,6 +48,14 @@ class Witness:
         if found is None:
             found = self._values[node] = self._compute(node)
         return found
+
+    def moved(self, node: Node, dtype: type[np.signedinteger[Any]]) -> Array:
+        """The values in a dtype that holds them all, not kept: where they are those of another tensor in other places
+        (convolutions read each many times), only these take as much memory as int64 does."""
+        if node in self._values or not isinstance(node, IndexMap | Reshape | Transpose | Broadcast):
+            values: Array = self(node)
+            return values if values.dtype.itemsize <= np.dtype(dtype).itemsize else values.astype(dtype)
+        return node.forward([self.moved(n, dtype) for n in node.inputs])
 
     def written(self, instruction: int) -> I64:
         """What the trace says the instruction wrote, shape of its result's node."""
@@ -88,18 +98,27 @@ class Witness:
             self._rows[table] = RowIndex(table)
         return self._rows[table].find([_int64(self(m)).reshape(-1) for m in members])
 
+    def _counted(self, table: Table, members: tuple[Node, ...]) -> I64 | None:
+        """How often each row is looked up, None where one is not there."""
+        size = 2**table.log_size
+        # nearly all lookups are in ranges, whose row i is i
+        rows = _int64(self(members[0])).reshape(-1) if table.is_range else self.rows(table, members)
+        if rows.size and not 0 <= int(rows.min()) <= int(rows.max()) < size:
+            return None
+        return np.bincount(rows, minlength=size)
+
     def multiplicities(self) -> dict[Table, I64]:
         """How often each row is looked up. Raises ``InputError`` where a lookup has no row."""
         counts = {t: np.zeros(2**t.log_size, np.int64) for t in self.system.tables}
         for lk in self.system.lookups:
-            rows = self.rows(lk.table, lk.members)
-            if len(rows) and int(rows.min()) == NO_ROW:
+            found = self._counted(lk.table, lk.members)
+            if found is None:
                 raise InputError(
                     f"instruction {lk.origin}: '{lk.label}' is not in {lk.table.name}",
                     code="I190",
                     help="the trace does not satisfy the constraints; `syurmy-vm check` shows where",
                 )
-            counts[lk.table] += np.bincount(rows, minlength=2**lk.table.log_size)
+            counts[lk.table] += found
         return counts
 
 

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
 
 def cores() -> int:
     """Cores that this process may use; where the system does not say which, all of them."""
@@ -42,6 +44,18 @@ def return_memory() -> None:
     """Give what was freed back to the system, where the C library keeps it otherwise (glibc)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep up to 256 MiB that it frees (glibc; elsewhere nothing happens): a proof uses the same
+    buffers over and over, and the system clears every page that it gives out, 5 to 13 % of a large proof's time.
+    Does nothing where the environment says how memory is to be kept (``MALLOC_TRIM_THRESHOLD_``)."""
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    with contextlib.suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that is possible: larger arrays are given back each time
+        mallopt(_M_TRIM_THRESHOLD, 256 << 20)
 
 
 def version(package: str) -> str | None:

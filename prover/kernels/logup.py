@@ -167,6 +167,15 @@ def _leading(w, i, j, m, g):
 
 
 @part
+def _weigh_rows(w, i, j, m, g, inner, at, e0, e1, s, z):
+    """The sums s at 0 and z of leading coefficients, with those of m pairs of rows i, j of the workspace."""
+    _gates(w, i, m, g)
+    s = _weigh(g, m, inner, at, s, e0, e1)
+    _leading(w, i, j, m, g)
+    return s, _weigh(g, m, inner, at, z, e0, e1)
+
+
+@part
 def _bind_children(x, i, m, half, k0, k1, k7, r0, r1, r7, w):
     """m rows of the workspace from i: pairs at a distance of ``half`` of left and of right children, bound at r."""
     j = i + m
@@ -202,10 +211,7 @@ def second_round(layer, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
         m = min(hi, base + width) - i
         _bind_children(layer, i, m, 2 * half, k0, k1, k7, r0, r1, r7, w)
         _bind_children(layer, i + half, m, 2 * half, k0, k1, k7, r0, r1, r7, w)
-        _gates(w, i, m, g)
-        s = _weigh(g, m, inner, i - base, s, e0, e1)
-        _leading(w, i, i + half, m, g)
-        z = _weigh(g, m, inner, i - base, z, e0, e1)
+        s, z = _weigh_rows(w, i, i + half, m, g, inner, i - base, e0, e1, s, z)
     return s[0], s[1], z[0], z[1]
 
 
@@ -227,10 +233,7 @@ def next_round(w, half, r0, r1, outer, inner, lo, hi):
                 fold_in_place(
                     w[c, at : at + m], w[c + 1, at : at + m], w[c, far : far + m], w[c + 1, far : far + m], r0, r1, r7
                 )
-        _gates(w, i, m, g)
-        s = _weigh(g, m, inner, i - base, s, e0, e1)
-        _leading(w, i, i + half, m, g)
-        z = _weigh(g, m, inner, i - base, z, e0, e1)
+        s, z = _weigh_rows(w, i, i + half, m, g, inner, i - base, e0, e1, s, z)
     return s[0], s[1], z[0], z[1]
 
 

@@ -30,7 +30,9 @@ if hasattr(os, "register_at_fork"):
 
 def split(n: int, min_chunk: int = MIN_CHUNK) -> list[tuple[int, int]]:
     """Canonical ranges ``[lo, hi)`` that cover ``range(n)``, at most one per thread."""
-    parts = max(1, min(THREADS, n // min_chunk)) if min_chunk else THREADS
+    parts = min(THREADS, n // min_chunk) if min_chunk else THREADS
+    if parts <= 1:
+        return [(0, n)]
     return [(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
 

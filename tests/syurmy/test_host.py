@@ -31,3 +31,32 @@ def test_peak_memory_without_proc(monkeypatch: pytest.MonkeyPatch, platform: str
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=123 * unit))
     assert host.peak_mb() == 123
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc")
+def test_freed_memory_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 MiB taken and freed again cost no pages from the system once the process has them; where the environment says
+    how memory is kept nothing is asked."""
+    import ctypes
+
+    import numpy as np
+
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
+    with monkeypatch.context() as m:
+        m.setattr(ctypes, "CDLL", lambda name: pytest.fail("asked"))
+        host.keep_freed_memory()
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("no glibc")
+    host.keep_freed_memory()
+    faults = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(4):
+            np.ones(1 << 21)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < 1000  # of 4 * 4096 pages
+
+
+def test_versions_of_packages() -> None:
+    assert (host.version("pytest"), host.version("no-such-package")) == (pytest.__version__, None)
