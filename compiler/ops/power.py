@@ -127,7 +127,8 @@ def reduce_l2(c: Context, n: Node) -> Result:
     x, axes = c.tensor(n.inputs[0]), reduced_axes(c, n)
     if not axes:
         return c.table(x, np.abs, "abs")
-    x = c.narrow(x) if c.is_float(n.inputs[0]) else x
+    if c.is_float(n.inputs[0]):
+        x = c.factor(x, 2**26) if c.precision.sloped else c.narrow(x)
     v = _squares(c, x, axes)
     k = max(0, min(16, (60 - v.type.hi.bit_length()) // 2))
     g = c.emit("isqrt", c.muli(v, 4**k)).scaled(x.scale / 2**k)

@@ -26,7 +26,8 @@ WIDE = 2**17  # a source beyond this has more bits than a table's
 ROOT_BITS = 20
 LOG_BITS, COARSE_BITS = 23, 8
 FINE_TOP = 2**16 - 1
-RECIPROCAL_BITS = 20
+RECIPROCAL_BITS, SHORT_BITS = 20, 13  # of reciprocals; with fewer, divisors are narrowed to the bits below first
+DIVISOR_BITS = 26
 SPREAD_BITS = 8  # between divisors: a table of their reciprocals has as few for the small ones' quotients
 QUOTIENT_BITS = 40  # of operands; and a quotient's resolution
 KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip", "rescale"}  # of x >= 0
@@ -79,12 +80,21 @@ def at_least(c: Context, x: Tensor, least: int) -> Tensor:
 def reciprocal(c: Context, x: Tensor) -> Tensor:
     """``floor(2^p / max(x, least))``, ``RECIPROCAL_BITS`` bits or more on the samples; ``least`` is 2^-6 of the least
     x on the samples, and what is below it counts as that."""
+    least, p = _reach(x)
+    if p < x.peak.bit_length() + SHORT_BITS and x.peak >= 2**DIVISOR_BITS:  # an interval far above what x is
+        x = c.rescale_by(x, 1, x.peak.bit_length() - DIVISOR_BITS, DType.I32)
+        least, p = _reach(x)
+    floor = at_least(c, x, least)
+    return c.emit("div", c.out.param(np.array(2**p)), floor, scale=2.0**-p / x.scale)
+
+
+def _reach(x: Tensor) -> tuple[int, int]:
+    """The least divisor, and the power of two that is divided."""
     least = max(1, min(int(v.min()) for v in x.values) >> 6)
     p = RECIPROCAL_BITS + x.peak.bit_length()
     while p > 8 and x.bound * (2**p // least + 1) >= 2**60:
         p -= 1
-    floor = at_least(c, x, least)
-    return c.emit("div", c.out.param(np.array(2**p)), floor, scale=2.0**-p / x.scale)
+    return least, p
 
 
 def is_spread(c: Context, x: Tensor) -> bool:

@@ -186,3 +186,23 @@ def test_a_decision_is_near_by_what_rounding_did_to_this_run() -> None:
     assert d.near(ins, [x, np.array(0)], [None, None]) == 1
     assert dataclasses.replace(d, rest=-1).near(ins, [x, np.array(0)], [None, None]) == 3
     assert d.near(ins, [x, np.array(0)], [np.array([0.0, 12.0, 40.0, 300.0]), None]) == 3
+
+
+def test_a_quotient_by_what_has_a_wide_interval(tmp_path: Path) -> None:
+    """The cosine of two vectors: reciprocals of the product of their lengths had 8 bits."""
+    a, b = (RNG.normal(0, 1, (30, 1, 16)).astype(np.float32) for _ in range(2))
+    w = RNG.normal(0, 1, (16, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["a", "w"], ["u"]), helper.make_node("MatMul", ["b", "w"], ["v"]),
+        helper.make_node("Mul", ["u", "v"], ["uv"]), helper.make_node("ReduceSum", ["uv", "axis"], ["dot"]),
+        helper.make_node("ReduceL2", ["u", "axis"], ["m"]), helper.make_node("ReduceL2", ["v", "axis"], ["n"]),
+        helper.make_node("Mul", ["m", "n"], ["mn"]), helper.make_node("Div", ["dot", "mn"], ["y"]),
+    ]  # fmt: skip
+    model = load.prepare(model_of(nodes, {"a": a[0], "b": b[0]}, ["y"], {"w": w, "axis": np.array([1])}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = compile_model(model, tmp_path / "m", calibrate={"a": a[:20], "b": b[:20]})
+        assert done.error <= 5e-4
+        for k in range(20, 30):
+            given = {"a": a[k], "b": b[k]}
+            assert np.abs(done.run(given).outputs["y"] - evaluated(model, given)[0]).max() <= 1e-3
