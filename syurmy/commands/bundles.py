@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from syurmy import committing, display, files, host, segmented, verification
 from syurmy.commands import models
 from syurmy.commands.common import Clock, agreed, print_json, rekeyed, sibling
-from syurmy.commands.run import PHASES, Proving, another_run, lines, show, shows
+from syurmy.commands.run import PHASES, Proving, another_run, lines, of_run, show, shows
 from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, MISSED, tell
 from syurmy.parts import Parts, folder_of
@@ -50,14 +50,7 @@ def ran(
         cut += watch.found(at.model.rows)
         undecided = watch.undecided()
         models.saturated(cut, undecided)
-    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, done.outputs)}
-    result |= {"instructions": len(at.program.code), "steps": done.steps}
-    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    result |= {"batch": done.batch, "branches": done.branches}
-    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
-    result |= {"segments": [], "links": {}, "shared_params": []}
-    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
+    result = of_run(at, done.outputs, done.steps, done.batch, done.branches, cut, undecided)
     if proving is not None:
         result |= _proven(at, whole, done, proving, max_steps, clock)
     result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from syurmy.commands.models import Opened
+    from syurmy.compiler.saturation import Saturation
     from syurmy.compiler.undecided import Undecided
     from syurmy.isa.arrays import I64
     from syurmy.isa.program import Program
@@ -234,14 +235,8 @@ def _ran(
         cut += watch.found(at.model.rows)
         undecided = watch.undecided()
         models.saturated(cut, undecided)
-    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, trace.outputs)}
-    result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
-    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
-    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
-    result |= {"segments": [], "links": {}, "shared_params": []}
-    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
+    branches = sum(map(len, trace.bits.values()))
+    result = of_run(at, trace.outputs, len(trace.path), trace.batch, branches, cut, undecided)
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
     result["seconds"] = {name: clock.seconds.get(name) for name in PHASES}
@@ -251,6 +246,30 @@ def _ran(
     else:
         show(result, notes, lines(at, trace.outputs))
     return MISSED if strict and cut else DONE
+
+
+def of_run(
+    at: Opened,
+    outputs: Mapping[str, I64],
+    steps: int,
+    batch: int,
+    branches: int,
+    cut: Sequence[Saturation],
+    undecided: Sequence[Undecided],
+) -> dict[str, Any]:
+    """What is told of a run; what only a proof has is None."""
+    from syurmy.commands import models
+
+    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, outputs)}
+    result |= {"instructions": len(at.program.code), "steps": steps}
+    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
+    result |= {"batch": batch, "branches": branches}
+    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
+    result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
+    result |= {"segments": [], "links": {}, "shared_params": []}
+    return result | dict.fromkeys(
+        ("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified")
+    )
 
 
 def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> None:
