@@ -294,7 +294,9 @@ def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> Non
 
 def segments_line(result: dict[str, Any]) -> str:
     """What is said of a bundle."""
-    found = f"{len(result['segments'])} segments, {len(result['links'])} tensors handed on by commitments"
+    from syurmy.verification import segments_text
+
+    found = segments_text(len(result["segments"]), len(result["links"]))
     return found + (f"; {result['resumed']} were proven before" if result["resumed"] else "")
 
 
