@@ -173,12 +173,18 @@ def parts_data(statement: Statement) -> dict[str, Any]:
     return {"segments": segments, "links": links, "shared_params": list(statement.shared_params)}
 
 
+def segments_text(segments: int, links: int) -> str:
+    """How many there are, in words."""
+    handed = "1 tensor" if links == 1 else f"{links} tensors"
+    return f"{segments} segments, {handed} handed on by commitments"
+
+
 def parts_line(statement: Statement) -> list[str]:
     """The same in words."""
     if not isinstance(statement, BundleStatement):
         return []
-    count, hidden = len(statement.segments), len(statement.links)
-    lines = [f"in {count} segments, {hidden} tensors handed on by commitments: every proof and every link holds"]
+    said = segments_text(len(statement.segments), len(statement.links))
+    lines = [f"in {said}: every proof and every link holds"]
     if shared := statement.shared_params:
         named = described.name_text(shared[0]) + (f" and {len(shared) - 1} more" if len(shared) > 1 else "")
         lines.append(f"params in several segments ({named}): that they are the same is trusted from set-up")

@@ -33,8 +33,8 @@ class BundleStatement(Statement):
 
 class BundleVerifier(Summary):
     """The key of a whole. The plan of a segment is made when its proof is read, and let go of then: a stranger's key
-    may have many. ``max_steps``, ``max_batch``: of each proof, as ``Verifier`` takes them. Raises ``SyurmyError``
-    if the key cannot be used."""
+    may have many. ``max_steps``, ``max_batch``: of each proof, as ``Verifier`` takes them. Raises ``SyurmyError`` if
+    the key cannot be used, here or, where that is a segment's program, in ``verify``."""
 
     def __init__(self, key: BundleKey | Source, *, max_steps: int | None = None, max_batch: int | None = None) -> None:
         self.key = BundleKey.load(key)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from syurmy import committing, display, files, segmented, verification
 from syurmy.commands import models
 from syurmy.commands.common import Clock, agreed, print_json, rekeyed, sibling
-from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows
+from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows, told
 from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, MISSED, tell
 from syurmy.parts import Parts, folder_of
@@ -53,15 +53,9 @@ def ran(
         cut += watch.found(at.model.rows)
         undecided, rounded = watch.undecided(), at.model.rounded(rounding)
         models.saturated(cut, undecided, rounded)
-    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, done.outputs)}
-    result |= {"instructions": len(at.program.code), "steps": done.steps}
+    result = told(at, done.outputs, done.steps, done.batch, done.branches)
     result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result["rounded"] = [vars(r) for r in rounded]
-    result |= {"batch": done.batch, "branches": done.branches}
-    result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
-    result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
-    result |= {"segments": [], "links": {}, "shared_params": []}
-    result |= dict.fromkeys(("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified"))
     if proving is not None:
         result |= _proven(at, whole, done, proving, max_steps, clock)
     result |= measured(clock)

@@ -88,7 +88,11 @@ def generate(
             "execute", lambda: language.generate(given, max_tokens, stop=stop or (), heard=writer, max_steps=max_steps)
         )
     watched = _watched(language, done)
-    result = told(at, done.trace) | writer.said(done) | {"saturated": [vars(s) for s in watched]}
+    result = (
+        told(at, done.trace.outputs, len(done.trace.path), 1, 0)
+        | writer.said(done)
+        | {"saturated": [vars(s) for s in watched]}
+    )
     if prove or proof is not None:
         result |= Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None)(
             at, done.trace, max_steps, clock

@@ -263,7 +263,9 @@ def _ran(
         cut += watch.found(at.model.rows)
         undecided, rounded = watch.undecided(), at.model.rounded(rounding)
         models.saturated(cut, undecided, rounded)
-    result = told(at, trace) | {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
+    branches = sum(map(len, trace.bits.values()))
+    result = told(at, trace.outputs, len(trace.path), trace.batch, branches)
+    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result["rounded"] = [vars(r) for r in rounded]
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
@@ -275,13 +277,12 @@ def _ran(
     return MISSED if strict and (cut or rounded) else DONE
 
 
-def told(at: Opened, trace: Trace) -> dict[str, Any]:
+def told(at: Opened, outputs: Mapping[str, I64], steps: int, batch: int, branches: int) -> dict[str, Any]:
     """What is told of a run, null what is not known without a proof."""
     from syurmy.commands import models
 
-    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, trace.outputs)}
-    result |= {"instructions": len(at.program.code), "steps": len(trace.path)}
-    result |= {"batch": trace.batch, "branches": sum(map(len, trace.bits.values()))}
+    result: dict[str, Any] = {"program": at.program.name, "outputs": models.outputs(at, outputs)}
+    result |= {"instructions": len(at.program.code), "steps": steps, "batch": batch, "branches": branches}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
     result |= {"segments": [], "links": {}, "shared_params": []}
@@ -319,7 +320,9 @@ def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> Non
 
 def segments_line(result: dict[str, Any]) -> str:
     """What is said of a bundle."""
-    found = f"{len(result['segments'])} segments, {len(result['links'])} tensors handed on by commitments"
+    from syurmy.verification import segments_text
+
+    found = segments_text(len(result["segments"]), len(result["links"]))
     return found + (f"; {result['resumed']} were proven before" if result["resumed"] else "")
 
 
