@@ -177,8 +177,8 @@ class Assembly:
         parts = []
         for p, x in zip(reads.producers.parts, reads.executions.parts, strict=True):
             which = np.searchsorted(producers, p.rows)
-            rows, shift = (np.where(several[which], a, 0) for a in (x.rows, x.shift))
-            parts.append(Part(start[which] + rows, shift, x.times))
+            rows = start[which] + np.where(several[which], x.rows, 0)
+            parts.append(Part.of(rows) if x.times == 1 else Part(rows, np.where(several[which], x.shift, 0), x.times))
         index = Progression(tuple(parts))
         if index.level:
             index = Progression.of(np.array(index.interval[:1]))
