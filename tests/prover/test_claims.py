@@ -88,6 +88,9 @@ class Values:
                 self.known[n] = self.rng.integers(-100, 101, n.shape)
         return self.known[n]
 
+    def moved(self, n, dtype):
+        return self(n).astype(dtype)
+
 
 def direct(values, node, term, sweep):
     return inner_product(np.ascontiguousarray(values(node)), term, sweep.space, sweep)
