@@ -159,7 +159,8 @@ def refuse_leaks(program: Program, g: Generation, ids: Array) -> None:
         .reshape(g.total - g.least, -1)
         for x in (ids, changed(ids, cut, g.vocabulary))
     )
-    if not np.array_equal(*(x[: cut - g.least + 1] for x in (first, second))):
+    rows = cut - g.least + 1
+    if not np.array_equal(first[:rows], second[:rows]):
         raise _not_causal("the program's", cut)
 
 
