@@ -28,7 +28,7 @@ from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
 
-STRIP = 1 << 24  # entries of params that are field elements at one time
+STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 16  # rows of a strip
 
 
@@ -116,7 +116,7 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
             raise ValueError("a hiding commitment needs random coefficients")
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
-    step = max(LEAST, STRIP // shape.cols)
+    step = max(LEAST, STRIP // shape.n)
     codeword = np.empty((shape.n, shape.height if step < shape.height else 0), np.uint64)
     for lo in range(0, shape.height, step):
         hi = min(lo + step, shape.height)
