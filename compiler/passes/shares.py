@@ -37,7 +37,8 @@ def fuse(graph: Graph, _: Precision) -> Graph:
         made = found.share(n) if not n.domain else None
         if made is not None:
             nodes += found.take()
-            found.made[n.outputs[0]] = made
+            if made.op == "ReduceLogSumExp":  # which may be taken from its source
+                found.made[n.outputs[0]] = made
         nodes.append(n if made is None else made)
     if not found.values:
         same = all(a is b for a, b in zip(nodes, graph.nodes, strict=True))

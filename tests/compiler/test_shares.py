@@ -128,6 +128,15 @@ def test_a_written_out_logarithm_of_a_sum_of_exponentials(tmp_path: Path) -> Non
     compared(done, run, rows(7.0)[:10], 1e-3 * 8)
 
 
+def test_shares_from_their_logarithms_are_a_softmax(tmp_path: Path) -> None:
+    """Mixtures and naive Bayes: ``exp(s - logsumexp s)`` with the log-shares read by something else, too."""
+    nodes = [helper.make_node("ReduceLogSumExp", ["s"], ["t"], axes=[1]), helper.make_node("Sub", ["s", "t"], ["l"]),
+             helper.make_node("Exp", ["l"], ["y"]), helper.make_node("Neg", ["l"], ["z"])]  # fmt: skip
+    done, run = made(nodes, rows(8.0), tmp_path / "m", ("y", "z"))
+    assert "Softmax" in [r.op for r in done.rows]
+    compared(done, run, rows(7.0)[:10])
+
+
 def test_shares_that_are_nearly_alike(tmp_path: Path) -> None:
     """They were multiples of 2^-15, whatever range they had."""
     tiny = helper.make_node("Constant", [], ["tiny"], value=numpy_helper.from_array(np.float32(0.01)))
