@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from syurmy.compiler.model import Accuracy, CompiledModel, Port
+from syurmy.compiler.model import Accuracy, CompiledModel
+from syurmy.compiler.recorded import Port
 from syurmy.files import read_file
 from syurmy.isa.errors import InputError
 from syurmy.vm.machine import run

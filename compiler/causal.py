@@ -24,7 +24,7 @@ from syurmy.compiler.emit import narrowest
 from syurmy.compiler.errors import ModelError
 from syurmy.compiler.generation import LAST, LENGTH, PROMPT, Generation
 from syurmy.compiler.lower import Context
-from syurmy.compiler.model import Port
+from syurmy.compiler.recorded import Port
 from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 

@@ -25,8 +25,9 @@ from syurmy.compiler.calibration import given_samples
 from syurmy.compiler.contract import CANCELLED, SUMS, integers_of
 from syurmy.compiler.generation import LENGTH, PROMPT
 from syurmy.compiler.lower import is_lowered, lowerings
-from syurmy.compiler.model import CompiledModel, Result
+from syurmy.compiler.model import CompiledModel
 from syurmy.compiler.passes.unroll import flattened
+from syurmy.compiler.recorded import Result
 from syurmy.isa.arrays import I64
 from syurmy.isa.trace import Trace
 from syurmy.vm.machine import run

@@ -18,7 +18,7 @@ from syurmy.compiler.channels import Channels
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Graph
 from syurmy.compiler.lower import Context, Step
-from syurmy.compiler.model import Missed, Port, entered
+from syurmy.compiler.recorded import Missed, Port, entered
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.isa.arrays import Array

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from syurmy.compiler.model import Port
 from syurmy.compiler.options import Options
+from syurmy.compiler.recorded import Port
 from syurmy.descriptions import labels_in
 from syurmy.isa.errors import InputError
 from syurmy.prover.protocol.description import checked_text

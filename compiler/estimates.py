@@ -18,7 +18,7 @@ import numpy as np
 
 from syurmy.compiler.contract import Measured
 from syurmy.compiler.emit import Tensor
-from syurmy.compiler.model import Limit, Port, entered, rounded_off
+from syurmy.compiler.recorded import Limit, Port, entered, rounded_off
 from syurmy.compiler.rounding import Rounding, largest_off
 from syurmy.compiler.undecided import Decision
 from syurmy.isa.arrays import F64, I64, Array

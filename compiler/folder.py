@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from syurmy.compiler.model import EXAMPLE, FORMAT, PROGRAM, RECORD, SEGMENTS, TABLES, TOKENIZER, WEIGHTS
+from syurmy.compiler.recorded import EXAMPLE, FORMAT, PROGRAM, RECORD, SEGMENTS, TABLES, TOKENIZER, WEIGHTS
 from syurmy.isa.errors import InputError
 
 OWN = {PROGRAM, RECORD, EXAMPLE, WEIGHTS, TOKENIZER}

@@ -15,9 +15,9 @@ from syurmy.compiler.emit import Emitter, Tensor, narrowest
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
 from syurmy.compiler.jumps import told_apart
-from syurmy.compiler.model import quantise_input
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.readings import Reading
+from syurmy.compiler.recorded import quantise_input
 from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
 from syurmy.compiler.tables import Tables
 from syurmy.isa.arrays import Array

@@ -9,46 +9,46 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from syurmy import costs
-from syurmy.compiler.coding import Code
 from syurmy.compiler.generation import Generated, Generation, generated
+from syurmy.compiler.recorded import (
+    FORMAT,
+    PROGRAM,
+    RECORD,
+    Held,
+    Limit,
+    Missed,
+    Port,
+    Row,
+    entered,
+    exact_registers,
+    rounded_off,
+)
 from syurmy.compiler.rounding import Rounded, Rounding, largest_off, told_rounded
 from syurmy.compiler.saturation import End, Saturation, Watch, told
 from syurmy.compiler.undecided import Decision, Undecided, told_undecided
 from syurmy.compiler.values import accepted
-from syurmy.isa import reals
 from syurmy.isa.arrays import F64, I64, Array, Integers
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS
 from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary, listed
-from syurmy.isa.types import TensorType
 from syurmy.prover.protocol.description import (
-    CODE,
-    INTEGER,
-    MAX_BYTES,
-    RANK,
-    REAL,
     Description,
-    Quantity,
     checked_text,
-    printable,
-    scale_of,
 )
 
 if TYPE_CHECKING:
-    from syurmy.compiler.scales import Precision
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
@@ -59,176 +59,6 @@ if TYPE_CHECKING:
     from syurmy.prover.verifier.verify import Statement
     from syurmy.segmented import Segmented
     from syurmy.vm.events import Listener
-
-FORMAT = 7
-PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
-WEIGHTS, TABLES, SEGMENTS, TOKENIZER = "model.safetensors", "tables", "segments", "tokenizer.json"
-
-
-def default_folder(model: Path) -> Path:
-    """Where a model is compiled to unless told: ``MODEL`` for ``MODEL.onnx``."""
-    return model.with_suffix("") if model.suffix else model.with_name(f"{model.name}.compiled")
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output: its name in the program and in the model, ``real = scale * integer``, the model's dtype.
-    ``scales``: one for each position of the last axis, instead of ``scale`` (which is the largest of them).
-    ``code``: how an input enters that is only compared, instead of by a scale. ``labels``: what the integers 0, 1, ...
-    of an output stand for (of a real one its columns), if they stand for names."""
-
-    name: str
-    model_name: str
-    dtype: str
-    shape: tuple[int, ...]
-    scale: float
-    code: Code | None = None
-    labels: tuple[str, ...] = ()
-    scales: tuple[float, ...] = ()
-    unit: str = ""
-
-    @property
-    def quantity(self) -> Quantity:
-        """What the key says of it. Names and labels that cannot be printed are spelt out."""
-        shown = printable(self.model_name)
-        scales = tuple(map(scale_of, self.scales or (self.scale,)))
-        form, labels = INTEGER, tuple(map(printable, self.labels))
-        if np.dtype(self.dtype).kind == "f":
-            form = REAL if self.code is None else CODE if self.code.cuts is None else RANK
-        fits = form != REAL or self.shape[-1:] == (len(labels),)
-        fits &= sum(map(len, labels)) <= MAX_BYTES // 8
-        return Quantity(
-            self.name,
-            "" if shown == self.name else shown,
-            form,
-            self.dtype,
-            scales if form == REAL else (),
-            self.unit,
-            bool(labels) and fits and form == REAL,
-            labels if fits else (),
-        )
-
-    def usable(self) -> bool:
-        """Whether a record that was read means anything; raises as NumPy does for what is no dtype."""
-        kind = np.dtype(self.dtype).kind
-        scales = np.array([self.scale, *self.scales], np.float64)
-        cuts = None if self.code is None else self.code.cuts
-        return bool(
-            kind in "fiub"
-            and all(isinstance(text, str) for text in (self.name, self.model_name, self.unit, *self.labels))
-            and (np.isfinite(scales) & (scales > 0)).all()
-            and (not self.scales or len(self.scales) == self.shape[-1])
-            and (self.code is None or np.dtype(self.code.dtype).kind == "f")
-            and (cuts is None or len(cuts) == math.prod(self.shape))
-        )
-
-    @staticmethod
-    def read(p: Mapping[str, Any]) -> Port:
-        """From its record."""
-        code = p.get("code")
-        if code is not None:
-            cuts = code["cuts"]
-            code = Code(code["dtype"], None if cuts is None else tuple(tuple(map(int, at)) for at in cuts))
-        return Port(
-            **{
-                **p,
-                "shape": tuple(p["shape"]),
-                "code": code,
-                "labels": tuple(p.get("labels", ())),
-                "scales": tuple(p.get("scales", ())),
-            }
-        )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One node of the report: instructions ``first .. last - 1``. ``error`` is the largest difference from the float
-    model on the samples, ``relative`` the same over the float output's peak, ``wrong`` how many integers differ from
-    those of the float model; lookups and committed count entries."""
-
-    node: str
-    op: str
-    peak: float
-    scale: float
-    error: float
-    relative: float
-    lookups: int
-    committed: int
-    wrong: int = 0
-    first: int = 0
-    last: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """About how long this part of a proof takes on two cores."""
-        return costs.work_seconds(self.lookups, self.committed)
-
-
-@dataclass(frozen=True)
-class Result:
-    """A tensor of the float model and the register that stands for it: ``real = scale * integer``, the scale a number
-    or nested lists that broadcast to the tensor."""
-
-    name: str
-    register: str
-    scale: Any
-
-
-@dataclass(frozen=True)
-class Held:
-    """What the report's row ``row`` reads and makes, by the model's names."""
-
-    row: int
-    inputs: tuple[str, ...]
-    results: tuple[Result, ...]
-
-    @staticmethod
-    def read(h: Mapping[str, Any]) -> Held:
-        """From its record. Raises ``ValueError`` for scales that are none."""
-        results = tuple(Result(**r) for r in h["results"])
-        if not all(np.isfinite(np.array(r.scale, np.float64)).all() for r in results):
-            raise ValueError
-        return Held(int(h["row"]), tuple(map(str, h["inputs"])), results)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """What of an output rounding may take off (``least``, in reals) before that is told, and its ``span`` on the
-    samples."""
-
-    least: float
-    span: float
-
-    @staticmethod
-    def read(x: Mapping[str, Any]) -> Limit:
-        """From its record. Raises ``ValueError`` or ``KeyError``."""
-        limit = Limit(float(x["least"]), float(x["span"]))
-        if not (0 <= limit.least < math.inf and 0 < limit.span < math.inf):
-            raise ValueError
-        return limit
-
-
-@dataclass(frozen=True)
-class Missed:
-    """The worst of the outputs that are further from the float model than the tolerance: a real one by ``error``, over
-    its range; of an integer one ``wrong`` entries. ``op``, ``node``: where it began, by ``cause`` (saturation,
-    cancelled sum, resolution, decision); ``help``: what to do."""
-
-    output: str
-    error: float
-    wrong: int
-    node: str
-    op: str
-    cause: str
-    what: str
-    help: str
-
-    def __str__(self) -> str:
-        by = f"{self.wrong} of its integers" if self.wrong else f"{self.error:.2g} of its range"
-        return (
-            f"output '{self.output}' is off by {by} on the samples, more than the tolerance; "
-            f"worst at {self.op} '{self.node}' ({self.cause}: {self.what}); {self.help}"
-        )
 
 
 class Entered(NamedTuple):
@@ -597,73 +427,6 @@ class CompiledModel(Summary):
                 f"{dearest.committed:,} committed entries",
             ]
         return "\n".join(lines)
-
-
-def record(
-    source: str | None,
-    title: str,
-    precision: Precision,
-    error: float,
-    inputs: Sequence[Port],
-    outputs: Sequence[Port],
-    rows: Sequence[Row],
-    missed: Missed | None,
-    ends: Sequence[End],
-    decisions: Sequence[Decision],
-    held: Sequence[Held],
-    limits: Mapping[str, Limit],
-    files: Sequence[str],
-    generation: Generation | None,
-    cuts: Sequence[int] = (),
-) -> dict[str, Any]:
-    """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it;
-    ``cuts``: where it is cut into segments."""
-    return {
-        "format": FORMAT,
-        "source": source,
-        "title": title,
-        "precision": asdict(precision),
-        "error": error,
-        "inputs": [asdict(p) for p in inputs],
-        "outputs": [asdict(p) for p in outputs],
-        "missed": None if missed is None else asdict(missed),
-        "nodes": [asdict(r) for r in rows],
-        "ends": [[e.index, e.lo, e.hi, e.below, e.above] for e in ends],
-        "decisions": [asdict(d) for d in decisions],
-        "held": [asdict(h) for h in held],
-        "limits": {name: asdict(x) for name, x in limits.items()},
-        "files": list(files),
-        "generation": None if generation is None else asdict(generation),
-        "cuts": list(cuts),
-    }
-
-
-def quantise_input(x: Array, t: TensorType, scale: float | Array) -> I64:
-    """Reals to the integers of an input: round half to even, saturate. By a float32 scale in float32, as the model's
-    own quantisation does."""
-    if x.dtype.kind != "f":
-        return np.asarray(x, np.int64)
-    return np.asarray(np.clip(reals.integers(x, scale), t.lo, t.hi), np.int64)
-
-
-def entered(x: Array, t: TensorType, p: Port) -> tuple[I64, int]:
-    """The integers of an input, and how many of its reals are more than half a unit beyond its interval."""
-    if p.code is not None:  # of a batch one by one
-        return p.code.encode(x) if x.shape == p.shape else np.stack([p.code.encode(one) for one in x]), 0
-    scale = np.array(p.scales) if p.scales else np.array(p.scale)
-    beyond = (x < (t.lo - 0.5) * scale) | (x > (t.hi + 0.5) * scale) if x.dtype.kind == "f" else np.zeros(0, bool)
-    return quantise_input(x, t, scale), int(np.count_nonzero(beyond))
-
-
-def rounded_off(x: Array, q: I64, p: Port) -> F64:
-    """By how many units the integers of an input are off; not where they were cut off."""
-    off = np.asarray(x, np.float64) / (np.array(p.scales) if p.scales else p.scale) - q
-    return np.where(np.abs(off) <= 1, off, 0.0)
-
-
-def exact_registers(held: Sequence[Held]) -> set[str]:
-    """Those that hold integers of the model."""
-    return {r.register for h in held for r in h.results if np.all(np.asarray(r.scale) == 1)}
 
 
 def _real(q: Integers, p: Port) -> Array:

@@ -37,7 +37,13 @@ from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.estimates import Estimates
 from syurmy.compiler.folder import files_of, move, own_files, writing
 from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
-from syurmy.compiler.model import (
+from syurmy.compiler.model import CompiledModel
+from syurmy.compiler.options import Options
+from syurmy.compiler.passes import rewritten
+from syurmy.compiler.passes.unroll import flattened
+from syurmy.compiler.questions import coded_inputs
+from syurmy.compiler.readings import Reading, readings
+from syurmy.compiler.recorded import (
     EXAMPLE,
     PROGRAM,
     RECORD,
@@ -45,7 +51,6 @@ from syurmy.compiler.model import (
     TABLES,
     TOKENIZER,
     WEIGHTS,
-    CompiledModel,
     Held,
     Port,
     Result,
@@ -54,11 +59,6 @@ from syurmy.compiler.model import (
     exact_registers,
     record,
 )
-from syurmy.compiler.options import Options
-from syurmy.compiler.passes import rewritten
-from syurmy.compiler.passes.unroll import flattened
-from syurmy.compiler.questions import coded_inputs
-from syurmy.compiler.readings import Reading, readings
 from syurmy.compiler.rounding import MOST
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision

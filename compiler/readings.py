@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from syurmy.compiler.graph import Graph
-from syurmy.compiler.model import RECORD, CompiledModel, Port
+from syurmy.compiler.model import CompiledModel
+from syurmy.compiler.recorded import RECORD, Port
 from syurmy.isa.arrays import F64
 from syurmy.isa.errors import InputError
 from syurmy.isa.inference import infer_types

@@ -23,7 +23,7 @@ from syurmy.isa.program import Instruction
 from syurmy.vm.events import Event, Executed
 
 if TYPE_CHECKING:
-    from syurmy.compiler.model import Row
+    from syurmy.compiler.recorded import Row
     from syurmy.compiler.rounding import Rounding
 
 

@@ -31,7 +31,8 @@ def beside(program_path: Path, program: Program) -> Description:
     file = program_path.with_suffix(".description.json")
     if file.exists():
         return read(file, program)
-    from syurmy.compiler.model import PROGRAM, RECORD, CompiledModel
+    from syurmy.compiler.model import CompiledModel
+    from syurmy.compiler.recorded import PROGRAM, RECORD
 
     if program_path.name == PROGRAM and (program_path.parent / RECORD).exists():
         return CompiledModel.read(program_path.parent, program).description

@@ -74,7 +74,7 @@ def described(found: Comparison) -> dict[str, Any]:
 
 def paths(folder: Path, model: Path | None, help: str = "name it with --model MODEL.onnx") -> tuple[Path, Path]:
     """The compiled folder and the float model. Raises ``InputError`` with ``help`` if there is none."""
-    from syurmy.compiler.model import PROGRAM, default_folder
+    from syurmy.compiler.recorded import PROGRAM, default_folder
     from syurmy.isa.errors import InputError
 
     if folder.suffix == ".onnx":

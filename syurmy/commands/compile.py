@@ -168,7 +168,7 @@ def compile(
 
 def _print(done: CompiledModel, report: bool, activations: int, took: float) -> None:
     from syurmy import costs, display
-    from syurmy.compiler.model import PROGRAM
+    from syurmy.compiler.recorded import PROGRAM
 
     if report:
         print(done.report())
@@ -248,7 +248,7 @@ def _labels(options: list[str]) -> dict[str, str] | str | None:
 
 def _described(done: CompiledModel) -> dict[str, Any]:
     from syurmy import costs
-    from syurmy.compiler.model import PROGRAM
+    from syurmy.compiler.recorded import PROGRAM
 
     cost = costs.of_program(done.program)
     return {

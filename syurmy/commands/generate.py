@@ -155,7 +155,7 @@ def _watched(model: CompiledModel, done: Generated) -> Sequence[Saturation]:
 def _vocabulary(model: CompiledModel, given: Path | None, needed: bool) -> Vocabulary | None:
     """The tokenizer given, else the one kept with the model. Raises ``InputError`` I142 for another model's, I145 where
     one is ``needed`` and there is none."""
-    from syurmy.compiler.model import TOKENIZER
+    from syurmy.compiler.recorded import TOKENIZER
     from syurmy.isa.errors import InputError
     from syurmy.vocabulary import Vocabulary
 

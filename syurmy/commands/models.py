@@ -20,8 +20,9 @@ import numpy as np
 import syurmy
 from syurmy import descriptions, display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
-from syurmy.compiler.model import EXAMPLE, PROGRAM, RECORD, Entered, default_folder
-from syurmy.compiler.model import Port as ModelPort
+from syurmy.compiler.model import Entered
+from syurmy.compiler.recorded import EXAMPLE, PROGRAM, RECORD, default_folder
+from syurmy.compiler.recorded import Port as ModelPort
 from syurmy.compiler.rounding import Rounded, told_rounded
 from syurmy.compiler.saturation import Saturation, told
 from syurmy.compiler.undecided import Undecided, told_undecided
