@@ -22,7 +22,7 @@ from syurmy.prover.field import ONE, Ext
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.claims import Sweep, Term
 from syurmy.prover.protocol.grinding import needs_grinding
-from syurmy.prover.protocol.key import VerifyingKey
+from syurmy.prover.protocol.key import Mode, VerifyingKey
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import MAX_TERMS, Plan
 from syurmy.prover.protocol.statement import MAGIC, NO_CERTIFICATE
@@ -438,6 +438,7 @@ def test_grinding_starts_by_the_error():
 
     class Sizes:
         used_leaves, width = 2**24, 16
+        mode = Mode(False)
 
     assert needs_grinding(Sizes)
     Sizes.width = 1
