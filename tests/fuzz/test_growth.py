@@ -5,7 +5,7 @@ import pytest
 from tests.fuzz.measure import cost, largest
 
 SLACK = 2.5  # for slower machines, and for cores that others use as well
-FEW = ("a_long_chain", "blocks_that_jump_over_code", "flips_of_a_vector", "registers_and_blocks", "tables_of_one_row")
+FEW = ("a_long_chain", "blocks_that_jump_over_code", "flips_of_a_vector", "registers_and_blocks")
 
 
 @pytest.mark.slow
