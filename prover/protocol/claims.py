@@ -314,10 +314,10 @@ def _segments(out_shape: Sequence[int], in_shape: Sequence[int]) -> list[tuple[l
 def inner_product(values: I64 | Progression, term: Term, space: WeightSpace, sweep: Sweep) -> Ext:
     """``coefficient * sum values * weights`` over known integers, shape of the tensor, or in closed form those along
     its only axis of length above 1."""
+    if not term.groups:
+        return term.coefficient * int(np.asarray(values).reshape(-1)[0])
     if isinstance(values, Progression):
         ((_, w),) = term.groups
         return term.coefficient * space.dot(w, values)
-    if not term.groups:
-        return term.coefficient * int(values.reshape(-1)[0])
     _, w = sweep.joint(term.groups)
     return term.coefficient * mle.dot_int(w.array.reshape(2, -1), np.ascontiguousarray(values).reshape(-1))

@@ -193,3 +193,13 @@ def test_evaluation_claim_takes_the_suffix():
     assert point_bits((1, 3, 4)) == 4
     assert [w.point for _, w in term.groups] == [(("r", 1), ("r", 2)), (("r", 3), ("r", 4))]
     assert isinstance(term, Term)
+
+
+def test_one_known_entry_has_no_axis():
+    """A block that runs once: its counter is one number, in closed form or not."""
+    from syurmy.isa.progression import Progression
+    from syurmy.prover.protocol.claims import inner_product
+
+    space = WeightSpace()
+    for known in (Progression.of(np.array([7])), np.array([[7]])):
+        assert inner_product(known, Term(Ext(3), ()), space, Sweep(space)) == Ext(21)
