@@ -36,11 +36,13 @@ State = dict[str, TensorType | None]  # None: the type differs between the paths
 
 @dataclass
 class Types:
-    """Static types: ``results[i]`` of instruction i joined over executions; ``operands[i]`` as joined at its reads."""
+    """Static types: ``results[i]`` of instruction i joined over executions; ``operands[i]`` as joined at its reads.
+    ``followed``: how many instructions were, some many times, to find them."""
 
     results: list[TensorType | None]
     operands: list[tuple[TensorType, ...]]
     final: dict[str, TensorType]
+    followed: int = 0
 
 
 def infer_types(program: Program, l1: L1Bounds | None = None, max_steps: int = DEFAULT_MAX_STEPS) -> Types:
@@ -92,6 +94,7 @@ class Inference:
             if final_type is None:
                 raise TypeRuleError(f"output '{out.name}' is not written on every path", code="A232")
             self.types.final[out.name] = final_type
+        self.types.followed = self.spent
         return self.types
 
     def region(self, entry: int, lo: int, hi: int, start: State) -> tuple[State | None, State | None]:

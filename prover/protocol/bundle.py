@@ -37,6 +37,7 @@ KEY_MAGIC = b"SYURMYBK"
 MAGIC = b"SYURMYBP" + struct.pack("<H", PROTOCOL_VERSION)
 CONTEXT = b"syurmy-vm bundle key"
 MAX_PORTS = 1 << 12  # inputs, or outputs, of the whole
+MAX_FOLLOWED = 5 * 10**5  # instructions that are followed again in loops, of all segments: a few seconds
 _VERSION = struct.Struct("<H")
 _HEAD = struct.Struct("<32sI")
 _LENGTH = struct.Struct("<Q")
@@ -220,12 +221,16 @@ class _Wiring:
             raise unusable("an input or output is named twice")
         self.made: dict[str, tuple[int, Output, TensorType]] = {}
         self.entered: dict[str, list[tuple[int, Input]]] = {}
+        again = 0
         for k, program in enumerate(key.programs):
-            types = infer_types(program, max_steps=key.segments[k].max_steps).final
+            types = infer_types(program, max_steps=key.segments[k].max_steps)
+            again += max(0, types.followed - len(program.code))
+            if again > MAX_FOLLOWED:
+                raise unusable(f"the loops of its segments, up to segment {k}, take too long to check")
             for i in program.inputs:
                 self.enter(k, i)
             for o in program.outputs:
-                self.leave(k, o, types[o.name])
+                self.leave(k, o, types.final[o.name])
         for name in self.outer:
             if name not in self.entered:
                 raise unusable(f"no segment declares the input '{name}'")

@@ -46,7 +46,7 @@ class BundleVerifier(Summary):
 
     def verify(self, bundle: Bundle | Source) -> BundleStatement:
         """Accepts, or raises ``Rejected``, which says of what segment or link; no other exception on any bytes. Raises
-        ``InputError`` for a file that cannot be read, or is no bundle."""
+        ``InputError`` for a file that cannot be read, or is no bundle, and for a segment's key that cannot be used."""
         found = _bundle(bundle)
         with refusing(partial(Rejected, "format"), mistakes=True):
             proofs = found.proofs()
@@ -117,18 +117,18 @@ def _whole(key: BundleKey, parts: Sequence[Statement], links: tuple[tuple[str, b
     inputs: dict[str, I64] = {}
     outputs: dict[str, I64] = {}
     commitments: dict[str, TensorCommitment] = {}
-    for port in key.inputs:
-        k = next(k for k, p in enumerate(key.programs) if any(i.name == port.name for i in p.inputs))
+    declared = {i.name: part for p, part in zip(key.programs, parts, strict=True) for i in p.inputs}
+    made = {o.name: part for p, part in zip(key.programs, parts, strict=True) for o in p.outputs}
+    for port in key.inputs:  # of several segments that declare one, all show the same
         if port.public:
-            inputs[port.name] = parts[k].inputs[port.name]
+            inputs[port.name] = declared[port.name].inputs[port.name]
         elif port.committed:
-            commitments[port.name] = parts[k].commitments[port.name]
+            commitments[port.name] = declared[port.name].commitments[port.name]
     for port in key.outputs:
-        k = next(k for k, p in enumerate(key.programs) if any(o.name == port.name for o in p.outputs))
         if port.public:
-            outputs[port.name] = parts[k].outputs[port.name]
+            outputs[port.name] = made[port.name].outputs[port.name]
         elif port.committed:
-            commitments[port.name] = parts[k].commitments[port.name]
+            commitments[port.name] = made[port.name].commitments[port.name]
     reveals: list[tuple[int, I64]] = []
     branches: dict[int, Sequence[int]] = {}
     first = 0

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 import syurmy
+from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
+from syurmy.isa.inference import infer_types
+from syurmy.prover.protocol import bundle
 from syurmy.prover.protocol.bundle import MAGIC, Bundle, BundleKey, Port
+from syurmy.prover.protocol.key import Mode, VerifyingKey
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.bundle import joined
 from tests.bundles import CUTS, INPUTS, SOURCE, example, rejoined, split, whole_of
@@ -234,3 +238,24 @@ def test_key_files_are_canonical() -> None:
             BundleKey.from_bytes(data[:cut_at])
     with pytest.raises(InputError):
         BundleKey.from_bytes(data + b"\0")
+
+
+def test_loops_of_all_segments_are_charged_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes of key are a hundred thousand instructions to follow: a thousand segments of them would take minutes
+    before a proof is read."""
+
+    def segment(k: int) -> VerifyingKey:
+        source = f".input x : i64[] public in 0..1\n.output y{k} public\n mov y{k}, x\n repeat 90\n add y{k}, y{k}, x\n"
+        return VerifyingKey(encode(syurmy.assemble(f"{source} end\n halt\n")), None, mode=Mode(False, 0, 2))
+
+    keys = tuple(map(segment, range(4)))
+    made = BundleKey("w", (Port("x", True),), tuple(Port(f"y{k}", True) for k in range(4)), keys)
+    data = made.to_bytes()
+    followed = [infer_types(program).followed - len(program.code) for program in made.programs]
+    assert min(followed) > 80
+    monkeypatch.setattr(bundle, "MAX_FOLLOWED", sum(followed))
+    assert BundleKey.from_bytes(data) == made
+    monkeypatch.setattr(bundle, "MAX_FOLLOWED", sum(followed) - 1)
+    with pytest.raises(InputError, match="take too long") as e:
+        BundleKey.from_bytes(data)
+    assert e.value.code == "K127"
