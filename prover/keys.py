@@ -40,7 +40,7 @@ from syurmy.prover.allowance import Allowance
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
-from syurmy.prover.protocol.key import MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
+from syurmy.prover.protocol.key import MAX_MORE, MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
@@ -305,8 +305,9 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]), int(manifest.get("more_bits", 0)))
-            if mode.proofs < 0 or mode.proofs > MAX_PROOFS or (mode.proofs and not mode.hiding):
+            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]), int(manifest["more_bits"]))
+            possible = 0 <= mode.proofs <= MAX_PROOFS and 0 <= mode.more <= MAX_MORE
+            if not possible or (mode.proofs and not mode.hiding):
                 raise damaged
             digest, described = bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"])
             params, integers = bytes.fromhex(manifest["params"]), bytes.fromhex(manifest["integers"])

@@ -128,7 +128,16 @@ def test_a_key_of_version_one_says_what_to_do(tmp_path):
     assert "setup" in e.value.help
 
 
-@pytest.mark.parametrize(("old", "new"), [('"proofs": 16', '"proofs": -1'), ('"hiding": true', '"hiding": null')])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"proofs": 16', '"proofs": -1'),
+        ('"hiding": true', '"hiding": null'),
+        ('"more_bits": 0', '"more_bits": 7'),
+        ('"more_bits": 0', '"more_bits":-1'),
+        ('"more_bits": 0', '"more_bytes":0'),
+    ],
+)
 def test_a_mode_that_no_key_has_is_refused(tmp_path, old, new):
     program = assemble(TEXT % 6)
     path = tmp_path / "small.pk"
