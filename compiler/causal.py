@@ -149,8 +149,8 @@ def refuse_leaks(program: Program, g: Generation, ids: Array) -> None:
     is not exactly 0 behind softmax, say. Two runs of one sample."""
     from syurmy.vm.machine import run
 
-    cut, ins = (g.least + g.total) // 2, program.code[g.chosen]
-    source = next(k for k in reversed(range(g.chosen)) if program.code[k].dst == ins.src[0])
+    cut, source = (g.least + g.total) // 2, g.logits(program)
+    assert source is not None
     shape = program.input(g.tokens).type.shape
     ends = {g.prompt: np.array(g.total), g.length: np.array(g.total)}
     first, second = (

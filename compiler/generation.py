@@ -60,6 +60,11 @@ class Generation:
         bytes.fromhex(g["tokenizer"] or "")
         return Generation(tokens, prompt, length, chosen, vocabulary, total, least, show, g["tokenizer"])
 
+    def logits(self, program: Program) -> int | None:
+        """The instruction that writes what is chosen among; None if there is none before the choice."""
+        (register,) = program.code[self.chosen].src
+        return next((k for k in reversed(range(self.chosen)) if program.code[k].dst == register), None)
+
     def fits(self, program: Program) -> bool:
         """Whether the program has such inputs and such an instruction."""
         shapes = {i.name: i.type.shape for i in program.inputs}
@@ -69,7 +74,7 @@ class Generation:
             and shapes.get(self.prompt) == shapes.get(self.length) == ()
             and self.chosen < len(code)
             and code[self.chosen].op == "argmax"
-            and any(ins.dst == code[self.chosen].src[0] for ins in code[: self.chosen])
+            and self.logits(program) is not None
         )
 
 
@@ -151,8 +156,8 @@ def undecided(model: CompiledModel, trace: Trace) -> list[int]:
     """Places i whose token was chosen (at place i - 1) by no more than the program may be off."""
     g = model.generation
     assert g is not None
-    ins = model.program.code[g.chosen]
-    source = next(k for k in reversed(range(g.chosen)) if model.program.code[k].dst == ins.src[0])
+    ins, source = model.program.code[g.chosen], g.logits(model.program)
+    assert source is not None
     found: set[int] = set()
     for d in model.decisions:
         if d.index == g.chosen:

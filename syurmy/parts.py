@@ -47,7 +47,6 @@ class Parts:
         force: bool = False,
     ) -> None:  # fmt: skip
         self.folder = folder
-        self._made = not folder.exists()
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
