@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ from syurmy.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from syurmy.segmented import Segmented
+    from syurmy import keys, segmented
 
 
 def setup(
@@ -57,85 +57,75 @@ def setup(
 
     at = models.opened(program, None, max_steps=max_steps)
     clock = Clock()
-    pk, vk = keys.key_paths(at.path, out)
-    if (whole := at.segmented) is not None:
-        _segments(whole, out, max_steps, agreed(rekey or renew), no_zk, proofs, renew, json)
-        return
     with display.Working("set-up") as working:
-        ask = working.around(agreed(rekey or renew))
-        kept = clock("setup", lambda: keys.obtain(at.program, at.path, out, max_steps, ask, no_zk, proofs, renew))
-    digest, mode = kept.key.verifying_key.digest(), kept.key.mode
-    rekeyed(kept.replaced, digest)
+        how = out, max_steps, working.around(agreed(rekey or renew)), no_zk, proofs, renew
+        if (whole := at.segmented) is not None:
+            from syurmy import segmented
+
+            made = _of_segments(clock("setup", lambda: segmented.obtain(whole, *how, working)))
+        else:
+            kept = clock("setup", lambda: keys.obtain(at.program, at.path, *how))
+            made = _of_program(kept, *keys.key_paths(at.path, out))
+    rekeyed(made.replaced, made.digest)
     if json:
-        print_json({
-            "program": at.program.name,
-            "key": digest.hex(),
-            "replaced_key": None if kept.replaced is None else kept.replaced.hex(),
-            "proving_key": str(pk),
-            "verifying_key": str(vk),
-            "proving_key_bytes": pk.stat().st_size,
-            "verifying_key_bytes": vk.stat().st_size,
-            "max_steps": kept.key.verifying_key.max_steps,
-            "zero_knowledge": mode.hiding,
-            "proofs": mode.proofs or None,
-            "reused": kept.reused,
-            "segments": [],
-        })  # fmt: skip
+        print_json({"program": at.program.name} | made.data())
         return
     console = terminal()
-    for path in (pk, vk):
+    for path in (*made.proving, made.verifying):
         size = display.bytes_text(path.stat().st_size)
-        console.print(f"{path}: {size}{', reused' if kept.reused else ''}", markup=False, soft_wrap=True)
-    console.print(f"key {digest.hex()}", markup=False, soft_wrap=True)
-    if mode.proofs:
-        console.print(f"params stay hidden in {mode.proofs:,} proofs, those of copies of the key counted", markup=False)
+        console.print(f"{path}: {size}{', reused' if made.reused else ''}", markup=False, soft_wrap=True)
+    whose = f", of {len(made.segments)} segments" if made.segments else ""
+    console.print(f"key {made.digest.hex()}{whose}", markup=False, soft_wrap=True)
+    if made.proofs:
+        copied = "keys" if made.segments else "key"
+        console.print(
+            f"params stay hidden in {made.proofs:,} proofs, those of copies of the {copied} counted", markup=False
+        )
     console.print(f"set-up {display.seconds_text(clock.seconds['setup'])}")
 
 
-def _segments(
-    at: Segmented,
-    out: Path | None,
-    max_steps: int | None,
-    ask: Callable[[str], bool],
-    no_zk: bool,
-    proofs: int | None,
-    renew: bool,
-    json: bool,
-) -> None:
-    """The keys of a model that is cut into segments, and that of the whole."""
-    from syurmy import display, segmented
+@dataclass(frozen=True)
+class _Made:
+    """What is told of keys: of one program, or of all ``segments`` (their digests) and the whole."""
 
-    clock = Clock()
-    with display.Working("set-up") as working:
-        asked = working.around(ask)
-        kept = clock("setup", lambda: segmented.obtain(at, out, max_steps, asked, no_zk, proofs, renew, working))
-    digest, (vk, *pks) = kept.key.digest(), kept.paths
-    rekeyed(kept.replaced, digest)
-    modes = [key.mode for key in kept.key.segments]
-    if json:
-        print_json({
-            "program": at.program.name,
-            "key": digest.hex(),
-            "replaced_key": None if kept.replaced is None else kept.replaced.hex(),
-            "proving_key": None,
-            "verifying_key": str(vk),
-            "proving_key_bytes": sum(pk.stat().st_size for pk in pks),
-            "verifying_key_bytes": vk.stat().st_size,
-            "max_steps": kept.key.segments[0].max_steps,
-            "zero_knowledge": kept.key.hiding,
-            "proofs": max(mode.proofs for mode in modes) or None,
-            "reused": kept.reused,
+    digest: bytes
+    replaced: bytes | None
+    proving: tuple[Path, ...]
+    verifying: Path
+    max_steps: int
+    hiding: bool
+    proofs: int
+    reused: bool
+    segments: tuple[bytes, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """For ``--json``."""
+        sizes = [path.stat().st_size for path in self.proving]
+        return {
+            "key": self.digest.hex(),
+            "replaced_key": None if self.replaced is None else self.replaced.hex(),
+            "proving_key": None if self.segments else str(self.proving[0]),
+            "verifying_key": str(self.verifying),
+            "proving_key_bytes": sum(sizes),
+            "verifying_key_bytes": self.verifying.stat().st_size,
+            "max_steps": self.max_steps,
+            "zero_knowledge": self.hiding,
+            "proofs": self.proofs or None,
+            "reused": self.reused,
             "segments": [
-                {"key": key.digest().hex(), "proving_key": str(pk), "proving_key_bytes": pk.stat().st_size}
-                for key, pk in zip(kept.key.segments, pks, strict=True)
+                {"key": digest.hex(), "proving_key": str(path), "proving_key_bytes": size}
+                for digest, path, size in zip(self.segments, self.proving, sizes, strict=False)
             ],
-        })  # fmt: skip
-        return
-    console = terminal()
-    for path in (*pks, vk):
-        size = display.bytes_text(path.stat().st_size)
-        console.print(f"{path}: {size}{', reused' if kept.reused else ''}", markup=False, soft_wrap=True)
-    console.print(f"key {digest.hex()}, of {len(pks)} segments", markup=False, soft_wrap=True)
-    if proofs := max(mode.proofs for mode in modes):
-        console.print(f"params stay hidden in {proofs:,} proofs, those of copies of the keys counted", markup=False)
-    console.print(f"set-up {display.seconds_text(clock.seconds['setup'])}")
+        }
+
+
+def _of_program(kept: keys.Kept, pk: Path, vk: Path) -> _Made:
+    key, mode = kept.key.verifying_key, kept.key.mode
+    return _Made(key.digest(), kept.replaced, (pk,), vk, key.max_steps, mode.hiding, mode.proofs, kept.reused)
+
+
+def _of_segments(kept: segmented.Kept) -> _Made:
+    key, (vk, *pks) = kept.key, kept.paths
+    proofs, digests = max(k.mode.proofs for k in key.segments), tuple(k.digest() for k in key.segments)
+    limit = key.segments[0].max_steps
+    return _Made(key.digest(), kept.replaced, tuple(pks), vk, limit, key.hiding, proofs, kept.reused, digests)
