@@ -30,7 +30,7 @@ from syurmy.isa.types import TensorType
 from syurmy.isa.wellformed import MAX_SEGMENTS, valid_name
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import MAX_MORE, PROTOCOL_VERSION, VerifyingKey
-from syurmy.prover.protocol.proof import Report
+from syurmy.prover.protocol.proof import Report, Sent
 from syurmy.prover.protocol.transcript import Rejected
 
 KEY_MAGIC = b"SYURMYBK"
@@ -287,11 +287,15 @@ class _Wiring:
 
 
 @dataclass(repr=False)
-class Bundle(Summary):
+class Bundle(Sent):
     """``data`` is the whole bundle. ``report``: of one just made, what it took."""
 
     data: bytes
     report: Report = field(default_factory=Report)
+
+    what = "a bundle of proofs"
+    magic = MAGIC
+    named = len(MAGIC)
 
     @staticmethod
     def of(key: BundleKey, proofs: Sequence[bytes], report: Report | None = None) -> Bundle:
@@ -301,32 +305,6 @@ class Bundle(Summary):
         head = MAGIC + _HEAD.pack(key.digest(), len(proofs))
         data = b"".join([head, *(_LENGTH.pack(len(p)) for p in proofs), *proofs])
         return Bundle(data) if report is None else Bundle(data, report)
-
-    @staticmethod
-    def load(source: Source) -> Bundle:
-        """The bundle in a file, or in bytes. Raises ``InputError`` for what is none; verifying decides on the rest."""
-        data = content(source, "a bundle")
-        if data[:8] != MAGIC[:8]:
-            where = "this" if isinstance(source, bytes | bytearray | memoryview) else str(source)
-            raise InputError(f"{where} is not a bundle of proofs", code="K150")
-        return Bundle(data)
-
-    def save(self, path: str | Path) -> None:
-        """Write the file, whole or not at all."""
-        from syurmy.files import write_whole
-
-        write_whole(Path(path), self.data)
-
-    def to_bytes(self) -> bytes:
-        return self.data
-
-    def summary(self) -> list[tuple[str, str]]:
-        return [("of", f"{len(self.data):,} bytes"), ("for key", f"{self.key_digest.hex()[:16]}…")]
-
-    @property
-    def key_digest(self) -> bytes:
-        """The digest of the key that it names."""
-        return self.data[len(MAGIC) : len(MAGIC) + 32]
 
     def proofs(self) -> list[bytes]:
         """One of each segment, in order. Raises ``Rejected`` for bytes that are no bundle."""

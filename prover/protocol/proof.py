@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Self
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.source import Source, content, other_kind
@@ -27,23 +28,37 @@ class Report:
     peak_mb: float = 0.0
 
 
-@dataclass(repr=False)
-class Proof(Summary):
-    """``data`` is the whole proof. Of one just made, ``fields``: label, offset and length of every piece, for tests and
-    tools; ``report``: what it took."""
+class Sent(Summary):
+    """Bytes that a prover sends: ``what`` they are is said by ``magic``, their beginning, and behind it (at ``named``)
+    for which key."""
 
     data: bytes
-    fields: list[tuple[str, int, int]] = field(default_factory=list)
-    report: Report = field(default_factory=Report)
+    what: ClassVar[str]
+    magic: ClassVar[bytes]
+    named: ClassVar[int]
 
-    @staticmethod
-    def load(source: Source) -> Proof:
-        """The proof in a file, or in bytes. Raises ``InputError`` for what is none; verifying decides on the rest."""
-        data = content(source, "a proof")
-        if data[:8] != MAGIC[:8]:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @classmethod
+    def load(cls, source: Source) -> Self:
+        """From a file, or bytes. Raises ``InputError`` for what is none; verifying decides on the rest."""
+        data = content(source, cls.what)
+        if data[:8] != cls.magic[:8]:
             where = "this" if isinstance(source, bytes | bytearray | memoryview) else str(source)
-            raise InputError(f"{where} is not a proof", code="K150")
-        return Proof(data)
+            raise InputError(f"{where} is not {cls.what}", code="K150")
+        return cls(data)
+
+    @classmethod
+    def given(cls, source: Self | Source) -> Self:
+        """The object itself, that of bytes as they are, that in a file by its path."""
+        if isinstance(source, cls):
+            return source
+        if isinstance(source, bytes):
+            return cls(source)  # verifying says what is wrong with them
+        if hasattr(source, "summary"):
+            raise other_kind(source, cls.what)
+        return cls.load(source)
 
     def save(self, path: str | Path) -> None:
         """Write the file, whole or not at all."""
@@ -60,15 +75,18 @@ class Proof(Summary):
     @property
     def key_digest(self) -> bytes:
         """The digest of the key that it names."""
-        return self.data[len(MAGIC) + 32 : len(MAGIC) + 64]
+        return self.data[self.named : self.named + 32]
 
 
-def proof_bytes(proof: Proof | Source) -> bytes:
-    """The bytes of a proof: of the object, of a file by its path, or as they are."""
-    if isinstance(proof, Proof):
-        return proof.data
-    if isinstance(proof, bytes):
-        return proof  # verifying says what is wrong with them
-    if hasattr(proof, "summary"):
-        raise other_kind(proof, "a proof")
-    return Proof.load(proof).data
+@dataclass(repr=False)
+class Proof(Sent):
+    """``data`` is the whole proof. Of one just made, ``fields``: label, offset and length of every piece, for tests and
+    tools; ``report``: what it took."""
+
+    data: bytes
+    fields: list[tuple[str, int, int]] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
+
+    what = "a proof"
+    magic = MAGIC
+    named = len(MAGIC) + 32

@@ -11,7 +11,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.refusal import refusing
-from syurmy.isa.source import Source, other_kind
+from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary
 from syurmy.prover.protocol.bundle import Bundle, BundleKey
 from syurmy.prover.protocol.proof import Proof
@@ -47,7 +47,7 @@ class BundleVerifier(Summary):
     def verify(self, bundle: Bundle | Source) -> BundleStatement:
         """Accepts, or raises ``Rejected``, which says of what segment or link; no other exception on any bytes. Raises
         ``InputError`` for a file that cannot be read, or is no bundle, and for a segment's key that cannot be used."""
-        found = _bundle(bundle)
+        found = Bundle.given(bundle)
         with refusing(partial(Rejected, "format"), mistakes=True):
             proofs = found.proofs()
             if (named := found.key_digest) != (own := self.key.digest()):
@@ -73,16 +73,6 @@ class BundleVerifier(Summary):
 
     def summary(self) -> list[tuple[str, str]]:
         return self.key.summary()
-
-
-def _bundle(given: Bundle | Source) -> Bundle:
-    if isinstance(given, Bundle):
-        return given
-    if isinstance(given, bytes):
-        return Bundle(given)  # verifying says what is wrong with them
-    if hasattr(given, "summary"):
-        raise other_kind(given, "a bundle")
-    return Bundle.load(given)
 
 
 def joined(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:

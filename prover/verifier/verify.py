@@ -36,7 +36,7 @@ from syurmy.prover.protocol.mask import pad_row_weights, widened
 from syurmy.prover.protocol.params_claims import combined_weights
 from syurmy.prover.protocol.path import decode_path
 from syurmy.prover.protocol.plan import Plan, fixed_plan
-from syurmy.prover.protocol.proof import Proof, proof_bytes
+from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import (
     MAGIC,
@@ -148,7 +148,7 @@ class Verifier(Summary):
     def verify(self, proof: Proof | Source) -> Statement:
         """Accepts, or raises ``Rejected``; no other exception on any bytes. Raises ``InputError`` for a file that
         cannot be read, or is no proof."""
-        data = proof_bytes(proof)
+        data = Proof.given(proof).data
         with refusing(partial(Rejected, "format"), mistakes=True):
             return _Run(self, data).run()
 
