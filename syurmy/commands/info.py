@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A program, a compiled model's folder, a key, a proof, a commitment.")
+        Path,
+        typer.Argument(metavar="FILE", help="A program, a model or its folder, a key, a proof, a commitment."),
     ],
     types: Annotated[
         bool, typer.Option("--types", help="Instead: dtype, shape, interval of every line, and why.")
@@ -27,6 +28,11 @@ def info(
     debug: Debug = False,
 ) -> None:
     """What a file is and says of itself; of a program declarations, size and constraints. Verifies nothing."""
+    if file.suffix == ".onnx" or (types and file.is_dir()):
+        from syurmy.commands import models
+
+        program = models.located(file, None)
+        file = program if types else program.parent
     if types:
         from syurmy.commands.types import show_types
 

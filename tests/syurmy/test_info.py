@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -89,3 +90,20 @@ def test_what_is_none_of_these(shop: Path, tmp_path: Path) -> None:
             read(path)
     (tmp_path / "old.proof").write_bytes(b"SYURMYPF\1\0" + bytes(200))
     assert "protocol: 1" in said(tmp_path / "old.proof")
+
+
+def test_a_model_is_compiled_as_other_commands_do(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    from tests.compiler.harness import model_of
+
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    onnx.save(model_of([node], {"x": np.ones((2, 3), np.float32)}, ["y"]), tmp_path / "m.onnx")
+    text = said(tmp_path / "m.onnx")
+    assert text.startswith(f"{tmp_path / 'm'}: model\n")
+    assert text == said(tmp_path / "m")
+    for asked in (tmp_path / "m.onnx", tmp_path / "m"):
+        result = CliRunner().invoke(app, ["info", "--types", str(asked)])
+        assert (result.exit_code, "i16[2, 3]" in result.output) == (0, True)
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x08")
+    refused = CliRunner().invoke(app, ["info", str(tmp_path / "m.onnx")])
+    assert refused.exit_code == 2
