@@ -10,28 +10,23 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import child, seconds
-from benchmarks.programs import CASES, GENERATE, TIMEOUT, WARM
+from benchmarks import programs
+from benchmarks.measure import seconds
+from benchmarks.programs import WARM
 from syurmy.host import peak_mb
 
 PROOFS = 2  # that a committed input is for
 
 
 def measure(name: str, runs: int | None = None) -> dict[str, Any]:
-    """Generate and measure a case in child processes. Raises ``Failed``."""
-    with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as folder:
-        for wanted in {name, WARM}:
-            child(["-c", GENERATE, wanted, folder], timeout=TIMEOUT)
-        arguments = ["-m", "benchmarks.commitments", name, str(runs or CASES[name].runs), folder]
-        out: dict[str, Any] = child(arguments, timeout=TIMEOUT)
-        return out
+    """``programs.measure``, of this module."""
+    return programs.measure(name, runs, "benchmarks.commitments")
 
 
 def _run(name: str, runs: int, folder: Path) -> dict[str, Any]:

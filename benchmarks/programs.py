@@ -56,12 +56,12 @@ CASES = {
 }
 
 
-def measure(name: str, runs: int | None = None) -> dict[str, Any]:
-    """Generate and measure a case in child processes. Raises ``Failed``."""
+def measure(name: str, runs: int | None = None, module: str = "benchmarks.programs") -> dict[str, Any]:
+    """Generate a case and let a ``module`` measure it, in child processes. Raises ``Failed``."""
     with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as folder:
         for wanted in {name, WARM}:
             child(["-c", GENERATE, wanted, folder], timeout=TIMEOUT)
-        arguments = ["-m", "benchmarks.programs", name, str(runs or CASES[name].runs), folder]
+        arguments = ["-m", module, name, str(runs or CASES[name].runs), folder]
         out: dict[str, Any] = child(arguments, timeout=TIMEOUT)
         return out
 

@@ -106,9 +106,8 @@ class Narrowing(Scales):
         scale = x.scale * 2.0**shift / mult
         end = abs(hi) if 0 < abs(hi) < math.inf else abs(lo)
         units = int(end / scale) if exact and end < math.inf else 0
-        if (
-            1 <= units <= dtype.hi
-        ):  # a multiplier that is long enough, where there is room, for the bound to be that many
+        if 1 <= units <= dtype.hi:
+            # a multiplier that is long enough, where there is room, for the bound to be that many
             room = (LIMIT // max(x.bound, 1)).bit_length() - 2
             longer = min(shift + max(min(SHIFT, room) - mult.bit_length(), 0), MAX_SHIFT)
             wanted = units * x.scale / end * 2**longer

@@ -1,11 +1,10 @@
 """Values beyond the calibrated range: where they are cut off, and how many were.
 
 A ``rescale`` that narrows, and a table whose function leaves the width of its result, hold what the samples reached
-and the margin above.
-What lies beyond becomes the end of the interval: defined and proven, and not what the float model computes. What a
-function is not defined for is told in the same way. An ``End`` is an instruction where that can happen; cuts that
-belong to the model (a relu, a clip, a flat function) have none. What is decided by too little is counted along with it
-(``compiler.undecided``).
+and the margin above. What lies beyond becomes the end of the interval: defined and proven, and not what the float model
+computes. What a function is not defined for is told in the same way. An ``End`` is an instruction where that can
+happen; cuts that belong to the model (a relu, a clip, a flat function) have none. What is decided by too little is
+counted along with it (``compiler.undecided``).
 """
 
 from __future__ import annotations
@@ -40,14 +39,15 @@ class End:
 
     def cut(self, ins: Instruction, source: Integers, result: I64) -> int:
         """How many entries of one execution were cut off. A table's end stands for what is beyond it as well."""
-        none = np.zeros(source.shape, bool)
+        none: Any = False
         if self.below is not None:
-            none |= source <= self.below
+            none = none | (source <= self.below)
         if self.above is not None:
-            none |= source >= self.above
+            none = none | (source >= self.above)
+        none = none if np.any(none) else False
         at_hi = self.hi is not None and int(result.max(initial=self.hi - 1)) >= self.hi
         at_lo = self.lo is not None and int(result.min(initial=self.lo + 1)) <= self.lo
-        if not (at_hi or at_lo or none.any()):
+        if not (at_hi or at_lo or none is not False):
             return 0
         reach = 0
         if ins.op == "rescale":  # an entry may be as large as the end and no larger
@@ -56,7 +56,7 @@ class End:
             result = (source.astype(np.int64) * attrs.get("mult", 1) + (1 << shift >> 1)) >> shift
         high = result >= self.hi + reach if self.hi is not None else np.zeros(result.shape, bool)
         low = result <= self.lo - reach if self.lo is not None else np.zeros(result.shape, bool)
-        return int(np.count_nonzero(high | low | none if none.any() else high | low))
+        return int(np.count_nonzero(high | low | none))
 
 
 @dataclass(frozen=True)
