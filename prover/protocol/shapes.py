@@ -20,11 +20,11 @@ from syurmy.prover.protocol.merkle import DIGEST
 from syurmy.prover.protocol.reed_solomon import HIDING_BITS, MAX_BITS, MAX_LOG_N, MatrixShape, hiding_tail, queries
 
 NOMINAL_BITS = 100  # query security assumed where shapes are compared
-WITNESS_LOG_BLOWUP = 2
+WITNESS_LOG_BLOWUPS = (2, 1)  # the latter where the former would encode to more than MAX_ENCODED elements
 MIN_WITNESS_LOG_ENTRIES = 6
 MIN_PARAMS_LOG_ENTRIES = 4
 MIN_ROWS = 16  # preferred: shorter columns cost more hashing than they save
-MAX_ENCODED = 1 << 27  # elements of an encoded params matrix above which the rate stays 1/2
+MAX_ENCODED = 1 << 27  # elements of an encoded matrix of params or columns above which the rate is 1/2
 MAX_LOG_COLS = 20  # of params: a proof holds a few rows of this length for claims on large ones
 LOG_BLOWUPS = (1, 2, 3, 4)
 TENSOR_LOG_BLOWUPS = (1, 2, 3, 4, 5)
@@ -189,12 +189,16 @@ def choose_witness_shape(
     """Shape for W of 2^log_entries entries, ``stored_rows(log_cols)`` of its 2^(log_entries - log_cols) rows not empty,
     opened together with ``params``.
 
-    The fewest proof bytes at rate 1/4. ``ValueError`` below 2^min_witness_log_entries entries (pad to it). Where
-    something is hidden, ``aux`` is that of one pair of rows of pads; there may be more (protocol/budget.py).
+    The fewest proof bytes at rate 1/4, or at 1/2 where all would encode to more than MAX_ENCODED elements.
+    ``ValueError`` below 2^min_witness_log_entries entries (pad to it). Where something is hidden, ``aux`` is that of
+    one pair of rows of pads; there may be more (protocol/budget.py).
     """
-    candidates = _candidates(log_entries, WITNESS_LOG_BLOWUP, stored_rows, mode, 1, 2)
-    if not candidates:
-        raise ValueError(f"a witness of 2^{log_entries} entries has no room for its queries")
+    for log_blowup in WITNESS_LOG_BLOWUPS:
+        candidates = _candidates(log_entries, log_blowup, stored_rows, mode, 1, 2)
+        if not candidates:
+            raise ValueError(f"a witness of 2^{log_entries} entries has no room for its queries")
+        if min(c.encoded for c in candidates) <= MAX_ENCODED:
+            break
     return _smallest(candidates, () if params is None else (params,))
 
 
@@ -239,7 +243,7 @@ def _tensor_bytes(shape: MatrixShape) -> int:
 
 def min_witness_log_entries(mode: Mode) -> int:
     """log2 of the entries that a witness matrix has at least."""
-    return _first_with_room((WITNESS_LOG_BLOWUP,), 1) if mode.hiding else MIN_WITNESS_LOG_ENTRIES
+    return _first_with_room(WITNESS_LOG_BLOWUPS[:1], 1) if mode.hiding else MIN_WITNESS_LOG_ENTRIES
 
 
 def min_params_log_entries(mode: Mode) -> int:

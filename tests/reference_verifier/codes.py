@@ -231,7 +231,10 @@ def smallest(among: list[Code], beside: Sequence[Code] = ()) -> Code:
 
 
 def witness_code(log_entries: int, stored: Callable[[int], int], params: Code | None, hiding: bool) -> Code:
-    return smallest(candidates(log_entries, 2, stored, hiding, 1, 2), () if params is None else (params,))
+    found = candidates(log_entries, 2, stored, hiding, 1, 2)
+    if found and all(c.encoded > 2**27 for c in found):
+        found = candidates(log_entries, 1, stored, hiding, 1, 2)
+    return smallest(found, () if params is None else (params,))
 
 
 def params_code(log_entries: int, stored: Callable[[int], int], hiding: bool, proofs: int) -> Code:
