@@ -24,10 +24,11 @@ from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import broadcast_shapes
+from syurmy.isa.pieces import leaves
 from syurmy.isa.program import Lut, Program
 from syurmy.isa.progression import LONG, Progression
 from syurmy.isa.ranges import Limbs, limbs_for
-from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, padded, unsigned_bits
+from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 
 @dataclass(frozen=True)
@@ -384,7 +385,7 @@ class Builder:
             for interval in intervals:
                 self.pin(c, interval)
         checks = [c for c in self._checks if not _implied(c, tabled)]
-        widths = limbs_for((math.prod(map(padded, c.x.shape)), c.bits) for c in checks)
+        widths = limbs_for((leaves(c.x.shape), c.bits) for c in checks)
         for check in checks:
             self._limbs(check, widths)
         for c in s.columns:

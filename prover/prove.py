@@ -281,7 +281,8 @@ class Prover:
                 columns = list(b.source.columns) or [np.arange(b.size, dtype=np.int64)]
                 lookup.fill_denominators(part, columns, b.dims, b.tag, self.alpha, betas)
             else:
-                members = [self.witness(m) for m in b.source.members]
+                assert b.piece is not None
+                members = [b.piece.of(self.witness(m)) for m in b.source.members]
                 lookup.fill_denominators(part, members, b.dims, b.tag, self.alpha, betas)
             part_num = num[b.offset : b.offset + b.size]
             if b.multiplicity is not None:

@@ -19,6 +19,7 @@ import numpy as np
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Public
+from syurmy.isa.pieces import Piece
 from syurmy.isa.progression import Progression
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, ZERO, Ext
@@ -51,16 +52,41 @@ class Pulled:
     externals: dict[External, list[Term]] = field(default_factory=dict)
 
 
-def eq_term(space: WeightSpace, point: Sequence[Coordinate], shape: Sequence[int], coefficient: Ext = ONE) -> Term:
-    """The evaluation claim at the suffix of ``point`` that a tensor of this (padded) shape takes."""
-    groups: list[Group] = []
+def eq_term(
+    space: WeightSpace,
+    point: Sequence[Coordinate],
+    shape: Sequence[int],
+    coefficient: Ext = ONE,
+    order: Sequence[int] | None = None,
+) -> Term:
+    """The evaluation claim at the suffix of ``point`` that a tensor of this (padded) shape takes. ``order``: its axes
+    from the most significant, if not their own order."""
+    weights = _eq_weights(space, point, [shape[a] for a in order] if order else shape)
+    groups = [((order[i] if order else i,), w) for i, w in enumerate(weights) if w is not None]
+    return _ordered(coefficient, groups)
+
+
+def piece_term(space: WeightSpace, point: Sequence[Coordinate], piece: Piece, coefficient: Ext = ONE) -> Term:
+    """The evaluation claim at the suffix of ``point`` that a piece of a tensor takes, as one on the tensor."""
+    if piece.whole:
+        return eq_term(space, point, piece.shape, coefficient, piece.order)
+    first, *others = _eq_weights(space, point, piece.true)
+    part = space.reshape(space.ones(1) if first is None else first, (piece.hi - piece.lo, 1))
+    part = space.scatter(part, np.arange(piece.lo, piece.hi, dtype=np.int32), piece.shape[piece.axis])
+    groups: list[Group] = [((piece.axis,), space.reshape(part, (piece.shape[piece.axis],)))]
+    groups += [((a,), w) for a, w in zip(piece.order[1:], others, strict=True) if w is not None]
+    return _ordered(coefficient, groups)
+
+
+def _eq_weights(space: WeightSpace, point: Sequence[Coordinate], lengths: Sequence[int]) -> list[Weight | None]:
+    """eq of the suffix of ``point``, axis by axis; None on axes of length 1."""
+    out: list[Weight | None] = []
     at = len(point)
-    for axis in reversed(range(len(shape))):
-        bits = padded(shape[axis]).bit_length() - 1
-        if bits:
-            groups.append(((axis,), space.eq(point[at - bits : at], shape[axis])))
-            at -= bits
-    return Term(coefficient, tuple(reversed(groups)))
+    for d in reversed(lengths):
+        bits = padded(d).bit_length() - 1
+        out.append(space.eq(point[at - bits : at], d) if bits else None)
+        at -= bits
+    return out[::-1]
 
 
 def point_bits(shape: Sequence[int]) -> int:

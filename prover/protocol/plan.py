@@ -18,11 +18,12 @@ from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
+from syurmy.isa.pieces import Piece, leading, pieces
 from syurmy.isa.program import Program
 from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, P, log2_ceil
-from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
+from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, piece_term, point_bits
 from syurmy.prover.protocol.closeness import Closeness
 from syurmy.prover.protocol.contraction import all_contractions, separable
 from syurmy.prover.protocol.key import CLEAR, Mode
@@ -42,7 +43,7 @@ MAX_TRACE_CELLS = 2**34  # each is hashed
 
 @dataclass(frozen=True)
 class Block:
-    """Leaves of one lookup, one table, or one block of tuples. ``dims``: padded lengths of its axes.
+    """Leaves of a piece of one lookup, of one table, or one block of tuples. ``dims``: padded lengths of its axes.
 
     Numerators: ``sign``, or minus ``multiplicity`` where there is one. ``true_size``: entries that are not padding.
     """
@@ -54,6 +55,7 @@ class Block:
     sign: int
     multiplicity: Committed | None
     true_size: int
+    piece: Piece | None = None  # of a lookup
 
     @property
     def size(self) -> int:
@@ -176,11 +178,12 @@ def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) ->
     tags: dict[object, int] = {t: i + 1 for i, t in enumerate([*tables, *system.spaces])}
     blocks: list[Block] = []
 
-    def add(source: Lookup | Table | Tuples, tag: int, shape: tuple[int, ...], sign: int, m: Committed | None) -> None:
+    def add(source: Table | Tuples, tag: int, shape: tuple[int, ...], sign: int, m: Committed | None) -> None:
         blocks.append(Block(source, tag, tuple(padded(d) for d in shape), 0, sign, m, math.prod(shape)))
 
     for lk in system.lookups:
-        add(lk, tags[lk.table], lk.members[0].shape, 1, None)
+        for p in pieces(lk.members[0].shape):
+            blocks.append(Block(lk, tags[lk.table], p.dims, 0, 1, None, math.prod(p.true), p))
     for t in system.tuples:
         add(t, tags[t.space], t.shape, t.sign, t.multiplicity)
     for table in tables:
@@ -204,7 +207,8 @@ def commit_inseparable(builder: Builder) -> None:
         claims = []
         for lk in system.lookups:
             for m in lk.members:
-                claims.append((m, eq_term(space, _dry_point(m.shape), m.shape)))
+                for p in pieces(m.shape):
+                    claims.append((m, piece_term(space, _dry_point(p.true), p)))
         for t in system.tuples:
             for member in t.members:
                 if member is not None:
@@ -214,7 +218,8 @@ def commit_inseparable(builder: Builder) -> None:
                     groups = tuple((tuple(a + rank for a in axes), w) for axes, w in row.groups)
                     claims.append((member, Term(lead.coefficient, lead.groups + groups)))
         for e in system.equations:
-            claims.append((e.expression, eq_term(space, _dry_point(e.expression.shape), e.expression.shape)))
+            shape = e.expression.shape
+            claims.append((e.expression, eq_term(space, _dry_point(shape), shape, order=leading(shape))))
         first = _Planner(space, builder.account)
         pulled = first.run(claims)
         bad: list[Node] = [

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
+from syurmy.isa.pieces import leading
 from syurmy.isa.progression import Progression
 from syurmy.prover.field import ONE, U64, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
-from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product
+from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product, piece_term
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.ladder import EqWeight
@@ -63,7 +64,7 @@ def leaf_claims(
             target_den = target_den - at * _table_value(b, b.source, beta, leaf_point, vectors)
         else:
             mask = ONE
-            for _, w in _leaf_term(sweep, b, total, ONE).groups:
+            for _, w in _leaf_term(sweep, b, total).groups:
                 mask = mask * sweep.space.total(w)
             target_den = target_den - at * mask * b.tag
     # lookup and table denominators are alpha - ..., unused leaves are 0/1
@@ -83,31 +84,29 @@ def claims_at_leaves(plan: Plan, sweep: Sweep, beta: Ext, gamma: Ext, leaf_point
             claims.append((b.multiplicity, eq_term(sweep.space, coordinates, b.multiplicity.shape, at * gamma)))
         if isinstance(b.source, Table):
             continue
-        term = _leaf_term(sweep, b, total, at)
-        leading = len(_leaf_shape(b))
+        term = _leaf_term(sweep, b, total)
         power = ONE
         for m in b.source.members:
             power = power * beta
             if m is not None:
-                groups = term.groups + fingerprint_groups(sweep, m.shape, leading, plan.fingerprint_bits)
+                groups = term.groups + fingerprint_groups(sweep, m.shape, len(b.dims), plan.fingerprint_bits)
                 claims.append((m, Term(at * power, groups)))
     power = gamma
     for e in plan.equations:
         power = power * gamma
         node = e.expression
-        claims.append((node, eq_term(sweep.space, [(LOOKUP, i) for i in range(total)], node.shape, power)))
+        point = suffix(LOOKUP, total, total)
+        claims.append((node, eq_term(sweep.space, point, node.shape, power, leading(node.shape))))
     return claims
 
 
-def _leaf_shape(b: Block) -> tuple[int, ...]:
-    """Of the entries of a block, but a table's."""
-    assert not isinstance(b.source, Table)
-    return b.source.shape if isinstance(b.source, Tuples) else b.source.members[0].shape
-
-
-def _leaf_term(sweep: Sweep, b: Block, total: int, coefficient: Ext) -> Term:
+def _leaf_term(sweep: Sweep, b: Block, total: int) -> Term:
     """The evaluation of what lies in a block, but a table, at its part of the common point of ``total`` elements."""
-    return eq_term(sweep.space, suffix(LOOKUP, total, b.log_size), _leaf_shape(b), coefficient)
+    point = suffix(LOOKUP, total, b.log_size)
+    if b.piece is not None:
+        return piece_term(sweep.space, point, b.piece)
+    assert isinstance(b.source, Tuples)
+    return eq_term(sweep.space, point, b.source.shape)
 
 
 def fingerprint_groups(sweep: Sweep, shape: Sequence[int], leading: int, bits: int) -> tuple[Group, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import pytest
@@ -11,9 +10,9 @@ from hypothesis import strategies as st
 
 from syurmy.assembler import assemble
 from syurmy.isa import builder
+from syurmy.isa.pieces import leaves
 from syurmy.isa.ranges import BLOCK, WIDEST, Limbs, limbs_for
 from syurmy.isa.system import build
-from syurmy.isa.types import padded
 
 CHECKS = st.lists(st.tuples(st.integers(0, 22).map(lambda k: 2**k), st.integers(1, 61)), max_size=12)
 
@@ -76,8 +75,8 @@ def test_a_program_has_what_was_counted(shape: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builder, "limbs_for", noted)
     system = build(assemble(f".input x : i32[{shape}] private\n.output y public\n    rescale y, x, 9, i16\n    halt\n"))
     ((checks, limbs),) = seen
-    ranges = [math.prod(map(padded, lk.members[0].shape)) for lk in system.lookups if lk.table.is_range]
-    columns = [math.prod(map(padded, c.shape)) for c in system.columns if " limb " in c.label]
+    ranges = [leaves(lk.members[0].shape) for lk in system.lookups if lk.table.is_range]
+    columns = [leaves(c.shape) for c in system.columns if " limb " in c.label]
     tables = {t.log_size for t in system.tables if t.is_range}
     found = (
         sum(ranges) + sum(columns) + BLOCK * (len(ranges) + len(columns)) + sum((2 << t) + 2 * BLOCK for t in tables)

@@ -9,10 +9,12 @@ from hypothesis import given
 from syurmy.isa import graph as g
 from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node
+from syurmy.isa.pieces import Piece, pieces
 from syurmy.isa.program import Instruction, Program
 from syurmy.isa.system import started
 from syurmy.prover.field import ONE, ZERO, Ext, P
-from syurmy.prover.protocol.claims import Sweep, Term, _segments, eq_term, inner_product, point_bits
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.claims import Sweep, Term, _segments, eq_term, inner_product, piece_term, point_bits
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.plan import separable
 from syurmy.prover.protocol.weights import WeightSpace
@@ -125,12 +127,31 @@ def test_pull_back_through_random_graphs(seed):
     assert total == expected
 
 
+@examples(60)
+@given(SEEDS)
+def test_evaluations_of_pieces(seed):
+    """A claim on a piece is its own multilinear extension, axes in its order, at the suffix of the point."""
+    rng = random.Random(seed)
+    shape = tuple(rng.choice([1, 2, 3, 5, 7, 8]) for _ in range(rng.randrange(1, 4)))
+    axis = rng.randrange(len(shape))
+    lo = rng.randrange(shape[axis])
+    hi = rng.randrange(lo, shape[axis]) + 1
+    piece = Piece(shape, axis, lo, hi) if hi - lo < shape[axis] else pieces(shape)[0]
+    node = leaf(started(EMPTY), shape, rng)
+    values = Values(rng)
+    space = WeightSpace(points={"r": random_point(rng, 12)})
+    term = piece_term(space, [("r", i) for i in range(12)], piece)
+    block = np.zeros(piece.dims, np.int64)
+    block[tuple(slice(0, d) for d in piece.true)] = piece.of(values(node))
+    expected = mle.dot_int(mle.eq_vector(space.points["r"][12 - point_bits(piece.true) :]), block.reshape(-1))
+    assert direct(values, node, term, Sweep(space)) == expected
+
+
 @examples(100)
 @given(SEEDS)
 def test_contractions_of_products(seed):
     """c * sum w_b A' B' is the claim on the product, and the operand terms are A'(rho), B'(rho)."""
     from syurmy.prover.operands import instance, instance_sum
-    from syurmy.prover.protocol import mle
 
     rng = random.Random(seed)
     b = started(EMPTY)

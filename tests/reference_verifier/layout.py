@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate, pairwise
+from math import prod
 
 from tests.reference_verifier.codes import Code
 from tests.reference_verifier.field import K, log2_ceil
@@ -25,6 +27,41 @@ def stack(sizes: Sequence[int]) -> list[int]:
     for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
         offsets[i], at = at, at + sizes[i]
     return offsets
+
+
+PIECE = 2048
+Piece = tuple[int, int, int]  # of a tensor: an axis, the first index on it, and the one behind the last
+
+
+def cut(shape: Sequence[int]) -> list[Piece]:
+    """The pieces of a lookup of this shape; one along axis 0 where it is not cut."""
+    axis = min(range(len(shape)), key=lambda a: -Fraction(padded(shape[a]), shape[a]))
+    others = prod(padded(d) for d in shape) // padded(shape[axis])
+
+    def split(d: int) -> tuple[int, list[int]]:
+        if d == padded(d):
+            return d * others, [d]
+        half = padded(d) // 2
+        cost, rest = split(d - half)
+        cost += half * others + PIECE
+        return (cost, [half, *rest]) if cost < 2 * half * others else (2 * half * others, [d])
+
+    _, lengths = split(shape[axis])
+    if len(lengths) == 1:
+        return [(0, 0, shape[0])]
+    return [(axis, lo, hi) for lo, hi in pairwise(accumulate(lengths, initial=0))]
+
+
+def part(shape: Sequence[int], piece: Piece) -> tuple[int, ...]:
+    """The true shape of a piece, axes in their own order."""
+    axis, lo, hi = piece
+    return tuple(hi - lo if a == axis else d for a, d in enumerate(shape))
+
+
+def first_axis(shape: Sequence[int]) -> Piece:
+    """All of a tensor, along the axis that a lookup of its shape is cut along."""
+    axis = cut(shape)[0][0]
+    return axis, 0, shape[axis]
 
 
 @dataclass(frozen=True)

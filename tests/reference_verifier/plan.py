@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 
@@ -15,7 +15,7 @@ from tests.reference_verifier import layout
 from tests.reference_verifier.codes import least_log_entries, params_code, witness_code
 from tests.reference_verifier.contraction import instances, separable
 from tests.reference_verifier.field import P, log2_ceil
-from tests.reference_verifier.layout import Matrix, bits_of
+from tests.reference_verifier.layout import Matrix, Piece, bits_of, cut, first_axis, part
 from tests.reference_verifier.sweep import Claim, Sweep, dry_point, eq_term, leaf_term
 from tests.reference_verifier.transcript import Rejected
 from tests.reference_verifier.weights import Weights
@@ -26,7 +26,8 @@ MAX_TERMS = 256
 @dataclass(frozen=True)
 class Leaves:
     """A block of the lookup tree. ``shape``: of its true entries; ``members``: of its tuples, None for zero; ``table``:
-    of a block of a table. Numerators are ``sign``, or minus ``times``."""
+    of a block of a table; ``piece``: of a lookup's members, which part of them. Numerators are ``sign``, or minus
+    ``times``."""
 
     tag: int
     shape: tuple[int, ...]
@@ -34,11 +35,18 @@ class Leaves:
     table: g.Table | None
     sign: int
     times: Committed | None
+    piece: Piece | None = None
     offset: int = 0
 
     @property
     def log_size(self) -> int:
         return bits_of(self.shape)
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """The shape that it is a piece of."""
+        first = self.members[0] if self.piece else None
+        return first.shape if first is not None else self.shape
 
     @property
     def padding(self) -> int:
@@ -85,16 +93,17 @@ class Plan:
     def _blocks(self, tables: list[g.Table], times: list[Committed]) -> list[Leaves]:
         s = self.system
         tag_of = {space: 1 + len(tables) + i for i, space in enumerate(s.spaces)}
-        found = [Leaves(1 + tables.index(lk.table), lk.members[0].shape, lk.members, None, 1, None) for lk in s.lookups]
+        found = []
+        for lk in s.lookups:
+            whole = lk.members[0].shape
+            for piece in cut(whole):
+                found.append(Leaves(1 + tables.index(lk.table), part(whole, piece), lk.members, None, 1, None, piece))
         found += [Leaves(tag_of[t.space], t.shape, t.members, None, t.sign, t.multiplicity) for t in s.tuples]
         found += [
             Leaves(i, (1 << t.log_size,), (), t, -1, m) for i, (t, m) in enumerate(zip(tables, times, strict=True), 1)
         ]
         offsets = layout.stack([1 << b.log_size for b in found])
-        return [
-            Leaves(b.tag, b.shape, b.members, b.table, b.sign, b.times, at)
-            for b, at in zip(found, offsets, strict=True)
-        ]
+        return [replace(b, offset=at) for b, at in zip(found, offsets, strict=True)]
 
     @property
     def used_leaves(self) -> int:
@@ -153,11 +162,13 @@ def dry_claims(builder: Builder, space: Weights) -> Iterator[Claim]:
     s = builder.system
     for lookup in s.lookups:
         for m in lookup.members:
-            yield m, eq_term(space, dry_point(m.shape), m.shape)
+            for piece in cut(m.shape):
+                yield m, eq_term(space, dry_point(part(m.shape, piece)), m.shape, piece=piece)
     for t in s.tuples:
         for member in t.members:
             if member is not None:
                 row = dry_point(member.shape[len(t.shape) :], "row")
                 yield member, leaf_term(space, dry_point(t.shape), row, t.shape, member.shape)
     for e in s.equations:
-        yield e.expression, eq_term(space, dry_point(e.expression.shape), e.expression.shape)
+        shape = e.expression.shape
+        yield e.expression, eq_term(space, dry_point(shape), shape, piece=first_axis(shape))

@@ -11,7 +11,7 @@ from syurmy.isa.graph import Committed, External, ParamTensor, Public
 from tests.reference_verifier.affine import Value
 from tests.reference_verifier.contraction import Instance, instances
 from tests.reference_verifier.field import HALF, ONE, ZERO, K, P, eq, eq_at, eq_vector, inner, log2_ceil, powers
-from tests.reference_verifier.layout import Matrix, Place
+from tests.reference_verifier.layout import Matrix, Place, first_axis
 from tests.reference_verifier.plan import Leaves, Plan
 from tests.reference_verifier.sweep import Claim, Ends, Sweep, Term, eq_term, known_sum, leaf_term
 from tests.reference_verifier.weights import Coordinate, Weights
@@ -41,16 +41,16 @@ def leaf_claims(
             constant = constant - at * table_at(b, beta, leaf_point[split:])
             continue
         true = ONE  # eq summed over true entries
-        for _, w in eq_term(space, whole, b.shape).groups:
+        for _, w in eq_term(space, whole, b.whole, piece=b.piece).groups:
             true = true * w.total
         constant = constant - at * true * b.tag
         for power, m in zip(powers(beta, len(b.members) + 1)[1:], b.members, strict=True):
             if m is not None:
                 rows = coordinates("fingerprint", plan.fingerprint)
-                claims.append((m, leaf_term(space, whole, rows, b.shape, m.shape, at * power)))
+                claims.append((m, leaf_term(space, whole, rows, b.whole, m.shape, at * power, b.piece)))
     constant = constant + covered * alpha + (1 - covered)
     for power, e in zip(powers(gamma, 2 + len(plan.equations))[2:], plan.equations, strict=True):
-        claims.append((e, eq_term(space, whole, e.shape, power)))
+        claims.append((e, eq_term(space, whole, e.shape, power, first_axis(e.shape))))
     return claims, -den - num * gamma + constant
 
 

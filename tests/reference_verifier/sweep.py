@@ -11,6 +11,7 @@ from typing import Any
 from syurmy.isa import graph as g
 from syurmy.isa.graph import Node
 from tests.reference_verifier.field import ONE, ZERO, K, inner, log2_ceil
+from tests.reference_verifier.layout import Piece
 from tests.reference_verifier.weights import Coordinate, Weight, Weights
 
 Group = tuple[tuple[int, ...], Weight]  # axes, ascending, and the weight over them
@@ -52,15 +53,24 @@ def ascending(space: Weights, axes: Sequence[int], w: Weight) -> Group:
     return tuple(axes[i] for i in perm), space.transpose(w, perm)
 
 
-def eq_term(space: Weights, point: Sequence[Coordinate], shape: Sequence[int], coefficient: K = ONE) -> Term:
-    """The evaluation of a tensor at the suffix of ``point`` that it takes."""
+def eq_term(
+    space: Weights, point: Sequence[Coordinate], shape: Sequence[int], coefficient: K = ONE, piece: Piece | None = None
+) -> Term:
+    """The evaluation of a tensor, or of a piece of it, at the suffix of ``point`` that it takes."""
+    axis, lo, hi = piece or (-1, 0, 0)
     groups: list[Group] = []
     at = len(point)
-    for axis in reversed(range(len(shape))):
-        if bits := log2_ceil(shape[axis]):
-            groups.insert(0, ((axis,), space.eq(point[at - bits : at], shape[axis])))
-            at -= bits
-    return Term(coefficient, tuple(groups))
+    for a in sorted(range(len(shape)), key=lambda a: (a == axis, -a)):  # the last coordinates are the last axis's
+        d = hi - lo if a == axis else shape[a]
+        bits = log2_ceil(d)
+        w = space.eq(point[at - bits : at], d) if bits else space.ones(1)
+        at -= bits
+        if d < shape[a]:
+            w = space.scatter(space.reshape(w, (d, 1)), range(lo, hi), (d,), shape[a])
+            w = space.reshape(w, (shape[a],))
+        if shape[a] > 1:
+            groups.append(((a,), w))
+    return Term(coefficient, tuple(sorted(groups, key=lambda group: group[0])))
 
 
 def leaf_term(
@@ -70,9 +80,10 @@ def leaf_term(
     shape: Sequence[int],
     member: Sequence[int],
     coefficient: K = ONE,
+    piece: Piece | None = None,
 ) -> Term:
     """A member's value at the leaves' point; axes that it has behind those of the block are fingerprinted."""
-    lead = eq_term(space, point, shape, coefficient)
+    lead = eq_term(space, point, shape, coefficient, piece)
     row = eq_term(space, row_point, member[len(shape) :])
     return Term(coefficient, lead.groups + tuple((tuple(a + len(shape) for a in axes), w) for axes, w in row.groups))
 

@@ -264,8 +264,9 @@ class Dropping(Prover):
         leaves = super().leaves()
         for b in self.plan.blocks:
             if isinstance(b.source, Lookup) and b.source.label.startswith("remainder"):
+                assert b.piece is not None
                 true = np.zeros(b.dims, np.bool_)
-                true[tuple(slice(0, d) for d in b.source.members[0].shape)] = True
+                true[tuple(slice(0, d) for d in b.piece.true)] = True
                 leaves.num[b.offset : b.offset + b.size][true.reshape(-1)] = 0
         return leaves
 
