@@ -245,6 +245,7 @@ def prove(
     ``commitments``: what ``commit`` gave for each committed input and output, by name, outputs' made after the run.
     Threads and processes may prove with one key at once. With the key's ``certificate`` it is smaller, and accepted
     only by who has that too. Raises ``InputError`` for other kinds of objects."""
+    from syurmy.device import settle
     from syurmy.isa.source import other_kind
     from syurmy.isa.trace import Trace
     from syurmy.prover.keys import ProvingKey
@@ -255,6 +256,7 @@ def prove(
         raise other_kind(key, "a proving key")
     if not isinstance(trace, Trace):
         raise other_kind(trace, "the trace of a run")
+    settle()
     return construct(key, trace, progress, commitments, None if certificate is None else Certificate.load(certificate))
 
 
@@ -262,12 +264,14 @@ def certify(key: ProvingKey, progress: Progress | None = None) -> Certificate:
     """A certificate that the key's params are what its program declares, for those who verify: nothing in a
     verification rests on who made the key then. Where params are hidden it takes the place of one of the proofs that
     the key is for."""
+    from syurmy.device import settle
     from syurmy.isa.source import other_kind
     from syurmy.prover.certify import certify as construct
     from syurmy.prover.keys import ProvingKey
 
     if not isinstance(key, ProvingKey):
         raise other_kind(key, "a proving key")
+    settle()
     return construct(key, progress)
 
 

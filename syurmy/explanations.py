@@ -239,6 +239,7 @@ X161 A register does not hold what an .expect line says, or the run never came t
 X162 A cluster cannot prove this: no scheduler answers at the address, a worker has another version of syurmy-vm or another key at the path, workers died again and again (most often for want of memory), or the program is not in segments. Workers share the model's folder under one path; docs/large_models.md says how.
 X170 A defect of this software. Please report it, with the command and what --debug prints.
 X180 Something on this machine keeps it from proving.
+X181 There is no such device to prove on: cpu, cuda, cuda:N and auto are names of devices, and the message says why there is no card. syurmy-vm devices shows what there is; --device cpu proves everywhere.
 X190 The folder is there already and not empty.
 X191 There is no such code.
 X192 An option says how to prove, but nothing is proven. Add --prove, or leave it out.

@@ -64,7 +64,8 @@ class CpuBackend:
         return [f.result() for f in [_pool[0].submit(kernel, *args, lo, hi) for lo, hi in ranges]]
 
 
-gpu.select(CpuBackend())
+CPU = CpuBackend()
+gpu.select(CPU)
 
 
 def for_ranges(fn: Callable[..., Any], n: int, *args: Any, min_chunk: int = MIN_CHUNK) -> list[Any]:

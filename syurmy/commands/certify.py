@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from syurmy.commands.common import Clock, Debug, Json, Keys, ProgramPath, Target, print_json, terminal
+import syurmy
+from syurmy.commands.common import Clock, Debug, Device, Json, Keys, ProgramPath, Target, print_json, terminal
 
 
 def certify(
     program: ProgramPath,
     output: Target = None,
     keys: Keys = None,
+    device: Device = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -26,7 +28,6 @@ def certify(
     from syurmy import keys as kept
     from syurmy.commands import models
     from syurmy.isa.errors import InputError
-    from syurmy.prover.certify import certify as construct
     from syurmy.prover.keys import ProvingKey
     from syurmy.prover.verifier.certificate import check_certificate
 
@@ -38,7 +39,7 @@ def certify(
     clock = Clock()
     with display.Working("certify") as working:
         key = ProvingKey.load(kept.existing(paths[0]), at.program)
-        certificate = clock("certify", lambda: construct(key, working))
+        certificate = clock("certify", lambda: syurmy.certify(key, working))
         working("verify", 1.0)
         found = clock("verify", lambda: check_certificate(key.verifying_key, certificate))
     certificate.save(target)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from syurmy.device import used
 from syurmy.outcome import DONE, exit_code
 from syurmy.outcome import params as params
 from syurmy.outcome import print_json as print_json
@@ -70,6 +71,15 @@ Scheduler = Annotated[
         help="Prove the segments of a model on a Dask cluster, or N processes of this machine.",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="cpu|cuda[:N]|auto",
+        help="What to prove on; auto: a graphics card if there is one.",
+        show_default="SYURMY_DEVICE, else cpu",
+    ),
+]
 Target = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")]
 
 
@@ -80,7 +90,8 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
     def wrapper(*args: Any, **options: Any) -> None:
         def work() -> int:
             try:
-                return command(*args, **options) or DONE
+                with used(options.get("device")):
+                    return command(*args, **options) or DONE
             except typer.Exit as e:
                 return e.exit_code
 

@@ -19,7 +19,8 @@ PACKAGES = ("numba", "numba-cuda", "cuda-bindings")
 
 def devices(json: Json = False, debug: Debug = False) -> int:
     """The graphics cards that the kernels could run on, each with a self-test: a small proof made there must be that of
-    the CPU, byte by byte. Commands prove on the CPU. Exit code 2 if a card fails."""
+    the CPU, byte by byte. Commands prove on the CPU unless --device or SYURMY_DEVICE says otherwise. Exit code 2 if a
+    card fails."""
     from syurmy import host
     from syurmy.gpu import cuda
 
@@ -36,7 +37,7 @@ def devices(json: Json = False, debug: Debug = False) -> int:
     if json:
         print_json(result | {"ok": not failed})
         return UNUSABLE if failed else DONE
-    print(f"cpu: {host.cores()} cores, on which commands prove")
+    print(f"cpu: {host.cores()} cores, on which commands prove unless told otherwise")
     for c in found:
         print(f"{c['device']}: {c['name']}, compute capability {c['capability']}, {c['memory'] / 2**30:.0f} GiB")
         if c["failure"]:
@@ -64,14 +65,12 @@ def _proof(device: Device | None) -> bytes:
     import syurmy
     from syurmy import gpu
     from syurmy.commands.doctor import program
+    from syurmy.device import used
     from syurmy.gpu.grid import Grid
-    from syurmy.prover.kernels.grid import FORMS  # selects the CPU, too
+    from syurmy.prover.kernels.grid import FORMS
 
     trace = syurmy.run(program(), {"x": np.arange(32).reshape(4, 8) - 16})
-    before = gpu.current()
-    if device is not None:
-        gpu.select(Grid(device, FORMS))
-    try:
+    with used("cpu"):
+        if device is not None:
+            gpu.select(Grid(device, FORMS))
         return syurmy.prove(syurmy.setup(trace.program, zk=False)[0], trace).to_bytes()
-    finally:
-        gpu.select(before)

@@ -12,6 +12,7 @@ from syurmy.commands.common import (
     CertificatePath,
     Clock,
     Debug,
+    Device,
     Json,
     Keys,
     MaxSteps,
@@ -57,6 +58,7 @@ def generate(
     force: Force = False,
     no_zk: NoZk = False,
     certificate: CertificatePath = None,
+    device: Device = None,
     max_steps: MaxSteps = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 where the float model may have chosen otherwise.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import syurmy
-from syurmy.commands.common import Batch, Debug, Inputs, Json, MaxSteps, ProgramPath, Raw, print_json
+from syurmy.commands.common import Batch, Debug, Device, Inputs, Json, MaxSteps, ProgramPath, Raw, print_json
 from syurmy.report import By
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def profile(
         Path | None,
         typer.Option("--model", metavar="MODEL.onnx", help="Float model to compare with, in the report."),
     ] = None,
+    device: Device = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,

@@ -14,6 +14,7 @@ from syurmy.commands.common import (
     CertificatePath,
     Clock,
     Debug,
+    Device,
     Inputs,
     Json,
     Keys,
@@ -77,6 +78,7 @@ def run(
     output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
     scheduler: Scheduler = None,
+    device: Device = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -86,8 +88,9 @@ def run(
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     if not prove and proof is None and scheduler is None:
-        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs)
+        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device)
         return _ran(program, input, None, batch, raw, max_steps, strict, json)
+    _refuse_both(device, scheduler)
     proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
@@ -103,6 +106,7 @@ def prove(
     output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
     scheduler: Scheduler = None,
+    device: Device = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -114,12 +118,19 @@ def prove(
 
     The same as run --prove.
     """
+    _refuse_both(device, scheduler)
     proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
 def _refuse_unused(
-    keys: Path | None, rekey: bool, force: bool, no_zk: bool, certificate: Path | None, output_proofs: int
+    keys: Path | None,
+    rekey: bool,
+    force: bool,
+    no_zk: bool,
+    certificate: Path | None,
+    output_proofs: int,
+    device: str | None,
 ) -> None:
     """Raises ``InputError`` X192 for options that say how to prove, where nothing is proven."""
     from syurmy.isa.errors import InputError
@@ -131,10 +142,21 @@ def _refuse_unused(
         "--no-zk": no_zk,
         "--certificate": certificate is not None,
         "--output-proofs": output_proofs != OUTPUT_PROOFS,
+        "--device": device is not None,
     }
     if unused := [name for name, is_given in given.items() if is_given]:
         message = f"{', '.join(unused)} say{'s' * (len(unused) == 1)} how to prove, and nothing is to be proven"
         raise InputError(message, code="X192", help="add --prove, or leave them out")
+
+
+def _refuse_both(device: str | None, scheduler: str | None) -> None:
+    """Raises ``InputError`` X162 for a device of this machine where others prove."""
+    from syurmy.device import VARIABLE
+    from syurmy.isa.errors import InputError
+
+    if device is not None and scheduler is not None:
+        message = "--device is this machine's, and the workers of a cluster prove"
+        raise InputError(message, code="X162", help=f"set {VARIABLE} where the workers run")
 
 
 class Proving:

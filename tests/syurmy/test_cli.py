@@ -722,6 +722,7 @@ def test_another_run_does_not_overwrite_a_proof(proven: Path) -> None:
         (("--keys", "k"), "--keys says"),
         (("--no-zk", "--rekey"), "--rekey, --no-zk say"),
         (("--output-proofs", 3), "--o"),
+        (("--device", "cpu"), "--device says"),
     ],
 )
 def test_options_of_proving_are_not_ignored(proven: Path, options: tuple[object, ...], named: str) -> None:
