@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,8 +19,9 @@ from syurmy.compiler.jumps import told_apart
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.readings import Reading
 from syurmy.compiler.recorded import quantise_input
-from syurmy.compiler.scales import FINE_BITS, ROOM_BITS, Precision, power_of_two
+from syurmy.compiler.scales import COARSE, FINE_BITS, ROOM_BITS, Precision, power_of_two
 from syurmy.compiler.tables import Tables
+from syurmy.compiler.ties import Tie, ties
 from syurmy.isa.arrays import Array
 from syurmy.isa.types import DType, TensorType
 
@@ -140,8 +142,20 @@ class Context(Tables):
         if c is None:
             return self.tensors[name]
         if c.dtype.kind == "f":
+            if (tied := self.tied(name)) is not None:
+                return self.emit("transpose", tied[0], perm=(1, 0)) if tied[1] else tied[0]
             return self.quantised(c, label=name)
         return self.out.param(c.astype(np.int64), 1.0, name)
+
+    @cached_property
+    def ties(self) -> Mapping[str, Tie]:
+        return ties(self.graph) if self.precision.weights > COARSE else {}
+
+    def tied(self, name: str) -> tuple[Tensor, bool] | None:
+        """The param that a matrix shares with all that it is tied to (``compiler.ties``), and whether the matrix is its
+        transpose."""
+        tie = self.ties.get(name)
+        return None if tie is None else (self.finest(self.graph.constants[tie.name], tie.name), tie.turned)
 
     def ints(self, n: Node, i: int, what: str) -> tuple[int, ...]:
         """Input i as constant integers (axes, shapes, ...); refuses data."""

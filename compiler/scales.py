@@ -37,6 +37,8 @@ SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a lo
 SATURATED = 3  # top * 3 is less than 2^16 beyond top, for 16 bits
 FINE_BITS = 20  # magnitude bits of fine factors on the samples
 ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
+COARSE = 8  # bits of weights up to which channels have units of their own
+FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
 FEW = 2**12  # entries of a tensor on which exact functions cost nothing
 
 
@@ -104,6 +106,15 @@ class Scales:
             x = np.clip(x, -peak, peak)
         return self.constant(x, exact_scale(x, peak / top if peak else 1.0), label)
 
+    def finest(self, x: Array, label: str = "c") -> Tensor:
+        """A matrix in the unit of its finest use: one product's channels may be its rows, another's its columns."""
+        size = np.abs(x)
+        largest, top = float(size.max(initial=0)), self._top(self.precision.weights)
+        if not self.precision.fine or not 0 < largest < math.inf:
+            return self.quantised(x, label=label)
+        small = min(float(np.quantile(size.max(axis=a), 0.1)) for a in range(x.ndim))
+        return self.constant(x, fine_unit(largest, small, top), label)
+
     # ---- units ---------------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -126,6 +137,12 @@ class Scales:
             if bound / part <= want * 2**self.precision.headroom:
                 return max(bound / part, want)
         return want
+
+
+def fine_unit(largest: float, small: float, top: int) -> float:
+    """The unit of weights in a fine program: ``top`` units for nine tenths of the channels, ``small`` the largest of
+    the tenth."""
+    return min(max(small / top, largest / MOST), largest / FINE_WEIGHT)
 
 
 def power_of_two(scale: float) -> float:

@@ -12,11 +12,10 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.integer import product
-from syurmy.compiler.scales import FINE_BITS, SHIFT, SLACK
+from syurmy.compiler.scales import COARSE, FINE_BITS, SHIFT, SLACK, fine_unit
 from syurmy.isa.arrays import F64, Array
 
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
-FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
 DEAD_BITS = 44  # of the largest result, that sums of products have at most
 MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
 
@@ -40,23 +39,50 @@ def weights(
         raise Unsupported("a weight is infinite")
     if largest == 0:
         return c.constant(w, 1.0 / x.scale, label)
-    unit_of_factor = x.scale * max(1.0, x.peak / 2**FINE_BITS) if c.precision.fine else x.scale
-    least = peak / unit_of_factor / 2**DEAD_BITS  # finer weights would leave no room for what is added to the products
-    own = channel is not None and (c.precision.fine or c.precision.weights <= 8)
+    least = least_unit(c, x, peak)
+    own = channel is not None and (c.precision.fine or c.precision.weights <= COARSE)
     each = (
         size.max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True).astype(np.float64) if own else w
     )
     if c.precision.fine:  # 16 bits for nine tenths of the channels
         small = float(np.quantile(each, 0.1)) if channel is not None else largest
-        return c.constant(w, max(min(max(small / top, largest / MOST), largest / FINE_WEIGHT), least), label)
+        return c.constant(w, max(fine_unit(largest, small, top), least), label)
     norm = float(size.sum(axis=axes, dtype=np.float64).max()) if channel is not None else math.inf
     bound = norm * x.bound * x.scale + bias
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
     unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top, least)
-    if channel is None or c.precision.weights > 8:
+    if channel is None or c.precision.weights > COARSE:
         return c.constant(w, unit, label)
     m = np.clip(np.ceil(each / (unit * top) * RATIO), 1, RATIO)
     return c.constant(np.rint(w / (unit * m / RATIO)) * m, 1.0, label).scaled(unit / RATIO)
+
+
+def least_unit(c: Context, x: Tensor, peak: float) -> float:
+    """Of weights for x; finer ones would leave no room for what is added to the products."""
+    unit_of_factor = x.scale * max(1.0, x.peak / 2**FINE_BITS) if c.precision.fine else x.scale
+    return float(peak / unit_of_factor / 2**DEAD_BITS)
+
+
+def tied_product(
+    c: Context, x: Tensor | F64, name: str, flipped: bool, peak: float, bias: Tensor | F64 | None
+) -> Tensor | None:
+    """``x @ w + bias`` with the matrix ``name`` (``flipped``: its transpose), where that is tied to others; else
+    None."""
+    found = c.tied(name) if isinstance(x, Tensor) and len(x.shape) > 1 else None
+    if found is None or not isinstance(x, Tensor):
+        return None
+    q, turned = found[0], found[1] != flipped
+    x = x if c.precision.fine else c.narrow(x)
+    if q.scale < least_unit(c, x, peak):
+        return None
+    x = c.factor(x, limit(q, (1 if turned else 0,))) if c.precision.fine else x
+    if turned:  # the norms that bound the result are known of the param, not of its transpose
+        order = (*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2)
+        y = c.emit("matmul", q, c.emit("transpose", x, perm=order), scale=x.scale * q.scale)
+        y = c.emit("transpose", y, perm=order)
+    else:
+        y = c.emit("matmul", x, q, scale=x.scale * q.scale)
+    return plus(c, y, bias, peak)
 
 
 def with_weights(
@@ -230,7 +256,9 @@ def matmul(c: Context, n: Node) -> Result:
     out = n.outputs[0]
     if not c.is_float(out):
         return product(c, "matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]), c.value(out).dtype)
-    return matrix_product(c, c.weight(n.inputs[0]), c.weight(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
+    a = c.weight(n.inputs[0])
+    y = tied_product(c, a, n.inputs[1], False, c.peak(out), None)
+    return y or matrix_product(c, a, c.weight(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
 
 
 def label(c: Context, n: Node, *inputs: int) -> str:
@@ -278,7 +306,8 @@ def gemm(c: Context, n: Node) -> Result:
         bias = bias.scaled(bias.scale * abs(beta))
     elif bias is not None:
         bias = bias * beta
-    return matrix_product(c, a, b, c.peak(out), bias, label(c, n, 1, 0))
+    y = tied_product(c, a, n.inputs[1], bool(n.attr("transB", 0)), c.peak(out), bias) if alpha == 1.0 else None
+    return y or matrix_product(c, a, b, c.peak(out), bias, label(c, n, 1, 0))
 
 
 def transposed(c: Context, x: Tensor | Array) -> Tensor | F64:
