@@ -4,7 +4,8 @@ The matrix is column-major, ``uint64[C, R]``; the codeword ``uint64[n, R]`` has 
 of prover/kernels/ntt.py. The root binds the prover to the matrix only together with an opening (prover/opening.py).
 
 A params commitment is made once and kept in a proving key (prover/keys.py). Whoever loads one trusts the file; the
-verifier compares openings with the root in its own key.
+verifier compares openings with the root in its own key. A codeword of more than ``KEPT`` elements is not kept: a proof
+opens a few of its columns, and these are encoded anew from the integers.
 
 A hiding commitment has random coefficients in every row: as long as fewer columns are opened than there are of them,
 what is opened is uniform, whatever the matrix is.
@@ -12,7 +13,7 @@ what is opened is uniform, whatever the matrix is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -20,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
-from syurmy.prover.field import U64
+from syurmy.prover.field import U64, to_field
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
-from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.kernels.ntt import Positions, encode
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
@@ -30,22 +31,36 @@ from syurmy.prover.secrets import Secrets
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 16  # rows of a strip
+KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
 
 
 @dataclass(frozen=True, eq=False)
 class Commitment:
-    """A committed matrix. ``matrix`` is ``uint64[C, R]``, or None where it is kept as integers; ``tail``: the random
-    coefficients of its rows, ``uint64[T, R]`` (secret), None where there are none."""
+    """A committed matrix. ``matrix`` is ``uint64[C, R]``, or None where it is kept as ``integers``; ``tail``: the
+    random coefficients of its rows, ``uint64[T, R]`` (secret), None where there are none. ``codeword``: ``uint64[n,
+    R]``, None where it is not kept."""
 
     shape: MatrixShape
-    codeword: U64
+    codeword: U64 | None
     tree: MerkleTree
     matrix: U64 | None = None
     tail: U64 | None = None
+    integers: IntegerMatrix | None = None
 
     @property
     def root(self) -> bytes:
         return self.tree.root
+
+    def columns(self, positions: Sequence[int]) -> U64:
+        """Those of the codeword, ``uint64[t, height]``."""
+        if self.codeword is not None:
+            return self.codeword[positions]
+        assert self.integers is not None
+        tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
+        at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
+        return np.stack(
+            [at.of(to_field(row.astype(np.int64)), tail[:, i]) for i, row in enumerate(self.integers.rows())], axis=1
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +131,8 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
             raise ValueError("a hiding commitment needs random coefficients")
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
+    codeword: U64 | None = None
     step = max(LEAST, STRIP // shape.n)
-    codeword = np.empty((shape.n, shape.height if step < shape.height else 0), np.uint64)
     for lo in range(0, shape.height, step):
         hi = min(lo + step, shape.height)
         rows = max(0, min(hi, shape.rows) - lo)
@@ -125,8 +140,16 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
         if 0 < rows < hi - lo:
             columns = np.concatenate([columns, aux[:, : hi - lo - rows]], axis=1)
         part = encode(columns, shape.log_blowup, None if tail is None else tail[:, lo:hi])
-        if step < shape.height:
-            codeword[:, lo:hi] = part
-        else:
+        if hi - lo == shape.height:
             codeword = part
-    return ParamsCommitment(Commitment(shape, codeword, MerkleTree.of_columns(codeword), tail=tail), integers)
+        else:
+            codeword = np.empty((shape.n, shape.height), np.uint64) if codeword is None else codeword
+            codeword[:, lo:hi] = part
+    assert codeword is not None
+    tree = MerkleTree.of_columns(codeword)
+    return ParamsCommitment(Commitment(shape, codeword if kept(shape) else None, tree, None, tail, integers), integers)
+
+
+def kept(shape: MatrixShape) -> bool:
+    """Whether the codeword of params is kept: where it is not large, or has rows that are kept nowhere else."""
+    return shape.encoded <= KEPT or shape.aux > 0
