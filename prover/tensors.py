@@ -84,7 +84,7 @@ class TensorOpening(Summary):
             seed_size = SEED if public.mode.hiding else 0
             seed, rest = data[at + length : at + length + seed_size], data[at + length + seed_size :]
             values = np.frombuffer(rest, f"<i{public.dtype.bits // 8}").astype(np.int64).reshape(public.shape)
-        opening = _sealed(values, public.dtype, public.mode, seed, public.described)
+        opening = sealed_with(seed, values, public.dtype, public.mode, public.described)
         if opening.commitment.digest() != public.digest():
             raise damaged
         if opening.allowance is None:
@@ -111,10 +111,11 @@ def seal(values: Integers, dtype: DType, mode: Mode, meaning: Quantity | None = 
         )
     if given.size and (int(given.min()) < dtype.lo or int(given.max()) > dtype.hi):  # before 2^64 - 1 becomes -1
         raise InputError(f"the tensor to commit does not fit {dtype}", code="K175")
-    return _sealed(given.astype(np.int64), dtype, mode, os.urandom(SEED) if mode.hiding else b"", meaning)
+    return sealed_with(os.urandom(SEED) if mode.hiding else b"", given.astype(np.int64), dtype, mode, meaning)
 
 
-def _sealed(values: I64, dtype: DType, mode: Mode, seed: bytes, meaning: Quantity | None) -> TensorOpening:
+def sealed_with(seed: bytes, values: I64, dtype: DType, mode: Mode, meaning: Quantity | None) -> TensorOpening:
+    """The opening that a seed gives, where nothing is hidden an empty one: it counts in memory."""
     layout = tensor_layout(values.shape, mode)
     secrets = None
     if mode.hiding:

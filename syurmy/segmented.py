@@ -6,7 +6,7 @@ The segments of ``DIR/model.tasm`` lie in ``DIR/segments/N/model.tasm``, their k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,13 +33,12 @@ from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.vm.events import Event, Executed, Fetched, Halted, Listener, Trapped
 
 if TYPE_CHECKING:
-    from syurmy.cluster import Part
+    from syurmy.cluster import Cluster, Task
     from syurmy.prover.keys import ProvingKey
 
 FOLDER = "segments"
 SPARE = 2  # proofs beyond those of the bundle in which what crosses stays hidden: as many may break off
 Tell = Callable[[str, float], None]
-Elsewhere = Callable[[Sequence["Part"]], Iterator[tuple[int, bytes, Report]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +251,7 @@ def prove(
     openings: Mapping[str, TensorOpening],
     parts: Parts,
     tell: Tell = lambda phase, fraction: None,
-    elsewhere: Elsewhere | None = None,
+    elsewhere: Cluster | None = None,
     keys_folder: Path | None = None,
 ) -> Proven:
     """A bundle of proofs of a run. ``load`` gives the proving key of a segment; ``openings``: of the whole's committed
@@ -266,7 +265,7 @@ def prove(
         parted.finish(k, *parted.proven(k, load(k), report, _telling(tell, k, len(at.segments))))
     if elsewhere is not None:
         tell(f"{len(pending)} segments on the cluster", resumed / len(at.segments))
-        for k, proof, took in elsewhere([parted.part(k, keys_folder) for k in pending]):
+        for k, proof, took in elsewhere.proven([parted.task(k, elsewhere, keys_folder) for k in pending]):
             add(report, took)
             parted.finish(k, *parted.verified(k, proof))
             tell(f"{len(pending)} segments on the cluster", len(parted.finished) / len(at.segments))
@@ -363,15 +362,13 @@ class _Parted:
         add(report, made.report)
         return self.verified(k, made.data)
 
-    def part(self, k: int, keys_folder: Path | None) -> Part:
-        """Segment ``k`` for a worker: what it needs to prove it, by files that it can read."""
-        from syurmy.cluster import Part, Sealed
-
-        path = self.at.file(k).resolve()
-        key = keys.key_paths(path, self.at.keys_of(k, keys_folder).resolve())[0]
-        inputs = {i.name: self.done.values[i.name] for i in self.at.segments[k].inputs}
-        openings = {name: Sealed.of(opening) for name, opening in self.commitments(k).items()}
-        return Part(k, path, key, self.key.segments[k].digest(), inputs, openings, self.done.batch > 1)
+    def task(self, k: int, cluster: Cluster, keys_folder: Path | None) -> Task:
+        """Segment ``k`` for a worker."""
+        program, path = self.at.segments[k], self.at.file(k)
+        key = keys.key_paths(path, self.at.keys_of(k, keys_folder))[0]
+        inputs = {i.name: self.done.values[i.name] for i in program.inputs}
+        digest, batch = self.key.segments[k].digest(), self.done.batch > 1
+        return cluster.task(k, f"segment {k}", (program, path), (digest, key), inputs, self.commitments(k), batch)
 
     def verified(self, k: int, proof: bytes) -> tuple[bytes, Statement]:
         """A proof just made, and what it says. Raises ``SyurmyError`` V110 where it is rejected."""

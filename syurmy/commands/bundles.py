@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syurmy import committing, display, files, segmented, verification
 from syurmy.commands import models
-from syurmy.commands.common import Clock, agreed, print_json, rekeyed, sibling
+from syurmy.commands.common import Clock, agreed, elsewhere, print_json, rekeyed, sibling
 from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows, told
 from syurmy.isa.errors import InputError
 from syurmy.outcome import DONE, MISSED, tell
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from syurmy.compiler.rounding import Rounded
     from syurmy.compiler.undecided import Undecided
     from syurmy.prover.protocol.bundle import BundleKey
-    from syurmy.segmented import Elsewhere, Run, Segmented
+    from syurmy.segmented import Run, Segmented
 
 
 def ran(
@@ -89,7 +86,7 @@ def _proven(
         openings = how.openings | {name: opening for name, (_, opening) in outputs.items()}
         with (
             Parts(folder_of(target), key.digest(), done.inputs, openings, how.force) as parts,
-            _elsewhere(how.scheduler) as elsewhere,
+            elsewhere(how.scheduler, how.store) as cluster,
         ):
             try:
                 made = clock(
@@ -102,7 +99,7 @@ def _proven(
                         openings,
                         parts,
                         working,
-                        elsewhere,
+                        cluster,
                         how.keys,
                     ),
                 )
@@ -135,18 +132,6 @@ def _proven(
         "resumed": made.resumed,
         "verified": True,
     }
-
-
-@contextmanager
-def _elsewhere(scheduler: str | None) -> Iterator[Elsewhere | None]:
-    """Where segments are proven: None for here."""
-    if scheduler is None:
-        yield None
-        return
-    from syurmy import cluster
-
-    with cluster.connected(scheduler) as client:
-        yield partial(cluster.proven, client)
 
 
 def _same_run(target: Path, key: BundleKey, whole: Segmented, done: Run) -> None:

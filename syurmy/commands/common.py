@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,8 @@ from syurmy.outcome import warn as warn
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from syurmy.cluster import Cluster
 
 ProgramPath = Annotated[
     Path,
@@ -68,7 +71,16 @@ Scheduler = Annotated[
     typer.Option(
         "--scheduler",
         metavar="tcp://HOST:PORT|local:N",
-        help="Prove the segments of a model on a Dask cluster, or N processes of this machine.",
+        help="Prove on a Dask cluster, or in N processes of this machine: segments, parts of a batch, or one proof.",
+    ),
+]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="Where workers of --scheduler fetch keys: a shared folder, or s3://BUCKET/… and others of fsspec.",
+        show_default="the keys' own folder, shared under one path",
     ),
 ]
 Device = Annotated[
@@ -100,6 +112,18 @@ def reported(command: Callable[..., int | None]) -> Callable[..., None]:
             raise typer.Exit(code)
 
     return wrapper
+
+
+@contextmanager
+def elsewhere(scheduler: str | None, store: str | None) -> Iterator[Cluster | None]:
+    """Where proofs are made: None for here."""
+    if scheduler is None:
+        yield None
+        return
+    from syurmy.cluster import connected
+
+    with connected(scheduler, store) as cluster:
+        yield cluster
 
 
 def terminal() -> Console:

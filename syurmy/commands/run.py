@@ -24,7 +24,9 @@ from syurmy.commands.common import (
     Raw,
     Rekey,
     Scheduler,
+    StoreUrl,
     agreed,
+    elsewhere,
     params,
     print_json,
     privacy,
@@ -35,7 +37,7 @@ from syurmy.commands.common import (
 from syurmy.outcome import DONE, MISSED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from syurmy.isa.arrays import I64
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
+    from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.proof import Report
     from syurmy.prover.tensors import TensorOpening
     from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm.notes import Notes
@@ -63,6 +67,16 @@ OutputProofs = Annotated[
         "--output-proofs", metavar="N", help="Proofs, this one counted, in which committed outputs stay hidden."
     ),
 ]
+PerProof = Annotated[
+    int | None,
+    typer.Option(
+        "--per-proof",
+        metavar="K",
+        min=1,
+        help="With --batch: a proof of every K runs, PROG.0.proof, PROG.1.proof, …",
+        show_default="all in one proof",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 where a value beyond its range was cut off.")]
 
 
@@ -79,6 +93,8 @@ def run(
     certificate: CertificatePath = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    store: StoreUrl = None,
+    per_proof: PerProof = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -88,10 +104,10 @@ def run(
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     if not prove and proof is None and scheduler is None:
-        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device)
+        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device, store, per_proof)
         return _ran(program, input, None, batch, raw, max_steps, strict, json)
     _refuse_both(device, scheduler)
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -107,6 +123,8 @@ def prove(
     certificate: CertificatePath = None,
     scheduler: Scheduler = None,
     device: Device = None,
+    store: StoreUrl = None,
+    per_proof: PerProof = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -119,7 +137,7 @@ def prove(
     The same as run --prove.
     """
     _refuse_both(device, scheduler)
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -131,6 +149,8 @@ def _refuse_unused(
     certificate: Path | None,
     output_proofs: int,
     device: str | None,
+    store: str | None,
+    per_proof: int | None,
 ) -> None:
     """Raises ``InputError`` X192 for options that say how to prove, where nothing is proven."""
     from syurmy.isa.errors import InputError
@@ -143,6 +163,8 @@ def _refuse_unused(
         "--certificate": certificate is not None,
         "--output-proofs": output_proofs != OUTPUT_PROOFS,
         "--device": device is not None,
+        "--store": store is not None,
+        "--per-proof": per_proof is not None,
     }
     if unused := [name for name, is_given in given.items() if is_given]:
         message = f"{', '.join(unused)} say{'s' * (len(unused) == 1)} how to prove, and nothing is to be proven"
@@ -172,26 +194,27 @@ class Proving:
         certificate: Path | None,
         output_proofs: int,
         scheduler: str | None,
+        store: str | None = None,
+        per_proof: int | None = None,
     ) -> None:
+        from syurmy.isa.errors import InputError
+
         self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
         self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
-        self.no_zk, self.certificate, self.scheduler = no_zk, certificate, scheduler
+        self.no_zk, self.certificate = no_zk, certificate
+        self.scheduler, self.store, self.per_proof = scheduler, store, per_proof
+        if store is not None and scheduler is None:
+            raise InputError("--store says where a cluster finds keys", code="X192", help="add --scheduler")
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
         from syurmy import committing, display, files
         from syurmy import keys as kept
         from syurmy.commands import models
-        from syurmy.isa.errors import InputError, SyurmyError
+        from syurmy.isa.errors import SyurmyError
         from syurmy.prover.verifier.verify import Verifier
 
-        if self.scheduler is not None:
-            raise InputError(
-                "a cluster proves models in segments, this program is one piece",
-                code="X162",
-                help="compile it with --segments N",
-            )
         target = self.proof or sibling(at.path, ".proof")
         paths = kept.key_paths(at.path, self.keys)
         with display.Working("set-up") as working:
@@ -212,21 +235,15 @@ class Proving:
             )  # fmt: skip
             commitments = self.openings | {name: opening for name, (_, opening) in outputs.items()}
             try:
-                resting = self.certificate
-                made = clock(
-                    "prove",
-                    lambda: syurmy.prove(key, trace, working, commitments=commitments, certificate=resting),
-                )
-                data = made.to_bytes()
+                data, report = clock("prove", lambda: self._made(at, key, paths[0], trace, commitments, working))
                 working("verify", 1.0)
-                statement = clock("verify", lambda: _verified(verifier, data, paths[0]))
+                statement = clock("verify", lambda: verified_anew(verifier, data, paths[0]))
             except SyurmyError as e:
                 models.explain(e, at.model, trace)
                 raise
         if old is not None and not _alike(old.reveals, statement.reveals):
             raise another_run(target)
         files.write_whole(target, data)
-        report = made.report
         clock.seconds = report.seconds | clock.seconds
         return {
             "key": key.verifying_key.digest().hex(),
@@ -242,6 +259,31 @@ class Proving:
             "certificate": None if statement.certificate is None else statement.certificate.hex(),
             "verified": True,
         }
+
+    def _made(
+        self,
+        at: Opened,
+        key: ProvingKey,
+        key_file: Path,
+        trace: Trace,
+        openings: Mapping[str, TensorOpening],
+        working: Callable[[str, float], None],
+    ) -> tuple[bytes, Report]:
+        """The proof, made here or by a worker, and what it took."""
+        if self.scheduler is None:
+            made = syurmy.prove(key, trace, working, commitments=openings, certificate=self.certificate)
+            return made.data, made.report
+        from syurmy import files
+
+        resting = None if self.certificate is None else files.read_bytes(self.certificate)
+        with elsewhere(self.scheduler, self.store) as cluster:
+            assert cluster is not None
+            own = key.verifying_key.digest(), key_file
+            program = at.program, at.path
+            task = cluster.task(0, program[0].name, program, own, trace.inputs, openings, trace.batch > 1, resting)
+            working("prove on the cluster", 0.0)
+            ((_, data, report),) = cluster.proven([task])
+        return data, report
 
 
 def _ran(
@@ -263,6 +305,10 @@ def _ran(
     if proving is not None:
         proving.openings = openings
     entered = models.inputs(at, options, batch, committing.given_values(openings, batch))
+    if proving is not None and proving.per_proof is not None:
+        from syurmy.commands.many import ran as many
+
+        return many(at, entered, proving, proving.per_proof, batch, max_steps, strict, json)
     if (whole := at.segmented) is not None:
         from syurmy.commands.bundles import ran
 
@@ -307,7 +353,7 @@ def told(at: Opened, outputs: Mapping[str, I64], steps: int, batch: int, branche
     result |= {"instructions": len(at.program.code), "steps": steps, "batch": batch, "branches": branches}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
-    result |= {"segments": [], "links": {}, "shared_params": []}
+    result |= {"segments": [], "links": {}, "shared_params": [], "proofs": []}
     unknown = ("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified")
     return result | dict.fromkeys(unknown)
 
@@ -336,7 +382,9 @@ def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> Non
         display.summary(console, summary(result))
         if result["segments"]:
             console.print(segments_line(result), markup=False, soft_wrap=True)
-        console.print(f"verified: {result['proof']}", markup=False, soft_wrap=True)
+        many = [p["proof"] for p in result["proofs"]]
+        where = f"{len(many)} proofs, {many[0]} to {many[-1]}" if many else result["proof"]
+        console.print(f"verified: {where}", markup=False, soft_wrap=True)
         console.print(privacy(result["zero_knowledge"]), params(result["certificate"]), sep="\n", markup=False)
 
 
@@ -408,7 +456,7 @@ def another_run(target: Path) -> Exception:
     return InputError(message, code="F130", help="--force replaces it, --proof FILE writes another")
 
 
-def _verified(verifier: Verifier, proof: bytes, proving_key: Path) -> Statement:
+def verified_anew(verifier: Verifier, proof: bytes, proving_key: Path) -> Statement:
     """The statement of a proof just made. A rejection means a damaged proving key or a defect: nothing is written."""
     from syurmy.isa.errors import SyurmyError
     from syurmy.prover.protocol.transcript import Rejected

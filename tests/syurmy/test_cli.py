@@ -59,6 +59,7 @@ JSON_KEYS = RECORD | {
     "links",
     "shared_params",
     "resumed",
+    "proofs",
     "certificate",
     "commitments",
     "openings",

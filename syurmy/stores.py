@@ -1,0 +1,138 @@
+"""Proving keys under their digests in a shared folder or an object store (fsspec: ``/mnt/keys``, ``s3://bucket/keys``).
+
+    STORE/DIGEST/program        the program's encoding
+    STORE/DIGEST/params         its committed params (safetensors)
+    STORE/DIGEST/key            the proving key's file
+    STORE/DIGEST/contents.json  length and BLAKE3 of these, written last: without it nothing is there
+
+Who may read the store may read the weights and what hides them in proofs. The count of what may still be opened of a
+key is not there: it stays beside the key that was published, and proofs ask for their share of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from blake3 import blake3
+
+from syurmy.isa.encoding import decode, encode
+from syurmy.isa.errors import InputError
+
+if TYPE_CHECKING:
+    from syurmy.isa.program import Program
+    from syurmy.prover.keys import ProvingKey
+
+FORMAT = 1
+CONTENTS, FILES = "contents.json", ("program", "params", "key")
+_FETCHING = threading.Lock()  # threads of one worker share its folder
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place for keys. ``url``: as fsspec has it."""
+
+    url: str
+
+    def publish(self, program: Program, key: Path, digest: bytes) -> None:
+        """Put a key and its program there, unless they are. Raises ``InputError`` X163."""
+        from safetensors.numpy import save_file
+
+        with self._reached() as (fs, root):
+            folder = f"{root}/{digest.hex()}"
+            if fs.exists(f"{folder}/{CONTENTS}"):
+                return
+            fs.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryDirectory() as temporary:
+                here = Path(temporary)
+                (here / "program").write_bytes(encode(program))
+                save_file(_committed(program), here / "params")
+                (here / "key").symlink_to(key.resolve())
+                contents = {"format": FORMAT, "files": {name: _measured(here / name) for name in FILES}}
+                (here / CONTENTS).write_text(json.dumps(contents))
+                for name in (*FILES, CONTENTS):
+                    _put(fs, here / name, f"{folder}/{name}")
+
+    def fetch(self, digest: bytes, into: Path) -> Path:
+        """The folder below ``into`` with a key's files: copied there, and their digests compared, when it is first
+        asked for. Raises ``InputError`` X163."""
+        folder = into / digest.hex()
+        with _FETCHING:
+            if folder.is_dir():
+                return folder
+            into.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".fetched-", dir=into))
+            try:
+                with self._reached() as (fs, root):
+                    from_there = f"{root}/{digest.hex()}"
+                    contents = json.loads(fs.cat_file(f"{from_there}/{CONTENTS}"))
+                    for name in FILES:
+                        fs.get_file(f"{from_there}/{name}", str(temporary / name))
+                        if contents["files"][name] != _measured(temporary / name):
+                            raise ValueError(f"{from_there}/{name} is damaged")
+                os.replace(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return folder
+
+    @contextmanager
+    def _reached(self) -> Iterator[tuple[Any, str]]:
+        """The file system and the path in it; what goes wrong there becomes ``InputError`` X163."""
+        from fsspec.core import url_to_fs
+
+        try:
+            yield url_to_fs(self.url)
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as e:
+            reason = getattr(e, "strerror", None) or str(e) or type(e).__name__
+            raise InputError(f"the store {self.url} cannot be used: {reason}", code="X163") from e
+
+
+def load(folder: Path) -> ProvingKey:
+    """The key that was fetched into a folder, without a count of its own. Raises ``InputError``."""
+    from safetensors.numpy import load_file
+
+    from syurmy.prover.keys import ProvingKey
+
+    program = decode((folder / "program").read_bytes())
+    program = replace(program, data={**program.data, **load_file(folder / "params")})
+    return ProvingKey.load(folder / "key", program)
+
+
+def _committed(program: Program) -> dict[str, Any]:
+    """The committed params, as wide as they are declared."""
+    return {
+        p.name: np.ascontiguousarray(program.data[p.name], dtype=f"<i{p.type.dtype.bits // 8}")
+        for p in program.params
+        if p.committed
+    }
+
+
+def _measured(path: Path) -> list[Any]:
+    """Length and BLAKE3 of a file."""
+    h = blake3(max_threads=blake3.AUTO)
+    h.update_mmap(path)
+    return [path.stat().st_size, h.hexdigest()]
+
+
+def _put(fs: Any, source: Path, target: str) -> None:
+    """A file under its name or not at all: stores of objects do that by themselves, folders by renaming."""
+    if "file" not in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol):
+        fs.put_file(str(source), target)
+        return
+    handle, temporary = tempfile.mkstemp(prefix=f".{source.name}.", dir=Path(target).parent)  # its owner's alone
+    os.close(handle)
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
