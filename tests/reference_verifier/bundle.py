@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.inference import Types, infer_types
 from syurmy.isa.types import TensorType
+from syurmy.isa.wellformed import valid_name
 from tests.reference_verifier.errors import Rejected, require
 from tests.reference_verifier.files import VERSION, Bytes, Key, read_key
 from tests.reference_verifier.transcript import digest
@@ -60,6 +61,7 @@ def read_bundle_key(data: bytes) -> BundleKey:
     require(f.take(8) == b"SYURMYBK", "bundle key", "this is no key of a bundle")
     require(f.number(2) == VERSION, "bundle key", "it is of another version")
     name = f.text()
+    require(valid_name(name), "bundle key", "it has no name")
     inputs, outputs = _interface(f), _interface(f)
     count = f.leb128()
     require(1 <= count <= MAX_SEGMENTS, "bundle key", "the number of segments is out of range")
