@@ -1,43 +1,42 @@
-"""Hidden values: what was sent minus its pad (protocol, section 9.2)."""
+"""Values that a verifier knows but for pads (section 9.2): known + sum c_i pad_i; of a clear proof without pads."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from tests.reference_verifier.field import K
+from tests.reference_verifier.field import ZERO, K
 
 
 class Affine:
-    """``known + sum pads[i] * (pad i)``; adds with elements of K, and is multiplied by them only."""
-
     __slots__ = ("known", "pads")
 
-    def __init__(self, known: K, pads: Mapping[int, K]) -> None:
-        self.known, self.pads = known, pads
+    def __init__(self, known: K, pads: dict[int, K] | None = None) -> None:
+        self.known = known
+        self.pads = pads or {}
 
-    def __add__(self, o: Value) -> Affine:
-        if isinstance(o, K):
-            return Affine(self.known + o, self.pads)
+    def __add__(self, other: Affine | K) -> Affine:
+        if isinstance(other, K):
+            return Affine(self.known + other, self.pads)
         pads = dict(self.pads)
-        for i, c in o.pads.items():
+        for i, c in other.pads.items():
             pads[i] = pads[i] + c if i in pads else c
-        return Affine(self.known + o.known, pads)
-
-    __radd__ = __add__
+        return Affine(self.known + other.known, pads)
 
     def __neg__(self) -> Affine:
         return self * K(-1)
 
-    def __sub__(self, o: Value) -> Affine:
-        return self + (-o)
+    def __sub__(self, other: Affine | K) -> Affine:
+        return self + -other
 
-    def __rsub__(self, o: K) -> Affine:
-        return -self + o
-
-    def __mul__(self, o: K | int) -> Affine:
-        return Affine(self.known * o, {i: c * o for i, c in self.pads.items()})
-
-    __rmul__ = __mul__
+    def __mul__(self, other: K) -> Affine:
+        return Affine(self.known * other, {i: c * other for i, c in self.pads.items()})
 
 
-Value = K | Affine
+def combined(terms: Iterable[tuple[K, Affine]]) -> Affine:
+    """sum c x."""
+    known, pads = ZERO, {}
+    for c, x in terms:
+        known = known + c * x.known
+        for i, p in x.pads.items():
+            pads[i] = pads[i] + c * p if i in pads else c * p
+    return Affine(known, pads)

@@ -1,225 +1,214 @@
-"""Pads, the matrices that are opened, and every error term of a plan (protocol, sections 7, 9.2, 9.3 and 11.7)."""
+"""The soundness budget (sections 7 and 11.7): how many queries every phase needs, and how many pads there are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass
 from fractions import Fraction
 
-from tests.reference_verifier.codes import ROOM, Code, Level, bits, hiding_ladder, ladder, queries_that, radius, rounded
-from tests.reference_verifier.field import P, log2_ceil
-from tests.reference_verifier.layout import Block, Matrix, lay_out, runs_of
-from tests.reference_verifier.plan import Plan
-from tests.reference_verifier.reduction import Counts, count
-from tests.reference_verifier.transcript import Rejected
+from tests.reference_verifier.errors import require
+from tests.reference_verifier.field import P
+from tests.reference_verifier.shapes import Level, Split, log, queries, queries_below, unique
 
-TARGET = 100
-FIELD = P * P
-
-Pairs = tuple[tuple[int, int], ...]
+K_SIZE = P * P
+LOOKUP_GRINDING = 16
 
 
 @dataclass(frozen=True)
-class Products:
-    """``size`` messages from pad ``first`` on, and behind them a pad for each of ``sums``: which are multiplied."""
+class Sizes:
+    """What the budget is a function of. ``tensors``: splits of committed tensors; ``levels``: of the ladder;
+    ``certificate``: the queries to params are those of one; ``rests``: those of a proof that names one."""
 
-    first: int
-    size: int
-    sums: tuple[Pairs, ...]
+    hiding: bool
+    more: int
+    leaves: int
+    tree: int | None
+    width: int
+    point: int
+    equations: int
+    instances: list[tuple[int, int]]
+    reduced: list[int]
+    param_rows: int
+    witness: Split
+    params: Split | None
+    tensors: list[Split]
+    levels: tuple[Level, ...]
+    pad_rows: int
+    proofs: int
+    certificate: bool = False
+    rests: bool = False
+
+    @property
+    def contraction(self) -> tuple[int, int]:
+        """Rounds and degree."""
+        return max((v for v, _ in self.instances), default=0), max((d for _, d in self.instances), default=0)
+
+    @property
+    def opening_rounds(self) -> int:
+        return max(self.witness.m, self.params.c) if self.params and self.param_rows else self.witness.m
+
+    @property
+    def deltas(self) -> int:
+        return log(self.param_rows) if self.param_rows else 0
+
+    @property
+    def groups(self) -> list[tuple[int, int]]:
+        """Values and products of each group."""
+        layers = [(4, 2)] * (self.tree or 0)
+        return layers + ([(2 * len(self.instances), len(self.instances))] if self.instances else [])
+
+    @property
+    def padded(self) -> int:
+        """Pads of messages and products."""
+        count = sum(2 * k + 6 for k in range(self.tree or 0))
+        if self.instances:
+            rounds, degree = self.contraction
+            count += 1 + degree * rounds + 3 * len(self.instances)
+        if self.reduced:
+            count += 1 + 2 * max(self.reduced) + len(self.reduced)
+        return count + len(self.tensors) + 2 * self.opening_rounds + 1 + self.param_rows
+
+    @property
+    def shadows(self) -> int:
+        return sum(values + products for values, products in self.groups)
 
     @property
     def pads(self) -> int:
-        return self.size + len(self.sums)
+        """|Y|."""
+        return self.padded + self.shadows
+
+
+def closeness(split: Split, hiding: bool, proofs: int) -> Fraction:
+    """delta (section 11.7)."""
+    most = (1 - split.rate) / 2
+    for delta in (Fraction(1, 16), Fraction(1, 8), Fraction(1, 4)):
+        if delta > most:
+            continue
+        first, second = queries(1 - delta, 94), queries(split.rate + delta, 94)
+        if first <= split.n and (not hiding or first + (proofs - 1) * second < split.random):
+            return delta
+    return most
 
 
 @dataclass
-class Opened:
-    """A matrix and its number of queries. ``words``: where combinations of its rows lie in the next vector."""
+class Phase:
+    """Queries to one matrix or level: ``miss`` of each, ``g`` bits of grinding, ``words`` that each is a claim on."""
 
-    label: str
-    code: Code
-    words: list[list[Block]]
-    grinding: int
-    miss: Fraction  # what a query misses with
-    queries: int = 0
+    name: str
+    miss: Fraction
+    g: int
+    n: int
+    random: int
+    words: int
+    count: int = 0
 
 
 @dataclass
-class Opening:
-    """``levels``: the ladder with its matrices; ``last``: entries of the vector that is sent; ``groups``: messages that
-    are multiplied; ``pads`` and ``pad_blocks``: their number, and where they lie in the first vector (``exponent``: the
-    first pad's number)."""
+class Budget:
+    """Numbers of queries; grinding of the first phase, of later ones, and before alpha. ``errors``: by term."""
 
-    counts: Counts
-    matrices: list[Opened]
-    levels: list[tuple[Level, Opened]]
-    last: int
-    logup_grinding: bool
-    errors: list[tuple[str, Fraction]] = field(default_factory=list)
-    groups: list[Products] = field(default_factory=list)
-    messages: int = 0
-    pads: int = 0
-    pad_blocks: list[Block] = field(default_factory=list)
-    tensors: Sequence[Matrix] = ()
+    first: int
+    later: int
+    lookups: int
+    witness: int
+    params: int
+    tensors: list[int]
+    levels: list[int]
+    errors: dict[str, Fraction]
 
     @property
     def total(self) -> Fraction:
-        return sum((e for _, e in self.errors), Fraction(0))
+        return sum(self.errors.values(), Fraction(0))
 
 
-def opening_rounds(plan: Plan, counts: Counts) -> int:
-    return max(plan.witness.log_entries, plan.params.code.log_cols if plan.params and counts.rows else 0)
+def grinding(leaves: int, tensors: bool) -> tuple[int, int]:
+    """Of the first phase, and of later ones; ``leaves``: those that blocks take."""
+    if leaves >= 2**20:
+        return 18, 16
+    return (16, 16) if leaves >= 2**17 or tensors else (12, 12)
 
 
-def pads_of(plan: Plan, counts: Counts) -> tuple[int, list[Products]]:
-    """Pads of messages and products, in order of sending; the groups."""
-    at, groups = 0, []
-    for k in range(plan.log_leaves):
-        groups.append(Products(at + 2 * k, 4, (((0, 3), (1, 2)), ((2, 3),))))
-        at += 2 * k + groups[-1].pads
-    if n := len(counts.contractions):
-        at += 1 + counts.degree * counts.rounds
-        groups.append(Products(at, 2 * n, tuple(((2 * i, 2 * i + 1),) for i in range(n))))
-        at += groups[-1].pads
-    if counts.reduced:
-        at += 1 + 2 * max(counts.reduced) + len(counts.reduced)
-    at += len(plan.system.externals)
-    return at + 2 * opening_rounds(plan, counts) + 1 + counts.rows, groups
+def phases_of(s: Sizes, first: int, later: int) -> list[Phase]:
+    """Witness, params, tensors, levels."""
+    w = s.witness
+    phases = [Phase("witness", unique(w.rate), first, w.n, w.random, 1 + s.pad_rows)]
+    if s.params and s.param_rows:
+        delta = closeness(s.params, s.hiding, s.proofs)
+        miss = 1 - delta if s.certificate else s.params.rate + delta if s.rests else unique(s.params.rate)
+        phases.append(Phase("params", miss, first, s.params.n, s.params.random, 1))
+    for i, t in enumerate(s.tensors):
+        phases.append(Phase(f"tensor {i}", unique(t.rate), first, t.n, t.random, 1))
+    for i, level in enumerate(s.levels, 1):
+        n = 2 ** (level.c + level.b)
+        miss = unique(Fraction(2**level.c + level.random, n))
+        phases.append(Phase(f"level {i}", miss, later, n, level.random, 2 if level.hiding else 1))
+    return phases
 
 
-class Rows(Enum):
-    """What is known of the rows of the params: nothing, so that every proof tests them; what a certificate tests; what
-    one has tested."""
+def budget(s: Sizes) -> Budget:
+    bits = 100 + s.more
+    first, later = grinding(s.leaves, bool(s.tensors))
+    phases = phases_of(s, first, later)
+    errors = fixed_terms(s)
+    grind = LOOKUP_GRINDING if errors["lookups"] > Fraction(1, 2 ** (bits + 2)) else 0
+    errors["lookups"] /= 2**grind
 
-    TESTED, CERTIFYING, CERTIFIED = range(3)
+    most = [min(p.n, queries(p.miss, 128)) for p in phases]
+    others = sum(errors.values()) + sum(level_terms(s, phases, most).values())
+    left = Fraction(1, 2**bits) - others
+    require(left > 0, "plan", "nothing of the error is left for queries")
+    for p, limit in zip(phases, most, strict=True):
+        p.count = queries_below(p.miss, left / len(phases) * 2**p.g)
+        require(p.count <= limit, "plan", "a phase needs too many queries")
+        require(not p.random or p.count < p.random, "plan", "a phase would open too much")
+    errors |= level_terms(s, phases, [p.count for p in phases])
+    errors |= {f"{p.name} queries": p.miss**p.count / 2**p.g for p in phases}
+
+    counts = {p.name: p.count for p in phases}
+    tensors = [counts[f"tensor {i}"] for i in range(len(s.tensors))]
+    levels = [counts[f"level {i + 1}"] for i in range(len(s.levels))]
+    made = Budget(first, later, grind, counts["witness"], counts.get("params", 0), tensors, levels, errors)
+    require(made.total <= Fraction(1, 2**bits), "plan", "the errors add up to too much")
+    return made
 
 
-def params_miss(plan: Plan, rows: Rows) -> Fraction:
-    """What a query to the params misses with."""
-    assert plan.params is not None
-    code = plan.params.code
-    if rows is Rows.TESTED:
-        return (1 + code.rate) / 2
-    delta = radius(code, plan.proofs)
-    return 1 - delta if rows is Rows.CERTIFYING else code.rate + delta
+def fixed_terms(s: Sizes) -> dict[str, Fraction]:
+    """All but queries, and what depends on their number."""
+    rounds, degree = s.contraction
+    units = {
+        "lookups": s.leaves * (s.width + 2),
+        "gkr": 1 + sum(3 * k + 2 for k in range(1, s.tree)) if s.tree is not None else 0,
+        "equations at a point": s.point,
+        "claims": 2 + s.equations,
+        "operands": 2 * len(s.instances),
+        "reduced params": len(s.reduced),
+        "contraction": degree * rounds,
+        "params reduction": 2 * max(s.reduced, default=0),
+        "opening": 2 * s.opening_rounds,
+        "params": s.deltas,
+        "sacrifice": 2 if s.hiding else 0,
+        "proximity of the witness": s.witness.row_variables * s.witness.n,
+    }
+    if s.params and s.param_rows and not s.rests:
+        units["proximity of the params"] = (s.deltas + s.params.row_variables) * s.params.n
+    for i, t in enumerate(s.tensors):
+        units[f"proximity of tensor {i}"] = t.row_variables * t.n
+    for i, level in enumerate(s.levels, 1):
+        k, n = level.row_bits, 2 ** (level.c + level.b)
+        units[f"rounds of level {i}"] = 2 * k
+        units[f"proximity of level {i}"] = (k + 2 if level.hiding else k) * n
+        units[f"mask of level {i}"] = 1 if level.hiding else 0
+    return {name: Fraction(n, K_SIZE) for name, n in units.items()}
 
 
-def opening_of(plan: Plan, rows: Rows = Rows.TESTED, tensors: Sequence[Matrix] = ()) -> Opening:
-    """Everything that steps 7 to 9 need; ``Rejected`` where 100 bits, or those of the key, cannot be had."""
-    counts = count(plan)
-    witness, words = plan.witness.code, [runs_of(plan.witness.code)]
-    messages, groups = pads_of(plan, counts) if plan.hiding else (0, [])
-    pads = messages + sum(g.pads for g in groups)
-    pad_rows = -(-pads // witness.cols)
-    if plan.hiding:
-        witness = replace(witness, aux=max(2 * pad_rows, 4 - witness.rows))
-        for i in range(pad_rows):
-            words.append(runs_of(witness, min(witness.cols, rounded(pads - i * witness.cols))))
-    if counts.rows:
-        assert plan.params is not None
-        words.append(runs_of(plan.params.code))
-    words += [runs_of(t.code) for t in tensors]
-    placed, used = lay_out(words)
-    leaves = plan.used_leaves
-    first, later = (18, 16) if leaves >= 2**20 else (16, 16) if leaves >= 2**17 or tensors else (12, 12)
-    matrices = [Opened("witness", witness, placed[: 1 + pad_rows], first, (1 + witness.rate) / 2)]
-    rest = [[word] for word in placed[1 + pad_rows :]]
-    if counts.rows and plan.params is not None:
-        matrices.append(Opened("params", plan.params.code, rest.pop(0), first, params_miss(plan, rows)))
-    matrices += [
-        Opened(f"tensor {i}", t.code, word, first, (1 + t.code.rate) / 2)
-        for i, (t, word) in enumerate(zip(tensors, rest, strict=True))
-    ]
-    ladder_levels = (hiding_ladder if plan.hiding else ladder)(used)[1]
-    levels = []
-    last = used
-    for i, level in enumerate(ladder_levels, 1):
-        code, last = level.code, level.code.cols
-        found, _ = lay_out([[(0, code.cols)]])
-        if plan.hiding and i == 1:
-            found, last = lay_out([runs_of(code), runs_of(code, 2 * level.log_rows)])
-        levels.append((level, Opened(f"level {i}", code, found, later, (1 + code.rate) / 2)))
-    logup = Fraction(plan.used_leaves * (plan.width + 2), FIELD)
-    out = Opening(counts, matrices, levels, last, logup > bits(TARGET + plan.more + 2))
-    out.groups, out.messages, out.pads = groups, messages, pads
-    out.pad_blocks = [
-        replace(b, exponent=i * witness.cols + b.exponent)
-        for i, word in enumerate(matrices[0].words[1:])
-        for b in word
-        if b.exponent < witness.cols
-    ]
-    out.tensors = tensors
-    fix_queries(plan, out, logup, rows)
+def level_terms(s: Sizes, phases: Sequence[Phase], counts: Sequence[int]) -> dict[str, Fraction]:
+    """Of adding the claims on every level's vector, with so many queries in each phase."""
+    claims = 1 + (1 if s.param_rows else 0) + len(s.tensors)
+    if s.hiding:
+        claims += (s.tree or 0) + 1 + (1 if s.instances else 0) + (1 if s.reduced else 0) + s.shadows
+    out, open_now = {}, len(phases) - len(s.levels)
+    claims += sum(p.words * t for p, t in zip(phases[:open_now], counts, strict=False))
+    for i, (p, t) in enumerate(zip(phases[open_now:], counts[open_now:], strict=True), 1):
+        out[f"claims of level {i}"] = Fraction(claims - 1, K_SIZE)
+        claims = 1 + p.words * t
     return out
-
-
-def fix_queries(plan: Plan, opening: Opening, logup: Fraction, rows: Rows) -> None:
-    """The fewest queries for equal shares of what the other errors leave."""
-    every = [*opening.matrices, *(o for _, o in opening.levels)]
-    most = [min(queries_that(o.miss, bits(ROOM)), o.code.n) for o in every]
-    for o, number in zip(every, most, strict=True):
-        o.queries = number  # of the claims that they add, in the terms
-    left = bits(TARGET + plan.more) - sum((e for _, e in errors(plan, opening, logup, rows)), Fraction(0))
-    if left <= 0:
-        raise Rejected("soundness", "the other terms leave nothing for queries")
-    for o, number in zip(every, most, strict=True):
-        o.queries = queries_that(o.miss, left / len(every) * 2**o.grinding)
-        if o.queries > number or (o.code.tail and o.queries >= o.code.tail):
-            raise Rejected("soundness", f"{o.queries} queries to {o.label}")
-    opening.errors = errors(plan, opening, logup, rows)
-    for o in every:
-        opening.errors.append((f"{o.label} queries", o.miss**o.queries / 2**o.grinding))
-    if opening.total > bits(TARGET + plan.more):
-        raise Rejected("soundness", f"less than {TARGET + plan.more} bits")
-
-
-def errors(plan: Plan, opening: Opening, logup: Fraction, rows: Rows) -> list[tuple[str, Fraction]]:
-    """All terms of section 7 but the queries'."""
-    counts, out = opening.counts, []
-
-    def add(name: str, numerator: int) -> None:
-        out.append((name, Fraction(numerator, FIELD)))
-
-    if plan.blocks:
-        out.append(("logup", logup / 2**16 if opening.logup_grinding else logup))
-        add("gkr", 1 + sum(3 * k + 2 for k in range(1, plan.log_leaves)))
-    add("equations at a point", plan.point_length)
-    add("claims (gamma)", 2 + len(plan.equations))
-    if counts.contractions:
-        add("contraction", counts.degree * counts.rounds)
-        add("operands (eta)", 2 * len(counts.contractions))
-    if counts.reduced:
-        add("params reduction", 2 * max(counts.reduced))
-        add("reduced params (zeta)", len(counts.reduced))
-    if plan.hiding:
-        add("sacrifice (e)", 2)
-    if counts.rows:
-        assert plan.params is not None
-        joint = log2_ceil(counts.rows)
-        add("params (delta)", joint)
-        if rows is not Rows.CERTIFIED:
-            add("proximity of the params", (joint + plan.params.log_rows) * plan.params.code.n)
-    for i, t in enumerate(opening.tensors):
-        add(f"proximity of tensor {i}", t.log_rows * t.code.n)
-    add("opening", 2 * opening_rounds(plan, counts))
-    add("proximity of the witness", plan.witness.log_rows * plan.witness.code.n)
-    claims = len(opening.matrices)
-    if plan.hiding:
-        claims += plan.log_leaves + bool(counts.contractions) + bool(counts.reduced) + 1
-        claims += sum(g.pads for g in opening.groups)
-    asked = asked_by(opening.matrices)
-    for level, opened in opening.levels:
-        masked = plan.hiding and opened.label == "level 1"
-        add(f"{opened.label} claims (beta)", claims + asked - 1)
-        add(f"{opened.label} rounds", 2 * level.log_rows)
-        if masked:
-            add(f"{opened.label} mask (tau)", 1)
-        add(f"{opened.label} proximity", (level.log_rows + 2 * masked) * level.code.n)
-        claims, asked = 1, asked_by([opened])
-    return out
-
-
-def asked_by(matrices: Sequence[Opened]) -> int:
-    """Claims that the queries of these matrices are."""
-    return sum(len(o.words) * o.queries for o in matrices)

@@ -1,117 +1,146 @@
-"""Products as instances of the contraction sumcheck (protocol, sections 4 and 11.3)."""
+"""Products: terms on them as instances of the contraction sumcheck, and claims on their operands (sections 4, 11.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from syurmy.isa import graph as g
-from syurmy.isa.graph import Node
-from tests.reference_verifier.field import HALF, ONE, K, P, log2_ceil
-from tests.reference_verifier.layout import bits_of
-from tests.reference_verifier.sweep import Claim, Group, Sweep, Term, ascending, ordered
-from tests.reference_verifier.weights import Coordinate
-
-
-def kinds(product: g.Product) -> dict[int, str]:
-    """Per label of the result: "both", "a" or "b", by the operands in which its axis is longer than 1."""
-    a, b = product.inputs
-    wide_a = {x for x, d in zip(product.labels_a, a.shape, strict=True) if d > 1}
-    wide_b = {x for x, d in zip(product.labels_b, b.shape, strict=True) if d > 1}
-    return {x: ("both" if x in wide_b else "a") if x in wide_a else "b" for x in product.labels_out}
-
-
-def separable(product: g.Product, term: Term) -> bool:
-    """No group mixes labels of two kinds."""
-    kind = kinds(product)
-    return all(len({kind[product.labels_out[a]] for a in axes}) == 1 for axes, _ in term.groups)
+from tests.reference_verifier.field import K
+from tests.reference_verifier.sweep import MOST_TERMS, Group, Sweep, Swept, Term, made
+from tests.reference_verifier.weights import Weight, Weights, against_eq
 
 
 @dataclass(frozen=True)
-class Side:
-    """An operand: the axes of the shared labels, and the weights of its others."""
+class Labels:
+    """Of a product: which axis of A, of B and of the result has a label (where it is longer than 1), the length of
+    each, and the shared labels in the order of an instance's variables."""
 
-    node: Node
-    kept: tuple[int, ...]
-    bound: tuple[Group, ...]
+    a: dict[int, int]
+    b: dict[int, int]
+    out: dict[int, int]
+    lengths: dict[int, int]
+    shared: list[int]
+
+    @staticmethod
+    def of(node: g.Product) -> Labels:
+        first, second = node.inputs
+        found = []
+        lengths: dict[int, int] = {}
+        for labels, shape in (
+            (node.labels_a, first.shape),
+            (node.labels_b, second.shape),
+            (node.labels_out, node.shape),
+        ):
+            found.append({x: axis for axis, (x, d) in enumerate(zip(labels, shape, strict=True)) if d > 1})
+            lengths |= {x: d for x, d in zip(labels, shape, strict=True) if d > 1}
+        a, b, out = found
+        shared = [x for x in out if x in a and x in b]
+        shared += [x for x in a if x in b and x not in out]
+        return Labels(a, b, out, lengths, shared)
+
+    def side(self, node: g.Product, group: Group) -> str:
+        """Whether a group's labels are those of "both", of A or of B alone; "mixed" if of several kinds."""
+        kinds = set()
+        for axis in group[0]:
+            x = node.labels_out[axis]
+            kinds.add("both" if x in self.shared else "a" if x in self.a else "b")
+        return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
 @dataclass(frozen=True)
 class Instance:
-    """coefficient * sum over shared labels of batch * A' * B'. ``dims``: true lengths of the shared labels, those of
-    the result first; ``batch``: weights over positions in ``dims``."""
+    """coefficient * sum over the shared labels of (weights on both) * A' * B'. ``both``: groups over places among the
+    shared labels; ``bound``: those of A and of B over their axes, with ones on what is summed there."""
 
+    node: g.Product
+    labels: Labels
     coefficient: K
-    dims: tuple[int, ...]
-    batch: tuple[Group, ...]
-    a: Side
-    b: Side
+    both: list[Group]
+    bound: tuple[list[Group], list[Group]]
 
     @property
     def variables(self) -> int:
-        return bits_of(self.dims)
+        return sum((self.labels.lengths[x] - 1).bit_length() for x in self.labels.shared)
 
     @property
     def degree(self) -> int:
-        return 3 if self.batch else 2
+        return 3 if self.both else 2
 
-    def coordinates(self, rounds: int) -> list[list[Coordinate]]:
-        """Of each shared label in the common point."""
-        at, out = rounds - self.variables, []
-        for d in self.dims:
-            out.append([("contraction", at + i) for i in range(log2_ceil(d))])
-            at += log2_ceil(d)
+    def coordinates(self, rounds: int) -> dict[int, tuple[int, int]]:
+        """Of every shared label its first coordinate of the point, and the one behind its last."""
+        at, out = rounds - self.variables, {}
+        for x in self.labels.shared:
+            k = (self.labels.lengths[x] - 1).bit_length()
+            out[x] = at, at + k
+            at += k
         return out
 
-    def factor(self, sweep: Sweep, rounds: int) -> K:
-        """What A'*B' counts in the final value."""
-        points = [sweep.space.at(p) for p in self.coordinates(rounds)]
-        out = self.coefficient * pow(HALF, rounds - self.variables, P)
-        for axes, w in self.batch:
-            out = out * sweep.space.extension(w, [points[i] for i in axes])
+    def weight_at(self, point: list[K]) -> K:
+        """coefficient * (the weights on both, at the last coordinates of the point)."""
+        where, result = self.coordinates(len(point)), self.coefficient
+        for places, w in self.both:
+            mine = [c for p in places for c in point[slice(*where[self.labels.shared[p]])]]
+            result = result * against_eq(w, mine)
+        return result
+
+    def operand_terms(self, weights: Weights, rounds: int, counts: tuple[K, K]) -> list[tuple[g.Node, Term]]:
+        """The claims on A and on B, counted so."""
+        where, out = self.coordinates(rounds), []
+        for node, axes, bound, count in zip(
+            self.node.inputs, (self.labels.a, self.labels.b), self.bound, counts, strict=True
+        ):
+            groups = list(bound)
+            for x in self.labels.shared:
+                coordinates = [("contraction", i) for i in range(*where[x])]
+                groups.append(((axes[x],), weights.eq(coordinates, self.labels.lengths[x])))
+            out.append((node, made(count, groups)))
         return out
 
-    def claims(self, sweep: Sweep, rounds: int) -> list[Claim]:
-        """A' and B' at the point as claims on the operands, with coefficient 1."""
-        out: list[Claim] = []
-        for side in (self.a, self.b):
-            kept: list[Group] = [
-                ((axis,), sweep.space.eq(p, d))
-                for axis, p, d in zip(side.kept, self.coordinates(rounds), self.dims, strict=True)
-            ]
-            out.append((side.node, ordered(ONE, [*side.bound, *kept])))
-        return out
 
-
-def instance(product: g.Product, term: Term, sweep: Sweep) -> Instance:
-    """The term, which is separable."""
-    a, b = product.inputs
-    axis_a = {x: i for i, x in enumerate(product.labels_a) if a.shape[i] > 1}
-    axis_b = {x: i for i, x in enumerate(product.labels_b) if b.shape[i] > 1}
-    shared = [x for x in product.labels_out if x in axis_a and x in axis_b]
-    shared += [x for x in product.labels_a if x in axis_a and x in axis_b and x not in shared]
-    kind = kinds(product)
-    axes_of = {"both": {x: i for i, x in enumerate(shared)}, "a": axis_a, "b": axis_b}
-    groups: dict[str, list[Group]] = {"both": [], "a": [], "b": []}
+def instance(weights: Weights, node: g.Product, term: Term) -> Instance:
+    labels = Labels.of(node)
+    both: list[Group] = []
+    bound: dict[str, list[Group]] = {"a": [], "b": []}
     for axes, w in term.groups:
-        labels = [product.labels_out[i] for i in axes]
-        name = kind[labels[0]]
-        groups[name].append(ascending(sweep.space, [axes_of[name][x] for x in labels], w))
-    for name, own, node in (("a", axis_a, a), ("b", axis_b, b)):
-        summed = [i for x, i in own.items() if x not in shared and x not in product.labels_out]
-        groups[name] += [((i,), sweep.space.ones(node.shape[i])) for i in summed]
-
-    def by_axis(found: Sequence[Group]) -> tuple[Group, ...]:
-        return ordered(ONE, found).groups
-
-    return Instance(
-        term.coefficient,
-        tuple(a.shape[axis_a[x]] for x in shared),
-        by_axis(groups["both"]),
-        Side(a, tuple(axis_a[x] for x in shared), by_axis(groups["a"])),
-        Side(b, tuple(axis_b[x] for x in shared), by_axis(groups["b"])),
-    )
+        side = labels.side(node, (axes, w))
+        names = [node.labels_out[axis] for axis in axes]
+        if side == "both":
+            both.append(_group([labels.shared.index(x) for x in names], w, weights))
+        else:
+            places = labels.a if side == "a" else labels.b
+            bound[side].append(_group([places[x] for x in names], w, weights))
+    for side, mine, other in (("a", labels.a, labels.b), ("b", labels.b, labels.a)):
+        for x, axis in mine.items():
+            if x not in other and x not in labels.out:
+                bound[side].append(((axis,), weights.ones(labels.lengths[x])))
+    return Instance(node, labels, term.coefficient, both, (bound["a"], bound["b"]))
 
 
-def instances(products: dict[g.Product, list[Term]], sweep: Sweep) -> list[Instance]:
-    return [instance(p, t, sweep) for p, terms in products.items() for t in terms]
+def _group(axes: list[int], w: Weight, weights: Weights) -> Group:
+    order = sorted(range(len(axes)), key=lambda i: axes[i])
+    return tuple(axes[i] for i in order), weights.transpose(w, order)
+
+
+def instances(weights: Weights, swept: Swept) -> list[Instance]:
+    """By product's number, then in order of its terms."""
+    return [instance(weights, node, t) for node, terms in swept.of(g.Product) for t in terms]  # type: ignore[arg-type]
+
+
+def not_separable(swept: Swept) -> list[g.Node]:
+    """The products, by number, that more than 256 terms reach, or one with a group that mixes labels."""
+    out = []
+    for node, terms in swept.of(g.Product):
+        labels = Labels.of(node)  # type: ignore[arg-type]
+        mixed = any(labels.side(node, group) == "mixed" for t in terms for group in t.groups)  # type: ignore[arg-type]
+        if mixed or len(terms) > MOST_TERMS:
+            out.append(node)
+    return out
+
+
+def claim_operands(sweep: Sweep, made_of: list[Instance], rounds: int, eta: K) -> None:
+    """The claims on all operands count eta, eta^2, ..., A before B."""
+    count = eta
+    for i in made_of:
+        for node, term in i.operand_terms(sweep.weights, rounds, (count, count * eta)):
+            sweep.claim(node, term)
+        count = count * eta * eta

@@ -1,109 +1,168 @@
-"""F = GF(p), p = 2^64 - 2^32 + 1, and K = F[u]/(u^2 - 7), in Python integers (protocol, sections 0 and 11.1)."""
+"""The base field F (integers below P), its extension K = F[u]/(u^2 - 7), and polynomials over them (section 0)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 P = 2**64 - 2**32 + 1
-HALF = (P + 1) // 2
+GENERATOR = 7  # of F*; a primitive n-th root of unity is GENERATOR^((P - 1)/n)
 
 
 class K:
-    """``a + b*u``. Mixes with integers; operands of other kinds say themselves what a sum or a product is."""
+    """a + b u with canonical a, b. Immutable."""
 
     __slots__ = ("a", "b")
 
     def __init__(self, a: int, b: int = 0) -> None:
-        self.a, self.b = a % P, b % P
+        self.a = a % P
+        self.b = b % P
 
-    def __add__(self, o: Any) -> K:
-        if isinstance(o, int):
-            return K(self.a + o, self.b)
-        return K(self.a + o.a, self.b + o.b) if isinstance(o, K) else NotImplemented
+    def __add__(self, other: K) -> K:
+        return K(self.a + other.a, self.b + other.b)
 
-    __radd__ = __add__
+    def __sub__(self, other: K) -> K:
+        return K(self.a - other.a, self.b - other.b)
 
     def __neg__(self) -> K:
         return K(-self.a, -self.b)
 
-    def __sub__(self, o: Any) -> K:
-        if isinstance(o, int):
-            return K(self.a - o, self.b)
-        return K(self.a - o.a, self.b - o.b) if isinstance(o, K) else NotImplemented
-
-    def __rsub__(self, o: int) -> K:
-        return K(o - self.a, -self.b)
-
-    def __mul__(self, o: Any) -> K:
-        if isinstance(o, K):
-            return K(self.a * o.a + 7 * self.b * o.b, self.a * o.b + self.b * o.a)
-        return K(self.a * o, self.b * o) if isinstance(o, int) else NotImplemented
+    def __mul__(self, other: K | int) -> K:
+        if isinstance(other, int):
+            return K(self.a * other, self.b * other)
+        return K(self.a * other.a + 7 * self.b * other.b, self.a * other.b + self.b * other.a)
 
     __rmul__ = __mul__
 
-    def __eq__(self, o: object) -> bool:
-        return isinstance(o, K) and (self.a, self.b) == (o.a, o.b)
+    def __pow__(self, exponent: int) -> K:
+        result, square = ONE, self
+        while exponent:
+            if exponent & 1:
+                result = result * square
+            square = square * square
+            exponent >>= 1
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, K) and self.a == other.a and self.b == other.b
 
     def __hash__(self) -> int:
         return hash((self.a, self.b))
 
+    def __bool__(self) -> bool:
+        return bool(self.a or self.b)
+
     def __repr__(self) -> str:
-        return f"K({self.a}, {self.b})"
+        return f"{self.a}+{self.b}u"
+
+    def to_bytes(self) -> bytes:
+        return self.a.to_bytes(8, "little") + self.b.to_bytes(8, "little")
 
 
-ZERO, ONE, U = K(0), K(1), K(0, 1)
+ZERO, ONE = K(0), K(1)
+HALF = pow(2, -1, P)
 
 
-def total(values: Sequence[K]) -> K:
-    """The sum."""
-    return K(sum(x.a for x in values), sum(x.b for x in values))
+def total(values: Iterable[K]) -> K:
+    a = b = 0
+    for v in values:
+        a += v.a
+        b += v.b
+    return K(a, b)
 
 
-def inner(a: Sequence[K], b: Sequence[K]) -> K:
-    """sum a[i]*b[i]."""
-    pairs = list(zip(a, b, strict=True))
-    return K(sum(x.a * y.a + 7 * x.b * y.b for x, y in pairs), sum(x.a * y.b + x.b * y.a for x, y in pairs))
+def product(values: Iterable[K]) -> K:
+    result = ONE
+    for v in values:
+        result = result * v
+    return result
 
 
-def eq(x: Sequence[K], y: Sequence[K]) -> K:
-    """product of x_i*y_i + (1 - x_i)*(1 - y_i)."""
-    out = ONE
-    for s, t in zip(x, y, strict=True):
-        out = out * (s * t + (1 - s) * (1 - t))
-    return out
+def inner(v: Iterable[K], w: Iterable[K]) -> K:
+    """The inner product of two equally long sequences."""
+    a = b = 0
+    for x, y in zip(v, w, strict=True):
+        a += x.a * y.a + 7 * x.b * y.b
+        b += x.a * y.b + x.b * y.a
+    return K(a, b)
 
 
-def eq_at(x: Sequence[K], index: int) -> K:
-    """eq of a point and the bits of an integer, the most significant first."""
-    out = ONE
-    for i, s in enumerate(x):
-        out = out * (s if index >> (len(x) - 1 - i) & 1 else 1 - s)
-    return out
-
-
-def eq_vector(x: Sequence[K]) -> list[K]:
-    """eq(x, i) for all i < 2^len(x)."""
-    out = [ONE]
-    for s in x:
-        out = [w for v in out for w in (v - v * s, v * s)]
-    return out
+def inner_integers(v: Iterable[K], w: Iterable[int]) -> K:
+    """The same where the second holds integers."""
+    a = b = 0
+    for x, y in zip(v, w, strict=True):
+        a += x.a * y
+        b += x.b * y
+    return K(a, b)
 
 
 def powers(x: K, count: int) -> list[K]:
     """1, x, ..., x^(count - 1)."""
-    out = [ONE]
+    out = [ONE][:count]
     while len(out) < count:
         out.append(out[-1] * x)
-    return out[:count]
+    return out
 
 
-def log2_ceil(n: int) -> int:
-    """The least k with 2^k >= n."""
-    return (n - 1).bit_length()
+def eq(point: Sequence[K], length: int | None = None) -> list[K]:
+    """The first ``length`` entries (None: all) of the table of eq(point, .), most significant variable first."""
+    size = 1 << len(point)
+    length = size if length is None else length
+    table = [ONE][:length]
+    for k, r in enumerate(point):
+        needed = -(-length // (size >> (k + 1)))  # entries at this level that have descendants in the result
+        wide: list[K] = []
+        for x in table:
+            high = x * r
+            wide.append(x - high)
+            wide.append(high)
+        table = wide[:needed]
+    return table
 
 
-def code_point(log_n: int, position: int) -> int:
-    """x_q = omega_n^bitrev(q), omega_n = 7^((p - 1)/n)."""
-    reversed_position = int(format(position, f"0{log_n}b")[::-1], 2) if log_n else 0
-    return pow(pow(7, (P - 1) >> log_n, P), reversed_position, P)
+def eq_at(point: Sequence[K], index: int) -> K:
+    """One entry of that table."""
+    result = ONE
+    for k, r in enumerate(reversed(point)):
+        result = result * (r if index >> k & 1 else ONE - r)
+    return result
+
+
+def eq_between(p: Sequence[K], q: Sequence[K]) -> K:
+    """eq(p, q) of two points."""
+    result = ONE
+    for x, y in zip(p, q, strict=True):
+        xy = x * y
+        result = result * (ONE - x - y + xy + xy)
+    return result
+
+
+def bits_of(index: int, count: int) -> list[K]:
+    """The last ``count`` bits of a number as a point, the most significant first."""
+    return [K(index >> k & 1) for k in reversed(range(count))]
+
+
+def root_of_unity(n: int) -> int:
+    """omega_n, of order n (a power of two)."""
+    return pow(GENERATOR, (P - 1) // n, P)
+
+
+def bit_reversed(index: int, bits: int) -> int:
+    return int(f"{index:0{bits}b}"[::-1], 2) if bits else 0
+
+
+def code_position(q: int, n: int) -> int:
+    """x_q: where the code of length n evaluates for its position q."""
+    return pow(root_of_unity(n), bit_reversed(q, n.bit_length() - 1), P)
+
+
+def lagrange(count: int, t: K) -> list[K]:
+    """The values at t of the Lagrange polynomials of the points 0, ..., count - 1."""
+    out = []
+    for i in range(count):
+        value, below = ONE, 1
+        for j in range(count):
+            if i != j:
+                value = value * (t - K(j))
+                below = below * (i - j) % P
+        out.append(value * pow(below, -1, P))
+    return out

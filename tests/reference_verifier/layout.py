@@ -1,156 +1,251 @@
-"""Where tensors lie in a matrix and blocks in a vector (protocol, section 11.4)."""
+"""Where tensors lie: stacked blocks, the rows of matrices that are stored, and words of vectors (section 11.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import accumulate, pairwise
 from math import prod
 
-from tests.reference_verifier.codes import Code
-from tests.reference_verifier.field import K, log2_ceil
+from tests.reference_verifier.field import ONE, K, eq_at, product
+from tests.reference_verifier.shapes import Split, log
+from tests.reference_verifier.sweep import Term
+from tests.reference_verifier.weights import Weight, against_eq
 
 
-def padded(d: int) -> int:
-    return 1 << log2_ceil(d)
-
-
-def bits_of(shape: Sequence[int]) -> int:
-    """Coordinates of an evaluation of a tensor of this shape."""
-    return sum(log2_ceil(d) for d in shape)
-
-
-def stack(sizes: Sequence[int]) -> list[int]:
-    """Offsets of blocks, the largest first, equal ones in order."""
-    offsets, at = [0] * len(sizes), 0
+def stacked(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """The offsets of blocks, the largest first, equal ones in order, without gaps; and the entries in all."""
+    out, at = [0] * len(sizes), 0
     for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
-        offsets[i], at = at, at + sizes[i]
-    return offsets
+        out[i] = at
+        at += sizes[i]
+    return out, at
 
 
 PIECE = 2048
-Piece = tuple[int, int, int]  # of a tensor: an axis, the first index on it, and the one behind the last
+Part = tuple[int, int, int]  # of a tensor: an axis, the first index on it, and the one behind the last
 
 
-def cut(shape: Sequence[int]) -> list[Piece]:
+def parts_of(shape: Sequence[int]) -> list[Part]:
     """The pieces of a lookup of this shape; one along axis 0 where it is not cut."""
-    axis = min(range(len(shape)), key=lambda a: -Fraction(padded(shape[a]), shape[a]))
-    others = prod(padded(d) for d in shape) // padded(shape[axis])
+    axis = min(range(len(shape)), key=lambda a: -Fraction(2 ** log(shape[a]), shape[a]))
+    others = prod(2 ** log(d) for a, d in enumerate(shape) if a != axis)
 
-    def split(d: int) -> tuple[int, list[int]]:
-        if d == padded(d):
+    def cut(d: int) -> tuple[int, list[int]]:
+        p = 2 ** log(d)
+        if d == p:
             return d * others, [d]
-        half = padded(d) // 2
-        cost, rest = split(d - half)
-        cost += half * others + PIECE
-        return (cost, [half, *rest]) if cost < 2 * half * others else (2 * half * others, [d])
+        cost, rest = cut(d - p // 2)
+        cost += p // 2 * others + PIECE
+        return (cost, [p // 2, *rest]) if cost < p * others else (p * others, [d])
 
-    _, lengths = split(shape[axis])
+    _, lengths = cut(shape[axis])
     if len(lengths) == 1:
         return [(0, 0, shape[0])]
     return [(axis, lo, hi) for lo, hi in pairwise(accumulate(lengths, initial=0))]
 
 
-def part(shape: Sequence[int], piece: Piece) -> tuple[int, ...]:
-    """The true shape of a piece, axes in their own order."""
-    axis, lo, hi = piece
-    return tuple(hi - lo if a == axis else d for a, d in enumerate(shape))
+def part_shape(shape: Sequence[int], part: Part) -> tuple[int, ...]:
+    """The lengths of a piece's axes, that of the cut one first."""
+    axis, lo, hi = part
+    return hi - lo, *(d for a, d in enumerate(shape) if a != axis)
 
 
-def first_axis(shape: Sequence[int]) -> Piece:
-    """All of a tensor, along the axis that a lookup of its shape is cut along."""
-    axis = cut(shape)[0][0]
+def all_of(shape: Sequence[int]) -> Part:
+    """All of a tensor, along the axis that comes first where a lookup of its shape is cut."""
+    axis = parts_of(shape)[0][0]
     return axis, 0, shape[axis]
 
 
 @dataclass(frozen=True)
-class Place:
-    """A tensor in a matrix: its axes from the most significant, and where its padded entries begin."""
+class Block:
+    """A tensor in a matrix. ``axes``: those of length above 1, the worst padded first; ``dims``: their lengths."""
 
-    shape: tuple[int, ...]
-    order: tuple[int, ...]
+    axes: tuple[int, ...]
+    dims: tuple[int, ...]
     offset: int
 
     @property
     def log_size(self) -> int:
-        return bits_of(self.shape)
+        return sum(map(log, self.dims))
 
-    @property
-    def dims(self) -> list[int]:
-        """Padded lengths, in ``order``."""
-        return [padded(self.shape[a]) for a in self.order]
+    def stored_rows(self, c: int) -> list[int]:
+        """The rows of 2^c entries that have a true entry of the tensor, counted in the matrix."""
+        if self.log_size <= c:
+            return [self.offset >> c]
+        bits, rows = self.log_size - c, [0]
+        for d in self.dims:
+            k = log(d)
+            taken = min(k, bits)
+            bits -= taken
+            count = -(-d // 2 ** (k - taken))  # values of the bits of this axis that belong to the row's number
+            rows = [r << taken | i for r in rows for i in range(count)]
+        return [(self.offset >> c) + r for r in rows]
 
-    def split(self, point: Sequence[K]) -> dict[int, list[K]]:
-        """The last log_size coordinates, by axis."""
-        at, out = len(point) - self.log_size, {}
-        for a, d in zip(self.order, self.dims, strict=True):
-            out[a] = list(point[at : at + log2_ceil(d)])
-            at += log2_ceil(d)
-        return out
-
-    def rows(self, log_cols: int) -> set[int]:
-        """Rows of 2^log_cols entries in which a true entry lies."""
-        starts, below = {self.offset}, 1 << self.log_size
-        for a, d in zip(self.order, self.dims, strict=True):
-            below //= d
-            step = max(1, (1 << log_cols) // below)  # indices that share a row differ by less
-            starts = {s + i * below for s in starts for i in range(0, self.shape[a], step)}
-        return {s >> log_cols for s in starts}
+    def mle(self, term: Term, s: Sequence[K]) -> K:
+        """The MLE at s, in the variables of the matrix, of a term's weights where this block lies."""
+        m = len(s)
+        place = m - self.log_size
+        result = eq_at(s[:place], self.offset >> self.log_size) * term.coefficient
+        where, at = {}, place
+        for a, d in zip(self.axes, self.dims, strict=True):
+            where[a] = s[at : at + log(d)]
+            at += log(d)
+        return result * product(_at(axes, w, where) for axes, w in term.groups)
 
 
-class Matrix:
-    """Tensors stacked in a matrix; ``stored``: the rows that are stored, ascending."""
+def _at(axes: Sequence[int], w: Weight, where: dict[int, Sequence[K]]) -> K:
+    return against_eq(w, [x for a in axes for x in where[a]])
 
-    def __init__(
-        self,
-        tensors: Sequence[tuple[Hashable, tuple[int, ...]]],
-        least: int,
-        choose: Callable[[int, Callable[[int], int]], Code],
-    ) -> None:
-        offsets = stack([1 << bits_of(shape) for _, shape in tensors])
-        self.places: dict[Hashable, Place] = {}
-        for (key, shape), offset in zip(tensors, offsets, strict=True):
-            worst = sorted(range(len(shape)), key=lambda a, s=shape: (-Fraction(padded(s[a]), s[a]), a))
-            self.places[key] = Place(shape, tuple(worst), offset)
-        entries = sum(1 << p.log_size for p in self.places.values())
-        self.log_entries = max(least, log2_ceil(max(1, entries)))
-        self.code = choose(self.log_entries, lambda log_cols: len(self._rows(log_cols)))
-        self.stored = self._rows(self.code.log_cols)
 
-    def _rows(self, log_cols: int) -> list[int]:
-        return sorted(set().union(*(p.rows(log_cols) for p in self.places.values()))) or [0]
+def block_order(shape: Sequence[int]) -> tuple[int, ...]:
+    """The axes of length above 1, by padded/true length, the largest first, equal ones in order."""
+    axes = [a for a, d in enumerate(shape) if d > 1]
+    return tuple(sorted(axes, key=lambda a: -Fraction(2 ** log(shape[a]), shape[a])))
 
-    @property
-    def log_rows(self) -> int:
-        return self.log_entries - self.code.log_cols
+
+class Stack:
+    """Tensors stacked to a matrix of 2^m entries, m at least ``least``."""
+
+    def __init__(self, shapes: Sequence[Sequence[int]], least: int) -> None:
+        sizes = [prod(2 ** log(d) for d in shape) for shape in shapes]
+        places, total = stacked(sizes)
+        self.blocks = []
+        for shape, offset in zip(shapes, places, strict=True):
+            axes = block_order(shape)
+            self.blocks.append(Block(axes, tuple(shape[a] for a in axes), offset))
+        self.m = max(log(max(1, total)), least)
+        self.stored = cache(self._stored)
+
+    def _stored(self, c: int) -> list[int]:
+        return sorted({r for b in self.blocks for r in b.stored_rows(c)}) or [0]
+
+    def rows(self, c: int) -> int:
+        """How many rows of 2^c entries are stored."""
+        return len(self.stored(c))
 
 
 @dataclass(frozen=True)
-class Block:
-    """Coefficients of x^exponent, ..., of a row: 2^log_size entries of a vector from ``offset`` on."""
+class Matrix:
+    """A committed matrix. ``stored``: the rows' numbers; ``pad_rows``: rows of F behind them that hold pads;
+    ``height``: of all rows; ``name``: in labels."""
+
+    name: str
+    split: Split
+    stored: list[int]
+    pad_rows: int
+    height: int
+
+    def row_weights(self, point: Sequence[K]) -> list[K]:
+        """eq(point, .) at the stored rows."""
+        return [eq_at(point, r) for r in self.stored]
+
+
+# ---- words of vectors -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """Entries of a vector that are a word's coefficients from ``exponent`` on: 2^log_size of them, at ``offset``."""
 
     exponent: int
     log_size: int
     offset: int
 
 
-def lay_out(words: Sequence[Sequence[tuple[int, int]]]) -> tuple[list[list[Block]], int]:
-    """Words in one vector, and its length. A word is given as runs of coefficients (first exponent, number)."""
-    cut = []
-    for i, runs in enumerate(words):
-        for exponent, count in runs:
-            for k in reversed(range(count.bit_length())):
-                if count >> k & 1:
-                    cut.append((i, exponent, k))
-                    exponent += 1 << k
-    offsets = stack([1 << k for _, _, k in cut])
-    out: list[list[Block]] = [[] for _ in words]
-    for (i, exponent, k), offset in zip(cut, offsets, strict=True):
-        out[i].append(Block(exponent, k, offset))
-    return out, sum(1 << k for _, _, k in cut)
+@dataclass(frozen=True)
+class Word:
+    """``runs``: where its coefficients lie, first those of entries, then random ones."""
+
+    runs: list[Run]
+
+    def place(self, exponent: int) -> int:
+        """Where the vector holds one coefficient."""
+        for r in self.runs:
+            if r.exponent <= exponent < r.exponent + 2**r.log_size:
+                return r.offset + exponent - r.exponent
+        raise AssertionError("this word has no such coefficient")
 
 
-def runs_of(code: Code, count: int | None = None) -> list[tuple[int, int]]:
-    """A row's entries, or the first ``count``, and its random coefficients."""
-    return [(0, code.cols if count is None else count), (code.cols, code.tail)]
+def words_of(parts: Sequence[tuple[int, int, int]]) -> tuple[list[Word], int]:
+    """Words of (entries, exponent of the random coefficients, their number); and the entries of the vector."""
+    pieces: list[tuple[int, int, int]] = []  # word, exponent, size
+    for w, (entries, first, random) in enumerate(parts):
+        for exponent, count in ((0, entries), (first, random)):
+            for bit in reversed(range(count.bit_length())):
+                if count >> bit & 1:
+                    pieces.append((w, exponent, 2**bit))
+                    exponent += 2**bit
+    offsets, total = stacked([size for _, _, size in pieces])
+    words: list[Word] = [Word([]) for _ in parts]
+    for (w, exponent, size), offset in zip(pieces, offsets, strict=True):
+        words[w].runs.append(Run(exponent, log(size), offset))
+    return words, total
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Weights on an aligned block of a vector: scalar * product over the bits of an index. ``prefix``: the bits of the
+    block's place; ``pairs``: per further bit what a 0 and a 1 count."""
+
+    scalar: K
+    prefix: tuple[int, ...]
+    pairs: tuple[tuple[K, K], ...]
+
+    def times(self, x: K) -> Piece:
+        return Piece(self.scalar * x, self.prefix, self.pairs)
+
+    def bound(self, point: Sequence[K]) -> Piece:
+        """With its first bits bound."""
+        scalar, prefix, pairs = self.scalar, self.prefix, self.pairs
+        for r in point:
+            if prefix:
+                scalar = scalar * (r if prefix[0] else ONE - r)
+                prefix = prefix[1:]
+            else:
+                low, high = pairs[0]
+                scalar = scalar * (low + r * (high - low))
+                pairs = pairs[1:]
+        return Piece(scalar, prefix, pairs)
+
+    def dot(self, vector: Sequence[K]) -> K:
+        """The inner product with a vector, entries behind which are zero."""
+        at = 0
+        for bit in self.prefix:
+            at = 2 * at + bit
+        size = 2 ** len(self.pairs)
+        part = list(vector[at * size : (at + 1) * size])
+        part += [K(0)] * (size - len(part))
+        for low, high in reversed(self.pairs):
+            part = [part[i] * low + part[i + 1] * high for i in range(0, len(part), 2)]
+        return self.scalar * part[0]
+
+
+def piece(run_offset: int, log_size: int, total_bits: int, scalar: K, pairs: Sequence[tuple[K, K]]) -> Piece:
+    prefix = tuple(run_offset >> b & 1 for b in reversed(range(log_size, total_bits)))
+    return Piece(scalar, prefix, tuple(pairs))
+
+
+def entry_piece(place: int, total_bits: int, scalar: K) -> Piece:
+    """The weight of one entry."""
+    return piece(place, 0, total_bits, scalar, ())
+
+
+def power_pieces(word: Word, total_bits: int, x: int) -> list[Piece]:
+    """The value at x of the polynomial with the word's coefficients."""
+    out = []
+    for r in word.runs:
+        pairs = []
+        for b in reversed(range(r.log_size)):
+            pairs.append((ONE, K(x) ** (2**b)))
+        out.append(piece(r.offset, r.log_size, total_bits, K(x) ** r.exponent, pairs))
+    return out
+
+
+def eq_pieces(word: Word, total_bits: int, point: Sequence[K]) -> list[Piece]:
+    """The MLE at a point of the word's entries, 2^len(point) of them."""
+    run = word.runs[0]
+    assert (run.exponent, run.log_size) == (0, len(point))
+    return [piece(run.offset, run.log_size, total_bits, ONE, [(ONE - x, x) for x in point])]

@@ -1,122 +1,162 @@
-"""What follows from program and path: the system with what is committed, blocks of leaves, matrices (section 11.4)."""
+"""What is fixed by the program and the path: columns, leaves, matrices, and the numbers of claims (11.3, 11.4)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
-from syurmy.isa import graph as g
-from syurmy.isa.builder import Builder
-from syurmy.isa.graph import Committed, Node
-from syurmy.isa.program import Program
-from tests.reference_verifier import layout
-from tests.reference_verifier.codes import least_log_entries, params_code, witness_code
-from tests.reference_verifier.contraction import instances, separable
-from tests.reference_verifier.field import P, log2_ceil
-from tests.reference_verifier.layout import Matrix, Piece, bits_of, cut, first_axis, part
-from tests.reference_verifier.sweep import Claim, Sweep, dry_point, eq_term, leaf_term
-from tests.reference_verifier.transcript import Rejected
-from tests.reference_verifier.weights import Weights
+from blake3 import blake3
 
-MAX_TERMS = 256
+from syurmy.isa import graph as g
+from syurmy.isa.builder import Builder, ConstraintSystem
+from syurmy.isa.graph import Committed, Node
+from tests.reference_verifier import contraction
+from tests.reference_verifier.errors import require
+from tests.reference_verifier.field import ONE, ZERO, K, P, eq, eq_at, inner_integers, powers, total
+from tests.reference_verifier.layout import Part, Stack, all_of, part_shape, parts_of, stacked
+from tests.reference_verifier.params import Params
+from tests.reference_verifier.shapes import log
+from tests.reference_verifier.sweep import Group, Sweep, Term, at_point, logs, made
+from tests.reference_verifier.weights import DryWeights, Weights
+
+MAX_LEAVES = 2**32
+MAX_CELLS = 2**34
+VARIABLES = 64  # of the points of a dry sweep; more than any tensor takes
+
+
+# ---- what is committed beside columns ------------------------------------------------------------------------------
+
+
+def at_part(weights: Weights, variables: int, shape: Sequence[int], part: Part) -> list[Group]:
+    """eq weights at the last coordinates of ``lookup`` on a part of a tensor, whose axis takes the first of these."""
+    axis, lo, hi = part
+    order = [axis, *(a for a in range(len(shape)) if a != axis)]
+    lengths = part_shape(shape, part)
+    at, out = variables - logs(lengths), []
+    for a, d in zip(order, lengths, strict=True):
+        w = weights.eq([("lookup", i) for i in range(at, at + log(d))], d) if d > 1 else weights.ones(1)
+        if d < shape[a]:
+            w = weights.scatter(weights.reshape(w, (d, 1)), range(lo, hi), (d,), shape[a])
+            w = weights.reshape(w, (shape[a],))
+        if shape[a] > 1:
+            out.append(((a,), w))
+        at += log(d)
+    return out
+
+
+def member_term(
+    weights: Weights, variables: tuple[int, int], shape: Sequence[int], node: Node, count: K, part: Part | None = None
+) -> Term:
+    """The claim on a member of a block: its first axes at ``lookup``, those behind at ``fingerprint``. ``part``: of a
+    lookup, what the block holds of the member."""
+    if part is not None:
+        return made(count, at_part(weights, variables[0], node.shape, part))
+    groups = at_point(weights, "lookup", variables[0], node.shape[: len(shape)])
+    behind = node.shape[len(shape) :]
+    return made(count, groups + at_point(weights, "fingerprint", variables[1], behind, len(shape)))
+
+
+def to_commit(system: ConstraintSystem) -> list[Node]:
+    """By two sweeps without values."""
+    crowded: list[Node] = []
+    weights = DryWeights({})
+    sweep = Sweep(weights, crowded.append, VARIABLES)
+    both = VARIABLES, VARIABLES
+    for lk in system.lookups:
+        for member in lk.members:
+            for part in parts_of(member.shape):
+                sweep.claim(member, member_term(weights, both, (), member, ONE, part))
+    for t in system.tuples:
+        for member in t.members:
+            if member is not None:
+                sweep.claim(member, member_term(weights, both, t.shape, member, ONE))
+    for e in system.equations:
+        shape = e.expression.shape
+        sweep.claim(e.expression, made(ONE, at_part(weights, VARIABLES, shape, all_of(shape))))
+    swept = sweep.run()
+    if found := contraction.not_separable(swept) + crowded:
+        return found
+    instances = contraction.instances(weights, swept)
+    second = Sweep(weights, crowded.append, VARIABLES)
+    contraction.claim_operands(second, instances, max((i.variables for i in instances), default=0), ONE)
+    second.run()
+    return crowded
+
+
+def commit_all(builder: Builder) -> ConstraintSystem:
+    while found := to_commit(builder.system):
+        for node in found:
+            builder.commit(node)
+    return builder.system
+
+
+# ---- leaves --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Leaves:
-    """A block of the lookup tree. ``shape``: of its true entries; ``members``: of its tuples, None for zero; ``table``:
-    of a block of a table; ``piece``: of a lookup's members, which part of them. Numerators are ``sign``, or minus
-    ``times``."""
+    """A block of the tree. ``shape``: of its true entries; ``sign``: of its numerators, or None where they are minus
+    ``multiplicity``; ``table``: the table whose rows it has, else None; ``part``: of a lookup, the piece that it is."""
 
     tag: int
-    shape: tuple[int, ...]
     members: tuple[Node | None, ...]
+    shape: tuple[int, ...]
+    sign: int | None
+    multiplicity: Committed | None
     table: g.Table | None
-    sign: int
-    times: Committed | None
-    piece: Piece | None = None
-    offset: int = 0
+    part: Part | None = None
 
     @property
-    def log_size(self) -> int:
-        return bits_of(self.shape)
+    def size(self) -> int:
+        return prod(2 ** log(d) for d in self.shape)
 
     @property
-    def whole(self) -> tuple[int, ...]:
-        """The shape that it is a piece of."""
-        first = self.members[0] if self.piece else None
-        return first.shape if first is not None else self.shape
-
-    @property
-    def padding(self) -> int:
-        return (1 << self.log_size) - prod(self.shape)
+    def fingerprint(self) -> int:
+        """The most coordinates that a fingerprint takes."""
+        return max((logs(m.shape[len(self.shape) :]) for m in self.members if m is not None), default=0)
 
     @property
     def width(self) -> int:
-        """Members, and the coordinates of the largest fingerprint among them."""
-        if self.table is not None:
-            return self.table.width
-        rank = len(self.shape)
-        return len(self.members) + max((bits_of(m.shape[rank:]) for m in self.members if m is not None), default=0)
+        return self.table.width if self.table is not None else len(self.members) + self.fingerprint
 
+    def true_sum(self, point: Sequence[K]) -> K:
+        """The sum of eq over its true entries, at the last coordinates of a point."""
+        at, result = len(point) - logs(self.shape), ONE
+        for d in self.shape:
+            result = result * total(eq(point[at : at + log(d)], d))
+            at += log(d)
+        return result
 
-class Plan:
-    """``builder``: of the system. The others are the key's: its program, whether its proofs hide, in how many of them
-    the params are hidden, and how many more bits of soundness they have than 100."""
-
-    def __init__(self, builder: Builder, program: Program, hiding: bool, proofs: int, more: int = 0) -> None:
-        commit_crowded(builder)
-        self.hiding, self.proofs, self.more = hiding, proofs, more
-        self.system = s = builder.system
-        self.equations = [e.expression for e in s.equations]
-        tables = s.tables
-        times = [Committed(builder, 0, (1, 1 << t.log_size), 0, P - 1, -1, (), "") for t in tables]
-        columns = [*s.columns, *times]
-        for i, column in enumerate(times, 1):
-            column.id = s.nodes + i
-        self.blocks = self._blocks(tables, times)
-        committed = [(p.name, (1, *p.type.shape)) for p in program.params if p.committed]
-        self.params: Matrix | None = None
-        if committed:
-            least = least_log_entries(True, hiding, proofs)
-            self.params = Matrix(committed, least, partial(params_code, hiding=hiding, proofs=proofs))
-        beside = self.params.code if self.params else None
-        least = least_log_entries(False, hiding, proofs)
-        self.witness = Matrix(
-            [(c, c.shape) for c in columns], least, partial(witness_code, params=beside, hiding=hiding)
+    def table_at(self, point: Sequence[K], beta: K) -> K:
+        """The sum of beta^(i+1) t_i at the last coordinates of a point."""
+        assert self.table is not None
+        mine = point[len(point) - self.table.log_size :]
+        if self.table.is_range:
+            k = len(mine)
+            return beta * total(r * 2 ** (k - 1 - i) for i, r in enumerate(mine))
+        weights = eq(mine)
+        counts = powers(beta, self.table.width + 1)[1:]
+        return total(
+            c * inner_integers(weights, column.tolist()) for c, column in zip(counts, self.table.columns, strict=True)
         )
-        self.cells = s.trace_cells()
-        if self.cells > 2**34 or self.used_leaves >= 2**32:
-            raise Rejected("path", "the run is too large")
 
-    def _blocks(self, tables: list[g.Table], times: list[Committed]) -> list[Leaves]:
-        s = self.system
-        tag_of = {space: 1 + len(tables) + i for i, space in enumerate(s.spaces)}
-        found = []
-        for lk in s.lookups:
-            whole = lk.members[0].shape
-            for piece in cut(whole):
-                found.append(Leaves(1 + tables.index(lk.table), part(whole, piece), lk.members, None, 1, None, piece))
-        found += [Leaves(tag_of[t.space], t.shape, t.members, None, t.sign, t.multiplicity) for t in s.tuples]
-        found += [
-            Leaves(i, (1 << t.log_size,), (), t, -1, m) for i, (t, m) in enumerate(zip(tables, times, strict=True), 1)
-        ]
-        offsets = layout.stack([1 << b.log_size for b in found])
-        return [replace(b, offset=at) for b, at in zip(found, offsets, strict=True)]
 
-    @property
-    def used_leaves(self) -> int:
-        return sum(1 << b.log_size for b in self.blocks)
+@dataclass(frozen=True)
+class Tree:
+    """The tree of fractions. ``leaves``: those that its blocks take; ``variables``: log of all, with unused ones; None
+    where there is none."""
 
-    @property
-    def log_leaves(self) -> int:
-        return log2_ceil(max(2, self.used_leaves)) if self.blocks else 0
+    blocks: list[Leaves]
+    offsets: list[int]
+    leaves: int
+    variables: int | None
 
     @property
     def padding(self) -> int:
-        """Padded leaves +1/alpha less those -1/alpha."""
-        return sum(b.sign * b.padding for b in self.blocks if b.times is None)
+        """Padded entries, with their signs."""
+        return sum(b.sign * (b.size - prod(b.shape)) for b in self.blocks if b.sign is not None)
 
     @property
     def width(self) -> int:
@@ -124,51 +164,135 @@ class Plan:
 
     @property
     def fingerprint(self) -> int:
-        """Coordinates of rho."""
-        return max(
-            (bits_of(m.shape[len(b.shape) :]) for b in self.blocks for m in b.members if m is not None), default=0
-        )
+        return max((b.fingerprint for b in self.blocks), default=0)
 
-    @property
-    def point_length(self) -> int:
+    def prefix(self, b: int, point: Sequence[K]) -> K:
+        """eq of a block's place, at the leaves' point."""
+        k = log(self.blocks[b].size)
+        return eq_at(point[: len(point) - k], self.offsets[b] >> k)
+
+
+def tree_of(system: ConstraintSystem, multiplicities: Sequence[Committed]) -> Tree:
+    tables, spaces = system.tables, system.spaces
+    blocks = []
+    for lk in system.lookups:
+        tag = 1 + tables.index(lk.table)
+        whole = lk.members[0].shape
+        blocks += [Leaves(tag, lk.members, part_shape(whole, p), 1, None, None, p) for p in parts_of(whole)]
+    for t in system.tuples:
+        tag = 1 + len(tables) + spaces.index(t.space)
+        sign = t.sign if t.multiplicity is None else None
+        blocks.append(Leaves(tag, t.members, t.shape, sign, t.multiplicity, None))
+    for tag, (table, m) in enumerate(zip(tables, multiplicities, strict=True), 1):
+        blocks.append(Leaves(tag, (), m.shape, None, m, table))
+    offsets, leaves = stacked([b.size for b in blocks])
+    require(leaves < MAX_LEAVES, "plan", "there are too many leaves")
+    return Tree(blocks, offsets, leaves, log(max(2, leaves)) if blocks else None)
+
+
+# ---- the plan ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Claims:
+    """The numbers that a proof's own sweeps must have: (variables, degree) of every instance, the number of rows of
+    params, and log_size of every reduced table."""
+
+    instances: list[tuple[int, int]] = field(default_factory=list)
+    rows: int = 0
+    reduced: list[int] = field(default_factory=list)
+
+
+class Plan:
+    def __init__(self, builder: Builder, params: Callable[[ConstraintSystem], Params], witness_least: int) -> None:
+        self.system = system = commit_all(builder)
+        self.cells = system.trace_cells()
+        require(self.cells <= MAX_CELLS, "plan", "the execution has too many results")
+        self.multiplicities = []
+        for i, t in enumerate(system.tables):
+            shape = (1, 2**t.log_size)
+            self.multiplicities.append(Committed(builder, system.nodes + 1 + i, shape, 0, 0, -1, (), t.name))
+        self.tree = tree_of(system, self.multiplicities)
+        self.columns: list[Committed] = [*system.columns, *self.multiplicities]
+        self.stack = Stack([c.shape for c in self.columns], witness_least)
+        self.params = params(system)
+        self.place = {c.id: b for c, b in zip(self.columns, self.stack.blocks, strict=True)}
+
+    @cached_property
+    def variables(self) -> int:
         """Coordinates of the common point."""
-        return max([self.log_leaves, *(bits_of(e.shape) for e in self.equations)])
+        return max(self.tree.variables or 0, self.equation_variables)
+
+    @cached_property
+    def equation_variables(self) -> int:
+        return max((logs(e.expression.shape) for e in self.system.equations), default=0)
+
+    @cached_property
+    def counts(self) -> Claims:
+        """The counting sweeps."""
+        stream = Stream()
+        points = {"fingerprint": stream.draw(self.tree.fingerprint), "lookup": stream.draw(self.variables)}
+        _alpha, beta, gamma, _num, _den, eta = stream.draw(6)
+        weights = Weights(points)
+        first = self.first_sweep(weights, beta, gamma)
+        swept = first.run()
+        instances = contraction.instances(weights, swept)
+        counted = Claims([(i.variables, i.degree) for i in instances])
+        rounds = max((i.variables for i in instances), default=0)
+        points["contraction"] = stream.draw(rounds)
+        second = Sweep(weights)
+        contraction.claim_operands(second, instances, rounds, eta)
+        claims = self.params.claims(weights, [swept, second.run()])
+        return Claims(counted.instances, claims.rows, claims.reduced)
+
+    def first_sweep(self, weights: Weights, beta: K, gamma: K) -> Sweep:
+        """Claims of the leaves and of equations, queued."""
+        point = weights.points["lookup"]
+        leaves = point[len(point) - (self.tree.variables or 0) :]
+        sizes = len(point), len(weights.points["fingerprint"])
+        sweep = Sweep(weights)
+        for b, block in enumerate(self.tree.blocks):
+            e = self.tree.prefix(b, leaves)
+            if block.multiplicity is not None:
+                m = block.multiplicity
+                sweep.claim(m, member_term(weights, sizes, m.shape, m, gamma * e))
+            for count, member in zip(powers(beta, len(block.members) + 1)[1:], block.members, strict=True):
+                if member is not None:
+                    sweep.claim(member, member_term(weights, sizes, block.shape, member, e * count, block.part))
+        count = gamma * gamma
+        for e in self.system.equations:
+            shape = e.expression.shape
+            groups = at_part(weights, sizes[0], shape, all_of(shape))
+            sweep.claim(e.expression, made(count, groups))
+            count = count * gamma
+        return sweep
+
+    def claimed(self, points: dict[str, list[K]], alpha: K, beta: K, gamma: K) -> K:
+        """What all claims of the first sweep add up to, beside -den - gamma num."""
+        point = points["lookup"]
+        leaves = point[len(point) - (self.tree.variables or 0) :]
+        result, prefixes = ONE, ZERO
+        for b, block in enumerate(self.tree.blocks):
+            e = self.tree.prefix(b, leaves)
+            prefixes = prefixes + e
+            if block.sign is not None:
+                result = result + gamma * e * block.sign
+            if block.table is None:
+                result = result - e * block.true_sum(leaves) * block.tag
+            else:
+                result = result - e * (K(block.tag) + block.table_at(leaves, beta))
+        return result + alpha * prefixes - prefixes
 
 
-def commit_crowded(builder: Builder) -> None:
-    """Commit what the sweeps could not carry: products with mixed weights or too many terms, crowded linear images."""
-    while True:
-        space = Weights(dry=True)
-        first = Sweep(space, MAX_TERMS)
-        ends = first.run(dry_claims(builder, space))
-        bad: list[Node] = [
-            p for p, terms in ends.products.items() if len(terms) > MAX_TERMS or not all(separable(p, t) for t in terms)
-        ]
-        bad += first.crowded
-        if not bad and ends.products:
-            found = instances(ends.products, first)
-            rounds = max(c.variables for c in found)
-            second = Sweep(space, MAX_TERMS)
-            second.run(claim for c in found for claim in c.claims(second, rounds))
-            bad = list(second.crowded)
-        if not bad:
-            return
-        for node in bad:
-            builder.commit(node)
+class Stream:
+    """The elements of the counting sweeps."""
 
+    def __init__(self) -> None:
+        self.seed = blake3(b"syurmy-vm points of the counting sweep")
+        self.at = 0
 
-def dry_claims(builder: Builder, space: Weights) -> Iterator[Claim]:
-    """One claim per member of a lookup or tuple, and per equation."""
-    s = builder.system
-    for lookup in s.lookups:
-        for m in lookup.members:
-            for piece in cut(m.shape):
-                yield m, eq_term(space, dry_point(part(m.shape, piece)), m.shape, piece=piece)
-    for t in s.tuples:
-        for member in t.members:
-            if member is not None:
-                row = dry_point(member.shape[len(t.shape) :], "row")
-                yield member, leaf_term(space, dry_point(t.shape), row, t.shape, member.shape)
-    for e in s.equations:
-        shape = e.expression.shape
-        yield e.expression, eq_term(space, dry_point(shape), shape, piece=first_axis(shape))
+    def draw(self, count: int) -> list[K]:
+        data = self.seed.digest(length=16 * count, seek=self.at)
+        self.at += 16 * count
+        words = [int.from_bytes(data[i : i + 8], "little") % P for i in range(0, len(data), 8)]
+        return [K(a, b) for a, b in zip(words[::2], words[1::2], strict=True)]

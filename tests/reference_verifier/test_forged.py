@@ -11,10 +11,10 @@ from unittest.mock import patch
 import pytest
 
 from syurmy.prover.protocol.transcript import Rejected
-from tests.reference_verifier import budget
-from tests.reference_verifier import transcript as ours
-from tests.reference_verifier.codes import Code, Level
+from tests.reference_verifier import arrangement
+from tests.reference_verifier import errors as ours
 from tests.reference_verifier.field import P
+from tests.reference_verifier.shapes import Level
 from tests.reference_verifier.verify import Verifier as Second
 from tests.soundness import common as c
 from tests.soundness import memory_programs as memory
@@ -34,15 +34,15 @@ UNCHANGED = {"magic", "key digest", "path length", "path", "query nonce"}  # see
 
 def two_levels(used: int) -> tuple[int, tuple[Level, ...]]:
     """The ladder of ``common.deep``."""
-    log_size = (used - 1).bit_length()
-    return 0, (Level(log_size, Code(-(-used >> 5), 5, 3, 2)), Level(5, Code(2, 4, 4, 2)))
+    rows = -(-used >> 5)
+    return 0, (Level(5, 3, rows, (rows - 1).bit_length()), Level(4, 4, 2, 1))
 
 
 @cache
 def second(source: str) -> Second:
     verifier = Second(c.keys(source).verifying_key.to_bytes())
     if source == DEEP:
-        with patch.object(budget, "ladder", two_levels):
+        with patch.object(arrangement, "ladder", two_levels):
             verifier.verify(c.honest(source).data)  # remembers what follows from the path
     return verifier
 

@@ -8,7 +8,19 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-ISA = {"builder", "declared", "encoding", "errors", "graph", "path", "program", "system", "types"}
+ISA = {
+    "builder",
+    "declared",
+    "encoding",
+    "errors",
+    "graph",
+    "inference",
+    "path",
+    "program",
+    "system",
+    "types",
+    "wellformed",
+}
 ALLOWED = {"blake3", *(f"syurmy.isa.{name}" for name in ISA)}
 FILES = [f for f in sorted(FOLDER.glob("*.py")) if not f.name.startswith("test_")]
 

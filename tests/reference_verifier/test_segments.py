@@ -13,7 +13,7 @@ from syurmy.prover.protocol.soundness import bits
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from tests.bundles import example
-from tests.reference_verifier import transcript as ours
+from tests.reference_verifier import errors as ours
 from tests.reference_verifier.verify import verify as second
 from tests.soundness import common as c
 
@@ -25,7 +25,7 @@ def test_segments_of_a_bundle(tmp_path: Path, hiding: bool) -> None:
     every = list(zip(w.key.segments, made.bundle.proofs(), made.statement.segments, strict=True))
     for key, proof, said in every[:: 3 if hiding else 1]:  # the second verifier takes a second for each
         found = second(key.to_bytes(), proof)
-        assert bits(found.opening.total) == pytest.approx(said.soundness_bits)
+        assert bits(found.error) == pytest.approx(said.soundness_bits)
         assert said.soundness_bits >= 102
 
 
@@ -37,7 +37,7 @@ def test_more_bits_are_another_key(more: int) -> None:
     key = setup(usual.program, Mode(False, 0, more))
     proof = prove(key, c.trace_of(source))
     assert verify(key.verifying_key, proof).soundness_bits >= 100 + more
-    assert bits(second(key.verifying_key.to_bytes(), proof.data).opening.total) >= 100 + more
+    assert bits(second(key.verifying_key.to_bytes(), proof.data).error) >= 100 + more
     with pytest.raises(ours.Rejected):
         second(key.verifying_key.to_bytes(), c.honest(source).data)
     data = bytearray(key.verifying_key.to_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,19 @@ import pytest
 
 import syurmy
 from syurmy.isa.program import Program
+from syurmy.isa.types import DType
 from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.protocol import shapes
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.protocol.tensors import TensorCommitment
 from syurmy.prover.verifier import verify
 from syurmy.prover.verifier.verify import Verifier
-from tests.reference_verifier import codes
+from tests.reference_verifier import shapes as ours
+from tests.reference_verifier.files import Commitment
 from tests.reference_verifier.verify import Verifier as Second
+from tests.reference_verifier.verify import tensor_of
 
 PROGRAMS = Path(__file__).parents[2] / "programs"
 NAMES = ("digits_mlp", "hash_map", "lenet", "rnn", pytest.param("attention", marks=pytest.mark.slow))
@@ -43,27 +48,30 @@ CROWDED += "".join(f"    layer x{i + 1}, x{i}, {2 * i + 1}\n" for i in range(9))
 CROWDED += "    lt s, x9, x0\n    halt\n"
 
 
-def same(ours: codes.Code, theirs: MatrixShape) -> bool:
-    names = ("rows", "log_cols", "log_blowup", "planes", "aux", "tail")
-    return all(getattr(ours, n) == getattr(theirs, n) for n in names)
-
-
 @pytest.mark.parametrize("hiding", [False, True])
 def test_ladders(hiding):
     draw = random.Random(1)
-    mine, theirs = (codes.hiding_ladder, shapes.hiding_ladder) if hiding else (codes.ladder, shapes.ladder)
+    mine, theirs = (ours.hiding_ladder, shapes.hiding_ladder) if hiding else (ours.ladder, shapes.ladder)
     for used in {*range(1, 40), *(int(2 ** draw.uniform(5, 20)) for _ in range(60))}:
         (size, levels), (expected, found) = mine(used), theirs(used)
         assert (size, len(levels)) == (expected, len(found)), used
         for a, b in zip(levels, found, strict=True):
-            assert a.log_size == b.log_size
-            assert same(a.code, b.shape), used
+            assert a.row_bits + a.c == b.log_size
+            assert (a.c, a.b, a.rows, a.random) == described(b.shape), used
+            assert (b.shape.planes, b.shape.aux) == (2, 3 if a.hiding else 0)
+
+
+def described(theirs: MatrixShape) -> tuple[int, int, int, int]:
+    return theirs.log_cols, theirs.log_blowup, theirs.rows, theirs.tail
 
 
 @pytest.mark.parametrize("proofs", [0, 1, 16, 1000])  # 0: nothing is hidden
 def test_matrices(proofs):
     draw, mode = random.Random(proofs), Mode(proofs > 0, proofs)
-    least = [codes.least_log_entries(params, mode.hiding, proofs) for params in (False, True)]
+    least = [
+        ours.least_size(ours.WITNESS_RATES[:1], 1 if proofs else None, 6),
+        ours.least_size(ours.PARAM_RATES, proofs or None, 4),
+    ]
     assert least == [shapes.min_witness_log_entries(mode), shapes.min_params_log_entries(mode)]
     for _ in range(40):
         sizes = [draw.randrange(low, 30) for low in least]
@@ -72,12 +80,27 @@ def test_matrices(proofs):
         def stored(log_entries: int, eighths: int = eighths) -> Callable[[int], int]:
             return lambda log_cols: max(1, (eighths << (log_entries - log_cols)) // 8)
 
-        params = codes.params_code(sizes[1], stored(sizes[1]), mode.hiding, proofs)
+        params = ours.param_split(sizes[1], stored(sizes[1]), mode.hiding, proofs)
         theirs = shapes.choose_params_shape(sizes[1], stored(sizes[1]), mode)
-        assert same(params, theirs), sizes
+        assert (params.c, params.b, stored(sizes[1])(params.c), params.random) == described(theirs), sizes
+        assert theirs.planes == 1
         for p, q in ((params, theirs), (None, None)):
-            mine = codes.witness_code(sizes[0], stored(sizes[0]), p, mode.hiding)
-            assert same(mine, shapes.choose_witness_shape(sizes[0], stored(sizes[0]), q, mode)), sizes
+            mine = ours.witness_split(sizes[0], stored(sizes[0]), mode.hiding, p)
+            found = shapes.choose_witness_shape(sizes[0], stored(sizes[0]), q, mode)
+            assert (mine.c, mine.b, stored(sizes[0])(mine.c), mine.random) == described(found), sizes
+
+
+@pytest.mark.parametrize("proofs", [0, 1, 3, 16, 1000])
+def test_committed_tensors(proofs):
+    """The names of commitments hold the shapes of their matrices."""
+    draw = random.Random(proofs)
+    for _ in range(20):
+        rank, root = draw.randrange(5), draw.randbytes(32)
+        shape = (draw.randrange(1, 4), *(int(2 ** draw.uniform(0, 20 / max(1, rank))) for _ in range(rank)))
+        theirs = TensorCommitment(DType.I16, shape, Mode(proofs > 0, proofs), root)
+        mine = Commitment(proofs, bytes(32), root)
+        external = SimpleNamespace(shape=shape, dtype=DType.I16)
+        assert tensor_of(external, mine, proofs > 0).digest == theirs.digest(), shape
 
 
 @pytest.mark.parametrize("hiding", [False, True])
@@ -100,15 +123,16 @@ def same_plan(program: Program, inputs: Mapping[str, Any], hiding: bool) -> Prov
     """A proof is accepted by both, with the same counts and errors."""
     key = setup(program, Mode.of(program, hiding, 1))
     proof = syurmy.prove(key, syurmy.run(program, inputs)).data
-    run, opening = Second(key.verifying_key.to_bytes()).verify(proof), run_of(Verifier(key.verifying_key), proof)
-    assert sorted(e for _, e in run.opening.errors) == sorted(e for _, e in opening.budget.terms)
-    assert vars(run.opening.counts) == vars(opening.counts)
-    assert run.opening.last == opening.last
+    mine, theirs = Second(key.verifying_key.to_bytes()).verify(proof).sizes, opening_of(key, proof)
+    errors = sorted(e for e in mine.budget.errors.values() if e)
+    assert errors == sorted(e for _, e in theirs.budget.terms if e)
+    assert tuple(mine.sizes.instances) == theirs.counts.contractions
+    assert (mine.sizes.param_rows, tuple(mine.sizes.reduced)) == (theirs.counts.rows, theirs.counts.reduced)
     return key
 
 
-def run_of(verifier: Verifier, proof: bytes) -> Opening:
-    """The opening that the project's verifier works with."""
-    run = verify._Run(verifier, proof)
+def opening_of(key: ProvingKey, proof: bytes) -> Opening:
+    """What the project's verifier works with."""
+    run = verify._Run(Verifier(key.verifying_key), proof)
     run.run()
     return run.opening

@@ -14,10 +14,10 @@ from syurmy.isa.errors import SyurmyError
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.verify import Verifier
-from tests.reference_verifier import transcript as ours
+from tests.reference_verifier import errors as ours
 from tests.reference_verifier.field import P
-from tests.reference_verifier.statement import MAGIC, read_key
-from tests.reference_verifier.verify import Run
+from tests.reference_verifier.files import read_key
+from tests.reference_verifier.verify import Statement
 from tests.reference_verifier.verify import Verifier as Second
 from tests.vectors.files import (
     CERTIFICATE,
@@ -32,6 +32,7 @@ from tests.vectors.files import (
 )
 from tests.vectors.programs import CASES
 
+HEAD = 10  # bytes before the first message: magic and version
 BYTES = (
     "root",
     "digest",
@@ -58,10 +59,9 @@ def first(name: str) -> Verifier:
     return Verifier(read(name, KEY), certificate=stored_certificate(name))
 
 
-def statement_of(run: Run) -> dict[str, object]:
+def statement_of(said: Statement) -> dict[str, object]:
     """As in the files."""
-    s = run.plan.system
-    batch = s.flow.path.batch
+    batch = said.path.batch
 
     def nested(shape: tuple[int, ...], values: list[int]) -> object:
         if not shape:
@@ -69,27 +69,30 @@ def statement_of(run: Run) -> dict[str, object]:
         step = len(values) // shape[0]
         return [nested(shape[1:], values[i * step : (i + 1) * step]) for i in range(shape[0])]
 
-    found = {n: nested(n.shape, v) for n, v in run.values.items()}
-    single = {n: v[0] if batch == 1 else v for n, v in found.items() if isinstance(v, list)}
+    def of(source: str) -> dict[str, object]:
+        shapes = {v.name: v.shape if batch > 1 else v.shape[1:] for v in said.values if v.source == source}
+        return {v.name: nested(shapes[v.name], v.entries) for v in said.values if v.source == source}
+
+    revealed = [v for v in said.values if v.source == "reveal"]
     return {
-        "program": s.program.name,
-        "key": run.key.digest.hex(),
-        "hiding": run.key.hiding,
-        "certificate": known.hex() if (known := run.verifier.certificate) else None,
+        "program": said.program.name,
+        "key": said.key.hex(),
+        "hiding": said.hiding,
+        "certificate": said.certificate.hex() if said.certificate else None,
         "batch": batch,
-        "branches": {str(pc): list(bits) for pc, bits in s.flow.path.bits.items()},
-        "inputs": {n.name: v for n, v in single.items() if n.source == "input"},
-        "outputs": {n.name: v for n, v in single.items() if n.source == "output"},
-        "commitments": {n.name: c.digest.hex() for n, c in zip(s.externals, run.commitments, strict=True)},
-        "reveals": [[pc, found[n]] for pc, n in s.reveals],
+        "branches": {str(pc): list(bits) for pc, bits in said.path.bits.items()},
+        "inputs": of("input"),
+        "outputs": of("output"),
+        "commitments": {name: digest.hex() for name, digest in said.commitments.items()},
+        "reveals": [[int(v.name.split("@")[1]), nested(v.shape, v.entries)] for v in revealed],
     }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_is_accepted_with_the_same_statement_and_transcript(name):
-    run = second(name).verify(read(name, PROOF))
-    assert statement_of(run) == json.loads(read(name, STATEMENT))
-    assert run.transcript.log == lines(name)
+    said = second(name).verify(read(name, PROOF))
+    assert statement_of(said) == json.loads(read(name, STATEMENT))
+    assert said.log == lines(name)
     if CASES[name].certified:
         assert second(name).certificate_log == lines(name, CERTIFICATE_LOG)
 
@@ -99,7 +102,7 @@ def test_is_accepted_with_the_same_statement_and_transcript(name):
 
 def fields(name: str, log: str = LOG, file: str = PROOF) -> Iterator[tuple[str, int, int]]:
     """Label, offset and size of what a proof consists of, by the stored log."""
-    at = len(MAGIC)
+    at = HEAD
     for line in lines(name, log):
         kind, rest = line.split(" ", 1)
         label, size = rest.split(": ")[0], rest.split(": ")[1].split(" ")[0]
@@ -122,7 +125,7 @@ def mutations(name: str) -> Iterator[tuple[str, bytes]]:
     for label, at, size in fields(name):
         if size and (name != SLOW or label.startswith(("level", "last"))):
             by_label.setdefault(label, []).append((at, size))
-    for i in range(len(MAGIC)):
+    for i in range(HEAD):
         yield f"magic {i}", flipped(proof, 8 * i + draw.randrange(8))
     for label, found in by_label.items():
         ends = list(dict.fromkeys((found[0], found[-1])))
@@ -249,7 +252,7 @@ def test_changed_certificates_are_refused_by_both(name):
 @pytest.mark.parametrize("name", CERTIFIED)
 def test_proofs_rest_on_their_own_certificate_only(name):
     """Without it, or with the certificate not named, they are refused; proofs without one need none."""
-    key, proof, at = read(name, KEY), read(name, PROOF), len(MAGIC) + 64
+    key, proof, at = read(name, KEY), read(name, PROOF), HEAD + 64
     assert said(Second(key), proof) == said(Verifier(key), proof) == "certificate"
     unnamed = proof[:at] + bytes(32) + proof[at + 32 :]
     assert said(second(name), unnamed) == said(first(name), unnamed) != "accepted"
@@ -294,7 +297,7 @@ def changed_keys(name: str) -> Iterator[bytes]:
 @pytest.mark.parametrize("name", CASES)
 def test_no_proof_under_another_key(name):
     """As it is, and where it names the other key's digest."""
-    proof, at = read(name, PROOF), len(MAGIC) + 32
+    proof, at = read(name, PROOF), HEAD + 32
     assert read_key(read(name, KEY)).digest == proof[at : at + 32] == first(name).vk.digest()
     usable = 0
     for key in changed_keys(name):

@@ -1,0 +1,171 @@
+"""Bundles: proofs of segments that are linked by the names they declare (section 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from syurmy.isa.errors import SyurmyError
+from syurmy.isa.inference import Types, infer_types
+from syurmy.isa.types import TensorType
+from syurmy.isa.wellformed import valid_name
+from tests.reference_verifier.errors import Rejected, require
+from tests.reference_verifier.files import VERSION, Bytes, Key, read_key
+from tests.reference_verifier.transcript import digest
+from tests.reference_verifier.verify import Statement, verify
+
+PRIVATE, PUBLIC, COMMITTED = range(3)
+MAX_SEGMENTS = 2**10
+MAX_FOLLOWED = 5 * 10**5
+MOST_MORE = 6
+
+
+@dataclass(frozen=True)
+class BundleKey:
+    """``inputs`` and ``outputs``: the interface, names and how they are shown. ``links``: names that several segments
+    declare, and these segments."""
+
+    name: str
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+    segments: list[bytes]
+    digest: bytes
+    links: Mapping[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An input or output of a segment, as its program says."""
+
+    segment: int
+    visibility: int
+    type: TensorType
+
+
+def _visibility(public: bool, committed: bool) -> int:
+    return COMMITTED if committed else PUBLIC if public else PRIVATE
+
+
+def _interface(f: Bytes) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for _ in range(f.leb128()):
+        name = f.text()
+        require(name not in out, "bundle key", f"{name} stands in the interface twice")
+        out[name] = f.leb128()
+        require(out[name] <= COMMITTED, "bundle key", "an input or output is shown in no known way")
+    return out
+
+
+def read_bundle_key(data: bytes) -> BundleKey:
+    f = Bytes(data, "bundle key")
+    require(f.take(8) == b"SYURMYBK", "bundle key", "this is no key of a bundle")
+    require(f.number(2) == VERSION, "bundle key", "it is of another version")
+    name = f.text()
+    require(valid_name(name), "bundle key", "it has no name")
+    inputs, outputs = _interface(f), _interface(f)
+    count = f.leb128()
+    require(1 <= count <= MAX_SEGMENTS, "bundle key", "the number of segments is out of range")
+    head = data[: f.at]
+    encoded = [f.take(f.leb128()) for _ in range(count)]
+    segments = [read_key(k) for k in encoded]
+    description = f.take(f.leb128())
+    f.end()
+    require(len({k.hiding for k in segments}) == 1, "bundle key", "some segments hide and some do not")
+    more = min((count - 1).bit_length(), MOST_MORE)
+    require(all(k.more == more for k in segments), "bundle key", "a segment's proofs have too few bits or too many")
+    named = b"".join(k.digest for k in segments)
+    name_of = digest(b"syurmy-vm bundle key" + head + named + digest(b"syurmy-vm description" + description))
+    return BundleKey(name, inputs, outputs, encoded, name_of, links_of(segments, inputs, outputs))
+
+
+def types_of(segments: Sequence[Key]) -> list[Types]:
+    out, again = [], 0
+    for k in segments:
+        try:
+            out.append(infer_types(k.program, max_steps=k.max_steps))
+        except SyurmyError as e:
+            raise Rejected("bundle key", f"a segment's program is refused: {e}") from None
+        again += max(0, out[-1].followed - len(k.program.code))
+        require(again <= MAX_FOLLOWED, "bundle key", "inference follows too many instructions again")
+    return out
+
+
+def links_of(segments: Sequence[Key], inputs: Mapping[str, int], outputs: Mapping[str, int]) -> dict[str, list[int]]:
+    """The names that several segments declare. Raises ``Rejected`` where the segments are not linked by the rules."""
+
+    def rule(condition: bool, name: str, message: str) -> None:
+        require(condition, "links", f"{name}: {message}")
+
+    types = types_of(segments)
+    first: dict[str, Declared] = {}  # of inputs of the interface
+    made: dict[str, Declared] = {}  # outputs so far
+    taken: set[str] = set()  # outputs that a later segment takes in
+    declared: dict[str, dict[int, None]] = {}
+    shared: dict[str, list[Declared]] = {}
+    for k, key in enumerate(segments):
+        program = key.program
+        mine = {i.name for i in program.inputs}
+        for i in program.inputs:
+            here = Declared(k, _visibility(i.public, i.committed), i.type)
+            declared.setdefault(i.name, {})[k] = None
+            if i.name in inputs:
+                of_whole = inputs[i.name]
+                rule((here.visibility == PUBLIC) == (of_whole == PUBLIC), i.name, "it is public in one place")
+                rule(of_whole != COMMITTED or here.visibility == COMMITTED, i.name, "it is not committed here")
+                rule(first.setdefault(i.name, here).type == i.type, i.name, "its types differ")
+                shared.setdefault(i.name, []).append(here)
+                continue
+            source = made.get(i.name)
+            rule(source is not None, i.name, "no earlier segment puts it out")
+            assert source is not None
+            rule(here.visibility == source.visibility != PRIVATE, i.name, "it is shown in different ways")
+            rule(here.type == source.type, i.name, "its types differ")
+            taken.add(i.name)
+        for o in program.outputs:
+            here = Declared(k, _visibility(o.public, o.committed), types[k].final[o.name])
+            declared.setdefault(o.name, {})[k] = None
+            rule(o.name not in made, o.name, "two segments put it out")
+            rule(o.name not in inputs or o.name in mine, o.name, "it is an input of the whole")
+            rule(o.name in inputs or o.name not in mine, o.name, "it is what another segment puts out")
+            made[o.name] = here
+    for several in shared.values():
+        if len(several) > 1:
+            shown = {d.visibility for d in several}
+            rule(PRIVATE not in shown, "inputs", "one that several segments declare is private")
+    for name, here in made.items():
+        if name in outputs:
+            of_whole = outputs[name]
+            as_there = here.visibility == of_whole or (of_whole == PRIVATE and here.visibility == COMMITTED)
+            rule(as_there, name, "it is shown in different ways")
+        else:
+            rule(here.visibility == COMMITTED, name, "it leaves a segment and is not committed")
+            later = name in taken or any(k > here.segment for k in declared[name])
+            rule(later, name, "no later segment takes it in")
+    rule(all(name in first for name in inputs), "inputs", "one of the whole is declared by no segment")
+    rule(all(name in made for name in outputs), "outputs", "one of the whole is put out by no segment")
+    return {name: list(where) for name, where in declared.items() if len(where) > 1}
+
+
+def verify_bundle(key: bytes, bundle: bytes) -> list[Statement]:
+    """The statements of the segments. Raises ``Rejected``."""
+    known = read_bundle_key(key)
+    f = Bytes(bundle, "bundle")
+    require(f.take(8) == b"SYURMYBP", "bundle", "this is no bundle")
+    require(f.number(2) == VERSION, "bundle", "it is of another version")
+    require(f.take(32) == known.digest, "bundle", "it is one of another key")
+    require(f.number(4) == len(known.segments), "bundle", "it has another number of proofs")
+    lengths = [f.number(8) for _ in known.segments]
+    proofs = [f.take(n) for n in lengths]
+    f.end()
+    statements = [verify(k, proof) for k, proof in zip(known.segments, proofs, strict=True)]
+    check_links(known.links, statements)
+    return statements
+
+
+def check_links(links: Mapping[str, Sequence[int]], statements: Sequence[Statement]) -> None:
+    require(len({s.path.batch for s in statements}) == 1, "links", "the proofs are of different numbers of inputs")
+    for name, where in links.items():
+        digests = {statements[k].commitments[name] for k in where if name in statements[k].commitments}
+        require(len(digests) <= 1, "links", f"the segments' commitments to {name} differ")
+        shown = [v.entries for k in where for v in statements[k].values if v.name == name and v.source != "reveal"]
+        require(all(v == shown[0] for v in shown), "links", f"the segments show different values of {name}")
