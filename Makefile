@@ -98,9 +98,9 @@ operators: $(READY) ## Write docs/operators.md from ONNX's own node tests.
 check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node tests show.
 	$(BIN)/python -m syurmy.compiler.coverage --check --jobs $(JOBS)
 
-fuzz: $(READY) ## Fuzz keys, proofs, programs and models, each for SECONDS from SEED (1; 0: new); failures go to tests/fuzz/corpus.
+fuzz: $(READY) ## Fuzz keys, proofs, programs, models and bundles, each for SECONDS from SEED (1; 0: new); failures go to tests/fuzz/corpus.
 	$(PIP) --editable '.[fuzz]'
-	for target in key proof program model; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) --seed $(or $(SEED),1) || exit 1; done
+	for target in key proof program model bundle_key bundle; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) --seed $(or $(SEED),1) || exit 1; done
 
 editors: $(READY) ## Test and package the extension for VS Code (needs node and npm), in editors/vscode/dist.
 	@command -v npm >/dev/null || { echo "npm is needed, with node 20 or newer" >&2; exit 1; }

@@ -379,20 +379,26 @@ class CompiledModel(Summary):
         for p in self.inputs:
             if p.model_name not in given:
                 raise InputError(f"no value for input '{p.model_name}'", code="I102")
-            x = accepted(p.model_name, given[p.model_name], np.dtype(p.dtype))
-            if x.shape[max(x.ndim - len(p.shape), 0) :] != p.shape or x.ndim > len(p.shape) + 1:
-                message = f"input '{p.model_name}' has shape {list(x.shape)}, expected {list(p.shape)}"
-                raise InputError(message, code="I105")
-            if p.code is None and x.dtype.kind == "f" and not np.isfinite(x).all():
-                raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
-            x = x.astype(np.float64) if p.code is None and x.dtype.kind == "f" else x
-            t = self.program.input(p.name).type
-            out[p.name], beyond = entered(x, t, p)
-            if beyond:
-                cut.append(Saturation(p.model_name, "input", beyond, beyond / x.size))
-            if x.dtype.kind == "f" and p.code is None:
-                off[p.name] = rounded_off(x, out[p.name], p)
+            out[p.name], saturated, rounded = self.entered_input(p, given[p.model_name])
+            if saturated is not None:
+                cut.append(saturated)
+            if rounded is not None:
+                off[p.name] = rounded
         return Entered(out, tuple(cut), off)
+
+    def entered_input(self, p: Port, value: npt.ArrayLike) -> tuple[I64, Saturation | None, F64 | None]:
+        """Of one input the integers, what was cut off, and by how many units entering rounded the others, where it is
+        real. Raises ``InputError``."""
+        x = accepted(p.model_name, value, np.dtype(p.dtype))
+        if x.shape[max(x.ndim - len(p.shape), 0) :] != p.shape or x.ndim > len(p.shape) + 1:
+            message = f"input '{p.model_name}' has shape {list(x.shape)}, expected {list(p.shape)}"
+            raise InputError(message, code="I105")
+        if p.code is None and x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise InputError(f"input '{p.model_name}' holds NaN or infinity", code="I104")
+        x = x.astype(np.float64) if p.code is None and x.dtype.kind == "f" else x
+        q, beyond = entered(x, self.program.input(p.name).type, p)
+        cut = Saturation(p.model_name, "input", beyond, beyond / x.size) if beyond else None
+        return q, cut, rounded_off(x, q, p) if x.dtype.kind == "f" and p.code is None else None
 
     def dequantise(self, outputs: Mapping[str, Integers]) -> dict[str, Array]:
         """The model's outputs, by its names and in its dtypes, from the program's."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from syurmy.commands.common import Batch, Debug, Inputs, Json, NoZk, ProgramPath, print_json, terminal
+from syurmy.commands.common import Batch, Debug, Inputs, Json, NoZk, ProgramPath, Raw, print_json, terminal
 
 
 def commit(
@@ -24,6 +24,7 @@ def commit(
     ] = 16,
     no_zk: NoZk = False,
     batch: Batch = False,
+    raw: Raw = False,
     force: Annotated[bool, typer.Option("--force", help="Write over openings of other tensors.")] = False,
     json: Json = False,
     debug: Debug = False,
@@ -31,20 +32,18 @@ def commit(
     """Commit to inputs that are declared committed: NAME.commitment for others, and NAME.opening, which is secret.
 
     Proofs name the commitment by its digest: two proofs that name one speak of one tensor. Give the opening to run or
-    prove with -i NAME=@NAME.opening. Each proof uses it up a little; copies (`share`) divide what is promised.
+    prove with -i NAME=@NAME.opening. Each proof uses it up a little; copies (`share`) divide what is promised. Of a
+    compiled model inputs are what run takes: reals, by the recorded scales.
     """
     from syurmy import committing
     from syurmy.commands import models
-    from syurmy.inputs import of_program, read
     from syurmy.isa.errors import InputError
-    from syurmy.outcome import tell
 
-    at = models.opened(program, None)
+    at = models.opened(program, None, raw)
     names = {i.name for i in at.program.inputs if i.committed}
-    ports = {name: port for name, port in of_program(at.program).items() if name in names}
     if not names:
         committing.declared(at.program, "x")
-    given = read(input or [], ports, batch, tell)
+    given = models.committed(at, input or [], names, batch)
     if not given:
         raise InputError("no input to commit to is given", code="I102", help=f"-i {min(names)}=VALUE")
     result = {}

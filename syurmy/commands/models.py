@@ -119,8 +119,34 @@ def inputs(
         found = read(beside(at.path) if options is None else options, of_program(at.program), batch, tell)
         return Entered(found | dict(committed or {}), (), {})
     sealed = committed or {}
+    names = {p.name: p.model_name for p in at.model.inputs if p.name in sealed}
     reals = {p.model_name: p.quantity.values(sealed[p.name]) for p in at.model.inputs if p.name in sealed}
-    return at.model.entered(given(at.model, options, batch) | reals if options or not reals else reals)
+    read_in = at.model.entered(given(at.model, options, batch) | reals if options or not reals else reals)
+    exact = {name: np.asarray(sealed[name], np.int64) for name in names}  # not through reals, which have fewer bits
+    return Entered(
+        read_in.integers | exact,
+        tuple(s for s in read_in.saturated if s.node not in names.values()),
+        read_in.rounded | {name: np.zeros(x.shape) for name, x in exact.items() if name in read_in.rounded},
+    )
+
+
+def committed(at: Opened, options: Sequence[str], names: set[str], batch: bool = False) -> dict[str, Array]:
+    """Integers for those inputs that are to be committed, by the program's names; what is cut off is warned of."""
+    if at.model is None:
+        ports = {name: port for name, port in of_program(at.program).items() if name in names}
+        return read(options, ports, batch, tell)
+    mine = [p for p in at.model.inputs if p.name in names]
+    known = {p.model_name: p for p in mine}
+    ports = {n: _port(at.model, p) for p in mine for n in (p.name, p.model_name)}
+    out, cut = {}, []
+    for name, value in read(options, ports, batch, tell).items():
+        p = known[at.model.names[name]]
+        if p.name in out:
+            raise InputError(f"input '{p.model_name}' is given twice", code="I107")
+        out[p.name], beyond, _ = at.model.entered_input(p, value)
+        cut += [] if beyond is None else [beyond]
+    saturated(cut)
+    return out
 
 
 def given(model: CompiledModel, options: Sequence[str] | None, batch: bool = False) -> dict[str, Array]:

@@ -10,9 +10,11 @@ import onnx
 import pytest
 
 import syurmy
+from syurmy.commands import models
 from syurmy.compiler import compile_model
 from syurmy.isa.errors import InputError
 from tests.compiler.harness import helper, model_of
+from tests.syurmy.test_segments import vm
 
 X = np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32)
 
@@ -116,3 +118,26 @@ def test_only_scales_are_read(tmp_path: Path) -> None:
     with pytest.raises(InputError) as e:
         fed(tmp_path, "Tanh", X, reads={"g": first})
     assert e.value.code == "I101"
+
+
+def test_by_command(tmp_path: Path) -> None:
+    """``commit`` takes what ``run`` takes, reals by the recorded scale; what a model gives goes into the next to the
+    last bit, also where that has more bits than the reals have."""
+    first = compiled(tmp_path, "Identity", commit_inputs=["x"], commit_outputs=["y"])
+    words = ("commit", first.folder, "-o", tmp_path, "-i")
+    made = vm(*words, f"x={X[1].tolist()}")["commitments"]["x"]
+    opening = syurmy.TensorOpening.load(tmp_path / "x.opening")
+    assert np.array_equal(opening.values[0], first.quantise({"x": X[1]})["x"])
+    assert opening.commitment.digest().hex() == made["digest"]
+    cut = vm(*words, f"x={(9 * X[1]).tolist()}", "--force")
+    assert "input 'x'" in cut["warnings"][0]
+    raw = vm(*words, f"x={opening.values[0].tolist()}", "--raw", "--force")
+    assert np.array_equal(syurmy.TensorOpening.load(raw["commitments"]["x"]["opening"]).values, opening.values)
+    assert vm(*words, "x=[[1,2,3]]", "--force", code=2)["error"]["code"] == "I105"
+    assert vm(*words, "y=[[1,2,3]]", "--force", code=2)["error"]["code"] == "I101"
+
+    at = models.opened(first.folder, None)
+    assert at.model is not None
+    wide = np.full((2, 3), 2**30 + 1)  # float32 has 24 bits
+    ran = models.inputs(at, None, committed={"x": wide})
+    assert (np.array_equal(ran.integers["x"], wide), ran.saturated, ran.rounded["x"].any()) == (True, (), False)

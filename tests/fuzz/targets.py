@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -19,10 +20,13 @@ import syurmy.assembler
 import syurmy.compiler.pipeline  # at once, so that it is among what is instrumented
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.path import Path as Executed
+from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.statement import MAGIC
+from syurmy.prover.verifier.bundle import BundleVerifier
 from syurmy.prover.verifier.verify import Verifier
+from tests.bundles import rejoined, whole_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).resolve().parent / "corpus"
@@ -47,6 +51,18 @@ SMALL = """
     load    r, m[n]
 done:
     mov y, t
+    halt
+"""
+
+LINKED = """
+.input x : i8[4] private
+.input n : i8[] public in 1..3
+.param w : i8[4, 4] committed = {{1, 2, 3, 4}, {-1, -2, -3, -4}, {5, 6, 7, 8}, {0, 1, 0, 1}}
+.output y public
+    matmul  t, x, w
+    rescale t, t, 2, i8
+    mul     u, t, n
+    add     y, u, x
     halt
 """
 
@@ -109,6 +125,48 @@ def proof(data: bytes) -> bool:
     return True
 
 
+def bundle_key(data: bytes) -> bool:
+    """The key of a model in segments, and a bundle of proofs of zeros for it: each segment is planned."""
+    try:
+        whole = BundleKey.from_bytes(data)
+        verifier = BundleVerifier(whole, max_steps=STEPS)
+    except SyurmyError:
+        return False
+    path = encode_path(Executed())
+    head = len(path).to_bytes(4, "little") + path + bytes(200)
+    proofs = [MAGIC + bytes(32) + k.digest() + head for k in whole.segments]
+    for k, one in enumerate(proofs):  # of a bundle the first one that is refused ends it
+        with suppress(SyurmyError):
+            verifier.part(k, one)
+            raise Accepted("a proof of zeros")
+    try:
+        verifier.verify(rejoined(whole, proofs))
+    except SyurmyError:
+        return True
+    raise Accepted("a bundle of proofs of zeros")
+
+
+@cache
+def _honest_bundle() -> tuple[BundleVerifier, bytes]:
+    """Two segments, one link and an input that both read, nothing hidden, as that is shorter."""
+    whole = whole_of(syurmy.assemble(LINKED), [2], hiding=False)
+    with tempfile.TemporaryDirectory(prefix="syurmy-fuzz-") as folder:
+        made = whole.proven(Path(folder) / "parts", {"x": np.array([1, -2, 3, 4]), "n": np.array(2)})
+    return whole.verifier, made.bundle.data
+
+
+def bundle(data: bytes) -> bool:
+    """A bundle of the proofs of two segments."""
+    verifier, honest = _honest_bundle()
+    try:
+        verifier.verify(data)
+    except SyurmyError:
+        return False
+    if data != honest:
+        raise Accepted("a mutated bundle")
+    return True
+
+
 def model(data: bytes) -> bool:
     """A model file, through the importer to assembly."""
     with tempfile.TemporaryDirectory(prefix="syurmy-fuzz-") as folder:
@@ -137,6 +195,10 @@ def honest(name: str) -> list[bytes]:
         return [*(syurmy.setup(p, DESCRIBED if p is small[0] else None)[1].to_bytes() for p in small)]
     if name == "proof":
         return [_honest()[1]]
+    if name == "bundle_key":
+        return [_honest_bundle()[0].key.to_bytes()]
+    if name == "bundle":
+        return [_honest_bundle()[1]]
     return [_network()]
 
 
@@ -163,4 +225,11 @@ def _network() -> bytes:
     return bytes(m.SerializeToString())
 
 
-TARGETS: dict[str, Callable[[bytes], bool]] = {"program": program, "key": key, "proof": proof, "model": model}
+TARGETS: dict[str, Callable[[bytes], bool]] = {
+    "program": program,
+    "key": key,
+    "proof": proof,
+    "model": model,
+    "bundle_key": bundle_key,
+    "bundle": bundle,
+}
