@@ -56,22 +56,6 @@ def test_further_coefficients(cols, rows, more, log_blowup):
             assert int(found[q, r]) == sum(int(v) * pow(x, c, P) for c, v in enumerate(whole[:, r])) % P
 
 
-@pytest.mark.parametrize(
-    ("log_cols", "rows", "more", "log_blowup"),
-    [(0, 2, 0, 2), (4, 3, 5, 2), (9, 5, 0, 1), (8, 65, 300, 1), (10, 1, 3, 3)],
-)
-def test_positions_without_the_others(log_cols, rows, more, log_blowup):
-    rng = np.random.default_rng(log_cols)
-    matrix = rng.integers(0, P, (1 << log_cols, rows), dtype=np.uint64)
-    tail = rng.integers(0, P, (more, rows), dtype=np.uint64) if more else None
-    n = 1 << (log_cols + log_blowup)
-    positions = np.unique([0, n - 1, *rng.integers(0, n, 7)]).tolist()
-    at = ntt.Positions(log_cols, log_blowup, positions, more)
-    whole = ntt.encode(matrix, log_blowup, tail)[positions]
-    for i, row in enumerate(np.ascontiguousarray(matrix.T)):
-        assert np.array_equal(at.of(row, None if tail is None else tail[:, i]), whole[:, i])
-
-
 def test_extension_rows_are_encoded_plane_by_plane():
     row = random_field(np.random.default_rng(1), 2, 16)
     assert np.array_equal(ntt.encode_ext(row, 2), evaluate_rows(row.T, 2).T)
