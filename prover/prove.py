@@ -58,10 +58,8 @@ from syurmy.prover.verifier.opening import Matrix, claims_on_rows
 from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
-host.keep_freed_memory()
-
 Progress = Callable[[str, float], None]
-LARGE = 1 << 20  # leaves from which a proof gives its memory back to the system
+LARGE = 1 << 22  # leaves from which a proof gives its memory back to the system: more than a gigabyte
 
 
 def prove(
@@ -76,7 +74,9 @@ def prove(
     for a certificate of another key, ``Unsatisfied`` where a value of the trace is not in a table that it should be in.
     Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        proof = Prover(pk, trace, progress, commitments, rests_on(pk, certificate)).run()
+        prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate))
+        host.keep_freed_memory(prover.plan.used_leaves < LARGE)
+        proof = prover.run()
     except InputError as e:
         if e.code != Unsatisfied.code:
             raise
