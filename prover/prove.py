@@ -20,9 +20,11 @@ from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
 from syurmy.prover.check import Unsatisfied, check
 from syurmy.prover.commitment import Commitment, commit, stored_matrix
+from syurmy.prover.dense import Dense
 from syurmy.prover.field import U64, ZERO, Ext, P, lift, to_field
 from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_rows
+from syurmy.prover.kernels.place import place as placed
 from syurmy.prover.keys import ProvingKey
 from syurmy.prover.operands import bind_operand, instance, pad_table, total_sum
 from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
@@ -58,10 +60,8 @@ from syurmy.prover.verifier.opening import Matrix, claims_on_rows
 from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
-host.keep_freed_memory()
-
 Progress = Callable[[str, float], None]
-LARGE = 1 << 20  # leaves from which a proof gives its memory back to the system
+LARGE = 1 << 22  # leaves from which a proof gives its memory back to the system: more than a gigabyte
 
 
 def prove(
@@ -76,7 +76,9 @@ def prove(
     for a certificate of another key, ``Unsatisfied`` where a value of the trace is not in a table that it should be in.
     Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        proof = Prover(pk, trace, progress, commitments, rests_on(pk, certificate)).run()
+        prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate))
+        host.keep_freed_memory(prover.plan.used_leaves < LARGE)
+        proof = prover.run()
     except InputError as e:
         if e.code != Unsatisfied.code:
             raise
@@ -197,20 +199,21 @@ class Prover:
         return {column: to_field(counts[table])[None] for table, column in self.plan.multiplicities.items()}
 
     def fill(self, flat: U64) -> None:
-        """All columns into their places of the witness matrix, one after the other, as field elements."""
+        """All columns into their places of the witness matrix, as field elements, with zeros around them."""
         for column, place in self.plan.witness.places.items():
             assert isinstance(column, Committed)
+            counts = self.counts.get(column)
+            if counts is None:
+                placed(self.witness(column), place.order, place.dims, flat, place.offset)
+                continue
             block = flat[place.offset : place.offset + place.size].reshape(place.dims)
-            block[place.true_part] = np.transpose(self.column(column), place.order)
-
-    def column(self, column: Committed) -> U64:
-        """Its values as field elements."""
-        found = self.counts.get(column)
-        return to_field(self.witness(column)) if found is None else found
+            block[:] = 0
+            block[place.true_part] = np.transpose(counts, place.order)
+        flat[self.plan.witness.used :] = 0
 
     def commit(self) -> tuple[Commitment, U64]:
         layout = self.plan.witness
-        flat = np.zeros(1 << layout.log_entries, np.uint64)
+        flat = np.empty(1 << layout.log_entries, np.uint64)
         self.counts = self.multiplicities()
         self.fill(flat)
         shape = self.opening.matrices[0].shape
@@ -286,7 +289,8 @@ class Prover:
                 lookup.fill_denominators(part, members, b.dims, b.tag, self.alpha, betas)
             part_num = num[b.offset : b.offset + b.size]
             if b.multiplicity is not None:
-                counts = self.column(b.multiplicity)
+                known = self.counts.get(b.multiplicity)  # a gather's are a column with a hint
+                counts = to_field(self.witness(b.multiplicity)) if known is None else known
                 wide = np.zeros(b.dims, np.uint64)
                 shape = counts.shape[len(counts.shape) - len(b.dims) :]
                 wide[tuple(slice(0, d) for d in shape)] = counts.reshape(shape)
@@ -404,15 +408,16 @@ class Prover:
         """Claims on params that are not evaluations: one sumcheck against their public weights, the params bound to
         their eq axes."""
         assert self.plan.params is not None
-        instances, sizes = [], []
+        instances, sizes, written = [], [], Dense()
         for r in rest:
             place = r.place(self.plan.params)
-            weights = dense(r.terms, place.shape, place.order, place.dims)
+            weights = np.empty((2, place.size), np.uint64)
+            written.into(weights, 0, r.terms, place.shape, place.order)
             fixed = [((a,), self.space.eq(point, place.shape[a])) for a, point in sorted(r.fixed.items())]
             left = [a for a in place.order if place.shape[a] > 1]
             table = bind_operand(self.witness, Side(r.param, tuple(left), tuple(fixed)), self.sweep)
             wide = pad_table(table, [place.shape[a] for a in left])
-            instances.append(sumcheck.Instance(Ext(1), [weights.reshape(2, -1), wide]))
+            instances.append(sumcheck.Instance(Ext(1), [weights, wide]))
             sizes.append(place.log_size)
         self.sender.ext("params reduction sum", [total_sum(instances)])
         rounds = max(sizes)
@@ -424,11 +429,17 @@ class Prover:
     def omega(self, columns: dict[Committed, list[Term]]) -> U64:
         """All claims on the witness as one weight tensor, ``uint64[2, 2^m]``."""
         layout: MatrixLayout = self.plan.witness
-        out = np.zeros((2, 1 << layout.log_entries), np.uint64)
-        for node, terms in columns.items():
-            place = layout.places[node]
-            part = out[:, place.offset : place.offset + place.size]
-            part[:] = dense(terms, place.shape, place.order, place.dims).reshape(2, -1)
+        out = np.empty((2, 1 << layout.log_entries), np.uint64)
+        written, at = Dense(), 0
+        for node, place in sorted(layout.places.items(), key=lambda item: item[1].offset):
+            assert isinstance(node, Committed)
+            assert place.offset == at
+            if terms := columns.get(node):
+                written.into(out, at, terms, place.shape, place.order)
+            else:
+                out[:, at : at + place.size] = 0
+            at += place.size
+        out[:, at:] = 0
         return out
 
 
@@ -533,28 +544,4 @@ def tensor_values(claims: Sequence[ParamsClaim], rows: Sequence[U64]) -> list[Ex
     for claim, row in zip(claims, rows, strict=True):
         (at,) = claim.points
         out.append(mle.evaluate(np.ascontiguousarray(row[:, at.offset : at.offset + (1 << len(at.point))]), at.point))
-    return out
-
-
-def dense(terms: list[Term], shape: tuple[int, ...], order: tuple[int, ...], dims: tuple[int, ...]) -> U64:
-    """Sum of the terms as ``uint64[2, *dims]``: axes in ``order``, zero beyond the true lengths."""
-    true = [shape[a] for a in order]
-    total: U64 | None = None
-    for t in terms:
-        axes: list[int] = []
-        array = np.array([[t.coefficient.a], [t.coefficient.b]], np.uint64)
-        lengths: list[int] = []
-        for group_axes, w in sorted(t.groups, key=lambda g: min(order.index(a) for a in g[0])):
-            array = mle.outer(array, w.array.reshape(2, -1)).reshape(2, -1)
-            axes.extend(group_axes)
-            lengths.extend(w.dims)
-        perm = sorted(range(len(axes)), key=lambda i: order.index(axes[i]))
-        array = np.transpose(array.reshape(2, *lengths), (0, *(i + 1 for i in perm))).reshape(2, *true)
-        total = array if total is None else mle.add(total, array)
-    if total is None:
-        raise InputError("a tensor without claims has no weights")
-    if tuple(true) == dims:
-        return np.ascontiguousarray(total)
-    out = np.zeros((2, *dims), np.uint64)
-    out[(slice(None), *(slice(0, d) for d in true))] = total
     return out

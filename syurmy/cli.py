@@ -37,10 +37,12 @@ from syurmy.commands.setup import setup
 from syurmy.commands.share import share
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
+from syurmy.help import Command, Group
 from syurmy.outcome import EXITS, INTERRUPTED, settle_streams, tell, warn
 
 app = typer.Typer(
     name="syurmy-vm",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,8 +55,8 @@ COMMANDS = (
 )
 
 for command in COMMANDS:
-    app.command()(reported(command))
-app.command("test")(reported(run_tests))
+    app.command(cls=Command)(reported(command))
+app.command("test", cls=Command)(reported(run_tests))
 
 
 def _version(asked: bool) -> None:

@@ -24,8 +24,9 @@ from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import EPS, S32, ZERO, P, mul
 from syurmy.prover.kernels.jit import kernel
 
-TILE = 1 << 13  # elements of the buffer, 64 KiB: a pass does as many stages as fit
 RUN = 64
+TILE = 1 << 11  # elements of the buffer, 16 KiB: a pass does as many stages as fit
+NARROW = 1 << 13  # of shorter runs, for which more stages are worth more than room in the cache
 
 
 @njit(inline="always")
@@ -167,7 +168,8 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
     out = np.empty((cols << log_blowup, rows), np.uint64)
     powers = _powers(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)
-    passes = max(1, -(-log_cols // ((TILE // min(rows, RUN)).bit_length() - 1)))
+    tile = TILE if rows >= RUN else NARROW
+    passes = max(1, -(-log_cols // ((tile // min(rows, RUN)).bit_length() - 1)))
     strips = -(-rows // RUN)
     done = 0
     for i in range(passes):

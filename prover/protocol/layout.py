@@ -130,7 +130,8 @@ class MatrixLayout:
         self.places: dict[Hashable, Place] = {}
         for (key, shape), order, offset in zip(tensors, orders, stack(sizes), strict=True):
             self.places[key] = Place(shape, order, tuple(padded(shape[a]) for a in order), offset)
-        self.log_entries = max(min_log_entries, log2_ceil(max(1, sum(sizes))))
+        self.used = sum(sizes)  # entries, the first ones: nothing lies beyond them, and no gap between the tensors
+        self.log_entries = max(min_log_entries, log2_ceil(max(1, self.used)))
         self.shape = choose(self.log_entries, lambda log_cols: max(1, self._count(log_cols)))
 
     @property

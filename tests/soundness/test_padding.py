@@ -51,9 +51,10 @@ class Garbage(Prover):
         layout = self.plan.witness
         rng = np.random.default_rng(1)
         free = stored_entries(self) & ~true_entries(self)
-        self.flat = np.where(free, rng.integers(0, P, free.size, np.uint64), np.uint64(0))
+        clean = np.empty(free.size, np.uint64)
         self.counts = self.multiplicities()
-        self.fill(self.flat)
+        self.fill(clean)
+        self.flat = np.where(free, rng.integers(0, P, free.size, np.uint64), clean)
         type(self).filled = int(free.sum())
         commitment = commit(stored_matrix(self.flat, layout.shape.log_cols, layout.stored_rows), layout.shape)
         self.sender.raw("witness root", commitment.root)

@@ -1,0 +1,82 @@
+"""Weights written out: the terms of claims on a tensor, added up in the tensor's place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from syurmy.isa.errors import InputError
+from syurmy.isa.types import padded
+from syurmy.prover.field import U64
+from syurmy.prover.kernels.place import outer_sum
+from syurmy.prover.operands import pad_table
+from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.claims import Group, Term
+
+RUN = 64  # entries of the right factors of a term, at least, if its groups allow it
+
+
+class Dense:
+    """Writes weights out; what several terms share is multiplied once."""
+
+    def __init__(self) -> None:
+        self._right: dict[object, U64] = {}
+
+    def into(self, out: U64, at: int, terms: Sequence[Term], shape: Sequence[int], order: Sequence[int]) -> None:
+        """The sum of the terms into ``out[:, at:]``, ``uint64[2, *]``: axes in ``order``, each with zeros up to a power
+        of two. Written piece by piece, from two factors of each term."""
+        if not terms:
+            raise InputError("a tensor without claims has no weights")
+        factors: dict[int, list[tuple[U64, U64]]] = {}
+        for term in terms:
+            left, right = self._factors(term, shape, order)
+            factors.setdefault(right.shape[1], []).append((left, right))
+        for i, pairs in enumerate(factors.values()):
+            left, right = (np.concatenate(side, axis=1) for side in zip(*pairs, strict=True))
+            outer_sum(left, right, len(pairs), i > 0, out, at)
+
+    def _factors(self, term: Term, shape: Sequence[int], order: Sequence[int]) -> tuple[U64, U64]:
+        """Two vectors whose outer product the term is."""
+        rank = {a: i for i, a in enumerate(order)}
+        groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
+        coefficient = np.array([[term.coefficient.a], [term.coefficient.b]], np.uint64)
+        axes = [a for group, _ in groups for a in group if shape[a] > 1]
+        if any(rank[a] > rank[b] for a, b in pairwise(axes)):
+            return coefficient, _permuted(groups, shape, order)
+        split, size = len(groups), 1
+        while split > 0 and size < RUN:
+            split -= 1
+            size *= math.prod(padded(shape[a]) for a in groups[split][0])
+        key = tuple((group, w.key) for group, w in groups[split:])
+        if key not in self._right:
+            self._right[key] = _product([_padded(g, shape) for g in groups[split:]])
+        left = _product([coefficient, *(_padded(g, shape) for g in groups[:split])])
+        return left, self._right[key]
+
+
+def _product(factors: Sequence[U64]) -> U64:
+    """Outer product of ``uint64[2, n]``, flat; of none, 1."""
+    if not factors:
+        return np.array([[1], [0]], np.uint64)
+    out = factors[0]
+    for f in factors[1:]:
+        out = mle.outer(out, f).reshape(2, -1)
+    return out
+
+
+def _padded(group: Group, shape: Sequence[int]) -> U64:
+    axes, w = group
+    return pad_table(w.array, [shape[a] for a in axes])
+
+
+def _permuted(groups: Sequence[Group], shape: Sequence[int], order: Sequence[int]) -> U64:
+    """The product of groups whose axes do not come one after the other."""
+    array = _product([w.array.reshape(2, -1) for _, w in groups])
+    axes = [a for group, _ in groups for a in group]
+    lengths = [d for _, w in groups for d in w.dims]
+    perm = sorted(range(len(axes)), key=lambda i: order.index(axes[i]))
+    array = np.transpose(array.reshape(2, *lengths), (0, *(i + 1 for i in perm)))
+    return pad_table(np.ascontiguousarray(array), [shape[a] for a in order])

@@ -1,0 +1,161 @@
+"""Kernels beside the witness matrix: integer columns into their places, weights into theirs, counts of rows."""
+
+import numpy as np
+
+from syurmy.isa.arrays import I64, Integers
+from syurmy.prover.field import U64
+from syurmy.prover.kernels import pool
+from syurmy.prover.kernels.field import ZERO, P, from_int
+from syurmy.prover.kernels.jit import kernel, part
+from syurmy.prover.kernels.lanes import STRIP, add, kmul
+
+S63 = np.uint64(63)
+
+
+@kernel
+def place_kernel(values, strides, extents, out, at, padded, lo, hi):
+    """out[at + i] for i in [lo, hi), C order over ``padded`` axes: the entry of ``values`` over F, zero beyond the
+    ``extents``.
+
+    values int64, flat; strides, extents, padded ``int64[d]``, by axis, strides in entries; out ``uint64[*]``.
+    """
+    last = padded.shape[0] - 1
+    run, step = padded[last], strides[last]
+    for row in range(lo // run, (hi + run - 1) // run):
+        true = True
+        first = 0
+        rest = row
+        for axis in range(last - 1, -1, -1):
+            k = rest % padded[axis]
+            rest //= padded[axis]
+            true = true and k < extents[axis]
+            first += k * strides[axis]
+        i, end = max(lo, row * run), min(hi, row * run + run)
+        j = i
+        if true:
+            j = max(i, min(end, row * run + extents[last]))
+            first += (i - row * run) * step
+            if step == 1:
+                _elements(values[first : first + j - i], out[at + i : at + j])
+            else:
+                for k in range(j - i):
+                    out[at + i + k] = from_int(values[first + k * step])
+        out[at + j : at + end] = ZERO
+
+
+@part
+def _elements(values, out):
+    for k in range(values.shape[0]):
+        v = np.uint64(values[k])
+        out[k] = v + (v >> S63) * P  # 2^64 - |v|  ->  p - |v|, as 2^64 wraps
+
+
+@kernel
+def outer_sum_kernel(left, right, count, adding, out, at, lo, hi):
+    """out[:, at + i*m + j] = sum over t < count of left[:, t*n + i] * right[:, t*m + j] over K, for the entries
+    [lo, hi) of n*m; added to what is there where ``adding``. left ``uint64[2, count*n]``, right ``uint64[2,
+    count*m]``."""
+    n, m = left.shape[1] // count, right.shape[1] // count
+    for row in range(lo // m, (hi + m - 1) // m):
+        i, end = max(lo, row * m), min(hi, row * m + m)
+        for first in range(i, end, STRIP):
+            j = min(end, first + STRIP)
+            x0, x1 = out[0, at + first : at + j], out[1, at + first : at + j]
+            for t in range(count):
+                k = t * m + first - row * m
+                c0, c1 = left[0, t * n + row], left[1, t * n + row]
+                y0, y1 = right[0, k : k + j - first], right[1, k : k + j - first]
+                if t > 0 or adding:
+                    _add_scaled(x0, x1, y0, y1, c0, c1)
+                else:
+                    _scaled(x0, x1, y0, y1, c0, c1)
+
+
+@part
+def _scaled(x0, x1, y0, y1, c0, c1):
+    for k in range(x0.shape[0]):
+        x0[k], x1[k] = kmul(y0[k], y1[k], c0, c1)
+
+
+@part
+def _add_scaled(x0, x1, y0, y1, c0, c1):
+    for k in range(x0.shape[0]):
+        z0, z1 = kmul(y0[k], y1[k], c0, c1)
+        x0[k] = add(x0[k], z0)
+        x1[k] = add(x1[k], z1)
+
+
+@kernel
+def count_kernel(rows, counts, lo, hi):
+    """counts[r] += 1 for the r = rows[i] with i in [lo, hi), ``int64``; how many of them are not below len(counts) as
+    unsigned integers, which count nowhere."""
+    size = np.uint64(counts.shape[0])
+    beyond = np.int64(0)
+    for i in range(lo, hi):
+        r = np.uint64(rows[i])
+        if r < size:
+            counts[r] += 1
+        else:
+            beyond += 1
+    return beyond
+
+
+def place(values: I64, order: tuple[int, ...], padded: tuple[int, ...], out: U64, at: int) -> None:
+    """Integers over F into ``out[at:]``, C order over the ``padded`` axes: the axes of ``values`` in ``order``, zero
+    beyond them. ``ValueError`` where they do not fit."""
+    axes = np.transpose(values, order)
+    if axes.ndim != len(padded) or any(a > b for a, b in zip(axes.shape, padded, strict=True)):
+        raise ValueError(f"values of shape {axes.shape} in a place of {padded}")
+    size = int(np.prod(padded, dtype=np.int64))
+    if not 0 <= at <= at + size <= len(out):
+        raise ValueError("a place beyond its matrix")
+    values = np.ascontiguousarray(values, np.int64)
+    strides = [s // 8 for s in np.transpose(values, order).strides]
+    lengths, wide, steps = _joined(axes.shape, padded, strides)
+    pool.for_ranges(place_kernel, size, values.reshape(-1), steps, lengths, out, at, wide)
+
+
+def _joined(lengths: tuple[int, ...], padded: tuple[int, ...], strides: list[int]) -> tuple[I64, I64, I64]:
+    """The same axes, fewer of them: without those of length 1, and with neighbours as one that lie one after the other
+    without padding between them."""
+    out = [[1, 1, 1]]
+    for n, p, s in zip(lengths, padded, strides, strict=True):
+        before = out[-1]
+        if p == 1:
+            continue
+        if before[0] == before[1] == 1:
+            out[-1] = [n, p, s]
+        elif n == p and before[2] == n * s:
+            out[-1] = [before[0] * n, before[1] * p, s]
+        else:
+            out.append([n, p, s])
+    columns = np.array(out, np.int64).T.copy()
+    return columns[0], columns[1], columns[2]
+
+
+def outer_sum(left: U64, right: U64, count: int, adding: bool, out: U64, at: int) -> None:
+    """The sum of ``count`` outer products, ``uint64[2, count*n]`` with ``uint64[2, count*m]``, into ``out[:, at:]``, or
+    added to it. ``ValueError`` where it does not fit."""
+    size = (left.shape[1] // count) * (right.shape[1] // count)
+    if left.shape[1] % count or right.shape[1] % count or not 0 <= at <= at + size <= out.shape[1]:
+        raise ValueError(f"{count} products of {left.shape[1]} and {right.shape[1]} entries do not fit")
+    pool.for_ranges(outer_sum_kernel, size, left, right, count, adding, out, at)
+
+
+def count(rows: Integers, counts: I64) -> bool:
+    """Adds to counts[r] how often r is among ``rows`` (any shape); False where one of them is no index: then ``counts``
+    is not to be used."""
+    flat = np.ascontiguousarray(rows, np.int64).reshape(-1)
+    beyond = 0
+    if len(flat) < 2 * len(counts):  # counts of each thread's own would cost more than they save
+        return not count_kernel(flat, counts, 0, len(flat))
+    size = len(counts)
+
+    def counted(lo: int, hi: int) -> tuple[I64, int]:
+        own = np.zeros(size, np.int64)
+        return own, int(count_kernel(flat, own, lo, hi))
+
+    for own, more in pool.for_ranges(counted, len(flat)):
+        counts += own
+        beyond += more
+    return not beyond

@@ -1,0 +1,148 @@
+"""Columns in their places, weights written out, and counts of rows, against their definitions in Python."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from syurmy.isa.types import padded
+from syurmy.prover.dense import Dense
+from syurmy.prover.field import U64, ZERO, Ext, P, ext_array, ext_list
+from syurmy.prover.kernels import place
+from syurmy.prover.protocol.claims import Term
+from syurmy.prover.protocol.weights import Weight
+
+EDGES = [0, 1, -1, 2**63 - 1, -(2**63 - 1), 2**32, -(2**32)]
+
+
+def integers(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    out = rng.integers(-(2**62), 2**62, shape)
+    out.reshape(-1)[: len(EDGES)] = EDGES[: out.size]
+    return out
+
+
+def elements(rng: np.random.Generator, n: int) -> list[Ext]:
+    return [Ext(int(a), int(b)) for a, b in rng.integers(0, P, (n, 2), np.uint64)]
+
+
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [
+        ((1,), (0,)),
+        ((700,), (0,)),
+        ((3, 5), (0, 1)),
+        ((3, 5), (1, 0)),
+        ((1, 1, 3, 8, 4), (2, 0, 1, 3, 4)),
+        ((1, 6, 4, 7), (3, 1, 0, 2)),
+        ((2, 40, 300), (1, 0, 2)),
+    ],
+)
+def test_place(shape, order):
+    rng = np.random.default_rng(1)
+    values = integers(rng, *shape)
+    dims = tuple(padded(shape[a]) for a in order)
+    out = np.full(int(np.prod(dims)) + 9, 77, np.uint64)
+    place.place(values, order, dims, out, 4)
+    expected = np.zeros(dims, object)
+    expected[tuple(slice(0, shape[a]) for a in order)] = np.transpose(values.astype(object), order) % P
+    assert out.tolist() == [77] * 4 + expected.reshape(-1).tolist() + [77] * 5
+
+
+def test_place_of_views():
+    values = integers(np.random.default_rng(2), 4, 6)
+    out = np.empty(32, np.uint64)
+    place.place(values.T, (1, 0), (4, 8), out, 0)
+    assert out.reshape(4, 8)[:, :6].tolist() == (values.astype(object) % P).tolist()
+    place.place(np.broadcast_to(values[:1, :4], (4, 4)), (0, 1), (4, 4), out, 16)
+    assert out[16:].reshape(4, 4).tolist() == [(values[0, :4].astype(object) % P).tolist()] * 4
+
+
+@pytest.mark.parametrize(("dims", "at"), [((4, 4), 0), ((2, 8), 0), ((4, 8), -1), ((4, 8), 1), ((32,), 0)])
+def test_place_refuses_what_does_not_fit(dims, at):
+    with pytest.raises(ValueError, match="place"):
+        place.place(np.zeros((3, 5), np.int64), (0, 1), dims, np.zeros(32, np.uint64), at)
+
+
+@pytest.mark.parametrize("adding", [False, True])
+@pytest.mark.parametrize(("count", "n", "m"), [(1, 1, 1), (1, 1, 5000), (2, 3, 700), (3, 70, 130)])
+def test_outer_sum(count, n, m, adding):
+    rng = np.random.default_rng(count * m)
+    left, right = elements(rng, count * n), elements(rng, count * m)
+    left[0], right[0] = Ext(P - 1, P - 1), Ext(P - 1, 0)
+    before = rng.integers(0, P, (2, n * m + 7), np.uint64)
+    out = before.copy()
+    place.outer_sum(ext_array(left), ext_array(right), count, adding, out, 3)
+    assert np.array_equal(out[:, :3], before[:, :3])
+    assert np.array_equal(out[:, 3 + n * m :], before[:, 3 + n * m :])
+    for i, j in {(0, 0), (n - 1, m - 1), (n // 2, m // 3), (n - 1, 0), *((k % n, (511 + k) % m) for k in range(9))}:
+        start = Ext(*map(int, before[:, 3 + i * m + j])) if adding else ZERO
+        sums = [left[t * n + i] * right[t * m + j] for t in range(count)]
+        assert Ext(*map(int, out[:, 3 + i * m + j])) == sum(sums, start)
+
+
+def test_outer_sum_refuses_what_does_not_fit():
+    two, out = np.zeros((2, 2), np.uint64), np.zeros((2, 4), np.uint64)
+    for left, at, count in ((two, 1, 1), (two, -1, 1), (np.zeros((2, 3), np.uint64), 0, 2)):
+        with pytest.raises(ValueError, match="do not fit"):
+            place.outer_sum(left, two, count, False, out, at)
+
+
+@pytest.mark.parametrize("n", [0, 1, 40_000])
+def test_count(n):
+    rows = np.random.default_rng(n).integers(0, 64, n)
+    counts = np.arange(64)
+    assert place.count(rows.reshape(1, n), counts)
+    assert counts.tolist() == (np.arange(64) + np.bincount(rows, minlength=64)).tolist()
+
+
+@pytest.mark.parametrize("n", [3, 40_000])
+@pytest.mark.parametrize("wrong", [-1, 64, 2**62, -(2**63)])
+def test_a_row_that_is_none_is_told(n, wrong):
+    rows = np.zeros(n, np.int64)
+    rows[n // 2] = wrong
+    assert not place.count(rows, np.zeros(64, np.int64))
+
+
+def weight(rng: np.random.Generator, *dims: int) -> Weight:
+    array: U64 = rng.integers(0, P, (2, *dims), np.uint64)
+    return Weight(("test", rng.integers(1 << 60)), dims, lambda: array)
+
+
+def written(terms: list[Term], shape: tuple[int, ...], order: tuple[int, ...]) -> list[Ext]:
+    """Entry by entry."""
+    out = []
+    for at in product(*(range(padded(shape[a])) for a in order)):
+        index = dict(zip(order, at, strict=True))
+        value = ZERO
+        for t in terms if all(index[a] < shape[a] for a in order) else []:
+            x = t.coefficient
+            for axes, w in t.groups:
+                x = x * Ext(*map(int, w.array[(slice(None), *(index[a] for a in axes))]))
+            value = value + x
+        out.append(value)
+    return out
+
+
+SHAPES: list[tuple[tuple[int, ...], tuple[int, ...], list[list[tuple[int, ...]]]]] = [
+    ((1, 1), (0, 1), [[], []]),
+    ((1, 70), (0, 1), [[(1,)]]),
+    ((1, 3, 5, 8), (1, 0, 2, 3), [[(1,), (2,), (3,)], [(1,), (2,), (3,)], [(1, 2), (3,)]]),
+    ((1, 3, 70, 2), (2, 1, 0, 3), [[(1,), (2,), (3,)], [(1, 2), (3,)], [(1, 3), (2,)]]),  # (1, 2) is not in order
+    ((2, 4, 4, 4), (0, 1, 2, 3), [[(0,), (1,), (2,), (3,)], [(0, 3), (1, 2)], [(0, 1), (2, 3)], [(0, 1, 2, 3)]]),
+]
+
+
+@pytest.mark.parametrize(("shape", "order", "partitions"), SHAPES)
+def test_weights_are_written_as_they_are_defined(shape, order, partitions):
+    rng = np.random.default_rng(len(shape))
+    terms = []
+    for groups in [*partitions, *partitions[:1]]:  # the last has its weights in common with the first
+        made = [(axes, weight(rng, *(shape[a] for a in axes))) for axes in groups]
+        terms.append(Term(elements(rng, 1)[0], tuple(made)))
+    terms[-1] = Term(terms[-1].coefficient, terms[0].groups)
+    expected = written(terms, shape, order)
+    out = np.full((2, len(expected) + 5), 5, np.uint64)
+    Dense().into(out, 2, terms, shape, order)
+    assert ext_list(np.ascontiguousarray(out[:, 2:-3])) == expected
+    assert (out[:, :2] == 5).all()
+    assert (out[:, -3:] == 5).all()
