@@ -4,7 +4,8 @@ The matrix is column-major, ``uint64[C, R]``; the codeword ``uint64[n, R]`` has 
 of prover/kernels/ntt.py. The root binds the prover to the matrix only together with an opening (prover/opening.py).
 
 A params commitment is made once and kept in a proving key (prover/keys.py). Whoever loads one trusts the file; the
-verifier compares openings with the root in its own key.
+verifier compares openings with the root in its own key. A codeword of more than ``KEPT`` elements is not kept: a proof
+opens a few of its columns, and these are encoded anew from the integers.
 
 A hiding commitment has random coefficients in every row: as long as fewer columns are opened than there are of them,
 what is opened is uniform, whatever the matrix is.
@@ -12,7 +13,7 @@ what is opened is uniform, whatever the matrix is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -20,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
-from syurmy.prover.field import U64
+from syurmy.prover.field import U64, to_field
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
@@ -30,22 +32,42 @@ from syurmy.prover.secrets import Secrets
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 16  # rows of a strip
+KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
 
 
 @dataclass(frozen=True, eq=False)
 class Commitment:
-    """A committed matrix. ``matrix`` is ``uint64[C, R]``, or None where it is kept as integers; ``tail``: the random
-    coefficients of its rows, ``uint64[T, R]`` (secret), None where there are none."""
+    """A committed matrix. ``matrix`` is ``uint64[C, R]``, or None where it is kept as ``integers``; ``tail``: the
+    random coefficients of its rows, ``uint64[T, R]`` (secret), None where there are none. ``codeword``: ``uint64[n,
+    R]``, None where it is not kept."""
 
     shape: MatrixShape
-    codeword: U64
+    codeword: U64 | None
     tree: MerkleTree
     matrix: U64 | None = None
     tail: U64 | None = None
+    integers: IntegerMatrix | None = None
 
     @property
     def root(self) -> bytes:
         return self.tree.root
+
+    def columns(self, positions: Sequence[int]) -> U64:
+        """Those of the codeword, ``uint64[t, height]``."""
+        if self.codeword is not None:
+            return self.codeword[positions]
+        tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
+        at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
+        return np.stack([at.of(row, tail[:, i]) for i, row in enumerate(self.rows())], axis=1)
+
+    def rows(self) -> Iterator[U64]:
+        """Those of the matrix, ``uint64[C]``, one after the other."""
+        if self.matrix is not None:
+            for row in self.matrix.T:
+                yield np.ascontiguousarray(row)
+        elif self.integers is not None:
+            for values in self.integers.rows():
+                yield to_field(values.astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +78,15 @@ class ParamsCommitment:
     integers: IntegerMatrix
 
 
-def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None) -> Commitment:
-    """Commitment to ``uint64[C, R]``, canonical entries. ``ValueError`` where the matrix does not have ``shape``."""
+def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None, keep: bool = True) -> Commitment:
+    """Commitment to ``uint64[C, R]``, canonical entries; ``keep`` its codeword. ``ValueError`` where the matrix does
+    not have ``shape``."""
     if matrix.shape != (shape.cols, shape.height) or matrix.dtype != np.uint64:
         raise ValueError(f"{matrix.dtype}{matrix.shape} committed as {shape}")
     if (0 if tail is None else len(tail)) != shape.tail:
         raise ValueError(f"random coefficients do not fit {shape}")
     codeword = encode(matrix, shape.log_blowup, tail)
-    return Commitment(shape, codeword, MerkleTree.of_columns(codeword), matrix, tail)
+    return Commitment(shape, codeword if keep else None, MerkleTree.of_columns(codeword), matrix, tail)
 
 
 def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux: U64 | None = None) -> U64:
@@ -116,8 +139,8 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
             raise ValueError("a hiding commitment needs random coefficients")
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
+    codeword: U64 | None = None
     step = max(LEAST, STRIP // shape.n)
-    codeword = np.empty((shape.n, shape.height if step < shape.height else 0), np.uint64)
     for lo in range(0, shape.height, step):
         hi = min(lo + step, shape.height)
         rows = max(0, min(hi, shape.rows) - lo)
@@ -125,8 +148,16 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
         if 0 < rows < hi - lo:
             columns = np.concatenate([columns, aux[:, : hi - lo - rows]], axis=1)
         part = encode(columns, shape.log_blowup, None if tail is None else tail[:, lo:hi])
-        if step < shape.height:
-            codeword[:, lo:hi] = part
-        else:
+        if hi - lo == shape.height:
             codeword = part
-    return ParamsCommitment(Commitment(shape, codeword, MerkleTree.of_columns(codeword), tail=tail), integers)
+        else:
+            codeword = np.empty((shape.n, shape.height), np.uint64) if codeword is None else codeword
+            codeword[:, lo:hi] = part
+    assert codeword is not None
+    tree = MerkleTree.of_columns(codeword)
+    return ParamsCommitment(Commitment(shape, codeword if kept(shape) else None, tree, None, tail, integers), integers)
+
+
+def kept(shape: MatrixShape) -> bool:
+    """Whether the codeword of params is kept: where it is not large, or has rows that are kept nowhere else."""
+    return shape.encoded <= KEPT or shape.aux > 0

@@ -7,7 +7,8 @@ run set-up again and compare keys; a key that hides params is another one every 
 
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded and
 never copied. The manifest has the digest of the params that the key was made for and of its rows of integers, so that
-neither is laid out anew to be compared. Of the codeword a load reads nothing: a proof from a damaged one is rejected.
+neither is laid out anew to be compared. Of the codeword a load reads nothing: a proof from a damaged one is rejected; a
+large one is not in the file (prover/commitment.py).
 
 Where something is hidden and there are params, the key holds their random coefficients: these and the params are
 secret, so only its owner may read the file. Beside it lies ``PROG.pk.used``, the count of what was opened of them
@@ -37,7 +38,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.allowance import Allowance
-from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows, kept
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import MAX_MORE, MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
@@ -72,10 +73,9 @@ class ProvingKey(Summary):
         opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
         arrays: dict[str, Array] = {}
         if self.params is not None:
-            arrays = {
-                "codeword": self.params.commitment.codeword,
-                "digests": self.params.commitment.tree.digests,
-            }
+            arrays = {"digests": self.params.commitment.tree.digests}
+            if self.params.commitment.codeword is not None:
+                arrays["codeword"] = self.params.commitment.codeword
             arrays |= {f"integers {i}": rows for i, rows in enumerate(self.params.integers.groups)}
             if self.params.commitment.tail is not None:
                 arrays["tail"] = self.params.commitment.tail
@@ -99,10 +99,11 @@ class ProvingKey(Summary):
             groups: list[Array] = []
             while (rows := arrays.pop(f"integers {len(groups)}", None)) is not None:
                 groups.append(rows)
-            expected = {
-                "codeword": (np.dtype(np.uint64), (shape.n, shape.height)),
-                "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32)),
+            expected: dict[str, tuple[np.dtype[Any], tuple[int, int]]] = {
+                "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32))
             }
+            if kept(shape) or "codeword" in arrays:
+                expected["codeword"] = np.dtype(np.uint64), (shape.n, shape.height)
             if shape.tail:
                 expected["tail"] = np.dtype(np.uint64), (shape.tail, shape.height)
             found = {name: (a.dtype, a.shape) for name, a in arrays.items()}
@@ -114,7 +115,7 @@ class ProvingKey(Summary):
             if integers.shape != (shape.rows, shape.cols):
                 raise InputError("the proving key was made for other params", code="K131")
             tree = MerkleTree(arrays["digests"])
-            commitment = Commitment(shape, arrays["codeword"], tree, tail=arrays.get("tail"))
+            commitment = Commitment(shape, arrays.get("codeword"), tree, None, arrays.get("tail"), integers)
             params = ParamsCommitment(commitment, integers)
             root = tree.root
         description = Description.from_bytes(recorded.description)

@@ -270,7 +270,7 @@ def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: i
     ]
     out = []
     for m, positions in zip(matrices, drawn, strict=True):
-        sender.base_array(f"{m.opened.label} columns", m.commitment.codeword[positions])
+        sender.base_array(f"{m.opened.label} columns", m.commitment.columns(positions))
         sender.raw(f"{m.opened.label} path", m.commitment.tree.multiproof(positions).tobytes())
         out += [Encoded(word, m.opened.shape.log_n, positions) for word in m.opened.places]
     return out

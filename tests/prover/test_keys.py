@@ -96,6 +96,28 @@ def test_a_wide_scalar_leaves_other_params_narrow(tmp_path, monkeypatch):
     assert e.value.code == "K130"
 
 
+@pytest.mark.parametrize("hiding", [False, True])
+def test_a_large_codeword_is_not_kept(hiding, tmp_path, monkeypatch):
+    """Its columns are encoded anew, from a key that says nothing of it: the proof is the same."""
+    np.savez(tmp_path / "p.npz", w=np.random.default_rng(0).integers(-300, 300, (256, 256)), s=np.array(3))
+    program = assemble(WIDE.replace("64, 64", "256, 256").replace("[64]", "[256]"), data_root=tmp_path)
+    trace = run(program, {"x": np.arange(256) % 100})
+    mode = Mode.of(program, hiding)
+    with_codeword = setup(program, mode)
+    with_codeword.save(tmp_path / "old.pk")
+    monkeypatch.setattr("syurmy.prover.commitment.KEPT", 0)
+    key = setup(program, mode)
+    assert key.params is not None
+    assert key.params.commitment.shape.aux == 0
+    assert key.params.commitment.codeword is None
+    key.save(tmp_path / "new.pk")
+    assert b"codeword" not in (tmp_path / "new.pk").read_bytes()
+    for known, at in ((with_codeword, "old.pk"), (key, "new.pk")):
+        proof = prove(ProvingKey.load(tmp_path / at, program), trace)
+        assert verify(known.verifying_key, proof.data).outputs["y"].shape == (256,)
+        assert hiding or proof.data == prove(with_codeword, trace).data
+
+
 @pytest.mark.parametrize("shape", ["", "1", "2"])
 def test_params_may_be_wider_than_they_are_declared(shape):
     """Their values decide, not the array's dtype; a program that is not assembled may have any, in any shape."""
