@@ -18,6 +18,7 @@ from syurmy.commands.common import (
     Json,
     Keys,
     MaxSteps,
+    Memory,
     NoZk,
     ProgramPath,
     Raw,
@@ -77,6 +78,7 @@ def run(
     output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
     scheduler: Scheduler = None,
+    memory: Memory = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -86,9 +88,9 @@ def run(
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     if not prove and proof is None and scheduler is None:
-        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs)
+        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, memory)
         return _ran(program, input, None, batch, raw, max_steps, strict, json)
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, memory)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -103,6 +105,7 @@ def prove(
     output_proofs: OutputProofs = OUTPUT_PROOFS,
     certificate: CertificatePath = None,
     scheduler: Scheduler = None,
+    memory: Memory = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -114,12 +117,18 @@ def prove(
 
     The same as run --prove.
     """
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, memory)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
 def _refuse_unused(
-    keys: Path | None, rekey: bool, force: bool, no_zk: bool, certificate: Path | None, output_proofs: int
+    keys: Path | None,
+    rekey: bool,
+    force: bool,
+    no_zk: bool,
+    certificate: Path | None,
+    output_proofs: int,
+    memory: str | None,
 ) -> None:
     """Raises ``InputError`` X192 for options that say how to prove, where nothing is proven."""
     from syurmy.isa.errors import InputError
@@ -131,6 +140,7 @@ def _refuse_unused(
         "--no-zk": no_zk,
         "--certificate": certificate is not None,
         "--output-proofs": output_proofs != OUTPUT_PROOFS,
+        "--memory": memory is not None,
     }
     if unused := [name for name, is_given in given.items() if is_given]:
         message = f"{', '.join(unused)} say{'s' * (len(unused) == 1)} how to prove, and nothing is to be proven"
@@ -150,11 +160,27 @@ class Proving:
         certificate: Path | None,
         output_proofs: int,
         scheduler: str | None,
+        memory: str | None,
     ) -> None:
+        from syurmy.memory import read
+
+        self.memory = None if memory is None else read(memory)
         self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
         self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
         self.no_zk, self.certificate, self.scheduler = no_zk, certificate, scheduler
+
+    def refuse_larger(self, program: Program, key: Path, batch: int = 1) -> None:
+        """Before anything runs: raises ``InputError`` P190 where a proof takes more memory than may be taken, or making
+        the ``key``, if that file is not there. Of a path that depends on data nothing is known yet."""
+        from syurmy.isa.path import Path as ExecutedPath
+        from syurmy.memory import is_lean
+        from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
+        from syurmy.prover.protocol.plan import Plan, branches
+
+        if self.memory is not None and not branches(program):
+            mode = Mode.of(program, False if self.no_zk else None, DEFAULT_PROOFS)
+            is_lean(Plan.of(program, ExecutedPath(batch=batch), mode=mode), self.memory, making=not key.exists())
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
@@ -193,7 +219,9 @@ class Proving:
                 resting = self.certificate
                 made = clock(
                     "prove",
-                    lambda: syurmy.prove(key, trace, working, commitments=commitments, certificate=resting),
+                    lambda: syurmy.prove(
+                        key, trace, working, commitments=commitments, certificate=resting, memory=self.memory
+                    ),
                 )
                 data = made.to_bytes()
                 working("verify", 1.0)
@@ -234,6 +262,7 @@ def _ran(
 ) -> int:
     from syurmy import committing, display
     from syurmy.commands import models
+    from syurmy.keys import key_paths
 
     clock = Clock()
     at = models.opened(program, options, raw, max_steps)
@@ -247,8 +276,10 @@ def _ran(
         return ran(at, whole, entered, proving, batch, max_steps, strict, json)
     given, cut, _ = entered
     watch = rounding = None
+    count = len(next(iter(given.values()))) if batch and given else None
+    if proving is not None:
+        proving.refuse_larger(at.program, key_paths(at.path, proving.keys)[0], count or 1)
     if at.model is not None:
-        count = len(next(iter(given.values()))) if batch and given else None
         rounding = at.model.rounding(entered, count)
         watch = at.model.watch(rounding)
     undecided: tuple[Undecided, ...] = ()
