@@ -13,7 +13,7 @@ what is opened is uniform, whatever the matrix is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -23,7 +23,8 @@ import numpy as np
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, to_field
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
-from syurmy.prover.kernels.ntt import Positions, encode
+from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
@@ -55,12 +56,18 @@ class Commitment:
         """Those of the codeword, ``uint64[t, height]``."""
         if self.codeword is not None:
             return self.codeword[positions]
-        assert self.integers is not None
         tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
         at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
-        return np.stack(
-            [at.of(to_field(row.astype(np.int64)), tail[:, i]) for i, row in enumerate(self.integers.rows())], axis=1
-        )
+        return np.stack([at.of(row, tail[:, i]) for i, row in enumerate(self.rows())], axis=1)
+
+    def rows(self) -> Iterator[U64]:
+        """Those of the matrix, ``uint64[C]``, one after the other."""
+        if self.matrix is not None:
+            for row in self.matrix.T:
+                yield np.ascontiguousarray(row)
+        elif self.integers is not None:
+            for values in self.integers.rows():
+                yield to_field(values.astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +78,15 @@ class ParamsCommitment:
     integers: IntegerMatrix
 
 
-def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None) -> Commitment:
-    """Commitment to ``uint64[C, R]``, canonical entries. ``ValueError`` where the matrix does not have ``shape``."""
+def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None, keep: bool = True) -> Commitment:
+    """Commitment to ``uint64[C, R]``, canonical entries; ``keep`` its codeword. ``ValueError`` where the matrix does
+    not have ``shape``."""
     if matrix.shape != (shape.cols, shape.height) or matrix.dtype != np.uint64:
         raise ValueError(f"{matrix.dtype}{matrix.shape} committed as {shape}")
     if (0 if tail is None else len(tail)) != shape.tail:
         raise ValueError(f"random coefficients do not fit {shape}")
     codeword = encode(matrix, shape.log_blowup, tail)
-    return Commitment(shape, codeword, MerkleTree.of_columns(codeword), matrix, tail)
+    return Commitment(shape, codeword if keep else None, MerkleTree.of_columns(codeword), matrix, tail)
 
 
 def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux: U64 | None = None) -> U64:

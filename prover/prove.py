@@ -70,13 +70,15 @@ def prove(
     progress: Progress | None = None,
     commitments: Mapping[str, TensorOpening] | None = None,
     certificate: Certificate | None = None,
+    lean: bool = False,
 ) -> Proof:
     """Prove a run; ``commitments``: the openings of its committed inputs and outputs, by name; in fewer bytes where the
-    proof may rest on a ``certificate`` of the key: it is verified only together with that. Raises ``InputError`` K153
-    for a certificate of another key, ``Unsatisfied`` where a value of the trace is not in a table that it should be in.
-    Of a trace that is wrong elsewhere it makes a proof that is rejected."""
+    proof may rest on a ``certificate`` of the key: it is verified only together with that. ``lean``: the same proof in
+    less memory and more time (syurmy/memory.py). Raises ``InputError`` K153 for a certificate of another key,
+    ``Unsatisfied`` where a value of the trace is not in a table that it should be in. Of a trace that is wrong
+    elsewhere it makes a proof that is rejected."""
     try:
-        prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate))
+        prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
         host.keep_freed_memory(prover.plan.used_leaves < LARGE)
         proof = prover.run()
     except InputError as e:
@@ -114,8 +116,9 @@ class Prover:
         progress: Progress | None = None,
         commitments: Mapping[str, TensorOpening] | None = None,
         certificate: bytes = NO_CERTIFICATE,
+        lean: bool = False,
     ) -> None:
-        self.pk = pk
+        self.pk, self.lean = pk, lean
         self.certificate = certificate
         self.plan = self.planned(Path(trace.batch, trace.bits))
         self.witness = Witness(self.plan.system, trace)
@@ -154,13 +157,15 @@ class Prover:
         for tensor, opened in zip(self.tensors, self.opening.of_tensors, strict=True):
             if tensor.allowance is not None:
                 tensor.allowance.take(opened.queries)
-        commitment, flat = self.commit()
+        commitment, committed = self.commit()
+        flat: U64 | None = None if self.lean else committed
+        del committed
         self._lap("commit", 0.25)
         num, den = self.lookups()
         self._lap("lookup", 0.55)
         pulled, contractions = self.contract(num, den)
         self._lap("contraction", 0.75)
-        self.open(commitment, flat, pulled, contractions)
+        self.open(commitment, self.flat() if flat is None else flat, pulled, contractions)
         self._lap("opening", 1.0)
         data, head = self.magic + self.sender.bytes(), len(self.magic)
         fields = [("magic", 0, head), *((n, o + head, s) for n, o, s in self.sender.fields)]
@@ -198,6 +203,12 @@ class Prover:
         counts = self.witness.multiplicities()
         return {column: to_field(counts[table])[None] for table, column in self.plan.multiplicities.items()}
 
+    def flat(self) -> U64:
+        """The witness, ``uint64[2^m]``."""
+        flat = np.empty(1 << self.plan.witness.log_entries, np.uint64)
+        self.fill(flat)
+        return flat
+
     def fill(self, flat: U64) -> None:
         """All columns into their places of the witness matrix, as field elements, with zeros around them."""
         for column, place in self.plan.witness.places.items():
@@ -213,9 +224,8 @@ class Prover:
 
     def commit(self) -> tuple[Commitment, U64]:
         layout = self.plan.witness
-        flat = np.empty(1 << layout.log_entries, np.uint64)
         self.counts = self.multiplicities()
-        self.fill(flat)
+        flat = self.flat()
         shape = self.opening.matrices[0].shape
         aux = tail = None
         if self.opening.hiding is not None:
@@ -224,7 +234,7 @@ class Prover:
             aux = pad_rows(self.pads, self.opening, self.secrets)
             tail = self.secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         matrix = stored_matrix(flat, layout.shape.log_cols, layout.stored_rows, aux)
-        commitment = commit(matrix, shape, tail)
+        commitment = commit(matrix, shape, tail, keep=not self.lean)
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key
         self.sender.raw("key digest", vk.digest())

@@ -240,16 +240,21 @@ def prove(
     *,
     commitments: Mapping[str, TensorOpening] | None = None,
     certificate: Certificate | Source | None = None,
+    memory: int | None = None,
 ) -> Proof:
     """A proof that ``trace`` is an execution of the key's program. Its ``report`` holds sizes and seconds per phase.
     ``commitments``: what ``commit`` gave for each committed input and output, by name, outputs' made after the run.
     Threads and processes may prove with one key at once. With the key's ``certificate`` it is smaller, and accepted
-    only by who has that too. Raises ``InputError`` for other kinds of objects."""
+    only by who has that too. ``memory``: bytes that this process may take, by estimate; the proof is made slower where
+    it would be more, or refused (P190). Raises ``InputError`` for other kinds of objects."""
     from syurmy.device import settle
+    from syurmy.isa.path import Path as ExecutedPath
     from syurmy.isa.source import other_kind
     from syurmy.isa.trace import Trace
+    from syurmy.memory import is_lean
     from syurmy.prover.keys import ProvingKey
     from syurmy.prover.protocol.certificate import Certificate
+    from syurmy.prover.protocol.plan import Plan
     from syurmy.prover.prove import prove as construct
 
     if not isinstance(key, ProvingKey):
@@ -257,7 +262,13 @@ def prove(
     if not isinstance(trace, Trace):
         raise other_kind(trace, "the trace of a run")
     settle()
-    return construct(key, trace, progress, commitments, None if certificate is None else Certificate.load(certificate))
+    resting = None if certificate is None else Certificate.load(certificate)
+    lean = False
+    if memory is not None:
+        kept = key.plan if trace.batch == 1 else None
+        path = ExecutedPath(trace.batch, trace.bits)
+        lean = is_lean(kept or Plan.of(key.program, path, key.verifying_key.max_steps, key.mode), memory)
+    return construct(key, trace, progress, commitments, resting, lean)
 
 
 def certify(key: ProvingKey, progress: Progress | None = None) -> Certificate:

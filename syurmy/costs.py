@@ -6,10 +6,11 @@ tables that lookups are answered from. A batch shares it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from syurmy.display import seconds_text
+from syurmy.display import bytes_text, seconds_text
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.path import Path
 
@@ -25,7 +26,8 @@ FIXED_SECONDS, LEAF_SECONDS, ENTRY_SECONDS, PARAM_SECONDS = 0.012, 2.1e-7, 6.3e-
 @dataclass(frozen=True)
 class Cost:
     """Of one proof. ``leaves``: entries that are looked up, and rows of tables; ``committed_entries``: what the prover
-    commits to, in ``columns``; ``params_entries``: what the key has committed to."""
+    commits to, in ``columns``; ``params_entries``: what the key has committed to; bytes: of memory at the peaks of
+    set-up and of a proof under a key that is there (``syurmy.memory``), None where it is too much for one proof."""
 
     instructions: int
     steps: int
@@ -34,6 +36,8 @@ class Cost:
     committed_entries: int
     params_entries: int
     batch: int = 1
+    setup_bytes: int | None = None
+    prove_bytes: int | None = None
 
     @property
     def seconds(self) -> float:
@@ -55,7 +59,12 @@ NAMES = (*(f.name for f in fields(Cost)), "estimated_seconds")
 
 def of_plan(plan: Plan) -> Cost:
     """What a proof by this plan costs."""
-    system = plan.system
+    from syurmy import memory
+    from syurmy.prover.protocol.soundness import InsufficientSoundness
+
+    system, need = plan.system, None
+    with suppress(InsufficientSoundness):
+        need = memory.of_plan(plan)
     return Cost(
         instructions=len(system.program.code),
         steps=system.flow.steps,
@@ -64,21 +73,25 @@ def of_plan(plan: Plan) -> Cost:
         committed_entries=plan.witness.true_entries,
         params_entries=0 if plan.params is None else plan.params.true_entries,
         batch=system.flow.path.batch,
+        setup_bytes=None if need is None else need.setup,
+        prove_bytes=None if need is None else need.prove,
     )
 
 
 def of_program(program: Program, batch: bool = True) -> tuple[Cost, Cost | None] | None:
     """What a proof of a run costs, and one of a ``batch`` of ``BATCH`` runs (None if that is not asked for, or too
     large for one proof). None where the path depends on data, which only a run shows."""
+    from syurmy.prover.protocol.key import Mode
     from syurmy.prover.protocol.plan import Plan, branches
 
     if branches(program):
         return None
-    one = of_plan(Plan.of(program))
+    mode = Mode.of(program)
+    one = of_plan(Plan.of(program, mode=mode))
     if not batch:
         return one, None
     try:
-        return one, of_plan(Plan.of(program, Path(batch=BATCH)))
+        return one, of_plan(Plan.of(program, Path(batch=BATCH), mode=mode))
     except ConstraintError:
         return one, None
 
@@ -90,6 +103,8 @@ def lines(found: tuple[Cost, Cost | None]) -> list[str]:
         f"a proof: {one.leaves:,} lookup leaves, {one.committed_entries:,} committed entries in {one.columns} columns, "
         f"about {seconds_text(one.seconds)} to prove on two cores"
     ]
+    if one.setup_bytes is not None and one.prove_bytes is not None:
+        out.append(f"about {bytes_text(one.prove_bytes)} of memory to prove, {bytes_text(one.setup_bytes)} to set up")
     if many is not None and one.batch == 1:
         leaves, entries, took = (v / many.batch for v in (many.leaves, many.committed_entries, many.seconds))
         out.append(

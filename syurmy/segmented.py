@@ -253,16 +253,17 @@ def prove(
     tell: Tell = lambda phase, fraction: None,
     elsewhere: Cluster | None = None,
     keys_folder: Path | None = None,
+    memory: int | None = None,
 ) -> Proven:
     """A bundle of proofs of a run. ``load`` gives the proving key of a segment; ``openings``: of the whole's committed
     inputs and outputs. What is finished in ``parts`` is taken from there. ``elsewhere``: proves the others instead of
-    this process, with the keys in ``keys_folder``. Raises ``InputError`` as ``syurmy.prove``."""
+    this process, with the keys in ``keys_folder``. ``memory``, and what is raised: as ``syurmy.prove``."""
     parted = _Parted(at, key, done, openings, parts)
     report = Report()
     resumed = len(parted.finished)
     pending = [k for k in range(len(at.segments)) if k not in parted.finished]
     for k in pending if elsewhere is None else ():
-        parted.finish(k, *parted.proven(k, load(k), report, _telling(tell, k, len(at.segments))))
+        parted.finish(k, *parted.proven(k, load(k), report, _telling(tell, k, len(at.segments)), memory))
     if elsewhere is not None:
         tell(f"{len(pending)} segments on the cluster", resumed / len(at.segments))
         for k, proof, took in elsewhere.proven([parted.task(k, elsewhere, keys_folder) for k in pending]):
@@ -353,12 +354,14 @@ class _Parted:
         same &= all(np.array_equal(x, self.done.values[name]) for name, x in shown.items())
         return (proof, said) if same else None
 
-    def proven(self, k: int, key: ProvingKey, report: Report, tell: Tell) -> tuple[bytes, Statement]:
+    def proven(
+        self, k: int, key: ProvingKey, report: Report, tell: Tell, memory: int | None
+    ) -> tuple[bytes, Statement]:
         """Runs, proves and verifies segment ``k``."""
         program, batch = self.at.segments[k], self.done.batch > 1
         inputs = {i.name: self.done.values[i.name] for i in program.inputs}
         trace = syurmy.run(program, inputs, batch=batch, max_steps=key.verifying_key.max_steps)
-        made = syurmy.prove(key, trace, tell, commitments=self.commitments(k))
+        made = syurmy.prove(key, trace, tell, commitments=self.commitments(k), memory=memory)
         add(report, made.report)
         return self.verified(k, made.data)
 

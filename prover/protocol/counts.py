@@ -59,6 +59,12 @@ class Counts:
 
 def count_claims(plan: Plan) -> Counts:
     """Runs both sweeps."""
+    return Counts.of(plan, *swept(plan))
+
+
+def swept(plan: Plan) -> tuple[list[Contraction], list[red.ParamPoint], list[red.Reduced]]:
+    """What both sweeps come to at the fixed points: contractions, evaluation claims on params, and claims of other
+    shapes."""
     stream = blake3(_SEED)
     at = 0
 
@@ -80,5 +86,4 @@ def count_claims(plan: Plan) -> Counts:
         rounds = max(c.variables for c in contractions)
         space.points[red.CONTRACTION] = draw(rounds)
         pulled.append(sweep.run(red.operand_claims(contractions, sweep, rounds, eta)))
-    points, rest = red.split_params(pulled)
-    return Counts.of(plan, contractions, points, rest)
+    return contractions, *red.split_params(pulled)

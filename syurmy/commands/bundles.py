@@ -10,6 +10,7 @@ from syurmy.commands import models
 from syurmy.commands.common import Clock, agreed, elsewhere, print_json, rekeyed, sibling
 from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows, told
 from syurmy.isa.errors import InputError
+from syurmy.keys import key_paths
 from syurmy.outcome import DONE, MISSED, tell
 from syurmy.parts import Parts, folder_of
 from syurmy.prover.protocol.transcript import Rejected
@@ -38,6 +39,11 @@ def ran(
     clock = Clock()
     given, cut, _ = entered
     watch = rounding = None
+    if proving is not None:
+        count = len(next(iter(given.values()))) if batch and given else 1
+        for k, segment in enumerate(whole.segments):
+            key = key_paths(whole.file(k), whole.keys_of(k, proving.keys))[0]
+            proving.refuse_larger(segment, key, count)
     if at.model is not None:
         rounding = None if batch else at.model.rounding(entered)  # of a batch each segment runs all inputs
         watch = at.model.watch(rounding)
@@ -101,6 +107,7 @@ def _proven(
                         working,
                         cluster,
                         how.keys,
+                        how.memory,
                     ),
                 )
             except KeyboardInterrupt:

@@ -66,6 +66,12 @@ CertificatePath = Annotated[
     Path | None,
     typer.Option("--certificate", metavar="PROG.cert", help="The key's certificate; the proof rests on it."),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="8G", help="What may be taken at most: slower where it would be more, or refused before."
+    ),
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(

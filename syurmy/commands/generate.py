@@ -16,6 +16,7 @@ from syurmy.commands.common import (
     Json,
     Keys,
     MaxSteps,
+    Memory,
     NoZk,
     Rekey,
     print_json,
@@ -59,6 +60,7 @@ def generate(
     no_zk: NoZk = False,
     certificate: CertificatePath = None,
     device: Device = None,
+    memory: Memory = None,
     max_steps: MaxSteps = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit code 3 where the float model may have chosen otherwise.")
@@ -74,6 +76,7 @@ def generate(
     from syurmy import display
     from syurmy.commands import models
     from syurmy.isa.errors import InputError
+    from syurmy.keys import key_paths
 
     clock = Clock()
     if model.suffix == ".onnx":
@@ -96,9 +99,9 @@ def generate(
         | {"saturated": [vars(s) for s in watched]}
     )
     if prove or proof is not None:
-        result |= Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None)(
-            at, done.trace, max_steps, clock
-        )
+        proving = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None, memory)
+        proving.refuse_larger(at.program, key_paths(at.path, keys)[0])
+        result |= proving(at, done.trace, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)

@@ -142,7 +142,7 @@ def _proven(at: Opened, runs: Sequence[Ran], how: Proving, max_steps: int | None
             Parts(folder_of(target), key.verifying_key.digest(), job, {}, how.force) as parts,
             elsewhere(how.scheduler, how.store) as cluster,
         ):
-            work = _Work(at, key, keys.key_paths(at.path, how.keys)[0], verifier, parts, how.certificate)
+            work = _Work(at, key, keys.key_paths(at.path, how.keys)[0], verifier, parts, how)
             try:
                 resumed = clock("prove", lambda: work(runs, cluster, working))
             except KeyboardInterrupt:
@@ -189,11 +189,9 @@ def _said(verifier: Verifier, proof: bytes, at: Opened, run: Ran) -> Statement |
 class _Work:
     """The proofs of a batch: those that are kept, and those to be made."""
 
-    def __init__(
-        self, at: Opened, key: ProvingKey, file: Path, verifier: Verifier, parts: Parts, certificate: Path | None
-    ) -> None:
+    def __init__(self, at: Opened, key: ProvingKey, file: Path, verifier: Verifier, parts: Parts, how: Proving) -> None:
         self.at, self.key, self.file, self.verifier, self.parts = at, key, file, verifier, parts
-        self.certificate = certificate
+        self.certificate, self.memory = how.certificate, how.memory
         self.report = Report()
         self.finished: dict[int, tuple[bytes, Statement]] = {}
 
@@ -230,6 +228,7 @@ class _Work:
                 trace,
                 lambda step, done, k=k, phase=phase: working(f"{phase}: {step}", (k + done) / count),  # type: ignore[misc]
                 certificate=self.certificate,
+                memory=self.memory,
             )
             self.keep(k, made.data, made.report)
         return resumed

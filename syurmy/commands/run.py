@@ -19,6 +19,7 @@ from syurmy.commands.common import (
     Json,
     Keys,
     MaxSteps,
+    Memory,
     NoZk,
     ProgramPath,
     Raw,
@@ -95,6 +96,7 @@ def run(
     device: Device = None,
     store: StoreUrl = None,
     per_proof: PerProof = None,
+    memory: Memory = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -104,10 +106,10 @@ def run(
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     if not prove and proof is None and scheduler is None:
-        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device, store, per_proof)
+        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device, store, per_proof, memory)
         return _ran(program, input, None, batch, raw, max_steps, strict, json)
-    _refuse_both(device, scheduler)
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof)
+    _refuse_both(device, memory, scheduler)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof, memory)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -125,6 +127,7 @@ def prove(
     device: Device = None,
     store: StoreUrl = None,
     per_proof: PerProof = None,
+    memory: Memory = None,
     batch: Batch = False,
     raw: Raw = False,
     max_steps: MaxSteps = None,
@@ -136,8 +139,8 @@ def prove(
 
     The same as run --prove.
     """
-    _refuse_both(device, scheduler)
-    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof)
+    _refuse_both(device, memory, scheduler)
+    proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof, memory)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
@@ -151,6 +154,7 @@ def _refuse_unused(
     device: str | None,
     store: str | None,
     per_proof: int | None,
+    memory: str | None,
 ) -> None:
     """Raises ``InputError`` X192 for options that say how to prove, where nothing is proven."""
     from syurmy.isa.errors import InputError
@@ -165,20 +169,28 @@ def _refuse_unused(
         "--device": device is not None,
         "--store": store is not None,
         "--per-proof": per_proof is not None,
+        "--memory": memory is not None,
     }
     if unused := [name for name, is_given in given.items() if is_given]:
         message = f"{', '.join(unused)} say{'s' * (len(unused) == 1)} how to prove, and nothing is to be proven"
         raise InputError(message, code="X192", help="add --prove, or leave them out")
 
 
-def _refuse_both(device: str | None, scheduler: str | None) -> None:
-    """Raises ``InputError`` X162 for a device of this machine where others prove."""
+def _refuse_both(device: str | None, memory: str | None, scheduler: str | None) -> None:
+    """Raises ``InputError`` X162 for a device or memory of this machine where others prove."""
     from syurmy.device import VARIABLE
     from syurmy.isa.errors import InputError
 
-    if device is not None and scheduler is not None:
+    if scheduler is None:
+        return
+    if device is not None:
         message = "--device is this machine's, and the workers of a cluster prove"
         raise InputError(message, code="X162", help=f"set {VARIABLE} where the workers run")
+    if memory is not None:
+        message = "--memory is this machine's, and the workers of a cluster prove"
+        raise InputError(
+            message, code="X162", help="start the workers with a memory limit: they take what fits into it"
+        )
 
 
 class Proving:
@@ -196,9 +208,12 @@ class Proving:
         scheduler: str | None,
         store: str | None = None,
         per_proof: int | None = None,
+        memory: str | None = None,
     ) -> None:
         from syurmy.isa.errors import InputError
+        from syurmy.memory import read
 
+        self.memory = None if memory is None else read(memory)
         self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
         self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
@@ -206,6 +221,18 @@ class Proving:
         self.scheduler, self.store, self.per_proof = scheduler, store, per_proof
         if store is not None and scheduler is None:
             raise InputError("--store says where a cluster finds keys", code="X192", help="add --scheduler")
+
+    def refuse_larger(self, program: Program, key: Path, batch: int = 1) -> None:
+        """Before anything runs: raises ``InputError`` P190 where a proof takes more memory than may be taken, or making
+        the ``key``, if that file is not there. Of a path that depends on data nothing is known yet."""
+        from syurmy.isa.path import Path as ExecutedPath
+        from syurmy.memory import is_lean
+        from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
+        from syurmy.prover.protocol.plan import Plan, branches
+
+        if self.memory is not None and not branches(program):
+            mode = Mode.of(program, False if self.no_zk else None, DEFAULT_PROOFS)
+            is_lean(Plan.of(program, ExecutedPath(batch=batch), mode=mode), self.memory, making=not key.exists())
 
     def __call__(self, at: Opened, trace: Trace, max_steps: int | None, clock: Clock) -> dict[str, Any]:
         """Set up if need be, prove, verify, write the proof; what is told of it."""
@@ -271,7 +298,9 @@ class Proving:
     ) -> tuple[bytes, Report]:
         """The proof, made here or by a worker, and what it took."""
         if self.scheduler is None:
-            made = syurmy.prove(key, trace, working, commitments=openings, certificate=self.certificate)
+            made = syurmy.prove(
+                key, trace, working, commitments=openings, certificate=self.certificate, memory=self.memory
+            )
             return made.data, made.report
         from syurmy import files
 
@@ -298,6 +327,7 @@ def _ran(
 ) -> int:
     from syurmy import committing, display
     from syurmy.commands import models
+    from syurmy.keys import key_paths
 
     clock = Clock()
     at = models.opened(program, options, raw, max_steps)
@@ -315,8 +345,10 @@ def _ran(
         return ran(at, whole, entered, proving, batch, max_steps, strict, json)
     given, cut, _ = entered
     watch = rounding = None
+    count = len(next(iter(given.values()))) if batch and given else None
+    if proving is not None:
+        proving.refuse_larger(at.program, key_paths(at.path, proving.keys)[0], count or 1)
     if at.model is not None:
-        count = len(next(iter(given.values()))) if batch and given else None
         rounding = at.model.rounding(entered, count)
         watch = at.model.watch(rounding)
     undecided: tuple[Undecided, ...] = ()

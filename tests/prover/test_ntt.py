@@ -5,6 +5,7 @@ import pytest
 
 from syurmy.prover.field import P
 from syurmy.prover.kernels import matrix, ntt
+from syurmy.prover.kernels.positions import Positions
 
 EDGES = [0, 1, P - 1, P - 2, 2**32, 2**32 - 1, 2**63, (P - 1) // 2, (P + 1) // 2]
 
@@ -54,6 +55,22 @@ def test_further_coefficients(cols, rows, more, log_blowup):
         x = pow(omega, int(f"{q:0{log_n}b}"[::-1], 2), P)
         for r in range(rows):
             assert int(found[q, r]) == sum(int(v) * pow(x, c, P) for c, v in enumerate(whole[:, r])) % P
+
+
+@pytest.mark.parametrize(
+    ("log_cols", "rows", "more", "log_blowup"),
+    [(0, 2, 0, 2), (4, 3, 5, 2), (9, 5, 0, 1), (8, 65, 300, 1), (10, 1, 3, 3)],
+)
+def test_positions_without_the_others(log_cols, rows, more, log_blowup):
+    rng = np.random.default_rng(log_cols)
+    matrix = rng.integers(0, P, (1 << log_cols, rows), dtype=np.uint64)
+    tail = rng.integers(0, P, (more, rows), dtype=np.uint64) if more else None
+    n = 1 << (log_cols + log_blowup)
+    positions = np.unique([0, n - 1, *rng.integers(0, n, 7)]).tolist()
+    at = Positions(log_cols, log_blowup, positions, more)
+    whole = ntt.encode(matrix, log_blowup, tail)[positions]
+    for i, row in enumerate(np.ascontiguousarray(matrix.T)):
+        assert np.array_equal(at.of(row, None if tail is None else tail[:, i]), whole[:, i])
 
 
 def test_extension_rows_are_encoded_plane_by_plane():

@@ -1,0 +1,135 @@
+"""What a proof takes is known before, and bounded or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import syurmy
+from syurmy import memory
+from syurmy.assembler import assemble
+from syurmy.cli import app
+from syurmy.isa.errors import InputError
+from syurmy.isa.path import Path as ExecutedPath
+from syurmy.isa.program import Program
+from syurmy.prover.commitment import Commitment, commit
+from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import Mode
+from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.verifier.verify import verify
+
+TEXT = """
+.program small
+.input x : i8[64, 64] private
+.param w : i8[64, 64] committed = "w.npz:w"
+.output y public
+    matmul  y, x, w
+    rescale y, y, 8, i16
+    halt
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    folder = tmp_path_factory.mktemp("small")
+    np.savez(folder / "w.npz", w=np.random.default_rng(0).integers(-99, 99, (64, 64)))
+    return assemble(TEXT, data_root=folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8G", 8 << 30), ("1.5g", 3 << 29), ("500M", 500 << 20), ("64KiB", 1 << 16), ("1T", 1 << 40), ("7", 7)],
+)
+def test_amounts(text: str, size: int) -> None:
+    assert memory.read(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1G", "8X", "G", "1 2", "nan"])
+def test_what_is_no_amount(text: str) -> None:
+    with pytest.raises(InputError) as e:
+        memory.read(text)
+    assert e.value.code == "X193"
+
+
+def test_what_is_allowed_decides(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan.of(program)
+    need = memory.of_plan(plan)
+    assert need.lean < need.prove
+    assert not memory.is_lean(plan, None)
+    assert not memory.is_lean(plan, need.prove)
+    assert memory.is_lean(plan, need.prove - 1)
+    assert memory.is_lean(plan, need.lean)
+    with pytest.raises(InputError, match="a proof of this takes about") as e:
+        memory.is_lean(plan, need.lean - 1)
+    assert e.value.code == "P190"
+    monkeypatch.setattr(memory, "of_plan", lambda plan: memory.Memory(30, 20, 10))
+    assert memory.is_lean(plan, 15)
+    with pytest.raises(InputError, match="set-up of this takes about 30 B"):
+        memory.is_lean(plan, 29, making=True)
+    assert not memory.is_lean(plan, 30, making=True)
+
+
+@pytest.mark.parametrize("hiding", [False, True])
+def test_a_lean_proof_is_the_same_proof(hiding: bool, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = setup(program, Mode.of(program, hiding))
+    trace = syurmy.run(program, {"x": np.arange(64 * 64).reshape(64, 64) % 200 - 100})
+    need = memory.of_plan(Plan.of(program, mode=key.mode))
+    kept: list[bool] = []
+
+    def noted(*given: object, keep: bool) -> Commitment:
+        kept.append(keep)
+        return commit(*given, keep=keep)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("syurmy.prover.prove.commit", noted)
+    whole = syurmy.prove(key, trace, memory=need.prove)
+    lean = syurmy.prove(key, trace, memory=need.lean)
+    assert kept == [True, False]
+    assert hiding or lean.data == whole.data
+    assert (verify(key.verifying_key, lean.data).outputs["y"] == trace.outputs["y"]).all()
+    with pytest.raises(InputError) as e:
+        syurmy.prove(key, trace, memory=need.lean - 1)
+    assert e.value.code == "P190"
+
+
+def test_claims_on_params_are_counted_as_the_prover_joins_them(program: Program) -> None:
+    """More claims at one point of the columns take one table."""
+    assert memory.evaluated_columns(Plan.of(program)) == 1
+
+
+def test_more_of_anything_takes_more(program: Program) -> None:
+    one, many = (memory.of_plan(Plan.of(program, ExecutedPath(batch=n))) for n in (1, 8))
+    assert one.prove < many.prove
+    assert one.lean < many.lean
+    assert one.setup <= many.setup
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("seen", ["committed", "public"])
+def test_committed_tensors_take_some_too(seen: str) -> None:
+    """With params or without, hidden or not; and what has no columns at all."""
+    text = f".input x : i8[32] {seen}\n.output y {seen}\n    neg y, x\n    halt\n"
+    for mode in (Mode(False), Mode(True)):
+        need = memory.of_plan(Plan.of(assemble(text), mode=mode))
+        assert memory.PROCESS < need.lean <= need.prove < 2 * memory.PROCESS
+
+
+def test_refused_before_anything_runs(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", w=np.ones((64, 64), np.int8))
+    path = tmp_path / "small.tasm"
+    path.write_text(TEXT)
+    np.savez(tmp_path / "small.inputs.npz", x=np.ones((64, 64), np.int8))
+    before = sorted(tmp_path.iterdir())
+    refused = invoke("prove", path, "--memory", "50M")
+    assert refused.exit_code == 2
+    assert "P190" in refused.stderr
+    assert sorted(tmp_path.iterdir()) == before
+    unused = invoke("run", path, "--memory", "8G")
+    assert "X192" in unused.stderr
+    none = invoke("prove", path, "--memory", "much")
+    assert "X193" in none.stderr
