@@ -11,8 +11,21 @@ from syurmy.isa.arrays import Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, add, from_int, mul
-from syurmy.prover.kernels.jit import kernel
+from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.matrix import FLUSH, SMALL, IntegerMatrix, limb_value, signed_limbs
+
+
+@part
+def _dots(v, x0, x1, x2, x3):
+    """Inner products of a row with four rows of limbs."""
+    a, b, c, d = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for k in range(v.shape[0]):
+        y = np.int64(v[k])
+        a += y * np.int64(x0[k])
+        b += y * np.int64(x1[k])
+        c += y * np.int64(x2[k])
+        d += y * np.int64(x3[k])
+    return a, b, c, d
 
 
 @kernel
@@ -22,15 +35,9 @@ def dot_rows_limbs(values, limbs, out, lo, hi):
     for k in range(lo, hi):
         out[0, k] = ZERO
         out[1, k] = ZERO
-        for j0 in range(0, cols, FLUSH):
-            end = min(cols, j0 + FLUSH)
-            a, b, c, d = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-            for j in range(j0, end):
-                v = np.int64(values[k, j])
-                a += v * np.int64(limbs[0, j])
-                b += v * np.int64(limbs[1, j])
-                c += v * np.int64(limbs[2, j])
-                d += v * np.int64(limbs[3, j])
+        for i in range(0, cols, FLUSH):
+            j = min(cols, i + FLUSH)
+            a, b, c, d = _dots(values[k, i:j], limbs[0, i:j], limbs[1, i:j], limbs[2, i:j], limbs[3, i:j])
             out[0, k] = add(out[0, k], limb_value(a, b))
             out[1, k] = add(out[1, k], limb_value(c, d))
 

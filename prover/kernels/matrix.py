@@ -19,7 +19,7 @@ from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
-from syurmy.prover.kernels.jit import kernel
+from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import dot_base_strip
 from syurmy.prover.kernels.mle import LONG
 from syurmy.prover.protocol import mle
@@ -77,6 +77,39 @@ def limb_value(lo, hi):
     return add(from_int(lo), mul(from_int(hi), ONE << S32))
 
 
+@part
+def _accumulate(limbs, i, v, s0, s1, s2, s3):
+    """s += the limbs i of a row times the row."""
+    a0, a1, a2, a3 = np.int64(limbs[i, 0]), np.int64(limbs[i, 1]), np.int64(limbs[i, 2]), np.int64(limbs[i, 3])
+    for k in range(v.shape[0]):
+        x = np.int64(v[k])
+        s0[k] += a0 * x
+        s1[k] += a1 * x
+        s2[k] += a2 * x
+        s3[k] += a3 * x
+
+
+@part
+def _accumulate_four(limbs, i, v, w, x, y, s0, s1, s2, s3):
+    """s += the limbs i, ..., i + 3 of four rows times these rows: read and written once for all."""
+    a0, a1, a2, a3 = np.int64(limbs[i, 0]), np.int64(limbs[i, 1]), np.int64(limbs[i, 2]), np.int64(limbs[i, 3])
+    b0, b1, b2, b3 = (
+        np.int64(limbs[i + 1, 0]), np.int64(limbs[i + 1, 1]), np.int64(limbs[i + 1, 2]), np.int64(limbs[i + 1, 3])
+    )  # fmt: skip
+    c0, c1, c2, c3 = (
+        np.int64(limbs[i + 2, 0]), np.int64(limbs[i + 2, 1]), np.int64(limbs[i + 2, 2]), np.int64(limbs[i + 2, 3])
+    )  # fmt: skip
+    d0, d1, d2, d3 = (
+        np.int64(limbs[i + 3, 0]), np.int64(limbs[i + 3, 1]), np.int64(limbs[i + 3, 2]), np.int64(limbs[i + 3, 3])
+    )  # fmt: skip
+    for k in range(v.shape[0]):
+        p, q, r, t = np.int64(v[k]), np.int64(w[k]), np.int64(x[k]), np.int64(y[k])
+        s0[k] += a0 * p + b0 * q + c0 * r + d0 * t
+        s1[k] += a1 * p + b1 * q + c1 * r + d1 * t
+        s2[k] += a2 * p + b2 * q + c2 * r + d2 * t
+        s3[k] += a3 * p + b3 * q + c3 * r + d3 * t
+
+
 @kernel
 def bind_limbs_kernel(values, first, limbs, out, lo, hi):
     """out[:, c] = sum over i of weight i * values[first + i, c] for the column tiles [lo, hi).
@@ -90,34 +123,23 @@ def bind_limbs_kernel(values, first, limbs, out, lo, hi):
     for tile in range(lo, hi):
         c0 = tile * TILE
         width = min(TILE, cols - c0)
+        c1 = c0 + width
+        s0, s1, s2, s3 = acc[0, :width], acc[1, :width], acc[2, :width], acc[3, :width]
         for c in range(width):
             out[0, c0 + c] = ZERO
             out[1, c0 + c] = ZERO
         for i0 in range(0, n, FLUSH):
             acc[:, :] = 0
             end = min(n, i0 + FLUSH)
-            for i in range(i0, end - 1, 2):
-                a0, a1, a2, a3 = (
-                    np.int64(limbs[i, 0]),
-                    np.int64(limbs[i, 1]),
-                    np.int64(limbs[i, 2]),
-                    np.int64(limbs[i, 3]),
-                )
-                b0, b1 = np.int64(limbs[i + 1, 0]), np.int64(limbs[i + 1, 1])
-                b2, b3 = np.int64(limbs[i + 1, 2]), np.int64(limbs[i + 1, 3])
-                for c in range(width):
-                    v = np.int64(values[first + i, c0 + c])
-                    w = np.int64(values[first + i + 1, c0 + c])
-                    acc[0, c] += a0 * v + b0 * w
-                    acc[1, c] += a1 * v + b1 * w
-                    acc[2, c] += a2 * v + b2 * w
-                    acc[3, c] += a3 * v + b3 * w
-            if (end - i0) & 1:
-                i = end - 1
-                for c in range(width):
-                    v = np.int64(values[first + i, c0 + c])
-                    for k in range(4):
-                        acc[k, c] += np.int64(limbs[i, k]) * v
+            fours = i0 + ((end - i0) & ~3)
+            for i in range(i0, fours, 4):
+                r = first + i
+                _accumulate_four(
+                    limbs, i, values[r, c0:c1], values[r + 1, c0:c1], values[r + 2, c0:c1], values[r + 3, c0:c1],
+                    s0, s1, s2, s3,
+                )  # fmt: skip
+            for i in range(fours, end):
+                _accumulate(limbs, i, values[first + i, c0:c1], s0, s1, s2, s3)
             for c in range(width):
                 out[0, c0 + c] = add(out[0, c0 + c], limb_value(acc[0, c], acc[1, c]))
                 out[1, c0 + c] = add(out[1, c0 + c], limb_value(acc[2, c], acc[3, c]))
