@@ -94,9 +94,15 @@ def generate(
         | {"saturated": [vars(s) for s in watched]}
     )
     if prove or proof is not None:
-        result |= Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None)(
-            at, done.trace, max_steps, clock
-        )
+        how = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None)
+        if (whole := at.segmented) is None:
+            result |= how(at, done.trace, max_steps, clock)
+        else:
+            from syurmy import segmented
+            from syurmy.commands.bundles import proven
+
+            parts = segmented.run(whole, done.trace.inputs, max_steps=max_steps)
+            result |= proven(at, whole, parts, how, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)
