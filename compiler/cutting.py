@@ -64,17 +64,20 @@ def enough(program: Program) -> int:
     return min(max(-(-size // SEGMENT_BYTES), 1), MAX_SEGMENTS)
 
 
-def cut_into(program: Program, count: int | str) -> tuple[int, ...]:
-    """``chosen`` of so many segments, or of ``auto``: then of as many as there can be, if those are fewer."""
+def cut_into(program: Program, count: int | str, until: int | None = None) -> tuple[int, ...]:
+    """``chosen`` of so many segments, or of ``auto``: then of as many as there can be, if those are fewer. ``until``:
+    from this instruction on nothing is cut."""
     seams = Seams(program)
+    if until is not None:
+        seams.positions = [k for k in seams.positions if k <= until]
     if count == "auto":
         count = min(enough(program), len(seams.positions) + 1)
     return chosen(program, int(count), seams)
 
 
 def chosen(program: Program, count: int, seams: Seams | None = None) -> tuple[int, ...]:
-    """The instructions before which a program is cut into ``count`` segments. Raises ``InputError`` I160 where there
-    are no such places."""
+    """The instructions before which a program is cut into ``count`` segments, among the positions of ``seams``. Raises
+    ``InputError`` I160 where there are no such places."""
     seams = Seams(program) if seams is None else seams
     if count == 1:
         return ()

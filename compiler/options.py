@@ -118,8 +118,6 @@ class Options:
         if not self.generate and (self.show or self.tokenizer is not None or self.prompt_tokens != 1):
             message = "show, tokenizer and prompt_tokens are of models that generate"
             raise InputError(message, code="I110", help="--generate greedy")
-        if self.generate and self.segments != 1:
-            raise InputError("a model that generates is proven in one piece", code="I110", help="leave segments out")
         if self.generate and self.commit_inputs:
             raise InputError("the tokens of a model that generates are public, not committed", code="I110")
 

@@ -62,6 +62,7 @@ from syurmy.compiler.recorded import (
 from syurmy.compiler.rounding import MOST
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
+from syurmy.completions import begins
 from syurmy.isa.arrays import F64
 from syurmy.isa.attribution import costs
 from syurmy.isa.errors import InputError
@@ -357,7 +358,8 @@ def _written(
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends = tuple(c.out.ends.values())
     np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
-    cuts = cut_into(made.program, options.segments)
+    asserted = None if made.tail is None else begins(made.program)  # what verifiers read off the last segment's program
+    cuts = cut_into(made.program, options.segments, asserted)
     _write_segments(made.program, cuts, made.folder)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)

@@ -25,6 +25,7 @@ from syurmy.prover.verifier.verify import Statement
 from syurmy.vocabulary import Vocabulary
 
 MEANING = "every token of the completion is the first largest of the logits that the program computed before it"
+ASSERTION = {"le", "mul", "ge", "lt", "eq", "argmax", "slice", "reshape"}
 JUMPS = {"jmp", "call", "ret", "bz", "bnz"}
 
 
@@ -45,9 +46,10 @@ class Completion:
 
 
 def completions(statement: Statement, program: Program) -> list[Completion]:
-    """What a statement says was written, one for each of its batch; nothing if the program is not greedy."""
+    """What a statement says was written, one for each of its batch; nothing if the program is not greedy. Of a model in
+    segments ``program`` is the last of them, in which all of the assertion is."""
     names = greedy(program)
-    if names is None:
+    if names is None or not set(names) <= set(statement.inputs):  # of a whole: public inputs of its last segment alone
         return []
     tokens, prompt, length = (np.asarray(statement.inputs[name]) for name in names)
     tokens = tokens.reshape(statement.batch, -1)
@@ -107,6 +109,17 @@ def greedy(program: Program) -> tuple[str, str, str] | None:
         and public[prompt].shape == public[length].shape == ()
     )
     return (tokens, prompt, length) if right else None
+
+
+def begins(program: Program) -> int:
+    """The first instruction of the assertion with which a greedy program ends: behind the logits, before the choice."""
+    code = program.code
+    first, wanted = len(code) - 2, set(code[-2].src)
+    for k in range(len(code) - 3, -1, -1):
+        if code[k].dst in wanted and code[k].op in ASSERTION:
+            first = k
+            wanted |= set() if code[k].op == "argmax" else set(code[k].src)
+    return first
 
 
 def lines(found: Sequence[Completion], vocabulary: Vocabulary | None) -> list[str]:

@@ -102,7 +102,8 @@ def answer(
     other = expected.other_commitment(statement, named, verifying_key)
     if difference := other or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
-    written = completions.completions(statement, verifier.program) if isinstance(verifier, Verifier) else []
+    asserting = verifier.program if isinstance(verifier, Verifier) else verifier.key.programs[-1]
+    written = completions.completions(statement, asserting)
     if vocabulary is not None and not written:
         raise InputError("the key's program states no text", code="I144", help="leave --tokenizer out")
     result = {

@@ -60,7 +60,7 @@ def ran(
     result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result["rounded"] = [vars(r) for r in rounded]
     if proving is not None:
-        result |= _proven(at, whole, done, proving, max_steps, clock)
+        result |= proven(at, whole, done, proving, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)
@@ -69,7 +69,7 @@ def ran(
     return MISSED if strict and (cut or rounded) else DONE
 
 
-def _proven(
+def proven(
     at: Opened, whole: Segmented, done: Run, how: Proving, max_steps: int | None, clock: Clock
 ) -> dict[str, Any]:
     """Set up if need be, prove what is not proven yet, write the bundle; what is told of it."""
@@ -84,7 +84,9 @@ def _proven(
         if not how.force:
             _same_run(target, key, whole, done)
         uses = {link.name: len(link.segments) - 1 for link in key.links}
-        proofs = how.output_proofs + segmented.SPARE + max(uses.get(o.name, 0) for o in whole.program.outputs)
+        proofs = (
+            how.output_proofs + segmented.SPARE + max((uses.get(o.name, 0) for o in whole.program.outputs), default=0)
+        )
         outputs = committing.of_outputs(
             whole.program, done.outputs, done.batch > 1, key.hiding, proofs, at.description, target.parent,
             target.stem, how.force,

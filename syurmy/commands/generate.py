@@ -99,9 +99,16 @@ def generate(
         | {"saturated": [vars(s) for s in watched]}
     )
     if prove or proof is not None:
-        proving = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None, memory)
-        proving.refuse_larger(at.program, key_paths(at.path, keys)[0])
-        result |= proving(at, done.trace, max_steps, clock)
+        how = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None, memory=memory)
+        if (whole := at.segmented) is None:
+            how.refuse_larger(at.program, key_paths(at.path, keys)[0])
+            result |= how(at, done.trace, max_steps, clock)
+        else:
+            from syurmy import segmented
+            from syurmy.commands.bundles import proven
+
+            parts = segmented.run(whole, done.trace.inputs, max_steps=max_steps)
+            result |= proven(at, whole, parts, how, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)

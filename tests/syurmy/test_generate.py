@@ -16,9 +16,12 @@ from typer.testing import CliRunner
 
 import syurmy
 from syurmy.cli import app
-from syurmy.completions import greedy
+from syurmy.compiler.cutting import cut_into
+from syurmy.completions import begins, completions, greedy
 from syurmy.isa.errors import InputError
+from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.vocabulary import Vocabulary
+from tests.bundles import rejoined, split
 from tests.compiler.language_models import saved
 
 pytest.importorskip("onnxruntime")
@@ -201,3 +204,37 @@ def test_without_the_package(tmp_path: Path) -> None:
     script += "from syurmy.vocabulary import Vocabulary\nVocabulary.read(Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "t.json"], capture_output=True, text=True)
     assert "X150" in done.stderr or "needs the package tokenizers" in done.stderr
+
+
+@pytest.mark.slow
+def test_in_segments(folder: Path, tmp_path: Path) -> None:
+    """A model that is cut writes and states the same text; all of the assertion is in its last segment, and the text in
+    it is the one that the first segment read."""
+    out = tmp_path / "m"
+    call(
+        *("compile", folder / "lm.onnx", "-o", out, "--generate", "greedy", "--shape", "ids=1,12", "--segments", 2),
+        *("--tokenizer", folder / "letters.json", "--calibrate", folder / "data.npz"),
+    )
+    model = syurmy.CompiledModel.read(out)
+    assert len(model.cuts) == 1
+    assert all(greedy(p) is None for p in model.segmented.segments[:-1])
+    assert greedy(model.segmented.segments[-1]) == greedy(model.program)
+    with pytest.raises(InputError) as e:
+        cut_into(model.program, len(model.program.code), begins(model.program))
+    assert e.value.code == "I160"
+    bundles = []
+    for k, prompt in enumerate(("dbe", "abe")):
+        made = call("generate", out, "--prompt", prompt, "--max-tokens", 4, "--proof", tmp_path / f"{k}.proof")
+        whole = call("generate", folder / "m", "--prompt", prompt, "--max-tokens", 4)
+        assert made["generated"] == whole["generated"]
+        assert len(made["segments"]) == 2
+        verdict = call("verify", out / "model.vk", made["proof"], "--tokenizer", folder / "letters.json")
+        assert verdict["generated"] == made["generated"]
+        bundles.append(split(Path(made["proof"]).read_bytes()))
+    key = BundleKey.load(out / "model.vk")
+    statement = syurmy.verify(key, tmp_path / "0.proof")
+    assert completions(statement, key.programs[-1])
+    assert completions(replace(statement, inputs={}), key.programs[-1]) == []  # a text that only segments show
+    (tmp_path / "mixed.proof").write_bytes(rejoined(key, [*bundles[0][:-1], bundles[1][-1]]))
+    refused = call("verify", out / "model.vk", tmp_path / "mixed.proof", code=1)
+    assert refused["error"]["step"].startswith("link '")
