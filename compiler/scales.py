@@ -37,6 +37,7 @@ SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a lo
 SATURATED = 3  # top * 3 is less than 2^16 beyond top, for 16 bits
 FINE_BITS = 20  # magnitude bits of fine factors on the samples
 ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
+SMALL_PARAM = 2**10  # entries
 FEW = 2**12  # entries of a tensor on which exact functions cost nothing
 
 
@@ -93,7 +94,10 @@ class Scales:
             finite = np.abs(q[np.isfinite(q)])
             top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
             q = np.clip(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top), -(2**60), 2**60)
-        return self.out.param(q, scale, label)
+        made = self.out.param(q, scale, label)
+        if q.size <= SMALL_PARAM:
+            self.out.rounds(made.name, np.divide(x, scale, dtype=np.float64).reshape(-1) - q.reshape(-1))
+        return made
 
     def quantised(self, x: Array, bits: int | None = None, label: str = "c") -> Tensor:
         """A constant in ``bits`` bits (the weights' width), symmetric over the whole tensor."""
