@@ -114,10 +114,26 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
             copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
-        onnx.checker.check_model(copy)
+        onnx.checker.check_model(_shaped(copy))
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
     return weights.back(_simplified(weights.to_fold(without_held(copy))))
+
+
+def _shaped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """For the checker, which asks for types and shapes that inference does not know of every operator: outputs have
+    some."""
+    kinds = [o.type.WhichOneof("value") for o in model.graph.output]
+    if all(o.type.tensor_type.HasField("shape") for o in model.graph.output):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for o, kind in zip(copy.graph.output, kinds, strict=True):
+        if kind in (None, "tensor_type"):
+            t = o.type.tensor_type
+            t.elem_type = t.elem_type or TensorProto.FLOAT
+            t.shape.SetInParent()
+    return copy
 
 
 def opset(model: onnx.ModelProto) -> int:
