@@ -200,3 +200,11 @@ def test_outputs_that_inference_knows_nothing_of(known: str, tmp_path: Path) -> 
     output.type.tensor_type.ClearField("shape") if known == "no shape" else output.ClearField("type")
     done = compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x})
     assert done.outputs[0].shape == (2, 3, 4, 4)
+
+
+def test_old_files_whose_initializers_are_no_inputs(tmp_path: Path) -> None:
+    """IR 3 asks for both; runtimes do not."""
+    model = linear(11)
+    model.ir_version = 3
+    x = floats(np.random.default_rng(1), 8, 1, 64)
+    assert compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x}).outputs[0].shape == (1, 10)
