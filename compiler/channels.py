@@ -25,6 +25,8 @@ from syurmy.isa.arrays import F64
 from syurmy.isa.types import DType, TensorType
 
 INPUT_BITS = 30  # magnitude bits of an input: a float32 has 24, and is exact down to 2^-6 of the largest
+ROOM = 58  # bits of a sum of products
+WEIGHT_BITS = 18  # of the largest weight, which it leaves
 RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
 FACTOR_BITS, ROOMY_BITS = 19, 22  # of a factor of a product of data on the samples, and at all
 TERM_BITS, SHORT_BITS = 27, 6  # of a term of a sum, where ratios would lose more than some bits
@@ -145,6 +147,8 @@ def shifted(c: Tables, x: Channels, by: F64) -> Channels | None:
 def product(c: Tables, x: Channels, w: F64, peak: float, label: str) -> Tensor:
     """``x @ w`` for a constant w, exact in x: the scales go into the weights. For results up to ``peak``."""
     lead = int(np.prod(x.shape[:-1], dtype=np.int64))
+    if c.precision.fine and x.q.bound >= 2 ** (ROOM - WEIGHT_BITS):  # products of columns, say
+        x = factor(c, x, INPUT_BITS - 2, INPUT_BITS)
     scales = x.scales.reshape(lead, x.shape[-1])
     if (scales != scales[0]).any():
         raise Unsupported("rows of unlike scales", "one scale per column")
@@ -152,7 +156,7 @@ def product(c: Tables, x: Channels, w: F64, peak: float, label: str) -> Tensor:
     reached = x.peaks.reshape(lead, -1).max(axis=0)
     wanted = c.unit(peak) / (4 * max(float(reached.sum()), 1.0))
     bound = float((np.abs(w).sum(axis=0)).max(initial=0.0)) * x.q.bound
-    unit = max(wanted, bound / 2**58, float(np.abs(w).max(initial=0.0)) / 2**50) or 1.0
+    unit = max(wanted, bound / 2**ROOM, float(np.abs(w).max(initial=0.0)) / 2**50) or 1.0
     return c.emit("matmul", x.q, c.constant(w, unit, label), scale=unit)
 
 

@@ -33,9 +33,11 @@ CANCELLED = 2.0**8  # terms so much larger than their sum
 
 @dataclass
 class Difference:
-    """Of one tensor over samples: the largest difference of reals, the float model's range, integers that differ."""
+    """Of one tensor over samples: the largest difference of reals and the sum of all, the float model's range, integers
+    that differ."""
 
     error: float = 0.0
+    total: float = 0.0
     lo: float = np.inf
     hi: float = -np.inf
     wrong: int = 0
@@ -51,6 +53,7 @@ class Difference:
                 off, real = off[finite], floats[finite]
                 lo, hi = float(real.min(initial=np.inf)), float(real.max(initial=-np.inf))
             self.error = max(self.error, -float(off.min(initial=0.0)), float(off.max(initial=0.0)))
+            self.total += float(np.abs(off).sum())
             self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         elif floats.dtype.kind in "iub":
             same = floats.astype(np.int64) == integers if np.all(scale == 1) else np.zeros(floats.shape, bool)
@@ -83,6 +86,11 @@ class Measured:
 
     def error(self, names: Sequence[str]) -> float:
         return max((self.tensors[n].share for n in names if n in self.tensors), default=0.0)
+
+    def total(self, names: Sequence[str]) -> float:
+        """Of all differences, each over its tensor's range."""
+        kept = (self.tensors[n] for n in names if n in self.tensors and self.tensors[n].error)
+        return sum(d.total / d.error * d.share for d in kept)
 
     def wrong(self, names: Sequence[str]) -> int:
         return sum(self.tensors[n].wrong for n in names if n in self.tensors)

@@ -20,8 +20,9 @@ import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.saturation import End
+from syurmy.compiler.stepping import Stepped
 from syurmy.compiler.undecided import Decision, off, units_of
-from syurmy.isa.arrays import I64, Array
+from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
 from syurmy.isa.program import Attr, Instruction, Lut, visibility
@@ -125,6 +126,8 @@ class Emitter:
         self.node = ("", "")  # of the float model that is being lowered: its name and operator
         self.open: set[str] = set()  # params that are public whatever the others are
         self.decisions: list[Decision] = []  # where reals are told apart
+        self.steps: list[Stepped] = []  # where reals become integers of the model
+        self.rests: dict[str, list[float]] = {}  # what rounding took from entries of small params and tables
         self.near = 0  # decisions on the samples by less than the program is off
         self._names: set[str] = set()
         self._shared: dict[tuple[Any, ...], Tensor] = {}
@@ -324,6 +327,13 @@ class Emitter:
             self.cut.add(index)
         else:
             self.ends[index] = end
+
+    def rounds(self, name: str, rest: F64) -> None:
+        """Notes what rounding took from the entries of a param or table, in its units; not what was cut off, nor where
+        reals of several params are the same integers."""
+        kept = np.round(np.where(np.abs(rest) <= 1, rest, 0.0), 4).tolist()
+        if any(kept) or name in self.rests:
+            self.rests[name] = kept if self.rests.get(name, kept) == kept else []
 
     def decides(
         self,

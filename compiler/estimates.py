@@ -4,13 +4,13 @@ On a sample the float model is known, so an output's error E has an estimated pa
 
     told at run time:  S > tolerance - min(max |E - S|, tolerance / 2)
 
-Where S is more than there is (rounding that belongs to the model: steps of quantised tensors), nothing is told.
+Where S is more than there is on more than one sample in ``1 / OVER``, nothing is told.
 Between samples S alone says how far off the program is: a softmax or a sigmoid can be flat wherever the samples lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from syurmy.compiler.contract import Measured
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.recorded import Limit, Port, entered, rounded_off
-from syurmy.compiler.rounding import Rounding, largest_off
+from syurmy.compiler.rounding import Rounding, Whole, largest_off
 from syurmy.compiler.undecided import Decision
 from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.program import Program
@@ -27,6 +27,7 @@ from syurmy.vm.events import Event, Executed
 from syurmy.vm.machine import run
 
 MIXED = 16  # rows between samples
+OVER = 1 / 8  # of the samples may be estimated to be off further than they are: a step that is taken, after all
 EXPLAINED, LEFT = 1 / 4, 1 / 8  # of what is decided by: the error that an estimate shows, and what it may leave then
 
 
@@ -39,25 +40,28 @@ class Estimates:
         program: Program,
         inputs: Sequence[Port],
         outputs: Mapping[str, Tensor],
-        exact: Collection[str],
+        whole: Whole,
     ) -> None:
-        self.m, self.program, self.inputs, self.exact = m, program, inputs, exact
+        self.m, self.program, self.inputs, self.whole = m, program, inputs, whole
         self.outputs = {o: t for o, t in outputs.items() if o in m.tensors and m.tensors[o].hi > m.tensors[o].lo}
 
-    def _run(self, floats: Mapping[str, Any], decisions: Sequence[Decision] = ()) -> tuple[Mapping[str, I64], _Seen]:
+    def _run(
+        self, floats: Mapping[str, Any], whole: Whole, decisions: Sequence[Decision] = ()
+    ) -> tuple[Mapping[str, I64], _Seen]:
         given, off = {}, {}
         for p in self.inputs:
             x = np.asarray(floats[p.model_name])
             given[p.name], _ = entered(x, self.program.input(p.name).type, p)
             if x.dtype.kind == "f" and p.code is None:
                 off[p.name] = rounded_off(x, given[p.name], p)
-        rounding = Rounding(self.program, off, self.exact, [t.name for t in self.outputs.values()])
+        rounding = Rounding(self.program, off, whole, [t.name for t in self.outputs.values()])
         seen = _Seen(self.program, rounding, decisions)
         return run(self.program, given, listeners=(seen, rounding)).outputs, seen
 
     def between(self, samples: Sequence[Mapping[str, Any]]) -> float:
         """The largest S over an output's range, on mixtures of two samples."""
         rng, steep = np.random.default_rng(0), 0.0
+        own = Whole(self.whole.registers)  # steps apart, which no finer program has less of
         for _ in range(MIXED if self.outputs else 0):
             a, b = (samples[k] for k in rng.integers(0, len(samples), 2))
             share, mixed = rng.uniform(0.2, 0.8), {}
@@ -66,7 +70,7 @@ class Estimates:
                 if x.dtype.kind == "f" and p.code is None:
                     x = (share * x + (1 - share) * np.asarray(b[p.model_name])).astype(x.dtype)
                 mixed[p.model_name] = x
-            _, seen = self._run(mixed)
+            _, seen = self._run(mixed, own)
             for o, t in self.outputs.items():
                 d = self.m.tensors[o]
                 steep = max(steep, largest_off([seen.off(t.name)]) * t.scale / (d.hi - d.lo))
@@ -77,12 +81,12 @@ class Estimates:
     ) -> tuple[dict[str, Limit], list[Decision]]:
         """What S of an output may be on a run before that is told, and the decisions, of which those whose error is
         explained on ``samples`` (the float model's tensors) are near by what S is on a run."""
-        rest, most = dict.fromkeys(self.outputs, 0.0), dict.fromkeys(self.outputs, 0.0)
+        rest = dict.fromkeys(self.outputs, 0.0)
         explained = np.zeros(len(decisions))
-        known = 0
+        known, over = 0, dict.fromkeys(self.outputs, 0)
         for floats in samples:
             known += 1
-            made, seen = self._run(floats, decisions)
+            made, seen = self._run(floats, self.whole, decisions)
             explained = np.maximum(explained, seen.decided)
             for o, t in self.outputs.items():
                 found = seen.off(t.name)
@@ -90,11 +94,13 @@ class Estimates:
                 with np.errstate(invalid="ignore"):
                     left = np.asarray(floats[o], np.float64) - (made[t.name] + off) * t.scale
                 rest[o] = max(rest[o], float(np.abs(left[np.isfinite(left) | np.isnan(off)]).max(initial=0.0)))
-                most[o] = max(most[o], largest_off([off]) * t.scale)
+                most = largest_off([off]) * t.scale
+                d, allowed = self.m.tensors[o], tolerance * (self.m.tensors[o].hi - self.m.tensors[o].lo)
+                over[o] += not most <= max(d.error, allowed) + allowed / 2  # NaN is not
         limits = {}
         for o in self.outputs if known else ():
             d, allowed = self.m.tensors[o], tolerance * (self.m.tensors[o].hi - self.m.tensors[o].lo)
-            if most[o] <= max(d.error, allowed) + allowed / 2 and allowed > 0:  # NaN is not
+            if over[o] <= OVER * known and allowed > 0:
                 limits[o] = Limit(allowed - min(rest[o], allowed / 2), d.hi - d.lo)
         if len(limits) < len(self.outputs) or not known:
             return limits, list(decisions)

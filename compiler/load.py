@@ -25,6 +25,7 @@ from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
 from syurmy.compiler.held import without_held
 
+FREE_INITIALIZERS = 4  # the IR from which on they need not be inputs
 OLDEST = 7
 FREE = "syurmy.free"  # metadata: names of inputs
 LIMIT = 2**31  # bytes of a protobuf message
@@ -114,10 +115,26 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
             copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
-        onnx.checker.check_model(copy)
+        onnx.checker.check_model(_shaped(copy))
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
     return weights.back(_simplified(weights.to_fold(without_held(copy))))
+
+
+def _shaped(model: onnx.ModelProto) -> onnx.ModelProto:
+    """For the checker, which asks for types and shapes that inference does not know of every operator, and until IR 4
+    for initializers that are inputs, too."""
+    if all(o.type.tensor_type.HasField("shape") for o in model.graph.output) and model.ir_version >= FREE_INITIALIZERS:
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.ir_version = max(copy.ir_version, FREE_INITIALIZERS)
+    for o in copy.graph.output:
+        if o.type.WhichOneof("value") in (None, "tensor_type"):
+            t = o.type.tensor_type
+            t.elem_type = t.elem_type or TensorProto.FLOAT
+            t.shape.SetInParent()
+    return copy
 
 
 def opset(model: onnx.ModelProto) -> int:

@@ -31,11 +31,12 @@ from syurmy.compiler.recorded import (
     Port,
     Row,
     entered,
-    exact_registers,
     rounded_off,
+    whole,
 )
-from syurmy.compiler.rounding import Rounded, Rounding, largest_off, told_rounded
+from syurmy.compiler.rounding import Rounded, Rounding, Whole, largest_off, told_rounded
 from syurmy.compiler.saturation import End, Saturation, Watch, told
+from syurmy.compiler.stepping import Stepped
 from syurmy.compiler.undecided import Decision, Undecided, told_undecided
 from syurmy.compiler.values import accepted
 from syurmy.isa.arrays import F64, I64, Array, Integers
@@ -124,7 +125,8 @@ class CompiledModel(Summary):
     ``decisions``: where reals are told apart; ``title``: what the model is called; ``source``: SHA-256 of its file;
     ``held``: where the model's tensors are; ``limits``: how far rounding may take real outputs before that is told;
     ``generation``: where its tokens are, if it generates; ``cuts``: the instructions before which it is cut into
-    segments, which are proven one by one."""
+    segments, which are proven one by one; ``steps``: where reals become integers of the model;
+    ``rests``: what rounding took from small params and tables."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -142,6 +144,8 @@ class CompiledModel(Summary):
     limits: Mapping[str, Limit] = field(default_factory=dict, repr=False)
     generation: Generation | None = None
     cuts: tuple[int, ...] = field(default=(), repr=False)
+    steps: tuple[Stepped, ...] = field(default=(), repr=False)
+    rests: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False)
 
     @property
     def description(self) -> Description:
@@ -169,6 +173,8 @@ class CompiledModel(Summary):
                 raise ValueError
             limits = {str(name): Limit.read(x) for name, x in record["limits"].items()}
             cuts = tuple(map(int, record.get("cuts", ())))
+            steps = tuple(map(Stepped.read, record["steps"]))
+            rests = {str(name): tuple(map(float, r)) for name, r in record["rests"].items()}
             title, source = checked_text(record.get("title", "")), record["source"]
             bytes.fromhex(source or "")
             said_of = record.get("generation")
@@ -185,13 +191,16 @@ class CompiledModel(Summary):
         found = [[(x.name, x.type.shape) for x in program.inputs], [x.name for x in program.outputs]]
         if found != [[(p.name, p.shape) for p in ports[0]], [p.name for p in ports[1]]]:
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
-        places = (*(e.index for e in ends), *(d.index for d in decisions), *cuts)
-        if not all(0 <= k < len(program.code) for k in places):
+        places = (*(e.index for e in ends), *(d.index for d in decisions), *(s.index for s in steps), *cuts)
+        read = {name for ins in program.code for name in ins.src}
+        lengths = {t.name: len(t.values) for t in program.luts} | {p.name: p.type.size for p in program.params}
+        known = all(s.source in read for s in steps) and all(lengths.get(n) == len(r) for n, r in rests.items() if r)
+        if not known or not all(0 <= k < len(program.code) for k in places):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")
         if generation is not None and not generation.fits(program):
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
         said = (rows, error, fine, missed, ends, decisions, title, source, held, limits, generation, cuts)
-        return CompiledModel(program, ports[0], ports[1], folder, *said)
+        return CompiledModel(program, ports[0], ports[1], folder, *said, steps, rests)
 
     def run(
         self,
@@ -342,7 +351,11 @@ class CompiledModel(Summary):
         if not self.limits and all(d.rest < 0 for d in self.decisions):
             return None
         read = [p.name for p in self.outputs if p.model_name in self.limits]
-        return Rounding(self.program, entered.rounded, exact_registers(self.held), read, batch)
+        return Rounding(self.program, entered.rounded, self._whole, read, batch)
+
+    @cached_property
+    def _whole(self) -> Whole:
+        return whole(self.held, [(r.first, r.last) for r in self.rows], self.steps, self.rests)
 
     def rounded(self, rounding: Rounding | None) -> tuple[Rounded, ...]:
         """The outputs that rounding takes too far off."""

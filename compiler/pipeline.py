@@ -56,10 +56,10 @@ from syurmy.compiler.recorded import (
     Result,
     Row,
     default_folder,
-    exact_registers,
     record,
+    whole,
 )
-from syurmy.compiler.rounding import MOST
+from syurmy.compiler.rounding import MOST, Whole
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.completions import begins
@@ -143,7 +143,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             with contextlib.suppress(UnsupportedModel):
                 made, precision = better(made, trial(by_feature, Path(folder) / "channels"), o.tolerance), by_feature
         settled = False
-        if random and not o.margin and not made.within(o.tolerance) and _whole(observed):  # costs nothing
+        if random and not o.margin and not made.within(o.tolerance) and _all_whole(observed):  # costs nothing
             closer = trial(replace(precision, margin=DRAWN_MARGIN), Path(folder) / "closer")
             settled = closer.within(o.tolerance)
             made = closer if settled else made
@@ -171,7 +171,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     return done
 
 
-def _whole(g: graph.Graph) -> bool:
+def _all_whole(g: graph.Graph) -> bool:
     """Whether no input is real."""
     return all(g.values[i].dtype.kind != "f" for i in g.inputs)
 
@@ -202,6 +202,11 @@ class Made:
         return self.measured.error(self.graph.outputs)
 
     @property
+    def total(self) -> float:
+        """Of all differences of real outputs, over their ranges."""
+        return self.measured.total(self.graph.outputs)
+
+    @property
     def wrong(self) -> int:
         """Entries of integer outputs that differ from the float model's."""
         return self.measured.wrong(self.graph.outputs)
@@ -221,14 +226,16 @@ class Made:
 
 
 def better(cheap: Made, dear: Made, tolerance: float) -> Made:
-    """The dearer program only where it clearly gains: integers that were wrong, the tolerance, or half of the error;
-    for a tolerance of 0 anything."""
+    """The dearer program only where it clearly gains: integers that were wrong, the tolerance, or half of the error, at
+    its largest or on the whole; for a tolerance of 0 anything."""
     if dear.wrong != cheap.wrong:
         return min(cheap, dear, key=lambda made: made.wrong)
     if dear.within(tolerance) != cheap.within(tolerance):
         return dear if dear.within(tolerance) else cheap
     if dear.steady(tolerance) != cheap.steady(tolerance):
         return dear if dear.steady(tolerance) else cheap
+    if not cheap.within(tolerance) and dear.total <= cheap.total / 2:
+        return dear  # of quantised models, whose largest error is a step however many there are
     steep = not cheap.steady(tolerance)  # else only the samples count
     off, before = (max(made.error, made.measured.steep if steep else 0.0) for made in (dear, cheap))
     return dear if off <= before * (0.5 if tolerance else 1) else cheap
@@ -292,7 +299,7 @@ class Trial:
         measured.near += out.near
         if sum(t.size for t in out.types.values()) <= SMALL and out.samples > 1 and self.greedy is None:
             fed = [{name: g.samples[name][k] for name in g.inputs} for k in range(out.samples)]
-            estimates = Estimates(measured, program, inputs, outputs, exact_registers(_held(steps)))
+            estimates = Estimates(measured, program, inputs, outputs, _whole(steps, out))
             measured.steep = estimates.between(fed)
         choices = 0 if self.greedy is None else (count + len(self.held)) * (self.greedy.total - self.greedy.least)
         return Made(g, c, steps, inputs, outputs, folder, program, measured, tail, choices)
@@ -363,18 +370,18 @@ def _written(
     _write_segments(made.program, cuts, made.folder)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
-    estimates = Estimates(made.measured, made.program, made.inputs, made.outputs, exact_registers(held))
+    estimates = Estimates(made.measured, made.program, made.inputs, made.outputs, _whole(steps, c.out))
     limits, decisions = estimates.judged(estimated, c.out.decisions, options.tolerance)
     recorded = record(
         *(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held),
-        *(limits, files, generation, cuts),
+        *(limits, files, generation, cuts, c.out.steps, c.out.rests),
     )
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(tuple(decisions), options.title, source, held, limits, generation, cuts),
+        *(tuple(decisions), options.title, source, held, limits, generation, cuts, tuple(c.out.steps), c.out.rests),
     )
 
 
@@ -401,6 +408,10 @@ def _held(steps: Sequence[Step]) -> tuple[Held, ...]:
         )
         for k, s in enumerate(steps)
     )
+
+
+def _whole(steps: Sequence[Step], out: Emitter) -> Whole:
+    return whole(_held(steps), [(s.first, s.last) for s in steps], out.steps, out.rests)
 
 
 def _compact(scales: F64) -> object:

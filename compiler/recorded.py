@@ -18,7 +18,9 @@ import numpy as np
 from syurmy import costs
 from syurmy.compiler.coding import Code
 from syurmy.compiler.generation import Generation
+from syurmy.compiler.rounding import Whole
 from syurmy.compiler.saturation import End
+from syurmy.compiler.stepping import Stepped
 from syurmy.compiler.undecided import Decision
 from syurmy.isa import reals
 from syurmy.isa.arrays import F64, I64, Array
@@ -37,7 +39,7 @@ from syurmy.prover.protocol.description import (
 if TYPE_CHECKING:
     from syurmy.compiler.scales import Precision
 
-FORMAT = 7
+FORMAT = 8
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES, SEGMENTS, TOKENIZER = "model.safetensors", "tables", "segments", "tokenizer.json"
 
@@ -224,6 +226,8 @@ def record(
     files: Sequence[str],
     generation: Generation | None,
     cuts: Sequence[int] = (),
+    steps: Sequence[Stepped] = (),
+    rests: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Any]:
     """What ``CompiledModel.read`` reads. ``source``: digest of the model's file; ``files``: all that belong to it;
     ``cuts``: where it is cut into segments."""
@@ -244,6 +248,8 @@ def record(
         "files": list(files),
         "generation": None if generation is None else asdict(generation),
         "cuts": list(cuts),
+        "steps": [asdict(s) for s in steps],
+        "rests": dict(rests or {}),
     }
 
 
@@ -270,6 +276,18 @@ def rounded_off(x: Array, q: I64, p: Port) -> F64:
     return np.where(np.abs(off) <= 1, off, 0.0)
 
 
-def exact_registers(held: Sequence[Held]) -> set[str]:
-    """Those that hold integers of the model."""
-    return {r.register for h in held for r in h.results if np.all(np.asarray(r.scale) == 1)}
+def whole(
+    held: Sequence[Held],
+    spans: Sequence[tuple[int, int]],
+    steps: Sequence[Stepped],
+    rests: Mapping[str, Sequence[float]],
+) -> Whole:
+    """What of a program is integers of the model. ``spans``: first and last instruction of every row."""
+    own = [h for h in held if all(np.all(np.asarray(r.scale) == 1) for r in h.results)]
+    code = frozenset(k for h in own for k in range(*spans[h.row]))
+    return Whole(
+        frozenset(r.register for h in held for r in h.results if np.all(np.asarray(r.scale) == 1)),
+        code,
+        {s.index: s for s in steps},
+        {name: np.array(r, np.float64) for name, r in rests.items() if len(r)},
+    )

@@ -9,20 +9,26 @@ real. d of an input is what entering it rounded.
 So d of an output estimates how far *this* run is from the float model, whatever the samples were: a score that rounds
 by 0.1 is nothing beside another of 20, and much beside one of 0.3.
 
+Integers of the model are rounded beside it, too: where a model quantises (``compiler.stepping``), what it makes of the
+reals ``x + d(x)``; behind that, what the instructions themselves make of other integers. So d of them is a whole step
+where rounding in the program leads to another, and nothing elsewhere.
+
 What is not seen is what rounding does to weights and to entries of tables: ``contract`` measures that on the samples,
 as what the estimate leaves. Decisions are none of it (``compiler.undecided``), nor is what is cut off
-(``compiler.saturation``), nor rounding that belongs to the model: tensors of integers start anew.
+(``compiler.saturation``). What a decision makes of reals starts anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from syurmy.compiler.stepping import Stepped
 from syurmy.isa.arrays import F64, I64
+from syurmy.isa.errors import Trap
 from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.program import Instruction, Lut, Program
 from syurmy.vm.events import Event, Executed, Fetched, Halted
@@ -121,6 +127,17 @@ ALWAYS = {"rescale", "isqrt"}  # round whatever they read; a quotient of exact i
 
 
 @dataclass(frozen=True)
+class Whole:
+    """What of a program is integers of the model: ``registers``, the instructions that make them (``code``), and where
+    it rounds reals to some (``steps``, by instruction). ``rests``: what rounding took from small params and tables."""
+
+    registers: frozenset[str] = frozenset()
+    code: frozenset[int] = frozenset()
+    steps: Mapping[int, Stepped] = field(default_factory=dict)
+    rests: Mapping[str, F64] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Rounded:
     """Output ``output`` may be ``share`` of its range off on this input, for rounding."""
 
@@ -143,20 +160,26 @@ def largest_off(found: Sequence[Off]) -> float:
 
 class Rounding:
     """A listener to a run, or to those of a batch (then d of inputs has a leading axis). ``entered``: d of inputs;
-    ``exact``: registers that hold integers of the model; ``read``: registers of which ``found`` holds d at the end of
-    every run, NaN where that was too long."""
+    ``whole``: what of the program is integers of the model; ``read``: registers of which ``found`` holds d at the end
+    of every run, NaN where that was too long."""
 
     def __init__(
         self,
         program: Program,
         entered: Mapping[str, F64],
-        exact: Collection[str],
+        whole: Whole,
         read: Collection[str],
         batch: int | None = None,
     ) -> None:
-        self.program, self.exact, self.read = program, exact, read
+        self.program, self.whole, self.read = program, whole, read
         self.found: list[dict[str, Off]] = []
-        self._entered = [entered] if batch is None else [{n: d[k] for n, d in entered.items()} for k in range(batch)]
+        entered = {n: d for n, d in entered.items() if n not in whole.registers}
+        shapes = {p.name: p.type.shape for p in program.params}
+        fixed = {n: r.reshape(shapes[n]) for n, r in whole.rests.items() if n in shapes}
+        runs = [entered] if batch is None else [{n: d[k] for n, d in entered.items()} for k in range(batch)]
+        self._entered: list[Mapping[str, Off]] = [fixed | run for run in runs]
+        self._sources = {s.source for s in whole.steps.values()}
+        self._held: dict[str, Any] = {}  # what those hold
         self._off: dict[str, Off] = dict(self._entered[0])
         self._seen = 0
         self._counters: Mapping[str, int] = {}
@@ -169,8 +192,9 @@ class Rounding:
         elif isinstance(event, Executed) and self._seen <= MOST:
             self._seen += event.result.size
             ins = self.program.code[event.index]
+            self._held |= {n: q for n, q in zip(ins.src, event.operands, strict=True) if n in self._sources}
             if ins.dst is not None:
-                self._off[ins.dst] = None if ins.dst in self.exact else self._of(event)
+                self._off[ins.dst] = self._of(event)
         elif isinstance(event, Halted):
             over = np.full((), np.nan) if self._seen > MOST else None
             self.found.append({name: self._off.get(name) if over is None else over for name in self.read})
@@ -186,7 +210,15 @@ class Rounding:
         call.counters = self._counters
         op, q = call.op.name, event.operands
         off = [self._off.get(name) for name in call.instruction.src]
-        if all(d is None for d in off) and op not in ALWAYS:
+        step = self.whole.steps.get(event.index)
+        if step is not None and (step.always or not _whole([self._off.get(step.source)])):
+            return self._stepped(step, y)
+        if event.index in self.whole.code and _whole(off):
+            return _executed(call, q, off, y)
+        if call.instruction.dst in self.whole.registers:
+            return None
+        rest = self.whole.rests.get(str(call["table"])) if op == "lut" else None
+        if all(d is None for d in off) and op not in ALWAYS and rest is None:
             return None
         if op in LINEAR:
             return _linear(call, [np.zeros(v.shape) if d is None else d for v, d in zip(q, off, strict=True)])
@@ -196,7 +228,34 @@ class Rounding:
             return None
         with np.errstate(all="ignore"):
             x = [np.asarray(v, np.float64) + (0.0 if d is None else d) for v, d in zip(q, off, strict=True)]
-            return np.broadcast_to(np.asarray(FUNCTIONS[op](call, q, x, y), np.float64), y.shape)
+            made = np.asarray(FUNCTIONS[op](call, q, x, y), np.float64)
+            if rest is not None:
+                at = np.clip(np.rint(x[0]).astype(np.int64) - call.lut("table").lo, 0, len(rest) - 1)
+                made = made + rest[at]
+            return np.broadcast_to(made, y.shape)
+
+    def _stepped(self, step: Stepped, y: I64) -> Off:
+        q, d = np.asarray(self._held[step.source], np.float64), self._off.get(step.source)
+        made = np.nan_to_num(step(q if d is None else q + d, y).reshape(y.shape) - y)
+        return made if made.any() else None
+
+
+def _whole(off: Sequence[Off]) -> bool:
+    return all(d is None or bool((np.rint(d) == d).all()) for d in off)
+
+
+def _executed(call: Call, q: Sequence[Any], off: Sequence[Off], y: I64) -> Off:
+    """What the instruction itself makes of other integers."""
+    if all(d is None for d in off):
+        return None
+    moved = [np.asarray(v, np.int64) + (0 if d is None else d.astype(np.int64)) for v, d in zip(q, off, strict=True)]
+    if call.op.name == "lut":
+        table = call.lut("table")
+        moved[0] = np.clip(moved[0], table.lo, table.hi)
+    try:
+        return np.asarray(call.op.execute(call, moved) - y, np.float64)
+    except Trap:  # where the model's own integers do not lead
+        return None
 
 
 def _linear(call: Call, off: Sequence[F64]) -> F64:

@@ -39,6 +39,7 @@ FINE_BITS = 20  # magnitude bits of fine factors on the samples
 ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
 COARSE = 8  # bits of weights up to which channels have units of their own
 FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
+SMALL_PARAM = 2**10  # entries
 FEW = 2**12  # entries of a tensor on which exact functions cost nothing
 
 
@@ -95,7 +96,10 @@ class Scales:
             finite = np.abs(q[np.isfinite(q)])
             top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
             q = np.clip(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top), -(2**60), 2**60)
-        return self.out.param(q, scale, label)
+        made = self.out.param(q, scale, label)
+        if q.size <= SMALL_PARAM:
+            self.out.rounds(made.name, np.divide(x, scale, dtype=np.float64).reshape(-1) - q.reshape(-1))
+        return made
 
     def quantised(self, x: Array, bits: int | None = None, label: str = "c") -> Tensor:
         """A constant in ``bits`` bits (the weights' width), symmetric over the whole tensor."""

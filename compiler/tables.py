@@ -20,6 +20,7 @@ from syurmy.compiler.scales import FEW, FINE_BITS
 from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.types import DType
 
+SMALL = 2**10  # rows: of what a quantised tensor can be
 GRID = 2**12 + 1  # points at which a function is tried
 STEEP = 2.0**-12  # of the largest value: what one table may be off
 
@@ -72,7 +73,10 @@ class Tables(Narrowing):
             finite = np.abs(np.where(np.isfinite(y), y, 0))
             bound = float(finite.max()) if np.isfinite(y).all() else math.inf
             scale = self.unit(max(float(finite[seen].max()) if seen.any() else 0.0, least), bound)
-        found = self.lookup(x, self._entries(y, scale, top), label, scale)
+        entries = self._entries(y, scale, top)
+        found = self.lookup(x, entries, label, scale)
+        if len(entries) <= SMALL:
+            self.out.rounds(str(dict(self.out.code[-1].attrs)["table"]), y / scale - entries)
         self._cuts_off(found, x, y, scale, top)
         return found
 

@@ -20,7 +20,7 @@ otherwise. Deciding operators, and what is compared:
     Div, Reciprocal, Normalizer                   a divisor nearer to 0 than any of the samples' and than its error by
                                                   ``POLE``: the quotient is as uncertain as that
 
-Rounding to the steps of a quantised tensor is none: next to a step either is as near.
+Rounding to the steps of a quantised tensor is none: what it does to the outputs is told (``compiler.rounding``).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import numpy as np
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.stepping import Stepped
 
 LEVELS = 255
 ONE = 2**31  # the largest number of units that 1 may have where the source is 0 everywhere
@@ -42,4 +43,8 @@ def dynamic_quantize_linear(c: Context, n: Node) -> Result:
     y = c.emit("clamp", c.emit("add", rounded(x), y_zero), lo=0, hi=LEVELS)
     one = c.out.param(np.array(min(round(1 / x.scale), ONE)))
     y_scale = c.emit("select", c.emit("eq", span, zero), one, span, scale=x.scale / LEVELS)
+    steps = (y, "integers"), (y_scale, "scale"), (y_zero, "zero")
+    made = {ins.dst: k for k, ins in enumerate(c.out.code)}
+    loose = n.inputs[0] not in c.graph.inputs
+    c.out.steps += [Stepped(made[t.name], x.name, part, (x.scale,), (t.scale,), loose=loose) for t, part in steps]
     return y, y_scale, y_zero

@@ -78,10 +78,21 @@ def sunk(c: Context, n: Node) -> Result:
         else c.emit("lt", c.tensor(n.inputs[1]), c.out.param(np.array(1)))
     )
     least = c.broadcast(c.out.param(np.array(x.type.lo)), shape)
-    return c.emit("select", c.broadcast(seen, shape), x, least, scale=x.scale)
+    return _known(c, n, c.emit("select", c.broadcast(seen, shape), x, least, scale=x.scale))
+
+
+def _known(c: Context, n: Node, y: Tensor) -> Tensor:
+    """Where hidden entries are is only known now; they are no error of the program's."""
+    name, lo, samples = n.outputs[0], y.type.lo, c.graph.samples
+    given = [np.asarray(f, np.float64).reshape(y.shape) for f in samples[name]]
+    assert isinstance(samples, dict)
+    samples[name] = [np.where(q == lo, lo * y.scale, f) for q, f in zip(y.values, given, strict=True)]
+    return y
 
 
 @lowering("PadLeast", domain=FUSED)
 def pad_least(c: Context, n: Node) -> Result:
     """Padding by the least that an entry can be."""
-    return pad(c, n, -math.inf)
+    y = pad(c, n, -math.inf)
+    assert isinstance(y, Tensor)
+    return _known(c, n, y)

@@ -4,8 +4,8 @@ A dequantised tensor is its integers less the zero point, at the model's own sca
 tensors are exact accumulators. Requantisation of an accumulator a with unit u is, in the floating point of the model,
 
     y(a) = clip(rint((fl(u a) + bias) / scale) + zero)    QuantizeLinear, of the correctly rounded real u a
-    y(a) = clip(rint(ratio a + zero))                     QLinearConv and QLinearMatMul, as the ONNX reference has it
-    y(a) = clip(rint(fl(ratio a)) + zero)                 operators of onnxruntime's own
+    y(a) = clip(rint(fl(ratio a)) + zero)                 QLinearConv, QLinearMatMul and most of onnxruntime's own
+    y(a) = clip(rint(ratio a + zero))                     QLinearMul
 
 rounding half to even: a monotone step function per channel. ``stepped`` emits exactly that function on the whole
 interval of a, and checks it at compile time (``compiler.steps``): nothing, where y(a) - a is constant; a table, where
@@ -15,7 +15,8 @@ such a map that is at most one above, less a comparison with the threshold of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,15 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.narrowing import MAX_SHIFT
+from syurmy.compiler.stepping import MOST, Stepped
 from syurmy.compiler.steps import Step
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.types import DType
 
 ROWS = 2**16  # of a table
 FEW_ROWS = 2**10  # a table of so many rows is never dearer than a rescale
+PART = 14  # binary digits of a step that are kept of what is too wide
 PER_ENTRY = 4  # rows of a table that cost about as much as one rescale
 
 
@@ -70,12 +74,12 @@ class Requantisation:
 
 @dataclass(frozen=True, eq=False)
 class Ratio:
-    """``rint(ratio a + zero)`` in float64, as the ONNX reference does; ``single``: ``rint(fl(ratio a)) + zero``."""
+    """``rint(fl(fl(a) ratio)) + zero`` in float32; not ``single``: ``rint(ratio a + zero)`` in float64."""
 
     ratio: Array
     zero: Array
     limits: tuple[int, int]
-    single: bool = False
+    single: bool = True
 
     def __call__(self, a: I64, rows: slice) -> I64:
         if self.single:
@@ -109,9 +113,51 @@ def classes(*values: Array) -> tuple[list[Array], I64]:
 # ---- instructions ----------------------------------------------------------------------------------------------------
 
 
-def stepped(c: Context, x: Tensor, f: Step, index: I64) -> Tensor:
-    """``f`` of the integers of x; ``index``, which broadcasts against x, holds the number of each entry's function."""
+def stepped(c: Context, x: Tensor, f: Step, index: I64, loose: bool = False) -> Tensor:
+    """``f`` of the integers of x; ``index``, which broadcasts against x, holds the number of each entry's function.
+    ``loose``: x stands for sums whose order is open."""
     index = index if index.any() else np.zeros((), np.int64)
+    first = len(c.out.code)
+    y, made = _made(c, x, f, index)
+    if len(c.out.code) > first and (step := _told(c, x, f, index, made is not f, loose)) is not None:
+        c.out.steps.append(step)
+    return y
+
+
+def _told(c: Context, x: Tensor, f: Step, index: I64, other: bool, loose: bool) -> Stepped | None:
+    """For a run's estimate of rounding: None where the instructions themselves say it, or too much would be recorded.
+    ``other``: what was emitted is another function."""
+    at = len(c.out.code) - 1, x.name
+    if isinstance(f, Ratio) and f.single and other:
+        units, ratios = (1.0,) * len(f.ratio), _column(f.ratio)
+        step = Stepped(*at, "scaled", units, ratios, _zeros(f), (), index.tolist(), *f.limits)
+    elif isinstance(f, Requantisation):
+        kind, between = f.precision or np.result_type(f.dtype, f.scale), f.limits
+        if kind != f.dtype or kind not in (np.float32, np.float64) or (f.bounds and len(f.zero) > 1):
+            return None
+        if f.bounds:
+            ends = [f.of(np.array([[e]], f.dtype), slice(0, 1)).item() for b in f.bounds for e in b]
+            between = max(ends[::2]), min(ends[1::2])
+        biases = () if f.bias is None else _column(f.bias)
+        rows = index.tolist()
+        step = Stepped(
+            *(*at, "quantised", _column(f.unit), _column(f.scale), _zeros(f), biases, rows, *between, kind.name, loose)
+        )
+    else:
+        return None
+    return step if step.size <= MOST else None
+
+
+def _column(x: Array) -> tuple[float, ...]:
+    return tuple(map(float, x[:, 0]))
+
+
+def _zeros(f: Ratio | Requantisation) -> tuple[int, ...]:
+    return tuple(map(int, f.zero[:, 0]))
+
+
+def _made(c: Context, x: Tensor, f: Step, index: I64) -> tuple[Tensor, Step]:
+    """The result, and the function that it is: ``f``, or one that is the same but for float32 rounding."""
     count, width = int(index.max()) + 1, x.type.hi - x.type.lo + 1
     few = count * width <= ROWS
     if few:
@@ -119,19 +165,38 @@ def stepped(c: Context, x: Tensor, f: Step, index: I64) -> Tensor:
         entries = f(grid, slice(0, count))
         shift = entries - grid
         if (shift == shift[:, :1]).all():
-            return _plus(c, x.scaled(1.0), shift[index, 0])
+            return _plus(c, x.scaled(1.0), shift[index, 0]), f
         if count * width <= max(FEW_ROWS, PER_ENTRY * int(np.prod(x.shape))):
-            return _looked_up(c, x, entries, index)
+            return _looked_up(c, x, entries, index), f
     s = steps.thresholds(f, count, x.type.lo, x.type.hi)
     h = steps.linear(s)
     if h is not None and not steps.differs(s, f, h):
-        return _mapped(c, x, s, h, index)
+        return _mapped(c, x, s, h, index), f
+    if isinstance(f, Ratio) and f.single:  # in float64 they are nearer to being linear, which is far cheaper
+        real = replace(f, single=False)
+        t = steps.thresholds(real, count, x.type.lo, x.type.hi)
+        g = steps.linear(t)
+        if g is not None and not steps.differs(t, real, g):
+            return _mapped(c, x, t, g, index), real
     if few:
-        return _looked_up(c, x, entries, index)
+        return _looked_up(c, x, entries, index), f
     h = steps.above(s)
     if h is None or steps.differs(s, f, h, slack=1):
+        if isinstance(f, Requantisation) and (rough := _narrowed(c, x, f)) is not None:
+            return _made(c, *rough, index)[0], f
         raise Unsupported(f"requantisation of integers up to {x.bound}", "a smaller accumulator")
-    return _corrected(c, x, s, _mapped(c, x, s, h, index), index)
+    return _corrected(c, x, s, _mapped(c, x, s, h, index), index), f
+
+
+def _narrowed(c: Context, x: Tensor, f: Requantisation) -> tuple[Tensor, Requantisation] | None:
+    """Reals too wide for any map in 2^-``PART`` of a step or less, cut off where all are at a limit."""
+    most = max(abs(end - int(z)) for end in f.limits for z in f.zero.ravel()) + 1
+    shift = math.floor(math.log2(float((f.scale.astype(np.float64) / f.unit).min()))) - PART
+    top = math.ceil(float((f.scale.astype(np.float64) / f.unit).max()) * most / 2.0**shift) if shift > 0 else 0
+    if not 0 < top <= DType.I32.hi or f.bias is not None:
+        return None
+    y = c.rescale_by(x, 1, min(shift, MAX_SHIFT), DType.I32, -top, top, flat=(True, True))
+    return y, replace(f, unit=f.unit * 2.0 ** min(shift, MAX_SHIFT))
 
 
 def _plus(c: Context, x: Tensor, value: I64) -> Tensor:
@@ -233,12 +298,13 @@ def quantised(
     real: np.dtype[Any],
     bounds: tuple[tuple[float, float], ...] = (),
     division: np.dtype[Any] | None = None,
+    loose: bool = False,
 ) -> Tensor:
     """QuantizeLinear of a tensor that stands for reals of dtype ``real`` (or for integers)."""
     (scale, zero), index = classes(p.scale, p.zero)
     kind = real if real.kind == "f" else np.dtype(np.float64)
     unit = np.full(scale.shape, x.scale)
-    return stepped(c, x, Requantisation(unit, scale, zero, to, kind, None, bounds, division), index)
+    return stepped(c, x, Requantisation(unit, scale, zero, to, kind, None, bounds, division), index, loose)
 
 
 @lowering("QuantizeLinear", since=10)
@@ -247,7 +313,9 @@ def quantize_linear(c: Context, n: Node) -> Result:
     """Per tensor, per position of ``axis``, or per block of it."""
     to = limits(c.value(n.outputs[0]).dtype)
     real = c.value(n.inputs[0]).dtype
-    return quantised(c, c.tensor(n.inputs[0]), parameters(c, n, 1), to, real, division=precision(n))
+    return quantised(
+        c, c.tensor(n.inputs[0]), parameters(c, n, 1), to, real, division=precision(n), loose=n.attr("loose", False)
+    )
 
 
 @lowering("DequantizeLinear", since=10)

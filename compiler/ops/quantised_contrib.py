@@ -8,9 +8,9 @@ They are functions of integers that onnxruntime computes in float32. Here, with 
     QLinearAveragePool            rint(fl(fl(mean) / scale + zero)), the mean summed in float32 (``averages``)
     QLinearSigmoid, -LeakyRelu    rint(fl(f(fl(scale a)) / scale)) + zero, by table
     QLinearConcat, QLinearWhere   rint(fl(fl(scale a) / scale)) + zero, then as their namesakes
-    QLinearSoftmax                Softmax of the reals (``compiler.ops.softmax``), then as QuantizeLinear
 
 The first two and Sigmoid differ from onnxruntime by one only where it is within float32 rounding of a half.
+QLinearSoftmax is in ``compiler.ops.quantised_softmax``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from syurmy.compiler.ops.averages import averaged
 from syurmy.compiler.ops.pool import average_pool
 from syurmy.compiler.ops.quantised import Ratio, limits, stepped
 from syurmy.compiler.ops.quantised_linear import along, centred, fixed, requantised
-from syurmy.compiler.ops.softmax import softmax
 from syurmy.compiler.ops.tabulated import Dequantised, Quantiser, tabulated
 from syurmy.compiler.ops.tabulated import requantised as as_quantised
 from syurmy.isa.arrays import I64, Array
@@ -38,22 +37,22 @@ DOMAIN = "com.microsoft"
 ONE = np.zeros((), np.int64)  # the one function of a tensor's entries
 
 
-def _single(c: Context, n: Node, i: int, what: str, absent: int = 0) -> Array:
+def single(c: Context, n: Node, i: int, what: str, absent: int = 0) -> Array:
     values = fixed(c, n, i, what) if c.has(n, i) else np.array(absent)
     if values.size != 1:
         raise Unsupported(f"a {what} per channel", "one per tensor")
     return values.reshape(())
 
 
-def _source(c: Context, n: Node, i: int) -> tuple[Tensor, Dequantised]:
+def source(c: Context, n: Node, i: int) -> tuple[Tensor, Dequantised]:
     """Input i less its zero point, with scale and zero point from the two inputs behind it."""
-    scale, zero = _single(c, n, i + 1, "scale"), int(_single(c, n, i + 2, "zero point"))
+    scale, zero = single(c, n, i + 1, "scale"), int(single(c, n, i + 2, "zero point"))
     of = Dequantised(scale, zero, limits(c.value(n.inputs[i]).dtype))
     return centred(c, n, i, i + 2).scaled(float(scale)), of
 
 
-def _target(c: Context, n: Node, i: int) -> Quantiser:
-    scale, zero = _single(c, n, i, "scale"), int(_single(c, n, i + 1, "zero point"))
+def target(c: Context, n: Node, i: int) -> Quantiser:
+    scale, zero = single(c, n, i, "scale"), int(single(c, n, i + 1, "zero point"))
     return Quantiser(scale, zero, limits(c.value(n.outputs[0]).dtype), np.dtype(np.float32), None)
 
 
@@ -63,7 +62,7 @@ def _rounded(y: Array, to: Quantiser) -> I64:
 
 @lowering("QLinearAdd", domain=DOMAIN)
 def qlinear_add(c: Context, n: Node) -> Result:
-    (a, of_a), (b, of_b), to = _source(c, n, 0), _source(c, n, 3), _target(c, n, 6)
+    (a, of_a), (b, of_b), to = source(c, n, 0), source(c, n, 3), target(c, n, 6)
     ratios = [float(of_a.scale / to.scale), float(of_b.scale / to.scale)]
 
     def function(x: I64, y: I64) -> I64:
@@ -74,13 +73,13 @@ def qlinear_add(c: Context, n: Node) -> Result:
 
 @lowering("QLinearMul", domain=DOMAIN)
 def qlinear_mul(c: Context, n: Node) -> Result:
-    (a, of_a), (b, of_b), to = _source(c, n, 0), _source(c, n, 3), _target(c, n, 6)
-    f = Ratio(np.array([[of_a.scale * of_b.scale / to.scale]]), np.array([[to.zero]]), to.limits)
+    (a, of_a), (b, of_b), to = source(c, n, 0), source(c, n, 3), target(c, n, 6)
+    f = Ratio(np.array([[of_a.scale * of_b.scale / to.scale]]), np.array([[to.zero]]), to.limits, single=False)
     return c.broadcast(stepped(c, c.emit("mul", a, b, scale=1.0), f, ONE), c.shape(n.outputs[0]))
 
 
 def _by_table(c: Context, n: Node, f: Callable[[Array], Array]) -> Tensor:
-    (x, of), to = _source(c, n, 0), _target(c, n, 3)
+    (x, of), to = source(c, n, 0), target(c, n, 3)
     return tabulated(c, [x], [of], lambda a: to.of(f(of.reals(a))))
 
 
@@ -97,43 +96,33 @@ def qlinear_leaky_relu(c: Context, n: Node) -> Result:
 
 @lowering("QLinearConcat", domain=DOMAIN)
 def qlinear_concat(c: Context, n: Node) -> Result:
-    to = _target(c, n, 0)
-    parts = [as_quantised(c, _source(c, n, i)[0], to) for i in range(2, len(n.inputs), 3)]
+    to = target(c, n, 0)
+    parts = [as_quantised(c, source(c, n, i)[0], to) for i in range(2, len(n.inputs), 3)]
     return c.emit("concat", *parts, axis=n.attr("axis") % len(parts[0].shape))
 
 
 @lowering("QLinearWhere", domain=DOMAIN)
 def qlinear_where(c: Context, n: Node) -> Result:
-    to = _target(c, n, 7)
-    x, y = (as_quantised(c, _source(c, n, i)[0], to) for i in (1, 4))
+    to = target(c, n, 7)
+    x, y = (as_quantised(c, source(c, n, i)[0], to) for i in (1, 4))
     return c.broadcast(c.emit("select", c.tensor(n.inputs[0]), x, y), c.shape(n.outputs[0]))
-
-
-@lowering("QLinearSoftmax", domain=DOMAIN)
-def qlinear_softmax(c: Context, n: Node) -> Result:
-    x, _ = _source(c, n, 0)
-    c.tensors[f"{n.name}/reals"] = x
-    version = int(n.attr("opset", 13))
-    p = softmax(c, replace(n, inputs=(f"{n.name}/reals",), version=version))
-    assert isinstance(p, Tensor)
-    return as_quantised(c, p, _target(c, n, 3))
 
 
 @lowering("QLinearGlobalAveragePool", domain=DOMAIN)
 def qlinear_global_average_pool(c: Context, n: Node) -> Result:
-    (x, of), to = _source(c, n, 0), _target(c, n, 3)
+    (x, of), to = source(c, n, 0), target(c, n, 3)
     axes = tuple(range(1, len(x.shape) - 1) if n.attr("channels_last", 0) else range(2, len(x.shape)))
     count = math.prod(x.shape[a] for a in axes)
     total = c.emit("sum", x, axes=axes, keepdims=True, scale=1.0)
     ratio = of.scale / (to.scale * np.float32(count))
-    return stepped(c, total, Ratio(np.array([[ratio]]), np.array([[to.zero]]), to.limits, single=True), ONE)
+    return stepped(c, total, Ratio(np.array([[ratio]]), np.array([[to.zero]]), to.limits), ONE)
 
 
 @lowering("QLinearAveragePool", domain=DOMAIN)
 def qlinear_average_pool(c: Context, n: Node) -> Result:
     if n.attr("channels_last", 0):
         raise Unsupported("channels on the last axis", "channels_last = 0")
-    (x, of), to = _source(c, n, 0), _target(c, n, 3)
+    (x, of), to = source(c, n, 0), target(c, n, 3)
 
     def quantise(reals: Array) -> I64:
         return _rounded(reals / to.scale + np.float32(to.zero), to)
@@ -155,9 +144,9 @@ def qgemm(c: Context, n: Node) -> Result:
     acc = c.emit("matmul", a, b, scale=1.0)
     if c.has(n, 6):
         acc = c.emit("add", acc, c.tensor(n.inputs[6]), scale=1.0)
-    unit = np.float32(n.attr("alpha", 1.0)) * _single(c, n, 1, "scale") * along(fixed(c, n, 4, "a scale"), 2, 1)
+    unit = np.float32(n.attr("alpha", 1.0)) * single(c, n, 1, "scale") * along(fixed(c, n, 4, "a scale"), 2, 1)
     if c.has(n, 7):
-        return requantised(c, n, acc, unit / _single(c, n, 7, "scale"), 8, single=True)
+        return requantised(c, n, acc, unit / single(c, n, 7, "scale"), 8)
     if unit.size == 1:
         return acc.scaled(float(unit))
     return c.multiply(acc, c.quantised(unit))

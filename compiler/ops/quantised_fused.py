@@ -23,7 +23,7 @@ from syurmy.isa.arrays import I64, Array
 
 @lowering("Bounded", domain=FUSED)
 def bounded(c: Context, n: Node) -> Result:
-    return requantised(c, c.tensor(n.inputs[0]), n.attr("to"))
+    return requantised(c, c.tensor(n.inputs[0]), n.attr("to"), n.attr("loose"))
 
 
 @lowering("Product", domain=FUSED)
@@ -36,7 +36,7 @@ def product(c: Context, n: Node) -> Result:
     values = [n.attr("unit").reshape(column)] + ([] if bias is None else [bias.reshape(column)])
     columns, index = classes(*values)
     f = n.attr("to").function(columns[0], columns[1] if bias is not None else None)
-    return stepped(c, acc, f, index)
+    return stepped(c, acc, f, index, loose=True)
 
 
 @lowering("Average", domain=FUSED)
@@ -47,7 +47,7 @@ def average(c: Context, n: Node) -> Result:
         return y
     exact = average_pool(c, core)
     assert isinstance(exact, Tensor)
-    return requantised(c, exact, to)
+    return requantised(c, exact, to, loose=True)
 
 
 @lowering("Concat", domain=FUSED)

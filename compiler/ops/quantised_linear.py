@@ -1,8 +1,9 @@
 """Operators on quantised integers: exact accumulators, requantised as ``compiler.ops.quantised`` does.
 
-``acc = sum (x - x_zero) (w - w_zero) + bias`` and ``y = clip(rint(acc ratio + y_zero))``, where the ratio
-``x_scale w_scale / y_scale`` is a float32 number per tensor, row, column or channel. The product is a float64 number,
-and the zero point is added before rounding, as in the ONNX reference.
+``acc = sum (x - x_zero) (w - w_zero) + bias`` and ``y = clip(rint(fl(fl(acc) ratio)) + y_zero)``, where the ratio
+``x_scale w_scale / y_scale`` is a float32 number per tensor, row, column or channel, and fl rounds to float32, as
+onnxruntime does. The ONNX reference multiplies in float64 and adds the zero point before it rounds: it differs by one
+next to a half.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ def along(values: Array, rank: int, axis: int | None) -> Array:
     return values.reshape([-1 if a == axis % rank else 1 for a in range(rank)])
 
 
-def requantised(c: Context, n: Node, acc: Tensor, ratio: Array, zero: int | None, single: bool = False) -> Tensor:
+def requantised(c: Context, n: Node, acc: Tensor, ratio: Array, zero: int | None) -> Tensor:
     """By ``ratio`` (which broadcasts against acc), to the dtype of n's result; input ``zero`` is its zero point."""
     z = fixed(c, n, zero, "a zero point") if zero is not None and c.has(n, zero) else np.zeros((), np.int64)
     if z.size != 1:
         raise Unsupported("a zero point per channel of the result", "one per tensor")
     (ratios, zeros), index = classes(ratio, z.astype(np.int64).reshape(()))
     to = limits(c.value(n.outputs[0]).dtype)
-    return stepped(c, acc, Ratio(ratios, zeros, to, single), index)
+    return stepped(c, acc, Ratio(ratios, zeros, to), index)
 
 
 def _scale(c: Context, n: Node, i: int, rank: int, axis: int | None) -> Array:

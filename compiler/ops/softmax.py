@@ -28,7 +28,7 @@ MORE_BITS = 8  # of shares, where nothing less keeps the tolerance: all of them 
 COARSE = 2.0**4  # scores beyond this have a unit of 2^-11 in 16 bits
 
 
-def _rows(c: Context, n: Node, default: int) -> tuple[Tensor, tuple[int, ...] | None]:
+def rows(c: Context, n: Node, default: int) -> tuple[Tensor, tuple[int, ...] | None]:
     """The source with the reduced entries on the last axis, and the permutation that leads back (None: only a
     reshape). Up to opset 12 all axes from ``axis`` on are one."""
     x = c.tensor(n.inputs[0])
@@ -43,7 +43,7 @@ def _rows(c: Context, n: Node, default: int) -> tuple[Tensor, tuple[int, ...] | 
     return c.emit("transpose", x, perm=tuple(perm)), tuple(int(a) for a in np.argsort(perm))
 
 
-def _back(c: Context, y: Tensor, perm: tuple[int, ...] | None, shape: tuple[int, ...]) -> Tensor:
+def back(c: Context, y: Tensor, perm: tuple[int, ...] | None, shape: tuple[int, ...]) -> Tensor:
     return c.reshape(y, shape) if perm is None else c.emit("transpose", y, perm=perm)
 
 
@@ -76,8 +76,8 @@ def total(c: Context, e: Tensor, empty: bool = True) -> Tensor:
 
 @lowering("Softmax")
 def softmax(c: Context, n: Node) -> Result:
-    x, perm = _rows(c, n, 1 if n.version < 13 else -1)
-    return _back(c, softmax_last(c, x), perm, c.shape(n.outputs[0]))
+    x, perm = rows(c, n, 1 if n.version < 13 else -1)
+    return back(c, softmax_last(c, x), perm, c.shape(n.outputs[0]))
 
 
 def softmax_last(c: Context, x: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ def shares(c: Context, e: Tensor, empty: bool = True) -> Tensor:
 
 @lowering("LogSoftmax")
 def log_softmax(c: Context, n: Node) -> Result:
-    x, perm = _rows(c, n, 1 if n.version < 13 else -1)
-    return _back(c, log_softmax_last(c, scores(c, x), c.peak(n.outputs[0])), perm, c.shape(n.outputs[0]))
+    x, perm = rows(c, n, 1 if n.version < 13 else -1)
+    return back(c, log_softmax_last(c, scores(c, x), c.peak(n.outputs[0])), perm, c.shape(n.outputs[0]))
 
 
 def log_softmax_last(c: Context, x: Tensor, peak: float) -> Tensor:

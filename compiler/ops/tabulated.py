@@ -59,9 +59,9 @@ class Dequantised:
         return centred.astype(np.float32).astype(self.scale.dtype) * self.scale
 
 
-def requantised(c: Context, x: Tensor, to: Quantiser) -> Tensor:
-    """QuantizeLinear of a tensor that stands for reals."""
-    return stepped(c, x, to.function(np.array([[x.scale]])), np.zeros((), np.int64))
+def requantised(c: Context, x: Tensor, to: Quantiser, loose: bool = False) -> Tensor:
+    """QuantizeLinear of a tensor that stands for reals (``loose``: sums whose order is open)."""
+    return stepped(c, x, to.function(np.array([[x.scale]])), np.zeros((), np.int64), loose)
 
 
 def tabulated(
@@ -75,7 +75,7 @@ def tabulated(
 ) -> Tensor:
     """``function(a, ...)`` of one or two tensors of centred integers, which broadcast. It may be near
     ``rint(ratios[0] a + ratios[1] b) + zero``, or near ``product(a b)``."""
-    xs = [_within(c, x, d).scaled(1.0) for x, d in zip(xs, of, strict=True)]
+    xs = [within(c, x, d).scaled(1.0) for x, d in zip(xs, of, strict=True)]
     grids = [np.arange(x.type.lo, x.type.hi + 1, dtype=np.int64) for x in xs]
     if len(xs) == 1:
         return _table(c, xs[0], function(grids[0]))
@@ -92,7 +92,7 @@ def tabulated(
     return c.emit("lut", at, table=c.out.lut(first, entries.reshape(-1), "function"))
 
 
-def _within(c: Context, x: Tensor, d: Dequantised) -> Tensor:
+def within(c: Context, x: Tensor, d: Dequantised) -> Tensor:
     """A static interval can be wider than the quantised range."""
     lo, hi = (e - d.zero for e in d.limits)
     return x if lo <= x.type.lo and x.type.hi <= hi else c.emit("clamp", x, lo=lo, hi=hi)

@@ -9,7 +9,8 @@ holds sentinels is taken apart, wherever it was made and whatever moved it since
 ``value`` is a tensor of the graph (or nothing: zeros), ``far`` whole numbers that grow with the sentinel and add up as
 sentinels do. What reads such a tensor is given both: Softmax (``MaskedSoftmax``, see ``ops.masked``), and what takes a
 largest entry: ArgMax, ReduceMax, TopK, MaxPool (``Sunk``, value with the hidden entries at its least; ``PadLeast``).
-Any other reader, and one that sees visible entries near the sentinels, keeps the tensor itself.
+Any other reader, and one that sees visible entries near the sentinels, keeps the tensor itself. Before what takes a
+least entry, sentinels far above are those of the opposites.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ MOVES = {  # the same for both parts: the first input's entries move, or repeat
     "Transpose",
     "Unsqueeze",
 }
+TURNED = {"ArgMin": "ArgMax", "Neg": "Identity", "ReduceMin": "ReduceMax", "TopK": "TopK"}
 LARGEST = {"ArgMax", "GlobalMaxPool", "MaxPool", "ReduceMax", "TopK"}
 
 
@@ -83,7 +85,7 @@ class _Masks:
     def rewritten(self) -> Graph:
         for name in self.graph.inputs:
             self._input(name)
-        for n in self.graph.nodes:
+        for n in (turned for given in self.graph.nodes for turned in self._turned(given)):
             if n.op in ("Softmax", *LARGEST) and not n.domain and (p := self.of(n.inputs[0])) is not None:
                 n = self._softmax(n, p) if n.op == "Softmax" else self._largest(n, p)
             self.nodes.append(n)
@@ -218,6 +220,34 @@ class _Masks:
 
     # ---- how they combine ----------------------------------------------------------------------------------------
 
+    def _turned(self, n: Node) -> Sequence[Node]:
+        """Sentinels far above: the least beside them is minus the largest of the others' opposites."""
+        if n.domain or n.op not in TURNED or (n.op == "TopK" and n.attr("largest", 1)):
+            return (n,)
+        made = self.made.get(n.inputs[0])
+        if made is None or made.op != "Where" or made.domain or self.values[n.inputs[0]].dtype.kind != "f":
+            return (n,)
+        sides = [self.constants.get(i) for i in made.inputs[1:]]
+        above = [c is not None and c.size > 0 and bool((c >= FAR).all()) for c in sides]
+        if sum(above) != 1:
+            return (n,)
+        names = [
+            self._keep(f"{i}.turned", -c) if up and c is not None else self._new("Neg", (i,))
+            for i, c, up in zip(made.inputs[1:], sides, above, strict=True)
+        ]
+        inputs = (made.inputs[0], *names)
+        source = self._again(made, inputs)
+        if (p := self._chosen(replace(made, inputs=inputs, outputs=(source,)))) is not None:
+            self.parts[source] = p
+        attrs = {**n.attrs, "largest": 1} if n.op == "TopK" else n.attrs
+        turned = replace(n, op=TURNED[n.op], inputs=(source, *n.inputs[1:]), attrs=attrs)
+        if n.op in ("ArgMin", "Neg"):
+            return (turned,)
+        best = f"{n.outputs[0]}.turned"
+        self._observe(best, [-x for x in self.samples[n.outputs[0]]])
+        back = Node(n.name, "Neg", "", 13, (best,), n.outputs[:1], {})
+        return replace(turned, outputs=(best, *n.outputs[1:])), back
+
     def _sum(self, n: Node) -> Parts | None:
         a, b = n.inputs
         p, q = self.of(a), self.of(b)
@@ -308,18 +338,20 @@ class _Masks:
         return replace(p, value=value, size=p.size * factor)
 
     def _at_least(self, n: Node) -> Parts | None:
-        """``max(x, c)`` for a sentinel c: what is hidden stays hidden, at most as deep as c."""
-        if n.op == "Clip" and (n.version < 11 or (len(n.inputs) > 2 and n.inputs[2])):
-            return None
-        inputs = [i for i in n.inputs if i]
-        if len(inputs) != 2:
+        """``max(x, c)`` for a sentinel c: what is hidden stays hidden, at most as deep as c. A clip may cut what is
+        visible off above, too."""
+        top = n.inputs[2] if n.op == "Clip" and len(n.inputs) > 2 else ""
+        most = self._scalar(top) if top else math.inf
+        inputs = [i for i in n.inputs[:2] if i] if n.op == "Clip" else n.inputs
+        if len(inputs) != 2 or (n.op == "Clip" and n.version < 11) or most is None or most < 0:
             return None
         for x, c in (inputs, inputs[::-1]):
             p, bound = self.of(x), self.of(c) if c in self.constants else None
             if bound is not None and bound.value is None and self._hidden(bound):
                 if p is None or x in self.constants:
                     return None
-                return replace(p, far=self._new("Min", (p.far, bound.far)), size=min(p.size, bound.size))
+                value = self._again(n, (p.value, "", top)) if top and p.value else p.value
+                return replace(p, value=value, far=self._new("Min", (p.far, bound.far)), size=min(p.size, bound.size))
         return None
 
     def _at_most(self, n: Node) -> Parts | None:

@@ -6,6 +6,7 @@
   the ONNX reference evaluator itself computes (``compiler.ops.tabulated``).
 - An average over fewer than 8 entries, whose halves are decided by the rounding of the float32 sum: every partial sum
   is rounded as float32 rounds it (``compiler.ops.averages``).
+- A softmax: shares of integer exponentials, divided and rounded at once (``compiler.ops.quantised_softmax``).
 - A concatenation: its parts are quantised, exactly as ``Q(concat(x, y)) = concat(Q(x), Q(y))``.
 - Relu and Clip before QuantizeLinear bound its result: Q never decreases, so ``Q(clip(x, a, b))`` is a clipped Q.
 
@@ -36,6 +37,7 @@ MOVES = {
     "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}  # fmt: skip
 POINTWISE = {*FUNCTIONS, "Add", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Pow", "PRelu", "Relu", "Sub"}
 MAX_NODES = 32
+BYTE = 2**8  # rows of a table of exponentials
 SHORT_SUM = 8  # NumPy and onnxruntime add so few entries one after the other
 
 
@@ -102,14 +104,17 @@ class _Patterns:
         while (n := self.made.get(name)) is not None and (b := self._bounds(n)) is not None:
             name, to = n.inputs[0], replace(to, bounds=(b, *to.bounds))
         if n is not None and not n.domain:
-            found = self._product(n, name) or self._average(n) or self._concat(n)
+            found = self._product(n, name) or self._average(n) or self._concat(n) or self._softmax(n, to)
             if found is not None:
                 op, inputs, attrs = found
                 return Node(q.name, op, FUSED, 1, inputs, q.outputs, {**attrs, "to": to})
         if (found := self._pointwise(q.inputs[0])) is not None:
             op, inputs, attrs = found
             return Node(q.name, op, FUSED, 1, inputs, q.outputs, {**attrs, "to": plain})
-        return Node(q.name, "Bounded", FUSED, 1, (name,), q.outputs, {"to": to}) if to.bounds else q
+        loose = self.dequantised(name) is None and n is not None
+        if to.bounds:
+            return Node(q.name, "Bounded", FUSED, 1, (name,), q.outputs, {"to": to, "loose": loose})
+        return replace(q, attrs={**q.attrs, "loose": loose})
 
     def _bounds(self, n: Node) -> tuple[float, float] | None:
         if n.domain or n.op not in ("Relu", "Clip"):
@@ -189,6 +194,10 @@ class _Patterns:
         if n.op != "Concat" or not all(self.dequantised(i) for i in n.inputs):
             return None
         return "Concat", n.inputs, {"axis": n.attr("axis")}
+
+    def _softmax(self, n: Node, to: Quantiser) -> tuple[str, tuple[str, ...], dict[str, Any]] | None:
+        x = self.dequantised(n.inputs[0]) if n.op == "Softmax" and not to.bounds else None
+        return None if x is None or x.width > BYTE else ("Shares", n.inputs[:1], {"node": n, "of": x})
 
     def _pointwise(self, name: str) -> tuple[str, tuple[str, ...], dict[str, Any]] | None:
         nodes: list[Node] = []

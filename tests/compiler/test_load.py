@@ -189,3 +189,22 @@ def test_everything_unsupported_at_once(tmp_path: Path) -> None:
         compile_onnx(path, tmp_path / "out")
     assert {p.node for p in caught.value.problems} == {"nms", "noise"}
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("known", ["no shape", "no type"])
+def test_outputs_that_inference_knows_nothing_of(known: str, tmp_path: Path) -> None:
+    """A runtime finds out by itself; the function MeanVarianceNormalization has no inference of its own."""
+    x = floats(np.random.default_rng(1), 8, 2, 3, 4, 4)
+    model = model_of([helper.make_node("MeanVarianceNormalization", ["x"], ["y"])], {"x": x[0]}, ["y"])
+    output = model.graph.output[0]
+    output.type.tensor_type.ClearField("shape") if known == "no shape" else output.ClearField("type")
+    done = compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x})
+    assert done.outputs[0].shape == (2, 3, 4, 4)
+
+
+def test_old_files_whose_initializers_are_no_inputs(tmp_path: Path) -> None:
+    """IR 3 asks for both; runtimes do not."""
+    model = linear(11)
+    model.ir_version = 3
+    x = floats(np.random.default_rng(1), 8, 1, 64)
+    assert compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x}).outputs[0].shape == (1, 10)

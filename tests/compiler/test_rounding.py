@@ -15,7 +15,7 @@ from onnx import helper
 
 from syurmy.assembler import assemble
 from syurmy.compiler import CompiledModel, compile_model, load
-from syurmy.compiler.rounding import Rounding
+from syurmy.compiler.rounding import Rounding, Whole
 from syurmy.compiler.undecided import Decision
 from syurmy.isa.arrays import Array
 from syurmy.isa.program import Instruction
@@ -28,7 +28,7 @@ RNG = np.random.default_rng(3)
 def estimated(text: str, folder: str, inputs: Mapping[str, Array], reals: Mapping[str, Array]) -> tuple[Array, Array]:
     """The output of a program and d of it, for inputs that stand for ``reals``."""
     program = assemble(text, data_root=folder)
-    rounding = Rounding(program, {name: reals[name] - inputs[name] for name in inputs}, (), ["y"])
+    rounding = Rounding(program, {name: reals[name] - inputs[name] for name in inputs}, Whole(), ["y"])
     y = run(program, inputs, listeners=(rounding,)).outputs["y"]
     d = rounding.found[0]["y"]
     return np.asarray(y), np.zeros(np.shape(y)) if d is None else np.asarray(d)

@@ -240,3 +240,57 @@ def test_large_values_are_not_sentinels() -> None:
     constants = {"b": np.array([-1500, -2500, 900, -1100, 0], np.float32)}
     nodes = [node("Add", ["x", "b"], ["s"]), node("ArgMax", ["s"], ["y"], axis=1)]
     check(nodes, {"x": x}, constants, runtime=True)
+
+
+@pytest.mark.parametrize("far", [-1e4, -1e9, SMALLEST])
+@pytest.mark.parametrize("form", ["clip", "clip without top", "max"])
+def test_scores_cut_off_behind_the_mask(form: str, far: float) -> None:
+    """OPT takes the largest of its masked scores and the smallest float; others clip on both sides."""
+    mask = RIGHT.astype(np.int64)
+    constants = {"c": scalar(far), "one": scalar(1), "axes": np.array([1, 2]), "low": scalar(-1e6), "top": scalar(4)}
+    nodes = [
+        node("Unsqueeze", ["m", "axes"], ["u"]), node("Cast", ["u"], ["f"], to=TensorProto.FLOAT),
+        node("Sub", ["one", "f"], ["t"]), node("Mul", ["t", "c"], ["a"]), node("Add", ["a", "x"], ["s"]),
+        node("Max", ["s", "low"], ["k"]) if form == "max" else
+        node("Clip", ["s", "low", "top"] if form == "clip" else ["s", "low"], ["k"]),
+        node("Softmax", ["k"], ["y"], axis=-1),
+    ]  # fmt: skip
+    check(nodes, {"x": scores(7), "m": mask}, constants)
+
+
+@pytest.mark.parametrize("far", [1e4, 1e9, np.inf])
+@pytest.mark.parametrize("op", ["ArgMin", "ReduceMin", "TopK", "Neg"])
+def test_the_least_of_what_is_allowed(op: str, far: float) -> None:
+    """Sentinels far above, also where something else reads them."""
+    rng = np.random.default_rng(11)
+    x, allowed = floats(rng, 3, 8), rng.random((3, 8)) < 0.5
+    allowed[:, :2] = True
+    nodes = [node("Where", ["b", "x", "c"], ["w"]), node("Where", ["b", "w", "zero"], ["kept"])]
+    constants, outputs = {"c": scalar(far), "zero": scalar(0)}, ["y", "kept"]
+    if op == "TopK":
+        constants["k"] = np.array([2])
+        nodes.append(node("TopK", ["w", "k"], ["y", "at"], largest=0))
+        outputs = ["y", "at", "kept"]
+    elif op == "Neg":
+        nodes += [node("Neg", ["w"], ["n"]), node("Softmax", ["n"], ["y"], axis=-1)]
+    elif op == "ArgMin":
+        nodes.append(node("ArgMin", ["w"], ["y"], axis=-1))
+    else:
+        constants["axes"] = np.array([-1])
+        nodes.append(node("ReduceMin", ["w", "axes"], ["y"]))
+    check(nodes, {"x": x, "b": allowed}, constants, outputs=outputs, tolerance=4e-4)
+
+
+def test_hidden_entries_are_no_error_of_what_chooses() -> None:
+    """What is decided far from the sentinels is not told."""
+    rng = np.random.default_rng(12)
+    x, allowed = floats(rng, 16, 1, 12), rng.random((16, 1, 12)) < 0.6
+    allowed[..., :3] = True
+    nodes = [node("Where", ["b", "x", "c"], ["w"]), node("TopK", ["w", "k"], ["y", "at"])]
+    constants = {"c": scalar(-1e30), "k": np.array([3])}
+    model = model_of(nodes, {"x": x[0], "b": allowed[0]}, ["y", "at"], constants)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = compile_model(load.prepare(model), Path(folder) / "made", calibrate={"x": x, "b": allowed})
+        assert max(d.units for d in done.decisions) <= 4
+        assert not done.run({"x": x[0], "b": allowed[0]}).warnings

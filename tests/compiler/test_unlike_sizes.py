@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.compiler.harness import check, floats, helper
+from syurmy.compiler import compile_model, load
+from tests.compiler.harness import check, evaluated, floats, helper, model_of
 
 node = helper.make_node
 FINE = {"tolerance": 1e-12}  # more than 16 bits can give: the finer program is tried
@@ -83,3 +86,28 @@ def test_squeeze_and_excitation_of_deep_accumulators() -> None:
     done = check(nodes, {"x": floats(r, 1, channels, 12, 12)}, constants, options={"tolerance": 1e-5}, tolerance=6e-4)
     assert done.fine
     assert done.missed is None or "no finer program" not in done.missed.help
+
+
+def test_products_of_unlike_columns_leave_weights_their_bits(tmp_path: Path) -> None:
+    """Income times rate, the logarithm of income, a square and the rate itself, in one layer: their integers are so
+    long that nothing was left for the weights."""
+    r = rng()
+    x = np.stack([r.lognormal(10.5, 0.6, 120), r.uniform(18, 90, 120), r.exponential(0.02, 120)], 1).astype(np.float32)
+    places = {name: np.array(k) for k, name in enumerate(("zero", "one", "two"))}
+    nodes = [
+        *(node("Gather", ["x", place], [name], axis=1) for place, name in zip(places, "abc", strict=True)),
+        *(node("Unsqueeze", [name, "axis"], [f"{name}1"]) for name in "abc"),
+        node("Mul", ["a1", "c1"], ["p"]), node("Log", ["a1"], ["l"]), node("Mul", ["b1", "b1"], ["s"]),
+        node("Concat", ["p", "l", "s", "c1"], ["z"], axis=1), node("Gemm", ["z", "w", "d"], ["y"]),
+    ]  # fmt: skip
+    z = np.stack([x[:, 0] * x[:, 2], np.log(x[:, 0]), x[:, 1] ** 2, x[:, 2]], 1)
+    w = (np.array([0.8, -1.1, 0.6, 1.4]) / z.std(0)).astype(np.float32)[:, None]
+    constants = {**places, "axis": np.array([1]), "w": w, "d": -(z.mean(0) @ w).astype(np.float32)}
+    model = model_of(nodes, {"x": x[:1]}, ["y"], constants)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # whatever is missed
+        done = compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x[:, None]})
+    assert done.error < 5e-4
+    want = [evaluated(model, {"x": row[None]})[0].item() for row in x]
+    off = [abs(done.run({"x": row[None]}).outputs["y"].item() - y) for row, y in zip(x, want, strict=True)]
+    assert max(off) < 5e-4 * np.ptp(want)
