@@ -31,6 +31,7 @@ The caller must settle the two claims at the leaves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,9 +43,9 @@ import numpy.typing as npt
 
 from syurmy.isa.arrays import I64
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, log2_ceil
+from syurmy.prover.kernels import compiled
 from syurmy.prover.kernels import logup as kernels
-from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.protocol import mle
+from syurmy.prover.kernels.pool import added, for_ranges
 from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
 
@@ -67,7 +68,7 @@ def fill_denominators(
     ``ValueError`` where shapes do not fit.
     """
     shape = members[0].shape if members else ()
-    size = int(np.prod(padded, dtype=np.int64))
+    size = math.prod(padded)
     fits = len(padded) == len(shape) and all(0 < s <= p for s, p in zip(shape, padded, strict=True))
     if not fits or out.shape != (2, size) or len(betas) < len(members) or any(m.shape != shape for m in members):
         raise ValueError("a block of leaves does not fit its members")
@@ -187,8 +188,9 @@ class _Corrections:
 
 def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     """The ranges in which ``mask`` is set."""
-    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))
-    return [(int(lo), int(hi)) for lo, hi in edges.reshape(-1, 2)]
+    ends = [0] * bool(mask[:1].any()), [len(mask)] * bool(mask[-1:].any())
+    edges = [*ends[0], *(np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist(), *ends[1]]
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -219,15 +221,15 @@ def _inverses(values: Sequence[Ext]) -> list[Ext]:
 
 
 def _prove_layer(
-    sender: Sender, begin: Callable[[Ext], _Rounds | _LeafRounds], r: list[Ext], p: Ext, q: Ext
+    sender: Sender, begin: Callable[[Ext, U64], _Rounds | _LeafRounds], r: list[Ext], p: Ext, q: Ext
 ) -> tuple[list[Ext], Ext, Ext]:
     """One layer: from the claims p, q at r to those at its children."""
     factor = sender.transcript.challenge("lookup lambda")
-    rounds = begin(factor)
+    rounds = begin(factor, ext_array(r))
     claim = p + factor * q
     x: list[Ext] = []
     for i, inverse in enumerate(_inverses(r)):
-        low, top = rounds.round(x, r[i + 1 :])
+        low, top = rounds.round(x, len(r) - i - 1)
         slope = (claim - low) * inverse
         sender.ext("lookup round", [slope, top])
         x.append(sender.transcript.challenge("lookup challenge"))
@@ -245,32 +247,36 @@ def _merge(sender: Sender, x: list[Ext], values: tuple[Ext, Ext, Ext, Ext]) -> t
 
 
 class _Eq:
-    """eq(rest, .) as the outer product of two tables, for the rounds of a layer."""
+    """eq(rest, .) as the outer product of two tables, for the rounds of a layer at r, ``uint64[2, k]``."""
 
-    def __init__(self) -> None:
+    one = np.array([[1], [0]], dtype=np.uint64)
+
+    def __init__(self, r: U64) -> None:
+        self.r = r
         self.inner = np.empty((2, 0), dtype=np.uint64)
 
-    def __call__(self, rest: list[Ext]) -> tuple[U64, U64]:
-        m = len(rest)
-        split = max(0, m - _INNER)
-        if self.inner.shape[1] != 1 << (m - split):  # the last variables' table serves all rounds before them
-            self.inner = mle.eq_vector(rest[split:])
-        return mle.eq_vector(rest[:split]), self.inner
+    def __call__(self, m: int) -> tuple[U64, U64]:
+        """``rest``: the last m elements of r."""
+        first, count = self.r.shape[1] - m, min(m, _INNER)
+        if self.inner.shape[1] != 1 << count:  # the last variables' table serves all rounds before them
+            self.inner = compiled.eq_vector(self.r[:, first + m - count :], 1 << count)
+        outer = self.one if m == count else compiled.eq_vector(self.r[:, first : first + m - count], 1 << (m - count))
+        return outer, self.inner
 
 
 class _Rounds:
     """A layer of 2^k nodes, from its children ``uint64[4, 2^(k + 1) + PAD]``."""
 
-    def __init__(self, source: U64, spare: U64, factor: Ext) -> None:
+    def __init__(self, source: U64, spare: U64, factor: Ext, r: U64) -> None:
         self.source = source
         self.factor = factor
         self.space = spare.reshape(8, -1)
-        self.eq = _Eq()
+        self.eq = _Eq(r)
 
-    def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
-        """h(0) and the leading coefficient after the challenges x; ``rest``: the elements of r of later rounds."""
-        half = 1 << len(rest)
-        eq = self.eq(rest)
+    def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
+        """h(0) and the leading coefficient after the challenges x; ``later`` rounds follow."""
+        half = 1 << later
+        eq = self.eq(later)
         factor = _words(self.factor)
         if not x:
             return _sums(kernels.first_round, half, self.source, half, *factor, *eq)
@@ -292,17 +298,17 @@ class _LeafRounds:
     """The layer above the leaves: h = lambda*s - c + what is corrected, s the sum of eq*(q0 + c)*(q1 + c), c =
     1/lambda."""
 
-    def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, factor: Ext) -> None:
+    def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, factor: Ext, r: U64) -> None:
         self.q, self.right = leaves.den, 1 << (leaves.log_size - 1)
         self.d, self.pairs = corrected.values, corrected.pairs
         self.factor, self.shift = factor, factor.inverse()
-        self.eq = _Eq()
+        self.eq = _Eq(r)
         self.spare = spare.reshape(-1)
         self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
 
-    def round(self, x: list[Ext], rest: list[Ext]) -> tuple[Ext, Ext]:
-        half = 1 << len(rest)
-        eq = self.eq(rest)
+    def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
+        half = 1 << later
+        eq = self.eq(later)
         q, right, d = self.q, self.right, self.d
         if x:
             q, d = self._space(2 * half)
@@ -358,8 +364,7 @@ def _missing(wanted: Iterable[tuple[int, int]], have: list[tuple[int, int]]) -> 
 
 def _sums(kernel: Callable[..., Any], n: int, *args: object) -> tuple[Ext, Ext]:
     """The two elements that a kernel sums over ``range(n)``."""
-    parts = for_ranges(kernel, n, *args, min_chunk=_CHUNK)
-    a, b, c, d = (sum(int(w) for w in column) for column in zip(*parts, strict=True))
+    a, b, c, d = added(for_ranges(kernel, n, *args, min_chunk=_CHUNK))
     return Ext(a, b), Ext(c, d)
 
 

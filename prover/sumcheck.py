@@ -20,7 +20,7 @@ import numpy as np
 
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array
 from syurmy.prover.kernels import sumcheck as kernels
-from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.kernels.pool import added, for_ranges
 from syurmy.prover.protocol.transcript import Sender
 
 HALF = (P + 1) // 2
@@ -63,7 +63,7 @@ class _Instance:
     def _first_round(self, one: bool) -> list[Ext]:
         t = sorted(self.tables, key=len, reverse=True)  # tables over F last
         parts = for_ranges(kernels.first_round, t[0].shape[1] // 2, t[0], t[min(1, len(t) - 1)], t[-1], len(t), one)
-        words = [sum(int(w) for w in column) for column in zip(*parts, strict=True)]
+        words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 8, 2)]
 
 
@@ -120,7 +120,7 @@ class _Workspace:
             r0,
             r1,
         )
-        words = [sum(int(w) for w in column) for column in zip(*parts, strict=True)]
+        words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 6, 2)]
 
 

@@ -81,10 +81,11 @@ class CpuBackend:
     name = "cpu"
 
     def run(self, kernel: Callable[..., Any], n: int, args: tuple[Any, ...], min_chunk: int) -> list[Any]:
+        if any(isinstance(x, np.ndarray) and not x.flags.writeable for x in args):
+            args = tuple(map(_lent, args))
+        if n < 2 * min_chunk or THREADS == 1:
+            return [kernel(*args, 0, n)]
         ranges = split(n, min_chunk)
-        args = tuple(map(_lent, args))
-        if len(ranges) == 1:
-            return [kernel(*args, *ranges[0])]
         tasks = _tasks[0] if _tasks else _queue()
         reply: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
         for i in range(1, len(ranges)):
@@ -110,3 +111,10 @@ gpu.select(CPU)
 def for_ranges(fn: Callable[..., Any], n: int, *args: Any, min_chunk: int = MIN_CHUNK) -> list[Any]:
     """Call ``fn(*args, lo, hi)`` over ranges that cover ``range(n)`` on the selected backend; results in order."""
     return gpu.run(fn, n, args, min_chunk)
+
+
+def added(parts: list[Any]) -> list[int]:
+    """The words that a kernel returned for its ranges, added up as integers."""
+    if len(parts) == 1:
+        return [int(w) for w in parts[0]]
+    return [sum(map(int, column)) for column in zip(*parts, strict=True)]

@@ -48,3 +48,8 @@ def test_ranges_run_side_by_side_also_for_several_callers():
     for c in callers:
         c.join()
     assert sorted(found) == [[k] * 4 for k in range(6)]
+
+
+def test_words_are_added_as_integers():
+    assert pool.added([(2**63, 1)]) == [2**63, 1]
+    assert pool.added([(2**63, 1), (2**63, 2), (5, 3)]) == [2**64 + 5, 6]
