@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -180,6 +181,13 @@ def _of_time(model: onnx.ModelProto, name: str, given: Sequence[int], shape: Seq
     return f"{taken}; if it is time, give --shape {name}={','.join(map(str, last))}"
 
 
+def _walked(model: onnx.ModelProto, name: str) -> bool:
+    """Whether a recurrent operator takes an input step by step along its first axis."""
+    readers = [n for n in model.graph.node if name in (n.input if n.op_type == "Scan" else n.input[:1])]
+    batched = [any(a.name == "layout" and a.i for a in n.attribute) for n in readers]
+    return any(n.op_type in ("GRU", "LSTM", "RNN", "Scan") and not b for n, b in zip(readers, batched, strict=True))
+
+
 def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) -> list[dict[str, Array]]:
     """From arrays by input name, each one sample or several stacked; NaN and infinity too, which only some models can
     take (``compiler.pipeline``). Raises ``ModelError``."""
@@ -196,6 +204,7 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
         fits = x.shape == shape or x.shape[1:] == shape or (shape[:1] == (1,) and x.shape[1:] == shape[1:])
         if not fits and (x.ndim == 1 or (x.ndim == 2 and x.shape[1] == math.prod(shape))):
             x = x.reshape(-1, *shape) if x.size % math.prod(shape) == 0 else x  # flat lists, one for each sample or all
+        apart = x.shape != shape
         if x.shape == shape:
             x = x[None]
         elif shape[:1] == (1,) and x.shape[1:] == shape[1:]:
@@ -206,6 +215,9 @@ def given_samples(model: onnx.ModelProto, given: Mapping[str, npt.ArrayLike]) ->
                 code="M109",
                 help=_of_time(model, name, x.shape, shape),
             )
+        said = _of_time(model, name, (len(x), *shape[1:]), shape) if apart and _walked(model, name) else ""
+        if said and len(x) > 1:
+            warnings.warn(f"{said}; {len(x)} samples of one step each are taken", stacklevel=4)
         with np.errstate(over="ignore"):
             stacks[name] = x.astype(dtype)
         if dtype.kind == "f" and (np.isfinite(x) & ~np.isfinite(stacks[name])).any():

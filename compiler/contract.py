@@ -33,8 +33,8 @@ CANCELLED = 2.0**8  # terms so much larger than their sum
 
 @dataclass
 class Difference:
-    """Of one tensor over samples: the largest difference of reals and the sum of all, the float model's range, integers
-    that differ."""
+    """Of one tensor over samples: the largest difference of reals, the sum of every sample's largest, the float model's
+    range, integers that differ."""
 
     error: float = 0.0
     total: float = 0.0
@@ -52,8 +52,8 @@ class Difference:
                 finite = np.isfinite(floats)
                 off, real = off[finite], floats[finite]
                 lo, hi = float(real.min(initial=np.inf)), float(real.max(initial=-np.inf))
-            self.error = max(self.error, -float(off.min(initial=0.0)), float(off.max(initial=0.0)))
-            self.total += float(np.abs(off).sum())
+            most = max(-float(off.min(initial=0.0)), float(off.max(initial=0.0)))
+            self.error, self.total = max(self.error, most), self.total + most
             self.lo, self.hi = min(self.lo, lo), max(self.hi, hi)
         elif floats.dtype.kind in "iub":
             same = floats.astype(np.int64) == integers if np.all(scale == 1) else np.zeros(floats.shape, bool)
@@ -88,7 +88,7 @@ class Measured:
         return max((self.tensors[n].share for n in names if n in self.tensors), default=0.0)
 
     def total(self, names: Sequence[str]) -> float:
-        """Of all differences, each over its tensor's range."""
+        """Of every sample's largest difference, over its tensor's range."""
         kept = (self.tensors[n] for n in names if n in self.tensors and self.tensors[n].error)
         return sum(d.total / d.error * d.share for d in kept)
 

@@ -203,7 +203,7 @@ class Made:
 
     @property
     def total(self) -> float:
-        """Of all differences of real outputs, over their ranges."""
+        """Of every sample's largest difference of real outputs, over their ranges."""
         return self.measured.total(self.graph.outputs)
 
     @property
@@ -372,16 +372,18 @@ def _written(
     held = _held(steps)
     estimates = Estimates(made.measured, made.program, made.inputs, made.outputs, _whole(steps, c.out))
     limits, decisions = estimates.judged(estimated, c.out.decisions, options.tolerance)
+    heard = bool(limits) or any(d.rest >= 0 for d in decisions)  # else no run is estimated
+    told, rests = (c.out.steps, c.out.rests) if heard else ([], {})
     recorded = record(
         *(source, options.title, c.precision, made.error, inputs, outputs, rows, miss, ends, decisions, held),
-        *(limits, files, generation, cuts, c.out.steps, c.out.rests),
+        *(limits, files, generation, cuts, told, rests),
     )
     (made.folder / RECORD).write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
     move(made.folder, folder, own)
     fine = c.precision.fine
     return CompiledModel(
         *(made.program, tuple(inputs), tuple(outputs), folder, tuple(rows), made.error, fine, miss, ends),
-        *(tuple(decisions), options.title, source, held, limits, generation, cuts, tuple(c.out.steps), c.out.rests),
+        *(tuple(decisions), options.title, source, held, limits, generation, cuts, tuple(told), rests),
     )
 
 

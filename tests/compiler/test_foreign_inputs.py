@@ -107,3 +107,19 @@ def test_time_is_said(shape: tuple[int, ...], tmp_path: Path) -> None:
     assert "--shape x=50,4" in e.value.help
     done = compile_onnx(tmp_path / "m.onnx", tmp_path / "m", calibrate=given, shapes={"x": (50, 4)})
     assert done.inputs[0].shape == (50, 4)
+
+
+def test_steps_that_are_taken_for_samples_are_said(tmp_path: Path) -> None:
+    """A flat list, or one sequence, where a recurrent operator walks along the free first axis."""
+    rng = np.random.default_rng(3)
+    constants = {"w": floats(rng, 1, 12, 4), "r": floats(rng, 1, 12, 3)}
+    model = model_of(
+        [node("LSTM", ["x", "w", "r"], ["y"], hidden_size=3)], {"x": floats(rng, 1, 1, 4)}, ["y"], constants
+    )
+    for i in (*model.graph.input, *model.graph.output):
+        i.type.tensor_type.shape.dim[0].dim_param = "n"
+    onnx.save(model, tmp_path / "m.onnx")
+    x = floats(rng, 9, 1, 4)
+    for given in (x, x.reshape(-1)):
+        with pytest.warns(UserWarning, match="--shape x=9,1,4; 9 samples"):
+            compile_onnx(tmp_path / "m.onnx", tmp_path / "m", calibrate={"x": given})
