@@ -9,7 +9,7 @@ from functools import cache
 from itertools import accumulate, pairwise
 from math import prod
 
-from tests.reference_verifier.field import ONE, K, eq_at, product
+from tests.reference_verifier.field import ONE, K, P, eq_at, inner_integers, product
 from tests.reference_verifier.shapes import Split, log
 from tests.reference_verifier.sweep import Term
 from tests.reference_verifier.weights import Weight, against_eq
@@ -234,14 +234,25 @@ def entry_piece(place: int, total_bits: int, scalar: K) -> Piece:
 
 
 def power_pieces(word: Word, total_bits: int, x: int) -> list[Piece]:
-    """The value at x of the polynomial with the word's coefficients."""
+    """The weights of the value at x, in F, of the polynomial with the word's coefficients."""
     out = []
     for r in word.runs:
-        pairs = []
-        for b in reversed(range(r.log_size)):
-            pairs.append((ONE, K(x) ** (2**b)))
-        out.append(piece(r.offset, r.log_size, total_bits, K(x) ** r.exponent, pairs))
+        pairs = [(ONE, K(pow(x, 2**b, P))) for b in reversed(range(r.log_size))]
+        out.append(piece(r.offset, r.log_size, total_bits, K(pow(x, r.exponent, P)), pairs))
     return out
+
+
+def value_at(word: Word, vector: Sequence[K], x: int) -> K:
+    """That value; entries behind the vector are zero."""
+    result = K(0)
+    for r in word.runs:
+        entries = vector[r.offset : r.offset + 2**r.log_size]
+        powers, power = [], pow(x, r.exponent, P)
+        for _ in entries:
+            powers.append(power)
+            power = power * x % P
+        result = result + inner_integers(entries, powers)
+    return result
 
 
 def eq_pieces(word: Word, total_bits: int, point: Sequence[K]) -> list[Piece]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tests.reference_verifier.affine import Affine
 from tests.reference_verifier.budget import Budget
 from tests.reference_verifier.errors import require
 from tests.reference_verifier.field import ONE, ZERO, K, code_position, eq_at, powers, total
-from tests.reference_verifier.layout import Piece, Word, entry_piece, power_pieces, words_of
+from tests.reference_verifier.layout import Piece, Word, entry_piece, power_pieces, value_at, words_of
 from tests.reference_verifier.merkle import read_columns
 from tests.reference_verifier.messages import Messages
 from tests.reference_verifier.shapes import Level, log
@@ -50,17 +50,17 @@ def combined_entry(weights: Sequence[K], column: Sequence[int]) -> K:
     return total(w * x for w, x in zip(weights, column, strict=True) if w)
 
 
-def read_positions(reader: Reader, matrices: Sequence[Opened], g: int, bits: int) -> list[Claim]:
-    """Draws the positions of all open matrices, reads their columns, and makes claims on the vector (of 2^bits
-    entries) of them: matrix by matrix, word by word, position by position."""
+def read_positions(reader: Reader, matrices: Sequence[Opened], g: int) -> list[tuple[Word, int, K]]:
+    """Draws the positions of all open matrices and reads their columns: words, where they are evaluated, and the value
+    there; matrix by matrix, word by word, position by position."""
     reader.grind("opening", "query nonce", g)
     drawn = [reader.transcript.positions(f"{m.name} positions", m.count, m.n) for m in matrices]
-    claims = []
+    out = []
     for m, positions in zip(matrices, drawn, strict=True):
         for word, entries in zip(m.words, m.read(reader, positions), strict=True):
             for q, entry in zip(positions, entries, strict=True):
-                claims.append(Claim(power_pieces(word, bits, code_position(q, m.n)), entry))
-    return claims
+                out.append((word, code_position(q, m.n), entry))
+    return out
 
 
 def added(claims: Sequence[Claim], beta: K) -> Claim:
@@ -70,6 +70,15 @@ def added(claims: Sequence[Claim], beta: K) -> Claim:
         pieces += [p.times(b) for p in c.pieces]
         value = value + b * c.value
     return Claim(pieces, value)
+
+
+def gathered(pieces: Iterable[Piece]) -> list[Piece]:
+    """Pieces that differ in their scalars only are added."""
+    scalars: dict[tuple[tuple[int, ...], tuple[tuple[K, K], ...]], K] = {}
+    for p in pieces:
+        where = p.prefix, p.pairs
+        scalars[where] = scalars[where] + p.scalar if where in scalars else p.scalar
+    return [Piece(scalar, prefix, pairs) for (prefix, pairs), scalar in scalars.items()]
 
 
 def spread(weights: Sequence[K], height: int) -> list[K]:
@@ -92,14 +101,15 @@ def ladder(
         name = f"level {number}"
         root = reader.bytes(f"{name} root", 32)
         assert bits == level.row_bits + level.c
-        claims = claims + read_positions(reader, matrices, g, bits)
+        opened_at = read_positions(reader, matrices, g)
+        claims = claims + [Claim(power_pieces(word, bits, x), entry) for word, x, entry in opened_at]
         claim = added(claims, reader.transcript.challenge(f"{name} beta"))
         if level.hiding:
             claim, opened = hiding_level(reader, level, name, root, count, claim)
             used = 2**level.c + 2 * level.row_bits + 2 * level.random
         else:
             value, point = Messages(reader, False).sumcheck(name, Affine(claim.value), level.row_bits, 2)
-            claim = Claim([p.bound(point) for p in claim.pieces], value.known)
+            claim = Claim(gathered(p.bound(point) for p in claim.pieces), value.known)
             weights = [eq_at(point, r) for r in range(level.rows)]
             u = K(0, 1)
             both = weights + [w * u for w in weights]
@@ -108,8 +118,8 @@ def ladder(
         claims, matrices, g, bits = [claim], [opened], budget.later, log(used)
     vector = reader.elements("last vector", used)
     require(all(c.holds(vector) for c in claims), "opening", "the last vector does not have a claimed value")
-    last = read_positions(reader, matrices, g, log(used))
-    require(all(c.holds(vector) for c in last), "opening", "the last vector does not encode to the columns")
+    encoded = all(value_at(word, vector, x) == entry for word, x, entry in read_positions(reader, matrices, g))
+    require(encoded, "opening", "the last vector does not encode to the columns")
 
 
 def hiding_level(
@@ -125,9 +135,8 @@ def hiding_level(
     bits = log(used)
     # <omega, u> = value = known + sum c_i pad_i, the pads being those of y
     pieces = []
-    for p in claim.pieces:
-        bound = p.bound(point)
-        pieces += moved(bound, u_star, level.c, bits)
+    for p in gathered(p.bound(point) for p in claim.pieces):
+        pieces.append(moved(p, u_star, level.c, bits))
     for i, c in value.pads.items():
         pieces.append(entry_piece(y_star.place(i), bits, -c))
     new = Claim(pieces, sigma + tau * value.known)
@@ -141,9 +150,9 @@ def hiding_level(
     return new, Opened(name, root, n, 2 * rows, count, [u_star, y_star], combine)
 
 
-def moved(p: Piece, word: Word, c: int, bits: int) -> list[Piece]:
+def moved(p: Piece, word: Word, c: int, bits: int) -> Piece:
     """A piece over the 2^c entries of a row, where a word's first run holds them in a vector of 2^bits entries."""
     run = word.runs[0]
     assert run.log_size == c
     prefix = tuple(run.offset >> b & 1 for b in reversed(range(c, bits)))
-    return [Piece(p.scalar, prefix + p.prefix, p.pairs)]
+    return Piece(p.scalar, prefix + p.prefix, p.pairs)

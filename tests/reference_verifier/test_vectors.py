@@ -181,6 +181,21 @@ def test_other_statements_are_refused_by_both(name):
         assert said(second(name), changed) == said(first(name), changed) != "accepted"
 
 
+@pytest.mark.parametrize("name", ["committed-clear", "committed-hiding"])
+def test_commitments_for_other_numbers_of_proofs_are_refused_by_both(name):
+    """1 to 1024 where they hide, none in clear ones: what is outside is no commitment, what is inside another one."""
+    proof, own = read(name, PROOF), CASES[name].proofs if CASES[name].hiding else 0
+    ((_, at, size),) = [f for f in fields(name) if f[0] == "commitments"]
+    assert proof[at : at + 4] == own.to_bytes(4, "little")
+    for record in range(at, at + size, size // 2):
+        for number in {0, 1, 3, 1024, 1025, 2**32 - 1} - {own}:
+            changed = proof[:record] + number.to_bytes(4, "little") + proof[record + 4 :]
+            inside = CASES[name].hiding and 1 <= number <= 1024
+            step = said(first(name), changed)
+            assert said(second(name), changed) == step != "accepted"
+            assert (step == "statement") == (not inside)
+
+
 STRAIGHT = {  # other paths of a program without branches
     "no inputs": b"\0\0",
     "two inputs": b"\2\0",
