@@ -11,8 +11,23 @@ from syurmy.isa.arrays import Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, add, from_int, mul
-from syurmy.prover.kernels.jit import kernel
-from syurmy.prover.kernels.matrix import FLUSH, SMALL, IntegerMatrix, limb_value, signed_limbs
+from syurmy.prover.kernels.jit import kernel, part
+from syurmy.prover.kernels.lanes import from_limbs
+from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix, signed_limbs
+
+SPAN = 1 << 11  # weights whose limbs stay in the first-level cache: 32 KiB
+
+
+@part
+def _dots(v, x, y, z, w):
+    a, b, c, d = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    for k in range(v.shape[0]):
+        u = np.int64(v[k])
+        a += u * np.int64(x[k])
+        b += u * np.int64(y[k])
+        c += u * np.int64(z[k])
+        d += u * np.int64(w[k])
+    return a, b, c, d
 
 
 @kernel
@@ -22,17 +37,13 @@ def dot_rows_limbs(values, limbs, out, lo, hi):
     for k in range(lo, hi):
         out[0, k] = ZERO
         out[1, k] = ZERO
-        for j0 in range(0, cols, FLUSH):
-            end = min(cols, j0 + FLUSH)
-            a, b, c, d = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-            for j in range(j0, end):
-                v = np.int64(values[k, j])
-                a += v * np.int64(limbs[0, j])
-                b += v * np.int64(limbs[1, j])
-                c += v * np.int64(limbs[2, j])
-                d += v * np.int64(limbs[3, j])
-            out[0, k] = add(out[0, k], limb_value(a, b))
-            out[1, k] = add(out[1, k], limb_value(c, d))
+    for j0 in range(0, cols, SPAN):
+        end = min(cols, j0 + SPAN)
+        for k in range(lo, hi):
+            v, x, y, z, w = values[k, j0:end], limbs[0, j0:end], limbs[1, j0:end], limbs[2, j0:end], limbs[3, j0:end]
+            a, b, c, d = _dots(v, x, y, z, w)
+            out[0, k] = add(out[0, k], from_limbs(a, b))
+            out[1, k] = add(out[1, k], from_limbs(c, d))
 
 
 @kernel

@@ -13,14 +13,15 @@ from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
-from syurmy.prover.kernels.jit import kernel
-from syurmy.prover.kernels.lanes import dot_base_strip
+from syurmy.prover.kernels.field import ZERO, from_int
+from syurmy.prover.kernels.field import add as add_one
+from syurmy.prover.kernels.field import mul as mul_one
+from syurmy.prover.kernels.jit import kernel, part
+from syurmy.prover.kernels.lanes import add, dot_base_strip, from_limbs
 from syurmy.prover.kernels.mle import LONG
 from syurmy.prover.protocol import mle
 
@@ -67,14 +68,39 @@ def bind_columns_kernel(matrix, weights, out, lo, hi):
         for i in range(0, rows, LONG):
             j = min(rows, i + LONG)
             y0, y1 = dot_base_strip(weights[0, i:j], weights[1, i:j], matrix[c, i:j])
-            x0, x1 = add(x0, y0), add(x1, y1)
+            x0, x1 = add_one(x0, y0), add_one(x1, y1)
         out[0, c] = x0
         out[1, c] = x1
 
 
-@njit(inline="always")
-def limb_value(lo, hi):
-    return add(from_int(lo), mul(from_int(hi), ONE << S32))
+@part
+def _two_rows(v, w, a, b, x0, x1, x2, x3):
+    """Adds the rows v and w, times the limbs a and b."""
+    a0, a1, a2, a3 = np.int64(a[0]), np.int64(a[1]), np.int64(a[2]), np.int64(a[3])
+    b0, b1, b2, b3 = np.int64(b[0]), np.int64(b[1]), np.int64(b[2]), np.int64(b[3])
+    for k in range(v.shape[0]):
+        p, q = np.int64(v[k]), np.int64(w[k])
+        x0[k] += a0 * p + b0 * q
+        x1[k] += a1 * p + b1 * q
+        x2[k] += a2 * p + b2 * q
+        x3[k] += a3 * p + b3 * q
+
+
+@part
+def _one_row(v, a, x0, x1, x2, x3):
+    a0, a1, a2, a3 = np.int64(a[0]), np.int64(a[1]), np.int64(a[2]), np.int64(a[3])
+    for k in range(v.shape[0]):
+        p = np.int64(v[k])
+        x0[k] += a0 * p
+        x1[k] += a1 * p
+        x2[k] += a2 * p
+        x3[k] += a3 * p
+
+
+@part
+def _add_limbs(lo, hi, out):
+    for k in range(out.shape[0]):
+        out[k] = add(out[k], from_limbs(lo[k], hi[k]))
 
 
 @kernel
@@ -90,37 +116,22 @@ def bind_limbs_kernel(values, first, limbs, out, lo, hi):
     for tile in range(lo, hi):
         c0 = tile * TILE
         width = min(TILE, cols - c0)
+        sums = (acc[0, :width], acc[1, :width], acc[2, :width], acc[3, :width])
         for c in range(width):
             out[0, c0 + c] = ZERO
             out[1, c0 + c] = ZERO
         for i0 in range(0, n, FLUSH):
-            acc[:, :] = 0
+            for k in range(4):
+                acc[k, :width] = 0
             end = min(n, i0 + FLUSH)
             for i in range(i0, end - 1, 2):
-                a0, a1, a2, a3 = (
-                    np.int64(limbs[i, 0]),
-                    np.int64(limbs[i, 1]),
-                    np.int64(limbs[i, 2]),
-                    np.int64(limbs[i, 3]),
-                )
-                b0, b1 = np.int64(limbs[i + 1, 0]), np.int64(limbs[i + 1, 1])
-                b2, b3 = np.int64(limbs[i + 1, 2]), np.int64(limbs[i + 1, 3])
-                for c in range(width):
-                    v = np.int64(values[first + i, c0 + c])
-                    w = np.int64(values[first + i + 1, c0 + c])
-                    acc[0, c] += a0 * v + b0 * w
-                    acc[1, c] += a1 * v + b1 * w
-                    acc[2, c] += a2 * v + b2 * w
-                    acc[3, c] += a3 * v + b3 * w
+                v, w = values[first + i, c0 : c0 + width], values[first + i + 1, c0 : c0 + width]
+                _two_rows(v, w, limbs[i], limbs[i + 1], sums[0], sums[1], sums[2], sums[3])
             if (end - i0) & 1:
-                i = end - 1
-                for c in range(width):
-                    v = np.int64(values[first + i, c0 + c])
-                    for k in range(4):
-                        acc[k, c] += np.int64(limbs[i, k]) * v
-            for c in range(width):
-                out[0, c0 + c] = add(out[0, c0 + c], limb_value(acc[0, c], acc[1, c]))
-                out[1, c0 + c] = add(out[1, c0 + c], limb_value(acc[2, c], acc[3, c]))
+                v = values[first + end - 1, c0 : c0 + width]
+                _one_row(v, limbs[end - 1], sums[0], sums[1], sums[2], sums[3])
+            _add_limbs(sums[0], sums[1], out[0, c0 : c0 + width])
+            _add_limbs(sums[2], sums[3], out[1, c0 : c0 + width])
 
 
 @kernel
@@ -128,8 +139,8 @@ def bind_modular_kernel(row, weight0, weight1, out, lo, hi):
     """out[:, c] += weight * row[c] for c in [lo, hi): int64[C] with |entry| < 2^63, uint64[2, C]."""
     for c in range(lo, hi):
         v = from_int(row[c])
-        out[0, c] = add(out[0, c], mul(v, weight0))
-        out[1, c] = add(out[1, c], mul(v, weight1))
+        out[0, c] = add_one(out[0, c], mul_one(v, weight0))
+        out[1, c] = add_one(out[1, c], mul_one(v, weight1))
 
 
 def transpose(rows: U64) -> U64:
