@@ -11,7 +11,7 @@ from syurmy import gpu
 from syurmy.gpu.emulator import Emulated, Emulator, NotEmulated
 from syurmy.gpu.grid import Grid
 from syurmy.prover.field import P
-from syurmy.prover.kernels import blake3, compiled, grid, matrix, ntt, opening
+from syurmy.prover.kernels import blake3, compiled, grid, matrix, ntt, opening, place
 
 pytestmark = pytest.mark.slow  # compiling
 DRAWN = np.random.default_rng(7)
@@ -41,6 +41,17 @@ INTEGERS = [
     matrix.IntegerMatrix.of(ints(2**20, np.int32, 90, 17)),
 ]
 WEIGHTS, ROWS, POINTS, COEFFICIENTS = field(2, 4199), field(70, 45), field(200), field(2, 200)
+COLUMN = ints(2**62, np.int64, 3, 70)
+
+
+def placed() -> list[np.ndarray]:
+    matrix, weights = np.zeros(600, np.uint64), np.zeros((2, 3000), np.uint64)
+    place.place(COLUMN, (1, 0), (128, 4), matrix, 9)
+    place.outer_sum(LONG[:, :14].copy(), LONG[:, 20:620].copy(), 2, False, weights, 5)
+    place.outer_sum(LONG[:, :7].copy(), LONG[:, 20:320].copy(), 1, True, weights, 5)
+    return [matrix, weights]
+
+
 LONG, OTHER = field(2, 3000), field(2, 3000)
 CASES: dict[str, Callable[[], list[np.ndarray]]] = {
     "transform": lambda: list(transforms()),
@@ -48,6 +59,7 @@ CASES: dict[str, Callable[[], list[np.ndarray]]] = {
     "bind": lambda: [INTEGERS[0].bind(1, WEIGHTS), INTEGERS[1].bind(3, WEIGHTS[:, :80])],
     "powers": lambda: [opening.power_sum(POINTS, COEFFICIENTS, size) for size in (1024, 64)],
     "transpose": lambda: [matrix.transpose(ROWS)],
+    "place": placed,
     "map": lambda: [compiled.multiply(LONG, OTHER), compiled.outer(LONG[:, :70].copy(), OTHER[:, :9].copy())],
     "sums": lambda: [np.array([x.a, x.b], np.uint64) for x in [compiled.dot(LONG, OTHER)]],
 }
