@@ -194,18 +194,18 @@ def hide(
     missing = (1 << level.log_size) - z.shape[1]  # it has two rows where the vector would fill one
     if missing > 0:
         z = np.concatenate([z, np.zeros((2, missing), np.uint64)], axis=1)
-    commitment, pads = commit_hiding(level, z, secrets)
+    commitment, rows = commit_hiding(level, z, secrets)
     sender.raw(f"{opened.label} root", commitment.root)
     claims += open_columns(sender, matrices, plan.grinding(matrices[0].opened))
     weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
     omega = np.zeros_like(z)
     add_dense(omega, weights)
     before = len(sender.transcript.history), sender.size
-    sender.pad_with(pads)
-    point, (omega, _) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
+    sender.pad_with(rows[:, 0, : 2 * level.log_rows])
+    point, (omega, u) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
     sender.pad_with(None)
     value = replayed(sender, *before, opened.label, level)
-    return [Committed(opened, commitment)], *mask(sender, plan, commitment, omega, value, point)
+    return [Committed(opened, commitment)], *mask(sender, plan, commitment, rows, omega, u, value, point)
 
 
 def vector_of(matrices: Sequence[Committed], rows: Sequence[Sequence[Row]], used: int) -> U64:
@@ -218,7 +218,8 @@ def vector_of(matrices: Sequence[Committed], rows: Sequence[Sequence[Row]], used
 
 
 def commit_hiding(level: Level, z: U64, secrets: Secrets) -> tuple[Commitment, U64]:
-    """The hiding level: rows of the vector, the pads of its rounds, and two rows of masks; and those pads."""
+    """The hiding level: rows of the vector, the pads of its rounds, and two rows of masks; and these three rows,
+    ``uint64[2, 3, C]``."""
     shape = level.shape
     pads, cols = 2 * level.log_rows, shape.cols
     matrix = np.zeros((2, shape.every, cols), np.uint64)
@@ -228,7 +229,7 @@ def commit_hiding(level: Level, z: U64, secrets: Secrets) -> tuple[Commitment, U
     matrix[:, shape.rows + 2, :pads] = secrets.ext(pads)
     tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
     commitment = commit(transpose(matrix.reshape(shape.height, cols)), shape, tail)
-    return commitment, matrix[:, shape.rows, :pads]
+    return commitment, matrix[:, shape.rows :]
 
 
 def replayed(sender: Sender, drawn: int, sent: int, label: str, level: Level) -> Hidden:
@@ -240,25 +241,33 @@ def replayed(sender: Sender, drawn: int, sent: int, label: str, level: Level) ->
 
 
 def mask(
-    sender: Sender, plan: Opening, commitment: Commitment, omega: U64, value: Hidden, point: Sequence[Ext]
+    sender: Sender,
+    plan: Opening,
+    commitment: Commitment,
+    rows: U64,
+    omega: U64,
+    u: U64,
+    value: Hidden,
+    point: Sequence[Ext],
 ) -> tuple[U64, U64]:
-    """Sends sigma; the weights of the claim on the next vector, and the vector: the masked row and the masked pads."""
+    """Sends sigma; the weights of the claim on the next vector, and the vector: the masked row and the masked pads.
+    ``rows``: y, g and g' (protocol/mask.py), ``u``: the rows of the vector combined, as its rounds left it."""
     assert plan.hiding is not None
-    (row, pads), (level, _) = plan.levels[0][1].places, plan.levels[0]
+    words, (level, _) = plan.levels[0][1].places, plan.levels[0]
     shape = level.shape
     next_omega = np.zeros((2, 1 << log2_ceil(plan.hiding.masked)), np.uint64)
     next_omega[:, : shape.cols] = omega
     for part in masked_weights(plan.levels[0][1], SumOfWeights(()), value).parts:
         add_dense(next_omega, part)
-    masks = Row.of(commitment, unit_row(shape, 1)), Row.of(commitment, unit_row(shape, 2))
+    y, *masks = (np.ascontiguousarray(rows[:, i]) for i in range(3))
     z = np.zeros_like(next_omega)
-    for word, of in zip((row, pads), masks, strict=True):
-        of.place(z, word)
+    for i, (word, row) in enumerate(zip(words, masks, strict=True), 1):
+        Row(row, tail_of(commitment, unit_row(shape, i))).place(z, word)
     sender.ext("mask sum", [mle.dot(next_omega, z)])
     tau = sender.transcript.challenge("mask challenge")
     first, more = mask_weights(level, mle.eq_vector(point, shape.rows), tau)
-    for word, weights in zip((row, pads), (first, *more), strict=True):
-        Row.of(commitment, weights).place(z, word)
+    for word, row, hidden, weights in zip(words, masks, (u, y), (first, *more), strict=True):
+        Row(mle.add(row, mle.scale(hidden, tau)), tail_of(commitment, weights)).place(z, word)
     return next_omega, z
 
 
