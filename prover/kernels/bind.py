@@ -12,7 +12,10 @@ from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, add, from_int, mul
 from syurmy.prover.kernels.jit import kernel, part
-from syurmy.prover.kernels.matrix import FLUSH, SMALL, IntegerMatrix, limb_value, signed_limbs
+from syurmy.prover.kernels.lanes import from_limbs
+from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix, signed_limbs
+
+SPAN = 1 << 11  # weights whose limbs stay in the first-level cache: 32 KiB
 
 
 @part
@@ -35,11 +38,12 @@ def dot_rows_limbs(values, limbs, out, lo, hi):
     for k in range(lo, hi):
         out[0, k] = ZERO
         out[1, k] = ZERO
-        for i in range(0, cols, FLUSH):
-            j = min(cols, i + FLUSH)
+    for i in range(0, cols, SPAN):
+        j = min(cols, i + SPAN)
+        for k in range(lo, hi):
             a, b, c, d = _dots(values[k, i:j], limbs[0, i:j], limbs[1, i:j], limbs[2, i:j], limbs[3, i:j])
-            out[0, k] = add(out[0, k], limb_value(a, b))
-            out[1, k] = add(out[1, k], limb_value(c, d))
+            out[0, k] = add(out[0, k], from_limbs(a, b))
+            out[1, k] = add(out[1, k], from_limbs(c, d))
 
 
 @kernel

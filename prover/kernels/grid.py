@@ -28,9 +28,8 @@ from syurmy.prover.kernels.blake3 import (
     ROOT,
 )
 from syurmy.prover.kernels.field import EPS, ONE, S32, ZERO, add, kscale, mul, reduce128, sub
-from syurmy.prover.kernels.matrix import limb_value
 from syurmy.prover.kernels.ntt import _reverse
-from syurmy.prover.kernels.wide import mac, reduce
+from syurmy.prover.kernels.wide import from_limbs, mac, reduce
 
 TILE = 1 << 12  # elements that a block of the transform shares: 32 KiB
 RUN = 8  # rows of a tile
@@ -240,8 +239,8 @@ def bind_limbs(values, first, limbs, sums):
                 b1 += tile[i, 3] * v
         cuda.syncthreads()
     if c < cols:
-        x = limb_value(a0, a1)
-        y = limb_value(b0, b1)
+        x = from_limbs(a0, a1)
+        y = from_limbs(b0, b1)
         cuda.atomic.add(sums, (0, c), x & EPS)
         cuda.atomic.add(sums, (1, c), x >> S32)
         cuda.atomic.add(sums, (2, c), y & EPS)
@@ -277,7 +276,7 @@ def power_sum(table, start, steps, out):
     tile = cuda.shared.array((2, POINTS), uint64)
     tid = cuda.threadIdx.x
     a = cuda.blockIdx.x
-    block, t = table.shape
+    t, block = table.shape
     l0: uint64 = ZERO
     h0: uint64 = ZERO
     o0: uint64 = ZERO
@@ -297,7 +296,7 @@ def power_sum(table, start, steps, out):
         cuda.syncthreads()
         if tid < block:
             for k in range(count):
-                v = table[tid, i0 + k]
+                v = table[i0 + k, tid]
                 l0, h0, o0 = mac((l0, h0, o0), v, tile[0, k])
                 l1, h1, o1 = mac((l1, h1, o1), v, tile[1, k])
         cuda.syncthreads()

@@ -16,7 +16,8 @@ _chosen = wide if VECTORS == "scalar" else limbs
 NO_SUMS, ZERO_SUM = _chosen.NO_SUMS, _chosen.ZERO_SUM
 add, sub, mul, mac, total, reduce = _chosen.add, _chosen.sub, _chosen.mul, _chosen.mac, _chosen.total, _chosen.reduce
 kmul, kmul_by, kmac, kreduce = _chosen.kmul, _chosen.kmul_by, _chosen.kmac, _chosen.kreduce
-fold, gate = _chosen.fold, _chosen.gate
+few_mac, few_reduce, ZERO_FEW = _chosen.few_mac, _chosen.few_reduce, _chosen.ZERO_FEW
+fold, gate, turn, from_limbs = _chosen.fold, _chosen.gate, _chosen.turn, _chosen.from_limbs
 
 
 @part

@@ -25,6 +25,9 @@ EPS = 2**32 - 1
 _ZERO = np.uint64(0)
 ZERO_SUM = (_ZERO, _ZERO, _ZERO, _ZERO)
 NO_SUMS = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
+ZERO_FEW = (_ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
+FEW = 2**9  # products
+THIRD = 2**22 - 1
 
 
 def _canonical(c):
@@ -74,6 +77,54 @@ def _reduce(s):
     return _canonical(d - where(c < minus, EPS, 0))
 
 
+def _mul(x, y):
+    """One product by itself: the digits are carried as they come, and reduced as 128 bits are."""
+    x0, x1, y0, y1 = x & EPS, x >> 32, y & EPS, y >> 32
+    low = x0 * y0
+    mid = x1 * y0 + (low >> 32)
+    cross = x0 * y1 + (mid & EPS)
+    high = x1 * y1 + (mid >> 32) + (cross >> 32)
+    lo, hh, hl = (cross << 32) + (low & EPS), high >> 32, high & EPS
+    t = lo - hh
+    t = t - where(lo < hh, EPS, 0)
+    c = t + ((hl << 32) - hl)
+    return _canonical(c + where(c < t, EPS, 0))
+
+
+def _turn(x):
+    """With x = x0 + 2^16*x1 + 2^48*x2, 2^48*x = 2^48*x0 + 2^64*x1 + 2^96*x2 and 2^64*x1 = 2^32*x1 - x1, 2^96 = -1."""
+    low, middle = x << 48, (x >> 16) & EPS
+    c = low + (middle << 32)
+    c = c + where(c < low, EPS, 0)  # what wraps is below 2^64 - 2^32
+    minus = middle + (x >> 48)
+    d = c - minus
+    return _canonical(d - where(c < minus, EPS, 0))
+
+
+def _from_limbs(lo, hi):
+    """Both are made positive by adding 2^62, which is taken off again."""
+    x, y = lo + 2**62, hi + 2**62
+    return _sub(_reduce((x & EPS, (x >> 32) + (y & EPS), y >> 32, 0)), (2**62 + 2**94) % P)
+
+
+def _few_mac(s, x, y):
+    """With y in three limbs of 22 bits a product has 54 bits: sums of few need no digits."""
+    x0, x1, y0, y1, y2 = x & EPS, x >> 32, y & THIRD, (y >> 22) & THIRD, y >> 44
+    return s[0] + x0 * y0, s[1] + x0 * y1, s[2] + x0 * y2, s[3] + x1 * y0, s[4] + x1 * y1, s[5] + x1 * y2
+
+
+def _few_reduce(s):
+    """The sums stand at bits 0, 22, 44 and 32, 54, 76; 2^128 = -2^32 (mod p)."""
+    a, b, c, d, e, f = s
+    digits = (
+        (a & EPS) + ((b << 22) & EPS),
+        (a >> 32) + ((b >> 10) & EPS) + ((c << 12) & EPS) + (d & EPS) + ((e << 22) & EPS),
+        (b >> 42) + ((c >> 20) & EPS) + (d >> 32) + ((e >> 10) & EPS) + ((f << 12) & EPS),
+        (c >> 52) + (e >> 42) + ((f >> 20) & EPS),
+    )
+    return _sub(_reduce(digits), (f >> 52) << 32)
+
+
 def _seven(s):
     return tuple(x * 7 for x in s)
 
@@ -114,7 +165,31 @@ def sub(a, b):
 @word_function
 def mul(a, b):
     """a * b over F."""
-    return _reduce(_product(a, b))
+    return _mul(a, b)
+
+
+@word_function
+def turn(x):
+    """2^48 * x, by a fourth root of unity."""
+    return _turn(x)
+
+
+@word_function
+def few_mac(s, x, y):
+    """The sum s and x*y; at most FEW products to a sum."""
+    return _few_mac(s, x, y)
+
+
+@word_function
+def few_reduce(s):
+    """A sum of ``few_mac`` as an element of F."""
+    return _few_reduce(s)
+
+
+@word_function
+def from_limbs(lo, hi):
+    """lo + 2^32*hi for signed words, both in [-2^62, 2^62]."""
+    return _from_limbs(lo, hi)
 
 
 @word_function

@@ -13,14 +13,15 @@ from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import ONE, S32, ZERO, add, from_int, mul
+from syurmy.prover.kernels.field import ZERO, from_int
+from syurmy.prover.kernels.field import add as add_one
+from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel, part
-from syurmy.prover.kernels.lanes import dot_base_strip
+from syurmy.prover.kernels.lanes import add, dot_base_strip, from_limbs
 from syurmy.prover.kernels.mle import LONG
 from syurmy.prover.protocol import mle
 
@@ -67,14 +68,15 @@ def bind_columns_kernel(matrix, weights, out, lo, hi):
         for i in range(0, rows, LONG):
             j = min(rows, i + LONG)
             y0, y1 = dot_base_strip(weights[0, i:j], weights[1, i:j], matrix[c, i:j])
-            x0, x1 = add(x0, y0), add(x1, y1)
+            x0, x1 = add_one(x0, y0), add_one(x1, y1)
         out[0, c] = x0
         out[1, c] = x1
 
 
-@njit(inline="always")
-def limb_value(lo, hi):
-    return add(from_int(lo), mul(from_int(hi), ONE << S32))
+@part
+def _add_limbs(lo, hi, out):
+    for k in range(out.shape[0]):
+        out[k] = add(out[k], from_limbs(lo[k], hi[k]))
 
 
 @part
@@ -129,7 +131,8 @@ def bind_limbs_kernel(values, first, limbs, out, lo, hi):
             out[0, c0 + c] = ZERO
             out[1, c0 + c] = ZERO
         for i0 in range(0, n, FLUSH):
-            acc[:, :] = 0
+            for k in range(4):
+                acc[k, :width] = 0
             end = min(n, i0 + FLUSH)
             fours = i0 + ((end - i0) & ~3)
             for i in range(i0, fours, 4):
@@ -140,9 +143,8 @@ def bind_limbs_kernel(values, first, limbs, out, lo, hi):
                 )  # fmt: skip
             for i in range(fours, end):
                 _accumulate(limbs, i, values[first + i, c0:c1], s0, s1, s2, s3)
-            for c in range(width):
-                out[0, c0 + c] = add(out[0, c0 + c], limb_value(acc[0, c], acc[1, c]))
-                out[1, c0 + c] = add(out[1, c0 + c], limb_value(acc[2, c], acc[3, c]))
+            _add_limbs(s0, s1, out[0, c0:c1])
+            _add_limbs(s2, s3, out[1, c0:c1])
 
 
 @kernel
@@ -150,8 +152,8 @@ def bind_modular_kernel(row, weight0, weight1, out, lo, hi):
     """out[:, c] += weight * row[c] for c in [lo, hi): int64[C] with |entry| < 2^63, uint64[2, C]."""
     for c in range(lo, hi):
         v = from_int(row[c])
-        out[0, c] = add(out[0, c], mul(v, weight0))
-        out[1, c] = add(out[1, c], mul(v, weight1))
+        out[0, c] = add_one(out[0, c], mul_one(v, weight0))
+        out[1, c] = add_one(out[1, c], mul_one(v, weight1))
 
 
 def transpose(rows: U64) -> U64:

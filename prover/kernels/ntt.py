@@ -10,7 +10,8 @@ a constant, so they are folded into the first C coefficients as they are read, a
 
 Positions [j*C, (j+1)*C) are the coset omega_n^bitrev(j) * <omega_C>: coefficient c is scaled by omega_n^(bitrev(j)*c)
 and a transform of size C follows, which replaces butterflies with zeros. A pass does ``stages`` stages of it on tiles
-of 2^stages positions at a common distance, copied to a buffer that stays in the first-level cache.
+of 2^stages positions at a common distance, copied to a buffer that stays in the first-level cache; two stages at a
+time, as a fourth root of unity, 2^48, costs no product. The buffer's rows are whole vectors: its loops have no tails.
 """
 
 from functools import lru_cache
@@ -21,38 +22,15 @@ from numba import njit
 from syurmy.prover.field import TWO_ADICITY, U64, root_of_unity
 from syurmy.prover.field import P as P_INT
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import EPS, S32, ZERO, P, mul
+from syurmy.prover.kernels.field import ZERO
+from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel
+from syurmy.prover.kernels.lanes import add, mul, sub, turn
 
 RUN = 64
 TILE = 1 << 11  # elements of the buffer, 16 KiB: a pass does as many stages as fit
 NARROW = 1 << 13  # of shorter runs, for which more stages are worth more than room in the cache
-
-
-@njit(inline="always")
-def mul_halves(a, b0, b1):
-    """``a * (b0 + 2^32 * b1)`` from 32-bit products: slower than ``mul`` in scalar code, but LLVM vectorises it."""
-    a0 = a & EPS
-    a1 = a >> S32
-    low = a0 * b0
-    mid = a1 * b0 + (low >> S32)
-    cross = a0 * b1 + (mid & EPS)
-    lo = (cross << S32) | (low & EPS)
-    hi = a1 * b1 + (mid >> S32) + (cross >> S32)
-    hh = hi >> S32
-    t = lo - hh
-    t = t - EPS if lo < hh else t
-    hl = hi & EPS
-    m = (hl << S32) - hl
-    c = t + m
-    c = c + EPS if c < t else c
-    return c - P if c >= P else c
-
-
-@njit(inline="always")
-def add_select(a, b):
-    c = a + b
-    return c - P if (c < a) or (c >= P) else c
+VECTOR = 8  # elements
 
 
 @kernel
@@ -61,7 +39,7 @@ def powers_kernel(root, first, out, lo, hi):
     x = first
     for i in range(lo, hi):
         out[i] = x
-        x = mul(x, root)
+        x = mul_one(x, root)
 
 
 @njit(inline="always")
@@ -78,62 +56,80 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
     """Stages [done, done + stages) of the transforms of size C. The first pass (done = 0) reads and scales ``source``.
 
     source uint64[C, R], tail uint64[T, R], out uint64[n, R], powers[i] = omega_n^i for i < n. Work items [lo, hi) are
-    tiles, numbered (position block, residue, strip of the run) with the strip fastest.
+    tiles, numbered (position block, residue, strip of the run) with the strip fastest; in the first pass (residue,
+    block, strip), so that all cosets read a part of the source one after the other.
     """
     rows = out.shape[1]
     strips = (rows + RUN - 1) // RUN
     log_distance = log_cols - done - stages
     distance = 1 << log_distance
     size = 1 << stages
-    tile = np.empty((size, min(rows, RUN)), np.uint64)
+    last_power = powers.shape[0] - 1
+    length = (min(rows, RUN) + VECTOR - 1) // VECTOR * VECTOR
+    tile = np.zeros((size, length), np.uint64)
     for item in range(lo, hi):
         start = (item % strips) * RUN
         width = min(RUN, rows - start)
-        residue = (item // strips) & (distance - 1)
-        block = (item // strips) >> log_distance
+        if done == 0:
+            residue = (item // strips) >> log_blowup
+            block = (item // strips) & ((1 << log_blowup) - 1)
+        else:
+            residue = (item // strips) & (distance - 1)
+            block = (item // strips) >> log_distance
         base = (block << (log_cols - done)) + residue
         if done == 0:
             exponent = _reverse(block, log_blowup)
             more = tail.shape[0]
             constant = powers[exponent << log_cols]  # x^C on this coset
-            x0 = constant & EPS
-            x1 = constant >> S32
+            w = powers[exponent * residue]
+            step = powers[exponent << log_distance]
             for m in range(size):
                 c = residue + (m << log_distance)
-                w = powers[exponent * c]
-                w0 = w & EPS
-                w1 = w >> S32
                 if c < more:
                     last = c + (((more - 1 - c) >> log_cols) << log_cols)
                     for k in range(width):
                         tile[m, k] = ZERO
                     for i in range(last, -1, -(1 << log_cols)):
                         for k in range(width):
-                            tile[m, k] = mul_halves(add_select(tile[m, k], tail[i, start + k]), x0, x1)
+                            tile[m, k] = mul(add(tile[m, k], tail[i, start + k]), constant)
                     for k in range(width):
-                        tile[m, k] = mul_halves(add_select(tile[m, k], source[c, start + k]), w0, w1)
-                    continue
-                for k in range(width):
-                    tile[m, k] = mul_halves(source[c, start + k], w0, w1)
+                        tile[m, k] = mul(add(tile[m, k], source[c, start + k]), w)
+                elif block == 0:  # the coset of 1
+                    for k in range(width):
+                        tile[m, k] = source[c, start + k]
+                else:
+                    for k in range(width):
+                        tile[m, k] = mul(source[c, start + k], w)
+                w = mul_one(w, step)
         else:
             for m in range(size):
                 for k in range(width):
                     tile[m, k] = out[base + (m << log_distance), start + k]
-        for s in range(stages):
-            half = size >> (s + 1)
+        if stages & 1:
+            half = size >> 1
             for i in range(half):
-                w = powers[(residue + (i << log_distance)) << (done + s + log_blowup)]
-                w0 = w & EPS
-                w1 = w >> S32
-                for first in range(i, size, 2 * half):
-                    second = first + half
-                    for k in range(width):
-                        a = tile[first, k]
-                        b = tile[second, k]
-                        tile[first, k] = add_select(a, b)
-                        d = a - b
-                        d = d + P if a < b else d
-                        tile[second, k] = mul_halves(d, w0, w1)
+                w = powers[(residue + (i << log_distance)) << (done + log_blowup)]
+                for k in range(length):
+                    a, b = tile[i, k], tile[i + half, k]
+                    tile[i, k] = add(a, b)
+                    tile[i + half, k] = mul(sub(a, b), w)
+        for s in range(stages & 1, stages, 2):
+            quarter = size >> (s + 2)
+            for i in range(quarter):
+                e = (residue + (i << log_distance)) << (done + s + log_blowup)
+                w = powers[e]
+                w2 = powers[2 * e]
+                w3 = powers[3 * e & last_power]
+                for i0 in range(i, size, 4 * quarter):
+                    i1, i2, i3 = i0 + quarter, i0 + 2 * quarter, i0 + 3 * quarter
+                    for k in range(length):
+                        a, b, c, d = tile[i0, k], tile[i1, k], tile[i2, k], tile[i3, k]
+                        p, q = add(a, c), add(b, d)
+                        r, t = sub(a, c), turn(sub(b, d))
+                        tile[i0, k] = add(p, q)
+                        tile[i1, k] = mul(sub(p, q), w2)
+                        tile[i2, k] = mul(add(r, t), w)
+                        tile[i3, k] = mul(sub(r, t), w3)
         for m in range(size):
             for k in range(width):
                 out[base + (m << log_distance), start + k] = tile[m, k]
@@ -168,8 +164,8 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
     out = np.empty((cols << log_blowup, rows), np.uint64)
     powers = _powers(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)
-    tile = TILE if rows >= RUN else NARROW
-    passes = max(1, -(-log_cols // ((tile // min(rows, RUN)).bit_length() - 1)))
+    length = -(-min(rows, RUN) // VECTOR) * VECTOR
+    passes = max(1, -(-log_cols // (((TILE if rows >= RUN else NARROW) // length).bit_length() - 1)))
     strips = -(-rows // RUN)
     done = 0
     for i in range(passes):

@@ -4,11 +4,12 @@ import numpy as np
 
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import ONE
-from syurmy.prover.kernels.jit import kernel
-from syurmy.prover.kernels.lanes import dot_base_strip, mul
+from syurmy.prover.kernels.field import ONE, ZERO
+from syurmy.prover.kernels.jit import kernel, part
+from syurmy.prover.kernels.lanes import ZERO_FEW, add, few_mac, few_reduce, mul
 
 BLOCK = 256  # entries whose powers are kept
+POINTS = 8  # that one pass over a block adds
 
 
 @kernel
@@ -22,13 +23,27 @@ def power_table_kernel(x, out, lo, hi):
             after[k] = mul(before[k], y[k])
 
 
+@part
+def _add_points(c0, c1, p, q, r, s, t, u, v, w, out0, out1):
+    """out += c times the powers of eight points."""
+    a, b, c, d, e, f, g, h = c0[0], c0[1], c0[2], c0[3], c0[4], c0[5], c0[6], c0[7]
+    i, j, m, n, x, y, z, o = c1[0], c1[1], c1[2], c1[3], c1[4], c1[5], c1[6], c1[7]
+    for k in range(out0.shape[0]):
+        s0 = few_mac(few_mac(few_mac(few_mac(ZERO_FEW, a, p[k]), b, q[k]), c, r[k]), d, s[k])
+        s0 = few_mac(few_mac(few_mac(few_mac(s0, e, t[k]), f, u[k]), g, v[k]), h, w[k])
+        s1 = few_mac(few_mac(few_mac(few_mac(ZERO_FEW, i, p[k]), j, q[k]), m, r[k]), n, s[k])
+        s1 = few_mac(few_mac(few_mac(few_mac(s1, x, t[k]), y, u[k]), z, v[k]), o, w[k])
+        out0[k] = add(out0[k], few_reduce(s0))
+        out1[k] = add(out1[k], few_reduce(s1))
+
+
 @kernel
 def power_sum_kernel(table, start, steps, out, lo, hi):
-    """out[:, a*B + b] = sum over i of start[:, i] * steps[i]^a * table[b, i] for the blocks a in [lo, hi).
+    """out[:, a*B + b] = sum over i of start[:, i] * steps[i]^a * table[i, b] for the blocks a in [lo, hi).
 
-    table uint64[B, t]; start uint64[2, t]; steps uint64[t] = x^B; out uint64[2, size].
+    table uint64[t, B], t a multiple of POINTS; start uint64[2, t]; steps uint64[t] = x^B; out uint64[2, size].
     """
-    block, t = table.shape
+    t, block = table.shape
     c0, c1 = np.empty(t, np.uint64), np.empty(t, np.uint64)
     for i in range(t):
         power, base, e = ONE, steps[i], lo
@@ -39,8 +54,14 @@ def power_sum_kernel(table, start, steps, out, lo, hi):
             e >>= 1
         c0[i], c1[i] = mul(start[0, i], power), mul(start[1, i], power)
     for a in range(lo, hi):
-        for b in range(block):
-            out[0, a * block + b], out[1, a * block + b] = dot_base_strip(c0, c1, table[b])
+        out0, out1 = out[0, a * block : (a + 1) * block], out[1, a * block : (a + 1) * block]
+        out0[:] = ZERO
+        out1[:] = ZERO
+        for i in range(0, t, POINTS):
+            _add_points(
+                c0[i : i + POINTS], c1[i : i + POINTS], table[i], table[i + 1], table[i + 2], table[i + 3],
+                table[i + 4], table[i + 5], table[i + 6], table[i + 7], out0, out1,
+            )  # fmt: skip
         for k in range(t):
             c0[k] = mul(c0[k], steps[k])
             c1[k] = mul(c1[k], steps[k])
@@ -49,10 +70,12 @@ def power_sum_kernel(table, start, steps, out, lo, hi):
 def power_sum(x: U64, coefficients: U64, size: int) -> U64:
     """Entry j < ``size``, a power of two: sum over i of coefficients[:, i] * x_i^j, of ``uint64[t]`` and ``uint64[2,
     t]``."""
+    missing = -len(x) % POINTS
+    x, coefficients = np.pad(x, (0, missing)), np.pad(coefficients, ((0, 0), (0, missing)))
     block = min(size, BLOCK)
     table = np.empty((block + 1, len(x)), np.uint64)
     pool.for_ranges(power_table_kernel, len(x), np.ascontiguousarray(x), table, min_chunk=64)
     out = np.empty((2, size), np.uint64)
-    args = np.ascontiguousarray(table[:block]), np.ascontiguousarray(coefficients), table[block].copy(), out
+    args = np.ascontiguousarray(table[:block].T), np.ascontiguousarray(coefficients), table[block].copy(), out
     pool.for_ranges(power_sum_kernel, size // block, *args, min_chunk=1)
     return out

@@ -3,16 +3,31 @@
 A sum of products is kept in three words (l, h, c) = l + 2^64*h + 2^128*c, with 2^128 = -2^32 (mod p).
 """
 
+import numpy as np
 from numba import njit
 
-from syurmy.prover.kernels.field import ONE, S32, SEVEN, ZERO, add, kmul, mul, mul_wide, reduce128, sub
+from syurmy.prover.kernels.field import (
+    ONE,
+    S32,
+    SEVEN,
+    ZERO,
+    add,
+    from_int,
+    kmul,
+    mul,
+    mul_wide,
+    reduce128,
+    sub,
+)
 
 __all__ = [
-    "NO_SUMS", "ZERO_SUM", "add", "fold", "gate", "kmac", "kmul", "kmul_by", "kreduce", "mac", "mul", "reduce", "sub",
-    "total",
+    "NO_SUMS", "ZERO_FEW", "ZERO_SUM", "add", "few_mac", "few_reduce", "fold", "from_limbs", "gate", "kmac", "kmul",
+    "kmul_by", "kreduce", "mac", "mul", "reduce", "sub", "total", "turn",
 ]  # fmt: skip
+FOURTH_ROOT = np.uint64(1 << 48)
 ZERO_SUM = (ZERO, ZERO, ZERO)
 NO_SUMS = (ZERO_SUM, ZERO_SUM, ZERO_SUM)
+ZERO_FEW = ZERO_SUM
 
 
 @njit(forceinline=True)
@@ -25,6 +40,16 @@ def mac(s, x, y):
 
 
 @njit(forceinline=True)
+def from_limbs(lo, hi):
+    return add(from_int(np.int64(lo)), mul(from_int(np.int64(hi)), ONE << S32))
+
+
+@njit(forceinline=True)
+def turn(x):
+    return mul(x, FOURTH_ROOT)
+
+
+@njit(forceinline=True)
 def total(s, x):
     low = s[0] + x
     return low, s[1] + (ONE if low < x else ZERO), s[2]
@@ -33,6 +58,9 @@ def total(s, x):
 @njit(forceinline=True)
 def reduce(s):
     return sub(reduce128(s[1], s[0]), s[2] << S32)
+
+
+few_mac, few_reduce = mac, reduce
 
 
 @njit(forceinline=True)

@@ -13,7 +13,10 @@ from syurmy.prover.field import P
 from syurmy.prover.kernels import limbs, target, wide
 from syurmy.prover.kernels.words import Plain, plain
 
-EDGES = [0, 1, 7, 2**32 - 2, 2**32 - 1, 2**32, 2**32 + 1, 2**63, P - 2**32, P - 2**32 - 1, P - 2, P - 1, (P + 1) // 2]
+EDGES = [
+    0, 1, 7, 2**32 - 2, 2**32 - 1, 2**32, 2**32 + 1, 2**48 - 1, 2**48, 2**63, 2**64 - 2**48, P - 2**32, P - 2**32 - 1,
+    P - 2, P - 1, (P + 1) // 2,
+]  # fmt: skip
 RNG = np.random.default_rng(5)
 
 
@@ -50,6 +53,7 @@ DEFINITIONS = {
     "add": (2, lambda a, b: (a + b) % P),
     "sub": (2, lambda a, b: (a - b) % P),
     "mul": (2, lambda a, b: a * b % P),
+    "turn": (1, lambda a: a * 2**48 % P),
     "kmul": (4, lambda a, b, c, d: kmul((a, b), (c, d))),
     "fold": (6, lambda a, b, c, d, e, f: kfold((a, b), (c, d), (e, f))),
     "kmul_by": (4, lambda a, b, c, d: kmul((a, b), (c, d))),
@@ -84,6 +88,35 @@ def test_compiled_functions_have_the_values_of_their_definitions(module):
             more = (7 * x[PREPARED[name]] % P,) if name in PREPARED else ()
             got = scope["call"](*(np.uint64(v) for v in x + more))
             assert integers(got) == meaning(*x), (name, x)
+
+
+def test_sums_of_few_products():
+    """As many of the largest products as a sum may have, and mixed ones."""
+    x, y = P - 1, P - 1
+    s = (0,) * 6
+    for _ in range(limbs.FEW):
+        s = tuple(int(v) for v in limbs.few_mac.definition(plain(s), Plain(x), Plain(y)))
+    assert max(s) < 2**63
+    assert int(limbs.few_reduce.definition(plain(s))) == limbs.FEW % P
+    for a, b, c, d in tuples(4, 200):
+        s = limbs.few_mac.definition(limbs.few_mac.definition(plain((0,) * 6), Plain(a), Plain(b)), Plain(c), Plain(d))
+        assert int(limbs.few_reduce.definition(s)) == (a * b + c * d) % P
+
+
+def test_limbs_become_elements():
+    """Signed words up to 2^62, by the definition and compiled."""
+    from numba import njit
+
+    edges = [0, 1, -1, 2**31, -(2**31), 2**32, -(2**32), 2**61 + 5, 2**62, -(2**62)]
+    pairs = list(itertools.product(edges, edges)) + RNG.integers(-(2**62), 2**62, (100, 2)).tolist()
+    scope = {"njit": njit, "limbs": limbs.from_limbs, "wide": wide.from_limbs}
+    for name in ("limbs", "wide"):
+        exec(f"@njit\ndef compiled_{name}(lo, hi):\n    return {name}(lo, hi)", scope)
+    for lo, hi in pairs:
+        meaning = (lo + 2**32 * hi) % P
+        assert int(limbs.from_limbs.definition(Plain(lo), Plain(hi))) == meaning, (lo, hi)
+        for name in ("limbs", "wide"):
+            assert int(scope[f"compiled_{name}"](np.int64(lo), np.int64(hi))) == meaning, (name, lo, hi)
 
 
 def test_long_sums_are_exact():

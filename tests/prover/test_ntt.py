@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from syurmy.prover.field import P
-from syurmy.prover.kernels import matrix, ntt
+from syurmy.prover.kernels import bind, matrix, ntt
 
 EDGES = [0, 1, P - 1, P - 2, 2**32, 2**32 - 1, 2**63, (P - 1) // 2, (P + 1) // 2]
 
@@ -16,10 +16,11 @@ def random_field(rng, *shape):
     return out
 
 
-def evaluate_rows(message, log_blowup):
-    """Position q holds the evaluations at omega^bitrev(q)."""
+def evaluate_rows(message, log_blowup, length=None):
+    """Position q holds the evaluations at omega^bitrev(q); ``length``: of the code by 2^log_blowup, if not the number
+    of coefficients."""
     cols, rows = message.shape
-    log_n = (cols << log_blowup).bit_length() - 1
+    log_n = ((length or cols) << log_blowup).bit_length() - 1
     omega = ntt.root_of_unity(log_n)
     out = np.empty((1 << log_n, rows), np.uint64)
     for q in range(1 << log_n):
@@ -54,6 +55,16 @@ def test_further_coefficients(cols, rows, more, log_blowup):
         x = pow(omega, int(f"{q:0{log_n}b}"[::-1], 2), P)
         for r in range(rows):
             assert int(found[q, r]) == sum(int(v) * pow(x, c, P) for c, v in enumerate(whole[:, r])) % P
+
+
+@pytest.mark.parametrize(("cols", "rows", "more", "log_blowup"), [(32, 5, 7, 2), (64, 9, 0, 1), (8, 70, 1, 2)])
+def test_several_passes(monkeypatch, cols, rows, more, log_blowup):
+    """Tiles of at most four positions: passes of one and two stages, with rows that do not fill vectors."""
+    for size in ("TILE", "NARROW"):
+        monkeypatch.setattr(ntt, size, 4 * -(-min(rows, ntt.RUN) // ntt.VECTOR) * ntt.VECTOR)
+    rng = np.random.default_rng(rows)
+    whole = random_field(rng, cols + more, rows)
+    assert np.array_equal(ntt.encode(whole[:cols], log_blowup, whole[cols:]), evaluate_rows(whole, log_blowup, cols))
 
 
 def test_extension_rows_are_encoded_plane_by_plane():
@@ -103,6 +114,20 @@ def test_limb_accumulators_are_flushed_in_time():
     got = matrix.IntegerMatrix.of(values).bind(0, np.full((2, rows), weight, np.uint64))
     want = rows * weight * (matrix.SMALL - 1) % P
     assert got.tolist() == [[want, P - want]] * 2
+
+
+def test_long_rows_bind_to_weights():
+    """Rows of several spans, extreme entries of one sign; a row with a large entry takes the modular kernel."""
+    rng = np.random.default_rng(4)
+    cols = 2 * bind.SPAN + 5
+    small = np.full((2, cols), -(2**15), np.int16)
+    small[1] = rng.integers(-(2**15), 2**15, cols)
+    large = rng.integers(-(2**62), 2**62, (1, cols))
+    weights = random_field(rng, 2, cols)
+    got = bind.dot_matrix(matrix.IntegerMatrix.of([small, large]), weights)
+    for i, row in enumerate([*small.tolist(), *large.tolist()]):
+        for plane in range(2):
+            assert int(got[plane, i]) == sum(w * v for w, v in zip(weights[plane].tolist(), row, strict=True)) % P
 
 
 def test_limbs_fit_and_recombine():
