@@ -38,11 +38,10 @@ def dot_rows_limbs(values, limbs, out, lo, hi):
     for k in range(lo, hi):
         out[0, k] = ZERO
         out[1, k] = ZERO
-    for j0 in range(0, cols, SPAN):
-        end = min(cols, j0 + SPAN)
+    for i in range(0, cols, SPAN):
+        j = min(cols, i + SPAN)
         for k in range(lo, hi):
-            v, x, y, z, w = values[k, j0:end], limbs[0, j0:end], limbs[1, j0:end], limbs[2, j0:end], limbs[3, j0:end]
-            a, b, c, d = _dots(v, x, y, z, w)
+            a, b, c, d = _dots(values[k, i:j], limbs[0, i:j], limbs[1, i:j], limbs[2, i:j], limbs[3, i:j])
             out[0, k] = add(out[0, k], from_limbs(a, b))
             out[1, k] = add(out[1, k], from_limbs(c, d))
 
