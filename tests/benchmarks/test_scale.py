@@ -79,14 +79,13 @@ def test_what_is_computed() -> None:
         return {"layers": layers, **sizes, **steps, "prove": {**took, "phases": {"prove": seconds / 2}}}
 
     shape = scale.Shape(10, 64, 4, 2, 16, 96, 500, 4)
-    found = scale.summed(shape, [part(2, 4.0), part(1, 2.0), part(0, 1.0)], cores=2, copied=335.0)
+    found = scale.summed(shape, [part(2, 4.0), part(1, 2.0), part(0, 1.0)])
     far = found["extrapolated"]
     assert (found["measured_layers"], found["peak_mb"]) == (3, 400.0)
     assert far["prove"]["wall"] == pytest.approx(10 * 2 + 1)
     assert far["leaves"] == round(10 * 20 / 3) + 10
     assert far["weights"] == 15
-    p = far["proving"]
-    assert p["here"] == pytest.approx(10.5)
-    assert p["parallel_share"] == pytest.approx(2 / 3)  # one half as long on two cores
-    assert p["on_16_cores"] == pytest.approx(10.5 * (0.5 + 1 / 16))
-    assert p["on_h100"] == pytest.approx(10.5 * (0.5 + 0.5 * 0.1))
+    cpu = 1.5 * far["prove"]["wall"]
+    assert far["prove"]["cpu"] == pytest.approx(cpu)
+    assert found["predicted"]["on_a_card_at_least"] == pytest.approx(0.21 * cpu)
+    assert found["predicted"]["on_16_cores"] == pytest.approx((0.21 + 0.79 / 16) * cpu)
