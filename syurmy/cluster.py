@@ -312,15 +312,15 @@ class Cluster:
 
 
 def memory(program: Program, batch: int) -> int:
-    """About how many bytes a proof takes, 0 where only the run shows that."""
-    from syurmy.compiler.cutting import LEAF_BYTES, PARAM_BYTES
+    """About how many bytes a proof takes (syurmy/memory.py), 0 where only the run shows that."""
     from syurmy.isa.path import Path as ExecutedPath
+    from syurmy.memory import of_plan
+    from syurmy.prover.protocol.key import Mode
     from syurmy.prover.protocol.plan import Plan, branches
 
     if branches(program):
         return 0
-    plan = Plan.of(program, ExecutedPath(batch=batch))
-    return plan.used_leaves * LEAF_BYTES + (0 if plan.params is None else plan.params.true_entries) * PARAM_BYTES
+    return of_plan(Plan.of(program, ExecutedPath(batch=batch), mode=Mode.of(program))).prove
 
 
 @contextmanager
