@@ -217,6 +217,7 @@ P186 A commitment hides its tensor and the key's proofs hide nothing, or the oth
 P187 A commitment is to a tensor of another dtype, shape or batch than the program declares.
 P188 The integers of a commitment and those of the program stand for other values: two scales, say. compile --read NAME=DIR gives an input the scale of what the model in DIR gives or takes.
 P189 A commitment is to other values than those of the run.
+P190 Set-up or a proof would take more memory than --memory allows. Known before anything is allocated; the message says how much it needs.
 T100 The run stopped at an error of the program.
 T101 The run takes more instructions than allowed. Raise --max-steps, which is part of the key, or look for a loop that does not end.
 T110 An assertion does not hold.
@@ -244,6 +245,7 @@ X181 There is no such device to prove on: cpu, cuda, cuda:N and auto are names o
 X190 The folder is there already and not empty.
 X191 There is no such code.
 X192 An option says how to prove, but nothing is proven. Add --prove, or leave it out.
+X193 --memory is no amount of memory: a number with K, M, G or T behind it, such as 8G.
 K100 check found a constraint that the run does not satisfy: a defect of this software, or a trace that was changed.
 """
 
