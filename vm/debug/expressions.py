@@ -300,8 +300,8 @@ def _chain(parts: Sequence[Any], scope: Mapping[str, Any]) -> Value:
     for k in range(1, len(parts), 2):
         right = _value(parts[k + 1], scope)
         out = _compared(str(parts[k]), left, right)
-        if len(parts) == 3 or not _truth(out):
-            return out
+        if k + 2 == len(parts) or not _truth(out):  # the last may be of several entries, as in Python
+            break
         left = right
     return out
 

@@ -79,6 +79,7 @@ def by_numpy(text: str) -> Any:
 @examples(200, suppress_health_check=list(HealthCheck))
 @given(st.recursive(NUMBERS, grown, max_leaves=5))
 @example("(h < 0) + (h < v)")
+@example("(0 < 1 <= -h)")
 def test_as_numpy_computes(text: str) -> None:
     try:
         expected = by_numpy(text)
