@@ -233,13 +233,13 @@ def test_workers_that_cannot(a: Setting) -> None:
     soon = dask.config.set({"distributed.comm.timeouts.connect": "1s"})
     with (
         soon,
-        workers(resources={cluster.MEMORY: 1000}) as started,
+        workers(resources={cluster.MEMORY: 10**9}) as started,
         cluster.connected(started.scheduler_address) as there,
     ):
         task = a.task(there)
-        assert len(list(there.proven([replace(task, memory=lambda: 900)]))) == 1
-        with pytest.raises(InputError, match=r"workers offer 0\.0 GB"):
-            list(there.proven([replace(task, memory=lambda: 1001)]))
+        assert len(list(there.proven([replace(task, memory=lambda: 9 * 10**8)]))) == 1
+        with pytest.raises(InputError, match=r"workers offer 1\.0 GB"):
+            list(there.proven([replace(task, memory=lambda: 10**9 + 1)]))
 
         def odd(part: cluster.Part) -> Any:
             raise LookupError("odd")
