@@ -1,17 +1,20 @@
-"""Graphics cards of NVIDIA as devices that launch kernels (``gpu.grid.Device``), by numba-cuda.
+"""Graphics cards of NVIDIA as devices with memory that launch kernels (``gpu.grid.Device``), by numba-cuda.
 
-Arrays are copied to the card for each launch and what it wrote back, so that this is for showing that a card computes
-what the CPU does, not for speed.
+Nothing here has run on a card yet (docs/gpu.md).
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from syurmy.gpu.local import localised
 
 EXTRA = "pip install 'syurmy-vm[cuda]', or [cuda12] for a driver before r580"
 
@@ -64,13 +67,30 @@ class Cuda:
             raise RuntimeError(f"there is no card {index}: there are {len(self._cuda.gpus)}")
         self.index, self.name = index, f"cuda:{index}"
         self._compiled: dict[Callable[..., None], Any] = {}
+        with self._cuda.gpus[index]:
+            free = self._cuda.current_context().get_memory_info().free
+        self.memory = int(free) if math.isfinite(free) else 0  # in the simulator there is no end
 
     def launch(self, kernel: Callable[..., None], blocks: int, threads: int, *args: Any) -> None:
         with self._cuda.gpus[self.index]:
             if kernel not in self._compiled:
-                self._compiled[kernel] = self._cuda.jit(kernel)
-            there = [self._cuda.to_device(a) if isinstance(a, np.ndarray) else a for a in args]
-            self._compiled[kernel][blocks, threads](*there)
-            for here, copy in zip(args, there, strict=True):
-                if isinstance(here, np.ndarray) and here.size and here.flags.writeable:
-                    copy.copy_to_host(here)
+                self._compiled[kernel] = self._cuda.jit(localised(kernel))
+            self._compiled[kernel][blocks, threads](*args)
+
+    def allocate(self, size: int) -> Any:
+        with self._cuda.gpus[self.index]:
+            try:
+                return self._cuda.device_array(size, np.uint8)
+            except Exception as e:  # the driver's, of a class that depends on its binding
+                if isinstance(e, MemoryError) or "OUT_OF_MEMORY" in str(e):
+                    raise MemoryError from e
+                raise
+
+    def write(self, there: Any, here: npt.NDArray[Any]) -> None:
+        with self._cuda.gpus[self.index]:
+            there.copy_to_device(here)
+
+    def read(self, there: Any) -> npt.NDArray[Any]:
+        with self._cuda.gpus[self.index]:
+            out: npt.NDArray[Any] = there.copy_to_host()
+            return out

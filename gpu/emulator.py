@@ -16,10 +16,12 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 THREAD, BLOCK, THREADS, BLOCKS = "_thread", "_block", "_threads", "_blocks"
@@ -31,6 +33,7 @@ _NAMES = {
 }
 _CALLS = {"cuda.grid": f"{BLOCK} * {THREADS} + {THREAD}", "cuda.gridsize": f"{BLOCKS} * {THREADS}"}
 _PLACES = {*_NAMES.values()}
+GARBAGE = 0xA5  # what memory holds that nobody has written
 
 
 class NotEmulated(TypeError):
@@ -338,13 +341,16 @@ class _Kept(ast.NodeTransformer):
 
 
 class Emulator:
-    """A device (``gpu.grid.Device``) that is this machine. ``backwards``, ``checked``: as of ``Emulated``."""
+    """A device (``gpu.grid.Device``) that is this machine, whose memory is apart from NumPy's arrays: only what is
+    written and read crosses. ``backwards``, ``checked``: as of ``Emulated``; ``memory``: bytes that it has, 0 for as
+    many as there are."""
 
     name = "emulator"
 
-    def __init__(self, *, backwards: bool = False, checked: bool = False) -> None:
+    def __init__(self, *, backwards: bool = False, checked: bool = False, memory: int = 0) -> None:
         self._how = {"backwards": backwards, "checked": checked}
         self._made: dict[Callable[..., None], Emulated] = {}
+        self.memory, self._held = memory, 0
         self.launched: dict[str, int] = {}
 
     def launch(self, kernel: Callable[..., None], blocks: int, threads: int, *args: Any) -> None:
@@ -352,6 +358,23 @@ class Emulator:
             self._made[kernel] = Emulated(kernel, **self._how)
         self.launched[kernel.__name__] = self.launched.get(kernel.__name__, 0) + 1
         self._made[kernel].run(*args, blocks=blocks, threads=threads)
+
+    def allocate(self, size: int) -> npt.NDArray[np.uint8]:
+        if self.memory and self._held + size > self.memory:
+            raise MemoryError
+        piece = np.full(size, GARBAGE, np.uint8)
+        self._held += size
+        weakref.finalize(piece, self._let_go, size)
+        return piece
+
+    def _let_go(self, size: int) -> None:
+        self._held -= size
+
+    def write(self, there: npt.NDArray[Any], here: npt.NDArray[Any]) -> None:
+        there[...] = here
+
+    def read(self, there: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.array(there)
 
 
 class _Without(ast.NodeTransformer):

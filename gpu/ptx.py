@@ -19,6 +19,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from syurmy.gpu.local import localised
+
 CAPABILITIES = ((7, 5), (8, 0), (9, 0))  # Turing, Ampere, Hopper
 
 
@@ -46,7 +48,7 @@ def compiled(kernel: Callable[..., None], signature: tuple[Any, ...], capability
     """The PTX of a kernel for arguments of these Numba types."""
     cuda: Any = importlib.import_module("numba.cuda")
     with _without_device(capability):
-        text, _ = cuda.compile_ptx(kernel, signature, cc=capability)
+        text, _ = cuda.compile_ptx(localised(kernel), signature, cc=capability)
     return str(text)
 
 

@@ -20,15 +20,20 @@ from typing import Any
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.isa.arrays import I64, Integers
+from syurmy.prover import strips
 from syurmy.prover.field import U64, to_field
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
+from syurmy.prover.kernels.moves import take_rows_kernel
 from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
+from syurmy.prover.trees import DeviceTree, Tree, of_columns, taken
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 16  # rows of a strip
@@ -39,11 +44,12 @@ KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
 class Commitment:
     """A committed matrix. ``matrix`` is ``uint64[C, R]``, or None where it is kept as ``integers``; ``tail``: the
     random coefficients of its rows, ``uint64[T, R]`` (secret), None where there are none. ``codeword``: ``uint64[n,
-    R]``, None where it is not kept."""
+    R]``, or in ``strips.Strips``, None where it is not kept. Codeword and matrix are on the host, or both on a
+    device."""
 
     shape: MatrixShape
-    codeword: U64 | None
-    tree: MerkleTree
+    codeword: gpu.Array
+    tree: Tree
     matrix: U64 | None = None
     tail: U64 | None = None
     integers: IntegerMatrix | None = None
@@ -54,8 +60,10 @@ class Commitment:
 
     def columns(self, positions: Sequence[int]) -> U64:
         """Those of the codeword, ``uint64[t, height]``."""
+        if isinstance(self.codeword, strips.Strips):
+            return self.codeword.taken(positions)
         if self.codeword is not None:
-            return self.codeword[positions]
+            return taken(self.codeword, positions)
         tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
         at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
         return np.stack([at.of(row, tail[:, i]) for i, row in enumerate(self.rows())], axis=1)
@@ -85,16 +93,49 @@ def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None, keep: bool 
         raise ValueError(f"{matrix.dtype}{matrix.shape} committed as {shape}")
     if (0 if tail is None else len(tail)) != shape.tail:
         raise ValueError(f"random coefficients do not fit {shape}")
+    many = shape.height > strips.ROWS
+    if keep or gpu.on_host(matrix) or not many:
+        try:
+            return _whole(matrix, shape, tail, keep or not gpu.on_host(matrix))
+        except gpu.OutOfDeviceMemory:
+            if not many:
+                raise
+    return in_strips(matrix, shape, tail)
+
+
+def _whole(matrix: U64, shape: MatrixShape, tail: U64 | None, keep: bool) -> Commitment:
     codeword = encode(matrix, shape.log_blowup, tail)
-    return Commitment(shape, codeword if keep else None, MerkleTree.of_columns(codeword), matrix, tail)
+    return Commitment(shape, codeword if keep else None, of_columns(codeword), matrix, tail)
+
+
+def in_strips(matrix: gpu.Array, shape: MatrixShape, tail: U64 | None = None) -> Commitment:
+    """``commit`` of a matrix on a device without its codeword being there as a whole."""
+    codeword = strips.Strips(matrix, shape.log_blowup, tail)
+    tree = DeviceTree(len(codeword), gpu.beside(matrix), codeword.hash_into)
+    return Commitment(shape, codeword, tree, matrix, tail)
 
 
 def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux: U64 | None = None) -> U64:
     """Column-major ``uint64[C, R]`` of the rows ``stored_rows`` (default all) of a flat ``uint64[2^m]``, entry row*C +
     column, and of the rows ``aux`` after them."""
     rows = flat.reshape(-1, 1 << log_cols)
+    if not gpu.on_host(flat):
+        return transpose(_gathered(rows, stored_rows, aux))
     rows = rows if stored_rows is None or len(stored_rows) == len(rows) else rows[stored_rows]
     return transpose(rows if aux is None else np.concatenate([rows, aux]))
+
+
+def _gathered(rows: gpu.Array, stored_rows: I64 | None, aux: U64 | None) -> gpu.Array:
+    """The rows ``stored_rows`` of a matrix on a device, and ``aux`` after them."""
+    if aux is None and (stored_rows is None or len(stored_rows) == len(rows)):
+        return rows
+    chosen = np.arange(len(rows), dtype=np.int64) if stored_rows is None else stored_rows
+    count, cols = len(chosen), rows.shape[1]
+    out = rows.memory.empty((count + (0 if aux is None else len(aux)), cols))
+    for_ranges(take_rows_kernel, count * cols, rows, chosen, out)
+    if aux is not None:
+        rows.memory.write(out[count : len(out)], aux)
+    return out
 
 
 def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> IntegerMatrix:

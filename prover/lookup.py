@@ -41,14 +41,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from syurmy import gpu
+from syurmy.gpu.arrays import Scalars
 from syurmy.isa.arrays import I64
+from syurmy.prover.ahead import Ahead, Now
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, log2_ceil
-from syurmy.prover.kernels import compiled
+from syurmy.prover.kernels import compiled, pool
 from syurmy.prover.kernels import logup as kernels
-from syurmy.prover.kernels.pool import added, for_ranges
+from syurmy.prover.kernels.moves import less_one_kernel, moved_kernel
+from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.kernels.vectors import eq_vector, filled, part
 from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
 
+Challenge = Ext | Scalars
+Adder = Callable[..., None]
 _INNER = 9  # variables of the inner eq table: 8 KiB
 _CHUNK = 4096  # pairs a thread takes at least
 _GAP = 64  # leaves with numerator 1 that are corrected, by zero, between others
@@ -72,16 +79,26 @@ def fill_denominators(
     fits = len(padded) == len(shape) and all(0 < s <= p for s, p in zip(shape, padded, strict=True))
     if not fits or out.shape != (2, size) or len(betas) < len(members) or any(m.shape != shape for m in members):
         raise ValueError("a block of leaves does not fit its members")
-    flat = [np.asarray(m, dtype=np.int64).reshape(1, -1) for m in members]
-    columns = np.concatenate(flat) if len(flat) > 1 else np.ascontiguousarray(flat[0])
+    fill_planes((out[0], out[1]), members, shape, padded, tag, alpha, betas)
+
+
+def fill_planes(
+    out: Sequence[gpu.Array],
+    members: Sequence[gpu.Array],
+    shape: Sequence[int],
+    padded: Sequence[int],
+    tag: int,
+    alpha: Ext,
+    betas: Sequence[Ext],
+) -> None:
+    """``fill_denominators`` into two planes, of members that have ``shape`` in C order."""
     constant, empty = alpha - tag, alpha
     for_ranges(
         kernels.fill,
-        size,
-        out[0],
-        out[1],
-        columns,
-        np.array(shape or (1,), dtype=np.int64),
+        len(out[0]),
+        *out,
+        _columns(members, gpu.beside(*out)),
+        np.array(tuple(shape) or (1,), dtype=np.int64),
         np.array(tuple(padded) or (1,), dtype=np.int64),
         np.array([constant.a, constant.b], dtype=np.uint64),
         ext_array(betas[: len(members)]),
@@ -89,21 +106,36 @@ def fill_denominators(
     )
 
 
+def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:
+    """``int64[members, entries]``."""
+    if memory is gpu.HOST:
+        flat = [np.asarray(m, dtype=np.int64).reshape(1, -1) for m in members]
+        return np.concatenate(flat) if len(flat) > 1 else np.ascontiguousarray(flat[0])
+    out = memory.empty((len(members), members[0].size), np.int64)
+    for k, m in enumerate(members):
+        whole = np.array([m.size], np.int64), np.ones(1, np.int64)
+        for_ranges(moved_kernel, m.size, pool.contiguous(m).reshape(-1), *whole, out[k])
+    return out
+
+
 @dataclass(frozen=True, eq=False)
 class Leaves:
     """The leaves of a tree of 2^n: numerators ``uint64[used]``, denominators ``uint64[2, 2^n + PAD]``, 1 from ``used``
-    on. A leaf that is not used is 0/1. Numerators that are 1 cost nothing."""
+    on; on the host or on a device. A leaf that is not used is 0/1. Numerators that are 1 cost nothing. ``others``: the
+    ranges with numerators that are not 1; None: they are looked for."""
 
     num: U64
     den: U64
+    others: Sequence[tuple[int, int]] | None = None
 
     @staticmethod
-    def ones(used: int) -> Leaves:
-        """Numerators 1, denominators to be filled in."""
+    def ones(used: int, memory: gpu.Memory = gpu.HOST, others: Sequence[tuple[int, int]] | None = None) -> Leaves:
+        """Numerators 1, denominators to be filled in; on a device ``others`` has to be given."""
         size = 1 << log2_ceil(max(2, used))
-        den = np.empty((2, size + kernels.PAD), dtype=np.uint64)
-        den[0, used:], den[1, used:] = 1, 0
-        return Leaves(np.ones(used, dtype=np.uint64), den)
+        den: U64 = memory.empty((2, size + kernels.PAD))
+        filled(den[0, used:], 1)
+        filled(den[1, used:], 0)
+        return Leaves(filled(memory.empty(used), 1), den, others)
 
     @staticmethod
     def of(num: U64, den: U64) -> Leaves:
@@ -119,11 +151,29 @@ class Leaves:
         return log2_ceil(self.den.shape[1] - kernels.PAD)
 
 
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Leaves and the layers above them."""
+
+    leaves: Leaves
+    corrected: _Corrections
+    layers: list[U64]
+
+    @staticmethod
+    def of(leaves: Leaves) -> Tree:
+        corrected = _Corrections(leaves)
+        return Tree(leaves, corrected, _build(leaves, corrected))
+
+
 def prove_tree(sender: Sender, leaves: Leaves) -> tuple[list[Ext], Ext, Ext]:
     """Sends the layers of the tree; the point and the claims num(point), den(point) on the leaves, extended by 0/1."""
+    return prove_layers(sender, Tree.of(leaves))
+
+
+def prove_layers(sender: Sender, tree: Tree) -> tuple[list[Ext], Ext, Ext]:
+    """``prove_tree`` of a tree that is used up by it."""
+    leaves, corrected, layers = tree.leaves, tree.corrected, tree.layers
     log_size = leaves.log_size
-    corrected = _Corrections(leaves)
-    layers = _build(leaves, corrected)
     nodes = [_node(layers[1], i) for i in range(2)] if log_size > 1 else [_leaf(leaves, i) for i in range(2)]
     (p0, q0), (p1, q1) = nodes
     point, p, q = _merge(sender, [], (p0, p1, q0, q1))
@@ -138,21 +188,26 @@ def prove_tree(sender: Sender, leaves: Leaves) -> tuple[list[Ext], Ext, Ext]:
 
 def _node(layer: U64, i: int) -> tuple[Ext, Ext]:
     """Numerator and denominator of a node."""
-    a, b, c, d = (int(x) for x in layer[:, i])
+    a, b, c, d = (int(x) for x in part(layer, i, 1)[:, 0])
     return Ext(a, b), Ext(c, d)
 
 
 def _leaf(leaves: Leaves, i: int) -> tuple[Ext, Ext]:
-    num = int(leaves.num[i]) if i < len(leaves.num) else 0
-    return Ext(num), Ext(int(leaves.den[0, i]), int(leaves.den[1, i]))
+    num = int(part(leaves.num.reshape(1, -1), i, 1)[0, 0]) if i < len(leaves.num) else 0
+    a, b = part(leaves.den, i, 1)[:, 0]
+    return Ext(num), Ext(int(a), int(b))
 
 
 def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
-    """Layers 0 .. log_size - 1."""
+    """Layers 0 .. log_size - 1; small ones on the host."""
     out: list[U64] = []
+    memory = gpu.beside(leaves.den)
     for k in range(leaves.log_size - 1, -1, -1):
         half = 1 << k
-        layer = np.empty((4, half + kernels.PAD), dtype=np.uint64)
+        if out and memory is not gpu.HOST and gpu.place(2 * half) is gpu.HOST:
+            memory = gpu.HOST
+            out[-1] = gpu.download(out[-1])
+        layer: U64 = memory.empty((4, half + kernels.PAD))
         if out:
             for_ranges(kernels.combine, half, out[-1], half, layer, min_chunk=_CHUNK)
         else:
@@ -172,16 +227,22 @@ class _Corrections:
     def __init__(self, leaves: Leaves) -> None:
         size = 1 << (leaves.log_size - 1)
         used = len(leaves.num)
-        found = [*_runs(leaves.num != 1), (used, 2 * size)]
+        others = _runs(leaves.num != 1) if leaves.others is None else leaves.others
+        found = [*others, (used, 2 * size)]
         self.ranges = _united(r for lo, hi in found for r in _halved(lo, hi, size))
         self.pairs = _united(r for lo, hi in self.ranges for r in _halved(lo, hi, size // 2))
-        self.values = np.empty((4, size + kernels.PAD), dtype=np.uint64)
+        memory = gpu.beside(leaves.den)
+        self.values: U64 = memory.empty((4, size + kernels.PAD))
         read = [(lo + at, hi + at) for lo, hi in self.pairs for at in (0, size // 2)]
         for lo, hi in _united([*self.ranges, *read]):
-            self.values[1::2, lo:hi] = 0
+            for plane in (1, 3):
+                filled(self.values[plane, lo:hi], 0)
             for plane, at in ((0, lo), (2, lo + size)):
-                num = leaves.num[at : at + hi - lo]
                 out = self.values[plane, lo:hi]
+                if memory is not gpu.HOST:
+                    for_ranges(less_one_kernel, hi - lo, leaves.num, at, out)
+                    continue
+                num = leaves.num[at : at + hi - lo]
                 out[: len(num)] = np.where(num == 0, np.uint64(P - 1), num - np.uint64(1))
                 out[len(num) :] = P - 1  # a leaf that is not used
 
@@ -226,15 +287,31 @@ def _prove_layer(
     """One layer: from the claims p, q at r to those at its children."""
     factor = sender.transcript.challenge("lookup lambda")
     rounds = begin(factor, ext_array(r))
-    claim = p + factor * q
-    x: list[Ext] = []
-    for i, inverse in enumerate(_inverses(r)):
+    inverses = _inverses(r)
+    x, claim = _ahead(sender, rounds, p + factor * q, r, inverses)
+    for i, inverse in enumerate(inverses[len(x) :], len(x)):
         low, top = rounds.round(x, len(r) - i - 1)
         slope = (claim - low) * inverse
         sender.ext("lookup round", [slope, top])
         x.append(sender.transcript.challenge("lookup challenge"))
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
     return _merge(sender, x, rounds.values(x))
+
+
+def _ahead(
+    sender: Sender, rounds: _Rounds | _LeafRounds, claim: Ext, r: list[Ext], inverses: list[Ext]
+) -> tuple[list[Ext], Ext]:
+    """The challenges of those rounds of a layer that a device does by itself, and the claim after them."""
+    memory = gpu.beside(rounds.source)
+    if memory is gpu.HOST:
+        return [], claim
+    count = sum(i < 2 or gpu.place(1 << (len(r) - 1 - i)) is memory for i in range(len(r)))
+    constants = [(rounds.scale, rounds.shift, inverse) for inverse in inverses[:count]]
+    there = Ahead(memory, sender, ("lookup round", "lookup challenge"), claim, constants)
+    for i in range(count):
+        rounds.work([there.x(k) for k in range(i)], len(r) - i - 1, there.main(i), there.more(i))
+        there.finish(i)
+    return there.sent()
 
 
 def _merge(sender: Sender, x: list[Ext], values: tuple[Ext, Ext, Ext, Ext]) -> tuple[list[Ext], Ext, Ext]:
@@ -253,13 +330,17 @@ class _Eq:
 
     def __init__(self, r: U64) -> None:
         self.r = r
-        self.inner = np.empty((2, 0), dtype=np.uint64)
+        self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
 
-    def __call__(self, m: int) -> tuple[U64, U64]:
-        """``rest``: the last m elements of r."""
+    def __call__(self, m: int, memory: gpu.Memory) -> tuple[U64, U64]:
+        """``rest``: the last m elements of r. The table of the last ones is in ``memory``."""
         first, count = self.r.shape[1] - m, min(m, _INNER)
+        last = self.r[:, first + m - count :]
         if self.inner.shape[1] != 1 << count:  # the last variables' table serves all rounds before them
-            self.inner = compiled.eq_vector(self.r[:, first + m - count :], 1 << count)
+            here = memory is gpu.HOST
+            self.inner = compiled.eq_vector(last, 1 << count) if here else eq_vector(_elements(last), memory)
+        elif memory is gpu.HOST:
+            self.inner = gpu.download(self.inner)
         outer = self.one if m == count else compiled.eq_vector(self.r[:, first : first + m - count], 1 << (m - count))
         return outer, self.inner
 
@@ -270,19 +351,29 @@ class _Rounds:
     def __init__(self, source: U64, spare: U64, factor: Ext, r: U64) -> None:
         self.source = source
         self.factor = factor
-        self.space = spare.reshape(8, -1)
+        self.scale, self.shift = ONE, ZERO
+        self.space = _beside(source, spare).reshape(8, -1)
         self.eq = _Eq(r)
 
     def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
         """h(0) and the leading coefficient after the challenges x; ``later`` rounds follow."""
+        if len(x) > 1 and not gpu.on_host(self.space):
+            self.space = part(self.space, 0, 4 << later)
+        now = Now(_CHUNK)
+        self.work(x, later, now, now)
+        return now.low, now.top
+
+    def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
+        """Adds both to ``main``."""
         half = 1 << later
-        eq = self.eq(later)
+        eq = self.eq(later, gpu.beside(self.space))
         factor = _words(self.factor)
         if not x:
-            return _sums(kernels.first_round, half, self.source, half, *factor, *eq)
-        if len(x) == 1:
-            return _sums(kernels.second_round, half, self.source, half, *factor, *_words(x[0]), *eq, self.space)
-        return _sums(kernels.next_round, half, self.space, half, *_words(x[-1]), *eq)
+            main(kernels.first_round, half, self.source, half, *factor, *eq)
+        elif len(x) == 1:
+            main(kernels.second_round, half, self.source, half, *factor, *_words(x[0]), *eq, self.space)
+        else:
+            main(kernels.next_round, half, self.space, half, *_words(x[-1]), *eq)
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
@@ -290,7 +381,8 @@ class _Rounds:
             nodes = [_node(self.source, i) for i in range(4)]
             (p0, q0), (p1, q1) = ((a + x[0] * (c - a), b + x[0] * (d - b)) for (a, b), (c, d) in (nodes[:2], nodes[2:]))
             return p0, p1, q0, q1
-        p0, q0, a1, q1 = (_line(self.space, c, 0, x[-1]) for c in (0, 2, 4, 6))
+        last = part(self.space, 0, 2)
+        p0, q0, a1, q1 = (_line(last, c, x[-1]) for c in (0, 2, 4, 6))
         return p0, a1 - self.factor * q1, q0, q1
 
 
@@ -301,41 +393,55 @@ class _LeafRounds:
     def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, factor: Ext, r: U64) -> None:
         self.q, self.right = leaves.den, 1 << (leaves.log_size - 1)
         self.d, self.pairs = corrected.values, corrected.pairs
-        self.factor, self.shift = factor, factor.inverse()
+        self.source, self.scale, self.shift = leaves.den, factor, factor.inverse()
         self.eq = _Eq(r)
-        self.spare = spare.reshape(-1)
+        self.spare = _beside(leaves.den, spare).reshape(-1)
         self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
 
     def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
+        if x and not gpu.on_host(self.q):
+            self._to_host(4 << later)
+        main, more = Now(_CHUNK), Now(_CHUNK)
+        self.work(x, later, main, more)
+        return self.scale * main.low - self.shift + more.low, self.scale * main.top + more.top
+
+    def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
+        """Adds s to ``main``, and what is corrected to ``more``."""
         half = 1 << later
-        eq = self.eq(later)
+        eq = self.eq(later, gpu.beside(self.q))
         q, right, d = self.q, self.right, self.d
         if x:
             q, d = self._space(2 * half)
             right = 2 * half + kernels.PAD
         bind = *_words(x[-1] if x else ZERO), bool(x)
-        shift = _words(self.shift)
-        low, top = _sums(kernels.ones_round, half, self.q, self.right, half, *shift, *bind, q, right, *eq)
-        low, top = self.factor * low - self.shift, self.factor * top
+        main(kernels.ones_round, half, self.q, self.right, half, *_words(self.shift), *bind, q, right, *eq)
         pairs = self.pairs
         if x:
             pairs = _united(p for r in self.pairs for p in _halved(*r, half))
             for lo, hi in _missing(((a + at, b + at) for a, b in pairs for at in (0, half)), self.pairs):
-                self.d[:, lo:hi] = 0
-                self.d[:, lo + 2 * half : hi + 2 * half] = 0
+                for plane in range(4):
+                    filled(self.d[plane, lo:hi], 0)
+                    filled(self.d[plane, lo + 2 * half : hi + 2 * half], 0)
         for lo, hi in pairs:
-            more, leading = _sums(kernels.corrections, hi - lo, q, right, half, self.d, *bind, d, lo, *eq)
-            low, top = low + more, top + leading
+            more(kernels.corrections, hi - lo, q, right, half, self.d, *bind, d, lo, *eq)
         self.q, self.right, self.d, self.pairs = q, right, d, pairs
-        return low, top
+
+    def _to_host(self, size: int) -> None:
+        """The ``size`` rows a side that are left."""
+        self.q = np.concatenate([part(self.q, 0, size), part(self.q, self.right, size)], axis=1)
+        self.right = size
+        if self.pairs:
+            self.d = part(self.d, 0, size)
+        self.space, self.spare = [], np.empty(0, np.uint64)
 
     def _space(self, size: int) -> tuple[U64, U64]:
         """Room for leaves and corrections of ``size`` rows a side."""
         if len(self.space) < 2:
-            d = np.empty((4, size + kernels.PAD if self.pairs else 0), dtype=np.uint64)
+            memory = gpu.beside(self.q)
+            d: U64 = memory.empty((4, size + kernels.PAD if self.pairs else 0))
             words = 4 * (size + kernels.PAD)
             if words > len(self.spare):
-                self.spare = np.empty(words, dtype=np.uint64)
+                self.spare = memory.empty(words)
             self.space.append((self.spare[:words].reshape(2, -1), d))
             self.spare = self.spare[words:]
         else:
@@ -344,8 +450,12 @@ class _LeafRounds:
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
-        d0, d1 = (_line(self.d, c, 0, x[-1]) if self.pairs else ZERO for c in (0, 2))
-        return d0 + 1, d1 + 1, _line(self.q, 0, 0, x[-1]), _line(self.q, 0, self.right, x[-1])
+        d0 = d1 = ZERO
+        if self.pairs:
+            d = part(self.d, 0, 2)
+            d0, d1 = _line(d, 0, x[-1]), _line(d, 2, x[-1])
+        left, right = part(self.q, 0, 2), part(self.q, self.right, 2)
+        return d0 + 1, d1 + 1, _line(left, 0, x[-1]), _line(right, 0, x[-1])
 
 
 def _missing(wanted: Iterable[tuple[int, int]], have: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -362,17 +472,24 @@ def _missing(wanted: Iterable[tuple[int, int]], have: list[tuple[int, int]]) -> 
     return out
 
 
-def _sums(kernel: Callable[..., Any], n: int, *args: object) -> tuple[Ext, Ext]:
-    """The two elements that a kernel sums over ``range(n)``."""
-    a, b, c, d = added(for_ranges(kernel, n, *args, min_chunk=_CHUNK))
-    return Ext(a, b), Ext(c, d)
+def _beside(a: U64, spare: U64) -> U64:
+    """Room of the shape of ``spare`` where ``a`` is: that, if it is there."""
+    if gpu.on_host(a) == gpu.on_host(spare):
+        return spare
+    out: U64 = gpu.beside(a).empty(spare.shape)
+    return out
 
 
-def _line(w: U64, plane: int, i: int, t: Ext) -> Ext:
-    """The line through entries i and i + 1 of the planes ``plane``, ``plane`` + 1, at t."""
-    a, b = (Ext(int(w[plane, j]), int(w[plane + 1, j])) for j in (i, i + 1))
+def _elements(words: U64) -> list[Ext]:
+    """Those of ``uint64[2, n]``."""
+    return [Ext(a, b) for a, b in words.T.tolist()]
+
+
+def _line(w: U64, plane: int, t: Ext) -> Ext:
+    """The line through the first two entries of the planes ``plane``, ``plane`` + 1, at t."""
+    a, b = (Ext(int(w[plane, j]), int(w[plane + 1, j])) for j in range(2))
     return a + t * (b - a)
 
 
-def _words(x: Ext) -> tuple[np.uint64, np.uint64]:
-    return np.uint64(x.a), np.uint64(x.b)
+def _words(x: Challenge) -> tuple[Any, ...]:
+    return (np.uint64(x.a), np.uint64(x.b)) if isinstance(x, Ext) else (x,)

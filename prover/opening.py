@@ -19,13 +19,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.prover import sumcheck
 from syurmy.prover.commitment import Commitment, commit
 from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
 from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_matrix
-from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
+from syurmy.prover.kernels.matrix import IntegerMatrix, bind_columns, transpose
 from syurmy.prover.kernels.opening import power_sum
+from syurmy.prover.kernels.vectors import add_scaled, cut, eq_vector, part, put, zeros
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opened, Opening
 from syurmy.prover.protocol.grinding import grinding_seed
@@ -43,6 +45,7 @@ from syurmy.prover.protocol.ladder import (
 )
 from syurmy.prover.protocol.mask import mask_weights, masked_weights, unit_row
 from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights
+from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.shapes import Level
 from syurmy.prover.protocol.transcript import Receiver, Replay, Sender
 from syurmy.prover.queries import Encoded
@@ -58,7 +61,9 @@ class Committed:
     commitment: Commitment
 
 
-def instances_of(claims: Sequence[ParamsClaim], integers: IntegerMatrix) -> list[sumcheck.Instance]:
+def instances_of(
+    claims: Sequence[ParamsClaim], integers: IntegerMatrix, memory: gpu.Memory = gpu.HOST
+) -> list[sumcheck.Instance]:
     """The terms <g_j, k_j>, those with the same k_j = eq(c) as one: <sum of their g_j, eq(c)>."""
     rows, cols = integers.shape
     together: dict[tuple[Ext, ...], U64] = {}  # row weights by point of a whole row
@@ -66,8 +71,8 @@ def instances_of(claims: Sequence[ParamsClaim], integers: IntegerMatrix) -> list
     for claim in claims:
         first = claim.points[0]
         if len(claim.points) > 1 or cols != 1 << len(first.point):
-            row = integers.bind(claim.first_row, claim.weights)
-            weights = np.zeros_like(row)
+            row = integers.bind(claim.first_row, claim.weights, memory)
+            weights: U64 = zeros(row.shape, memory)
             add_dense(weights, SumOfWeights(tuple(claim.points)))
             out.append(sumcheck.Instance(ONE, [row, weights]))
             continue
@@ -75,7 +80,13 @@ def instances_of(claims: Sequence[ParamsClaim], integers: IntegerMatrix) -> list
         part = found[:, claim.first_row : claim.first_row + claim.weights.shape[1]]
         part[:] = mle.add(part, mle.scale(claim.weights, first.coefficient))
     for point, found in together.items():
-        out.append(sumcheck.Instance(ONE, [integers.combined(found), mle.eq_vector(point)]))
+        out.append(sumcheck.Instance(ONE, [integers.combined(found, memory), eq_there(point, memory)]))
+    return out
+
+
+def eq_there(point: Sequence[Ext], memory: gpu.Memory) -> U64:
+    """eq(point, .) in ``memory``."""
+    out: U64 = mle.eq_vector(point) if memory is gpu.HOST else eq_vector(point, memory)
     return out
 
 
@@ -86,10 +97,11 @@ def prove_claims(
     them; the point s, delta, and the extension of omega at s.
 
     The rounds need no g_j by itself; at the end g_j(s) = <u_j, M eq(s)> for all j at once."""
+    memory = gpu.beside(omega)
     instances = [sumcheck.Instance(ONE, [omega, flat])]
     if claims:
         assert integers is not None
-        instances += instances_of(claims, integers)
+        instances += instances_of(claims, integers, memory)
     rounds = max(x.tables[0].shape[1].bit_length() - 1 for x in instances)
     point, finals = sumcheck.prove(sender, "opening", instances, rounds)
     del instances[1:]
@@ -97,16 +109,19 @@ def prove_claims(
     if claims:
         assert integers is not None
         log_cols = integers.shape[1].bit_length() - 1
-        at_s = dot_matrix(integers, mle.eq_vector(point[rounds - log_cols :]))
+        at_s = dot_matrix(integers, eq_there(point[rounds - log_cols :], memory))
         for claim in claims:
             values.append(mle.dot(claim.weights, at_s[:, claim.first_row : claim.first_row + claim.weights.shape[1]]))
     sender.ext("opening values", [finals[0][1], *values])
     return point, sender.transcript.challenges("params delta", log2_ceil(max(1, len(claims)))), finals[0][0]
 
 
-def combined_row(integers: IntegerMatrix, claims: Sequence[ParamsClaim], delta: Sequence[Ext]) -> U64:
-    """h = sum_j eq(delta, j) * g_j, ``uint64[2, C]``."""
-    return integers.combined(combined_weights(claims, mle.eq_vector(delta, len(claims)), integers.shape[0]))
+def combined_row(
+    integers: IntegerMatrix, claims: Sequence[ParamsClaim], delta: Sequence[Ext], memory: gpu.Memory = gpu.HOST
+) -> U64:
+    """h = sum_j eq(delta, j) * g_j, ``uint64[2, C]``, in ``memory``, where the rows are kept."""
+    weights = combined_weights(claims, mle.eq_vector(delta, len(claims)), integers.shape[0])
+    return integers.combined(weights, memory)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +136,24 @@ class Row:
     def of(commitment: Commitment, weights: U64) -> Row:
         """The combination of all rows by ``uint64[2, all rows]``."""
         assert commitment.matrix is not None
-        return Row(bind_opened(commitment.matrix, commitment.shape, weights), tail_of(commitment, weights))
+        return Row(combination(commitment.matrix, commitment.shape, weights), tail_of(commitment, weights))
 
     def place(self, z: U64, word: Word) -> None:
         """Writes what ``word`` lists of it."""
         cols = self.entries.shape[1]
         for b in word:
             source, first = (self.entries, 0) if b.exponent < cols else (self.tail, cols)
-            z[:, b.offset : b.offset + b.size] = source[:, b.exponent - first : b.exponent - first + b.size]
+            put(z, b.offset, cut(source, b.exponent - first, b.size))
+
+
+def combination(matrix: U64, shape: MatrixShape, weights: U64) -> U64:
+    """``bind_opened`` of all columns, where they are."""
+    if gpu.on_host(matrix):
+        return bind_opened(matrix, shape, weights)
+    out = bind_columns(cut(matrix, 0, shape.every), weights)
+    if shape.planes == 2:
+        add_scaled(out, 0, bind_columns(cut(matrix, shape.every, shape.every), weights), Ext(0, 1))
+    return out
 
 
 def tail_of(commitment: Commitment, weights: U64) -> U64:
@@ -149,7 +174,7 @@ def prove_ladder(
     """``rows``: of each matrix, its combinations, which are claimed to encode to the opened columns; ``values``: the
     weights of the other claims on them. ``secrets``: what the first level hides the vector with."""
     z = vector_of(matrices, rows, plan.used)
-    omega = np.zeros_like(z)
+    omega: U64 = zeros(z.shape, gpu.beside(z))
     claims: list[Weight] = list(values)
     levels = plan.levels
     if plan.hiding is not None:
@@ -171,7 +196,9 @@ def prove_levels(
     """Levels that hide nothing, and the last vector. ``omega``: weights of a claim on z that are written out; they are
     changed."""
     for level, opened in levels:
-        stored = z[:, : level.shape.rows << level.shape.log_cols]
+        if gpu.place(z.shape[1]) is gpu.HOST:
+            omega, z = gpu.download(omega), gpu.download(z)
+        stored = cut(z, 0, level.shape.rows << level.shape.log_cols)
         commitment = commit(transpose(stored.reshape(level.shape.height, -1)), level.shape)
         sender.raw(f"{opened.label} root", commitment.root)
         claims += open_columns(sender, matrices, plan.grinding(matrices[0].opened))
@@ -181,7 +208,7 @@ def prove_levels(
         _, (omega, z) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
         matrices = [Committed(opened, commitment)]
         claims = [SumOfWeights(())]
-    sender.ext_array("last vector", z[:, : plan.last])
+    sender.ext_array("last vector", part(z, 0, plan.last))
     open_columns(sender, matrices, plan.grinding(matrices[0].opened))
 
 
@@ -193,24 +220,26 @@ def hide(
     level, opened = plan.levels[0]
     missing = (1 << level.log_size) - z.shape[1]  # it has two rows where the vector would fill one
     if missing > 0:
-        z = np.concatenate([z, np.zeros((2, missing), np.uint64)], axis=1)
+        short, z = z, zeros((2, z.shape[1] + missing), gpu.beside(z))
+        put(z, 0, short)
     commitment, rows = commit_hiding(level, z, secrets)
     sender.raw(f"{opened.label} root", commitment.root)
     claims += open_columns(sender, matrices, plan.grinding(matrices[0].opened))
     weights, _ = batched(claims, sender.transcript.challenge(f"{opened.label} beta"))
-    omega = np.zeros_like(z)
+    omega: U64 = zeros(z.shape, gpu.beside(z))
     add_dense(omega, weights)
     before = len(sender.transcript.history), sender.size
     sender.pad_with(rows[:, 0, : 2 * level.log_rows])
     point, (omega, u) = sumcheck.prove_leading(sender, opened.label, [omega, z], level.log_rows)
     sender.pad_with(None)
     value = replayed(sender, *before, opened.label, level)
-    return [Committed(opened, commitment)], *mask(sender, plan, commitment, rows, omega, u, value, point)
+    left = gpu.download(omega), gpu.download(u)
+    return [Committed(opened, commitment)], *mask(sender, plan, commitment, rows, *left, value, point)
 
 
 def vector_of(matrices: Sequence[Committed], rows: Sequence[Sequence[Row]], used: int) -> U64:
-    """The words of all matrices in their places, ``uint64[2, 2^k]``."""
-    z = np.zeros((2, 1 << log2_ceil(used)), np.uint64)
+    """The words of all matrices in their places, ``uint64[2, 2^k]``, where the first one's row is."""
+    z: U64 = zeros((2, 1 << log2_ceil(used)), gpu.beside(rows[0][0].entries))
     for m, parts in zip(matrices, rows, strict=True):
         for word, row in zip(m.opened.places, parts, strict=True):
             row.place(z, word)
@@ -222,14 +251,16 @@ def commit_hiding(level: Level, z: U64, secrets: Secrets) -> tuple[Commitment, U
     ``uint64[2, 3, C]``."""
     shape = level.shape
     pads, cols = 2 * level.log_rows, shape.cols
-    matrix = np.zeros((2, shape.every, cols), np.uint64)
-    matrix[:, : shape.rows] = z[:, : shape.rows * cols].reshape(2, shape.rows, cols)
-    matrix[:, shape.rows, :pads] = secrets.ext(pads)
-    matrix[:, shape.rows + 1] = secrets.ext(cols)
-    matrix[:, shape.rows + 2, :pads] = secrets.ext(pads)
+    more = np.zeros((2, 3, cols), np.uint64)
+    more[:, 0, :pads] = secrets.ext(pads)
+    more[:, 1] = secrets.ext(cols)
+    more[:, 2, :pads] = secrets.ext(pads)
+    matrix: U64 = gpu.beside(z).empty((2, shape.every * cols))
+    put(matrix, 0, cut(z, 0, shape.rows * cols))
+    put(matrix, shape.rows * cols, more.reshape(2, -1))
     tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
     commitment = commit(transpose(matrix.reshape(shape.height, cols)), shape, tail)
-    return commitment, matrix[:, shape.rows :]
+    return commitment, more
 
 
 def replayed(sender: Sender, drawn: int, sent: int, label: str, level: Level) -> Hidden:
@@ -257,8 +288,8 @@ def mask(
     shape = level.shape
     next_omega = np.zeros((2, 1 << log2_ceil(plan.hiding.masked)), np.uint64)
     next_omega[:, : shape.cols] = omega
-    for part in masked_weights(plan.levels[0][1], SumOfWeights(()), value).parts:
-        add_dense(next_omega, part)
+    for weight in masked_weights(plan.levels[0][1], SumOfWeights(()), value).parts:
+        add_dense(next_omega, weight)
     y, *masks = (np.ascontiguousarray(rows[:, i]) for i in range(3))
     z = np.zeros_like(next_omega)
     for i, (word, row) in enumerate(zip(words, masks, strict=True), 1):
@@ -288,17 +319,19 @@ def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: i
 def add_dense(omega: U64, weight: Weight) -> None:
     """Adds the weights, written out, to ``uint64[2, 2^k]``."""
     if isinstance(weight, SumOfWeights | Together):
-        for part in weight.parts:
-            add_dense(omega, part)
+        for each in weight.parts:
+            add_dense(omega, each)
         return
     if isinstance(weight, Encoded):
         if weight.few:
             add_dense(omega, weight.powers())
             return
-        sums = weight.sums()
+        sums = weight.sums(gpu.beside(omega))
         for b in weight.word:
-            block = omega[:, b.offset : b.offset + b.size]
-            block[:] = mle.add(block, sums[:, b.exponent : b.exponent + b.size])
+            add_part(omega, b.offset, cut(sums, b.exponent, b.size))
+        return
+    if isinstance(weight, EqWeight) and not gpu.on_host(omega):
+        add_scaled(omega, weight.offset, eq_vector(weight.point, gpu.beside(omega)), weight.coefficient)
         return
     if isinstance(weight, EqWeight):
         dense = mle.scale(mle.eq_vector(weight.point), weight.coefficient)
@@ -306,6 +339,14 @@ def add_dense(omega: U64, weight: Weight) -> None:
         dense = weight.weights
     else:
         assert isinstance(weight, PowerWeights)
-        dense = power_sum(weight.x[0], weight.coefficients, 1 << weight.log_block)
-    block = omega[:, weight.offset : weight.offset + dense.shape[1]]
-    block[:] = mle.add(block, dense)
+        dense = power_sum(weight.x[0], weight.coefficients, 1 << weight.log_block, gpu.beside(omega))
+    add_part(omega, weight.offset, dense)
+
+
+def add_part(omega: U64, offset: int, values: U64) -> None:
+    """Adds ``uint64[2, n]`` to the entries from ``offset`` on."""
+    if gpu.on_host(omega):
+        block = omega[:, offset : offset + values.shape[1]]
+        block[:] = mle.add(block, values)
+    else:
+        add_scaled(omega, offset, values, ONE)

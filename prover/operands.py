@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.isa.arrays import Integers
 from syurmy.isa.types import padded
 from syurmy.prover.field import U64, ZERO, Ext, lift, to_field
+from syurmy.prover.kernels import compiled
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
 from syurmy.prover.protocol import mle
@@ -30,7 +32,7 @@ def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
     if not bound_axes:
         flat = np.transpose(values, [*unit, *side.kept]).reshape(-1)
         return lift(to_field(flat.astype(np.int64)))
-    weights = _flat_weight(side.bound)
+    weights = flat_weight(side.bound)
     leading = np.transpose(values, [*unit, *bound_axes, *side.kept]).reshape(-1, kept)
     trailing = np.transpose(values, [*unit, *side.kept, *bound_axes])
     if kept > 1 and np.shares_memory(leading, values) and leading.flags.c_contiguous:
@@ -45,7 +47,7 @@ def _matrix(values: Integers, bound: int) -> IntegerMatrix:
     return IntegerMatrix.of(values)
 
 
-def _flat_weight(groups: Sequence[Group]) -> U64:
+def flat_weight(groups: Sequence[Group]) -> U64:
     """Outer product of the groups' weights, flat, in the order of the groups."""
     out = groups[0][1].array.reshape(2, -1)
     for _, w in groups[1:]:
@@ -68,7 +70,7 @@ def batch_table(c: Contraction) -> U64 | None:
     if not c.batch:
         return None
     order = [a for axes, _ in c.batch for a in axes]
-    flat = _flat_weight(c.batch).reshape(2, *(c.dims[a] for a in order))
+    flat = flat_weight(c.batch).reshape(2, *(c.dims[a] for a in order))
     perm = sorted(range(len(order)), key=lambda i: order[i])
     joint = np.transpose(flat, (0, *(i + 1 for i in perm)))
     missing = [i for i in range(len(c.dims)) if i not in order]
@@ -88,6 +90,9 @@ def instance(witness: Witness, c: Contraction, sweep: Sweep) -> Instance:
 def instance_sum(x: Instance) -> Ext:
     """coefficient * sum of the product of the tables."""
     a, b = x.tables[-2], x.tables[-1]
+    if not gpu.on_host(a):
+        a = compiled.multiply(x.tables[0], a) if len(x.tables) == 3 else a
+        return x.coefficient * compiled.dot(a, b)
     if len(x.tables) == 3:
         a = mle.mul(x.tables[0], a)
     return x.coefficient * mle.dot(a, b)

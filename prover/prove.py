@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from syurmy import host
+from syurmy import gpu, host
 from syurmy.host import peak_mb, return_memory
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
@@ -28,6 +28,7 @@ from syurmy.prover.kernels.place import place as placed
 from syurmy.prover.keys import ProvingKey
 from syurmy.prover.operands import bind_operand, instance, pad_table, total_sum
 from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
+from syurmy.prover.placed import placed_for
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening
@@ -74,13 +75,20 @@ def prove(
 ) -> Proof:
     """Prove a run; ``commitments``: the openings of its committed inputs and outputs, by name; in fewer bytes where the
     proof may rest on a ``certificate`` of the key: it is verified only together with that. ``lean``: the same proof in
-    less memory and more time (syurmy/memory.py). Raises ``InputError`` K153 for a certificate of another key,
-    ``Unsatisfied`` where a value of the trace is not in a table that it should be in. Of a trace that is wrong
-    elsewhere it makes a proof that is rejected."""
+    less memory and more time (syurmy/memory.py). Raises ``InputError`` K153 for a certificate of another key, P172
+    where the memory of the device is too small, ``Unsatisfied`` where a value of the trace is not in a table that it
+    should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
         prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
         host.keep_freed_memory(prover.plan.used_leaves < LARGE)
         proof = prover.run()
+    except gpu.OutOfDeviceMemory as e:
+        where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
+        raise InputError(
+            f"the proof needs more than {(e.held + e.needed) >> 20:,} MiB of the memory of {where}{there}",
+            code="P172",
+            help="prove on the cpu, or a smaller batch",
+        ) from None
     except InputError as e:
         if e.code != Unsatisfied.code:
             raise
@@ -143,6 +151,7 @@ class Prover:
         self.report = Report()
         self.alpha = self.beta = Ext(0)
         self._clock = time.perf_counter()
+        self.placed = placed_for(self.plan, self.witness, self.sweep)
 
     def planned(self, path: Path) -> Plan:
         pk = self.pk
@@ -204,7 +213,10 @@ class Prover:
         return {column: to_field(counts[table])[None] for table, column in self.plan.multiplicities.items()}
 
     def flat(self) -> U64:
-        """The witness, ``uint64[2^m]``."""
+        """The witness, ``uint64[2^m]``, on the device where one is used."""
+        if self.placed is not None:
+            on_device: U64 = self.placed.columns()
+            return on_device
         flat = np.empty(1 << self.plan.witness.log_entries, np.uint64)
         self.fill(flat)
         return flat
@@ -224,7 +236,10 @@ class Prover:
 
     def commit(self) -> tuple[Commitment, U64]:
         layout = self.plan.witness
-        self.counts = self.multiplicities()
+        if self.placed is None:
+            self.counts = self.multiplicities()
+        else:
+            self.placed.count()
         flat = self.flat()
         shape = self.opening.matrices[0].shape
         aux = tail = None
@@ -274,18 +289,33 @@ class Prover:
         point: list[Ext] = []
         num, den = Ext(0), Ext(1)
         if plan.blocks:
-            point, num, den = lookup.prove_tree(self.sender, self.leaves())
+            point, num, den = lookup.prove_layers(self.sender, self.tree())
         extra = transcript.challenges("equation point", plan.point_length - len(point))
         self.space.points[red.LOOKUP] = extra + point
         return num, den
 
+    def tree(self) -> lookup.Tree:
+        """On the host where it does not fit on the device: nothing of it is sent yet."""
+        try:
+            return lookup.Tree.of(self.leaves())
+        except gpu.OutOfDeviceMemory:
+            pass
+        there, self.placed = self.placed, None
+        self.counts = self.multiplicities()
+        try:
+            return lookup.Tree.of(self.leaves())
+        finally:
+            self.placed = there
+
     def leaves(self) -> lookup.Leaves:
         plan = self.plan
-        leaves = lookup.Leaves.ones(plan.used_leaves)
-        num, den = leaves.num, leaves.den
         betas = [self.beta]
         while len(betas) < plan.width:
             betas.append(betas[-1] * self.beta)
+        if self.placed is not None:
+            return self.placed.leaves(self.alpha, betas)
+        leaves = lookup.Leaves.ones(plan.used_leaves)
+        num, den = leaves.num, leaves.den
         for b in plan.blocks:
             part = den[:, b.offset : b.offset + b.size]
             if isinstance(b.source, Tuples):
@@ -343,7 +373,7 @@ class Prover:
         contractions = all_contractions(first.products, self.sweep)
         if not contractions:
             return [first], []
-        instances = [instance(self.witness, c, self.sweep) for c in contractions]
+        instances = [self.instance(c) for c in contractions]
         self.sender.ext("contraction sum", [total_sum(instances)])
         rounds = max(c.variables for c in contractions)
         point, finals = sumcheck.prove(self.sender, "contraction", instances, rounds)
@@ -355,6 +385,12 @@ class Prover:
         second = self.sweep.run(self.on_operands)
         assert not second.products, "an operand of a product holds a product"
         return [first, second], contractions
+
+    def instance(self, c: Contraction) -> sumcheck.Instance:
+        """Its tables, on the device where one is used, unless they are small."""
+        if self.placed is None or gpu.place(1 << c.variables) is gpu.HOST:
+            return instance(self.witness, c, self.sweep)
+        return self.placed.instance(c)
 
     # ---- openings ------------------------------------------------------------------------------------------------
 
@@ -379,7 +415,8 @@ class Prover:
             e = self.transcript.challenge("sacrifice challenge")
             self.sender.ext_array("sacrifice", sacrificed(ways.hiding.pads, self.pads, e))
         claims = red.params_claims(plan, points, self.sweep)
-        omega = self.omega(red.columns_of(pulled, self.sweep))
+        columns = red.columns_of(pulled, self.sweep)
+        omega = self.omega(columns) if self.placed is None else self.placed.omega(columns)
         point, delta, of_omega = opening.prove_claims(
             self.sender, omega, flat, claims, None if params is None else params.integers
         )
@@ -398,7 +435,7 @@ class Prover:
         if claims:
             assert params is not None
             matrices.append(opening.Committed(ways.matrices[1], params.commitment))
-            other_rows.insert(0, opening.combined_row(params.integers, claims, delta))
+            other_rows.insert(0, opening.combined_row(params.integers, claims, delta, gpu.beside(flat)))
         for opened, tensor in zip(ways.of_tensors, self.tensors, strict=True):
             matrices.append(opening.Committed(opened, tensor.matrix.commitment))
         weights = [claim.weight for claim in claims_on_rows(ways, on_rows, relations)]

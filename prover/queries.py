@@ -15,9 +15,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.isa.arrays import I64
 from syurmy.prover.field import U64, Ext
+from syurmy.prover.kernels.matrix import transpose
+from syurmy.prover.kernels.moves import put_rows_kernel, take_rows_kernel
 from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.kernels.vectors import filled
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.ladder import PowerWeights, Together, Word, bit_reversed
 
@@ -63,12 +68,23 @@ class Encoded:
     def _end(self) -> int:
         return max(b.exponent + b.size for b in self.word)
 
-    def sums(self) -> U64:
-        """All claims' weights added: for every exponent of the word, and those between, ``uint64[2, exponents]``."""
-        spread = np.zeros((1 << self.log_n, 2), np.uint64)
+    def sums(self, memory: gpu.Memory = gpu.HOST) -> U64:
+        """All claims' weights added: for every exponent of the word, and those between, ``uint64[2, exponents]``, in
+        ``memory``."""
         at = bit_reversed(np.asarray(self.positions, np.int64), self.log_n)
-        spread[at] = (1, 0) if self.coefficients is None else self.coefficients.T
-        return np.ascontiguousarray(encode(spread, 0)[_order(self.log_n)[: self._end]].T)
+        ones = np.array([[1, 0]], np.uint64).repeat(self.claims, axis=0)
+        values = ones if self.coefficients is None else np.ascontiguousarray(self.coefficients.T)
+        if memory is gpu.HOST:
+            spread = np.zeros((1 << self.log_n, 2), np.uint64)
+            spread[at] = values
+            return np.ascontiguousarray(encode(spread, 0)[_order(self.log_n)[: self._end]].T)
+        there: U64 = filled(memory.empty((1 << self.log_n, 2)), 0)
+        for_ranges(put_rows_kernel, values.size, values, at, there)
+        chosen: U64 = memory.empty((self._end, 2))
+        for_ranges(
+            take_rows_kernel, chosen.size, encode(there, 0), memory.kept(_order(self.log_n))[: self._end], chosen
+        )
+        return transpose(chosen)
 
 
 @lru_cache(maxsize=4)

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array
+from syurmy.prover.kernels import pool
 from syurmy.prover.kernels import sumcheck as kernels
 from syurmy.prover.kernels.pool import added, for_ranges
+from syurmy.prover.kernels.vectors import cut, part
 from syurmy.prover.protocol.transcript import Sender
 
 HALF = (P + 1) // 2
@@ -42,7 +45,8 @@ class _Instance:
     """
 
     def __init__(self, source: Instance, rounds: int, degree: int) -> None:
-        planes = [np.ascontiguousarray(t).reshape(-1, t.shape[-1]) for t in source.tables]
+        memory = gpu.beside(*source.tables)
+        planes = [_there(t, memory).reshape(-1, t.shape[-1]) for t in source.tables]
         size = planes[0].shape[1]
         if size & (size - 1) or any(t.shape[1] != size for t in planes) or size > 1 << rounds:
             raise ValueError("tables of an instance have one size, a power of two, at most 2^rounds")
@@ -53,7 +57,7 @@ class _Instance:
         waits = self.variables < rounds
         if self.variables == 0:
             self.sum = source.coefficient
-            for x in (_entry(t, 0) for t in planes):
+            for x in (_entries(t, 0, 1)[0] for t in planes):
                 self.sum = self.sum * x
         else:
             one = waits or len(planes) < degree
@@ -65,6 +69,18 @@ class _Instance:
         parts = for_ranges(kernels.first_round, t[0].shape[1] // 2, t[0], t[min(1, len(t) - 1)], t[-1], len(t), one)
         words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 8, 2)]
+
+
+def _there(t: U64, memory: gpu.Memory) -> U64:
+    """A contiguous table, on the device on which another of its instance is."""
+    out: U64 = memory.upload(pool.contiguous(t)) if gpu.on_host(t) else pool.contiguous(t)
+    return out
+
+
+def _entries(t: U64, i: int, count: int) -> list[Ext]:
+    """Entries from i on of a table, wherever it is."""
+    found = part(t, i, count)
+    return [_entry(found, k) for k in range(count)]
 
 
 def _entry(t: U64, i: int) -> Ext:
@@ -82,7 +98,7 @@ class _Workspace:
                 size += 1 << (x.variables - 1)
         self.instances = instances
         self.degree = degree
-        self.values = np.empty((2, size), dtype=np.uint64)
+        self.values: U64 = gpu.beside(*(t for x in instances for t in x.tables)).empty((2, size))
         self.at = np.array([x.offsets for x in instances], dtype=np.int64).reshape(-1, 3)
         self.tables = np.array([len(x.tables) for x in instances], dtype=np.int64)
         self.coefficient = ext_array([x.coefficient for x in instances])
@@ -94,6 +110,8 @@ class _Workspace:
         included.
         """
         r0, r1 = np.uint64(r.a), np.uint64(r.b)
+        if not gpu.on_host(self.values) and gpu.place(1 << left) is gpu.HOST:
+            self._to_host(left + 1)
         self.running = self.entered
         while self.entered < len(self.instances) and self.instances[self.entered].variables == left + 1:
             x = self.instances[self.entered]
@@ -122,6 +140,21 @@ class _Workspace:
         )
         words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 6, 2)]
+
+    def _to_host(self, variables: int) -> None:
+        """What is left when this many variables are bound or waited for."""
+        there, self.values = self.values, np.empty((2, self.values.shape[1]), np.uint64)
+        at = 0
+        for k, x in enumerate(self.instances):
+            for i, t in enumerate(x.tables):
+                size = 1 << min(variables, x.variables - 1)
+                if k < self.entered:
+                    self.values[:, at : at + size] = part(there, x.offsets[i], size)
+                else:
+                    x.tables[i] = gpu.download(t)
+                x.offsets[i] = at
+                at += size
+        self.at = np.array([x.offsets for x in self.instances], dtype=np.int64).reshape(-1, 3)
 
 
 def prove(sender: Sender, label: str, instances: Sequence[Instance], rounds: int) -> tuple[list[Ext], list[list[Ext]]]:
@@ -162,15 +195,15 @@ def prove_leading(sender: Sender, label: str, tables: list[U64], count: int) -> 
     half = 1 << (work.variables - count)
     bound = []
     for t, at in zip(work.tables, work.offsets, strict=False):
-        last = t if count == 1 else np.ascontiguousarray(space.values[:, at : at + 2 * half])
-        bound.append(np.empty((2, half), np.uint64))
+        last = t if count == 1 else pool.contiguous(cut(space.values, at, 2 * half))
+        bound.append(gpu.beside(last).empty((2, half)))
         for_ranges(kernels.fold_first, half, last, np.uint64(point[-1].a), np.uint64(point[-1].b), bound[-1], 0)
     return point, bound
 
 
 def _finals(x: _Instance, values: U64, point: list[Ext]) -> list[Ext]:
     if x.variables == 0:
-        return [_entry(t, 0) for t in x.tables]
+        return [_entries(t, 0, 1)[0] for t in x.tables]
     pairs = [(t, 0) for t in x.tables] if x.variables == 1 else [(values, at) for at in x.offsets[: len(x.tables)]]
-    low = [(_entry(t, at), _entry(t, at + 1)) for t, at in pairs]
+    low = [_entries(t, at, 2) for t, at in pairs]
     return [a + point[-1] * (b - a) for a, b in low]

@@ -61,7 +61,7 @@ def _select(name: str, said: str) -> None:
 
         if name != AUTO or not cuda.missing():
             try:
-                backend = Grid(cuda.Cuda(int(name.partition(":")[2] or 0)), FORMS)
+                backend = Grid(cuda.Cuda(int(name.partition(":")[2] or 0)), FORMS, pool.CPU)
             except RuntimeError as e:
                 help = "cpu proves everywhere; syurmy-vm devices shows what there is"
                 raise InputError(f"{said} {name}: {e}", code="X181", help=help) from e

@@ -7,9 +7,10 @@ four signed 32-bit limbs (prover/kernels/matrix.py); int64 accumulators take 2^1
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.isa.arrays import Integers
 from syurmy.prover.field import U64
-from syurmy.prover.kernels import pool
+from syurmy.prover.kernels import pool, vectors
 from syurmy.prover.kernels.field import ZERO, add, from_int, mul
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import from_limbs
@@ -60,11 +61,15 @@ def dot_rows_modular(values, weights, out, lo, hi):
 
 
 def dot_matrix(integers: IntegerMatrix, weights: U64) -> U64:
-    """M w, ``uint64[2, R]``, for ``uint64[2, C]``."""
+    """M w, ``uint64[2, R]``, for ``uint64[2, C]``; where these are on a device, of rows that are kept there."""
     parts, first = [], 0
+    memory = gpu.beside(weights)
     for values in integers.groups:
         large = ((integers.large >= first) & (integers.large < first + len(values))).any()
-        parts.append(dot_rows(values, weights, 2**63 if large else SMALL - 1))
+        if memory is gpu.HOST:
+            parts.append(dot_rows(values, weights, 2**63 if large else SMALL - 1))
+        else:
+            parts.append(gpu.download(vectors.dot_rows(memory.kept(values), weights)))
         first += len(values)
     return np.concatenate(parts, axis=1)
 

@@ -10,6 +10,7 @@ even. The last compression of all has the flag ROOT.
 import numpy as np
 from numba import njit
 
+from syurmy import gpu
 from syurmy.isa.arrays import U32
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.jit import kernel
@@ -153,7 +154,13 @@ def hash_messages(messages: U32, key: bytes) -> U32:
     n, words = messages.shape
     if words < 1:
         raise ValueError("empty messages")
-    out = np.empty((n, 8), np.uint32)
-    args = np.ascontiguousarray(messages), np.frombuffer(key, "<u4").astype(np.uint32), out
-    pool.for_ranges(hash_kernel, n, *args, min_chunk=max(LANES, 16384 // words))
+    out: U32 = np.empty((n, 8), np.uint32)
+    hash_into(np.ascontiguousarray(messages), key, out)
     return out
+
+
+def hash_into(messages: gpu.Array, key: bytes, out: gpu.Array) -> None:
+    """``hash_messages`` of contiguous messages into a contiguous array, on the host or on a device."""
+    n, words = messages.shape
+    args = messages, np.frombuffer(key, "<u4").astype(np.uint32), out
+    pool.for_ranges(hash_kernel, n, *args, min_chunk=max(LANES, 16384 // words))

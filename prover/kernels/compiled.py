@@ -1,4 +1,5 @@
-"""The arithmetic of vectors on the prover's kernels, in threads: the functions that protocol/plain.py defines.
+"""The arithmetic of vectors on the prover's kernels, in threads: the functions that protocol/plain.py defines. Results
+are where the arrays are.
 
 Importing ``prover.kernels`` selects it for the process (protocol/arithmetic.py).
 """
@@ -7,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.isa.arrays import I64, U8
 from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels import blake3, mle
@@ -67,20 +69,20 @@ def dot_int(w: U64, v: I64) -> Ext:
 
 
 def multiply(a: U64, b: U64) -> U64:
-    out = np.empty_like(a)
+    out: U64 = gpu.beside(a, b).empty(a.shape)
     for_ranges(mle.multiply, a.shape[1], a, b, 0 if b.shape[1] == 1 else 1, out)
     return out
 
 
 def outer(a: U64, b: U64) -> U64:
     n, m = a.shape[1], b.shape[1]
-    out = np.empty((2, n, m), dtype=np.uint64)
+    out: U64 = gpu.beside(a, b).empty((2, n, m))
     for_ranges(mle.outer, n, a, b, out, min_chunk=1 + MIN_CHUNK // max(1, m))
     return out
 
 
 def add(a: U64, b: U64) -> U64:
-    out = np.empty_like(a)
+    out: U64 = gpu.beside(a, b).empty(a.shape)
     for_ranges(mle.add_flat, a.size, a.reshape(-1), b.reshape(-1), out.reshape(-1))
     return out
 

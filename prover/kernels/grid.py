@@ -9,26 +9,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import cuda, int64, njit, uint32, uint64
 
-from syurmy.gpu.grid import THREADS, Device, Form, wrapped
-from syurmy.prover.kernels import blake3
+from syurmy.gpu.grid import THREADS, Form, Grid, wrapped
 from syurmy.prover.kernels.blake3 import (
     CHUNK_END,
     CHUNK_START,
     CHUNK_WORDS,
     DEPTH,
-    IV0,
-    IV1,
-    IV2,
-    IV3,
     KEYED_HASH,
     PARENT,
     ROOT,
 )
+from syurmy.prover.kernels.chunks import compress, word
 from syurmy.prover.kernels.field import EPS, ONE, S32, ZERO, add, kscale, mul, reduce128, sub
-from syurmy.prover.kernels.ntt import _reverse
+from syurmy.prover.kernels.moves import set_kernel
+from syurmy.prover.kernels.transform import reverse, scaled
 from syurmy.prover.kernels.wide import from_limbs, mac, reduce
 
 TILE = 1 << 12  # elements that a block of the transform shares: 32 KiB
@@ -46,7 +42,7 @@ HASHED = 128  # threads of a block of hashes, which need many registers
 
 
 def ntt_pass(source, tail, out, powers, log_cols, log_blowup, done, stages):
-    """``ntt.ntt_pass_kernel``, a block for each tile of 2^stages positions and at most RUN rows."""
+    """``transform.transform_kernel``, a block for each tile of 2^stages positions and at most RUN rows."""
     tile = cuda.shared.array(TILE, uint64)
     tid = cuda.threadIdx.x
     rows = out.shape[1]
@@ -63,14 +59,8 @@ def ntt_pass(source, tail, out, powers, log_cols, log_blowup, done, stages):
         k = start + e % width
         if done == 0:
             c = residue + (m << log_distance)
-            exponent = _reverse(block, log_blowup)
-            x = ZERO
-            if c < tail.shape[0]:
-                constant = powers[exponent << log_cols]
-                last = c + (((tail.shape[0] - 1 - c) >> log_cols) << log_cols)
-                for i in range(last, -1, -(1 << log_cols)):
-                    x = mul(add(x, tail[i, k]), constant)
-            tile[e] = mul(add(x, source[c, k]), powers[exponent * c])
+            exponent = reverse(block, log_blowup)
+            tile[e] = scaled(source, tail, powers, log_cols, exponent, c, k)
         else:
             tile[e] = out[base + (m << log_distance), k]
     cuda.syncthreads()
@@ -91,7 +81,7 @@ def ntt_pass(source, tail, out, powers, log_cols, log_blowup, done, stages):
         out[base + ((e // width) << log_distance), start + e % width] = tile[e]
 
 
-def _transform(device: Device, n: int, args: tuple[Any, ...]) -> None:
+def _transform(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
     """A pass as several where a tile of the CPU's does not fit."""
     source, tail, out, powers, log_cols, log_blowup, done, stages = args
     rows = out.shape[1]
@@ -100,40 +90,11 @@ def _transform(device: Device, n: int, args: tuple[Any, ...]) -> None:
     for i in range(passes):
         part = stages // (passes - i)
         blocks = (len(out) >> part) * -(-rows // RUN)
-        device.launch(ntt_pass, blocks, THREADS, source, tail, out, powers, log_cols, log_blowup, done, part)
+        grid.launch(ntt_pass, blocks, THREADS, source, tail, out, powers, log_cols, log_blowup, done, part)
         done, stages = done + part, stages - part
 
 
 # ---- hashes ----------------------------------------------------------------------------------------------------------
-
-
-@njit(forceinline=True)
-def compress(h, m, counter, length, flags):
-    """One compression of BLAKE3: chaining value of 8 words, block of 16."""
-    v = (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], IV0, IV1, IV2, IV3, counter, uint32(0), length, flags)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    return (
-        v[0] ^ v[8], v[1] ^ v[9], v[2] ^ v[10], v[3] ^ v[11],
-        v[4] ^ v[12], v[5] ^ v[13], v[6] ^ v[14], v[7] ^ v[15],
-    )  # fmt: skip
-
-
-@njit(forceinline=True)
-def word(messages, i, at, end):
-    """Word ``at`` of message i, 0 from ``end`` on."""
-    return messages[i, at] if at < end else uint32(0)
 
 
 def hash_messages(messages, key, out):
@@ -204,8 +165,8 @@ def hash_messages(messages, key, out):
             out[i, w] = h[w]
 
 
-def _hash(device: Device, n: int, args: tuple[Any, ...]) -> None:
-    device.launch(hash_messages, -(-n // HASHED), HASHED, *args)
+def _hash(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
+    grid.launch(hash_messages, -(-n // HASHED), HASHED, *args)
 
 
 # ---- weights bound to rows -------------------------------------------------------------------------------------------
@@ -256,16 +217,17 @@ def join_halves(sums, out, lo, hi):
             out[p, c] = add(reduce128(ZERO, sums[2 * p, c]), high)
 
 
-_joined = wrapped(join_halves, 2, 0)
+_joined = wrapped(join_halves, (0, 0), 0)
 
 
-def _bind(device: Device, n: int, args: tuple[Any, ...]) -> None:
+def _bind(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
     values, first, limbs, out = args
     cols = values.shape[1]
-    sums = np.zeros((4, cols), np.uint64)
+    sums = grid.empty((4, cols))
+    grid.on_device(set_kernel, 4 * cols, (sums.reshape(-1), ZERO))
     tiles = -(-cols // THREADS)
-    device.launch(bind_limbs, tiles * max(1, -(-len(limbs) // SLICE)), THREADS, values, first, limbs, sums)
-    device.launch(_joined, tiles, THREADS, sums, out, cols)
+    grid.launch(bind_limbs, tiles * max(1, -(-len(limbs) // SLICE)), THREADS, values, first, limbs, sums)
+    grid.launch(_joined, tiles, THREADS, sums, out, cols)
 
 
 # ---- sums of powers --------------------------------------------------------------------------------------------------
@@ -305,8 +267,8 @@ def power_sum(table, start, steps, out):
         out[1, a * block + tid] = reduce((l1, h1, o1))
 
 
-def _powers(device: Device, n: int, args: tuple[Any, ...]) -> None:
-    device.launch(power_sum, n, THREADS, *args)
+def _powers(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
+    grid.launch(power_sum, n, THREADS, *args)
 
 
 # ---- transposition ---------------------------------------------------------------------------------------------------
@@ -333,14 +295,34 @@ def transpose(rows, out):
             out[c, r] = tile[e % SIDE, e // SIDE]
 
 
-def _transposed(device: Device, n: int, args: tuple[Any, ...]) -> None:
+def _transposed(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
     rows, out = args
     height, cols = rows.shape
-    device.launch(transpose, -(-height // SIDE) * -(-cols // SIDE), THREADS, rows, out)
+    grid.launch(transpose, -(-height // SIDE) * -(-cols // SIDE), THREADS, rows, out)
+
+
+# ---- counts ----------------------------------------------------------------------------------------------------------
+
+
+def count(values, counts, n):
+    """``moves.count_kernel``, a thread for each value."""
+    i = cuda.grid(1)
+    if i < n:
+        v = int64(values[i])
+        size = counts.shape[0] - 1
+        at = size
+        if v >= 0 and v < size:
+            at = v
+        cuda.atomic.add(counts, at, uint64(1))
+
+
+def _count(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
+    grid.launch(count, -(-n // THREADS), THREADS, *args, n)
 
 
 FORMS: dict[str, Form] = {
-    "ntt_pass_kernel": _transform,
+    "transform_kernel": _transform,
+    "count_kernel": _count,
     "hash_kernel": _hash,
     "bind_limbs_kernel": _bind,
     "power_sum_kernel": _powers,

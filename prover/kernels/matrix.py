@@ -7,13 +7,13 @@ int64 accumulator takes 2^15 products of a limb and an entry below 2^16, since 2
 larger entries take the modular kernel.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
 
+from syurmy import gpu
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import pool
@@ -22,7 +22,7 @@ from syurmy.prover.kernels.field import add as add_one
 from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import add, dot_base_strip, from_limbs
-from syurmy.prover.kernels.mle import LONG
+from syurmy.prover.kernels.mle import LONG, add_flat
 from syurmy.prover.protocol import mle
 
 BLOCK = 32  # of a transposition
@@ -158,8 +158,8 @@ def bind_modular_kernel(row, weight0, weight1, out, lo, hi):
 
 def transpose(rows: U64) -> U64:
     """``uint64[C, R]`` of ``uint64[R, C]``."""
-    out = np.empty(rows.shape[::-1], np.uint64)
-    pool.for_ranges(transpose_kernel, -(-rows.shape[1] // BLOCK), np.ascontiguousarray(rows), out, min_chunk=8)
+    out: U64 = gpu.beside(rows).empty(rows.shape[::-1])
+    pool.for_ranges(transpose_kernel, -(-rows.shape[1] // BLOCK), pool.contiguous(rows), out, min_chunk=8)
     return out
 
 
@@ -168,8 +168,8 @@ def bind_columns(matrix: U64, weights: U64) -> U64:
     cols, rows = matrix.shape
     if weights.shape != (2, rows):
         raise ValueError(f"{weights.shape} weights for {rows} rows")
-    out = np.empty((2, cols), np.uint64)
-    args = np.ascontiguousarray(matrix), np.ascontiguousarray(weights), out
+    out: U64 = gpu.beside(matrix).empty((2, cols))
+    args = pool.contiguous(matrix), pool.contiguous(weights), out
     pool.for_ranges(bind_columns_kernel, cols, *args, min_chunk=max(1, pool.MIN_CHUNK // max(1, rows)))
     return out
 
@@ -217,10 +217,11 @@ class IntegerMatrix:
         """All rows in one array, of the widest group's dtype: a copy."""
         return np.concatenate(self.groups)
 
-    def bind(self, first: int, weights: U64) -> U64:
-        """Sum over i of weights[:, i] * row (first + i): ``uint64[2, C]``. ``ValueError`` where the rows do not
-        exist."""
+    def bind(self, first: int, weights: U64, memory: gpu.Memory | None = None) -> U64:
+        """Sum over i of weights[:, i] * row (first + i): ``uint64[2, C]``, in ``memory``, where the rows are kept once
+        they were there (default: where they are). ``ValueError`` where the rows do not exist."""
         count = weights.shape[1]
+        memory = gpu.beside(*self.groups) if memory is None else memory
         rows, cols = self.shape
         if first < 0 or first + count > rows or weights.shape[0] != 2:
             raise ValueError(f"rows [{first}, {first + count}) of {rows}")
@@ -232,22 +233,23 @@ class IntegerMatrix:
         for values in self.groups:
             lo, hi = max(first, start), min(first + count, start + len(values))
             if lo < hi:
-                out = np.empty((2, cols), np.uint64)
+                out: U64 = memory.empty((2, cols))
                 chosen = limbs[lo - first : hi - first]
-                pool.for_ranges(bind_limbs_kernel, -(-cols // TILE), values, lo - start, chosen, out, min_chunk=1)
+                there = values if memory is gpu.HOST or not gpu.on_host(values) else memory.kept(values)
+                pool.for_ranges(bind_limbs_kernel, -(-cols // TILE), there, lo - start, chosen, out, min_chunk=1)
                 for r in large[(large >= lo) & (large < hi)]:
                     row = values[r - start].astype(np.int64)
                     pool.for_ranges(bind_modular_kernel, cols, row, weights[0, r - first], weights[1, r - first], out)
                 parts.append(out)
             start += len(values)
-        return reduce(mle.add, parts) if parts else np.zeros((2, cols), np.uint64)
+        return _added(parts, memory, cols)
 
-    def combined(self, weights: U64) -> U64:
-        """weights^T M, ``uint64[2, C]``, for ``uint64[2, R]``; rows of weight zero are not read."""
+    def combined(self, weights: U64, memory: gpu.Memory | None = None) -> U64:
+        """weights^T M, ``uint64[2, C]``, for ``uint64[2, R]``, as ``bind``; rows of weight zero are not read."""
         used = np.flatnonzero(weights.any(axis=0))
         runs = np.split(used, np.flatnonzero(np.diff(used) > 1) + 1)
-        parts = (self.bind(int(r[0]), weights[:, r[0] : r[-1] + 1]) for r in runs)
-        return reduce(mle.add, parts) if len(used) else np.zeros((2, self.shape[1]), np.uint64)
+        parts = (self.bind(int(r[0]), weights[:, r[0] : r[-1] + 1], memory) for r in runs if len(r))
+        return _added(parts, memory or gpu.HOST, self.shape[1])
 
     def columns(self, first: int = 0, count: int | None = None) -> U64:
         """The rows [first, first + count), default all, over F, column-major ``uint64[C, count]``."""
@@ -262,6 +264,19 @@ class IntegerMatrix:
                 pool.for_ranges(transpose_integers_kernel, -(-cols // BLOCK), part, out, lo - first, min_chunk=8)
             start += len(values)
         return out
+
+
+def _added(parts: Iterable[U64], memory: gpu.Memory, cols: int) -> U64:
+    """The sum of vectors over K, on a device in the first one's place."""
+    total: U64 | None = None
+    for each in parts:
+        if total is None:
+            total = each
+        elif gpu.on_host(total):
+            total = mle.add(total, each)
+        else:
+            pool.for_ranges(add_flat, each.size, total.reshape(-1), each.reshape(-1), total.reshape(-1))
+    return memory.upload(np.zeros((2, cols), np.uint64)) if total is None else total
 
 
 def _large_rows(v: Integers) -> I64:

@@ -19,9 +19,10 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
+from syurmy import gpu
 from syurmy.prover.field import TWO_ADICITY, U64, root_of_unity
 from syurmy.prover.field import P as P_INT
-from syurmy.prover.kernels import pool
+from syurmy.prover.kernels import pool, transform
 from syurmy.prover.kernels.field import ZERO
 from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel
@@ -161,6 +162,9 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
     log_cols = cols.bit_length() - 1
     if cols < 1 or cols != 1 << log_cols or log_cols + log_blowup > TWO_ADICITY:
         raise ValueError(f"cannot encode {cols} columns at blow-up 2^{log_blowup}")
+    if not gpu.on_host(matrix):
+        there: U64 = transform.encode(matrix, log_blowup, tail)
+        return there
     out = np.empty((cols << log_blowup, rows), np.uint64)
     powers = _powers(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from syurmy import gpu
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ONE, ZERO
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import ZERO_FEW, add, few_mac, few_reduce, mul
+from syurmy.prover.kernels.matrix import transpose
 
 BLOCK = 256  # entries whose powers are kept
 POINTS = 8  # that one pass over a block adds
@@ -67,15 +69,16 @@ def power_sum_kernel(table, start, steps, out, lo, hi):
             c1[k] = mul(c1[k], steps[k])
 
 
-def power_sum(x: U64, coefficients: U64, size: int) -> U64:
+def power_sum(x: U64, coefficients: U64, size: int, memory: gpu.Memory = gpu.HOST) -> U64:
     """Entry j < ``size``, a power of two: sum over i of coefficients[:, i] * x_i^j, of ``uint64[t]`` and ``uint64[2,
-    t]``."""
+    t]``; in ``memory``."""
     missing = -len(x) % POINTS
     x, coefficients = np.pad(x, (0, missing)), np.pad(coefficients, ((0, 0), (0, missing)))
     block = min(size, BLOCK)
-    table = np.empty((block + 1, len(x)), np.uint64)
+    table: U64 = memory.empty((block + 1, len(x)))
     pool.for_ranges(power_table_kernel, len(x), np.ascontiguousarray(x), table, min_chunk=64)
-    out = np.empty((2, size), np.uint64)
-    args = np.ascontiguousarray(table[:block].T), np.ascontiguousarray(coefficients), table[block].copy(), out
+    out: U64 = memory.empty((2, size))
+    by_point = np.ascontiguousarray(table[:block].T) if memory is gpu.HOST else transpose(table[:block])
+    args = by_point, np.ascontiguousarray(coefficients), table[block], out
     pool.for_ranges(power_sum_kernel, size // block, *args, min_chunk=1)
     return out

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from syurmy import gpu
+from syurmy.gpu import HOST, Memory
 from syurmy.host import cores
 
 THREADS = max(1, int(os.environ.get("SYURMY_THREADS", "0")) or cores())
@@ -103,13 +104,25 @@ class CpuBackend:
             raise failed
         return out
 
+    def place(self, n: int) -> Memory:
+        return HOST
+
 
 CPU = CpuBackend()
 gpu.select(CPU)
 
 
+def contiguous(a: gpu.Array) -> gpu.Array:
+    """A contiguous array of these contents, where ``a`` is."""
+    if isinstance(a, np.ndarray):
+        return np.ascontiguousarray(a)
+    if a.contiguous:
+        return a
+    raise ValueError("a slice of an array on a device is not contiguous")
+
+
 def for_ranges(fn: Callable[..., Any], n: int, *args: Any, min_chunk: int = MIN_CHUNK) -> list[Any]:
-    """Call ``fn(*args, lo, hi)`` over ranges that cover ``range(n)`` on the selected backend; results in order."""
+    """Call ``fn(*args, lo, hi)`` over ranges that cover ``range(n)`` where the arrays are; results in order."""
     return gpu.run(fn, n, args, min_chunk)
 
 

@@ -84,10 +84,10 @@ class MerkleTree:
 
     def multiproof(self, positions: Sequence[int]) -> U8:
         """``uint8[proof_length, 25]`` for sorted distinct ``positions``, in canonical order."""
-        return self.digests[_siblings(self.log_n, positions), :DIGEST]
+        return self.digests[siblings(self.log_n, positions), :DIGEST]
 
 
-def _siblings(log_n: int, positions: Sequence[int]) -> list[int]:
+def siblings(log_n: int, positions: Sequence[int]) -> list[int]:
     """Rows of ``MerkleTree.digests`` that a multi-proof holds."""
     _check_positions(log_n, positions)
     out: list[int] = []
@@ -109,7 +109,7 @@ def _check_positions(log_n: int, positions: Sequence[int]) -> None:
 
 def proof_length(log_n: int, positions: Sequence[int]) -> int:
     """Number of digests in the multi-proof of ``positions``."""
-    return len(_siblings(log_n, positions))
+    return len(siblings(log_n, positions))
 
 
 def verify_multiproof(root: bytes, log_n: int, positions: Sequence[int], leaves: U8, proof: U8) -> bool:

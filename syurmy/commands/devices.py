@@ -72,5 +72,5 @@ def _proof(device: Device | None) -> bytes:
     trace = syurmy.run(program(), {"x": np.arange(32).reshape(4, 8) - 16})
     with used("cpu"):
         if device is not None:
-            gpu.select(Grid(device, FORMS))
+            gpu.select(Grid(device, FORMS, gpu.current(), least=0))
         return syurmy.prove(syurmy.setup(trace.program, zk=False)[0], trace).to_bytes()

@@ -33,6 +33,9 @@ class OneRange:
         self.kernels.add(kernel.__name__)
         return [kernel(*args, 0, n)]
 
+    def place(self, n):
+        return gpu.HOST
+
 
 def test_a_backend_sees_every_kernel_and_changes_no_byte(monkeypatch):
     monkeypatch.setattr(os, "urandom", lambda n: b"\7" * n)  # else two proofs that hide agree nowhere

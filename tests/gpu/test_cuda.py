@@ -16,7 +16,7 @@ import pytest
 from syurmy import gpu
 from syurmy.gpu import cuda
 from tests.gpu.common import PROGRAMS, on, proven
-from tests.gpu.test_forms import CASES
+from tests.gpu.test_forms import CASES, found
 
 ROOT = Path(__file__).resolve().parents[2]
 on_a_card = pytest.mark.skipif(bool(cuda.missing()), reason="no card to compute on")
@@ -30,13 +30,13 @@ def device() -> cuda.Cuda:
 @on_a_card
 @pytest.mark.parametrize("name", CASES)
 def test_a_card_gives_the_bits_of_the_cpu(name: str, device: cuda.Cuda) -> None:
-    expected, cpu = CASES[name](), gpu.current()
+    expected, cpu = found(name), gpu.current()
     gpu.select(on(device))
     try:
-        found = CASES[name]()
+        there = found(name)
     finally:
         gpu.select(cpu)
-    for e, f in zip(expected, found, strict=True):
+    for e, f in zip(expected, there, strict=True):
         assert np.array_equal(e, f)
 
 
@@ -59,13 +59,15 @@ def test_without_a_card_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 SIMULATED = """
 import numpy as np
+from syurmy import gpu
 from syurmy.gpu import cuda
-from syurmy.prover.kernels import grid
+from syurmy.gpu.grid import Grid
+from syurmy.prover.kernels import grid, matrix, pool
 device = cuda.Cuda()
+memory = Grid(device, grid.FORMS, pool.CPU)
 x = np.arange(40 * 35, dtype=np.uint64).reshape(40, 35)
-out = np.zeros((35, 40), np.uint64)
-grid.FORMS["transpose_kernel"](device, 2, (x, out))
-assert np.array_equal(out, x.T)
+gpu.select(memory)
+assert np.array_equal(gpu.download(matrix.transpose(memory.upload(x))), x.T)
 try:
     cuda.Cuda(7)
 except RuntimeError as e:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
 
 from syurmy import gpu
 from syurmy.gpu.emulator import Emulated, Emulator, NotEmulated
-from syurmy.gpu.grid import Grid
-from syurmy.prover.field import P
-from syurmy.prover.kernels import blake3, compiled, grid, matrix, ntt, opening, place
+from syurmy.prover.field import Ext, P
+from syurmy.prover.kernels import blake3, compiled, matrix, moves, ntt, opening, place, vectors
+from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.protocol import mle
+from tests.gpu.common import on
 
 pytestmark = pytest.mark.slow  # compiling
 DRAWN = np.random.default_rng(7)
@@ -28,10 +30,46 @@ def ints(limit: int, dtype: type, *shape: int) -> np.ndarray:
     return DRAWN.integers(-limit, limit, shape).astype(dtype)
 
 
+def up(a: np.ndarray) -> gpu.Array:
+    return gpu.place(a.size).upload(a)
+
+
 def transforms() -> Iterator[np.ndarray]:
-    yield ntt.encode(M1, 2, TAIL1)
-    yield ntt.encode(M2, 1)
-    yield ntt.encode(M3, 3, TAIL3)
+    yield ntt.encode(up(M1), 2, TAIL1)
+    yield ntt.encode(up(M2), 1)
+    yield ntt.encode(up(M3), 3, TAIL3)
+
+
+def hashes() -> Iterator[np.ndarray]:
+    for m in MESSAGES:
+        out = gpu.place(1).empty((len(m), 8), np.uint32)
+        blake3.hash_into(up(m), bytes(range(32)), out)
+        yield out
+
+
+def binds() -> Iterator[np.ndarray]:
+    yield INTEGERS[0].bind(1, WEIGHTS, gpu.place(1))
+    yield INTEGERS[1].bind(3, WEIGHTS[:, :80], gpu.place(1))
+
+
+def counts() -> Iterator[np.ndarray]:
+    for v in COUNTED:
+        out = vectors.filled(gpu.place(1).empty(65), 3)
+        for_ranges(moves.count_kernel, len(v), up(v), out)
+        yield out
+
+
+def placed() -> Iterator[np.ndarray]:
+    """A column of two axes that change places, and products of weights."""
+    lengths, strides, places = (np.array(x, np.int64) for x in ((70, 3), (1, 70), (4, 1)))
+    matrix, weights = (vectors.zeros(shape, gpu.place(1)) for shape in (600, (2, 9000)))
+    for_ranges(moves.place_kernel, COLUMN.size, up(COLUMN.reshape(-1)), lengths, strides, matrix, 9, places)
+    yield matrix
+    lengths, rows, columns, places = (np.array(x, np.int64) for x in ((14, 600), (1, 0), (0, 1), (640, 1)))
+    factors = up(LONG[:, :14].copy()), rows, OTHER[:, :600].copy(), columns, *COEFFICIENTS[:, 5]
+    for _ in range(2):
+        for_ranges(moves.dense_kernel, 14 * 600, *factors, lengths, weights, 5, places)
+    yield weights
 
 
 M1, TAIL1, M2, M3, TAIL3 = field(64, 11), field(70, 11), field(1 << 13, 1), field(1, 3), field(2, 3)
@@ -40,29 +78,26 @@ INTEGERS = [
     matrix.IntegerMatrix.of(ints(100, np.int8, 4200, 300)),
     matrix.IntegerMatrix.of(ints(2**20, np.int32, 90, 17)),
 ]
+COUNTED = ints(100, np.int8, 700), ints(70, np.int64, 700)
 WEIGHTS, ROWS, POINTS, COEFFICIENTS = field(2, 4199), field(70, 45), field(200), field(2, 200)
 COLUMN = ints(2**62, np.int64, 3, 70)
-
-
-def placed() -> list[np.ndarray]:
-    matrix, weights = np.zeros(600, np.uint64), np.zeros((2, 3000), np.uint64)
-    place.place(COLUMN, (1, 0), (128, 4), matrix, 9)
-    place.outer_sum(LONG[:, :14].copy(), LONG[:, 20:620].copy(), 2, False, weights, 5)
-    place.outer_sum(LONG[:, :7].copy(), LONG[:, 20:320].copy(), 1, True, weights, 5)
-    return [matrix, weights]
-
-
 LONG, OTHER = field(2, 3000), field(2, 3000)
-CASES: dict[str, Callable[[], list[np.ndarray]]] = {
-    "transform": lambda: list(transforms()),
-    "hash": lambda: [blake3.hash_messages(m, bytes(range(32))) for m in MESSAGES],
-    "bind": lambda: [INTEGERS[0].bind(1, WEIGHTS), INTEGERS[1].bind(3, WEIGHTS[:, :80])],
-    "powers": lambda: [opening.power_sum(POINTS, COEFFICIENTS, size) for size in (1024, 64)],
-    "transpose": lambda: [matrix.transpose(ROWS)],
+CASES: dict[str, Callable[[], Iterable[gpu.Array]]] = {
+    "transform": transforms,
+    "hash": hashes,
+    "bind": binds,
+    "powers": lambda: [opening.power_sum(POINTS, COEFFICIENTS, size, gpu.place(1)) for size in (1024, 64)],
+    "transpose": lambda: [matrix.transpose(up(ROWS))],
+    "count": counts,
     "place": placed,
-    "map": lambda: [compiled.multiply(LONG, OTHER), compiled.outer(LONG[:, :70].copy(), OTHER[:, :9].copy())],
-    "sums": lambda: [np.array([x.a, x.b], np.uint64) for x in [compiled.dot(LONG, OTHER)]],
+    "map": lambda: [compiled.multiply(up(LONG), OTHER), compiled.outer(up(LONG[:, :70].copy()), OTHER[:, :9].copy())],
+    "sums": lambda: [np.array([x.a, x.b], np.uint64) for x in [compiled.dot(up(LONG), OTHER)]],
 }
+
+
+def found(name: str) -> list[np.ndarray]:
+    """What a case gives on the selected backend."""
+    return [gpu.download(a) for a in CASES[name]()]
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["forwards", "backwards"])
@@ -72,16 +107,26 @@ def device(request: pytest.FixtureRequest) -> Emulator:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_grid_gives_the_bits_of_the_cpu(name: str, device: Emulator) -> None:
-    expected, cpu = CASES[name](), gpu.current()
+    expected, cpu = found(name), gpu.current()
     device.launched.clear()
-    gpu.select(Grid(device, grid.FORMS))
+    gpu.select(on(device))
     try:
-        found = CASES[name]()
+        there = found(name)
     finally:
         gpu.select(cpu)
     assert device.launched
-    for e, f in zip(expected, found, strict=True):
+    for e, f in zip(expected, there, strict=True):
         assert np.array_equal(e, f)
+
+
+def test_columns_lie_where_the_cpu_places_them() -> None:
+    matrix, weights = found("place")
+    expected = np.zeros_like(matrix), np.zeros_like(weights)
+    place.place(COLUMN, (1, 0), (128, 4), expected[0], 9)
+    product = mle.scale(mle.outer(LONG[:, :14], OTHER[:, :600]), Ext(*map(int, COEFFICIENTS[:, 5])))
+    expected[1][:, 5 : 5 + 14 * 640].reshape(2, 14, 640)[:, :, :600] = mle.add(product, product)
+    assert np.array_equal(matrix, expected[0])
+    assert np.array_equal(weights, expected[1])
 
 
 class Recorder(Emulator):
@@ -98,17 +143,24 @@ class Recorder(Emulator):
 
 
 @pytest.mark.parametrize(
-    ("name", "barriers"), [("transform", 2), ("bind", 2), ("powers", 2), ("transpose", 1), ("sums", 2)]
+    ("case", "name", "barriers"),
+    [
+        ("transform", "ntt_pass", 2),
+        ("bind", "bind_limbs", 2),
+        ("powers", "power_sum", 2),
+        ("transpose", "transpose", 1),
+        ("sums", "mle_dot", 2),
+    ],
 )
-def test_each_barrier_is_needed(name: str, barriers: int) -> None:
+def test_each_barrier_is_needed(case: str, name: str, barriers: int) -> None:
     """Without any one of them a launch is refused, or gives other bits in one of the orders."""
     recorder, cpu = Recorder(), gpu.current()
-    gpu.select(Grid(recorder, grid.FORMS))
+    gpu.select(on(recorder))
     try:
-        CASES[name]()
+        found(case)
     finally:
         gpu.select(cpu)
-    (kernel,) = {k for k, *_ in recorder.seen if Emulated(k).barriers}
+    (kernel,) = {k for k, *_ in recorder.seen if k.__name__ == name}
     launches = [s for s in recorder.seen if s[0] is kernel]
     assert Emulated(kernel).barriers == barriers
 
@@ -129,8 +181,8 @@ def test_each_barrier_is_needed(name: str, barriers: int) -> None:
             continue
 
 
-def test_a_python_function_runs_here() -> None:
-    backend = Grid(Emulator(), grid.FORMS)
+def test_what_has_no_array_on_the_device_runs_here() -> None:
+    backend = on(Emulator())
     out: list[tuple[int, int]] = []
-    assert backend.run(lambda x, lo, hi: out.append((lo, hi)), 9, (1,), 1) == [None]
+    assert backend.run(lambda x, lo, hi: out.append((lo, hi)), 9, (1,), 9) == [None]
     assert out == [(0, 9)]

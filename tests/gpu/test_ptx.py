@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from numba import typeof
 
 from syurmy import gpu
 from syurmy.gpu import ptx
-from syurmy.gpu.emulator import Emulator
-from tests.gpu.common import PROGRAMS, on, proven
+from tests.gpu.common import PROGRAMS, Recorder, proven
 
 LIMITS = Path(__file__).with_name("registers.json")
 SHARED = 48 * 1024  # bytes that a block may declare
+STACK = 1024  # bytes of local arrays: a hash keeps finished subtrees
 Launch = tuple[Callable[..., None], tuple[Any, ...]]
 
 pytestmark = [
@@ -33,19 +32,6 @@ pytestmark = [
 ]
 
 
-class Recorder(Emulator):
-    """Keeps the types of what is launched."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: dict[tuple[str, tuple[Any, ...]], Launch] = {}
-
-    def launch(self, kernel: Callable[..., None], blocks: int, threads: int, *args: Any) -> None:
-        signature = tuple(map(typeof, args))
-        self.seen.setdefault((kernel.__name__, signature), (kernel, signature))
-        super().launch(kernel, blocks, threads, *args)
-
-
 @cache
 def launches() -> dict[str, list[Launch]]:
     """What proofs launch, by the kernel's name."""
@@ -53,7 +39,7 @@ def launches() -> dict[str, list[Launch]]:
     with pytest.MonkeyPatch.context() as patch:
         for name in PROGRAMS:
             for zk in (True, False):
-                proven(name, zk, on(device), patch)
+                proven(name, zk, device, patch)
     out: dict[str, list[Launch]] = {}
     for (name, _), launch in device.seen.items():
         out.setdefault(name, []).append(launch)
@@ -74,6 +60,7 @@ def test_every_kernel_compiles_within_its_limits(capability: tuple[int, int]) ->
         for found in needed(name, capability):
             assert found.spilled == 0, name
             assert found.shared <= SHARED, name
+            assert found.stack <= STACK, name
             if found.registers > limits[name]:
                 over.append((name, found.registers, limits[name]))
     assert not over

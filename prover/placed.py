@@ -1,0 +1,378 @@
+"""What a proof computes with, on a device: columns and other tensors of the graph, weights, leaves, operands.
+
+Up go the columns, inputs and publics that somebody reads, each once and in the narrowest dtype that holds it; params,
+tables and indices once per key (``kept``). Everything that is made of them is made there: linear images, multiplicities
+(a histogram), denominators, weights that are products, operands bound to weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from syurmy import gpu
+from syurmy.gpu.grid import Grid
+from syurmy.isa.arrays import I64, Integers
+from syurmy.isa.graph import (
+    Broadcast,
+    Combine,
+    Committed,
+    IndexMap,
+    Node,
+    ParamTensor,
+    Public,
+    Reshape,
+    Table,
+    Transpose,
+    Tuples,
+)
+from syurmy.isa.pieces import Piece
+from syurmy.isa.types import padded
+from syurmy.prover import lookup
+from syurmy.prover.field import ONE, Ext, P, ext_array
+from syurmy.prover.kernels import compiled, moves
+from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
+from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.kernels.vectors import SHORT, eq_vector, filled, outer
+from syurmy.prover.operands import flat_weight
+from syurmy.prover.protocol import reduction as red
+from syurmy.prover.protocol.claims import Group, Sweep, Term
+from syurmy.prover.protocol.contraction import Contraction, Side
+from syurmy.prover.protocol.layout import Place
+from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.weights import Weight
+from syurmy.prover.sumcheck import Instance
+from syurmy.prover.witness import Witness
+
+Array = gpu.Array
+
+
+def placed_for(plan: Plan, witness: Witness, sweep: Sweep) -> Placed | None:
+    """Where the selected device is worth it for a proof of this size; else None: everything is on the host."""
+    memory = gpu.place(max(plan.used_leaves, plan.witness.true_entries))
+    return Placed(plan, witness, sweep, memory) if isinstance(memory, Grid) else None
+
+
+class Placed:
+    """The values of one proof on the device ``memory``."""
+
+    def __init__(self, plan: Plan, witness: Witness, sweep: Sweep, memory: Grid) -> None:
+        self.plan, self.witness, self.sweep, self.memory = plan, witness, sweep, memory
+        self._values: dict[Node, Array] = {}
+        self._weights: dict[Hashable, Array] = {}
+        self._counts: dict[Committed, Array] = {}
+
+    # ---- tensors of the graph ------------------------------------------------------------------------------------
+
+    def values(self, node: Node) -> Array:
+        """The integers of a node, flat in C order, of any signed dtype."""
+        if isinstance(node, Reshape):
+            return self.values(node.inputs[0])
+        if isinstance(node, Transpose | Broadcast | IndexMap | Combine):
+            return self._image(node)
+        found = self._values.get(node)
+        if found is None:
+            given: Integers = self.witness(node)
+            keep = isinstance(node, ParamTensor) or (isinstance(node, Public) and node.values is given)
+            found = self.memory.kept(given, _flat) if keep else self.memory.upload(_flat(given))
+            self._values[node] = found
+        return found
+
+    def _image(self, node: Transpose | Broadcast | IndexMap | Combine) -> Array:
+        """Made anew each time: these are larger than what they are made of."""
+        sources = [self.values(x) for x in node.inputs]
+        if isinstance(node, Combine):
+            total = filled(self.memory.empty(node.size).view(np.int64), node.const % 2**64)
+            for c, source in zip(node.coefficients, sources, strict=True):
+                for_ranges(moves.add_multiple_kernel, node.size, source, np.int64(c), total)
+            return total
+        shape = node.inputs[0].shape
+        strides = c_strides(shape)
+        if isinstance(node, Transpose):
+            return self._moved(sources[0], node.shape, [strides[a] for a in node.perm])
+        if isinstance(node, Broadcast):
+            return self._moved(sources[0], node.shape, [s * (d > 1) for s, d in zip(strides, shape, strict=True)])
+        others = [a for a in range(len(shape)) if a not in node.in_axes]
+        rest = math.prod(shape[a] for a in others)
+        index = self.memory.kept(node.index, np.ravel)
+        axes = [*node.in_axes, *others]
+        made = self.memory.empty(index.size * rest, sources[0].dtype)
+        lengths, taken = index_set([shape[a] for a in axes], [strides[a] for a in axes])
+        for_ranges(moves.indexed_kernel, made.size, sources[0], index, rest, lengths, taken, made)
+        long = [*node.index.shape, *(shape[a] for a in others)]
+        order = moved_axes(len(long), range(len(node.out_axes)), node.out_axes)
+        steps = c_strides(long)
+        return self._moved(made, node.shape, [steps[a] for a in order])
+
+    def _moved(self, source: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
+        """The entries at these strides, in C order."""
+        lengths, taken = index_set(shape, strides)
+        if len(lengths) == 1 and taken[0] == 1 and lengths[0] == source.size:
+            return source
+        out = self.memory.empty(math.prod(shape), source.dtype)
+        for_ranges(moves.moved_kernel, out.size, source, lengths, taken, out)
+        return out
+
+    # ---- columns and multiplicities ------------------------------------------------------------------------------
+
+    def count(self) -> None:
+        """Counts how often each row of the tables is looked up. Raises as ``Witness.multiplicities``."""
+        counts = {t: filled(self.memory.empty((1 << t.log_size) + 1), 0) for t in self.plan.system.tables}
+        for lk in self.plan.system.lookups:
+            if lk.table.is_range:
+                rows = self.values(lk.members[0])
+            else:
+                rows = self.memory.upload(narrowed(self.witness.rows(lk.table, lk.members)))
+            for_ranges(moves.count_kernel, rows.size, rows, counts[lk.table])
+        for table, column in self.plan.multiplicities.items():
+            size = 1 << table.log_size
+            if gpu.download(counts[table][size : size + 1])[0]:
+                self.witness.multiplicities()
+                raise AssertionError(f"a lookup in {table.name} that only a device does not find")
+            self._counts[column] = counts[table][:size]
+
+    def column(self, column: Committed) -> Array:
+        """Its integers, flat."""
+        found = self._counts.get(column)
+        return self.values(column) if found is None else found
+
+    def columns(self) -> Array:
+        """All columns in their places of the witness matrix, one after the other, as field elements."""
+        layout = self.plan.witness
+        flat = filled(self.memory.empty(1 << layout.log_entries), 0)
+        for column, place in layout.places.items():
+            assert isinstance(column, Committed)
+            strides = c_strides(place.shape)
+            self._place(
+                self.column(column), [place.shape[a] for a in place.order], [strides[a] for a in place.order],
+                flat, place.offset, c_strides(place.dims),
+            )  # fmt: skip
+        return flat
+
+    def _place(
+        self, source: Array, shape: Sequence[int], strides: Sequence[int], out: Array, first: int, places: Sequence[int]
+    ) -> None:
+        """Integers as elements of F into a flat array."""
+        lengths, taken, put = index_set(shape, strides, places)
+        for_ranges(moves.place_kernel, math.prod(shape), source, lengths, taken, out, first, put)
+
+    # ---- leaves --------------------------------------------------------------------------------------------------
+
+    def leaves(self, alpha: Ext, betas: Sequence[Ext]) -> lookup.Leaves:
+        blocks = self.plan.blocks
+        others = [(b.offset, b.offset + b.size) for b in blocks if b.multiplicity is not None or b.sign < 0]
+        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, others)
+        for b in blocks:
+            parts = [leaves.den[p, b.offset : b.offset + b.size] for p in range(2)]
+            if isinstance(b.source, Tuples):
+                self._tuples(parts, b, b.source, alpha, betas)
+            elif isinstance(b.source, Table):
+                columns = [self.memory.kept(c, _flat) for c in b.source.columns] or [self._counting(b.size)]
+                lookup.fill_planes(parts, columns, b.dims, b.dims, b.tag, alpha, betas)
+            else:
+                assert b.piece is not None
+                piece = b.piece
+                members = [self._piece(self.values(m), piece) for m in b.source.members]
+                lookup.fill_planes(parts, members, piece.true, b.dims, b.tag, alpha, betas)
+            num = leaves.num[b.offset : b.offset + b.size]
+            if b.multiplicity is not None:
+                shape = b.multiplicity.shape[len(b.multiplicity.shape) - len(b.dims) :]
+                wide = filled(self.memory.empty(b.size), 0)
+                self._place(self.column(b.multiplicity), shape, c_strides(shape), wide, 0, c_strides(b.dims))
+                for_ranges(moves.numerator_kernel, b.size, wide, num)
+            elif b.sign < 0:
+                filled(num, P - 1)
+        return leaves
+
+    def _piece(self, values: Array, piece: Piece) -> Array:
+        """``Piece.of``, in C order."""
+        if piece.whole:
+            return values
+        strides = c_strides(piece.shape)
+        return self._moved(values[piece.lo * strides[piece.axis] :], piece.true, [strides[a] for a in piece.order])
+
+    def _counting(self, size: int) -> Array:
+        out = self.memory.empty(size, np.int64)
+        for_ranges(moves.offsets_kernel, size, *index_set([size], [1]), out)
+        return out
+
+    def _tuples(self, parts: list[Array], b: Block, tuples: Tuples, alpha: Ext, betas: Sequence[Ext]) -> None:
+        """Denominators of a block of tuples: plain members like a lookup's, rows by their fingerprints."""
+        rank = len(tuples.shape)
+        members = [(beta, m) for beta, m in zip(betas, tuples.members, strict=False) if m is not None]
+        plain = [(beta, self.values(m)) for beta, m in members if len(m.shape) == rank]
+        if not plain:
+            zeros = self.memory.empty(math.prod(tuples.shape), np.int64)
+            plain = [(Ext(0), filled(zeros, 0))]
+        lookup.fill_planes(parts, [v for _, v in plain], tuples.shape, b.dims, b.tag, alpha, [c for c, _ in plain])
+        for beta, m in members:
+            if len(m.shape) == rank:
+                continue
+            weights = ext_array([-beta])
+            if groups := red.fingerprint_groups(self.sweep, m.shape, rank, self.plan.fingerprint_bits):
+                _, w = self.sweep.joint(groups)
+                weights = compiled.multiply(np.ascontiguousarray(w.array.reshape(2, -1)), weights)
+            strides = c_strides(m.shape)
+            self._bind(
+                self.values(m), tuples.shape, strides[:rank], m.shape[rank:], strides[rank:],
+                self.memory.upload(weights), parts, c_strides(b.dims),
+            )  # fmt: skip
+
+    # ---- weights -------------------------------------------------------------------------------------------------
+
+    def weight(self, w: Weight) -> Array:
+        """``uint64[2, size]``; a long eq vector is made from its point."""
+        found = self._weights.get(w.key)
+        if found is None:
+            if w.point is not None and w.size > 1 << SHORT:
+                found = eq_vector(self.sweep.space.coordinates(w.point), self.memory, w.size)
+            else:
+                found = self.memory.upload(np.ascontiguousarray(w.array.reshape(2, -1)))
+            self._weights[w.key] = found
+        return found
+
+    def _joined(self, groups: Sequence[Group]) -> tuple[list[int], list[int], Array]:
+        """The outer product of weights: its axes, their lengths, and ``uint64[2, size]``."""
+        if not groups:
+            return [], [], self.memory.upload(ext_array([ONE]))
+        axes, lengths = [*groups[0][0]], [*groups[0][1].dims]
+        out = self.weight(groups[0][1])
+        for more, w in groups[1:]:
+            out = outer(out, self.weight(w))
+            axes, lengths = [*axes, *more], [*lengths, *w.dims]
+        return axes, lengths, out
+
+    def omega(self, columns: Mapping[Committed, list[Term]]) -> Array:
+        """All claims on the witness as one weight tensor, ``uint64[2, 2^m]``."""
+        layout = self.plan.witness
+        out = self.memory.empty((2, 1 << layout.log_entries))
+        filled(out, 0)
+        for node, terms in columns.items():
+            for term in terms:
+                self._add_term(out, layout.places[node], term)
+        self._weights.clear()
+        return out
+
+    def _add_term(self, out: Array, place: Place, term: Term) -> None:
+        """A term as the product of its largest weight and the others'."""
+        groups = sorted(term.groups, key=lambda g: -g[1].size)
+        halves = [self._joined(groups[:1]), self._joined(groups[1:])]
+        sides = []
+        for axes, long, _ in halves:
+            steps = dict(zip(axes, c_strides(long), strict=True))
+            sides.append([steps.get(a, 0) for a in place.order])
+        shape = [place.shape[a] for a in place.order]
+        lengths, s, t, put = index_set(shape, *sides, c_strides(place.dims))
+        c = np.uint64(term.coefficient.a), np.uint64(term.coefficient.b)
+        (_, _, a), (_, _, b) = halves
+        for_ranges(moves.dense_kernel, math.prod(shape), a, s, b, t, *c, lengths, out, place.offset, put)
+
+    # ---- contractions --------------------------------------------------------------------------------------------
+
+    def instance(self, c: Contraction) -> Instance:
+        tables = [self._operand(side, c.dims) for side in (c.a, c.b)]
+        return Instance(c.coefficient, [self._batch(c), *tables] if c.batch else tables)
+
+    def _operand(self, side: Side, dims: Sequence[int]) -> Array:
+        """The operand bound to its weights, as a table with every axis padded by zeros to a power of two."""
+        wide = [padded(d) for d in dims]
+        out = filled(self.memory.empty((2, math.prod(wide))), 0)
+        node, places = side.node, c_strides(wide)
+        strides = c_strides(node.shape)
+        kept, taken = [node.shape[a] for a in side.kept], [strides[a] for a in side.kept]
+        bound = [a for axes, _ in side.bound for a in axes]
+        values = self.values(node)
+        if not bound:
+            self._place(values, kept, taken, out[0], 0, places)
+            return out
+        lengths, steps = [node.shape[a] for a in bound], [strides[a] for a in bound]
+        if max(abs(node.lo), abs(node.hi)) < SMALL and values.dtype.itemsize <= 4 and math.prod(kept) > 1:
+            order = [a for a in (*bound, *side.kept) if node.shape[a] > 1]
+            if order == sorted(order):  # rows one after the other
+                matrix = values.reshape(math.prod(lengths), math.prod(kept))
+                row = IntegerMatrix((matrix,), np.zeros(0, np.int64)).bind(0, flat_weight(side.bound))
+                if list(dims) == wide:
+                    return row
+                spread, put = index_set(kept, places)
+                for_ranges(moves.spread_kernel, math.prod(kept), row, spread, put, out)
+                return out
+        weights = self._joined(side.bound)[2]
+        self._bind(values, kept, taken, lengths, steps, weights, [out[0], out[1]], places)
+        return out
+
+    def _bind(
+        self,
+        values: Array,
+        kept: Sequence[int],
+        taken: Sequence[int],
+        bound: Sequence[int],
+        steps: Sequence[int],
+        weights: Array,
+        out: Sequence[Array],
+        places: Sequence[int],
+    ) -> None:
+        """Adds the sums over the bound axes of values times weights, ``uint64[2, prod(bound)]``, to two planes."""
+        offsets = self.memory.empty(math.prod(bound), np.int64)
+        for_ranges(moves.offsets_kernel, offsets.size, *index_set(bound, steps), offsets)
+        lengths, strides, put = index_set(kept, taken, places)
+        for_ranges(moves.bind_kernel, math.prod(kept), values, lengths, strides, offsets, weights, *out, put)
+
+    def _batch(self, c: Contraction) -> Array:
+        """``operands.batch_table``: constant along contracted labels, on padded entries too."""
+        axes, long, weights = self._joined(c.batch)
+        steps = dict(zip(axes, c_strides(long), strict=True))
+        wide = [padded(d) for d in c.dims]
+        shape = [d if i in axes else w for i, (d, w) in enumerate(zip(c.dims, wide, strict=True))]
+        out = filled(self.memory.empty((2, math.prod(wide))), 0)
+        lengths, s, put = index_set(shape, [steps.get(i, 0) for i in range(len(shape))], c_strides(wide))
+        b, t = self.memory.upload(ext_array([ONE])), np.zeros(len(lengths), np.int64)
+        one = np.uint64(1), np.uint64(0)
+        for_ranges(moves.dense_kernel, math.prod(shape), weights, s, b, t, *one, lengths, out, 0, put)
+        return out
+
+
+def c_strides(shape: Sequence[int]) -> list[int]:
+    """In entries, of an array in C order."""
+    out = [1]
+    for d in reversed(shape[1:]):
+        out.append(out[-1] * d)
+    return out[::-1][: len(shape)]
+
+
+def index_set(shape: Sequence[int], *strides: Sequence[int]) -> tuple[I64, ...]:
+    """Lengths and strides of the same entries in the same order with as few axes as that takes, at least one."""
+    kept: list[list[int]] = []  # length, strides
+    for d, *steps in zip(shape, *strides, strict=True):
+        if d == 1:
+            continue
+        if kept and all(before == step * d for before, step in zip(kept[-1][1:], steps, strict=True)):
+            kept[-1] = [kept[-1][0] * d, *steps]
+        else:
+            kept.append([d, *steps])
+    kept = kept or [[1, *([1] * len(strides))]]
+    return tuple(np.array(column, np.int64) for column in zip(*kept, strict=True))
+
+
+def moved_axes(count: int, source: Sequence[int], target: Sequence[int]) -> list[int]:
+    """Which axis comes to be which, as ``np.moveaxis`` moves them."""
+    order = [a for a in range(count) if a not in source]
+    for to, a in sorted(zip(target, source, strict=True)):
+        order.insert(to, a)
+    return order
+
+
+def narrowed(values: Integers) -> Integers:
+    """In the narrowest dtype that holds them."""
+    lo, hi = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for dtype in (np.int8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values
+
+
+def _flat(values: Any) -> Integers:
+    out: Integers = np.ascontiguousarray(narrowed(values)).reshape(-1)
+    return out
