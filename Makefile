@@ -101,7 +101,8 @@ check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node t
 
 fuzz: $(READY) ## Fuzz keys, proofs, programs, models and bundles, each for SECONDS from SEED (1; 0: new); failures go to tests/fuzz/corpus.
 	$(PIP) --editable '.[fuzz]'
-	for target in key proof program model bundle_key bundle; do $(BIN)/python -m tests.fuzz $$target $(SECONDS) --seed $(or $(SEED),1) || exit 1; done
+	printf '%s\n' key proof program model bundle_key bundle | xargs -P $(JOBS) -I TARGET \
+		$(BIN)/python -m tests.fuzz TARGET $(SECONDS) --seed $(or $(SEED),1)
 
 editors: $(READY) ## Test and package the extension for VS Code (needs node and npm), in editors/vscode/dist.
 	@command -v npm >/dev/null || { echo "npm is needed, with node 20 or newer" >&2; exit 1; }

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -534,7 +535,10 @@ def test_a_process_verifies_and_an_interrupted_one_is_silent(proven: Path) -> No
     os.mkfifo(proven / "x.txt")
     before = written(proven)
     args = ["run", proven / "long.tasm", "--input", f"x={proven / 'x.txt'}", "--max-steps", "2000000000"]
-    process = subprocess.Popen([*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heeded = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background ignores it
+    process = subprocess.Popen(
+        [*command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
+    )
     for _ in range(600):  # until the process has come to its input
         try:
             with os.fdopen(os.open(proven / "x.txt", os.O_WRONLY | os.O_NONBLOCK), "w") as pipe:
