@@ -21,7 +21,17 @@ from syurmy.commands.common import (
     Rekey,
     print_json,
 )
-from syurmy.commands.run import OUTPUT_PROOFS, Force, ProofPath, Proving, measured, output_lines, show, told
+from syurmy.commands.run import (
+    OUTPUT_PROOFS,
+    Force,
+    ProofPath,
+    Proving,
+    measured,
+    output_lines,
+    refuse_unused,
+    show,
+    told,
+)
 from syurmy.outcome import DONE, MISSED, warn
 
 if TYPE_CHECKING:
@@ -79,6 +89,11 @@ def generate(
     from syurmy.keys import key_paths
 
     clock = Clock()
+    how = None
+    if prove or proof is not None:
+        how = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None, memory=memory)
+    else:
+        refuse_unused(keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, device, None, None, memory)
     if model.suffix == ".onnx":
         raise InputError(f"{model} is not compiled", code="I144", help="compile it with --generate greedy")
     at = models.opened(model, None, max_steps=max_steps)
@@ -87,6 +102,8 @@ def generate(
         raise InputError(f"{model} does not generate", code="I144", help="compile it with --generate greedy")
     vocabulary = _vocabulary(language, tokenizer, needed=prompt is not None)
     given = _prompt(prompt, tokens, vocabulary)
+    if how is not None and at.segmented is None:
+        how.refuse_larger(at.program, key_paths(at.path, keys)[0])
     writer = _Writer(vocabulary, given, shown=not json)
     with display.Working("generate") if json else writer:
         done = clock(
@@ -98,10 +115,8 @@ def generate(
         | writer.said(done)
         | {"saturated": [vars(s) for s in watched]}
     )
-    if prove or proof is not None:
-        how = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None, memory=memory)
+    if how is not None:
         if (whole := at.segmented) is None:
-            how.refuse_larger(at.program, key_paths(at.path, keys)[0])
             result |= how(at, done.trace, max_steps, clock)
         else:
             from syurmy import segmented

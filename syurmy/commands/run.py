@@ -106,7 +106,7 @@ def run(
 ) -> int:
     """Run a program or an ONNX model; with --prove also set up (once), prove, write PROG.proof and verify."""
     if not prove and proof is None and scheduler is None:
-        _refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device, store, per_proof, memory)
+        refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device, store, per_proof, memory)
         return _ran(program, input, None, batch, raw, max_steps, strict, json)
     _refuse_both(device, memory, scheduler)
     proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof, memory)
@@ -144,7 +144,7 @@ def prove(
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
 
-def _refuse_unused(
+def refuse_unused(
     keys: Path | None,
     rekey: bool,
     force: bool,

@@ -103,6 +103,8 @@ ERRORS: list[tuple[tuple[str, ...], str]] = [
     (("--prompt", "d", "--tokenizer", "none.json"), "F100"),
     (("--prompt", "d", "--tokenizer", "text.json"), "F110"),
     (("--prompt", "d", "--tokenizer", "words.json"), "F110"),
+    (("--prompt", "d", "--no-zk", "--memory", "8G"), "X192"),
+    (("--prompt", "d", "--prove", "--memory", "50M"), "P190"),
 ]
 
 
