@@ -1,14 +1,15 @@
 """How a lookup's entries lie among the leaves of the lookup tree: in pieces whose sizes are powers of two.
 
 A block of leaves pads every axis to a power of two, so an axis of length 768 costs 1024. The axis with the worst
-padding is therefore cut by the binary digits of its length d (the first of several such axes). With R entries in a
-slice, all other axes padded, and p the power of two that d fills, d takes
+padding is therefore cut by the binary digits of its length D (the first of several such axes). With R entries in a
+slice, all other axes padded, and p the power of two that d fills, d slices cost
 
-    leaves(d) = p R  if d = p;  else the least of p R and (p / 2) R + leaves(d - p / 2) + PIECE
+    cost(d) = p R  if d = p;  else the least of p R and (p / 2) R + cost(d - p / 2) + PIECE + D
 
-leaves, ``PIECE`` of which stand for what a further block costs both sides however small it is. The axis comes first in
-every piece, so that claims on pieces have equal weights on all other axes and are one claim, with a sum of weights on
-this axis. Evaluations of equations take their axes in the same order, for the same reason.
+leaves, where ``PIECE`` stands for what a further block costs both sides however small it is, and D for its weights on
+this axis: a verifier has them for every piece, so that vectors stay whole. The axis comes first in every piece, so that
+claims on pieces have equal weights on all other axes and are one claim, with a sum of weights on this axis. Evaluations
+of equations take their axes in the same order, for the same reason.
 """
 
 from __future__ import annotations
@@ -93,16 +94,21 @@ def _cut(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     """The axis that is cut, and its pieces' padded lengths; the first axis in one piece where nothing is."""
     axis = min(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a))
     slices = math.prod(padded(d) for a, d in enumerate(shape) if a != axis)
-    _, lengths = _split(shape[axis], slices)
+    _, lengths = _split(shape[axis], slices, price(shape[axis]))
     return (axis, lengths) if len(lengths) > 1 else (0, (padded(shape[0]),))
 
 
-def _split(d: int, slices: int) -> tuple[int, tuple[int, ...]]:
+def price(length: int) -> int:
+    """What a further piece costs, in leaves, along an axis of this length."""
+    return PIECE + length
+
+
+def _split(d: int, slices: int, price: int) -> tuple[int, tuple[int, ...]]:
     """What ``d`` slices of so many entries cost, and the padded lengths of the pieces."""
     whole = padded(d)
     if whole == d:
         return d * slices, (d,)
     half = whole // 2
-    cost, rest = _split(d - half, slices)
-    cost += half * slices + PIECE
+    cost, rest = _split(d - half, slices, price)
+    cost += half * slices + price
     return (cost, (half, *rest)) if cost < whole * slices else (whole * slices, (whole,))

@@ -20,7 +20,7 @@ SHAPES = st.lists(st.integers(1, 70), min_size=1, max_size=3).map(tuple)
 @examples(200)
 def test_pieces(shape: tuple[int, ...], price: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(p, "PIECE", price)
+        patch.setattr(p, "price", lambda length: price)
         p._cut.cache_clear()
         found = p.pieces(shape)
         leaves, order = p.leaves(shape), p.leading(shape)
@@ -56,3 +56,9 @@ def test_large_tensors_are_cut_and_small_ones_are_not() -> None:
     assert [(q.axis, q.lo, q.hi) for q in p.pieces((1, 16, 768))] == [(2, 0, 512), (2, 512, 768)]
     assert p.leaves((1, 16, 768)) == 16 * 768
     assert len(p.pieces((1, 28, 28))) == 1
+
+
+@pytest.mark.parametrize("length", [3 << 22, 5 << 20, (1 << 22) - 1])
+def test_vectors_stay_whole(length: int) -> None:
+    """A verifier would have weights for every piece, each as long as the tensor."""
+    assert len(p.pieces((1, length))) == 1

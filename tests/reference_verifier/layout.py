@@ -24,8 +24,12 @@ def stacked(sizes: Sequence[int]) -> tuple[list[int], int]:
     return out, at
 
 
-PIECE = 2048
 Part = tuple[int, int, int]  # of a tensor: an axis, the first index on it, and the one behind the last
+
+
+def price(length: int) -> int:
+    """What a further piece costs, in leaves, along an axis of this length."""
+    return 2048 + length
 
 
 def parts_of(shape: Sequence[int]) -> list[Part]:
@@ -38,7 +42,7 @@ def parts_of(shape: Sequence[int]) -> list[Part]:
         if d == p:
             return d * others, [d]
         cost, rest = cut(d - p // 2)
-        cost += p // 2 * others + PIECE
+        cost += p // 2 * others + price(shape[axis])
         return (cost, [p // 2, *rest]) if cost < p * others else (p * others, [d])
 
     _, lengths = cut(shape[axis])

@@ -45,8 +45,8 @@ LOOP = """
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every lookup whose padding allows it is cut, however small."""
-    monkeypatch.setattr(pieces, "PIECE", 0)
-    monkeypatch.setattr(layout, "PIECE", 0)
+    monkeypatch.setattr(pieces, "price", lambda length: 0)
+    monkeypatch.setattr(layout, "price", lambda length: 0)
     pieces._cut.cache_clear()
     yield
     pieces._cut.cache_clear()
@@ -124,7 +124,7 @@ def test_another_cut_is_refused(cut: None, monkeypatch: pytest.MonkeyPatch) -> N
     key = setup(syurmy.assemble(SEVEN), CLEAR)
     proof = prove(key, syurmy.run(key.program, {"x": HONEST}))
     whole = pieces._split
-    monkeypatch.setattr(pieces, "_split", lambda d, slices: whole(8, slices) if d == 7 else whole(d, slices))
+    monkeypatch.setattr(pieces, "_split", lambda d, slices, price: whole(8 if d == 7 else d, slices, price))
     pieces._cut.cache_clear()
     with pytest.raises(Rejected):
         Verifier(setup(syurmy.assemble(SEVEN), CLEAR).verifying_key).verify(proof.data)
