@@ -18,6 +18,8 @@ import numpy as np
 from syurmy import display
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.debugging.session import Session, found
+from syurmy.editor import arguments
+from syurmy.editor.arguments import Body, Refused
 from syurmy.editor.stops import Breakpoints, source_of
 from syurmy.editor.variables import Place, Variables
 from syurmy.isa.errors import Trap
@@ -53,12 +55,7 @@ CAPABILITIES: dict[str, Any] = {
     "supportsLoadedSourcesRequest": True,
     "supportsTerminateRequest": True,
 }
-Body = dict[str, Any]
 Send = Callable[[str, Body], None]
-
-
-class Refused(Exception):
-    """A request that cannot be carried out, with the sentence for the client."""
 
 
 class Adapter:
@@ -136,7 +133,7 @@ class Adapter:
     def launch(self, a: Body) -> None:
         from syurmy.commands.debug import opened
 
-        program = _text(a, "program")
+        program = arguments.text(a, "program")
         inputs = a.get("inputs", [])
         if isinstance(inputs, dict):
             inputs = [f"{name}={value}" for name, value in inputs.items()]
@@ -146,10 +143,10 @@ class Adapter:
         if not path.exists():
             raise Refused(f"{program} does not exist")
         steps = a.get("maxSteps")
-        if steps is not None and not (_whole(steps) and steps > 0):
+        if steps is not None and not (arguments.whole(steps) and steps > 0):
             raise Refused("'maxSteps' is a positive number")
         batch = a.get("batch")
-        if batch is not None and not (_whole(batch) and batch >= 0):
+        if batch is not None and not (arguments.whole(batch) and batch >= 0):
             raise Refused("'batch' is the number of an input, from 0")
         made = opened(path, inputs, batch, bool(a.get("raw", False)), steps)
         made.say = lambda text: self.send("output", {"category": "console", "output": text + "\n"})
@@ -206,8 +203,11 @@ class Adapter:
         return self._points
 
     def set_breakpoints(self, a: Body) -> Body:
-        source = _object(a, "source")
-        wanted = [{**b, "line": _number(b, "line") + 1 - self._lines_from} for b in _objects(a, "breakpoints")]
+        source = arguments.object_(a, "source")
+        wanted = [
+            {**b, "line": arguments.number(b, "line") + 1 - self._lines_from}
+            for b in arguments.objects(a, "breakpoints")
+        ]
         made = self.points.lines(str(source.get("path") or source.get("name") or ""), wanted)
         for b in made:
             if "line" in b:
@@ -215,16 +215,16 @@ class Adapter:
         return {"breakpoints": made}
 
     def set_function_breakpoints(self, a: Body) -> Body:
-        return {"breakpoints": self.points.functions(_objects(a, "breakpoints"))}
+        return {"breakpoints": self.points.functions(arguments.objects(a, "breakpoints"))}
 
     def set_instruction_breakpoints(self, a: Body) -> Body:
-        wanted = _objects(a, "breakpoints")
+        wanted = arguments.objects(a, "breakpoints")
         for b in wanted:
-            b["index"] = _index(_text(b, "instructionReference")) + _optional(b, "offset")
+            b["index"] = arguments.index_of(arguments.text(b, "instructionReference")) + arguments.optional(b, "offset")
         return {"breakpoints": self.points.instructions(wanted)}
 
     def set_data_breakpoints(self, a: Body) -> Body:
-        return {"breakpoints": self.points.data(_objects(a, "breakpoints"))}
+        return {"breakpoints": self.points.data(arguments.objects(a, "breakpoints"))}
 
     def set_exception_breakpoints(self, a: Body) -> Body:
         filters = a.get("filters", [])
@@ -232,7 +232,7 @@ class Adapter:
         return {}
 
     def data_breakpoint_info(self, a: Body) -> Body:
-        name = _text(a, "name")
+        name = arguments.text(a, "name")
         reference = a.get("variablesReference")
         place = self.variables.places.get(reference) if isinstance(reference, int) else None
         if place is not None and (m := re.fullmatch(r"\[(\d+)\]", name)):
@@ -244,9 +244,9 @@ class Adapter:
         return {"dataId": str(target), "description": str(target), "accessTypes": ["read", "write", "readWrite"]}
 
     def breakpoint_locations(self, a: Body) -> Body:
-        source = _object(a, "source")
-        first = _number(a, "line") + 1 - self._lines_from
-        last = (_optional(a, "endLine") or _number(a, "line")) + 1 - self._lines_from
+        source = arguments.object_(a, "source")
+        first = arguments.number(a, "line") + 1 - self._lines_from
+        last = (arguments.optional(a, "endLine") or arguments.number(a, "line")) + 1 - self._lines_from
         listing = self.d.listing
         lines = listing.lines(listing.file_of(str(source.get("path") or source.get("name") or "")))
         return {"breakpoints": [{"line": n + self._lines_from - 1} for n in lines if first <= n <= last]}
@@ -266,17 +266,17 @@ class Adapter:
     def next(self, a: Body) -> None:
         d = self.d
         call = d.index is not None and d.listing.flows[d.index] is Flow.CALL
-        self._go(d.next if call or not _by_instruction(a) else lambda: d.step_in(statement=False))
+        self._go(d.next if call or not arguments.by_instruction(a) else lambda: d.step_in(statement=False))
 
     def step_in(self, a: Body) -> None:
-        d, statement = self.d, not _by_instruction(a)
+        d, statement = self.d, not arguments.by_instruction(a)
         self._go(lambda: d.step_in(statement))
 
     def step_out(self, a: Body) -> None:
         self._go(self.d.finish)
 
     def step_back(self, a: Body) -> None:
-        d, statement = self.d, not _by_instruction(a)
+        d, statement = self.d, not arguments.by_instruction(a)
         self._go(lambda: d.step_back(statement))
 
     def reverse_continue(self, a: Body) -> None:
@@ -298,9 +298,9 @@ class Adapter:
             self._go(lambda: Stop("pause"))
 
     def goto_targets(self, a: Body) -> Body:
-        source, d = _object(a, "source"), self.d
+        source, d = arguments.object_(a, "source"), self.d
         file = d.listing.file_of(str(source.get("path") or source.get("name") or ""))
-        line = _number(a, "line") + 1 - self._lines_from
+        line = arguments.number(a, "line") + 1 - self._lines_from
         indices = d.listing.find(Location("line", file, line))
         steps = np.flatnonzero(np.isin(np.asarray(d.history.path), indices)).tolist()
         near = sorted(sorted(steps, key=lambda s: (abs(s - d.step), s))[:TARGETS])
@@ -317,7 +317,7 @@ class Adapter:
         return {"id": len(self._targets), "label": label, "line": line + self._lines_from - 1}
 
     def goto(self, a: Body) -> None:
-        d, to = self.d, self._targets.get(_number(a, "targetId"))
+        d, to = self.d, self._targets.get(arguments.number(a, "targetId"))
         if to is None:
             raise Refused("there is no such target: ask for gotoTargets where the run stands now")
         self._go(lambda: d.goto(to) if isinstance(to, int) else d.until(to))
@@ -385,8 +385,8 @@ class Adapter:
             last = len(d.program.code) - 1
             place = Frame("program", d.program.name, last, d.program.code[last].span)
             frames = [self._frame(1, place) | {"name": f"{d.program.name} (halted)"}]
-        start = _optional(a, "startFrame")
-        levels = _optional(a, "levels") or len(frames)
+        start = arguments.optional(a, "startFrame")
+        levels = arguments.optional(a, "levels") or len(frames)
         return {"stackFrames": frames[start : start + levels], "totalFrames": len(frames)}
 
     def _frame(self, id: int, f: Frame) -> Body:
@@ -425,10 +425,10 @@ class Adapter:
 
     def variables_(self, a: Body) -> Body:
         _ = self.d
-        start, count = _optional(a, "start"), _optional(a, "count") or None
+        start, count = arguments.optional(a, "start"), arguments.optional(a, "count") or None
         if start < 0 or (count or 1) < 0:
             raise Refused("'start' and 'count' are not negative")
-        found = self.variables.open(_number(a, "variablesReference"), start, count, str(a.get("filter") or ""))
+        found = self.variables.open(arguments.number(a, "variablesReference"), start, count, str(a.get("filter") or ""))
         if found is None:
             raise Refused("these variables are of a place that the run has left")
         return {"variables": found}
@@ -439,7 +439,7 @@ class Adapter:
         return re.sub(r"%(?=[A-Za-z_])", prefix, text) if prefix else text
 
     def evaluate(self, a: Body) -> Body:
-        text = _text(a, "expression").strip()
+        text = arguments.text(a, "expression").strip()
         d, context = self.d, a.get("context")
         expanded = self._expanded(text, a)
         try:
@@ -476,7 +476,7 @@ class Adapter:
         return "\n".join(lines)
 
     def completions(self, a: Body) -> Body:
-        text = _text(a, "text")[: max(0, _number(a, "column") - self._columns_from)]
+        text = arguments.text(a, "text")[: max(0, arguments.number(a, "column") - self._columns_from)]
         begun = re.search(r"[A-Za-z_%][\w.]*$", text)
         word = begun[0] if begun else ""
         names = sorted({*self.d.names, *self.variables.locals(self._level(a))})
@@ -501,8 +501,12 @@ class Adapter:
 
     def disassemble(self, a: Body) -> Body:
         code = self.d.program.code
-        first = _index(_text(a, "memoryReference")) + _optional(a, "offset") + _optional(a, "instructionOffset")
-        count = _number(a, "instructionCount")
+        first = (
+            arguments.index_of(arguments.text(a, "memoryReference"))
+            + arguments.optional(a, "offset")
+            + arguments.optional(a, "instructionOffset")
+        )
+        count = arguments.number(a, "instructionCount")
         if not 0 <= count <= 10**5:
             raise Refused("'instructionCount' is a number up to 100,000")
         return {"instructions": [self._line(k, code) for k in range(first, first + count)]}
@@ -520,8 +524,8 @@ class Adapter:
         return out
 
     def read_memory(self, a: Body) -> Body:
-        name = _text(a, "memoryReference")
-        offset, count = _optional(a, "offset"), _number(a, "count")
+        name = arguments.text(a, "memoryReference")
+        offset, count = arguments.optional(a, "offset"), arguments.number(a, "count")
         if not 0 <= count <= 2**24:
             raise Refused("'count' is a number up to 2^24")
         value, kind = self.d.value(name), self.d.type_of(name)
@@ -574,56 +578,6 @@ _HANDLERS: dict[str, Callable[[Adapter, Body], Body | None]] = {
     "readMemory": Adapter.read_memory,
     "loadedSources": Adapter.loaded_sources,
 }
-
-
-# ---- arguments -------------------------------------------------------------------------------------------------------
-
-
-def _whole(x: object) -> bool:
-    return isinstance(x, int) and not isinstance(x, bool)
-
-
-def _text(a: Body, key: str) -> str:
-    value = a.get(key)
-    if not isinstance(value, str):
-        raise Refused(f"the argument '{key}' is missing, a text")
-    return value
-
-
-def _number(a: Body, key: str) -> int:
-    value = a.get(key)
-    if not _whole(value):
-        raise Refused(f"the argument '{key}' is missing, a whole number")
-    return int(value)  # type: ignore[arg-type]
-
-
-def _optional(a: Body, key: str) -> int:
-    return 0 if a.get(key) is None else _number(a, key)
-
-
-def _object(a: Body, key: str) -> Body:
-    value = a.get(key)
-    if not isinstance(value, dict):
-        raise Refused(f"the argument '{key}' is missing, an object")
-    return value
-
-
-def _objects(a: Body, key: str) -> list[Body]:
-    value = a.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
-        raise Refused(f"the argument '{key}' is a list of objects")
-    return [dict(x) for x in value]
-
-
-def _index(reference: str) -> int:
-    try:
-        return int(reference, 0)
-    except ValueError:
-        raise Refused(f"'{reference}' is no reference of an instruction") from None
-
-
-def _by_instruction(a: Body) -> bool:
-    return a.get("granularity") == "instruction"
 
 
 def _did(access: str) -> str:

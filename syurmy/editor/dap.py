@@ -17,7 +17,8 @@ from typing import Any
 
 from syurmy import display
 from syurmy.debugging.session import Session
-from syurmy.editor.adapter import Adapter, Refused
+from syurmy.editor.adapter import Adapter
+from syurmy.editor.arguments import Refused
 from syurmy.editor.streams import own_streams
 from syurmy.editor.wire import Lost, Malformed, Wire
 from syurmy.isa.errors import SyurmyError

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from syurmy.commands.debug import opened
 from syurmy.editor import language
-from syurmy.editor.adapter import _HANDLERS, Adapter, Refused
+from syurmy.editor.adapter import _HANDLERS, Adapter
+from syurmy.editor.arguments import Refused
 from syurmy.editor.project import Project
 from syurmy.isa.errors import SyurmyError
 from tests.drawing import examples
