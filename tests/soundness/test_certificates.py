@@ -4,136 +4,52 @@ check that refuses it; what rests on a certificate; what a hiding one tells.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
 import syurmy
-from syurmy.isa.arrays import I64
 from syurmy.isa.builder import Builder
-from syurmy.isa.encoding import decode
 from syurmy.isa.errors import ConstraintError, InputError
 from syurmy.isa.path import Path
-from syurmy.isa.program import Program
 from syurmy.prover import prove as proving
 from syurmy.prover.certify import Certifier, certify
-from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params
+from syurmy.prover.commitment import Commitment
 from syurmy.prover.field import P
-from syurmy.prover.kernels.matrix import IntegerMatrix
-from syurmy.prover.keys import ProvingKey, params_matrix, setup
+from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.protocol import closeness, soundness
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.certificate import Certificate, certificate_plan
 from syurmy.prover.protocol.closeness import RADII, Closeness, radius
 from syurmy.prover.protocol.key import Mode, VerifyingKey
 from syurmy.prover.protocol.merkle import MerkleTree
-from syurmy.prover.protocol.path import encode_path
-from syurmy.prover.protocol.plan import Plan, params_layout
+from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MatrixShape, hiding_tail
 from syurmy.prover.protocol.shapes import room
-from syurmy.prover.protocol.statement import CERTIFICATE_MAGIC, MAGIC, start_transcript
+from syurmy.prover.protocol.statement import CERTIFICATE_MAGIC, MAGIC
 from syurmy.prover.protocol.transcript import Rejected, Sender
 from syurmy.prover.prove import Prover, prove
-from syurmy.prover.secrets import Secrets
-from syurmy.prover.verifier import certificate as certificates
-from syurmy.prover.verifier.certificate import Certified, ReadingCertificate, check_certificate
+from syurmy.prover.verifier.certificate import check_certificate
 from syurmy.prover.verifier.verify import Verifier
-from tests.isa.constraints import centred, to_field
 from tests.soundness import common as c
-from tests.soundness import test_simulator as hidden
-from tests.soundness.simulator import Programmed, Simulator, programmed
-
-LOOKUPS = ("lookup", "lookups and tables do not balance")
-VALUES = ("opening", "the last vector does not have the claimed values")  # the same where messages are hidden
-ENCODING = ("opening", "the last vector does not encode to the opened columns")
-TABLED, RANGED = "tabled", "ranged"
-SMALL = """
-.input x : i16[5] private
-.param w : i16[3, 5] committed bounds -9..40 l1 (0)=30, (1)=31 = {{3, -9, 9, 0, 1}, {-7, 5, 4, -3, 2}, {9, 8, -7, 0, 6}}
-.param b : i32[1] committed bounds -70000..5 = {-61234}
-.output y public
-    mul z, x, w
-    sum z, z
-    add y, z, b
-    halt
-"""  # range checks: fewer entries than values
-LARGE = f"""
-.input x : i8[64] private
-.param w : i8[3, 64] committed bounds -9..12 l1 (1)=400 = {{{
-    ", ".join("{" + ", ".join(str((7 * r + 5 * k) % 22 - 9) for k in range(64)) + "}" for r in range(3))
-}}}
-.param v : i8[64] committed bounds -9..12 = {{{", ".join(str(k % 22 - 9) for k in range(64))}}}
-.output y public
-    mul z, x, w
-    sum z, z
-    mul u, x, v
-    sum u, u
-    add y, z, u
-    halt
-"""  # tables: (w, |w|) and v alone
-c.INPUTS.update({SMALL: {"x": [1, -2, 3, 4, 5]}, LARGE: {"x": list(range(64))}})
-PROGRAMS = [SMALL, LARGE, c.DENSE, c.TWO_DENSE, c.SUM_PARAM, c.ROWS]
-
-
-def key(program: Program, values: dict[str, Any], mode: Mode | None = None) -> ProvingKey:
-    """A key whose maker commits to ``values`` (of F) whatever the program declares."""
-    mode = Mode.of(program, False) if mode is None else mode
-    honest = setup(program, mode)
-    data = {**program.data, **{n: centred(to_field(np.array(v, dtype=object))) for n, v in values.items()}}
-    assert honest.plan is not None
-    assert honest.plan.params is not None
-    return with_matrix(replace(honest, program=replace(program, data=data)), params_matrix_of(program, data, mode))
-
-
-def params_matrix_of(program: Program, data: Any, mode: Mode) -> Any:
-    layout = params_layout(program, mode)
-    assert layout is not None
-    return params_matrix(replace(program, data=data), layout).joined()
-
-
-def with_matrix(pk: ProvingKey, matrix: Any) -> ProvingKey:
-    """The key with a commitment to this matrix."""
-    assert pk.params is not None
-    shape = pk.params.commitment.shape
-    return with_params(pk, commit_params(IntegerMatrix.of(matrix), shape, Secrets(b"test") if shape.tail else None))
-
-
-def with_params(pk: ProvingKey, params: ParamsCommitment) -> ProvingKey:
-    vk = replace(pk.verifying_key, params_root=params.commitment.root)
-    return replace(pk, params=params, verifying_key=vk, allowance=None)
-
-
-class Forger(Certifier):
-    """Honest about all that is not forged: columns over the field, lookups without a row left out."""
-
-    def __init__(self, pk: ProvingKey, replaced: Any = None) -> None:
-        super().__init__(pk)
-        trace = self.witness.trace
-        labels = {col.label: col for col in self.plan.system.columns}
-        self.witness = c.Forged(self, trace, {labels[n]: v for n, v in (replaced or {}).items()})
-
-
-def forged(pk: ProvingKey, **columns: Any) -> bytes:
-    return Forger(pk, columns).run().data
-
-
-def refused(pk: ProvingKey, data: bytes, step: str, reason: str) -> None:
-    with pytest.raises(Rejected) as e:
-        check_certificate(pk.verifying_key, data)
-    assert (e.value.step, reason in e.value.reason) == (step, True), str(e.value)
-
-
-@cache
-def honest(source: str) -> Certificate:
-    return certify(c.keys(source))
-
+from tests.soundness.certificates import (
+    ENCODING,
+    LARGE,
+    LOOKUPS,
+    PROGRAMS,
+    SMALL,
+    VALUES,
+    forged,
+    honest,
+    key,
+    refused,
+    with_matrix,
+    with_params,
+)
 
 # ---- what is certified -----------------------------------------------------------------------------------------------
 
@@ -578,192 +494,3 @@ def test_sums_that_could_leave_the_integers():
 """
     with pytest.raises(ConstraintError, match=r"sums of \|w\| could leave"):
         certificate_plan(syurmy.assemble(source))
-
-
-# ---- every byte ------------------------------------------------------------------------------------------------------
-
-
-def edited(source: str, rng: random.Random) -> Iterator[bytes]:
-    data, fields = honest(source).data, honest(source).fields
-    seen: dict[str, int] = {}
-    for k, (label, o, n) in enumerate(fields):
-        seen[label] = seen.get(label, 0) + 1
-        if not n or seen[label] > 3:
-            continue
-        place = o + rng.randrange(n)
-        yield data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
-        yield data[:o] + data[o + n :]
-        yield data[: o + n] + data[o:]
-        yield data[:o] + rng.randbytes(n) + data[o + n :]
-        yield data[:o]
-        yield data[: o + n - 1]
-        if k + 1 < len(fields) and (m := fields[k + 1][2]):
-            yield data[:o] + data[o + n : o + n + m] + data[o : o + n] + data[o + n + m :]
-    yield from (data + b"\0", data + data, data[:-1], b"", data[:10], data[:74], data[:74] + bytes(1 << 20))
-
-
-@pytest.mark.parametrize("source", [c.DENSE, LARGE, c.hiding(c.DENSE)])
-def test_every_field_edited(source):
-    """Refused with a reason, or no certificate at all."""
-    vk = c.keys(source).verifying_key
-    for data in edited(source, random.Random(source)):
-        if data == honest(source).data:
-            continue
-        with pytest.raises((Rejected, InputError)) as e:
-            check_certificate(vk, data)
-        assert e.type is Rejected or e.value.code == "K152"
-        assert e.type is not Rejected or (e.value.step in c.STEPS and e.value.reason)
-
-
-def test_a_path_or_another_certificate():
-    """Fields that a certificate has no use for have one form."""
-    source = c.DENSE
-    pk = c.keys(source)
-
-    class Naming(Certifier):
-        def planned(self, path: Path) -> Plan:
-            self.certificate = bytes(31) + b"\1"
-            return super().planned(path)
-
-    refused(pk, Naming(pk).run().data, "statement", "a certificate names no other")
-    for path, step in ((Path(2), "path"), (Path(1, {0: (0,)}), "statement")):
-        other, said = Certifier(pk), encode_path(path)
-        sent = {"path length": len(said).to_bytes(4, "little"), "path": said}
-        other.sender = c.HookedSender(other.transcript, lambda label, before, data, sent=sent: sent.get(label, data))
-        with pytest.raises(Rejected) as e:
-            check_certificate(pk.verifying_key, other.run().data)
-        assert e.value.step == step
-
-
-# ---- hiding ----------------------------------------------------------------------------------------------------------
-
-
-def test_it_takes_of_the_allowance():
-    """At most what one proof takes; of a key for one proof none is left, so it is not made."""
-    for proofs in (2, 16):
-        program = syurmy.assemble(c.DENSE)
-        pk = setup(program, Mode.of(program, True, proofs))
-        assert pk.allowance is not None
-        certificate = certify(pk)
-        taken = pk.allowance.used
-        assert taken == Opening.of(certificate_plan(program, pk.mode)).matrices[1].queries
-        for _ in range(proofs - 1):
-            assert prove(pk, c.trace_of(c.DENSE), certificate=certificate)
-        pk.allowance.take(pk.allowance.limit - pk.allowance.used)
-        with pytest.raises(InputError, match="used up"):
-            certify(pk)
-    pk = setup(program, Mode.of(program, True, 1))
-    with pytest.raises(InputError, match="this key is for one"):
-        certify(pk)
-    assert pk.allowance is not None
-    assert pk.allowance.used == 0
-
-
-class Simulated(Simulator):
-    magic, proofs = CERTIFICATE_MAGIC, 2
-
-    def planned(self) -> Plan:
-        return certificate_plan(self.program, self.mode)
-
-
-def checked(vk: VerifyingKey, data: bytes, seed: int) -> None:
-    plan = certificate_plan(decode(vk.program), vk.mode)
-    programmed(ReadingCertificate(vk, plan, data), seed).accept()
-
-
-@pytest.mark.parametrize("source", [SMALL, LARGE, c.DENSE, c.ROWS])
-def test_simulated_certificates_are_accepted(source):
-    """Of params that nobody knows."""
-    simulator = Simulated(syurmy.assemble(source), np.random.default_rng(1))
-    data = simulator.proof({}, seed=7)
-    checked(simulator.key, data, 7)
-    with pytest.raises(Rejected):
-        check_certificate(simulator.key, data)
-
-
-@pytest.mark.parametrize("source", [SMALL, c.DENSE, c.ROWS])
-def test_every_byte_is_of_a_known_kind(source):
-    found = honest(c.hiding(source)) if source != SMALL else certify(setup(syurmy.assemble(source)))
-    assert {label for label, _, _ in found.fields} <= hidden.EVERY
-    at = 0
-    for _, offset, size in found.fields:
-        assert offset == at
-        at += size
-    assert at == len(found.data)
-
-
-class Fixed(Certifier):
-    """Its challenges are programmed."""
-
-    def __init__(self, pk: ProvingKey) -> None:
-        super().__init__(pk)
-        self.transcript = Programmed(5)
-        start_transcript(self.transcript, self.magic)
-        self.sender = Sender(self.transcript)
-
-
-@pytest.mark.parametrize("made", [Certifier, Fixed])
-def test_two_certificates_agree_nowhere(made):
-    """But where they are public, and in columns of the params at equal positions."""
-    pk = c.keys(c.hiding(c.DENSE))
-    one, two = (made(pk).run() for _ in range(2))
-    pairs = zip(hidden.fields_of(one.fields, one.data), hidden.fields_of(two.fields, two.data), strict=True)
-    for (label, a), (other, b) in pairs:
-        assert label == other
-        if label in hidden.PUBLIC:
-            assert a == b
-        elif label in hidden.SECRET and label != "params columns":
-            x, y = (np.frombuffer(v, "<u8") for v in (a, b))
-            assert len(x) != len(y) or not ((x == y) & (x != 0)).any(), label
-
-
-COUNT = 80
-
-
-def test_certificates_of_two_keys_and_simulations_look_alike():
-    """Whatever the params: every element is spread evenly over many keys, and not correlated with others."""
-    program = syurmy.assemble(c.TWO_DENSE)
-    data: list[dict[str, I64]] = [{"w": [3, -1, 2], "v": [1, 4, -2]}, {"w": [-1, -1, 3], "v": [-2, -1, 4]}]
-    of = []
-    for values in data:
-        arrays = {n: np.array(v, np.int8) for n, v in values.items()}
-        made = [Fixed(setup(replace(program, data=arrays), Mode(True, 2))).run() for _ in range(COUNT)]
-        of.append(np.stack([np.frombuffer(hidden.secret_part(m.fields, m.data), "<u8") for m in made]))
-    simulated = []
-    for i in range(COUNT):
-        simulator = Simulated(program, np.random.default_rng(i))
-        proof = simulator.proof({}, 5)
-        simulated.append(np.frombuffer(hidden.secret_part(hidden.simulated_fields(simulator), proof), "<u8"))
-    of.append(np.stack(simulated))
-    assert len({x.shape[1] for x in of}) == 1
-    still = [(x == x[0]).all(axis=0) for x in of]
-    assert all((a == still[0]).all() for a in still)
-    assert all((x[:, still[0]] == 0).all() for x in of)
-    for x in of:
-        spread, correlation = hidden.deviation(x[:, ~still[0]])
-        assert spread < 13, spread
-        assert correlation < 6.5, correlation
-
-
-# ---- hostile keys ----------------------------------------------------------------------------------------------------
-
-
-def test_many_large_tables_are_charged(monkeypatch):
-    """Tables are built only where the work for them is allowed."""
-    lines = [f".param w{i} : i16[256, 256] committed bounds {-i}..32000\n" for i in range(4)]
-    uses = "".join(f"    add y, y, w{i}\n" for i in range(4))
-    source = "".join(lines) + f".input x : i8[256, 256] private\n.output y public\n    mov y, x\n{uses}    halt\n"
-    program = syurmy.assemble(source)
-    assert certificate_plan(program)
-    monkeypatch.setattr("syurmy.isa.cost.FREE", 2**16 + 2**13)
-    monkeypatch.setattr("syurmy.isa.cost.RATE", 0)
-    with pytest.raises(ConstraintError, match="tables"):
-        certificate_plan(program)
-
-
-def test_summary():
-    found: Certified = check_certificate(c.keys(c.DENSE).verifying_key, honest(c.DENSE))
-    assert dict(found.summary())["of program"] == found.program
-    assert "bytes" in dict(honest(c.DENSE).summary())["of"]
-    assert Certificate.load(honest(c.DENSE).to_bytes()).digest() == honest(c.DENSE).digest()
-    assert certificates.CERTIFICATE_MAGIC[:8] == honest(c.DENSE).data[:8]
