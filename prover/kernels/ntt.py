@@ -17,7 +17,6 @@ time, as a fourth root of unity, 2^48, costs no product. The buffer's rows are w
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from syurmy import gpu
 from syurmy.prover.field import TWO_ADICITY, U64, root_of_unity
@@ -27,6 +26,7 @@ from syurmy.prover.kernels.field import ZERO
 from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel
 from syurmy.prover.kernels.lanes import add, mul, sub, turn
+from syurmy.prover.kernels.transform import reverse
 
 RUN = 64
 TILE = 1 << 11  # elements of the buffer, 16 KiB: a pass does as many stages as fit
@@ -41,15 +41,6 @@ def powers_kernel(root, first, out, lo, hi):
     for i in range(lo, hi):
         out[i] = x
         x = mul_one(x, root)
-
-
-@njit(inline="always")
-def _reverse(x, bits):
-    out = 0
-    for _ in range(bits):
-        out = (out << 1) | (x & 1)
-        x >>= 1
-    return out
 
 
 @kernel
@@ -79,7 +70,7 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
             block = (item // strips) >> log_distance
         base = (block << (log_cols - done)) + residue
         if done == 0:
-            exponent = _reverse(block, log_blowup)
+            exponent = reverse(block, log_blowup)
             more = tail.shape[0]
             constant = powers[exponent << log_cols]  # x^C on this coset
             w = powers[exponent * residue]
