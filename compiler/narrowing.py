@@ -8,7 +8,8 @@ looks up or compares asks for ``narrow``, which emits one ``rescale`` per tensor
 
 Scales follow the shift, not the other way round. ``rescale`` with shift 16 costs two lookups and one committed entry
 per element where its result provably fits, so weights and common scales are chosen such that 2^16 units of an
-accumulator are about one unit of the narrowed tensor. A fixed-point multiplier takes up the rest. No scale is ever
+accumulator are about one unit of the narrowed tensor. A fixed-point multiplier takes up the rest, and where that takes
+a longer shift, one up to the widest range table, in which the remainder is still one lookup. No scale is ever
 approximated: the result's scale is *defined* by shift and multiplier.
 
 In a fine program (``compiler.scales``) factors of products have 20 bits on the samples, and what the interval adds
@@ -25,6 +26,7 @@ import numpy as np
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.scales import FEW, FINE_BITS, ROOM_BITS, SHIFT, SLACK, Precision, Scales
 from syurmy.isa.arrays import F64, Array
+from syurmy.isa.ranges import WIDEST
 from syurmy.isa.types import DType
 
 MAX_SHIFT = 48
@@ -156,8 +158,9 @@ class Narrowing(Scales):
         flat: tuple[bool, bool] = (False, False),
     ) -> Tensor:
         """``round(x * f)``, saturated to ``dtype`` (or lo and hi), f the largest multiplier / 2^shift up to ``factor``
-        that costs little: shift 16, and longer only where the multiplier would be 0. The scale follows. ``flat``: at
-        which ends the reader does not mind that it saturates."""
+        that costs little: shift 16, longer only where the multiplier would be 0, and longer than one range table only
+        where it would be less than 2. The scale follows. ``flat``: at which ends the reader does not mind that it
+        saturates."""
         return self.rescale_by(x, *self._fraction(x, factor), dtype, lo, hi, flat)
 
     @staticmethod
@@ -165,7 +168,8 @@ class Narrowing(Scales):
         """Multiplier and shift of ``rescale``."""
         shift, room = SHIFT, max(LIMIT // max(x.bound, 1) - 1, 1)
         if factor * 2**SHIFT < 1:
-            shift = min(SHIFT + math.ceil(-math.log2(factor * 2**SHIFT)) + 6, MAX_SHIFT)
+            least = SHIFT + math.ceil(-math.log2(factor * 2**SHIFT))  # for a multiplier of 1
+            shift = WIDEST if least < WIDEST else min(least + 6, MAX_SHIFT)
         while shift > 0 and factor * 2 ** (shift - 1) >= 1 and factor * 2**shift > room:
             shift -= 1
         return max(1, math.floor(factor * 2**shift)), shift

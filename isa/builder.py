@@ -385,7 +385,7 @@ class Builder:
             for interval in intervals:
                 self.pin(c, interval)
         checks = [c for c in self._checks if not _implied(c, tabled)]
-        widths = limbs_for((leaves(c.x.shape), c.bits) for c in checks)
+        widths = limbs_for((leaves(c.x), c.bits) for c in checks)
         for check in checks:
             self._limbs(check, widths)
         for c in s.columns:

@@ -1,28 +1,31 @@
 """How a lookup's entries lie among the leaves of the lookup tree: in pieces whose sizes are powers of two.
 
-A block of leaves pads every axis to a power of two, so an axis of length 768 costs 1024. The axis with the worst
-padding is therefore cut by the binary digits of its length D (the first of several such axes). With R entries in a
-slice, all other axes padded, and p the power of two that d fills, d slices cost
+A block of leaves pads every axis to a power of two, so an axis of length 768 costs 1024, and two of 56 cost 64 * 64.
+Therefore a *run* of neighbouring axes is taken as one of their product D, if its claims may be (``isa.joining``), and
+cut by the binary digits of D. With R entries in a slice, all other axes padded, and p the power of two that d fills, d
+slices cost
 
     cost(d) = p R  if d = p;  else the least of p R and (p / 2) R + cost(d - p / 2) + PIECE + D
 
 leaves, where ``PIECE`` stands for what a further block costs both sides however small it is, and D for its weights on
-this axis: a verifier has them for every piece, so that vectors stay whole. The axis comes first in every piece, so that
-claims on pieces have equal weights on all other axes and are one claim, with a sum of weights on this axis. Evaluations
-of equations take their axes in the same order, for the same reason.
+this run: a verifier has them for every piece, so that vectors stay whole. A run of several axes longer than 1 costs
+PIECE + D once more, as its weights are not those of its axes. The cheapest run is taken, if any is cheaper than all
+axes padded. It comes first in every piece, so that claims on pieces have equal weights on all other axes and are one
+claim, with a sum of weights on this run. Evaluations of equations take their axes in the same order, for the same
+reason.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
 
 from syurmy.isa.arrays import I64
+from syurmy.isa.graph import Node
+from syurmy.isa.joining import reach
 from syurmy.isa.types import padded
 
 PIECE = 2048
@@ -30,76 +33,101 @@ PIECE = 2048
 
 @dataclass(frozen=True)
 class Piece:
-    """The entries ``lo <= i < hi`` along ``axis`` of a tensor of this shape, that axis first."""
+    """The entries ``lo <= i < hi`` along the axes ``first`` to ``last``, taken as one, of a tensor of this shape; that
+    run of axes first."""
 
     shape: tuple[int, ...]
-    axis: int
+    first: int
+    last: int
     lo: int
     hi: int
 
     @property
-    def whole(self) -> bool:
-        """Whether it is all of the tensor."""
-        return self.hi - self.lo == self.shape[self.axis]
+    def axes(self) -> tuple[int, ...]:
+        """The run's."""
+        return tuple(range(self.first, self.last + 1))
 
     @property
-    def order(self) -> tuple[int, ...]:
-        """The tensor's axes from the most significant."""
-        return ordered(self.shape, self.axis)
+    def length(self) -> int:
+        """Of the run, in the tensor."""
+        return math.prod(self.shape[a] for a in self.axes)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the tensor."""
+        return self.hi - self.lo == self.length
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The tensor's other axes."""
+        return tuple(a for a in range(len(self.shape)) if not self.first <= a <= self.last)
 
     @property
     def true(self) -> tuple[int, ...]:
-        """Lengths of the axes, in ``order``."""
-        return self.hi - self.lo, *(self.shape[a] for a in self.order[1:])
+        """Lengths: along the run, and of the other axes."""
+        return self.hi - self.lo, *(self.shape[a] for a in self.others)
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Lengths of the padded axes, in ``order``."""
+        """The same, padded."""
         return tuple(map(padded, self.true))
 
     def of(self, values: I64) -> I64:
-        """The piece of a tensor, a view of its axes in ``order``."""
-        return values if self.whole else np.moveaxis(values, self.axis, 0)[self.lo : self.hi]
+        """The piece of a tensor: ``true``, a view where that can be."""
+        ordered = np.transpose(values, self.axes + self.others)
+        return ordered.reshape(self.length, *self.true[1:])[self.lo : self.hi]
 
 
-def ordered(shape: Sequence[int], axis: int) -> tuple[int, ...]:
-    """The axes of a tensor, ``axis`` first."""
-    return axis, *(a for a in range(len(shape)) if a != axis)
-
-
-def leading(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The axes of a tensor of this shape from the most significant: the one that is cut first."""
-    return ordered(shape, _cut(shape)[0])
-
-
-def pieces(shape: tuple[int, ...]) -> list[Piece]:
-    """The pieces of a lookup of this shape (one axis or more), in order."""
-    axis, lengths = _cut(shape)
+def pieces(*members: Node) -> list[Piece]:
+    """The pieces of a lookup of these members, of one shape (one axis or more), in order."""
+    (first, last), lengths = _cut_of(members)
+    whole = whole_of(*members)
     out, lo = [], 0
     for length in lengths:
-        hi = min(lo + length, shape[axis])
-        out.append(Piece(shape, axis, lo, hi))
+        hi = min(lo + length, whole.hi)
+        out.append(Piece(whole.shape, first, last, lo, hi))
         lo = hi
     return out
 
 
-def leaves(shape: tuple[int, ...]) -> int:
-    """Leaves that a lookup of this shape takes."""
-    axis, lengths = _cut(shape)
-    return sum(lengths) * math.prod(padded(d) for a, d in enumerate(shape) if a != axis)
+def whole_of(*members: Node) -> Piece:
+    """All of a tensor, with the run first along which a lookup of these would be cut."""
+    (first, last), _ = _cut_of(members)
+    shape = members[0].shape
+    return Piece(shape, first, last, 0, math.prod(shape[first : last + 1]))
+
+
+def leaves(*members: Node) -> int:
+    """Leaves that a lookup of these members takes."""
+    return sum(math.prod(p.dims) for p in pieces(*members))
+
+
+def _cut_of(members: tuple[Node, ...]) -> tuple[tuple[int, int], tuple[int, ...]]:
+    shape = members[0].shape
+    ends = [reach(m) for m in members]
+    return cut(shape, tuple(min(e[a] for e in ends) for a in range(len(shape))))
 
 
 @lru_cache(maxsize=4096)
-def _cut(shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """The axis that is cut, and its pieces' padded lengths; the first axis in one piece where nothing is."""
-    axis = min(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a))
-    slices = math.prod(padded(d) for a, d in enumerate(shape) if a != axis)
-    _, lengths = _split(shape[axis], slices, price(shape[axis]))
-    return (axis, lengths) if len(lengths) > 1 else (0, (padded(shape[0]),))
+def cut(shape: tuple[int, ...], reached: tuple[int, ...]) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """The run of axes that is cut, as its first and last, and its pieces' padded lengths; the first axis in one piece
+    where all axes are padded. ``reached``: of each axis the last that a run from it may have."""
+    whole = math.prod(map(padded, shape))
+    best: tuple[int, int, int, tuple[int, ...]] = whole, 0, 0, (padded(shape[0]),)
+    runs = [(a, b) for a, last in enumerate(reached) for b in range(a, last + 1)]
+    for first, last in sorted(runs, key=lambda r: (r[1] - r[0], r[0])):
+        run = shape[first : last + 1]
+        length = math.prod(run)
+        slices = whole // math.prod(map(padded, run))
+        cost, lengths = _split(length, slices, price(length))
+        cost += price(length) * (sum(d > 1 for d in run) > 1)
+        if cost < best[0]:
+            best = cost, first, last, lengths
+    return (best[1], best[2]), best[3]
 
 
 def price(length: int) -> int:
-    """What a further piece costs, in leaves, along an axis of this length."""
+    """What a further piece costs, in leaves, along a run of this length."""
     return PIECE + length
 
 

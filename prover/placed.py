@@ -189,10 +189,11 @@ class Placed:
 
     def _piece(self, values: Array, piece: Piece) -> Array:
         """``Piece.of``, in C order."""
-        if piece.whole:
+        if piece.whole and piece.first == 0:
             return values
         strides = c_strides(piece.shape)
-        return self._moved(values[piece.lo * strides[piece.axis] :], piece.true, [strides[a] for a in piece.order])
+        taken = [strides[piece.last], *(strides[a] for a in piece.others)]
+        return self._moved(values[piece.lo * taken[0] :], piece.true, taken)
 
     def _counting(self, size: int) -> Array:
         out = self.memory.empty(size, np.int64)

@@ -19,6 +19,7 @@ import numpy as np
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Public
+from syurmy.isa.joining import segments
 from syurmy.isa.pieces import Piece
 from syurmy.isa.progression import Progression
 from syurmy.isa.types import padded
@@ -52,29 +53,22 @@ class Pulled:
     externals: dict[External, list[Term]] = field(default_factory=dict)
 
 
-def eq_term(
-    space: WeightSpace,
-    point: Sequence[Coordinate],
-    shape: Sequence[int],
-    coefficient: Ext = ONE,
-    order: Sequence[int] | None = None,
-) -> Term:
-    """The evaluation claim at the suffix of ``point`` that a tensor of this (padded) shape takes. ``order``: its axes
-    from the most significant, if not their own order."""
-    weights = _eq_weights(space, point, [shape[a] for a in order] if order else shape)
-    groups = [((order[i] if order else i,), w) for i, w in enumerate(weights) if w is not None]
-    return _ordered(coefficient, groups)
+def eq_term(space: WeightSpace, point: Sequence[Coordinate], shape: Sequence[int], coefficient: Ext = ONE) -> Term:
+    """The evaluation claim at the suffix of ``point`` that a tensor of this (padded) shape takes."""
+    weights = _eq_weights(space, point, shape)
+    return Term(coefficient, tuple(((a,), w) for a, w in enumerate(weights) if w is not None))
 
 
 def piece_term(space: WeightSpace, point: Sequence[Coordinate], piece: Piece, coefficient: Ext = ONE) -> Term:
     """The evaluation claim at the suffix of ``point`` that a piece of a tensor takes, as one on the tensor."""
-    if piece.whole:
-        return eq_term(space, point, piece.shape, coefficient, piece.order)
     first, *others = _eq_weights(space, point, piece.true)
-    part = space.reshape(space.ones(1) if first is None else first, (piece.hi - piece.lo, 1))
-    part = space.scatter(part, np.arange(piece.lo, piece.hi, dtype=np.int32), piece.shape[piece.axis])
-    groups: list[Group] = [((piece.axis,), space.reshape(part, (piece.shape[piece.axis],)))]
-    groups += [((a,), w) for a, w in zip(piece.order[1:], others, strict=True) if w is not None]
+    groups: list[Group] = [((a,), w) for a, w in zip(piece.others, others, strict=True) if w is not None]
+    if axes := tuple(a for a in piece.axes if piece.shape[a] > 1):
+        part = space.ones(1) if first is None else first
+        if not piece.whole:
+            part = space.reshape(part, (piece.hi - piece.lo, 1))
+            part = space.scatter(part, np.arange(piece.lo, piece.hi, dtype=np.int32), piece.length)
+        groups.append((axes, space.reshape(part, [piece.shape[a] for a in axes])))
     return _ordered(coefficient, groups)
 
 
@@ -269,16 +263,16 @@ class Sweep:
         return tuple(axes[i] for i in perm), self.space.transpose(w, perm)
 
     def _reshape(self, term: Term, out_shape: Sequence[int], in_shape: Sequence[int]) -> Term:
-        segments = _segments(out_shape, in_shape)
-        segment_of = {a: k for k, (out_axes, _) in enumerate(segments) for a in out_axes}
+        runs = segments(out_shape, in_shape)
+        segment_of = {a: k for k, (out_axes, _) in enumerate(runs) for a in out_axes}
         # segments that a group or a segment ties together are reshaped as one
-        cluster = list(range(len(segments)))
+        cluster = list(range(len(runs)))
         for axes, _ in term.groups:
             tied = {cluster[segment_of[a]] for a in axes}
             cluster = [min(tied) if c in tied else c for c in cluster]
         groups: list[Group] = []
         for c in sorted(set(cluster)):
-            parts = [segments[k] for k in range(len(segments)) if cluster[k] == c]
+            parts = [runs[k] for k in range(len(runs)) if cluster[k] == c]
             in_axes = tuple(a for _, axes in parts for a in axes)
             _, w = self.joint([x for x in term.groups if cluster[segment_of[x[0][0]]] == c])
             groups.append((in_axes, self.space.reshape(w, [in_shape[a] for a in in_axes])))
@@ -316,25 +310,6 @@ class Sweep:
 
 def _ordered(coefficient: Ext, groups: Iterable[Group]) -> Term:
     return Term(coefficient, tuple(sorted(groups, key=lambda x: x[0])))
-
-
-def _segments(out_shape: Sequence[int], in_shape: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """Minimal runs of axes (length > 1) with equal products on both sides."""
-    result: list[tuple[list[int], list[int]]] = []
-    a = [i for i, d in enumerate(out_shape) if d > 1]
-    b = [i for i, d in enumerate(in_shape) if d > 1]
-    i = j = 0
-    while i < len(a):
-        x, y = [a[i]], [b[j]]
-        p, q = out_shape[a[i]], in_shape[b[j]]
-        i, j = i + 1, j + 1
-        while p != q:
-            if p < q:
-                p, x, i = p * out_shape[a[i]], [*x, a[i]], i + 1
-            else:
-                q, y, j = q * in_shape[b[j]], [*y, b[j]], j + 1
-        result.append((x, y))
-    return result
 
 
 def inner_product(values: I64 | Progression, term: Term, space: WeightSpace, sweep: Sweep) -> Ext:

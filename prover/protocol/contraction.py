@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from syurmy.isa.graph import Node, Product
+from syurmy.isa.joining import label_kind
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Group, Sweep, Term
@@ -117,11 +118,3 @@ def all_contractions(products: dict[Product, list[Term]], sweep: Sweep) -> list[
 def separable(product: Product, term: Term) -> bool:
     """Does every group of weights stay on batch labels, on labels of A alone or on labels of B alone?"""
     return all(len({label_kind(product, product.labels_out[a]) for a in axes}) == 1 for axes, _ in term.groups)
-
-
-def label_kind(product: Product, label: int) -> str:
-    """ "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
-    a, b = product.inputs
-    in_a = any(x == label and d > 1 for x, d in zip(product.labels_a, a.shape, strict=True))
-    in_b = any(x == label and d > 1 for x, d in zip(product.labels_b, b.shape, strict=True))
-    return "batch" if in_a and in_b else "a" if in_a else "b"

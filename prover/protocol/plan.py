@@ -18,7 +18,7 @@ from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.pieces import Piece, leading, pieces
+from syurmy.isa.pieces import Piece, pieces, whole_of
 from syurmy.isa.program import Program
 from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
@@ -182,7 +182,7 @@ def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) ->
         blocks.append(Block(source, tag, tuple(padded(d) for d in shape), 0, sign, m, math.prod(shape)))
 
     for lk in system.lookups:
-        for p in pieces(lk.members[0].shape):
+        for p in pieces(*lk.members):
             blocks.append(Block(lk, tags[lk.table], p.dims, 0, 1, None, math.prod(p.true), p))
     for t in system.tuples:
         add(t, tags[t.space], t.shape, t.sign, t.multiplicity)
@@ -206,8 +206,8 @@ def commit_inseparable(builder: Builder) -> None:
         builder.account.settle()
         claims = []
         for lk in system.lookups:
-            for m in lk.members:
-                for p in pieces(m.shape):
+            for p in pieces(*lk.members):
+                for m in lk.members:
                     claims.append((m, piece_term(space, _dry_point(p.true), p)))
         for t in system.tuples:
             for member in t.members:
@@ -218,8 +218,8 @@ def commit_inseparable(builder: Builder) -> None:
                     groups = tuple((tuple(a + rank for a in axes), w) for axes, w in row.groups)
                     claims.append((member, Term(lead.coefficient, lead.groups + groups)))
         for e in system.equations:
-            shape = e.expression.shape
-            claims.append((e.expression, eq_term(space, _dry_point(shape), shape, order=leading(shape))))
+            whole = whole_of(e.expression)
+            claims.append((e.expression, piece_term(space, _dry_point(whole.true), whole)))
         first = _Planner(space, builder.account)
         pulled = first.run(claims)
         bad: list[Node] = [

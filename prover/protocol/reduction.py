@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
-from syurmy.isa.pieces import leading
+from syurmy.isa.pieces import whole_of
 from syurmy.isa.progression import Progression
 from syurmy.prover.field import ONE, U64, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
@@ -85,18 +85,19 @@ def claims_at_leaves(plan: Plan, sweep: Sweep, beta: Ext, gamma: Ext, leaf_point
         if isinstance(b.source, Table):
             continue
         term = _leaf_term(sweep, b, total)
+        rank = len(b.dims if b.piece is None else b.piece.shape)
         power = ONE
         for m in b.source.members:
             power = power * beta
             if m is not None:
-                groups = term.groups + fingerprint_groups(sweep, m.shape, len(b.dims), plan.fingerprint_bits)
+                groups = term.groups + fingerprint_groups(sweep, m.shape, rank, plan.fingerprint_bits)
                 claims.append((m, Term(at * power, groups)))
     power = gamma
     for e in plan.equations:
         power = power * gamma
         node = e.expression
         point = suffix(LOOKUP, total, total)
-        claims.append((node, eq_term(sweep.space, point, node.shape, power, leading(node.shape))))
+        claims.append((node, piece_term(sweep.space, point, whole_of(node), power)))
     return claims
 
 

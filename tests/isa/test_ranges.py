@@ -75,8 +75,8 @@ def test_a_program_has_what_was_counted(shape: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(builder, "limbs_for", noted)
     system = build(assemble(f".input x : i32[{shape}] private\n.output y public\n    rescale y, x, 9, i16\n    halt\n"))
     ((checks, limbs),) = seen
-    ranges = [leaves(lk.members[0].shape) for lk in system.lookups if lk.table.is_range]
-    columns = [leaves(c.shape) for c in system.columns if " limb " in c.label]
+    ranges = [leaves(*lk.members) for lk in system.lookups if lk.table.is_range]
+    columns = [leaves(c) for c in system.columns if " limb " in c.label]
     tables = {t.log_size for t in system.tables if t.is_range}
     found = (
         sum(ranges) + sum(columns) + BLOCK * (len(ranges) + len(columns)) + sum((2 << t) + 2 * BLOCK for t in tables)

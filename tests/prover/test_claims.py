@@ -1,5 +1,6 @@
 """A claim pulled back through any linear graph has the value of the claim itself."""
 
+import math
 import random
 
 import numpy as np
@@ -9,12 +10,13 @@ from hypothesis import given
 from syurmy.isa import graph as g
 from syurmy.isa.builder import Builder
 from syurmy.isa.graph import Committed, Node
-from syurmy.isa.pieces import Piece, pieces
+from syurmy.isa.joining import segments
+from syurmy.isa.pieces import Piece
 from syurmy.isa.program import Instruction, Program
 from syurmy.isa.system import started
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import mle
-from syurmy.prover.protocol.claims import Sweep, Term, _segments, eq_term, inner_product, piece_term, point_bits
+from syurmy.prover.protocol.claims import Sweep, Term, eq_term, inner_product, piece_term, point_bits
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.plan import separable
 from syurmy.prover.protocol.weights import WeightSpace
@@ -133,10 +135,11 @@ def test_evaluations_of_pieces(seed):
     """A claim on a piece is its own multilinear extension, axes in its order, at the suffix of the point."""
     rng = random.Random(seed)
     shape = tuple(rng.choice([1, 2, 3, 5, 7, 8]) for _ in range(rng.randrange(1, 4)))
-    axis = rng.randrange(len(shape))
-    lo = rng.randrange(shape[axis])
-    hi = rng.randrange(lo, shape[axis]) + 1
-    piece = Piece(shape, axis, lo, hi) if hi - lo < shape[axis] else pieces(shape)[0]
+    first = rng.randrange(len(shape))
+    last = rng.randrange(first, len(shape))
+    lo = rng.randrange(length := math.prod(shape[first : last + 1]))
+    hi = rng.choice([length, rng.randrange(lo, length) + 1])
+    piece = Piece(shape, first, last, lo, hi)
     node = leaf(started(EMPTY), shape, rng)
     values = Values(rng)
     space = WeightSpace(points={"r": random_point(rng, 12)})
@@ -205,7 +208,7 @@ def test_terms_of_one_shape_merge():
     ],
 )
 def test_segments(out_shape, in_shape, expected):
-    assert _segments(out_shape, in_shape) == expected
+    assert segments(out_shape, in_shape) == expected
 
 
 def test_evaluation_claim_takes_the_suffix():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from syurmy.isa import graph as g
 from tests.reference_verifier.field import K
-from tests.reference_verifier.sweep import MOST_TERMS, Group, Sweep, Swept, Term, made
+from tests.reference_verifier.sweep import MOST_TERMS, Group, Sweep, Swept, Term, equal_runs, made
 from tests.reference_verifier.weights import Weight, Weights, against_eq
 
 
@@ -135,6 +136,46 @@ def not_separable(swept: Swept) -> list[g.Node]:
         if mixed or len(terms) > MOST_TERMS:
             out.append(node)
     return out
+
+
+def apart(*members: g.Node) -> set[frozenset[int]]:
+    """Pairs of axes on which no weight is to be together: products under one of the members have labels of two kinds
+    there."""
+    found: dict[g.Node, set[frozenset[int]]] = {}
+    waiting = [m for m in members if m.has_product]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found[node] = set()
+            if not isinstance(node, g.Product):
+                waiting += [child for child in node.inputs if child.has_product]
+    for node in sorted(found, key=lambda n: n.id):  # what a node is made of has lower numbers
+        wide = [a for a, d in enumerate(node.shape) if d > 1]
+        if isinstance(node, g.Product):
+            labels = Labels.of(node)
+            side = {a: labels.side(node, ((a,), Weights({}).ones(1))) for a in wide}
+            found[node] = {frozenset((a, b)) for a in wide for b in wide if side[a] != side[b]}
+            continue
+        for child in node.inputs:
+            for x, y in map(tuple, found.get(child, ())):
+                pairs = ((a, b) for a in over(node, x) for b in over(node, y))
+                found[node] |= {frozenset((a, b)) for a, b in pairs if a != b and a in wide and b in wide}
+    return set().union(*(found[m] for m in members if m in found))
+
+
+def over(node: g.Node, x: int) -> Sequence[int]:
+    """The axes of a linear image whose weights come to axis x of what it is made of."""
+    source = node.inputs[0].shape
+    if isinstance(node, g.Reshape):
+        return [a for ins, outs in equal_runs(source, node.shape) if x in ins for a in outs]
+    if isinstance(node, g.Transpose):
+        return [node.perm.index(x)]
+    if isinstance(node, g.IndexMap):
+        if x in node.in_axes:
+            return node.out_axes
+        place = [a for a in range(len(source)) if a not in node.in_axes].index(x)
+        return [[a for a in range(len(node.shape)) if a not in node.out_axes][place]]
+    return [x]
 
 
 def claim_operands(sweep: Sweep, made_of: list[Instance], rounds: int, eta: K) -> None:

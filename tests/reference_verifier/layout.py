@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -24,43 +24,56 @@ def stacked(sizes: Sequence[int]) -> tuple[list[int], int]:
     return out, at
 
 
-Part = tuple[int, int, int]  # of a tensor: an axis, the first index on it, and the one behind the last
+Part = tuple[int, int, int, int]  # of a tensor: first and last axis of a run; on it the first index, and the one behind
 
 
 def price(length: int) -> int:
-    """What a further piece costs, in leaves, along an axis of this length."""
+    """What a further piece costs, in leaves, along a run of this length."""
     return 2048 + length
 
 
-def parts_of(shape: Sequence[int]) -> list[Part]:
-    """The pieces of a lookup of this shape; one along axis 0 where it is not cut."""
-    axis = min(range(len(shape)), key=lambda a: -Fraction(2 ** log(shape[a]), shape[a]))
-    others = prod(2 ** log(d) for a, d in enumerate(shape) if a != axis)
+def parts_of(shape: Sequence[int], apart: Collection[frozenset[int]]) -> list[Part]:
+    """The pieces of a lookup of this shape; one along axis 0 where it is not cut. ``apart``: pairs of axes that are in
+    no run together."""
+    everything = prod(2 ** log(d) for d in shape)
+    best: tuple[int, list[Part]] = (everything, [(0, 0, 0, shape[0])])
+    for count in range(1, len(shape) + 1):
+        for first in range(len(shape) - count + 1):
+            axes = range(first, first + count)
+            if any(pair <= set(axes) for pair in apart):
+                continue
+            run = [shape[a] for a in axes]
+            length = prod(run)
+            others = everything // prod(2 ** log(d) for d in run)
+            cost, lengths = cut(length, others, price(length))
+            if len([d for d in run if d > 1]) > 1:
+                cost += price(length)
+            if cost < best[0]:
+                ends = pairwise(accumulate(lengths, initial=0))
+                best = cost, [(first, first + count - 1, lo, hi) for lo, hi in ends]
+    return best[1]
 
-    def cut(d: int) -> tuple[int, list[int]]:
-        p = 2 ** log(d)
-        if d == p:
-            return d * others, [d]
-        cost, rest = cut(d - p // 2)
-        cost += p // 2 * others + price(shape[axis])
-        return (cost, [p // 2, *rest]) if cost < p * others else (p * others, [d])
 
-    _, lengths = cut(shape[axis])
-    if len(lengths) == 1:
-        return [(0, 0, shape[0])]
-    return [(axis, lo, hi) for lo, hi in pairwise(accumulate(lengths, initial=0))]
+def cut(d: int, others: int, further: int) -> tuple[int, list[int]]:
+    """What d slices of so many entries cost, and how many of them each piece has."""
+    p = 2 ** log(d)
+    if d == p:
+        return d * others, [d]
+    cost, rest = cut(d - p // 2, others, further)
+    cost += p // 2 * others + further
+    return (cost, [p // 2, *rest]) if cost < p * others else (p * others, [d])
 
 
 def part_shape(shape: Sequence[int], part: Part) -> tuple[int, ...]:
-    """The lengths of a piece's axes, that of the cut one first."""
-    axis, lo, hi = part
-    return hi - lo, *(d for a, d in enumerate(shape) if a != axis)
+    """The lengths of a piece: along the run, then of the other axes."""
+    first, last, lo, hi = part
+    return hi - lo, *shape[:first], *shape[last + 1 :]
 
 
-def all_of(shape: Sequence[int]) -> Part:
-    """All of a tensor, along the axis that comes first where a lookup of its shape is cut."""
-    axis = parts_of(shape)[0][0]
-    return axis, 0, shape[axis]
+def all_of(shape: Sequence[int], apart: Collection[frozenset[int]]) -> Part:
+    """All of a tensor, along the run that comes first where a lookup of it is cut."""
+    first, last, _, _ = parts_of(shape, apart)[0]
+    return first, last, 0, prod(shape[first : last + 1])
 
 
 @dataclass(frozen=True)

@@ -30,20 +30,32 @@ VARIABLES = 64  # of the points of a dry sweep; more than any tensor takes
 
 
 def at_part(weights: Weights, variables: int, shape: Sequence[int], part: Part) -> list[Group]:
-    """eq weights at the last coordinates of ``lookup`` on a part of a tensor, whose axis takes the first of these."""
-    axis, lo, hi = part
-    order = [axis, *(a for a in range(len(shape)) if a != axis)]
+    """eq weights at the last coordinates of ``lookup`` on a part of a tensor; its run takes the first of these."""
+    first, last, lo, hi = part
+    run = tuple(range(first, last + 1))
+    behind = [(a,) for a in range(len(shape)) if a not in run]
     lengths = part_shape(shape, part)
     at, out = variables - logs(lengths), []
-    for a, d in zip(order, lengths, strict=True):
+    for axes, d in zip([run, *behind], lengths, strict=True):
         w = weights.eq([("lookup", i) for i in range(at, at + log(d))], d) if d > 1 else weights.ones(1)
-        if d < shape[a]:
-            w = weights.scatter(weights.reshape(w, (d, 1)), range(lo, hi), (d,), shape[a])
-            w = weights.reshape(w, (shape[a],))
-        if shape[a] > 1:
-            out.append(((a,), w))
+        length = prod(shape[a] for a in axes)
+        if d < length:
+            w = weights.scatter(weights.reshape(w, (d, 1)), range(lo, hi), (d,), length)
+        if long := tuple(a for a in axes if shape[a] > 1):
+            out.append((long, weights.reshape(w, [shape[a] for a in long])))
         at += log(d)
     return out
+
+
+def parts(members: Sequence[Node | None]) -> list[Part]:
+    """The pieces of a lookup."""
+    tensors = [m for m in members if m is not None]
+    return parts_of(tensors[0].shape, contraction.apart(*tensors))
+
+
+def equation_groups(weights: Weights, variables: int, node: Node) -> list[Group]:
+    """Of the claim on an equation: its axes in the order of a lookup on it."""
+    return at_part(weights, variables, node.shape, all_of(node.shape, contraction.apart(node)))
 
 
 def member_term(
@@ -65,16 +77,15 @@ def to_commit(system: ConstraintSystem) -> list[Node]:
     sweep = Sweep(weights, crowded.append, VARIABLES)
     both = VARIABLES, VARIABLES
     for lk in system.lookups:
-        for member in lk.members:
-            for part in parts_of(member.shape):
+        for part in parts(lk.members):
+            for member in lk.members:
                 sweep.claim(member, member_term(weights, both, (), member, ONE, part))
     for t in system.tuples:
         for member in t.members:
             if member is not None:
                 sweep.claim(member, member_term(weights, both, t.shape, member, ONE))
     for e in system.equations:
-        shape = e.expression.shape
-        sweep.claim(e.expression, made(ONE, at_part(weights, VARIABLES, shape, all_of(shape))))
+        sweep.claim(e.expression, made(ONE, equation_groups(weights, VARIABLES, e.expression)))
     swept = sweep.run()
     if found := contraction.not_separable(swept) + crowded:
         return found
@@ -114,7 +125,9 @@ class Leaves:
 
     @property
     def fingerprint(self) -> int:
-        """The most coordinates that a fingerprint takes."""
+        """The most coordinates that a fingerprint takes; lookups have none."""
+        if self.part is not None:
+            return 0
         return max((logs(m.shape[len(self.shape) :]) for m in self.members if m is not None), default=0)
 
     @property
@@ -178,7 +191,7 @@ def tree_of(system: ConstraintSystem, multiplicities: Sequence[Committed]) -> Tr
     for lk in system.lookups:
         tag = 1 + tables.index(lk.table)
         whole = lk.members[0].shape
-        blocks += [Leaves(tag, lk.members, part_shape(whole, p), 1, None, None, p) for p in parts_of(whole)]
+        blocks += [Leaves(tag, lk.members, part_shape(whole, p), 1, None, None, p) for p in parts(lk.members)]
     for t in system.tuples:
         tag = 1 + len(tables) + spaces.index(t.space)
         sign = t.sign if t.multiplicity is None else None
@@ -261,9 +274,7 @@ class Plan:
                     sweep.claim(member, member_term(weights, sizes, block.shape, member, e * count, block.part))
         count = gamma * gamma
         for e in self.system.equations:
-            shape = e.expression.shape
-            groups = at_part(weights, sizes[0], shape, all_of(shape))
-            sweep.claim(e.expression, made(count, groups))
+            sweep.claim(e.expression, made(count, equation_groups(weights, sizes[0], e.expression)))
             count = count * gamma
         return sweep
 

@@ -10,7 +10,7 @@ import pytest
 
 import syurmy
 from syurmy.isa import pieces
-from syurmy.isa.graph import Lookup
+from syurmy.isa.graph import Lookup, Node
 from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.protocol import plan
 from syurmy.prover.protocol.key import CLEAR
@@ -42,14 +42,33 @@ LOOP = """
 """
 
 
+IMAGE = """
+.input x : i8[2, 3, 5] private
+.param w : i8[4, 2, 1, 1] committed = {{{{1}}, {{2}}}, {{{3}}, {{-1}}}, {{{2}}, {{-3}}}, {{{1}}, {{0}}}}
+.output y public
+    conv2d y, x, w
+    rescale y, y, 3, i8, lo=0
+    max y, y, 7
+    halt
+"""
+ROWS = """
+.input x : i8[3, 5] private
+.input z : i8[5, 3] private
+.output y public
+    matmul y, x, z
+    rescale y, y, 4, i8
+    halt
+"""
+
+
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every lookup whose padding allows it is cut, however small."""
     monkeypatch.setattr(pieces, "price", lambda length: 0)
     monkeypatch.setattr(layout, "price", lambda length: 0)
-    pieces._cut.cache_clear()
+    pieces.cut.cache_clear()
     yield
-    pieces._cut.cache_clear()
+    pieces.cut.cache_clear()
 
 
 class Counted(c.Forged):
@@ -70,7 +89,7 @@ class Counted(c.Forged):
 def verdict(entries: np.ndarray, key: ProvingKey | None = None) -> str:
     """What the verifier says of a proof with these entries of x and a true sum of them."""
     key = key or setup(syurmy.assemble(SEVEN), CLEAR)
-    trace = syurmy.run(key.program, {"x": HONEST})
+    trace = syurmy.run(key.program, {"x": np.zeros_like(entries)})
     says(s=int(entries.sum()))(trace)
     liar = Prover(key, trace)
     liar.witness = Counted(liar, trace, {named(liar.plan, "input x"): entries.astype(object)[None]})
@@ -93,10 +112,23 @@ def test_every_entry_of_every_piece_is_checked(cut: None) -> None:
         assert verdict(lie, key) == "lookup", at
 
 
+def test_every_entry_of_joined_axes_is_checked(cut: None) -> None:
+    """3 by 7 as 16 + 4 + 1 entries."""
+    key = setup(syurmy.assemble(SEVEN.replace("[2, 7]", "[3, 7]")), CLEAR)
+    assert key.plan is not None
+    assert [b.piece.true for b in key.plan.blocks if b.piece] == [(16, 1), (4, 1), (1, 1)]
+    honest = np.arange(21).reshape(3, 7) % 8
+    assert verdict(honest, key) == "accepted"
+    for at in np.ndindex(3, 7):
+        lie = honest.copy()
+        lie[at] = 8
+        assert verdict(lie, key) == "lookup", at
+
+
 @pytest.mark.parametrize("left_out", range(3))
 def test_no_piece_can_be_left_out(left_out: int, cut: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(shape: tuple[int, ...]) -> list[pieces.Piece]:
-        found = pieces.pieces(shape)
+    def without(*members: Node) -> list[pieces.Piece]:
+        found = pieces.pieces(*members)
         return [p for i, p in enumerate(found) if len(found) < 3 or i != left_out]
 
     lie = HONEST.copy()
@@ -107,9 +139,9 @@ def test_no_piece_can_be_left_out(left_out: int, cut: None, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("hiding", [False, True])
-@pytest.mark.parametrize("source", [SEVEN, LOOP, c.DENSE, c.ARGMAX])
+@pytest.mark.parametrize("source", [SEVEN, LOOP, IMAGE, ROWS, c.DENSE, c.ARGMAX])
 def test_both_verifiers_cut_alike(source: str, hiding: bool, cut: None) -> None:
-    program = syurmy.assemble(source) if source in (SEVEN, LOOP) else c.keys(source).program
+    program = syurmy.assemble(source) if source in (SEVEN, LOOP, IMAGE, ROWS) else c.keys(source).program
     key = setup(program, None if hiding else CLEAR)
     assert key.plan is not None
     assert any(b.piece and not b.piece.whole for b in key.plan.blocks)
@@ -125,6 +157,6 @@ def test_another_cut_is_refused(cut: None, monkeypatch: pytest.MonkeyPatch) -> N
     proof = prove(key, syurmy.run(key.program, {"x": HONEST}))
     whole = pieces._split
     monkeypatch.setattr(pieces, "_split", lambda d, slices, price: whole(8 if d == 7 else d, slices, price))
-    pieces._cut.cache_clear()
+    pieces.cut.cache_clear()
     with pytest.raises(Rejected):
         Verifier(setup(syurmy.assemble(SEVEN), CLEAR).verifying_key).verify(proof.data)

@@ -144,7 +144,7 @@ TABLES = """
 WIDE = """
 .program wide
 .input x : i16[3] private
-.input z : i16[16000] private               ; so many that the ladder has a level
+.input z : i16[5, 40, 80] private           ; so many that the ladder has a level: 200 by 80, as 128 + 64 + 8
 .output s public
     dot s, x, x
     halt
@@ -182,5 +182,14 @@ CASES = {
     "branches-clear": Case(BRANCHES, {"n": [4, 1, 7], "limit": [100, 50, 29]}, batch=True),
     "branches-hiding": Case(BRANCHES, {"n": 5, "limit": 16}, hiding=True),
     "tables-clear": Case(TABLES, {"x": [[-4, 3, 2], [1, 0, -1]], "d": 3}),
-    "wide-clear": Case(WIDE, {"x": [5, -6, 7], "z": [k * k % 999 - 500 for k in range(16000)]}),
+    "wide-clear": Case(
+        WIDE,
+        {
+            "x": [5, -6, 7],
+            "z": [
+                [[k * k % 999 - 500 for k in range(80 * j, 80 * j + 80)] for j in range(40 * i, 40 * i + 40)]
+                for i in range(5)
+            ],
+        },
+    ),
 }

@@ -1,0 +1,100 @@
+"""Which neighbouring axes of a tensor a claim may take as one.
+
+Weights over a run of axes go down to the products that the tensor is made of. A product takes a group of weights only
+on labels of one kind: those of both operands, of the first alone, or of the second alone (protocol section 4); else it
+has to be committed, which costs more than padding. So axes may be one where no product has labels of two kinds under
+them: the places of an image under its convolution, and not rows and columns of a matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from syurmy.isa import graph as g
+from syurmy.isa.graph import Node
+
+
+def reach(node: Node) -> tuple[int, ...]:
+    """Of each axis the last one that a run of axes may have which begins with it."""
+    bad, out = conflicts(node), []
+    for first in range(len(node.shape)):
+        last = first
+        while last + 1 < len(node.shape) and not any((a, last + 1) in bad for a in range(first, last + 1)):
+            last += 1
+        out.append(last)
+    return tuple(out)
+
+
+def conflicts(node: Node) -> frozenset[tuple[int, int]]:
+    """Pairs of axes, ascending, under which a product has labels of two kinds. Kept on the nodes: there may be long
+    chains of them."""
+    waiting = [node]
+    while waiting:
+        n = waiting[-1]
+        below = () if isinstance(n, g.Product) else n.inputs
+        missing = [i for i in below if i.conflicts is None]
+        waiting += missing
+        if not missing:
+            n.conflicts = frozenset(_conflicts(n)) if n.has_product else frozenset()
+            waiting.pop()
+    assert node.conflicts is not None
+    return node.conflicts
+
+
+def _conflicts(node: Node) -> Iterable[tuple[int, int]]:
+    """Those of a node whose inputs have theirs. Axes of length 1 have no weight, and so none."""
+    if isinstance(node, g.Product):
+        kinds = [label_kind(node, x) for x in node.labels_out]
+        met = {(a, b) for b in range(len(kinds)) for a in range(b) if kinds[a] != kinds[b]}
+    else:
+        above = _above(node)
+        met = {
+            (min(a, b), max(a, b))
+            for n in node.inputs
+            for x, y in n.conflicts or ()
+            for a in above.get(x, ())
+            for b in above.get(y, ())
+            if a != b
+        }
+    return ((a, b) for a, b in met if node.shape[a] > 1 and node.shape[b] > 1)
+
+
+def _above(node: Node) -> Mapping[int, Sequence[int]]:
+    """Of each axis of an input the axes of the node whose weights get to it."""
+    source = node.inputs[0]
+    if isinstance(node, g.Reshape):
+        return {x: out_axes for out_axes, in_axes in segments(node.shape, source.shape) for x in in_axes}
+    if isinstance(node, g.Transpose):
+        return {x: (a,) for a, x in enumerate(node.perm)}
+    if isinstance(node, g.IndexMap):
+        rest = [a for a in range(len(node.shape)) if a not in node.out_axes]
+        kept = [x for x in range(len(source.shape)) if x not in node.in_axes]
+        return dict.fromkeys(node.in_axes, node.out_axes) | {x: (a,) for x, a in zip(kept, rest, strict=True)}
+    return {x: (x,) for x in range(len(source.shape))}  # combinations, sums, broadcasts, what is joined
+
+
+def label_kind(product: g.Product, label: int) -> str:
+    """ "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
+    a, b = product.inputs
+    in_a = any(x == label and d > 1 for x, d in zip(product.labels_a, a.shape, strict=True))
+    in_b = any(x == label and d > 1 for x, d in zip(product.labels_b, b.shape, strict=True))
+    return "batch" if in_a and in_b else "a" if in_a else "b"
+
+
+def segments(out_shape: Sequence[int], in_shape: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Minimal runs of axes (length > 1) with equal products on both sides."""
+    result: list[tuple[list[int], list[int]]] = []
+    a = [i for i, d in enumerate(out_shape) if d > 1]
+    b = [i for i, d in enumerate(in_shape) if d > 1]
+    i = j = 0
+    while i < len(a):
+        x, y = [a[i]], [b[j]]
+        p, q = out_shape[a[i]], in_shape[b[j]]
+        i, j = i + 1, j + 1
+        while p != q:
+            if p < q:
+                p, x, i = p * out_shape[a[i]], [*x, a[i]], i + 1
+            else:
+                q, y, j = q * in_shape[b[j]], [*y, b[j]], j + 1
+        result.append((x, y))
+    return result
