@@ -110,7 +110,7 @@ def test_conv_with_computed_weights(w: dict[str, Any], seed: int) -> None:
     x, k = floats(rng, 1, 2, *w.pop("image")), floats(rng, 3, 2, *w["kernel_shape"])
     peak = float(
         np.abs(x).max() * np.abs(k).max()
-    )  # of the terms: both factors are rounded, and few sums may all cancel
+    )  # of the terms: both factors are rounded, and all sums may cancel
     check("Conv", {"x": x, "w": k, "b": floats(rng, 3)}, peak=peak, **w)
 
 
