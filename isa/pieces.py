@@ -13,6 +13,8 @@ PIECE + D once more, as its weights are not those of its axes. The cheapest run 
 axes padded. It comes first in every piece, so that claims on pieces have equal weights on all other axes and are one
 claim, with a sum of weights on this run. Evaluations of equations take their axes in the same order, for the same
 reason.
+
+In the witness columns have axes as one as well, in one piece (``laid``).
 """
 
 from __future__ import annotations
@@ -129,6 +131,21 @@ def cut(shape: tuple[int, ...], reached: tuple[int, ...]) -> tuple[tuple[int, in
 def price(length: int) -> int:
     """What a further piece costs, in leaves, along a run of this length."""
     return PIECE + length
+
+
+@lru_cache(maxsize=4096)
+def laid(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which a column of this shape lies in the witness, its axes padded: with the run of neighbouring axes
+    as one that makes it least, if the entries that saves are more than what the run's weights cost."""
+    best, out = math.prod(map(padded, shape)), shape
+    for count in range(2, len(shape) + 1):
+        for first in range(len(shape) - count + 1):
+            length = math.prod(shape[first : first + count])
+            joined = (*shape[:first], length, *shape[first + count :])
+            cost = math.prod(map(padded, joined)) + price(length)
+            if cost < best:
+                best, out = cost, joined
+    return out
 
 
 def _split(d: int, slices: int, price: int) -> tuple[int, tuple[int, ...]]:

@@ -227,7 +227,7 @@ class Prover:
             assert isinstance(column, Committed)
             counts = self.counts.get(column)
             if counts is None:
-                placed(self.witness(column), place.order, place.dims, flat, place.offset)
+                placed(self.witness(column).reshape(place.shape), place.order, place.dims, flat, place.offset)
                 continue
             block = flat[place.offset : place.offset + place.size].reshape(place.dims)
             block[:] = 0

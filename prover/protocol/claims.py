@@ -194,7 +194,7 @@ class Sweep:
             ]
         source = node.inputs[0] if node.inputs else node
         if isinstance(node, g.Reshape):
-            return [(source, self._reshape(term, node.shape, source.shape))]
+            return [(source, self.reshaped(term, node.shape, source.shape))]
         if isinstance(node, g.Transpose):
             return [(source, self._moved(term, dict(enumerate(node.perm))))]
         if isinstance(node, g.Broadcast):
@@ -262,7 +262,10 @@ class Sweep:
         perm = sorted(range(len(axes)), key=lambda i: axes[i])
         return tuple(axes[i] for i in perm), self.space.transpose(w, perm)
 
-    def _reshape(self, term: Term, out_shape: Sequence[int], in_shape: Sequence[int]) -> Term:
+    def reshaped(self, term: Term, out_shape: Sequence[int], in_shape: Sequence[int]) -> Term:
+        """A term on a tensor as one on the same entries in another shape."""
+        if tuple(out_shape) == tuple(in_shape):
+            return term
         runs = segments(out_shape, in_shape)
         segment_of = {a: k for k, (out_axes, _) in enumerate(runs) for a in out_axes}
         # segments that a group or a segment ties together are reshaped as one

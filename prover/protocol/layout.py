@@ -2,7 +2,7 @@
 
 Blocks are stacked largest first (ties in order of declaration) at offsets that are multiples of their size, so an
 evaluation of a block is one at a suffix of the common point. In a matrix the axis with the worst padding comes first:
-its empty rows are not stored.
+its empty rows are not stored. Columns of the witness may have several axes as one there (``isa.pieces.laid``).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.pieces import Piece, pieces, whole_of
+from syurmy.isa.pieces import Piece, laid, pieces, whole_of
 from syurmy.isa.program import Program
 from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
@@ -132,7 +132,7 @@ class Plan:
             if c.id == 0:
                 c.id = system.nodes + 1 + i
         choose = partial(choose_witness_shape, params=params.shape if params else None, mode=mode)
-        witness = MatrixLayout([(c, c.shape) for c in columns], min_witness_log_entries(mode), choose)
+        witness = MatrixLayout([(c, laid(c.shape)) for c in columns], min_witness_log_entries(mode), choose)
         if system.trace_cells() > MAX_TRACE_CELLS:
             raise ConstraintError("the execution writes more than 2^34 tensor entries", code="C111")
         plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations, mode)
@@ -258,7 +258,8 @@ class _Planner(Sweep):
         out = super().run(claims)
         for node, terms in out.publics.items():
             self.account.spend(len(terms) * node.size, "claims on public tensors")
-        for terms in (*out.columns.values(), *out.params.values(), *out.externals.values()):
+        columns = (self.reshaped(t, c.shape, laid(c.shape)) for c, terms in out.columns.items() for t in terms)
+        for terms in (list(columns), *out.params.values(), *out.externals.values()):
             self.account.spend(sum(w.size for t in terms for _, w in t.groups), "claims on columns")
         return out
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
-from syurmy.isa.pieces import whole_of
+from syurmy.isa.pieces import laid, whole_of
 from syurmy.isa.progression import Progression
 from syurmy.prover.field import ONE, U64, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
@@ -271,12 +271,15 @@ def _params_claim(layout: MatrixLayout, place: Place, point: Sequence[Ext], coef
 
 
 def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[Term]]:
-    """All terms on witness columns, merged, in order of node id."""
+    """All terms on witness columns, merged, in order of node id, in the shapes in which they lie in the matrix."""
     terms: dict[Committed, list[Term]] = {}
     for p in pulled:
         for node, more in p.columns.items():
             terms.setdefault(node, []).extend(more)
-    return {node: sweep.merge(terms[node]) for node in sorted(terms, key=lambda n: n.id)}
+    return {
+        node: [sweep.reshaped(t, node.shape, laid(node.shape)) for t in sweep.merge(terms[node])]
+        for node in sorted(terms, key=lambda n: n.id)
+    }
 
 
 def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext:

@@ -77,6 +77,13 @@ def test_axes_of_images_are_one() -> None:
     assert [(q.axes, q.true) for q in found] == [((3, 4), (n, 1, 1, 64)) for n in (2048, 1024, 64)]
 
 
+def test_columns_lie_as_they_take_least() -> None:
+    assert p.laid((1, 1, 32, 80, 80)) == (1, 1, 32, 6400)
+    assert p.laid((1, 1, 64, 56, 56)) == (1, 1, 64, 56, 56)  # 3136 takes 4096, as 64 * 64 does
+    assert p.laid((1, 3, 9, 9)) == (1, 3, 9, 9)  # too small
+    assert p.laid((5, 1, 5, 4096)) == (25, 4096)
+
+
 @pytest.mark.parametrize("length", [3 << 22, 5 << 20, (1 << 22) - 1])
 def test_vectors_stay_whole(length: int) -> None:
     """A verifier would have weights for every piece, each as long as the tensor."""

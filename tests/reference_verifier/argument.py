@@ -13,7 +13,7 @@ from tests.reference_verifier.contraction import Instance
 from tests.reference_verifier.errors import require
 from tests.reference_verifier.field import ONE, ZERO, K, eq, eq_at, powers
 from tests.reference_verifier.files import Values
-from tests.reference_verifier.layout import Piece, Word, entry_piece, eq_pieces
+from tests.reference_verifier.layout import Piece, Word, entry_piece, eq_pieces, lying
 from tests.reference_verifier.messages import Messages, scale
 from tests.reference_verifier.opening import Claim, Opened, ladder, spread
 from tests.reference_verifier.params import Evaluation, Row
@@ -184,7 +184,8 @@ class Argument:
         for swept in (first, second):
             for node, terms in swept.of(g.Committed):
                 for term in terms:
-                    omega = omega + plan.place[node.id].mle(term, s_w)
+                    laid = Sweep(self.weights).reshaped(term, lying(node.shape), node.shape)
+                    omega = omega + plan.place[node.id].mle(laid, s_w)
         found = [(omega * scale(witness.m, rounds), w_at)]
         if params is not None and rows:
             s_p = s[rounds - params.c :]

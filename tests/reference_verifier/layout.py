@@ -76,6 +76,19 @@ def all_of(shape: Sequence[int], apart: Collection[frozenset[int]]) -> Part:
     return first, last, 0, prod(shape[first : last + 1])
 
 
+def lying(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which a column lies in the witness."""
+    least, found = prod(2 ** log(d) for d in shape), shape
+    for count in range(2, len(shape) + 1):
+        for first in range(len(shape) - count + 1):
+            length = prod(shape[first : first + count])
+            other = (*shape[:first], length, *shape[first + count :])
+            cost = prod(2 ** log(d) for d in other) + price(length)
+            if cost < least:
+                least, found = cost, other
+    return found
+
+
 @dataclass(frozen=True)
 class Block:
     """A tensor in a matrix. ``axes``: those of length above 1, the worst padded first; ``dims``: their lengths."""

@@ -15,7 +15,7 @@ from syurmy.isa.graph import Committed, Node
 from tests.reference_verifier import contraction
 from tests.reference_verifier.errors import require
 from tests.reference_verifier.field import ONE, ZERO, K, P, eq, eq_at, inner_integers, powers, total
-from tests.reference_verifier.layout import Part, Stack, all_of, part_shape, parts_of, stacked
+from tests.reference_verifier.layout import Part, Stack, all_of, lying, part_shape, parts_of, stacked
 from tests.reference_verifier.params import Params
 from tests.reference_verifier.shapes import log
 from tests.reference_verifier.sweep import Group, Sweep, Term, at_point, logs, made
@@ -227,7 +227,7 @@ class Plan:
             self.multiplicities.append(Committed(builder, system.nodes + 1 + i, shape, 0, 0, -1, (), t.name))
         self.tree = tree_of(system, self.multiplicities)
         self.columns: list[Committed] = [*system.columns, *self.multiplicities]
-        self.stack = Stack([c.shape for c in self.columns], witness_least)
+        self.stack = Stack([lying(c.shape) for c in self.columns], witness_least)
         self.params = params(system)
         self.place = {c.id: b for c, b in zip(self.columns, self.stack.blocks, strict=True)}
 

@@ -191,7 +191,10 @@ class Sweep:
         return out
 
     def _reshape(self, node: g.Reshape, term: Term) -> Term:
-        before, after = node.inputs[0].shape, node.shape
+        return self.reshaped(term, node.inputs[0].shape, node.shape)
+
+    def reshaped(self, term: Term, before: Sequence[int], after: Sequence[int]) -> Term:
+        """A term on what a reshape makes, as one on what it was made of."""
         runs = equal_runs(before, after)
         run_of = {a: k for k, (_, out_axes) in enumerate(runs) for a in out_axes}
         tied = list(range(len(runs)))  # the least run that each is tied to

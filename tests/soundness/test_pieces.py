@@ -67,8 +67,10 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(pieces, "price", lambda length: 0)
     monkeypatch.setattr(layout, "price", lambda length: 0)
     pieces.cut.cache_clear()
+    pieces.laid.cache_clear()
     yield
     pieces.cut.cache_clear()
+    pieces.laid.cache_clear()
 
 
 class Counted(c.Forged):
