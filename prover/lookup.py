@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from typing import Any
@@ -162,6 +162,8 @@ class Tree:
     @staticmethod
     def of(leaves: Leaves) -> Tree:
         corrected = _Corrections(leaves)
+        if gpu.on_host(leaves.num):  # numerators are not read again, but those of a tree of two leaves
+            leaves = replace(leaves, num=leaves.num[:2].copy())
         return Tree(leaves, corrected, _build(leaves, corrected))
 
 

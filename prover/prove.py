@@ -62,7 +62,7 @@ from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
-LARGE = 1 << 22  # leaves from which a proof gives its memory back to the system: more than a gigabyte
+LARGE = 1 << 22  # leaves from which a proof on the host is lean, and gives its memory back to the system: a gigabyte
 
 
 def prove(
@@ -126,7 +126,7 @@ class Prover:
         certificate: bytes = NO_CERTIFICATE,
         lean: bool = False,
     ) -> None:
-        self.pk, self.lean = pk, lean
+        self.pk = pk
         self.certificate = certificate
         self.plan = self.planned(Path(trace.batch, trace.bits))
         self.witness = Witness(self.plan.system, trace)
@@ -152,6 +152,7 @@ class Prover:
         self.alpha = self.beta = Ext(0)
         self._clock = time.perf_counter()
         self.placed = placed_for(self.plan, self.witness, self.sweep)
+        self.lean = lean or (self.placed is None and self.plan.used_leaves >= LARGE)
 
     def planned(self, path: Path) -> Plan:
         pk = self.pk
@@ -297,7 +298,7 @@ class Prover:
     def tree(self) -> lookup.Tree:
         """On the host where it does not fit on the device: nothing of it is sent yet."""
         try:
-            return lookup.Tree.of(self.leaves())
+            return lookup.Tree.of(self.last_leaves())
         except gpu.OutOfDeviceMemory:
             pass
         there, self.placed = self.placed, None
@@ -306,6 +307,13 @@ class Prover:
             return lookup.Tree.of(self.leaves())
         finally:
             self.placed = there
+
+    def last_leaves(self) -> lookup.Leaves:
+        """The leaves, after which images of columns are not needed: whoever is given them holds them alone."""
+        leaves = self.leaves()
+        if self.lean:
+            self.witness.forget_images()
+        return leaves
 
     def leaves(self) -> lookup.Leaves:
         plan = self.plan

@@ -42,12 +42,18 @@ class Witness:
         for external in system.externals:
             given = trace.inputs if external.source == "input" else trace.outputs
             self._values[external] = self._per_input(given[external.name])
+        self._given = frozenset(self._values)
 
     def __call__(self, node: Node) -> I64:
         found = self._values.get(node)
         if found is None:
             found = self._values[node] = self._compute(node)
         return found
+
+    def forget_images(self) -> None:
+        """Let go of all but columns and what the trace says: linear images are computed again where they are asked for,
+        and after the leaves hardly any is."""
+        self._values = {n: v for n, v in self._values.items() if isinstance(n, Committed) or n in self._given}
 
     def moved(self, node: Node, dtype: type[np.signedinteger[Any]]) -> Array:
         """The values in a dtype that holds them all, not kept: where they are those of another tensor in other places

@@ -4,9 +4,10 @@ Bytes of what lives at one time (prover/prove.py), for T entries in 2^m places, 
 L leaves in 2^n, and P entries of params in rows of C:
 
     held         the process with its kernels; the params and their rows of integers; what the run wrote, 8 a cell
-    columns      T as integers, and what they are computed from
+    columns      T as integers, and what is computed from them
     commitment   all columns side by side, 8 * 2^m; the matrix, 8 * S; its codeword, 8 * S / rho; its tree, 64 * n
-    lookup       numerators 8 * L, denominators 16 * 2^n, the layers above them 32 * 2^n
+    lookup       denominators 16 * 2^n, the layers above them 32 * 2^n, 32 for each leaf that is not used; while
+                 leaves are filled in, numerators 8 * L and images of columns
     contraction  the tables of products, 16 a table and entry, and half of that to fold them into
     opening      weights of all columns, 16 * 2^m, and as much to fold them into; of each row of params that is
                  evaluated the same, 48 * C; positions of the key's file that are read
@@ -15,7 +16,8 @@ The last three come one after the other; the peak is the largest of them on top 
 measurements (``benchmarks.capacity``).
 
 A *lean* proof keeps neither the codeword of the columns nor the columns side by side while lookups and contractions are
-proven: it lays them out again and encodes the columns that are opened anew. It takes longer and is the same proof.
+proven, nor images of columns: it lays them out again and encodes the columns that are opened anew. It is the same
+proof, and takes hardly longer where it is large; so large proofs on the host are lean in any case (``prove.LARGE``).
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.plan import Plan
 
 PROCESS = 150_000_000  # with kernels
-COLUMN = 33  # an entry: itself, and images of it that are kept
+COLUMN, IMAGES = 8, 25  # an entry, and images of it that are kept
 READ = 1 << 19  # of a mapped file that a read of one place brings in
-CORRECTION = 8  # a place of the tree's leaves, for numerators that are not 1
+UNUSED = 32  # a leaf that is not used: how its numerator is not 1
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -53,6 +55,7 @@ def of_plan(plan: Plan) -> Memory:
     from syurmy.prover.protocol.budget import Opening
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
     from syurmy.prover.protocol.tensors import tensor_layout
+    from syurmy.prover.prove import LARGE
 
     program = plan.system.program
     given = Mode(plan.mode.hiding, DEFAULT_PROOFS if plan.mode.hiding else 0)  # of commitments that are not there yet
@@ -78,15 +81,15 @@ def of_plan(plan: Plan) -> Memory:
             of_params += min(8 * params.encoded, window) if kept(params) else 40 * params.cols
     shape = opening.matrices[0].shape
     held += COLUMN * plan.witness.true_entries + 8 * shape.every * shape.cols + 64 * shape.n
+    images = IMAGES * plan.witness.true_entries
     flat, codeword = 8 << plan.witness.log_entries, 8 * shape.encoded
-    lookup = 8 * plan.used_leaves + ((48 + CORRECTION) << plan.log_leaves) if plan.blocks else 0
+    places, used = (1 << plan.log_leaves, plan.used_leaves) if plan.blocks else (0, 0)
+    filling, lookup = 16 * places + 8 * used, 48 * places + UNUSED * (places - used)
     contraction = sum(24 * degree << variables for variables, degree in opening.counts.contractions)
     opened = 4 * flat + of_params
-    return Memory(
-        setup,
-        held + flat + codeword + max(lookup, contraction, opened),
-        held + max(flat + codeword, lookup, contraction, flat + opened),
-    )
+    lean = held + max(images + max(flat + codeword, filling), lookup, contraction, flat + opened)
+    whole = held + images + flat + codeword + max(lookup, contraction, opened)
+    return Memory(setup, lean if plan.used_leaves >= LARGE else whole, lean)
 
 
 def read(text: str) -> int:

@@ -15,11 +15,13 @@ from syurmy.cli import app
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import Path as ExecutedPath
 from syurmy.isa.program import Program
+from syurmy.isa.system import assemble as system_of
 from syurmy.prover.commitment import Commitment, commit
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.verifier.verify import verify
+from syurmy.prover.witness import Witness
 
 TEXT = """
 .program small
@@ -92,6 +94,26 @@ def test_a_lean_proof_is_the_same_proof(hiding: bool, program: Program, monkeypa
     with pytest.raises(InputError) as e:
         syurmy.prove(key, trace, memory=need.lean - 1)
     assert e.value.code == "P190"
+
+    monkeypatch.setattr("syurmy.prover.prove.LARGE", 1)
+    large = syurmy.prove(key, trace)
+    assert kept == [True, False, False]
+    assert hiding or large.data == whole.data
+    assert (verify(key.verifying_key, large.data).outputs["y"] == trace.outputs["y"]).all()
+    need = memory.of_plan(Plan.of(program, mode=key.mode))
+    assert need.prove == need.lean
+
+
+def test_images_of_columns_are_made_again(program: Program) -> None:
+    trace = syurmy.run(program, {"x": np.arange(64 * 64).reshape(64, 64) % 200 - 100})
+    system = system_of(program).system
+    witness = Witness(system, trace)
+    members = [m for lk in system.lookups for m in lk.members]
+    before = [witness(m).copy() for m in members]
+    held = len(witness._values)
+    witness.forget_images()
+    assert len(witness._values) < held
+    assert all(np.array_equal(witness(m), v) for m, v in zip(members, before, strict=True))
 
 
 def test_claims_on_params_are_counted_as_the_prover_joins_them(program: Program) -> None:
