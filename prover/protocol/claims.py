@@ -11,8 +11,9 @@ Axes of length 1 carry no weight (it would be a factor, and is in the coefficien
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,16 @@ Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over t
 class Term:
     coefficient: Ext
     groups: tuple[Group, ...]  # sorted by first axis; together they cover the axes of length > 1
+
+    @cached_property
+    def key(self) -> tuple[tuple[tuple[int, ...], Hashable], ...]:
+        """Equal for terms that differ in their coefficient only."""
+        return tuple((axes, w.key) for axes, w in self.groups)
+
+    def but(self, position: int) -> Hashable:
+        """Equal for terms that differ in their coefficient and the weight at ``position`` only."""
+        k = self.key
+        return (k[:position], k[position][0], k[position + 1 :]) if position < len(k) else (k, None, None)
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:
@@ -153,9 +164,9 @@ class Sweep:
         """
         if len(terms) == 1:
             return terms
-        total: dict[object, Term] = {}
+        total: dict[Hashable, Term] = {}
         for t in terms:
-            key = tuple((axes, w.key) for axes, w in t.groups)
+            key = t.key
             old = total.get(key)
             total[key] = t if old is None else Term(old.coefficient + t.coefficient, t.groups)
         terms = list(total.values())
@@ -163,10 +174,9 @@ class Sweep:
         while changed:
             changed = False
             for position in range(max(len(t.groups) for t in terms)):
-                buckets: dict[object, list[Term]] = {}
+                buckets: dict[Hashable, list[Term]] = {}
                 for t in terms:
-                    rest = tuple((a, w.key) if i != position else (a,) for i, (a, w) in enumerate(t.groups))
-                    buckets.setdefault(rest, []).append(t)
+                    buckets.setdefault(t.but(position), []).append(t)
                 if len(buckets) < len(terms):
                     changed = True
                     terms = [self._sum(bucket, position) for bucket in buckets.values()]
@@ -195,7 +205,7 @@ class Sweep:
                     total = total * self.space.total(w)
                 out.constant = out.constant + total
             return [
-                (n, Term(term.coefficient * c, term.groups))
+                (n, term if c == 1 else Term(term.coefficient * c, term.groups))
                 for c, n in zip(node.coefficients, node.inputs, strict=True)
             ]
         source = node.inputs[0] if node.inputs else node

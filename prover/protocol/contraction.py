@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
 
 from syurmy.isa.graph import Node, Product
 from syurmy.isa.types import padded
@@ -59,9 +61,10 @@ class Contraction:
         shared = batch + inner
         where = {x: i for i, x in enumerate(shared)}
         groups: dict[str, list[Group]] = {"batch": [], "a": [], "b": []}
+        kind_of = label_kinds(product)
         for axes, w in term.groups:
             labels = [product.labels_out[i] for i in axes]
-            kind = label_kind(product, labels[0])
+            kind = kind_of[labels[0]]
             target = {"batch": where, "a": axis_a, "b": axis_b}[kind]
             groups[kind].append(_renamed(sweep, [target[x] for x in labels], w))
         for kind, axes_of in (("a", axis_a), ("b", axis_b)):
@@ -77,22 +80,17 @@ class Contraction:
             Side(b, tuple(axis_b[x] for x in shared), tuple(sorted(groups["b"], key=lambda g: g[0]))),
         )
 
-    def label_points(self, name: str, rounds: int) -> list[list[Coordinate]]:
+    def label_points(self, name: str, rounds: int) -> tuple[tuple[Coordinate, ...], ...]:
         """Per shared label its coordinates: the suffix of the common point ``name`` of ``rounds`` elements."""
-        out = []
-        at = rounds - self.variables
-        for d in self.dims:
-            bits = padded(d).bit_length() - 1
-            out.append([(name, at + i) for i in range(bits)])
-            at += bits
-        return out
+        return _label_points(self.dims, name, rounds)
 
     def batch_value(self, sweep: Sweep, name: str, rounds: int) -> Ext:
         """w_b at the point (contracted labels play no part)."""
-        points = [sweep.space.coordinates(p) for p in self.label_points(name, rounds)]
         out = ONE
-        for axes, w in self.batch:
-            out = out * sweep.space.evaluate(w, [points[i] for i in axes])
+        if self.batch:
+            points = [sweep.space.coordinates(p) for p in self.label_points(name, rounds)]
+            for axes, w in self.batch:
+                out = out * sweep.space.evaluate(w, [points[i] for i in axes])
         return out
 
     def operand_term(self, side: Side, sweep: Sweep, name: str, rounds: int, coefficient: Ext) -> Term:
@@ -102,6 +100,13 @@ class Contraction:
         for axis, point, d in zip(side.kept, points, self.dims, strict=True):
             groups.append(((axis,), sweep.space.eq(point, d)))
         return Term(coefficient, tuple(sorted(groups, key=lambda g: g[0])))
+
+
+@lru_cache(maxsize=4096)
+def _label_points(dims: tuple[int, ...], name: str, rounds: int) -> tuple[tuple[Coordinate, ...], ...]:
+    bits = [padded(d).bit_length() - 1 for d in dims]
+    ends = list(accumulate(bits, initial=rounds - sum(bits)))
+    return tuple(tuple((name, i) for i in range(at, end)) for at, end in pairwise(ends))
 
 
 def _renamed(sweep: Sweep, axes: Sequence[int], w: Weight) -> Group:
@@ -116,12 +121,13 @@ def all_contractions(products: dict[Product, list[Term]], sweep: Sweep) -> list[
 
 def separable(product: Product, term: Term) -> bool:
     """Does every group of weights stay on batch labels, on labels of A alone or on labels of B alone?"""
-    return all(len({label_kind(product, product.labels_out[a]) for a in axes}) == 1 for axes, _ in term.groups)
+    kinds = label_kinds(product)
+    return all(len({kinds[product.labels_out[a]] for a in axes}) == 1 for axes, _ in term.groups)
 
 
-def label_kind(product: Product, label: int) -> str:
-    """ "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
+def label_kinds(product: Product) -> dict[int, str]:
+    """Of the labels of the result: "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
     a, b = product.inputs
-    in_a = any(x == label and d > 1 for x, d in zip(product.labels_a, a.shape, strict=True))
-    in_b = any(x == label and d > 1 for x, d in zip(product.labels_b, b.shape, strict=True))
-    return "batch" if in_a and in_b else "a" if in_a else "b"
+    in_a = {x for x, d in zip(product.labels_a, a.shape, strict=True) if d > 1}
+    in_b = {x for x, d in zip(product.labels_b, b.shape, strict=True) if d > 1}
+    return {x: ("batch" if x in in_b else "a") if x in in_a else "b" for x in product.labels_out}

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
@@ -65,11 +65,11 @@ class Place:
     dims: tuple[int, ...]
     offset: int
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.dims)
 
-    @property
+    @cached_property
     def log_size(self) -> int:
         return self.size.bit_length() - 1
 
@@ -132,7 +132,8 @@ class MatrixLayout:
             self.places[key] = Place(shape, order, tuple(padded(shape[a]) for a in order), offset)
         self.used = sum(sizes)  # entries, the first ones: nothing lies beyond them, and no gap between the tensors
         self.log_entries = max(min_log_entries, log2_ceil(max(1, self.used)))
-        self.shape = choose(self.log_entries, lambda log_cols: max(1, self._count(log_cols)))
+        counted = cache(lambda log_cols: max(1, self._count(log_cols)))  # asked again at every rate
+        self.shape = choose(self.log_entries, counted)
 
     @property
     def log_rows(self) -> int:
@@ -192,5 +193,6 @@ class MatrixLayout:
         return last - first + sum(math.prod(n for n, _ in p.rows(log_cols)) for p in self._large(log_cols))
 
 
-def _worst_padding_first(shape: Sequence[int]) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def _worst_padding_first(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a)))

@@ -15,9 +15,8 @@ from functools import cache
 import numpy as np
 
 from syurmy.isa.arrays import I64
-from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
+from syurmy.prover.field import ONE, U64, Ext, P, ext_array
 from syurmy.prover.protocol import arithmetic
-from syurmy.prover.protocol.hidden import Value
 
 
 def eq_vector(point: Sequence[Ext], size: int | None = None) -> U64:
@@ -121,13 +120,10 @@ def _lagrange(degree: int) -> list[int]:
     return out
 
 
-def interpolate(values: Sequence[Value], x: Ext) -> Value:
-    """The polynomial of degree len(values) - 1 with p(i) = values[i], at x."""
-    out: Value = ZERO
-    for i, (v, c) in enumerate(zip(values, _lagrange(len(values) - 1), strict=True)):
-        weight = Ext(c)
-        for j in range(len(values)):
-            if j != i:
-                weight = weight * (x - j)
-        out = out + v * weight
-    return out
+def lagrange(degree: int, x: Ext) -> list[Ext]:
+    """The weights of p(0), ..., p(degree) in p(x), for polynomials of this degree."""
+    below, above = [ONE], [ONE]  # products of the first of x - 0, x - 1, ..., and of the last ones
+    for i in range(degree):
+        below.append(below[-1] * (x - i))
+        above.append(above[-1] * (x - (degree - i)))
+    return [b * a * c for b, a, c in zip(below, reversed(above), _lagrange(degree), strict=True)]

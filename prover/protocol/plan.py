@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, cached_property, partial
 
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import PER_TERM, Account
@@ -57,11 +57,11 @@ class Block:
     true_size: int
     piece: Piece | None = None  # of a lookup
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.dims)
 
-    @property
+    @cached_property
     def log_size(self) -> int:
         return self.size.bit_length() - 1
 
@@ -81,7 +81,7 @@ class Plan:
     opening: object = field(default=None, init=False, repr=False)
     openings: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # by layouts of tensors
 
-    @property
+    @cached_property
     def used_leaves(self) -> int:
         return sum(b.size for b in self.blocks)
 
@@ -99,7 +99,7 @@ class Plan:
     def width(self) -> int:
         return max((block_width(b) for b in self.blocks), default=0)
 
-    @property
+    @cached_property
     def fingerprint_bits(self) -> int:
         """Coordinates of the point at which rows are fingerprinted."""
         return max(
@@ -107,7 +107,7 @@ class Plan:
             default=0,
         )
 
-    @property
+    @cached_property
     def point_length(self) -> int:
         """Coordinates of the common point: those of the leaves and those that the largest equation needs beyond."""
         return max([self.log_leaves, *(point_bits(e.expression.shape) for e in self.equations)])
@@ -181,9 +181,10 @@ def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) ->
     def add(source: Table | Tuples, tag: int, shape: tuple[int, ...], sign: int, m: Committed | None) -> None:
         blocks.append(Block(source, tag, tuple(padded(d) for d in shape), 0, sign, m, math.prod(shape)))
 
+    cut = cache(lambda shape: [(p, p.dims, math.prod(p.true)) for p in pieces(shape)])
     for lk in system.lookups:
-        for p in pieces(lk.members[0].shape):
-            blocks.append(Block(lk, tags[lk.table], p.dims, 0, 1, None, math.prod(p.true), p))
+        for p, dims, size in cut(lk.members[0].shape):
+            blocks.append(Block(lk, tags[lk.table], dims, 0, 1, None, size, p))
     for t in system.tuples:
         add(t, tags[t.space], t.shape, t.sign, t.multiplicity)
     for table in tables:
@@ -202,13 +203,16 @@ def commit_inseparable(builder: Builder) -> None:
     """
     system = builder.system
     space = WeightSpace(dry=True, account=builder.account)
+    known: dict[tuple[int, ...], list[Term]] = {}  # the claims of a lookup, by its shape
+    equations: dict[tuple[int, ...], Term] = {}
     while True:
         builder.account.settle()
         claims = []
         for lk in system.lookups:
             for m in lk.members:
-                for p in pieces(m.shape):
-                    claims.append((m, piece_term(space, _dry_point(p.true), p)))
+                if m.shape not in known:
+                    known[m.shape] = [piece_term(space, _dry_point(p.true), p) for p in pieces(m.shape)]
+                claims += [(m, term) for term in known[m.shape]]
         for t in system.tuples:
             for member in t.members:
                 if member is not None:
@@ -219,7 +223,9 @@ def commit_inseparable(builder: Builder) -> None:
                     claims.append((member, Term(lead.coefficient, lead.groups + groups)))
         for e in system.equations:
             shape = e.expression.shape
-            claims.append((e.expression, eq_term(space, _dry_point(shape), shape, order=leading(shape))))
+            if shape not in equations:
+                equations[shape] = eq_term(space, _dry_point(shape), shape, order=leading(shape))
+            claims.append((e.expression, equations[shape]))
         first = _Planner(space, builder.account)
         pulled = first.run(claims)
         bad: list[Node] = [

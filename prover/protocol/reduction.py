@@ -50,68 +50,95 @@ def leaf_claims(
     plan: Plan, sweep: Sweep, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value, leaf_point: Sequence[Ext]
 ) -> tuple[list[Claim], Value]:
     """Claims and their combined target. ``leaf_point``: the last ``log_leaves`` elements of the common point."""
-    claims = claims_at_leaves(plan, sweep, beta, gamma, leaf_point)
-    target_den, target_num = -den, -num
-    covered, total = ZERO, plan.point_length
-    prefixes = Prefixes(leaf_point)
+    leaves = _Leaves(plan, sweep, leaf_point)
+    claims = _claims(plan, leaves, beta, gamma)
+    covered, signed, known = ZERO, ZERO, ZERO  # of all blocks; with their signs; what is known of their denominators
+    alike: dict[tuple[int, tuple[Group, ...]], Ext] = {}
     vectors: dict[int, U64] = {}
     for b in plan.blocks:
-        at = prefixes.eq(b.offset, b.log_size)
+        at = leaves.at(b)
         covered = covered + at
         if b.multiplicity is None:
-            target_num = target_num + at * b.sign
+            signed = signed + (at if b.sign == 1 else at * b.sign)
         if isinstance(b.source, Table):
-            target_den = target_den - at * _table_value(b, b.source, beta, leaf_point, vectors)
+            known = known + at * _table_value(b, b.source, beta, leaf_point, vectors)
         else:
-            mask = ONE
-            for _, w in _leaf_term(sweep, b, total).groups:
-                mask = mask * sweep.space.total(w)
-            target_den = target_den - at * mask * b.tag
+            key = b.tag, leaves.groups(b)
+            alike[key] = alike[key] + at if key in alike else at
+    for (tag, groups), at in alike.items():
+        tags = at * tag
+        for _, w in groups:  # padded leaves have no tag
+            tags = tags * sweep.space.total(w)
+        known = known + tags
     # lookup and table denominators are alpha - ..., unused leaves are 0/1
-    target_den = target_den + covered * alpha + (1 - covered)
-    return claims, target_den + target_num * gamma
+    return claims, covered * alpha + (1 - covered) - known - den + (signed - num) * gamma
 
 
 def claims_at_leaves(plan: Plan, sweep: Sweep, beta: Ext, gamma: Ext, leaf_point: Sequence[Ext]) -> list[Claim]:
     """The claims on members, multiplicities and equations, without their target."""
+    return _claims(plan, _Leaves(plan, sweep, leaf_point), beta, gamma)
+
+
+class _Leaves:
+    """Where blocks lie among the leaves, and the evaluation that each is of what lies in it: of blocks of one shape
+    worked out once."""
+
+    def __init__(self, plan: Plan, sweep: Sweep, leaf_point: Sequence[Ext]) -> None:
+        self.sweep = sweep
+        self._prefixes = Prefixes(leaf_point)
+        self._point = suffix(LOOKUP, plan.point_length, plan.point_length)
+        self._known: dict[object, tuple[Group, ...]] = {}
+
+    def at(self, b: Block) -> Ext:
+        """eq of the block's place."""
+        return self._prefixes.eq(b.offset, b.log_size)
+
+    def groups(self, b: Block) -> tuple[Group, ...]:
+        """The weights of what lies in a block, but a table, at its part of the common point."""
+        p = b.piece
+        if p is None:
+            assert isinstance(b.source, Tuples)
+            return self.evaluation(b.source.shape)
+        return self._once(p, lambda: piece_term(self.sweep.space, self._point, p))
+
+    def evaluation(self, shape: tuple[int, ...], order: tuple[int, ...] | None = None) -> tuple[Group, ...]:
+        """The weights of a tensor of this shape, its axes in ``order``, at its suffix of the common point."""
+        return self._once((shape, order), lambda: eq_term(self.sweep.space, self._point, shape, ONE, order))
+
+    def _once(self, key: object, make: Callable[[], Term]) -> tuple[Group, ...]:
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = make().groups
+        return found
+
+
+def _claims(plan: Plan, leaves: _Leaves, beta: Ext, gamma: Ext) -> list[Claim]:
     claims: list[Claim] = []
-    total = plan.point_length
-    prefixes = Prefixes(leaf_point)
     for b in plan.blocks:
-        at = prefixes.eq(b.offset, b.log_size)
+        at = leaves.at(b)
         if b.multiplicity is not None:
-            coordinates = suffix(LOOKUP, total, b.log_size)
-            claims.append((b.multiplicity, eq_term(sweep.space, coordinates, b.multiplicity.shape, at * gamma)))
+            claims.append((b.multiplicity, Term(at * gamma, leaves.evaluation(b.multiplicity.shape))))
         if isinstance(b.source, Table):
             continue
-        term = _leaf_term(sweep, b, total)
-        power = ONE
+        at_members = leaves.groups(b)
         for m in b.source.members:
-            power = power * beta
+            at = at * beta
             if m is not None:
-                groups = term.groups + fingerprint_groups(sweep, m.shape, len(b.dims), plan.fingerprint_bits)
-                claims.append((m, Term(at * power, groups)))
+                rows = fingerprint_groups(leaves.sweep, m.shape, len(b.dims), plan.fingerprint_bits)
+                claims.append((m, Term(at, at_members + rows)))
     power = gamma
     for e in plan.equations:
         power = power * gamma
-        node = e.expression
-        point = suffix(LOOKUP, total, total)
-        claims.append((node, eq_term(sweep.space, point, node.shape, power, leading(node.shape))))
+        shape = e.expression.shape
+        claims.append((e.expression, Term(power, leaves.evaluation(shape, leading(shape)))))
     return claims
-
-
-def _leaf_term(sweep: Sweep, b: Block, total: int) -> Term:
-    """The evaluation of what lies in a block, but a table, at its part of the common point of ``total`` elements."""
-    point = suffix(LOOKUP, total, b.log_size)
-    if b.piece is not None:
-        return piece_term(sweep.space, point, b.piece)
-    assert isinstance(b.source, Tuples)
-    return eq_term(sweep.space, point, b.source.shape)
 
 
 def fingerprint_groups(sweep: Sweep, shape: Sequence[int], leading: int, bits: int) -> tuple[Group, ...]:
     """eq of the fingerprint point's suffix on the axes of a row, those after the first ``leading``."""
-    term = eq_term(sweep.space, [(FINGERPRINT, i) for i in range(bits)], shape[leading:])
+    if len(shape) == leading:
+        return ()
+    term = eq_term(sweep.space, suffix(FINGERPRINT, bits, bits), shape[leading:])
     return tuple((tuple(a + leading for a in axes), w) for axes, w in term.groups)
 
 
@@ -290,13 +317,17 @@ def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext
 
 
 def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sweep, point: Sequence[Ext]) -> Ext:
-    """The extension of Omega at a full point."""
+    """The extension of Omega at a full point. Many columns have one shape and the same weights."""
     out, prefixes = ZERO, Prefixes(point)
+    known: dict[object, Ext] = {}
     for node, parts in terms.items():
         place = layout.places[node]
         inner = ZERO
         for t in parts:
-            inner = inner + term_at(t, place, sweep, point)
+            key = place.order, place.dims, t.key
+            if key not in known:
+                known[key] = term_at(Term(ONE, t.groups), place, sweep, point)
+            inner = inner + t.coefficient * known[key]
         out = out + prefixes.eq(place.offset, place.log_size) * inner
     return out
 

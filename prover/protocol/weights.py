@@ -145,12 +145,15 @@ class WeightSpace:
     def eq(self, point: Sequence[Coordinate], d: int) -> Weight:
         """eq(r, i) for i < d."""
         p = tuple(point)
+        if d > self._lengths.get(p, 0):
+            self._lengths[p] = d
+        if (found := self._memo.get(("eq", p, d))) is not None:
+            return found
 
         def at(point: Sequence[Sequence[Ext]]) -> Ext:
             both = [(x * y, x, y) for x, y in zip(self.coordinates(p), point[0], strict=True)]
             return first_terms([(1 - x - y + xy, xy) for xy, x, y in both], d)
 
-        self._lengths[p] = max(d, self._lengths.get(p, 0))
         return self._make(
             ("eq", p, d),
             (d,),
@@ -161,6 +164,8 @@ class WeightSpace:
         )
 
     def ones(self, d: int) -> Weight:
+        if (found := self._memo.get(("ones", d))) is not None:
+            return found
         form = Form(log2_ceil(d), lambda point: first_terms([(1 - x, x) for x in point[0]], d))
         return self._make(
             ("ones", d),
