@@ -23,7 +23,7 @@ from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Pu
 from syurmy.isa.pieces import Piece
 from syurmy.isa.progression import Progression
 from syurmy.isa.types import padded
-from syurmy.prover.field import ONE, ZERO, Ext
+from syurmy.prover.field import ONE, ZERO, Ext, to_field
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight, WeightSpace
@@ -39,7 +39,7 @@ class Term:
     @cached_property
     def key(self) -> tuple[tuple[tuple[int, ...], Hashable], ...]:
         """Equal for terms that differ in their coefficient only."""
-        return tuple((axes, w.key) for axes, w in self.groups)
+        return tuple([(axes, w.key) for axes, w in self.groups])
 
     def but(self, position: int) -> Hashable:
         """Equal for terms that differ in their coefficient and the weight at ``position`` only."""
@@ -164,6 +164,8 @@ class Sweep:
         """
         if len(terms) == 1:
             return terms
+        if len(terms) == 2:
+            return self._merged(terms[0], terms[1], equal_only)
         total: dict[Hashable, Term] = {}
         for t in terms:
             key = t.key
@@ -183,6 +185,17 @@ class Sweep:
                 if len(terms) == 1:
                     return terms
         return terms
+
+    def _merged(self, a: Term, b: Term, equal_only: bool) -> list[Term]:
+        """``merge`` of two."""
+        if a.key == b.key:
+            return [Term(a.coefficient + b.coefficient, a.groups)]
+        if equal_only or len(a.key) != len(b.key):
+            return [a, b]
+        other = [i for i, (x, y) in enumerate(zip(a.key, b.key, strict=True)) if x != y]
+        if len(other) > 1 or a.key[other[0]][0] != b.key[other[0]][0]:
+            return [a, b]
+        return [self._sum([a, b], other[0])]
 
     def _sum(self, bucket: list[Term], position: int) -> Term:
         first = bucket[0]
@@ -347,7 +360,7 @@ def _segments(out_shape: Sequence[int], in_shape: Sequence[int]) -> list[tuple[l
     return result
 
 
-def inner_product(values: I64 | Progression, term: Term, space: WeightSpace, sweep: Sweep) -> Ext:
+def inner_product(values: I64 | Progression, term: Term, space: WeightSpace) -> Ext:
     """``coefficient * sum values * weights`` over known integers, shape of the tensor, or in closed form those along
     its only axis of length above 1."""
     if not term.groups:
@@ -355,5 +368,15 @@ def inner_product(values: I64 | Progression, term: Term, space: WeightSpace, swe
     if isinstance(values, Progression):
         ((_, w),) = term.groups
         return term.coefficient * space.dot(w, values)
-    _, w = sweep.joint(term.groups)
-    return term.coefficient * mle.dot_int(w.array.reshape(2, -1), np.ascontiguousarray(values).reshape(-1))
+    # the longest weight first: what is left of the values is short, and so are the products of the other weights
+    *others, (last, w) = sorted(term.groups, key=lambda group: group[1].size)
+    order = [a for axes, _ in others for a in axes]
+    kept = [a for a, d in enumerate(values.shape) if d > 1]
+    matrix = np.transpose(values.reshape([values.shape[a] for a in kept]), [kept.index(a) for a in (*order, *last)])
+    rows = mle.combined(to_field(matrix.reshape(-1, w.size)), w.array.reshape(2, -1))
+    if not others:
+        return term.coefficient * Ext(*rows[:, 0].tolist())
+    weights = others[0][1].array.reshape(2, -1)
+    for _, more in others[1:]:
+        weights = mle.outer(weights, more.array.reshape(2, -1)).reshape(2, -1)
+    return term.coefficient * mle.dot(weights, rows)

@@ -54,18 +54,17 @@ class Contraction:
     def of(product: Product, term: Term, sweep: Sweep) -> Contraction:
         """The contraction of a separable term on a product."""
         a, b = product.inputs
-        axis_a = {x: i for i, x in enumerate(product.labels_a) if a.shape[i] > 1}
-        axis_b = {x: i for i, x in enumerate(product.labels_b) if b.shape[i] > 1}
+        axis_a, axis_b = product.axes
         batch = [x for x in product.labels_out if x in axis_a and x in axis_b]
         inner = [x for x in product.labels_a if x in axis_a and x in axis_b and x not in batch]
         shared = batch + inner
         where = {x: i for i, x in enumerate(shared)}
         groups: dict[str, list[Group]] = {"batch": [], "a": [], "b": []}
-        kind_of = label_kinds(product)
+        targets = {"batch": where, "a": axis_a, "b": axis_b}
         for axes, w in term.groups:
             labels = [product.labels_out[i] for i in axes]
-            kind = kind_of[labels[0]]
-            target = {"batch": where, "a": axis_a, "b": axis_b}[kind]
+            kind = product.kinds[labels[0]]
+            target = targets[kind]
             groups[kind].append(_renamed(sweep, [target[x] for x in labels], w))
         for kind, axes_of in (("a", axis_a), ("b", axis_b)):
             for x, i in axes_of.items():
@@ -84,15 +83,6 @@ class Contraction:
         """Per shared label its coordinates: the suffix of the common point ``name`` of ``rounds`` elements."""
         return _label_points(self.dims, name, rounds)
 
-    def batch_value(self, sweep: Sweep, name: str, rounds: int) -> Ext:
-        """w_b at the point (contracted labels play no part)."""
-        out = ONE
-        if self.batch:
-            points = [sweep.space.coordinates(p) for p in self.label_points(name, rounds)]
-            for axes, w in self.batch:
-                out = out * sweep.space.evaluate(w, [points[i] for i in axes])
-        return out
-
     def operand_term(self, side: Side, sweep: Sweep, name: str, rounds: int, coefficient: Ext) -> Term:
         """The claim on an operand: eq on the shared labels, the bound weights on the others."""
         points = self.label_points(name, rounds)
@@ -110,6 +100,8 @@ def _label_points(dims: tuple[int, ...], name: str, rounds: int) -> tuple[tuple[
 
 
 def _renamed(sweep: Sweep, axes: Sequence[int], w: Weight) -> Group:
+    if len(axes) == 1:
+        return (axes[0],), w
     perm = sorted(range(len(axes)), key=lambda i: axes[i])
     return tuple(axes[i] for i in perm), sweep.space.transpose(w, perm)
 
@@ -119,15 +111,21 @@ def all_contractions(products: dict[Product, list[Term]], sweep: Sweep) -> list[
     return [Contraction.of(p, t, sweep) for p, terms in products.items() for t in terms]
 
 
+def batch_values(contractions: Sequence[Contraction], sweep: Sweep, name: str, rounds: int) -> list[Ext]:
+    """w_b of each at the point (contracted labels play no part)."""
+    known: dict[object, Ext] = {}
+    out = []
+    for c in contractions:
+        key = c.dims, tuple((axes, w.key) for axes, w in c.batch)
+        if key not in known:
+            known[key] = ONE
+            points = [sweep.space.coordinates(p) for p in c.label_points(name, rounds)]
+            for axes, w in c.batch:
+                known[key] = known[key] * sweep.space.evaluate(w, [points[i] for i in axes])
+        out.append(known[key])
+    return out
+
+
 def separable(product: Product, term: Term) -> bool:
     """Does every group of weights stay on batch labels, on labels of A alone or on labels of B alone?"""
-    kinds = label_kinds(product)
-    return all(len({kinds[product.labels_out[a]] for a in axes}) == 1 for axes, _ in term.groups)
-
-
-def label_kinds(product: Product) -> dict[int, str]:
-    """Of the labels of the result: "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
-    a, b = product.inputs
-    in_a = {x for x, d in zip(product.labels_a, a.shape, strict=True) if d > 1}
-    in_b = {x for x, d in zip(product.labels_b, b.shape, strict=True) if d > 1}
-    return {x: ("batch" if x in in_b else "a") if x in in_a else "b" for x in product.labels_out}
+    return all(len({product.kinds[product.labels_out[a]] for a in axes}) == 1 for axes, _ in term.groups)

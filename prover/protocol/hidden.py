@@ -155,12 +155,14 @@ class Ledger:
         self.groups.append(Group(first, len(values), sums))
         out = []
         for pairs in sums:
-            total = Hidden(ZERO, {self.used: ONE})
+            known, pads = ZERO, {self.used: ONE}
             self.used += 1
             for i, j in pairs:
                 x, y = values[i].known, values[j].known
-                total = total + Hidden(x * y, {first + i: -y}) + Hidden(ZERO, {first + j: -x})
-            out.append(total)
+                known = known + x * y
+                for pad, c in ((first + i, -y), (first + j, -x)):
+                    pads[pad] = pads[pad] + c if pad in pads else c
+            out.append(Hidden(known, pads))
         return out
 
 

@@ -8,6 +8,7 @@ its empty rows are not stored.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +18,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.types import padded
-from syurmy.prover.field import Ext, log2_ceil
+from syurmy.prover.field import Ext, Point, log2_ceil
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 
@@ -56,6 +57,20 @@ class Prefixes:
         return found
 
 
+class Parts:
+    """Consecutive elements of one point, each time the same object."""
+
+    def __init__(self, point: Sequence[Ext]) -> None:
+        self._point, self.length = Point(point), len(point)
+        self._known: dict[tuple[int, int], Point] = {}
+
+    def part(self, lo: int, hi: int) -> Point:
+        found = self._known.get((lo, hi))
+        if found is None:
+            found = self._known[lo, hi] = Point(self._point[lo:hi])
+        return found
+
+
 @dataclass(frozen=True)
 class Place:
     """A tensor in a matrix. ``order``: its axes from the most significant; ``dims``: their padded lengths."""
@@ -77,13 +92,13 @@ class Place:
     def true_part(self) -> tuple[slice, ...]:
         return tuple(slice(0, self.shape[a]) for a in self.order)
 
-    def coordinates(self, point: Sequence[Ext]) -> dict[int, list[Ext]]:
+    def coordinates(self, point: Parts) -> dict[int, Point]:
         """Per axis, its part of the last ``log_size`` elements of ``point``."""
-        out: dict[int, list[Ext]] = {}
-        at = len(point) - self.log_size
+        out: dict[int, Point] = {}
+        at = point.length - self.log_size
         for a, d in zip(self.order, self.dims, strict=True):
             bits = d.bit_length() - 1
-            out[a] = list(point[at : at + bits])
+            out[a] = point.part(at, at + bits)
             at += bits
         return out
 
@@ -190,7 +205,14 @@ class MatrixLayout:
     def _count(self, log_cols: int) -> int:
         """Number of rows of 2^log_cols entries that hold a true entry."""
         first, last = self._shared(log_cols)
-        return last - first + sum(math.prod(n for n, _ in p.rows(log_cols)) for p in self._large(log_cols))
+        large = [(p, n) for p, n in self._alike if p.log_size >= log_cols]
+        return last - first + sum(n * p.row_count(log_cols) for p, n in large)
+
+    @cached_property
+    def _alike(self) -> list[tuple[Place, int]]:
+        """One place of every shape, and how many have it."""
+        found = {p.shape: p for p in self.places.values()}
+        return [(found[shape], n) for shape, n in Counter(p.shape for p in self.places.values()).items()]
 
 
 @lru_cache(maxsize=4096)

@@ -103,6 +103,13 @@ def scatter_add(a: U64, index: I64, size: int) -> U64:
     return arithmetic.current().scatter_add(np.ascontiguousarray(a), where, size)
 
 
+def combined(matrix: U64, weights: U64) -> U64:
+    """``uint64[2, C]``: the inner products of the rows of ``uint64[C, R]`` over F with ``uint64[2, R]``."""
+    if weights.shape != (2, matrix.shape[1]):
+        raise ValueError(f"weights of shape {weights.shape} for rows of {matrix.shape[1]}")
+    return arithmetic.current().bind_columns(np.ascontiguousarray(matrix), np.ascontiguousarray(weights))
+
+
 def outer(a: U64, b: U64) -> U64:
     """``uint64[2, n, m]`` of the products a[i]*b[j]."""
     return arithmetic.current().outer(np.ascontiguousarray(a), np.ascontiguousarray(b))

@@ -95,7 +95,7 @@ class Plan:
         """Padded leaves, each +1/alpha, minus those that are -1/alpha."""
         return sum((b.size - b.true_size) * b.sign for b in self.blocks if b.multiplicity is None)
 
-    @property
+    @cached_property
     def width(self) -> int:
         return max((block_width(b) for b in self.blocks), default=0)
 
@@ -246,6 +246,7 @@ def commit_inseparable(builder: Builder) -> None:
             assert not ends.products, "operands hold no product"
             bad += second.crowded
         if not bad:
+            space.forget()
             return
         for n in bad:
             builder.commit(n)

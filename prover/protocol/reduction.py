@@ -27,7 +27,7 @@ from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, i
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.ladder import EqWeight
-from syurmy.prover.protocol.layout import MatrixLayout, Place, Prefixes
+from syurmy.prover.protocol.layout import MatrixLayout, Parts, Place, Prefixes
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.strands import Coordinate
@@ -170,7 +170,7 @@ def known_part(pulled: Pulled, sweep: Sweep, value_of: Callable[[Public], I64]) 
     for node, terms in pulled.publics.items():
         values = node.known if isinstance(node.known, Progression) else value_of(node)
         for t in terms:
-            out = out + inner_product(values, t, sweep.space, sweep)
+            out = out + inner_product(values, t, sweep.space)
     return out
 
 
@@ -305,7 +305,7 @@ def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[T
     return {node: sweep.merge(terms[node]) for node in sorted(terms, key=lambda n: n.id)}
 
 
-def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext:
+def term_at(term: Term, place: Place, sweep: Sweep, point: Parts) -> Ext:
     """The extension of a term's (padded) weight tensor at the last ``log_size`` elements of ``point``."""
     coordinates = place.coordinates(point)
     out = term.coefficient
@@ -318,15 +318,15 @@ def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext
 
 def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sweep, point: Sequence[Ext]) -> Ext:
     """The extension of Omega at a full point. Many columns have one shape and the same weights."""
-    out, prefixes = ZERO, Prefixes(point)
+    out, prefixes, parts = ZERO, Prefixes(point), Parts(point)
     known: dict[object, Ext] = {}
-    for node, parts in terms.items():
+    for node, on_node in terms.items():
         place = layout.places[node]
         inner = ZERO
-        for t in parts:
+        for t in on_node:
             key = place.order, place.dims, t.key
             if key not in known:
-                known[key] = term_at(Term(ONE, t.groups), place, sweep, point)
+                known[key] = term_at(Term(ONE, t.groups), place, sweep, parts)
             inner = inner + t.coefficient * known[key]
         out = out + prefixes.eq(place.offset, place.log_size) * inner
     return out

@@ -16,10 +16,11 @@ from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening, operand_products
 from syurmy.prover.protocol.claims import Pulled, Sweep
-from syurmy.prover.protocol.contraction import Contraction, all_contractions
+from syurmy.prover.protocol.contraction import Contraction, all_contractions, batch_values
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, grinding_seed, needs_grinding
 from syurmy.prover.protocol.hidden import Value, combination, sacrifice
+from syurmy.prover.protocol.layout import Parts
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.transcript import Receiver, Rejected
@@ -128,10 +129,8 @@ class Front:
         finals = self.receiver.ext("contraction values", 2 * len(contractions))
         products = self.receiver.products(finals, operand_products(len(contractions)))
         halves = [pow(HALF, k, P) for k in range(rounds + 1)]
-        scales = [
-            c.coefficient * halves[rounds - c.variables] * c.batch_value(self.sweep, red.CONTRACTION, rounds)
-            for c in contractions
-        ]
+        batches = batch_values(contractions, self.sweep, red.CONTRACTION, rounds)
+        scales = [c.coefficient * halves[rounds - c.variables] * w for c, w in zip(contractions, batches, strict=True)]
         expected = combination(zip(products, scales, strict=True))
         self.receiver.zero(expected - value, "contraction", "the operands' values do not fit the sumcheck")
         eta = self.transcript.challenge("eta")
@@ -190,9 +189,9 @@ class Front:
         point, value = sumcheck.verify(self.receiver, red.PARAMS, total, rounds, 2)
         self.space.points[red.PARAMS] = point
         finals = self.receiver.ext("params reduction values", len(rest))
-        weights = []
+        weights, parts = [], Parts(point)
         for r, place in zip(rest, places, strict=True):
-            weight = sum((red.term_at(t, place, self.sweep, point) for t in r.terms), ZERO)
+            weight = sum((red.term_at(t, place, self.sweep, parts) for t in r.terms), ZERO)
             weights.append(weight * pow(HALF, rounds - place.log_size, P))
         expected = combination(zip(finals, weights, strict=True))
         self.receiver.zero(expected - value, "params", "the values of the params do not fit the reduction")

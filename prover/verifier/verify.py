@@ -318,6 +318,7 @@ class _Run(Reading):
 
     def run(self) -> Statement:
         self.accept()
+        self.space.forget()
         return self.result(self.opening.budget.rows(), self.opening.budget.total_bits())
 
     def result(self, rows: list[tuple[str, float]], bits: float) -> Statement:
