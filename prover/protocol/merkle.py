@@ -14,7 +14,8 @@ from the set. Its length depends on (log_n, positions) only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -99,17 +100,24 @@ def siblings(log_n: int, positions: Sequence[int]) -> list[int]:
     return out
 
 
-def _levels(log_n: int, positions: Sequence[int]) -> Iterator[tuple[I64, I64]]:
+def _levels(log_n: int, positions: Sequence[int]) -> list[tuple[I64, I64]]:
     """Of every level, from the leaves to the children of the root, the nodes that are known, and where each is among
     the children of their parents, two of each parent."""
     _check_positions(log_n, positions)
+    return _climbed(log_n, tuple(positions))
+
+
+@lru_cache(maxsize=8)  # asked for the length, and to verify
+def _climbed(log_n: int, positions: tuple[int, ...]) -> list[tuple[I64, I64]]:
+    out = []
     level = np.asarray(positions, np.int64)
     for _ in range(log_n):
         parents = level >> 1
         first = np.ones(len(level), np.bool_)
         np.not_equal(parents[1:], parents[:-1], out=first[1:])
-        yield level, 2 * (np.cumsum(first) - 1) + (level & 1)
+        out.append((level, 2 * (first.cumsum() - 1) + (level & 1)))
         level = parents[first]
+    return out
 
 
 def _check_positions(log_n: int, positions: Sequence[int]) -> None:
