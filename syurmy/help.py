@@ -1,5 +1,5 @@
-"""Help in less time: what writes it for Typer imports renderers of Markdown and tracebacks and a table of emoji, a fifth
-of its time, and needs none."""
+"""Help in less time: what writes it for Typer imports renderers of Markdown and tracebacks and a table of emoji, and
+needs none of them."""
 
 from __future__ import annotations
 
