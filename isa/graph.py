@@ -313,6 +313,14 @@ class Table:
         """Whether the table is ``range[k]``, which has no stored columns."""
         return not self.columns
 
+    @cached_property
+    def firsts(self) -> tuple[int | None, ...]:
+        """Of every stored column that counts upwards, as the arguments of a full table do, its first value."""
+        n = 1 << self.log_size
+        steps = np.arange(n, dtype=np.int64)
+        counting = (int(c[-1]) - int(c[0]) == n - 1 and np.array_equal(c - c[0], steps) for c in self.columns)
+        return tuple(int(c[0]) if counts else None for c, counts in zip(self.columns, counting, strict=True))
+
 
 @dataclass(eq=False)
 class Lookup:

@@ -146,10 +146,10 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], v
     """tag + sum beta^i * column_i at the block's part of the point. ``vectors``: eq of such parts, by their length."""
     point = leaf_point[len(leaf_point) - b.log_size :]
     value, power = Ext(b.tag), beta
+    row = ZERO  # the sum of i * eq(point, i)
+    for x in point:
+        row = row + row + x
     if table.is_range:
-        row = ZERO
-        for x in point:
-            row = row + row + x
         return value + power * row
     if len(point) <= FEW:
         few = eq_list(point)
@@ -157,7 +157,10 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], v
     else:
         if len(point) not in vectors:
             vectors[len(point)] = mle.eq_vector(point)
-        evaluated = [mle.dot_int(vectors[len(point)], column) for column in table.columns]
+        evaluated = [
+            mle.dot_int(vectors[len(point)], column) if first is None else row + first
+            for column, first in zip(table.columns, table.firsts, strict=True)
+        ]
     for at in evaluated:
         value = value + power * at
         power = power * beta

@@ -44,6 +44,11 @@ def made(space: WeightSpace, rng: random.Random, rows: int, cols: int) -> dict[s
         "slice": space.slice(table, 1, 0, (cols + 1) // 2),
         "sum": space.sum_axis(table, 0),
         "scatter": space.reshape(space.scatter(a, np.arange(rows, dtype=np.int64) // 2, rows), (rows,)),
+        "scatter that drops": space.scatter(a, np.arange(rows, dtype=np.int64) - 1, rows),
+        "reshaped": space.reshape(table, (rows, 1, cols)),
+        "linear of arrays": space.linear(
+            [(Ext(5), space.reshape(space.scatter(b, np.arange(cols) // 3, cols), (cols,))), (Ext(1, 1), b)]
+        ),
     }
 
 
@@ -51,8 +56,9 @@ def made(space: WeightSpace, rng: random.Random, rows: int, cols: int) -> dict[s
 def test_evaluations_and_sums_are_those_of_the_array(rows, cols):
     space, rng = WeightSpace(), random.Random(rows * cols)
     weights = made(space, rng, rows, cols)
-    for name in ("eq", "ones", "outer", "transposed", "linear", "linear of products"):
+    for name in ("eq", "ones", "outer", "transposed", "linear", "linear of products", "reshaped", "linear of arrays"):
         assert weights[name].form is not None, name
+    assert {name for name, w in weights.items() if w.total is None} == {"eq", "ones", "slice", "scatter that drops"}
     for name, w in weights.items():
         point = [draw(rng, (d - 1).bit_length()) for d in w.dims]
         assert space.evaluate(w, point) == by_array(w, point), name
