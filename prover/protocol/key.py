@@ -74,6 +74,11 @@ class VerifyingKey(Summary):
         """``program``; ``InputError`` where these bytes are none."""
         return decode(self.program)
 
+    @cached_property
+    def program_digest(self) -> bytes:
+        """32 bytes that stand for ``program``."""
+        return blake3(b"syurmy-vm program" + self.program).digest()
+
     def _decisive(self) -> bytes:
         """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root

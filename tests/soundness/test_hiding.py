@@ -523,8 +523,8 @@ def test_combinations_are_those_of_the_operators():
         ([(a, b), (b, factor)], x),
     ):
         expected = start
-        for value, c in parts:
-            expected = expected + value * c
+        for value, f in parts:
+            expected = expected + value * f
         got = combination(parts, start)
         assert (got.known, got.pads) == (expected.known, expected.pads)
     assert combination([(a, b), (b, factor)], factor) == a * b + b * factor + factor
