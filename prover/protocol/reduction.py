@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
@@ -53,21 +54,20 @@ def leaf_claims(
     leaves = _Leaves(plan, sweep, leaf_point)
     claims = _claims(plan, leaves, beta, gamma)
     covered, signed, known = ZERO, ZERO, ZERO  # of all blocks; with their signs; what is known of their denominators
-    alike: dict[tuple[int, tuple[Group, ...]], Ext] = {}
+    alike: dict[tuple[int, int], Ext] = {}  # of blocks with one tag and the same weights
     vectors: dict[int, U64] = {}
-    for b in plan.blocks:
-        at = leaves.at(b)
+    for b, at, number in zip(plan.blocks, leaves.at, leaves.numbers, strict=True):
         covered = covered + at
         if b.multiplicity is None:
             signed = signed + (at if b.sign == 1 else at * b.sign)
         if isinstance(b.source, Table):
             known = known + at * _table_value(b, b.source, beta, leaf_point, vectors)
         else:
-            key = b.tag, leaves.groups(b)
+            key = b.tag, number
             alike[key] = alike[key] + at if key in alike else at
-    for (tag, groups), at in alike.items():
+    for (tag, number), at in alike.items():
         tags = at * tag
-        for _, w in groups:  # padded leaves have no tag
+        for _, w in leaves.groups[number]:  # padded leaves have no tag
             tags = tags * sweep.space.total(w)
         known = known + tags
     # lookup and table denominators are alpha - ..., unused leaves are 0/1
@@ -80,52 +80,52 @@ def claims_at_leaves(plan: Plan, sweep: Sweep, beta: Ext, gamma: Ext, leaf_point
 
 
 class _Leaves:
-    """Where blocks lie among the leaves, and the evaluation that each is of what lies in it: of blocks of one shape
-    worked out once."""
+    """Where blocks lie among the leaves, and the evaluation that each is of what lies in it, of blocks of one shape
+    worked out once. ``at``: eq of each block's place; ``numbers``: of the weights of what lies in it, at its part of
+    the common point, among ``groups`` (-1 for tables)."""
 
     def __init__(self, plan: Plan, sweep: Sweep, leaf_point: Sequence[Ext]) -> None:
         self.sweep = sweep
-        self._prefixes = Prefixes(leaf_point)
+        prefixes = Prefixes(leaf_point)
+        self.at = [prefixes.eq(b.offset, b.log_size) for b in plan.blocks]
+        self.groups: list[tuple[Group, ...]] = []
         self._point = suffix(LOOKUP, plan.point_length, plan.point_length)
-        self._known: dict[object, tuple[Group, ...]] = {}
-
-    def at(self, b: Block) -> Ext:
-        """eq of the block's place."""
-        return self._prefixes.eq(b.offset, b.log_size)
-
-    def groups(self, b: Block) -> tuple[Group, ...]:
-        """The weights of what lies in a block, but a table, at its part of the common point."""
-        p = b.piece
-        if p is None:
-            assert isinstance(b.source, Tuples)
-            return self.evaluation(b.source.shape)
-        return self._once(p, lambda: piece_term(self.sweep.space, self._point, p))
+        self._known: dict[object, int] = {}
+        self.numbers = list(map(self._number, plan.blocks))
 
     def evaluation(self, shape: tuple[int, ...], order: tuple[int, ...] | None = None) -> tuple[Group, ...]:
         """The weights of a tensor of this shape, its axes in ``order``, at its suffix of the common point."""
-        return self._once((shape, order), lambda: eq_term(self.sweep.space, self._point, shape, ONE, order))
+        term = partial(eq_term, self.sweep.space, self._point, shape, ONE, order)
+        return self.groups[self._once((shape, order), term)]
 
-    def _once(self, key: object, make: Callable[[], Term]) -> tuple[Group, ...]:
+    def _number(self, b: Block) -> int:
+        if b.piece is not None:
+            return self._once(b.piece, partial(piece_term, self.sweep.space, self._point, b.piece))
+        if not isinstance(b.source, Tuples):
+            return -1
+        return self._once(b.source.shape, partial(eq_term, self.sweep.space, self._point, b.source.shape))
+
+    def _once(self, key: object, make: Callable[[], Term]) -> int:
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = make().groups
+            found = self._known[key] = len(self.groups)
+            self.groups.append(make().groups)
         return found
 
 
 def _claims(plan: Plan, leaves: _Leaves, beta: Ext, gamma: Ext) -> list[Claim]:
     claims: list[Claim] = []
-    for b in plan.blocks:
-        at = leaves.at(b)
+    for b, at, number in zip(plan.blocks, leaves.at, leaves.numbers, strict=True):
         if b.multiplicity is not None:
             claims.append((b.multiplicity, Term(at * gamma, leaves.evaluation(b.multiplicity.shape))))
         if isinstance(b.source, Table):
             continue
-        at_members = leaves.groups(b)
+        groups, coefficient = leaves.groups[number], at
         for m in b.source.members:
-            at = at * beta
+            coefficient = coefficient * beta
             if m is not None:
                 rows = fingerprint_groups(leaves.sweep, m.shape, len(b.dims), plan.fingerprint_bits)
-                claims.append((m, Term(at, at_members + rows)))
+                claims.append((m, Term(coefficient, groups + rows)))
     power = gamma
     for e in plan.equations:
         power = power * gamma
