@@ -30,7 +30,7 @@ from syurmy.prover.protocol import mle, strands
 from syurmy.prover.protocol.strands import Coordinate, Strand
 
 _NOTHING = np.zeros((2, 0), np.uint64)
-_DEPTH = 32  # weights that wait for each other at most: they are computed by recursion
+_DEPTH = 32  # weights that wait for each other at most, or whose closed forms do: they are computed by recursion
 _FACTORS = 64  # factors that a closed form may have; one more for every so many entries of the array:
 _ENTRIES = 16
 _WRITTEN = 64  # entries of an array that cost about as much as a factor
@@ -51,7 +51,7 @@ class Weight:
     """``array``: uint64[2, *dims] (empty when dry). ``point``: coordinates if the weight is eq of them. ``strands``: of
     which the weight consists, if it is a vector that has such a form (axes of length 1 aside). ``depth``: how many
     weights that are not computed yet ``compute`` goes through. ``total``: the sum of all entries, where it follows from
-    other sums."""
+    other sums; ``levels``: how many weights that and ``form`` go through."""
 
     key: Hashable
     dims: tuple[int, ...]
@@ -61,6 +61,7 @@ class Weight:
     depth: int = 0
     strands: tuple[Strand, ...] | None = None
     total: Callable[[], Ext] | None = None
+    levels: int = 0
 
     @cached_property
     def array(self) -> U64:
@@ -119,8 +120,13 @@ class WeightSpace:
                 self.account.spend(math.prod(dims), "weights of claims")
             # keys hold the numbers of the weights they are made from, so hashing stays cheap however deep the history
             depth = 0 if self.dry else 1 + max((w.depth for w in sources), default=0)
-            if form is not None and (depth > _DEPTH or form.factors > _FACTORS + math.prod(dims) // _ENTRIES):
+            levels = 1 + max((w.levels for w in sources), default=0)
+            if form is not None and (levels > _DEPTH or form.factors > _FACTORS + math.prod(dims) // _ENTRIES):
                 form = None
+            if levels > _DEPTH:
+                total = None
+            if form is None and total is None:
+                levels = 0
             parts = None if self.dry else closed()
             longest = max([math.prod(dims), *(w.size for w in sources)])
             if parts is not None and point is None and longest >= LONG:
@@ -137,6 +143,7 @@ class WeightSpace:
                 depth,
                 parts,
                 total,
+                levels,
             )
             if depth > _DEPTH:
                 found = Weight(found.key, found.dims, partial(np.asarray, found.array), point)

@@ -212,3 +212,16 @@ def test_what_is_only_evaluated_is_never_written_out():
             both_bits, one_bits = both_bits * x * y, one_bits * y
         last, ones = last + both_bits, ones - one_bits
     assert space.evaluate(both, [r]) == 2 * (whole - last) + 5 * ones
+
+
+def test_long_histories_of_long_weights():
+    """Sums of sums of sums, which wait for no array: closed forms refer to a few of them only."""
+    space, rng = WeightSpace(), random.Random(21)
+    bits = weights.LONG.bit_length() - 1
+    space.points = {"p": draw(rng, bits)}
+    w, ones = space.eq([("p", i) for i in range(bits)], weights.LONG), space.ones(weights.LONG)
+    for a, b in zip(draw(rng, 1200), draw(rng, 1200), strict=True):
+        w = space.linear([(a, w), (b, ones)])
+    assert space.total(w) == mle.dot(entries(w), entries(ones))
+    point = draw(rng, bits)
+    assert space.evaluate(w, [point]) == mle.evaluate(entries(w), point)
