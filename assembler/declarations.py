@@ -129,7 +129,7 @@ class Declarations:
         else:
             entries = parse_braces(st.data.text, st.data.span, self.scope.entry)
             values = from_entries(f"table '{name}'", entries, target, shape, st.data.span)
-        self.luts.append(Lut(name, source, target, lo, tuple(values.tolist())))
+        self.luts.append(Lut(name, source, target, lo, values))
 
     def ram(self, st: s.RamDecl) -> None:
         """``.ram``."""

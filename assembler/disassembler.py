@@ -100,7 +100,7 @@ def _param(p: Param, program: Program, data_file: str | None, inline: bool) -> s
 def _lut(t: Lut, tables: str | None) -> str:
     full = (t.lo, t.hi) == (t.source.lo, t.source.hi)
     within = "" if full else f" in {t.lo}..{t.hi}"
-    data = _braces(list(t.values)) if tables is None else f'"{tables}/{t.name}.npy"'
+    data = _braces(t.array.tolist()) if tables is None else f'"{tables}/{t.name}.npy"'
     return f".lut {t.name} : {t.source} -> {t.target}{within} = {data}"
 
 

@@ -178,12 +178,11 @@ class Emitter:
         target = smallest_dtype(int(values.min()), int(values.max()))
         assert source is not None
         assert target is not None
-        entries = tuple(values.tolist())
         for t in self.luts.values():
-            if (t.lo, t.values) == (lo, entries):
+            if t.lo == lo and np.array_equal(t.array, values):
                 return t.name
         name = self.fresh(label)
-        self.luts[name] = Lut(name, source, target, lo, entries)
+        self.luts[name] = Lut(name, source, target, lo, values)
         return name
 
     def check(self, x: Tensor) -> None:
@@ -429,7 +428,7 @@ class Emitter:
         (folder / tables).mkdir(exist_ok=True)
         save_file(self.params, str(folder / weights))
         for t in self.luts.values():
-            np.save(folder / tables / f"{t.name}.npy", np.array(t.values, f"<i{t.target.bits // 8}"))
+            np.save(folder / tables / f"{t.name}.npy", t.array.astype(f"<i{t.target.bits // 8}"))
         (folder / "model.tasm").write_text(self.text(weights, tables))
 
 

@@ -193,7 +193,7 @@ class CompiledModel(Summary):
             raise InputError(f"{folder / RECORD} is the record of another program", code="F110")
         places = (*(e.index for e in ends), *(d.index for d in decisions), *(s.index for s in steps), *cuts)
         read = {name for ins in program.code for name in ins.src}
-        lengths = {t.name: len(t.values) for t in program.luts} | {p.name: p.type.size for p in program.params}
+        lengths = {t.name: len(t.array) for t in program.luts} | {p.name: p.type.size for p in program.params}
         known = all(s.source in read for s in steps) and all(lengths.get(n) == len(r) for n, r in rests.items() if r)
         if not known or not all(0 <= k < len(program.code) for k in places):
             raise InputError(f"{folder / RECORD} tells of instructions that are not the program's", code="F110")

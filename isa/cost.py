@@ -20,21 +20,18 @@ PER_TERM = 2**9  # one claim that is pulled back through one instruction costs a
 
 
 class Account:
-    """``allowed`` and ``spent`` in array entries."""
+    """``allowed``, entries that may be worked on in all, given what proving writes anyway, and ``spent``."""
 
     def __init__(self) -> None:
-        self._worked = 0
+        self.allowed = min(MOST, FREE)
         self.spent = 0
+        self._worked = 0
         self._owed = 0
-
-    @property
-    def allowed(self) -> int:
-        """Entries that may be worked on in all, given what proving writes anyway."""
-        return min(MOST, FREE + RATE * self._worked)
 
     def worked(self, entries: int) -> None:
         """The honest prover writes so many entries."""
         self._worked += entries
+        self.allowed = min(MOST, FREE + RATE * self._worked)
 
     def owe(self, entries: int, what: str) -> None:
         """What will be asked for later on is refused now if it will be too much."""

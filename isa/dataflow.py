@@ -26,7 +26,7 @@ from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, Prepared, StepLimit, walk
 from syurmy.isa.program import Affine, Program
-from syurmy.isa.progression import Part, Progression
+from syurmy.isa.progression import Part, Progression, single
 
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.
@@ -188,6 +188,8 @@ class _Rows:
 
     def columns(self) -> list[Progression]:
         """All rows, column by column; none where there are no rows."""
+        if not self.parts and len(self.tail) == 1:  # of what no loop holds
+            return list(map(single, self.tail[0]))
         self._flush()
         width = self.parts[0].rows.shape[1] if self.parts else 0
         return [Progression.joined([part.of_column(k) for part in self.parts]) for k in range(width)]

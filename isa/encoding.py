@@ -70,7 +70,7 @@ def encode(program: Program) -> bytes:
         w.uint(_DTYPES.index(t.source))
         w.uint(_DTYPES.index(t.target))
         w.sint(t.lo)
-        w.uint(len(t.values))
+        w.uint(len(t.array))
         w.array(t.array, t.target)
     w.uint(len(program.rams))
     for m in program.rams:
@@ -112,7 +112,7 @@ def decode(data: bytes) -> Program:
 
     def lut() -> Lut:
         text, source, target, lo = r.text(), r.dtype(), r.dtype(), r.sint()
-        return Lut(text, source, target, lo, tuple(r.array((r.uint(MAX_TABLE),), target).tolist()))
+        return Lut(text, source, target, lo, r.array((r.uint(MAX_TABLE),), target))
 
     def ram() -> Ram:
         text, dtype, shape = r.text(), r.dtype(), r.list(lambda: r.uint(MAX_SIZE), MAX_RANK)

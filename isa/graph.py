@@ -264,6 +264,19 @@ class Product(Node):
     def __post_init__(self) -> None:
         self.has_product = True
 
+    @cached_property
+    def axes(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Of each operand the axis of every label, in its order, where that is longer than 1."""
+        labels = zip((self.labels_a, self.labels_b), self.inputs, strict=True)
+        a, b = ({x: i for i, x in enumerate(named) if operand.shape[i] > 1} for named, operand in labels)
+        return a, b
+
+    @cached_property
+    def kinds(self) -> dict[int, str]:
+        """Of the labels of the result: "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
+        a, b = self.axes
+        return {x: ("batch" if x in b else "a") if x in a else "b" for x in self.labels_out}
+
     def forward(self, args: Sequence[I64]) -> I64:
         bound = max(abs(self.lo), abs(self.hi))
         return einsum(self.labels_a, self.labels_b, self.labels_out, args[0], args[1], self.shape, bound)
@@ -301,6 +314,14 @@ class Table:
     def is_range(self) -> bool:
         """Whether the table is ``range[k]``, which has no stored columns."""
         return not self.columns
+
+    @cached_property
+    def firsts(self) -> tuple[int | None, ...]:
+        """Of every stored column that counts upwards, as the arguments of a full table do, its first value."""
+        n = 1 << self.log_size
+        steps = np.arange(n, dtype=np.int64)
+        counting = (int(c[-1]) - int(c[0]) == n - 1 and np.array_equal(c - c[0], steps) for c in self.columns)
+        return tuple(int(c[0]) if counts else None for c, counts in zip(self.columns, counting, strict=True))
 
 
 @dataclass(eq=False)

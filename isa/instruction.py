@@ -207,6 +207,8 @@ def result(dtype: DType, shape: Sequence[int], interval: Interval) -> TensorType
 
 def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     """NumPy broadcasting of tensor shapes; ``TypeRuleError`` if they do not fit."""
+    if all(s == shapes[0] for s in shapes):
+        return tuple(shapes[0])
     rank = max(len(s) for s in shapes)
     out = []
     for i in range(rank):

@@ -44,7 +44,7 @@ def conflicts(node: Node) -> frozenset[tuple[int, int]]:
 def _conflicts(node: Node) -> Iterable[tuple[int, int]]:
     """Those of a node whose inputs have theirs. Axes of length 1 have no weight, and so none."""
     if isinstance(node, g.Product):
-        kinds = [label_kind(node, x) for x in node.labels_out]
+        kinds = [node.kinds[x] for x in node.labels_out]
         met = {(a, b) for b in range(len(kinds)) for a in range(b) if kinds[a] != kinds[b]}
     else:
         above = _above(node)
@@ -71,14 +71,6 @@ def _above(node: Node) -> Mapping[int, Sequence[int]]:
         kept = [x for x in range(len(source.shape)) if x not in node.in_axes]
         return dict.fromkeys(node.in_axes, node.out_axes) | {x: (a,) for x, a in zip(kept, rest, strict=True)}
     return {x: (x,) for x in range(len(source.shape))}  # combinations, sums, broadcasts, what is joined
-
-
-def label_kind(product: g.Product, label: int) -> str:
-    """ "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
-    a, b = product.inputs
-    in_a = any(x == label and d > 1 for x, d in zip(product.labels_a, a.shape, strict=True))
-    in_b = any(x == label and d > 1 for x, d in zip(product.labels_b, b.shape, strict=True))
-    return "batch" if in_a and in_b else "a" if in_a else "b"
 
 
 def segments(out_shape: Sequence[int], in_shape: Sequence[int]) -> list[tuple[list[int], list[int]]]:

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -64,12 +65,12 @@ class Piece:
         """The tensor's other axes."""
         return tuple(a for a in range(len(self.shape)) if not self.first <= a <= self.last)
 
-    @property
+    @cached_property
     def true(self) -> tuple[int, ...]:
         """Lengths: along the run, and of the other axes."""
         return self.hi - self.lo, *(self.shape[a] for a in self.others)
 
-    @property
+    @cached_property
     def dims(self) -> tuple[int, ...]:
         """The same, padded."""
         return tuple(map(padded, self.true))
@@ -80,16 +81,18 @@ class Piece:
         return ordered.reshape(self.length, *self.true[1:])[self.lo : self.hi]
 
 
-def pieces(*members: Node) -> list[Piece]:
+def pieces(*members: Node) -> tuple[Piece, ...]:
     """The pieces of a lookup of these members, of one shape (one axis or more), in order."""
-    (first, last), lengths = _cut_of(members)
-    whole = whole_of(*members)
-    out, lo = [], 0
-    for length in lengths:
-        hi = min(lo + length, whole.hi)
-        out.append(Piece(whole.shape, first, last, lo, hi))
-        lo = hi
-    return out
+    run, lengths = _cut_of(members)
+    return _pieces(members[0].shape, run, lengths)
+
+
+@lru_cache(maxsize=4096)  # few shapes have many lookups
+def _pieces(shape: tuple[int, ...], run: tuple[int, int], lengths: tuple[int, ...]) -> tuple[Piece, ...]:
+    first, last = run
+    ends = accumulate(lengths, initial=0)
+    length = math.prod(shape[first : last + 1])
+    return tuple(Piece(shape, first, last, lo, min(hi, length)) for lo, hi in pairwise(ends))
 
 
 def whole_of(*members: Node) -> Piece:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import Span
@@ -65,27 +65,41 @@ class Param:
     l1: tuple[tuple[tuple[int, ...], int], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, eq=False)
 class Lut:
-    """A public table ``f`` on ``lo .. lo + len(values) - 1``, at most 2^16 rows."""
+    """A public table ``f`` on ``lo .. lo + len(array) - 1``, at most 2^16 rows. ``array``: int64, read-only, as a table
+    is read once per execution of every ``lut``; made of any integers."""
 
     name: str
     source: DType
     target: DType
     lo: int
-    values: tuple[int, ...]
+    array: I64
+
+    def __init__(self, name: str, source: DType, target: DType, lo: int, array: npt.ArrayLike) -> None:
+        values = np.array(array, np.int64)
+        values.flags.writeable = False
+        self.__dict__.update(name=name, source=source, target=target, lo=lo, array=values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lut) and self._declared == other._declared and np.array_equal(self.array, other.array)
+
+    def __hash__(self) -> int:
+        return hash(self._declared)
+
+    @property
+    def _declared(self) -> tuple[str, DType, DType, int, int]:
+        return self.name, self.source, self.target, self.lo, len(self.array)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """``array`` as Python's integers."""
+        return tuple(self.array.tolist())
 
     @property
     def hi(self) -> int:
         """The last argument that the table has a value for."""
-        return self.lo + len(self.values) - 1
-
-    @cached_property
-    def array(self) -> I64:
-        """The values, read-only: a table is read once per execution of every ``lut``."""
-        out = np.array(self.values, np.int64)
-        out.flags.writeable = False
-        return out
+        return self.lo + len(self.array) - 1
 
 
 @dataclass(frozen=True)

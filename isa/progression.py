@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ from syurmy.isa.types import Interval
 LONG = 2**13  # entries from which a closed form costs less than the array
 MOST_RUNS = 64  # in which a sequence is named by its runs
 _PIECE = 2**16  # entries that are written out at a time
+_ZEROS = np.zeros(2**8, np.int64)  # the shift of entries that are as they are
+_ZEROS.flags.writeable = False
 
 
 class Stretch(NamedTuple):
@@ -46,7 +48,8 @@ class Part:
     @staticmethod
     def of(rows: I64) -> Part:
         """These entries as they are."""
-        return Part(rows, np.broadcast_to(np.int64(0), rows.shape))  # which takes no memory
+        n = len(rows)
+        return Part(rows, _ZEROS[:n] if n <= len(_ZEROS) else np.broadcast_to(np.int64(0), n))  # which take no memory
 
     def __len__(self) -> int:
         return self.times * len(self.rows)
@@ -253,6 +256,14 @@ class Progression:
             if len(out) > MOST_RUNS:
                 return None
         return tuple(out)
+
+
+@lru_cache(maxsize=2**12)
+def single(value: int) -> Progression:
+    """One entry."""
+    rows = np.array([value], np.int64)
+    rows.flags.writeable = False
+    return Progression.of(rows)
 
 
 def _together(once: list[I64]) -> list[Part]:

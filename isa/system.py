@@ -170,6 +170,8 @@ class Assembly:
             return b.per_execution(reads.executions)
         if reads.views.interval[1] >= 0:
             return self._wire_views(reads)
+        if reads.producers.size == 1 and (only := self.producers[reads.producers[0]]).executions == 1:
+            return only
         producers = np.unique(np.concatenate([p.rows for p in reads.producers.parts])).tolist()
         nodes = [self.producers[p] for p in producers]
         start = np.cumsum([0] + [n.executions for n in nodes[:-1]])

@@ -156,11 +156,11 @@ def l1_bound(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]], axes: tu
 
 
 def _lut(t: Lut) -> Iterator[Problem]:
-    if not 1 <= len(t.values) <= MAX_TABLE:
-        yield Problem(f"table '{t.name}' has {len(t.values)} rows, 1 to 65536 are possible", "A109", name=t.name)
+    if not 1 <= len(t.array) <= MAX_TABLE:
+        yield Problem(f"table '{t.name}' has {len(t.array)} rows, 1 to 65536 are possible", "A109", name=t.name)
     elif t.lo < t.source.lo or t.hi > t.source.hi:
         yield Problem(f"domain {t.lo}..{t.hi} of '{t.name}' leaves {t.source}", "A109", name=t.name)
-    elif min(t.values) < t.target.lo or max(t.values) > t.target.hi:
+    elif int(t.array.min()) < t.target.lo or int(t.array.max()) > t.target.hi:
         yield Problem(f"a value of table '{t.name}' leaves {t.target}", "A109", name=t.name)
 
 

@@ -94,6 +94,21 @@ class Ext:
         return f"Ext({self.a}, {self.b})"
 
 
+class Point(tuple[Ext, ...]):
+    """Elements of K whose hash is worked out once: what is known at a point is asked for often."""
+
+    _hash: int | None = None
+
+    @staticmethod
+    def of(x: Sequence[Ext]) -> Point:
+        return x if isinstance(x, Point) else Point(x)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
+
 ZERO = Ext(0)
 ONE = Ext(1)
 

@@ -95,7 +95,7 @@ def _verifying_key(path: Path, data: bytes) -> Content:
     rows["proofs hide"] = _hidden(key.mode)
     found = {"key": key.digest().hex(), "params_root": root, "max_steps": key.max_steps, "bytes": len(data)}
     found |= {"zero_knowledge": key.mode.hiding, "proofs": key.mode.proofs or None}
-    return Content("verifying key", encoding.decode(key.program), key.description, found, rows)
+    return Content("verifying key", key.decoded, key.description, found, rows)
 
 
 def _bundle_key(path: Path, data: bytes) -> Content:
@@ -244,7 +244,7 @@ def _beside(path: Path, digest: bytes, found: dict[str, Any], rows: dict[str, st
         mine = VerifyingKey.load(key)
         same = mine.digest() == digest
         found["matches"] = str(key) if same else None
-        program = encoding.decode(mine.program).name
+        program = mine.decoded.name
         rows["beside it"] = f"{key} of {program}{'' if same else ', which is another key'}"
 
 

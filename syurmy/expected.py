@@ -19,7 +19,6 @@ from syurmy import described, files
 from syurmy.described import Shown
 from syurmy.isa import reals
 from syurmy.isa.arrays import I64, Array
-from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 from syurmy.prover.protocol.bundle import BundleKey
@@ -82,7 +81,7 @@ def commitments(
 
 def _interface(key: VerifyingKey | BundleKey) -> Program:
     """A program with the inputs and outputs that a key is for."""
-    return key.interface if isinstance(key, BundleKey) else decode(key.program)
+    return key.interface if isinstance(key, BundleKey) else key.decoded
 
 
 def other_commitment(

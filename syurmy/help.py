@@ -1,8 +1,11 @@
-"""Help in less time: Typer imports renderers of Markdown and tracebacks for it, a fifth of its time, and needs none."""
+"""Help in less time: what writes it for Typer imports renderers of Markdown and tracebacks and a table of emoji, and
+needs none of them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -11,20 +14,23 @@ from typer.core import TyperCommand, TyperGroup
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter
 
-UNUSED = {"rich.markdown": "Markdown", "rich.traceback": "Traceback"}  # of what typer.rich_utils imports
+UNUSED = {  # modules, with the one name of each that is imported, and what stands in for it
+    "rich.markdown": ("Markdown", type("Markdown", (), {})),
+    "rich.traceback": ("Traceback", type("Traceback", (), {})),
+    "rich._emoji_codes": ("EMOJI", {}),
+}
 
 
-def load() -> None:
-    """Imports what writes help, with empty classes for what it does not use here: our help is no Markdown, and errors
-    are reported by ``outcome``. Whoever imports those modules afterwards gets the real ones."""
-    if "typer.rich_utils" in sys.modules:
-        return
-    given = {name: kind for name, kind in UNUSED.items() if name not in sys.modules}
-    for name, kind in given.items():
+@contextmanager
+def light() -> Iterator[None]:
+    """While help is written, empty names stand in for what it does not use here: our help is no Markdown and has no
+    emoji, and errors are reported by ``outcome``. Whoever imports those modules afterwards gets the real ones."""
+    given = [name for name in UNUSED if name not in sys.modules]
+    for name in given:
         sys.modules[name] = ModuleType(name)
-        setattr(sys.modules[name], kind, type(kind, (), {}))
+        setattr(sys.modules[name], *UNUSED[name])
     try:
-        import typer.rich_utils  # noqa: F401
+        yield
     finally:
         for name in given:
             del sys.modules[name]
@@ -34,13 +40,13 @@ class Group(TyperGroup):
     """The command line as a whole."""
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        load()
-        super().format_help(ctx, formatter)
+        with light():
+            super().format_help(ctx, formatter)
 
 
 class Command(TyperCommand):
     """One of its commands."""
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        load()
-        super().format_help(ctx, formatter)
+        with light():
+            super().format_help(ctx, formatter)

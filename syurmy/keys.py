@@ -165,10 +165,8 @@ def read_any_key(path: Path) -> VerifyingKey | BundleKey:
 
 def named(path: Path, digest: bytes) -> str:
     """A clause that names the program of the key in a file, if it is there and has this digest."""
-    from syurmy.isa.encoding import decode
-
     key = _readable(path)
-    return f"{path} is that of {decode(key.program).name}" if key is not None and key.digest() == digest else ""
+    return f"{path} is that of {key.decoded.name}" if key is not None and key.digest() == digest else ""
 
 
 def read_program(path: Path) -> Program:

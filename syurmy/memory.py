@@ -122,12 +122,13 @@ def evaluated_columns(plan: Plan) -> int:
     """How many tables of a whole row the opening's sumcheck has for the params: claims at the same point of the columns
     are one, and those on tensors that share a row."""
     from syurmy.prover.protocol.counts import swept
+    from syurmy.prover.protocol.weights import WeightSpace
 
     layout = plan.params
     if layout is None:
         return 0
     found: set[object] = set()
-    _, points, rest = swept(plan)
+    _, points, rest = swept(plan, WeightSpace())
     reduced = [(r.param, r.fixed, list(r.place(layout).order)) for r in rest]
     for param, axes, left in [*((p.param, p.axes, list[int]()) for p in points), *reduced]:
         place = layout.places[param.name]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from syurmy.isa.encoding import Reader, Writer, decode
+from syurmy.isa.encoding import Reader, Writer
 from syurmy.isa.errors import InputError
 from syurmy.isa.inference import infer_types
 from syurmy.isa.program import Input, Output, Program
@@ -100,7 +100,7 @@ class BundleKey(Summary):
     @cached_property
     def programs(self) -> tuple[Program, ...]:
         """The segments' programs, without committed params."""
-        return tuple(decode(key.program) for key in self.segments)
+        return tuple(key.decoded for key in self.segments)
 
     @cached_property
     def links(self) -> tuple[Link, ...]:

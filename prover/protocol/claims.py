@@ -11,8 +11,9 @@ Axes of length 1 carry no weight (it would be a factor, and is in the coefficien
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from syurmy.isa.joining import segments
 from syurmy.isa.pieces import Piece
 from syurmy.isa.progression import Progression
 from syurmy.isa.types import padded
-from syurmy.prover.field import ONE, ZERO, Ext
+from syurmy.prover.field import ONE, ZERO, Ext, to_field
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight, WeightSpace
@@ -35,6 +36,16 @@ Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over t
 class Term:
     coefficient: Ext
     groups: tuple[Group, ...]  # sorted by first axis; together they cover the axes of length > 1
+
+    @cached_property
+    def key(self) -> tuple[tuple[tuple[int, ...], Hashable], ...]:
+        """Equal for terms that differ in their coefficient only."""
+        return tuple([(axes, w.key) for axes, w in self.groups])
+
+    def but(self, position: int) -> Hashable:
+        """Equal for terms that differ in their coefficient and the weight at ``position`` only."""
+        k = self.key
+        return (k[:position], k[position][0], k[position + 1 :]) if position < len(k) else (k, None, None)
 
     @property
     def partition(self) -> tuple[tuple[int, ...], ...]:
@@ -147,9 +158,11 @@ class Sweep:
         """
         if len(terms) == 1:
             return terms
-        total: dict[object, Term] = {}
+        if len(terms) == 2:
+            return self._merged(terms[0], terms[1], equal_only)
+        total: dict[Hashable, Term] = {}
         for t in terms:
-            key = tuple((axes, w.key) for axes, w in t.groups)
+            key = t.key
             old = total.get(key)
             total[key] = t if old is None else Term(old.coefficient + t.coefficient, t.groups)
         terms = list(total.values())
@@ -157,16 +170,26 @@ class Sweep:
         while changed:
             changed = False
             for position in range(max(len(t.groups) for t in terms)):
-                buckets: dict[object, list[Term]] = {}
+                buckets: dict[Hashable, list[Term]] = {}
                 for t in terms:
-                    rest = tuple((a, w.key) if i != position else (a,) for i, (a, w) in enumerate(t.groups))
-                    buckets.setdefault(rest, []).append(t)
+                    buckets.setdefault(t.but(position), []).append(t)
                 if len(buckets) < len(terms):
                     changed = True
                     terms = [self._sum(bucket, position) for bucket in buckets.values()]
                 if len(terms) == 1:
                     return terms
         return terms
+
+    def _merged(self, a: Term, b: Term, equal_only: bool) -> list[Term]:
+        """``merge`` of two."""
+        if a.key == b.key:
+            return [Term(a.coefficient + b.coefficient, a.groups)]
+        if equal_only or len(a.key) != len(b.key):
+            return [a, b]
+        other = [i for i, (x, y) in enumerate(zip(a.key, b.key, strict=True)) if x != y]
+        if len(other) > 1 or a.key[other[0]][0] != b.key[other[0]][0]:
+            return [a, b]
+        return [self._sum([a, b], other[0])]
 
     def _sum(self, bucket: list[Term], position: int) -> Term:
         first = bucket[0]
@@ -189,7 +212,7 @@ class Sweep:
                     total = total * self.space.total(w)
                 out.constant = out.constant + total
             return [
-                (n, Term(term.coefficient * c, term.groups))
+                (n, term if c == 1 else Term(term.coefficient * c, term.groups))
                 for c, n in zip(node.coefficients, node.inputs, strict=True)
             ]
         source = node.inputs[0] if node.inputs else node
@@ -315,7 +338,7 @@ def _ordered(coefficient: Ext, groups: Iterable[Group]) -> Term:
     return Term(coefficient, tuple(sorted(groups, key=lambda x: x[0])))
 
 
-def inner_product(values: I64 | Progression, term: Term, space: WeightSpace, sweep: Sweep) -> Ext:
+def inner_product(values: I64 | Progression, term: Term, space: WeightSpace) -> Ext:
     """``coefficient * sum values * weights`` over known integers, shape of the tensor, or in closed form those along
     its only axis of length above 1."""
     if not term.groups:
@@ -323,5 +346,15 @@ def inner_product(values: I64 | Progression, term: Term, space: WeightSpace, swe
     if isinstance(values, Progression):
         ((_, w),) = term.groups
         return term.coefficient * space.dot(w, values)
-    _, w = sweep.joint(term.groups)
-    return term.coefficient * mle.dot_int(w.array.reshape(2, -1), np.ascontiguousarray(values).reshape(-1))
+    # the longest weight first: what is left of the values is short, and so are the products of the other weights
+    *others, (last, w) = sorted(term.groups, key=lambda group: group[1].size)
+    order = [a for axes, _ in others for a in axes]
+    kept = [a for a, d in enumerate(values.shape) if d > 1]
+    matrix = np.transpose(values.reshape([values.shape[a] for a in kept]), [kept.index(a) for a in (*order, *last)])
+    rows = mle.combined(to_field(matrix.reshape(-1, w.size)), w.array.reshape(2, -1))
+    if not others:
+        return term.coefficient * Ext(*rows[:, 0].tolist())
+    weights = others[0][1].array.reshape(2, -1)
+    for _, more in others[1:]:
+        weights = mle.outer(weights, more.array.reshape(2, -1)).reshape(2, -1)
+    return term.coefficient * mle.dot(weights, rows)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, pairwise
 
 from syurmy.isa.graph import Node, Product
-from syurmy.isa.joining import label_kind
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Group, Sweep, Term
@@ -53,17 +54,17 @@ class Contraction:
     def of(product: Product, term: Term, sweep: Sweep) -> Contraction:
         """The contraction of a separable term on a product."""
         a, b = product.inputs
-        axis_a = {x: i for i, x in enumerate(product.labels_a) if a.shape[i] > 1}
-        axis_b = {x: i for i, x in enumerate(product.labels_b) if b.shape[i] > 1}
+        axis_a, axis_b = product.axes
         batch = [x for x in product.labels_out if x in axis_a and x in axis_b]
         inner = [x for x in product.labels_a if x in axis_a and x in axis_b and x not in batch]
         shared = batch + inner
         where = {x: i for i, x in enumerate(shared)}
         groups: dict[str, list[Group]] = {"batch": [], "a": [], "b": []}
+        targets = {"batch": where, "a": axis_a, "b": axis_b}
         for axes, w in term.groups:
             labels = [product.labels_out[i] for i in axes]
-            kind = label_kind(product, labels[0])
-            target = {"batch": where, "a": axis_a, "b": axis_b}[kind]
+            kind = product.kinds[labels[0]]
+            target = targets[kind]
             groups[kind].append(_renamed(sweep, [target[x] for x in labels], w))
         for kind, axes_of in (("a", axis_a), ("b", axis_b)):
             for x, i in axes_of.items():
@@ -78,23 +79,9 @@ class Contraction:
             Side(b, tuple(axis_b[x] for x in shared), tuple(sorted(groups["b"], key=lambda g: g[0]))),
         )
 
-    def label_points(self, name: str, rounds: int) -> list[list[Coordinate]]:
+    def label_points(self, name: str, rounds: int) -> tuple[tuple[Coordinate, ...], ...]:
         """Per shared label its coordinates: the suffix of the common point ``name`` of ``rounds`` elements."""
-        out = []
-        at = rounds - self.variables
-        for d in self.dims:
-            bits = padded(d).bit_length() - 1
-            out.append([(name, at + i) for i in range(bits)])
-            at += bits
-        return out
-
-    def batch_value(self, sweep: Sweep, name: str, rounds: int) -> Ext:
-        """w_b at the point (contracted labels play no part)."""
-        points = [sweep.space.coordinates(p) for p in self.label_points(name, rounds)]
-        out = ONE
-        for axes, w in self.batch:
-            out = out * sweep.space.evaluate(w, [points[i] for i in axes])
-        return out
+        return _label_points(self.dims, name, rounds)
 
     def operand_term(self, side: Side, sweep: Sweep, name: str, rounds: int, coefficient: Ext) -> Term:
         """The claim on an operand: eq on the shared labels, the bound weights on the others."""
@@ -105,7 +92,16 @@ class Contraction:
         return Term(coefficient, tuple(sorted(groups, key=lambda g: g[0])))
 
 
+@lru_cache(maxsize=4096)
+def _label_points(dims: tuple[int, ...], name: str, rounds: int) -> tuple[tuple[Coordinate, ...], ...]:
+    bits = [padded(d).bit_length() - 1 for d in dims]
+    ends = list(accumulate(bits, initial=rounds - sum(bits)))
+    return tuple(tuple((name, i) for i in range(at, end)) for at, end in pairwise(ends))
+
+
 def _renamed(sweep: Sweep, axes: Sequence[int], w: Weight) -> Group:
+    if len(axes) == 1:
+        return (axes[0],), w
     perm = sorted(range(len(axes)), key=lambda i: axes[i])
     return tuple(axes[i] for i in perm), sweep.space.transpose(w, perm)
 
@@ -115,6 +111,21 @@ def all_contractions(products: dict[Product, list[Term]], sweep: Sweep) -> list[
     return [Contraction.of(p, t, sweep) for p, terms in products.items() for t in terms]
 
 
+def batch_values(contractions: Sequence[Contraction], sweep: Sweep, name: str, rounds: int) -> list[Ext]:
+    """w_b of each at the point (contracted labels play no part)."""
+    known: dict[object, Ext] = {}
+    out = []
+    for c in contractions:
+        key = c.dims, tuple((axes, w.key) for axes, w in c.batch)
+        if key not in known:
+            known[key] = ONE
+            points = [sweep.space.coordinates(p) for p in c.label_points(name, rounds)]
+            for axes, w in c.batch:
+                known[key] = known[key] * sweep.space.evaluate(w, [points[i] for i in axes])
+        out.append(known[key])
+    return out
+
+
 def separable(product: Product, term: Term) -> bool:
     """Does every group of weights stay on batch labels, on labels of A alone or on labels of B alone?"""
-    return all(len({label_kind(product, product.labels_out[a]) for a in axes}) == 1 for axes, _ in term.groups)
+    return all(len({product.kinds[product.labels_out[a]] for a in axes}) == 1 for axes, _ in term.groups)

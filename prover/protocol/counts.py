@@ -59,10 +59,13 @@ class Counts:
 
 def count_claims(plan: Plan) -> Counts:
     """Runs both sweeps."""
-    return Counts.of(plan, *swept(plan))
+    space = WeightSpace()
+    counts = Counts.of(plan, *swept(plan, space))
+    space.forget()
+    return counts
 
 
-def swept(plan: Plan) -> tuple[list[Contraction], list[red.ParamPoint], list[red.Reduced]]:
+def swept(plan: Plan, space: WeightSpace) -> tuple[list[Contraction], list[red.ParamPoint], list[red.Reduced]]:
     """What both sweeps come to at the fixed points: contractions, evaluation claims on params, and claims of other
     shapes."""
     stream = blake3(_SEED)
@@ -75,7 +78,6 @@ def swept(plan: Plan) -> tuple[list[Contraction], list[red.ParamPoint], list[red
         words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
         return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
 
-    space = WeightSpace()
     sweep = Sweep(space)
     space.points[red.FINGERPRINT] = draw(plan.fingerprint_bits)
     space.points[red.LOOKUP] = point = draw(plan.point_length)

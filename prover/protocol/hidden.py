@@ -11,12 +11,14 @@ opening claims about the row that holds them. So the code of the verifier is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from syurmy.prover.field import ONE, ZERO, Ext
 
 Pairs = tuple[tuple[int, int], ...]
+
+MINUS_ONE = -ONE  # the coefficient of a message's own pad, in most of them
 
 TREE: tuple[Pairs, ...] = (((0, 3), (1, 2)), ((2, 3),))  # of p0, p1, q0, q1: p0*q1 + p1*q0 and q0*q1
 
@@ -67,6 +69,21 @@ class Hidden:
 
 
 Value = Ext | Hidden
+
+
+def combination(parts: Iterable[tuple[Value, Ext]], start: Value = ZERO) -> Value:
+    """``start`` plus the sum of value times factor, hidden where one of them is."""
+    known, pads = (start.known, dict(start.pads)) if isinstance(start, Hidden) else (start, None)
+    for value, factor in parts:
+        if isinstance(value, Ext):
+            known = known + value * factor
+            continue
+        known = known + value.known * factor
+        pads = {} if pads is None else pads
+        for i, c in value.pads.items():
+            c = -factor if c is MINUS_ONE else c * factor
+            pads[i] = pads[i] + c if i in pads else c
+    return known if pads is None else Hidden(known, pads)
 
 
 @dataclass(frozen=True)
@@ -127,7 +144,7 @@ class Ledger:
         """Messages under the next pads."""
         first = self.used
         self.used += len(sent)
-        return [Hidden(x, {first + i: -ONE}) for i, x in enumerate(sent)]
+        return [Hidden(x, {first + i: MINUS_ONE}) for i, x in enumerate(sent)]
 
     def products(self, values: Sequence[Hidden], sums: tuple[Pairs, ...]) -> list[Hidden]:
         """Sums of products of ``values``, which are the last messages: (x - a)(y - b) = xy - xb - ya + ab, and the
@@ -138,12 +155,14 @@ class Ledger:
         self.groups.append(Group(first, len(values), sums))
         out = []
         for pairs in sums:
-            total = Hidden(ZERO, {self.used: ONE})
+            known, pads = ZERO, {self.used: ONE}
             self.used += 1
             for i, j in pairs:
                 x, y = values[i].known, values[j].known
-                total = total + Hidden(x * y, {first + i: -y}) + Hidden(ZERO, {first + j: -x})
-            out.append(total)
+                known = known + x * y
+                for pad, c in ((first + i, -y), (first + j, -x)):
+                    pads[pad] = pads[pad] + c if pad in pads else c
+            out.append(Hidden(known, pads))
         return out
 
 

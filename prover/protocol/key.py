@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from blake3 import blake3
@@ -68,6 +69,16 @@ class VerifyingKey(Summary):
     max_steps: int = DEFAULT_MAX_STEPS
     mode: Mode = CLEAR
 
+    @cached_property
+    def decoded(self) -> Program:
+        """``program``; ``InputError`` where these bytes are none."""
+        return decode(self.program)
+
+    @cached_property
+    def program_digest(self) -> bytes:
+        """32 bytes that stand for ``program``."""
+        return blake3(b"syurmy-vm program" + self.program).digest()
+
     def _decisive(self) -> bytes:
         """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
@@ -110,9 +121,8 @@ class VerifyingKey(Summary):
         mode = Mode(hiding, proofs, more)
         with refusing(unusable, mistakes=True):
             key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps, mode)
-            decoded = decode(program)
-            key.description.check(decoded)
-        if any(p.committed for p in decoded.params) != (key.params_root is not None):
+            key.description.check(key.decoded)
+        if any(p.committed for p in key.decoded.params) != (key.params_root is not None):
             raise InputError("the verifying key has no root for its params", code="K122")
         return key
 
@@ -132,10 +142,15 @@ class VerifyingKey(Summary):
         write_whole(Path(path), self.to_bytes())
 
     def summary(self) -> list[tuple[str, str]]:
-        rows = [("of program", decode(self.program).name), ("digest", f"{self.digest().hex()[:16]}…")]
+        rows = [("of program", self.decoded.name), ("digest", f"{self.digest().hex()[:16]}…")]
         return rows + ([("title", repr(self.description.title))] if self.description.title else [])
 
     def digest(self) -> bytes:
+        """32 bytes that stand for the key."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()
         return blake3(b"syurmy-vm verifying key" + self._decisive() + described).digest()
 

@@ -232,18 +232,22 @@ class PadWeights:
         return ext_array(out)
 
     def scaled(self, factors: U64) -> SumOfWeights:
-        total: dict[int, Ext] = {}
-        for term, a, b in zip(self.terms, *factors.tolist(), strict=True):
-            factor = Ext(a, b)
-            for i, c in term.items():
-                total[i] = total[i] + c * factor if i in total else c * factor
-        parts = []
+        each = np.repeat(np.ascontiguousarray(factors), [len(term) for term in self.terms], axis=1)
+        numbers = np.array([i for term in self.terms for i in term], np.int64)
+        coefficients = ext_array([c for term in self.terms for c in term.values()])
+        count = max([0, *(block.exponent + block.size for block in self.places)])
+        known = np.zeros(count, np.bool_)
         for block in self.places:
-            numbers = range(block.exponent, block.exponent + block.size)
-            parts.append(DenseWeight(block.offset, ext_array([total.pop(i, ZERO) for i in numbers])))
-        if total:
+            known[block.exponent : block.exponent + block.size] = True
+        if numbers.size and (int(numbers.max()) >= count or not known[numbers].all()):
             raise ValueError("a relation between pads that are not in the vector")
-        return SumOfWeights(tuple(parts))
+        total = mle.scatter_add(mle.mul(coefficients, each), numbers, count)
+        return SumOfWeights(
+            tuple(
+                DenseWeight(block.offset, np.ascontiguousarray(total[:, block.exponent : block.exponent + block.size]))
+                for block in self.places
+            )
+        )
 
     def folded(self, log_size: int, r: Sequence[Ext]) -> PadWeights:
         raise ValueError("relations are batched before they are folded")

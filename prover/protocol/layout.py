@@ -8,16 +8,17 @@ its empty rows are not stored. Columns of the witness may have several axes as o
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.types import padded
-from syurmy.prover.field import Ext, log2_ceil
+from syurmy.prover.field import Ext, Point, log2_ceil
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 
@@ -56,6 +57,20 @@ class Prefixes:
         return found
 
 
+class Parts:
+    """Consecutive elements of one point, each time the same object."""
+
+    def __init__(self, point: Sequence[Ext]) -> None:
+        self._point, self.length = Point(point), len(point)
+        self._known: dict[tuple[int, int], Point] = {}
+
+    def part(self, lo: int, hi: int) -> Point:
+        found = self._known.get((lo, hi))
+        if found is None:
+            found = self._known[lo, hi] = Point(self._point[lo:hi])
+        return found
+
+
 @dataclass(frozen=True)
 class Place:
     """A tensor in a matrix. ``order``: its axes from the most significant; ``dims``: their padded lengths."""
@@ -65,11 +80,11 @@ class Place:
     dims: tuple[int, ...]
     offset: int
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.dims)
 
-    @property
+    @cached_property
     def log_size(self) -> int:
         return self.size.bit_length() - 1
 
@@ -77,13 +92,13 @@ class Place:
     def true_part(self) -> tuple[slice, ...]:
         return tuple(slice(0, self.shape[a]) for a in self.order)
 
-    def coordinates(self, point: Sequence[Ext]) -> dict[int, list[Ext]]:
+    def coordinates(self, point: Parts) -> dict[int, Point]:
         """Per axis, its part of the last ``log_size`` elements of ``point``."""
-        out: dict[int, list[Ext]] = {}
-        at = len(point) - self.log_size
+        out: dict[int, Point] = {}
+        at = point.length - self.log_size
         for a, d in zip(self.order, self.dims, strict=True):
             bits = d.bit_length() - 1
-            out[a] = list(point[at : at + bits])
+            out[a] = point.part(at, at + bits)
             at += bits
         return out
 
@@ -132,7 +147,8 @@ class MatrixLayout:
             self.places[key] = Place(shape, order, tuple(padded(shape[a]) for a in order), offset)
         self.used = sum(sizes)  # entries, the first ones: nothing lies beyond them, and no gap between the tensors
         self.log_entries = max(min_log_entries, log2_ceil(max(1, self.used)))
-        self.shape = choose(self.log_entries, lambda log_cols: max(1, self._count(log_cols)))
+        counted = cache(lambda log_cols: max(1, self._count(log_cols)))  # asked again at every rate
+        self.shape = choose(self.log_entries, counted)
 
     @property
     def log_rows(self) -> int:
@@ -189,8 +205,16 @@ class MatrixLayout:
     def _count(self, log_cols: int) -> int:
         """Number of rows of 2^log_cols entries that hold a true entry."""
         first, last = self._shared(log_cols)
-        return last - first + sum(math.prod(n for n, _ in p.rows(log_cols)) for p in self._large(log_cols))
+        large = [(p, n) for p, n in self._alike if p.log_size >= log_cols]
+        return last - first + sum(n * p.row_count(log_cols) for p, n in large)
+
+    @cached_property
+    def _alike(self) -> list[tuple[Place, int]]:
+        """One place of every shape, and how many have it."""
+        found = {p.shape: p for p in self.places.values()}
+        return [(found[shape], n) for shape, n in Counter(p.shape for p in self.places.values()).items()]
 
 
-def _worst_padding_first(shape: Sequence[int]) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def _worst_padding_first(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a)))

@@ -15,12 +15,13 @@ from the set. Its length depends on (log_n, positions) only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from blake3 import blake3
 
-from syurmy.isa.arrays import U8
+from syurmy.isa.arrays import I64, U8
 from syurmy.prover.field import U64
 from syurmy.prover.protocol import arithmetic
 
@@ -89,15 +90,33 @@ class MerkleTree:
 
 def siblings(log_n: int, positions: Sequence[int]) -> list[int]:
     """Rows of ``MerkleTree.digests`` that a multi-proof holds."""
-    _check_positions(log_n, positions)
     out: list[int] = []
-    level = list(positions)
     start = 0
-    for depth in range(log_n):
-        known = set(level)
-        out += [start + (p ^ 1) for p in level if p ^ 1 not in known]
+    for depth, (level, known) in enumerate(_levels(log_n, positions)):
+        parents = level[np.flatnonzero(np.diff(known >> 1, prepend=-1))] >> 1
+        children = (2 * parents[:, None] + np.arange(2)).reshape(-1)
+        out += (start + np.delete(children, known)).tolist()
         start += 1 << (log_n - depth)
-        level = sorted({p >> 1 for p in level})
+    return out
+
+
+def _levels(log_n: int, positions: Sequence[int]) -> list[tuple[I64, I64]]:
+    """Of every level, from the leaves to the children of the root, the nodes that are known, and where each is among
+    the children of their parents, two of each parent."""
+    _check_positions(log_n, positions)
+    return _climbed(log_n, tuple(positions))
+
+
+@lru_cache(maxsize=8)  # asked for the length, and to verify
+def _climbed(log_n: int, positions: tuple[int, ...]) -> list[tuple[I64, I64]]:
+    out = []
+    level = np.asarray(positions, np.int64)
+    for _ in range(log_n):
+        parents = level >> 1
+        first = np.ones(len(level), np.bool_)
+        np.not_equal(parents[1:], parents[:-1], out=first[1:])
+        out.append((level, 2 * (first.cumsum() - 1) + (level & 1)))
+        level = parents[first]
     return out
 
 
@@ -109,29 +128,22 @@ def _check_positions(log_n: int, positions: Sequence[int]) -> None:
 
 def proof_length(log_n: int, positions: Sequence[int]) -> int:
     """Number of digests in the multi-proof of ``positions``."""
-    return len(siblings(log_n, positions))
+    return sum(2 * (int(known[-1]) // 2 + 1) - len(known) for _, known in _levels(log_n, positions))
 
 
 def verify_multiproof(root: bytes, log_n: int, positions: Sequence[int], leaves: U8, proof: U8) -> bool:
     """Do ``leaves`` (``uint8[t, 32]``) sit at ``positions`` under ``root``? ``proof``: ``uint8[proof_length, 25]``."""
     if leaves.shape != (len(positions), ROOT) or proof.shape != (proof_length(log_n, positions), DIGEST):
         raise ValueError("one leaf per position and proof_length digests")
-    level = list(positions)
     digests = leaves
     used = 0
-    for depth in range(log_n):
-        place = {p: i for i, p in enumerate(level)}
-        parents = sorted({p >> 1 for p in level})
-        children = np.zeros((2 * len(parents), ROOT), np.uint8)
-        missing = []
-        for i, parent in enumerate(parents):
-            for side in (0, 1):
-                child = place.get(2 * parent + side)
-                if child is None:
-                    missing.append(2 * i + side)
-                else:
-                    children[2 * i + side] = digests[child]
-        children[missing, :DIGEST] = proof[used : used + len(missing)]
-        used += len(missing)
-        level, digests = parents, hash_nodes(children, root=depth == log_n - 1)
+    for depth, (_, known) in enumerate(_levels(log_n, positions)):
+        children = np.zeros((2 * (int(known[-1]) // 2 + 1), ROOT), np.uint8)
+        missing = np.ones(len(children), np.bool_)
+        missing[known] = False
+        children[known] = digests
+        count = len(children) - len(known)
+        children[missing, :DIGEST] = proof[used : used + count]
+        used += count
+        digests = hash_nodes(children, root=depth == log_n - 1)
     return bytes(digests[0]) == root

@@ -15,9 +15,8 @@ from functools import cache
 import numpy as np
 
 from syurmy.isa.arrays import I64
-from syurmy.prover.field import U64, ZERO, Ext, P, ext_array
+from syurmy.prover.field import ONE, U64, Ext, P, ext_array
 from syurmy.prover.protocol import arithmetic
-from syurmy.prover.protocol.hidden import Value
 
 
 def eq_vector(point: Sequence[Ext], size: int | None = None) -> U64:
@@ -104,6 +103,13 @@ def scatter_add(a: U64, index: I64, size: int) -> U64:
     return arithmetic.current().scatter_add(np.ascontiguousarray(a), where, size)
 
 
+def combined(matrix: U64, weights: U64) -> U64:
+    """``uint64[2, C]``: the inner products of the rows of ``uint64[C, R]`` over F with ``uint64[2, R]``."""
+    if weights.shape != (2, matrix.shape[1]):
+        raise ValueError(f"weights of shape {weights.shape} for rows of {matrix.shape[1]}")
+    return arithmetic.current().bind_columns(np.ascontiguousarray(matrix), np.ascontiguousarray(weights))
+
+
 def outer(a: U64, b: U64) -> U64:
     """``uint64[2, n, m]`` of the products a[i]*b[j]."""
     return arithmetic.current().outer(np.ascontiguousarray(a), np.ascontiguousarray(b))
@@ -121,13 +127,10 @@ def _lagrange(degree: int) -> list[int]:
     return out
 
 
-def interpolate(values: Sequence[Value], x: Ext) -> Value:
-    """The polynomial of degree len(values) - 1 with p(i) = values[i], at x."""
-    out: Value = ZERO
-    for i, (v, c) in enumerate(zip(values, _lagrange(len(values) - 1), strict=True)):
-        weight = Ext(c)
-        for j in range(len(values)):
-            if j != i:
-                weight = weight * (x - j)
-        out = out + v * weight
-    return out
+def lagrange(degree: int, x: Ext) -> list[Ext]:
+    """The weights of p(0), ..., p(degree) in p(x), for polynomials of this degree."""
+    below, above = [ONE], [ONE]  # products of the first of x - 0, x - 1, ..., and of the last ones
+    for i in range(degree):
+        below.append(below[-1] * (x - i))
+        above.append(above[-1] * (x - (degree - i)))
+    return [b * a * c for b, a, c in zip(below, reversed(above), _lagrange(degree), strict=True)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, cached_property, partial
 
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import PER_TERM, Account
@@ -57,11 +57,11 @@ class Block:
     true_size: int
     piece: Piece | None = None  # of a lookup
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.dims)
 
-    @property
+    @cached_property
     def log_size(self) -> int:
         return self.size.bit_length() - 1
 
@@ -81,7 +81,7 @@ class Plan:
     opening: object = field(default=None, init=False, repr=False)
     openings: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # by layouts of tensors
 
-    @property
+    @cached_property
     def used_leaves(self) -> int:
         return sum(b.size for b in self.blocks)
 
@@ -95,11 +95,11 @@ class Plan:
         """Padded leaves, each +1/alpha, minus those that are -1/alpha."""
         return sum((b.size - b.true_size) * b.sign for b in self.blocks if b.multiplicity is None)
 
-    @property
+    @cached_property
     def width(self) -> int:
         return max((block_width(b) for b in self.blocks), default=0)
 
-    @property
+    @cached_property
     def fingerprint_bits(self) -> int:
         """Coordinates of the point at which rows are fingerprinted."""
         return max(
@@ -107,7 +107,7 @@ class Plan:
             default=0,
         )
 
-    @property
+    @cached_property
     def point_length(self) -> int:
         """Coordinates of the common point: those of the leaves and those that the largest equation needs beyond."""
         return max([self.log_leaves, *(point_bits(e.expression.shape) for e in self.equations)])
@@ -202,13 +202,12 @@ def commit_inseparable(builder: Builder) -> None:
     """
     system = builder.system
     space = WeightSpace(dry=True, account=builder.account)
+    evaluation = cache(lambda piece: piece_term(space, _dry_point(piece.true), piece))
     while True:
         builder.account.settle()
         claims = []
         for lk in system.lookups:
-            for p in pieces(*lk.members):
-                for m in lk.members:
-                    claims.append((m, piece_term(space, _dry_point(p.true), p)))
+            claims += [(m, evaluation(p)) for p in pieces(*lk.members) for m in lk.members]
         for t in system.tuples:
             for member in t.members:
                 if member is not None:
@@ -218,8 +217,7 @@ def commit_inseparable(builder: Builder) -> None:
                     groups = tuple((tuple(a + rank for a in axes), w) for axes, w in row.groups)
                     claims.append((member, Term(lead.coefficient, lead.groups + groups)))
         for e in system.equations:
-            whole = whole_of(e.expression)
-            claims.append((e.expression, piece_term(space, _dry_point(whole.true), whole)))
+            claims.append((e.expression, evaluation(whole_of(e.expression))))
         first = _Planner(space, builder.account)
         pulled = first.run(claims)
         bad: list[Node] = [
@@ -240,6 +238,7 @@ def commit_inseparable(builder: Builder) -> None:
             assert not ends.products, "operands hold no product"
             bad += second.crowded
         if not bad:
+            space.forget()
             return
         for n in bad:
             builder.commit(n)

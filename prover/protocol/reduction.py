@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
-from syurmy.isa.pieces import laid, whole_of
+from syurmy.isa.pieces import Piece, laid, whole_of
 from syurmy.isa.progression import Progression
 from syurmy.prover.field import ONE, U64, ZERO, Ext, eq_list
 from syurmy.prover.protocol import mle
@@ -27,7 +28,7 @@ from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, i
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.ladder import EqWeight
-from syurmy.prover.protocol.layout import MatrixLayout, Place, Prefixes
+from syurmy.prover.protocol.layout import MatrixLayout, Parts, Place, Prefixes
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.strands import Coordinate
@@ -50,69 +51,101 @@ def leaf_claims(
     plan: Plan, sweep: Sweep, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value, leaf_point: Sequence[Ext]
 ) -> tuple[list[Claim], Value]:
     """Claims and their combined target. ``leaf_point``: the last ``log_leaves`` elements of the common point."""
-    claims = claims_at_leaves(plan, sweep, beta, gamma, leaf_point)
-    target_den, target_num = -den, -num
-    covered, total = ZERO, plan.point_length
-    prefixes = Prefixes(leaf_point)
+    leaves = _Leaves(plan, sweep, leaf_point)
+    claims = _claims(plan, leaves, beta, gamma)
+    covered, signed, known = ZERO, ZERO, ZERO  # of all blocks; with their signs; what is known of their denominators
+    alike: dict[tuple[int, int], Ext] = {}  # of blocks with one tag and the same weights
     vectors: dict[int, U64] = {}
-    for b in plan.blocks:
-        at = prefixes.eq(b.offset, b.log_size)
+    for b, at, number in zip(plan.blocks, leaves.at, leaves.numbers, strict=True):
         covered = covered + at
         if b.multiplicity is None:
-            target_num = target_num + at * b.sign
+            signed = signed + (at if b.sign == 1 else at * b.sign)
         if isinstance(b.source, Table):
-            target_den = target_den - at * _table_value(b, b.source, beta, leaf_point, vectors)
+            known = known + at * _table_value(b, b.source, beta, leaf_point, vectors)
         else:
-            mask = ONE
-            for _, w in _leaf_term(sweep, b, total).groups:
-                mask = mask * sweep.space.total(w)
-            target_den = target_den - at * mask * b.tag
+            key = b.tag, number
+            alike[key] = alike[key] + at if key in alike else at
+    for (tag, number), at in alike.items():
+        tags = at * tag
+        for _, w in leaves.groups[number]:  # padded leaves have no tag
+            tags = tags * sweep.space.total(w)
+        known = known + tags
     # lookup and table denominators are alpha - ..., unused leaves are 0/1
-    target_den = target_den + covered * alpha + (1 - covered)
-    return claims, target_den + target_num * gamma
+    return claims, covered * alpha + (1 - covered) - known - den + (signed - num) * gamma
 
 
 def claims_at_leaves(plan: Plan, sweep: Sweep, beta: Ext, gamma: Ext, leaf_point: Sequence[Ext]) -> list[Claim]:
     """The claims on members, multiplicities and equations, without their target."""
+    return _claims(plan, _Leaves(plan, sweep, leaf_point), beta, gamma)
+
+
+class _Leaves:
+    """Where blocks lie among the leaves, and the evaluation that each is of what lies in it, of blocks of one shape
+    worked out once. ``at``: eq of each block's place; ``numbers``: of the weights of what lies in it, at its part of
+    the common point, among ``groups`` (-1 for tables)."""
+
+    def __init__(self, plan: Plan, sweep: Sweep, leaf_point: Sequence[Ext]) -> None:
+        self.sweep = sweep
+        prefixes = Prefixes(leaf_point)
+        self.at = [prefixes.eq(b.offset, b.log_size) for b in plan.blocks]
+        self.groups: list[tuple[Group, ...]] = []
+        self._point = suffix(LOOKUP, plan.point_length, plan.point_length)
+        self._known: dict[object, int] = {}
+        self.numbers = list(map(self._number, plan.blocks))
+
+    def whole(self, shape: tuple[int, ...]) -> tuple[Group, ...]:
+        """The weights of a tensor of this shape at its suffix of the common point."""
+        return self.groups[self._whole(shape)]
+
+    def part(self, piece: Piece) -> tuple[Group, ...]:
+        """The weights of a piece of a tensor at its suffix of the common point."""
+        return self.groups[self._part(piece)]
+
+    def _number(self, b: Block) -> int:
+        if b.piece is not None:
+            return self._part(b.piece)
+        return self._whole(b.source.shape) if isinstance(b.source, Tuples) else -1
+
+    def _whole(self, shape: tuple[int, ...]) -> int:
+        return self._once(shape, partial(eq_term, self.sweep.space, self._point, shape))
+
+    def _part(self, piece: Piece) -> int:
+        return self._once(piece, partial(piece_term, self.sweep.space, self._point, piece))
+
+    def _once(self, key: object, make: Callable[[], Term]) -> int:
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = len(self.groups)
+            self.groups.append(make().groups)
+        return found
+
+
+def _claims(plan: Plan, leaves: _Leaves, beta: Ext, gamma: Ext) -> list[Claim]:
     claims: list[Claim] = []
-    total = plan.point_length
-    prefixes = Prefixes(leaf_point)
-    for b in plan.blocks:
-        at = prefixes.eq(b.offset, b.log_size)
+    for b, at, number in zip(plan.blocks, leaves.at, leaves.numbers, strict=True):
         if b.multiplicity is not None:
-            coordinates = suffix(LOOKUP, total, b.log_size)
-            claims.append((b.multiplicity, eq_term(sweep.space, coordinates, b.multiplicity.shape, at * gamma)))
+            claims.append((b.multiplicity, Term(at * gamma, leaves.whole(b.multiplicity.shape))))
         if isinstance(b.source, Table):
             continue
-        term = _leaf_term(sweep, b, total)
+        groups, coefficient = leaves.groups[number], at
         rank = len(b.dims if b.piece is None else b.piece.shape)
-        power = ONE
         for m in b.source.members:
-            power = power * beta
+            coefficient = coefficient * beta
             if m is not None:
-                groups = term.groups + fingerprint_groups(sweep, m.shape, rank, plan.fingerprint_bits)
-                claims.append((m, Term(at * power, groups)))
+                rows = fingerprint_groups(leaves.sweep, m.shape, rank, plan.fingerprint_bits)
+                claims.append((m, Term(coefficient, groups + rows)))
     power = gamma
     for e in plan.equations:
         power = power * gamma
-        node = e.expression
-        point = suffix(LOOKUP, total, total)
-        claims.append((node, piece_term(sweep.space, point, whole_of(node), power)))
+        claims.append((e.expression, Term(power, leaves.part(whole_of(e.expression)))))
     return claims
-
-
-def _leaf_term(sweep: Sweep, b: Block, total: int) -> Term:
-    """The evaluation of what lies in a block, but a table, at its part of the common point of ``total`` elements."""
-    point = suffix(LOOKUP, total, b.log_size)
-    if b.piece is not None:
-        return piece_term(sweep.space, point, b.piece)
-    assert isinstance(b.source, Tuples)
-    return eq_term(sweep.space, point, b.source.shape)
 
 
 def fingerprint_groups(sweep: Sweep, shape: Sequence[int], leading: int, bits: int) -> tuple[Group, ...]:
     """eq of the fingerprint point's suffix on the axes of a row, those after the first ``leading``."""
-    term = eq_term(sweep.space, [(FINGERPRINT, i) for i in range(bits)], shape[leading:])
+    if len(shape) == leading:
+        return ()
+    term = eq_term(sweep.space, suffix(FINGERPRINT, bits, bits), shape[leading:])
     return tuple((tuple(a + leading for a in axes), w) for axes, w in term.groups)
 
 
@@ -120,10 +153,10 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], v
     """tag + sum beta^i * column_i at the block's part of the point. ``vectors``: eq of such parts, by their length."""
     point = leaf_point[len(leaf_point) - b.log_size :]
     value, power = Ext(b.tag), beta
+    row = ZERO  # the sum of i * eq(point, i)
+    for x in point:
+        row = row + row + x
     if table.is_range:
-        row = ZERO
-        for x in point:
-            row = row + row + x
         return value + power * row
     if len(point) <= FEW:
         few = eq_list(point)
@@ -131,7 +164,10 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], v
     else:
         if len(point) not in vectors:
             vectors[len(point)] = mle.eq_vector(point)
-        evaluated = [mle.dot_int(vectors[len(point)], column) for column in table.columns]
+        evaluated = [
+            mle.dot_int(vectors[len(point)], column) if first is None else row + first
+            for column, first in zip(table.columns, table.firsts, strict=True)
+        ]
     for at in evaluated:
         value = value + power * at
         power = power * beta
@@ -144,7 +180,7 @@ def known_part(pulled: Pulled, sweep: Sweep, value_of: Callable[[Public], I64]) 
     for node, terms in pulled.publics.items():
         values = node.known if isinstance(node.known, Progression) else value_of(node)
         for t in terms:
-            out = out + inner_product(values, t, sweep.space, sweep)
+            out = out + inner_product(values, t, sweep.space)
     return out
 
 
@@ -282,7 +318,7 @@ def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[T
     }
 
 
-def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext:
+def term_at(term: Term, place: Place, sweep: Sweep, point: Parts) -> Ext:
     """The extension of a term's (padded) weight tensor at the last ``log_size`` elements of ``point``."""
     coordinates = place.coordinates(point)
     out = term.coefficient
@@ -294,13 +330,17 @@ def term_at(term: Term, place: Place, sweep: Sweep, point: Sequence[Ext]) -> Ext
 
 
 def omega_at(terms: dict[Committed, list[Term]], layout: MatrixLayout, sweep: Sweep, point: Sequence[Ext]) -> Ext:
-    """The extension of Omega at a full point."""
-    out, prefixes = ZERO, Prefixes(point)
-    for node, parts in terms.items():
+    """The extension of Omega at a full point. Many columns have one shape and the same weights."""
+    out, prefixes, parts = ZERO, Prefixes(point), Parts(point)
+    known: dict[object, Ext] = {}
+    for node, on_node in terms.items():
         place = layout.places[node]
         inner = ZERO
-        for t in parts:
-            inner = inner + term_at(t, place, sweep, point)
+        for t in on_node:
+            key = place.order, place.dims, t.key
+            if key not in known:
+                known[key] = term_at(Term(ONE, t.groups), place, sweep, parts)
+            inner = inner + t.coefficient * known[key]
         out = out + prefixes.eq(place.offset, place.log_size) * inner
     return out
 

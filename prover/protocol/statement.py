@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from blake3 import blake3
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Public
@@ -65,5 +64,5 @@ def absorb_statement(
     and one zero byte per trace cell (protocol section 7)."""
     if commitments:
         transcript.absorb("commitment digests", b"".join(c.digest() for c in commitments.values()))
-    transcript.absorb("program", blake3(b"syurmy-vm program" + vk.program).digest())
+    transcript.absorb("program", vk.program_digest)
     transcript.absorb_zeros("trace cells", plan.trace_cells)

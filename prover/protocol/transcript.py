@@ -9,7 +9,9 @@ Soundness: a challenge depends on everything absorbed before it. The caller must
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from blake3 import blake3
@@ -32,6 +34,13 @@ class Rejected(SyurmyError):
         self.reason = reason
 
 
+@lru_cache(maxsize=256)
+def _head(kind: bytes, label: str) -> bytes:
+    """How a message begins: what it is, and its label."""
+    name = label.encode()
+    return kind + len(name).to_bytes(2, "little") + name
+
+
 class Transcript:
     """Hash chain of labelled messages. ``log`` lists ("absorb" | "challenge", label, bytes) for the inventory test;
     ``history`` the challenges in order, for a prover who reads its own messages again."""
@@ -43,15 +52,13 @@ class Transcript:
         self.history: list[Ext] = []
 
     def absorb(self, label: str, data: bytes) -> None:
-        name = label.encode()
-        self._buffer.update(b"A" + len(name).to_bytes(2, "little") + name + len(data).to_bytes(8, "little"))
+        self._buffer.update(_head(b"A", label) + len(data).to_bytes(8, "little"))
         self._buffer.update(data)
         self.log.append(("absorb", label, len(data)))
 
     def absorb_zeros(self, label: str, count: int) -> None:
         """``count`` zero bytes, hashed in chunks (protocol section 7)."""
-        name = label.encode()
-        self._buffer.update(b"A" + len(name).to_bytes(2, "little") + name + count.to_bytes(8, "little"))
+        self._buffer.update(_head(b"A", label) + count.to_bytes(8, "little"))
         chunk = bytes(1 << 20)
         left = count
         while left > 0:
@@ -60,8 +67,7 @@ class Transcript:
         self.log.append(("absorb", label, count))
 
     def _squeeze(self, label: str, kind: bytes, size: int) -> bytes:
-        name = label.encode()
-        self._buffer.update(kind + len(name).to_bytes(2, "little") + name + size.to_bytes(8, "little"))
+        self._buffer.update(_head(kind, label) + size.to_bytes(8, "little"))
         out = self._buffer.digest(length=32 + size)
         self._state = out[:32]
         self._buffer = blake3(self._state)
@@ -71,8 +77,7 @@ class Transcript:
     def challenge(self, label: str) -> Ext:
         """A uniform element of K (rejection sampling; 2^-128 of all draws would need more than four tries)."""
         data = self._squeeze(label, b"C", 64)
-        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, 64, 8)]
-        good = [w for w in words if w < P]
+        good = [w for w in struct.unpack("<8Q", data) if w < P]
         self.history.append(Ext(good[0], good[1]))
         return self.history[-1]
 
@@ -193,10 +198,10 @@ class Receiver:
     def open_ext(self, label: str, count: int) -> list[Ext]:
         """Elements that are sent as they are in both modes."""
         data = self.raw(label, 16 * count)
-        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
-        if any(w >= P for w in words):
+        words = struct.unpack(f"<{2 * count}Q", data)
+        if words and max(words) >= P:
             raise Rejected("format", f"'{label}' holds a field element that is not canonical")
-        return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
+        return [Ext(a, b) for a, b in zip(words[::2], words[1::2], strict=True)]
 
     def products(self, values: Sequence[Value], sums: tuple[Pairs, ...]) -> Sequence[Value]:
         """Sums of products of the elements that ``ext`` read last."""

@@ -25,14 +25,15 @@ from blake3 import blake3
 from syurmy.isa.arrays import I32
 from syurmy.isa.cost import Account
 from syurmy.isa.progression import LONG, Progression
-from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, ext_list, log2_ceil
+from syurmy.prover.field import ONE, U64, ZERO, Ext, Point, ext_array, ext_list, log2_ceil
 from syurmy.prover.protocol import mle, strands
 from syurmy.prover.protocol.strands import Coordinate, Strand
 
 _NOTHING = np.zeros((2, 0), np.uint64)
-_DEPTH = 32  # weights that wait for each other at most: they are computed by recursion
+_DEPTH = 32  # weights that wait for each other at most, or whose closed forms do: they are computed by recursion
 _FACTORS = 64  # factors that a closed form may have; one more for every so many entries of the array:
 _ENTRIES = 16
+_WRITTEN = 64  # entries of an array that cost about as much as a factor
 _PER_STRAND = 64  # factors that one strand costs about as much as
 _SHORT = 16  # entries of a vector that may each be a strand
 
@@ -49,7 +50,8 @@ class Form:
 class Weight:
     """``array``: uint64[2, *dims] (empty when dry). ``point``: coordinates if the weight is eq of them. ``strands``: of
     which the weight consists, if it is a vector that has such a form (axes of length 1 aside). ``depth``: how many
-    weights that are not computed yet ``compute`` goes through."""
+    weights that are not computed yet ``compute`` goes through. ``total``: the sum of all entries, where it follows from
+    other sums; ``levels``: how many weights that and ``form`` go through."""
 
     key: Hashable
     dims: tuple[int, ...]
@@ -58,6 +60,8 @@ class Weight:
     form: Form | None = None
     depth: int = 0
     strands: tuple[Strand, ...] | None = None
+    total: Callable[[], Ext] | None = None
+    levels: int = 0
 
     @cached_property
     def array(self) -> U64:
@@ -74,6 +78,11 @@ class Weight:
             return self.form.factors
         return None if self.strands is None else _PER_STRAND * len(self.strands)
 
+    @property
+    def cost(self) -> int:
+        """What an evaluation costs, of the array if there is no closed form."""
+        return 1 + self.size // _WRITTEN if self.factors is None else self.factors
+
 
 @dataclass
 class WeightSpace:
@@ -89,6 +98,10 @@ class WeightSpace:
     _vectors: dict[Hashable, U64] = field(default_factory=dict)
     _lengths: dict[tuple[Coordinate, ...], int] = field(default_factory=dict)  # of the longest eq vector of a point
 
+    def forget(self) -> None:
+        """Drop all weights: they refer to this space and it to them, so only a garbage collector would find them."""
+        self._memo, self._sums, self._values, self._vectors, self._lengths = {}, {}, {}, {}, {}
+
     def _make(
         self,
         key: Hashable,
@@ -98,6 +111,7 @@ class WeightSpace:
         point: tuple[Coordinate, ...] | None = None,
         form: Form | None = None,
         closed: Callable[[], tuple[Strand, ...] | None] = lambda: None,
+        total: Callable[[], Ext] | None = None,
     ) -> Weight:
         """The weight of this key; ``compute`` reads the arrays of ``sources``, ``closed`` their strands."""
         found = self._memo.get(key)
@@ -106,8 +120,13 @@ class WeightSpace:
                 self.account.spend(math.prod(dims), "weights of claims")
             # keys hold the numbers of the weights they are made from, so hashing stays cheap however deep the history
             depth = 0 if self.dry else 1 + max((w.depth for w in sources), default=0)
-            if form is not None and (depth > _DEPTH or form.factors > _FACTORS + math.prod(dims) // _ENTRIES):
+            levels = 1 + max((w.levels for w in sources), default=0)
+            if form is not None and (levels > _DEPTH or form.factors > _FACTORS + math.prod(dims) // _ENTRIES):
                 form = None
+            if levels > _DEPTH:
+                total = None
+            if form is None and total is None:
+                levels = 0
             parts = None if self.dry else closed()
             longest = max([math.prod(dims), *(w.size for w in sources)])
             if parts is not None and point is None and longest >= LONG:
@@ -116,7 +135,15 @@ class WeightSpace:
                 else:
                     parts = None
             found = Weight(
-                len(self._memo), tuple(dims), (lambda: _NOTHING) if self.dry else compute, point, form, depth, parts
+                len(self._memo),
+                tuple(dims),
+                (lambda: _NOTHING) if self.dry else compute,
+                point,
+                form,
+                depth,
+                parts,
+                total,
+                levels,
             )
             if depth > _DEPTH:
                 found = Weight(found.key, found.dims, partial(np.asarray, found.array), point)
@@ -145,12 +172,15 @@ class WeightSpace:
     def eq(self, point: Sequence[Coordinate], d: int) -> Weight:
         """eq(r, i) for i < d."""
         p = tuple(point)
+        if d > self._lengths.get(p, 0):
+            self._lengths[p] = d
+        if (found := self._memo.get(("eq", p, d))) is not None:
+            return found
 
         def at(point: Sequence[Sequence[Ext]]) -> Ext:
             both = [(x * y, x, y) for x, y in zip(self.coordinates(p), point[0], strict=True)]
             return first_terms([(1 - x - y + xy, xy) for xy, x, y in both], d)
 
-        self._lengths[p] = max(d, self._lengths.get(p, 0))
         return self._make(
             ("eq", p, d),
             (d,),
@@ -161,6 +191,8 @@ class WeightSpace:
         )
 
     def ones(self, d: int) -> Weight:
+        if (found := self._memo.get(("ones", d))) is not None:
+            return found
         form = Form(log2_ceil(d), lambda point: first_terms([(1 - x, x) for x in point[0]], d))
         return self._make(
             ("ones", d),
@@ -178,7 +210,8 @@ class WeightSpace:
         if a.factors is not None and b.factors is not None:
             cut = len(a.dims)
             form = Form(a.factors + b.factors, lambda at: self.evaluate(a, at[:cut]) * self.evaluate(b, at[cut:]))
-        return self._make(("outer", a.key, b.key), a.dims + b.dims, compute, (a, b), form=form)
+        total = lambda: self.total(a) * self.total(b)  # noqa: E731
+        return self._make(("outer", a.key, b.key), a.dims + b.dims, compute, (a, b), form=form, total=total)
 
     def transpose(self, w: Weight, perm: Sequence[int]) -> Weight:
         p = tuple(perm)
@@ -191,15 +224,30 @@ class WeightSpace:
             lambda: np.ascontiguousarray(np.transpose(w.array, (0, *(i + 1 for i in p)))),
             (w,),
             form=w.form and Form(w.form.factors, lambda at: self.evaluate(w, [at[p.index(i)] for i in range(len(p))])),
+            total=partial(self.total, w),
         )
 
     def reshape(self, w: Weight, dims: Sequence[int]) -> Weight:
         d = tuple(dims)
+        if d == w.dims:
+            return w
         closed = (lambda: w.strands) if _is_vector(d) else (lambda: None)
-        return (
-            w
-            if d == w.dims
-            else self._make(("reshape", w.key, d), d, lambda: w.array.reshape(2, *d), (w,), closed=closed)
+        form = None
+        if [n for n in d if n > 1] == [n for n in w.dims if n > 1]:
+
+            def at(point: Sequence[Sequence[Ext]]) -> Ext:
+                longer = iter([p for p, n in zip(point, d, strict=True) if n > 1])
+                return self.evaluate(w, [next(longer) if n > 1 else Point() for n in w.dims])
+
+            form = Form(w.cost, at)
+        return self._make(
+            ("reshape", w.key, d),
+            d,
+            lambda: w.array.reshape(2, *d),
+            (w,),
+            form=form,
+            closed=closed,
+            total=partial(self.total, w),
         )
 
     def scatter(self, w: Weight, index: I32 | Progression, size: int) -> Weight:
@@ -226,7 +274,10 @@ class WeightSpace:
             return mle.scatter_add(a, wide.reshape(-1), size * rest).reshape(2, size, rest)
 
         name = index.key() if isinstance(index, Progression) else _digest(index)
-        return self._make(("scatter", w.key, name, index.shape, size), (size, rest), compute, (w,), closed=closed)
+        key = "scatter", w.key, name, index.shape, size
+        least = index.interval[0] if isinstance(index, Progression) else int(index.min())
+        total = partial(self.total, w) if least >= 0 else None
+        return self._make(key, (size, rest), compute, (w,), closed=closed, total=total)
 
     def slice(self, w: Weight, axis: int, lo: int, hi: int) -> Weight:
         if lo == 0 and hi == w.dims[axis]:
@@ -246,7 +297,8 @@ class WeightSpace:
 
     def sum_axis(self, w: Weight, axis: int) -> Weight:
         dims = w.dims[:axis] + w.dims[axis + 1 :]
-        return self._make(("sum", w.key, axis), dims, lambda: mle.sum_axis(w.array, axis), (w,))
+        whole = partial(self.total, w)
+        return self._make(("sum", w.key, axis), dims, lambda: mle.sum_axis(w.array, axis), (w,), total=whole)
 
     def linear(self, parts: Sequence[tuple[Ext, Weight]]) -> Weight:
         """Sum of coefficient * weight."""
@@ -257,12 +309,11 @@ class WeightSpace:
                 out = mle.add(out, mle.scale(w.array, c))
             return out
 
-        # coefficients are unknown when dry: then no two sums count as equal
-        key: Hashable = len(self._memo) if self.dry else tuple((c, w.key) for c, w in parts)
-        forms = [w.form.factors for _, w in parts if w.form is not None]
-        form = None
-        if len(forms) == len(parts):
-            form = Form(sum(forms) + len(parts), lambda at: sum((c * self.evaluate(w, at) for c, w in parts), ZERO))
+        if self.dry:  # coefficients are unknown: no two sums count as equal
+            return self._make(("linear", len(self._memo)), parts[0][1].dims, compute, [w for _, w in parts])
+        key = tuple((c, w.key) for c, w in parts)
+        costs = sum(w.cost for _, w in parts) + len(parts)
+        form = Form(costs, lambda at: sum((c * self.evaluate(w, at) for c, w in parts), ZERO))
 
         def closed() -> tuple[Strand, ...] | None:
             known = [(c, w.strands) for c, w in parts if w.strands is not None]
@@ -270,7 +321,15 @@ class WeightSpace:
                 return None
             return strands.added([s._replace(coefficient=c * s.coefficient) for c, ss in known for s in ss])
 
-        return self._make(("linear", key), parts[0][1].dims, compute, [w for _, w in parts], form=form, closed=closed)
+        return self._make(
+            ("linear", key),
+            parts[0][1].dims,
+            compute,
+            [w for _, w in parts],
+            form=form,
+            closed=closed,
+            total=lambda: sum((c * self.total(w) for c, w in parts), ZERO),
+        )
 
     def total(self, w: Weight) -> Ext:
         """Sum of all entries."""
@@ -279,6 +338,8 @@ class WeightSpace:
         if w.key not in self._sums:
             if w.point is not None:
                 total = first_terms([(1 - x, x) for x in self.coordinates(w.point)], w.size)
+            elif w.total is not None:
+                total = w.total()
             elif w.strands is not None:
                 each = [strands.total(s, self.coordinates(s.point), self._whole) for s in w.strands]
                 total = sum(each, ZERO)
@@ -290,7 +351,8 @@ class WeightSpace:
 
     def evaluate(self, w: Weight, point: Sequence[Sequence[Ext]]) -> Ext:
         """The multilinear extension of the zero-padded array at one point per dimension."""
-        key = (w.key, *map(tuple, point))
+        point = tuple(map(Point.of, point))
+        key = (w.key, *point)
         if key not in self._values:
             if w.form is not None:
                 self._values[key] = w.form.at(point)
@@ -327,7 +389,8 @@ class WeightSpace:
 
     def _vector(self, point: Sequence[Ext], d: int) -> U64:
         """eq(point, i) for i < d."""
-        key = (tuple(point), d)
+        point = Point.of(point)
+        key = (point, d)
         if key not in self._vectors:
             self._vectors[key] = mle.eq_vector(point, d)
         return self._vectors[key]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.encoding import decode
 from syurmy.isa.graph import Public
 from syurmy.isa.path import Path
 from syurmy.isa.refusal import refusing
@@ -40,7 +39,7 @@ def check_certificate(key: VerifyingKey | Source, certificate: Certificate | Sou
     cannot be used or has no committed params."""
     vk, found = VerifyingKey.load(key), Certificate.load(certificate)
     with refusing(unusable, mistakes=True):
-        program = decode(vk.program)
+        program = vk.decoded
         plan = certificate_plan(program, vk.mode)
     with refusing(partial(Rejected, "format"), mistakes=True):
         reading = ReadingCertificate(vk, plan, found.data)

@@ -16,10 +16,11 @@ from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening, operand_products
 from syurmy.prover.protocol.claims import Pulled, Sweep
-from syurmy.prover.protocol.contraction import Contraction, all_contractions
+from syurmy.prover.protocol.contraction import Contraction, all_contractions, batch_values
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_holds, grinding_seed, needs_grinding
-from syurmy.prover.protocol.hidden import Value, sacrifice
+from syurmy.prover.protocol.hidden import Value, combination, sacrifice
+from syurmy.prover.protocol.layout import Parts
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.transcript import Receiver, Rejected
@@ -127,22 +128,18 @@ class Front:
         self.space.points[red.CONTRACTION] = point
         finals = self.receiver.ext("contraction values", 2 * len(contractions))
         products = self.receiver.products(finals, operand_products(len(contractions)))
-        expected: Value = ZERO
-        for c, product in zip(contractions, products, strict=True):
-            scale = (
-                c.coefficient * pow(HALF, rounds - c.variables, P) * c.batch_value(self.sweep, red.CONTRACTION, rounds)
-            )
-            expected = expected + product * scale
+        halves = [pow(HALF, k, P) for k in range(rounds + 1)]
+        batches = batch_values(contractions, self.sweep, red.CONTRACTION, rounds)
+        scales = [c.coefficient * halves[rounds - c.variables] * w for c, w in zip(contractions, batches, strict=True)]
+        expected = combination(zip(products, scales, strict=True))
         self.receiver.zero(expected - value, "contraction", "the operands' values do not fit the sumcheck")
         eta = self.transcript.challenge("eta")
         operands = self.operand_claims(contractions, rounds, eta)
         second, known = self.pull(operands)
         if second.products:
             raise Rejected("contraction", "an operand of a product holds a product")
-        target = target - total - known
-        for (_, term), v in zip(operands, finals, strict=True):
-            target = target + v * term.coefficient
-        return [first, second], contractions, target
+        claimed = zip(finals, (term.coefficient for _, term in operands), strict=True)
+        return [first, second], contractions, combination(claimed, target - total - known)
 
     # ---- the sumcheck over witness and params --------------------------------------------------------------------
 
@@ -192,14 +189,11 @@ class Front:
         point, value = sumcheck.verify(self.receiver, red.PARAMS, total, rounds, 2)
         self.space.points[red.PARAMS] = point
         finals = self.receiver.ext("params reduction values", len(rest))
-        expected: Value = ZERO
-        for r, place, v in zip(rest, places, finals, strict=True):
-            weight = ZERO
-            for t in r.terms:
-                weight = weight + red.term_at(t, place, self.sweep, point)
-            expected = expected + v * (weight * pow(HALF, rounds - place.log_size, P))
+        weights, parts = [], Parts(point)
+        for r, place in zip(rest, places, strict=True):
+            weight = sum((red.term_at(t, place, self.sweep, parts) for t in r.terms), ZERO)
+            weights.append(weight * pow(HALF, rounds - place.log_size, P))
+        expected = combination(zip(finals, weights, strict=True))
         self.receiver.zero(expected - value, "params", "the values of the params do not fit the reduction")
         points = red.reduced_points(plan, rest, rounds, self.transcript.challenge("zeta"))
-        for p, v in zip(points, finals, strict=True):
-            target = target + v * p.coefficient
-        return target - total, points
+        return combination(zip(finals, (p.coefficient for p in points), strict=True), target - total), points

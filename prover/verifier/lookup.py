@@ -9,7 +9,7 @@ bounded the sum of multiplicities below p.
 from __future__ import annotations
 
 from syurmy.prover.field import Ext
-from syurmy.prover.protocol.hidden import TREE, Value
+from syurmy.prover.protocol.hidden import TREE, Value, combination
 from syurmy.prover.protocol.transcript import Receiver
 
 STEP = "lookup"
@@ -28,13 +28,14 @@ def verify_tree(receiver: Receiver, log_size: int, alpha: Ext, padding: int) -> 
     point, p, q = [mu], p0 + (p1 - p0) * mu, q0 + (q1 - q0) * mu
     for k in range(1, log_size):
         factor = receiver.transcript.challenge("lookup lambda")
-        claim = p + q * factor
+        parts: list[tuple[Value, Ext]] = [(q, factor)]
         x: list[Ext] = []
         for r in point:
             slope, top = receiver.ext("lookup round", 2)
             t = receiver.transcript.challenge("lookup challenge")
-            claim = claim + slope * (t - r) + top * (t * (t - 1))
+            parts += [(slope, t - r), (top, t * (t - 1))]
             x.append(t)
+        claim = combination(parts, p)
         values = p0, p1, q0, q1 = receiver.ext("lookup values", 4)
         total, product = receiver.products(values, TREE)
         reason = f"layer {k} sumcheck: the values sent do not satisfy the last claim"

@@ -16,7 +16,7 @@ from syurmy.prover.field import U64, Ext, P, ext_array, log2_ceil
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opened, Opening
 from syurmy.prover.protocol.grinding import grinding_holds, grinding_seed
-from syurmy.prover.protocol.hidden import Hidden, Ledger, Value
+from syurmy.prover.protocol.hidden import Hidden, Ledger, Value, combination
 from syurmy.prover.protocol.ladder import Claim, EqWeight, PadWeights, PowerWeights, Together, batched, bind_opened
 from syurmy.prover.protocol.mask import mask_weights, masked_claim
 from syurmy.prover.protocol.merkle import DIGEST, ROOT, hash_columns, proof_length, verify_multiproof
@@ -66,9 +66,10 @@ def verify_claims(
     point, value = sumcheck.verify(receiver, "opening", target, rounds, 2)
     values = list(receiver.ext("opening values", 1 + len(claims)))
     own = point[rounds - log_entries :]
-    expected = values[0] * (omega_at(own) * pow(HALF, rounds - log_entries, P))
-    for claim, v in zip(claims, values[1:], strict=True):
-        expected = expected + v * (claim.weight_at(point[rounds - log_cols :]) * pow(HALF, rounds - log_cols, P))
+    weights = [omega_at(own) * pow(HALF, rounds - log_entries, P)]
+    half = pow(HALF, rounds - log_cols, P)
+    weights += [claim.weight_at(point[rounds - log_cols :]) * half for claim in claims]
+    expected = combination(zip(values, weights, strict=True))
     receiver.zero(expected - value, STEP, "the values of witness and params do not fit their sumcheck")
     return point, values, receiver.transcript.challenges("params delta", log2_ceil(max(1, len(claims))))
 

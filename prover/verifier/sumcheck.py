@@ -7,9 +7,11 @@ degree*rounds/|K|.
 
 from __future__ import annotations
 
-from syurmy.prover.field import Ext
-from syurmy.prover.protocol.hidden import Value
-from syurmy.prover.protocol.mle import interpolate
+from collections.abc import Sequence
+
+from syurmy.prover.field import ONE, Ext
+from syurmy.prover.protocol.hidden import Value, combination
+from syurmy.prover.protocol.mle import lagrange
 from syurmy.prover.protocol.transcript import Receiver
 
 
@@ -18,10 +20,17 @@ def verify(receiver: Receiver, label: str, target: Value, rounds: int, degree: i
     p(0).
     """
     point: list[Ext] = []
+    read: list[Sequence[Value]] = []
     for _ in range(rounds):
-        sent = receiver.ext(f"{label} round", max(1, degree))
-        values = [sent[0], target - sent[0], *sent[1:]]
-        x = receiver.transcript.challenge(f"{label} challenge")
-        target = interpolate(values, x)
-        point.append(x)
-    return point, target
+        read.append(receiver.ext(f"{label} round", max(1, degree)))
+        point.append(receiver.transcript.challenge(f"{label} challenge"))
+    # no challenge depends on a target but through what is read, so the targets are put together at the end: each is the
+    # last one times the weight of p(1), and what was sent times others
+    parts: list[tuple[Value, Ext]] = []
+    scale = ONE
+    for sent, x in zip(reversed(read), reversed(point), strict=True):
+        at_0, at_1, *others = lagrange(max(1, degree), x)
+        factors = [at_0 - at_1, *others]
+        parts += [(v, w * scale) for v, w in zip(sent, factors, strict=True)]
+        scale = scale * at_1
+    return point, combination([(target, scale), *parts])

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from syurmy.isa import collector
 from syurmy.isa.arrays import I64
-from syurmy.isa.encoding import decode
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import Public
 from syurmy.isa.path import Path
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary, listed
-from syurmy.prover.field import ONE, ZERO, ext_array, ext_list
+from syurmy.prover.field import ONE, ext_array, ext_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.claims import Pulled
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.description import Description
-from syurmy.prover.protocol.hidden import Hidden, Ledger, Value
+from syurmy.prover.protocol.hidden import Hidden, Ledger, Value, combination
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey, unusable
 from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.mask import pad_row_weights, widened
@@ -122,8 +122,8 @@ class Verifier(Summary):
         self.vk = vk = VerifyingKey.load(key)
         self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
         self.max_batch = self.max_steps if max_batch is None else max_batch
-        with refusing(unusable, mistakes=True):
-            self.program = decode(vk.program)
+        with collector.held_back(), refusing(unusable, mistakes=True):
+            self.program = vk.decoded
             # None where the path depends on data
             self.plan = fixed_plan(self.program, self.max_steps, vk.mode)
         self.certified: Certified | None = None
@@ -149,7 +149,7 @@ class Verifier(Summary):
         """Accepts, or raises ``Rejected``; no other exception on any bytes. Raises ``InputError`` for a file that
         cannot be read, or is no proof."""
         data = Proof.given(proof).data
-        with refusing(partial(Rejected, "format"), mistakes=True):
+        with collector.held_back(), refusing(partial(Rejected, "format"), mistakes=True):
             return _Run(self, data).run()
 
     def summary(self) -> list[tuple[str, str]]:
@@ -205,10 +205,7 @@ def rows_of(
         weights = widened(combined_weights(ends.claims, factors, opened.shape.rows), opened.shape)
         matrices.append(Matrix(opened, params_root, weights))
         at = EqWeight(opened.places[0][0].offset, tuple(ends.point[len(ends.point) - opened.shape.log_cols :]))
-        value: Value = ZERO
-        for v, factor in zip(ends.values[1:], ext_list(factors), strict=True):
-            value = value + v * factor
-        on_rows.append((at, value))
+        on_rows.append((at, combination(zip(ends.values[1:], ext_list(factors), strict=True))))
     tensors = zip(opening.of_tensors, tensor_roots, ends.tensors, ends.of_tensors, strict=True)
     for opened, root, claim, value in tensors:
         weights = combined_weights([claim], ext_array([ONE]), opened.shape.rows)
@@ -250,7 +247,7 @@ class Reading(Front):
         """Root, key digest, public values: each inside its declared interval, so a value v + p cannot pass for v."""
         root = self.receiver.raw("witness root", 32)
         if (named := self.receiver.raw("key digest", 32)) != (own := self.vk.digest()):
-            which = f"it names {named.hex()[:16]}, this is {own.hex()[:16]} of {decode(self.vk.program).name}"
+            which = f"it names {named.hex()[:16]}, this is {own.hex()[:16]} of {self.vk.decoded.name}"
             raise Rejected("statement", f"the {self.what} belongs to another key: {which}")
         certificate = self.receiver.raw("certificate", 32)
         size = int.from_bytes(self.receiver.raw("path length", 4), "little")
@@ -321,6 +318,7 @@ class _Run(Reading):
 
     def run(self) -> Statement:
         self.accept()
+        self.space.forget()
         return self.result(self.opening.budget.rows(), self.opening.budget.total_bits())
 
     def result(self, rows: list[tuple[str, float]], bits: float) -> Statement:

@@ -108,9 +108,7 @@ def test_conv(w: dict[str, Any], seed: int, group: int, batch: int, bias: bool, 
 def test_conv_with_computed_weights(w: dict[str, Any], seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, k = floats(rng, 1, 2, *w.pop("image")), floats(rng, 3, 2, *w["kernel_shape"])
-    peak = float(
-        np.abs(x).max() * np.abs(k).max()
-    )  # of the terms: both factors are rounded, and all sums may cancel
+    peak = float(np.abs(x).max() * np.abs(k).max())  # of the terms: both factors are rounded, and all sums may cancel
     check("Conv", {"x": x, "w": k, "b": floats(rng, 3)}, peak=peak, **w)
 
 

@@ -17,7 +17,7 @@ from syurmy.isa.system import started
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Sweep, Term, eq_term, inner_product, piece_term, point_bits
-from syurmy.prover.protocol.contraction import Contraction
+from syurmy.prover.protocol.contraction import Contraction, batch_values
 from syurmy.prover.protocol.plan import separable
 from syurmy.prover.protocol.weights import WeightSpace
 from tests.drawing import SEEDS, examples
@@ -97,7 +97,7 @@ class Values:
 
 
 def direct(values, node, term, sweep):
-    return inner_product(np.ascontiguousarray(values(node)), term, sweep.space, sweep)
+    return inner_product(np.ascontiguousarray(values(node)), term, sweep.space)
 
 
 @examples(150)
@@ -182,7 +182,7 @@ def test_contractions_of_products(seed):
         claim = k.operand_term(side, sweep, "contraction", 12, ONE)
         assert direct(values, side.node, claim, sweep) == mle.evaluate(table, point)
     if k.batch:
-        assert k.batch_value(sweep, "contraction", 12) == mle.evaluate(x.tables[0], point)
+        assert batch_values([k], sweep, "contraction", 12) == [mle.evaluate(x.tables[0], point)]
 
 
 def test_terms_of_one_shape_merge():
@@ -226,4 +226,4 @@ def test_one_known_entry_has_no_axis():
 
     space = WeightSpace()
     for known in (Progression.of(np.array([7])), np.array([[7]])):
-        assert inner_product(known, Term(Ext(3), ()), space, Sweep(space)) == Ext(21)
+        assert inner_product(known, Term(Ext(3), ()), space) == Ext(21)

@@ -201,7 +201,7 @@ class Lying(Sender):
             target = self.wanted
             for x in point:
                 p0, p2 = sent.ext("", 2)
-                target = mle.interpolate([p0, target - p0, p2], x)
+                target = mle.dot(ext_array([p0, target - p0, p2]), ext_array(mle.lagrange(2, x)))
             half = pow(2, -4, P)
             weights = [mle.evaluate(self.case.omega, point)]
             weights += [half * claim.weight_at(point[4:]) for claim in self.case.claims]
@@ -510,7 +510,7 @@ def test_beta_before_the_values(monkeypatch):
                 target = FALSE
                 for x in point:
                     p0, p2 = sent.ext("", 2)
-                    target = mle.interpolate([p0, target - p0, p2], x)
+                    target = mle.dot(ext_array([p0, target - p0, p2]), ext_array(mle.lagrange(2, x)))
                 w, k = mle.evaluate(case.omega, point), pow(2, -4, P) * case.claims[0].weight_at(point[4:])
                 missing = target - w * values[0] - k * values[1]
                 b = missing * (k - w * FALSE).inverse()  # w*a + k*b = missing, a + FALSE*b = 0

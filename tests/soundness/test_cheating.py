@@ -10,14 +10,14 @@ import pytest
 
 from syurmy.isa.graph import Committed, IndexMap, Lookup, Node
 from syurmy.prover.commitment import Commitment
-from syurmy.prover.field import U64, Ext, P
+from syurmy.prover.field import U64, Ext, P, ext_array
 from syurmy.prover.kernels.ntt import encode_ext
 from syurmy.prover.keys import ProvingKey
 from syurmy.prover.lookup import Leaves
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Term
 from syurmy.prover.protocol.contraction import all_contractions
-from syurmy.prover.protocol.mle import dot, dot_base, eq_vector, interpolate
+from syurmy.prover.protocol.mle import dot, dot_base, eq_vector, lagrange
 from syurmy.prover.prove import Prover
 from syurmy.prover.witness import Witness
 from tests.soundness import common as c
@@ -69,7 +69,8 @@ class Covering(Prover):
     def final(self, label: str, target: Ext) -> Ext:
         """The verifier's value after all rounds of a sumcheck."""
         for sent, x in zip(self.rounds[f"{label} round"], self.drawn.get(f"{label} challenge", []), strict=True):
-            target = interpolate([sent[0], target - sent[0], *sent[1:]], x)
+            values = ext_array([sent[0], target - sent[0], *sent[1:]])
+            target = dot(values, ext_array(lagrange(len(sent), x)))
         return target
 
     def adapt(self, label: str, before: int, data: bytes) -> bytes:

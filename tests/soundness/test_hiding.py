@@ -23,7 +23,7 @@ from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Pulled
 from syurmy.prover.protocol.contraction import all_contractions
-from syurmy.prover.protocol.hidden import Hidden, Ledger, Pads
+from syurmy.prover.protocol.hidden import Hidden, Ledger, Pads, combination
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Replay
 from syurmy.prover.prove import Prover
 from syurmy.prover.verifier import front, verify
@@ -509,6 +509,26 @@ def test_every_message_is_bound(source):
             with pytest.raises(Rejected):
                 c.verifier_of(source).verify(bytes(data))
             assert label
+
+
+def test_combinations_are_those_of_the_operators():
+    """Of values that are hidden, and of some that are not, in which pads meet."""
+    a, b, factor = Ext(3, 4), Ext(5), Ext(6, 7)
+    ledger = Ledger()
+    x, y = ledger.hide([a, b])
+    for parts, start in (
+        ([(x, factor), (y, a), (x, b)], ZERO),
+        ([(x, -factor), (b, a)], x + y),
+        ([(y * a + x, factor), (x, b)], -x),
+        ([(a, b), (b, factor)], x),
+    ):
+        expected = start
+        for value, f in parts:
+            expected = expected + value * f
+        got = combination(parts, start)
+        assert (got.known, got.pads) == (expected.known, expected.pads)
+    assert combination([(a, b), (b, factor)], factor) == a * b + b * factor + factor
+    assert (x.pads, y.pads) == ({0: Ext(-1)}, {1: Ext(-1)})  # as they were
 
 
 def test_hidden_values_decide_nothing():
