@@ -15,28 +15,29 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
 
 from syurmy import gpu
-from syurmy.isa.arrays import I64, Integers
+from syurmy.isa.arrays import I64, U8, Integers
 from syurmy.prover import strips
 from syurmy.prover.field import U64, to_field
+from syurmy.prover.kernels.blake3 import Hashing
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.moves import take_rows_kernel
 from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.merkle import MerkleTree
+from syurmy.prover.protocol.merkle import LEAF_KEY, MerkleTree, shortened
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
 from syurmy.prover.trees import DeviceTree, Tree, of_columns, taken
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
-LEAST = 16  # rows of a strip
+LEAST = 8  # rows of a strip: a block of BLAKE3, and two passes of a transform of 2^20
 KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
 
 
@@ -170,7 +171,8 @@ def _signed(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
     """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. The rows are
-    encoded some at a time, so that they are never all there as field elements."""
+    encoded some at a time, so that they are never all there as field elements; nor is their codeword, where it is not
+    kept: columns are hashed as far as they are there."""
     if integers.shape != (shape.rows, shape.cols):
         raise ValueError(f"{integers.shape} integers committed as {shape}")
     aux = np.zeros((shape.cols, 0), np.uint64)
@@ -180,23 +182,52 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
             raise ValueError("a hiding commitment needs random coefficients")
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
-    codeword: U64 | None = None
-    step = max(LEAST, STRIP // shape.n)
+    parts = _encoded(integers, shape, aux, tail)
+    if kept(shape):
+        codeword = _joined(parts, shape)
+        tree = MerkleTree.of_columns(codeword)
+        return ParamsCommitment(Commitment(shape, codeword, tree, None, tail, integers), integers)
+    tree = MerkleTree.of_leaves(_leaves(parts, shape))
+    return ParamsCommitment(Commitment(shape, None, tree, None, tail, integers), integers)
+
+
+def _joined(parts: Iterator[U64], shape: MatrixShape) -> U64:
+    """The codeword."""
+    first = next(parts)
+    if first.shape[1] == shape.height:
+        return first
+    codeword, lo = np.empty((shape.n, shape.height), np.uint64), 0
+    for part in chain([first], parts):
+        codeword[:, lo : lo + part.shape[1]] = part
+        lo += part.shape[1]
+    return codeword
+
+
+def _leaves(parts: Iterator[U64], shape: MatrixShape) -> U8:
+    """The digests of the codeword's columns, ``uint8[n, 32]``."""
+    hashing = Hashing(shape.n, 2 * shape.height, LEAF_KEY)
+    for part in parts:
+        hashing.take(part.view(np.uint32))
+    return shortened(hashing.digests.view(np.uint8))
+
+
+def _encoded(integers: IntegerMatrix, shape: MatrixShape, aux: U64, tail: U64 | None) -> Iterator[U64]:
+    """The codeword, ``strip_rows`` at a time, ``uint64[n, rows]``, always in the same memory."""
+    step = strip_rows(shape)
+    memory = np.empty(shape.n * min(step, shape.height), np.uint64)
     for lo in range(0, shape.height, step):
         hi = min(lo + step, shape.height)
         rows = max(0, min(hi, shape.rows) - lo)
         columns = integers.columns(lo, rows) if rows else aux[:, lo - shape.rows : hi - shape.rows]
         if 0 < rows < hi - lo:
             columns = np.concatenate([columns, aux[:, : hi - lo - rows]], axis=1)
-        part = encode(columns, shape.log_blowup, None if tail is None else tail[:, lo:hi])
-        if hi - lo == shape.height:
-            codeword = part
-        else:
-            codeword = np.empty((shape.n, shape.height), np.uint64) if codeword is None else codeword
-            codeword[:, lo:hi] = part
-    assert codeword is not None
-    tree = MerkleTree.of_columns(codeword)
-    return ParamsCommitment(Commitment(shape, codeword if kept(shape) else None, tree, None, tail, integers), integers)
+        out = memory[: shape.n * (hi - lo)].reshape(shape.n, hi - lo)
+        yield encode(columns, shape.log_blowup, None if tail is None else tail[:, lo:hi], out)
+
+
+def strip_rows(shape: MatrixShape) -> int:
+    """How many rows of params are encoded at one time: whole blocks of the hash."""
+    return max(LEAST, STRIP // shape.n)
 
 
 def kept(shape: MatrixShape) -> bool:

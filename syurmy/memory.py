@@ -36,6 +36,7 @@ PROCESS = 150_000_000  # with kernels
 COLUMN, IMAGES = 8, 25  # an entry, and images of it that are kept
 READ = 1 << 19  # of a mapped file that a read of one place brings in
 UNUSED = 32  # a leaf that is not used: how its numerator is not 1
+CHUNK = 128  # elements of a column that BLAKE3 hashes to one value
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -51,7 +52,7 @@ class Memory:
 
 def of_plan(plan: Plan) -> Memory:
     """What a proof by this plan takes. Raises ``InsufficientSoundness`` for a plan that has none."""
-    from syurmy.prover.commitment import LEAST, STRIP, kept
+    from syurmy.prover.commitment import kept, strip_rows
     from syurmy.prover.protocol.budget import Opening
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
     from syurmy.prover.protocol.tensors import tensor_layout
@@ -70,15 +71,21 @@ def of_plan(plan: Plan) -> Memory:
         committed = [p.type for p in program.params if p.committed]
         width = sum(t.size * t.dtype.bits for t in committed) / (8 * sum(t.size for t in committed))
         integers = int(width * params.rows * params.cols)
-        strip = max(LEAST, STRIP // params.n)
-        strips = 8 * strip * (params.cols + params.n) if strip < params.height else 8 * params.height * params.cols
-        setup += integers + 8 * params.encoded + 64 * params.n + strips
+        strip = min(strip_rows(params), params.height)
+        strips = 8 * strip * (params.cols + params.n)
+        if not kept(params):  # strips and what was hashed of the columns; then the tree, and a copy of it
+            chunks = -(-params.height // CHUNK)
+            setup += integers + max(strips + 32 * params.n * (2 + (chunks - 1).bit_length()), 128 * params.n)
+        else:
+            strips = strips if strip < params.height else 8 * params.height * params.cols
+            setup += integers + 8 * params.encoded + 64 * params.n + strips
         held += integers
         if opening.counts.rows:
             of_params = 48 * params.cols * evaluated_columns(plan) + sum(48 << size for size in opening.counts.reduced)
             window = opening.matrices[1].queries * READ
             of_params += sum(min(32 << k, window) for k in range(params.log_n + 1))
-            of_params += min(8 * params.encoded, window) if kept(params) else 40 * params.cols
+            anew = 24 * params.cols + 8 * params.n  # one row, of which columns are encoded
+            of_params += min(8 * params.encoded, window) if kept(params) else anew
     shape = opening.matrices[0].shape
     held += COLUMN * plan.witness.true_entries + 8 * shape.every * shape.cols + 64 * shape.n
     images = IMAGES * plan.witness.true_entries

@@ -4,7 +4,8 @@ The ``blake3`` package costs more than a microsecond per call from Python; here 
 function side by side. A chunk (1024 bytes) is a chain of compressions over 64-byte blocks that starts from the key,
 with the chunk's number as counter and flags CHUNK_START and CHUNK_END on its first and last block. Chunks are joined by
 a binary tree whose left parts are full: a stack of finished subtrees, merged while the number of finished chunks is
-even. The last compression of all has the flag ROOT.
+even. The last compression of all has the flag ROOT. Between two parts of a message the chaining value and
+the stack are kept.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from numba import njit
 from syurmy import gpu
 from syurmy.isa.arrays import U32
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.jit import kernel
+from syurmy.prover.kernels.jit import kernel, part
 
 LANES = 16
 CHUNK_WORDS = 256
@@ -99,36 +100,51 @@ def _compress(x, counter, length, flags):
 
 
 @kernel
-def hash_kernel(messages, key, out, lo, hi):
-    """out[i] = keyed hash of messages[i] for i in [lo, hi); uint32[n, words], uint32[8], uint32[n, 8], words >= 1."""
-    words = messages.shape[1]
-    chunks = (words + CHUNK_WORDS - 1) // CHUNK_WORDS
+def hash_kernel(messages, begin, words, state, key, out, lo, hi):
+    """out[i] = keyed hash of message i for i in [lo, hi), of ``words`` words, at least one. messages[i] are those from
+    ``begin`` on, after which ``state`` is read; where they are not the last ones, it is written in place of ``out``.
+
+    uint32[n, part], uint32[levels, 8, n], uint32[8], uint32[n, 8]; all parts but the last end with a block. Of the
+    state, the first level is the chaining value of the chunk, the others are the stack.
+    """
+    end = begin + messages.shape[1]
     x = np.zeros(24 * LANES, np.uint32)
     stack = np.empty(DEPTH * 8 * LANES, np.uint32)
     for first in range(lo, hi, LANES):
         count = min(LANES, hi - first)
         height = 0
-        for chunk in range(chunks):
-            at = chunk * CHUNK_WORDS
-            end = min(words, at + CHUNK_WORDS)
-            for i in range(8 * LANES):
-                x[i] = key[i // LANES]
-            flags = KEYED_HASH | CHUNK_START
-            while at < end:
-                width = min(16, end - at)
-                for k in range(count):
-                    for w in range(width):
-                        x[(8 + w) * LANES + k] = messages[first + k, at + w]
-                for i in range((8 + width) * LANES, 24 * LANES):
-                    x[i] = 0
-                at += width
-                if at == end:
-                    flags |= CHUNK_END
-                    if chunks == 1:
-                        flags |= ROOT
-                _compress(x, np.uint32(chunk), np.uint32(4 * width), np.uint32(flags))
-                flags = KEYED_HASH
-            last = chunk == chunks - 1
+        if begin > 0:
+            finished = begin // CHUNK_WORDS
+            while finished > 0:  # a subtree for each bit
+                height += finished & 1
+                finished >>= 1
+            _load(state, 0, first, count, x, 0)
+            for level in range(height):
+                _load(state, 1 + level, first, count, stack, level * 8 * LANES)
+        at = begin
+        while at < end:
+            chunk = at // CHUNK_WORDS
+            stop = min(words, (chunk + 1) * CHUNK_WORDS)
+            flags = KEYED_HASH
+            if at == chunk * CHUNK_WORDS:
+                for i in range(8 * LANES):
+                    x[i] = key[i // LANES]
+                flags |= CHUNK_START
+            width = min(16, stop - at)
+            for k in range(count):
+                for w in range(width):
+                    x[(8 + w) * LANES + k] = messages[first + k, at - begin + w]
+            for i in range((8 + width) * LANES, 24 * LANES):
+                x[i] = 0
+            at += width
+            if at == stop:
+                flags |= CHUNK_END
+                if words <= CHUNK_WORDS:
+                    flags |= ROOT
+            _compress(x, np.uint32(chunk), np.uint32(4 * width), np.uint32(flags))
+            if at < stop:
+                continue
+            last = at == words
             finished = chunk + 1
             while height > 0 and (last or finished & 1 == 0):
                 height -= 1
@@ -144,9 +160,26 @@ def hash_kernel(messages, key, out, lo, hi):
             for i in range(8 * LANES):
                 stack[height * 8 * LANES + i] = x[i]
             height += 1
-        for k in range(count):
+        if end == words:
+            for k in range(count):
+                for w in range(8):
+                    out[first + k, w] = x[w * LANES + k]
+            continue
+        for w in range(8):
+            for k in range(count):
+                state[0, w, first + k] = x[w * LANES + k]
+        for level in range(height):
             for w in range(8):
-                out[first + k, w] = x[w * LANES + k]
+                for k in range(count):
+                    state[1 + level, w, first + k] = stack[(level * 8 + w) * LANES + k]
+
+
+@part
+def _load(state, level, first, count, x, at):
+    """x[at + w*LANES + k] = state[level, w, first + k]."""
+    for w in range(8):
+        for k in range(count):
+            x[at + w * LANES + k] = state[level, w, first + k]
 
 
 def hash_messages(messages: U32, key: bytes) -> U32:
@@ -162,5 +195,31 @@ def hash_messages(messages: U32, key: bytes) -> U32:
 def hash_into(messages: gpu.Array, key: bytes, out: gpu.Array) -> None:
     """``hash_messages`` of contiguous messages into a contiguous array, on the host or on a device."""
     n, words = messages.shape
-    args = messages, np.frombuffer(key, "<u4").astype(np.uint32), out
-    pool.for_ranges(hash_kernel, n, *args, min_chunk=max(LANES, 16384 // words))
+    _hash(messages, 0, words, out.reshape(1, n, 8), key, out)  # whole messages: no state is read or written
+
+
+def _hash(messages: gpu.Array, begin: int, words: int, state: U32, key: bytes, out: gpu.Array) -> None:
+    n, width = messages.shape
+    args = messages, begin, words, state, np.frombuffer(key, "<u4").astype(np.uint32), out
+    pool.for_ranges(hash_kernel, n, *args, min_chunk=max(LANES, 16384 // width))
+
+
+class Hashing:
+    """``hash_messages`` of n messages of ``words`` words that come a part at a time."""
+
+    def __init__(self, n: int, words: int, key: bytes) -> None:
+        chunks = -(-words // CHUNK_WORDS)
+        self.words, self.key, self.begin = words, key, 0
+        self.state = np.empty((1 + (chunks - 1).bit_length(), 8, n), np.uint32)
+        self.digests = np.empty((0, 8), np.uint32)
+
+    def take(self, piece: U32) -> None:
+        """The next words of each, contiguous ``uint32[n, k]``, whole blocks of 16 in all parts but the last, with which
+        ``digests`` are there."""
+        end = self.begin + piece.shape[1]
+        if end > self.words or (end < self.words and end % 16):
+            raise ValueError(f"words [{self.begin}, {end}) of {self.words}")
+        if end == self.words:
+            self.digests = np.empty((len(piece), 8), np.uint32)
+        _hash(piece, self.begin, self.words, self.state, self.key, self.digests)
+        self.begin = end

@@ -98,7 +98,7 @@ def _transform(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
 
 
 def hash_messages(messages, key, out):
-    """``blake3.hash_kernel``, a thread for each message."""
+    """``blake3.hash_kernel`` of whole messages, a thread for each."""
     i = cuda.grid(1)
     if i < messages.shape[0]:
         stack = cuda.local.array(STACK, uint32)
@@ -166,7 +166,9 @@ def hash_messages(messages, key, out):
 
 
 def _hash(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
-    grid.launch(hash_messages, -(-n // HASHED), HASHED, *args)
+    """Whole messages: parts are hashed on the host (``blake3.Hashing``)."""
+    messages, _, _, _, key, out = args
+    grid.launch(hash_messages, -(-n // HASHED), HASHED, messages, key, out)
 
 
 # ---- weights bound to rows -------------------------------------------------------------------------------------------

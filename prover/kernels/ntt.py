@@ -140,9 +140,9 @@ def _powers(log_n: int) -> U64:
     return out
 
 
-def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
+def encode(matrix: U64, log_blowup: int, tail: U64 | None = None, out: U64 | None = None) -> U64:
     """Encoding ``uint64[C << log_blowup, R]`` of ``uint64[C, R]``, C a power of two, all entries canonical, with
-    further coefficients ``tail``, ``uint64[T, R]``.
+    further coefficients ``tail``, ``uint64[T, R]``; on the host in ``out``, if given, contiguous.
 
     ``ValueError`` for another C or where F has no domain of that size.
     """
@@ -156,7 +156,7 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
     if not gpu.on_host(matrix):
         there: U64 = transform.encode(matrix, log_blowup, tail)
         return there
-    out = np.empty((cols << log_blowup, rows), np.uint64)
+    out = np.empty((cols << log_blowup, rows), np.uint64) if out is None else out
     powers = _powers(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)
     length = -(-min(rows, RUN) // VECTOR) * VECTOR

@@ -55,10 +55,11 @@ class Positions:
         constant = evaluation_points(log_cols + log_blowup, positions, 1 << log_cols)
         after = table[:, :more]
         self.after = mul_f(np.broadcast_to(constant[:, None], after.shape), after)  # x^(C + i)
+        self.memory = np.empty((1 << (self.shared + log_blowup), 1 << self.rest), np.uint64)  # of all rows, one by one
 
     def of(self, row: U64, tail: U64 | None = None) -> U64:
         """Of the encoding of ``uint64[C]`` and ``uint64[more]``: ``uint64[t]``, as ``encode`` has it."""
-        parts = encode(row.reshape(1 << self.shared, -1), self.log_blowup)
+        parts = encode(row.reshape(1 << self.shared, -1), self.log_blowup, None, self.memory)
         out = _dots(parts, self.which, self.table)
         if tail is not None and len(tail):
             out = mle.add(out, _dots(np.ascontiguousarray(tail)[None], np.zeros_like(self.which), self.after))

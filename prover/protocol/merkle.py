@@ -34,16 +34,17 @@ NODE_KEY = blake3(b"syurmy-vm merkle node v2").digest()
 def hash_columns(columns: U64) -> U8:
     """Leaf digests ``uint8[n, 32]`` of ``uint64[n, R]``, one per column."""
     data = np.ascontiguousarray(columns).astype("<u8", copy=False).view(np.uint8)
-    return _shortened(arithmetic.current().hash_messages(data, LEAF_KEY))
+    return shortened(arithmetic.current().hash_messages(data, LEAF_KEY))
 
 
 def hash_nodes(pairs: U8, root: bool = False) -> U8:
     """Node digests ``uint8[n, 32]`` of ``uint8[2n, 32]`` children; ``root``: all bytes of the one that is the root."""
     digests = arithmetic.current().hash_messages(np.ascontiguousarray(pairs).reshape(-1, 2 * ROOT), NODE_KEY)
-    return digests if root else _shortened(digests)
+    return digests if root else shortened(digests)
 
 
-def _shortened(digests: U8) -> U8:
+def shortened(digests: U8) -> U8:
+    """The hashes ``uint8[n, 32]`` as digests below a root."""
     out = digests if digests.flags.writeable else digests.copy()
     out[:, DIGEST:] = 0
     return out

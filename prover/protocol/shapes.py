@@ -24,9 +24,11 @@ WITNESS_LOG_BLOWUPS = (2, 1)  # the latter where the former would encode to more
 MIN_WITNESS_LOG_ENTRIES = 6
 MIN_PARAMS_LOG_ENTRIES = 4
 MIN_ROWS = 16  # preferred: shorter columns cost more hashing than they save
-MAX_ENCODED = 1 << 27  # elements of an encoded matrix of params or columns above which the rate is 1/2
+MAX_ENCODED = 1 << 27  # elements of an encoded matrix, if there is a choice
 MAX_LOG_COLS = 20  # of params: a proof holds a few rows of this length for claims on large ones
 LOG_BLOWUPS = (1, 2, 3, 4)
+# of params, by rate: above MAX_ENCODED neither set-up nor key holds a codeword, and it is set-up's time that counts
+MAX_PARAMS_ENCODED = {1: 1 << 30, 2: 1 << 30, 3: MAX_ENCODED, 4: MAX_ENCODED}
 TENSOR_LOG_BLOWUPS = (1, 2, 3, 4, 5)
 MORE_TENSOR_COLS = 4  # log2, tried beyond the fewest columns that have room
 LADDER_BYTES = 2  # that one more coefficient of a row costs in the ladder, about
@@ -204,13 +206,13 @@ def choose_witness_shape(
 
 def choose_params_shape(log_entries: int, stored_rows: Callable[[int], int], mode: Mode = CLEAR) -> MatrixShape:
     """Shape for a params matrix, as above: the fewest proof bytes among rows of at most 2^MAX_LOG_COLS entries (where
-    these have room) and the rates 1/2 to 1/16 whose encoding has at most MAX_ENCODED elements, else at the first that
-    has room. ``ValueError`` below 2^min_params_log_entries entries."""
+    these have room) and the rates 1/2 to 1/16 whose encoding has at most MAX_PARAMS_ENCODED elements, else at the first
+    that has room. ``ValueError`` below 2^min_params_log_entries entries."""
     every = [c for b in LOG_BLOWUPS for c in _candidates(log_entries, b, stored_rows, mode, mode.proofs, 0)]
     if not every:
         raise ValueError(f"params of 2^{log_entries} entries have no room for their queries")
     every = [c for c in every if c.log_cols <= MAX_LOG_COLS] or every
-    affordable = [c for c in every if c.encoded <= MAX_ENCODED]
+    affordable = [c for c in every if c.encoded <= MAX_PARAMS_ENCODED[c.log_blowup]]
     return _smallest(affordable or [c for c in every if c.log_blowup == every[0].log_blowup])
 
 

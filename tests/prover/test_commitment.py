@@ -40,7 +40,7 @@ def test_params_are_committed_as_field_elements():
     assert params.commitment.root == cm.commit(to_field(values.astype(np.int64)).T.copy(), SHAPE).root
 
 
-@pytest.mark.parametrize("shape", [HIDING, MatrixShape(150, 4, 1)])
+@pytest.mark.parametrize("shape", [HIDING, MatrixShape(150, 4, 1), MatrixShape(129, 4, 2, tail=6)])
 def test_strips_are_encoded_like_the_whole(shape, monkeypatch):
     monkeypatch.setattr(cm, "STRIP", 0)  # as few rows at a time as there can be
     rng = np.random.default_rng(2)
@@ -51,6 +51,10 @@ def test_strips_are_encoded_like_the_whole(shape, monkeypatch):
     matrix = to_field(np.concatenate(groups).astype(np.int64)).T
     whole = np.concatenate([matrix, secrets.elements(16 * shape.aux).reshape(16, -1)], axis=1)
     assert np.array_equal(found.codeword, cm.commit(whole, shape, tail).codeword)
+    monkeypatch.setattr(cm, "kept", lambda shape: False)
+    hashed = cm.commit_params(IntegerMatrix.of(groups), shape, Secrets(b"seed")).commitment
+    assert hashed.codeword is None
+    assert np.array_equal(hashed.tree.digests, found.tree.digests)
     with pytest.raises(ValueError, match="committed as"):
         cm.commit_params(IntegerMatrix.of(groups[0]), shape, Secrets(b"seed"))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from syurmy.prover.kernels.blake3 import hash_messages
+from syurmy.prover.kernels.blake3 import Hashing, hash_messages
 from syurmy.prover.protocol import merkle
 
 
@@ -29,6 +29,20 @@ def test_hash_is_keyed_blake3(words, count):
     key = bytes(range(32))
     want = [blake3(m.astype("<u4").tobytes(), key=key).digest() for m in messages]
     assert [d.astype("<u4").tobytes() for d in hash_messages(messages, key)] == want
+
+
+@pytest.mark.parametrize("words", [16, 17, 256, 257, 338, 256 * 7 + 5, 256 * 8])
+@pytest.mark.parametrize("step", [16, 48, 256, 528])
+def test_hash_of_parts_is_that_of_the_whole(words, step):
+    messages = np.random.default_rng(words).integers(0, 2**32, (35, words), dtype=np.uint32)
+    hashing = Hashing(35, words, bytes(range(32)))
+    for at in range(0, words, step):
+        hashing.take(messages[:, at : at + step].copy())
+    assert np.array_equal(hashing.digests, hash_messages(messages, bytes(range(32))))
+    with pytest.raises(ValueError, match="words"):
+        hashing.take(messages)
+    with pytest.raises(ValueError, match="words"):
+        Hashing(35, words + 1, bytes(32)).take(messages[:, :15].copy())
 
 
 def test_empty_messages_are_refused():

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 
 from syurmy.prover.protocol import shapes
+from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.reed_solomon import MAX_BITS, MatrixShape, queries
 
 
@@ -52,12 +53,24 @@ def test_empty_rows_count_for_nothing():
         shapes.choose_witness_shape(10, lambda log_cols: 1 << 10)
 
 
-@pytest.mark.parametrize("log_entries", range(shapes.MIN_PARAMS_LOG_ENTRIES, 29))
+@pytest.mark.parametrize("log_entries", range(shapes.MIN_PARAMS_LOG_ENTRIES, 31))
 def test_params_shape(log_entries):
     shape = shapes.choose_params_shape(log_entries, full(log_entries))
     assert shape.rows * shape.cols == 1 << log_entries
     assert queries(shape.rate, MAX_BITS) <= shape.n
-    assert shape.encoded <= shapes.MAX_ENCODED or shape.log_blowup == 1
+    if log_entries > 24:  # 2^27 elements at most, or 2^30 at a rate of 1/4 or 1/2, or whatever it is at 1/2
+        assert shape.log_blowup == (2 if log_entries <= 28 else 1)
+        assert shape.log_cols <= shapes.MAX_LOG_COLS
+    else:
+        assert shape.encoded <= 1 << 27
+
+
+@pytest.mark.parametrize(("mode", "tail"), [(CLEAR, 0), (Mode(True, 16), 2560)])
+def test_params_of_gpt2(mode, tail):
+    """124 M weights: at a rate of 1/4 their columns are 170 KB of a proof, at 1/2 they would be 277."""
+    rows = {18: 646, 19: 325, 20: 169, 21: 103}
+    shape = shapes.choose_params_shape(28, lambda c: rows.get(c, 1 << (28 - c)), mode)
+    assert shape == MatrixShape(169, 20, 2, tail=tail)
 
 
 @pytest.mark.parametrize("choose", [shapes.choose_witness_shape, shapes.choose_params_shape])

@@ -217,7 +217,7 @@ def param_split(m: int, stored: Callable[[int], int], hiding: bool, proofs: int)
     found = list(candidates(m, PARAM_RATES, proofs if hiding else None))
     found = [s for s in found if s.c <= 20] or found
     found.sort(key=lambda s: (s.b, s.c))
-    small = [s for s in found if stored(s.c) * s.n <= 2**27]
+    small = [s for s in found if stored(s.c) * s.n <= (2**27 if s.b > 2 else 2**30)]
     return _chosen(small or [s for s in found if s.b == found[0].b], stored, cost)
 
 

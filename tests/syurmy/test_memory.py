@@ -74,6 +74,15 @@ def test_what_is_allowed_decides(program: Program, monkeypatch: pytest.MonkeyPat
     assert not memory.is_lean(plan, 30, making=True)
 
 
+def test_setup_holds_no_large_codeword() -> None:
+    text = TEXT.replace("x : i8[64, 64]", "x : i8[1, 16384]").replace("i8[64, 64]", "i8[16384, 16384]")
+    plan = Plan.of(assemble(text.replace('= "w.npz:w"', "bounds -99..99")))
+    assert plan.params is not None
+    shape = plan.params.shape
+    assert (shape.log_blowup, 8 * shape.encoded) == (2, 8 << 30)
+    assert memory.of_plan(plan).setup < 2 << 30
+
+
 @pytest.mark.parametrize("hiding", [False, True])
 def test_a_lean_proof_is_the_same_proof(hiding: bool, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     key = setup(program, Mode.of(program, hiding))
