@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 
 from syurmy.compiler.errors import ModelError
-from syurmy.compiler.graph import defined
+from syurmy.compiler.graph import Defined
 from syurmy.compiler.load import free_first
 from syurmy.compiler.scales import FEW
 from syurmy.compiler.values import accepted
@@ -92,10 +92,11 @@ def _inputs(model: onnx.ModelProto) -> list[tuple[str, np.dtype[Any], tuple[int,
 
 
 class Runs:
-    """The float model's tensors by name, inputs included, on one sample after the other (``graph.defined``)."""
+    """The float model's tensors by name, inputs included, on one sample after the other (``graph.Defined``)."""
 
     def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample]) -> None:
-        self._run = defined(model)
+        self._run = Defined(model)
+        self.weights = self._run.weights
         self.samples = samples
         self._kept: dict[int, Mapping[str, Any]] = {}
         self._bytes = 0

@@ -61,6 +61,10 @@ class Tensor:
     scale: float
     values: Sequence[I64] = field(repr=False)
 
+    def of(self, k: int, narrow: bool) -> I64:
+        """The integers on sample k, a constant's in its own dtype where ``narrow``."""
+        return self.values.narrow if narrow and isinstance(self.values, Constant) else self.values[k]
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.type.shape
@@ -220,12 +224,12 @@ class Emitter:
         dst = name or self.fresh(f"{self.prefix}.{op}")
         ins = Instruction(op, dst, tuple(t.name for t in operands), kept)
         call = Call(ins, self.luts, self._l1)
-        rounds = self._rounds
+        rounds, narrow = self._rounds, call.op.narrow_params
         call.counter_ranges = dict(rounds)
         try:
             t = call.op.infer(call, [o.type for o in operands])
             values = self._together(call, operands) or tuple(
-                self._executed(call, [o.values[k] for o in operands], {name: k % n for name, n in rounds.items()})
+                self._executed(call, [o.of(k, narrow) for o in operands], {name: k % n for name, n in rounds.items()})
                 for k in range(self.samples)
             )
         except TypeRuleError as e:

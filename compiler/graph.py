@@ -7,7 +7,7 @@ opset). Which implementation runs the model (onnxruntime, else the ONNX referenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from syurmy.compiler.apart import Apart, without_inputs
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.tabular import labels_of
 from syurmy.isa.arrays import Array
@@ -92,14 +93,20 @@ class Graph:
         return sum(n.inputs.count(name) for n in self.nodes) + self.outputs.count(name)
 
 
-def graph_of(model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]]) -> Graph:
-    """The graph of a loaded model, from what ``Runner`` gave on every sample."""
+def graph_of(
+    model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]], weights: Mapping[str, Array] | None = None
+) -> Graph:
+    """The graph of a loaded model, from what ``Runner`` gave on every sample; ``weights``: large ones that are
+    in memory already, by name."""
     first = runs[0]
     for other in runs[1:]:
         for name, x in other.items():
             if np.shape(x) != np.shape(first[name]):
                 raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
-    constants = {t.name: _native(numpy_helper.to_array(t)) for t in model.graph.initializer}
+    held = weights or {}
+    constants = {
+        t.name: held[t.name] if t.name in held else _native(numpy_helper.to_array(t)) for t in model.graph.initializer
+    }
     versions = {o.domain: o.version for o in model.opset_import}
     nodes: list[Node] = []
     folded: dict[str, Node] = {}
@@ -144,21 +151,42 @@ class Runner:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.names = [o for n in model.graph.node for o in n.output if o]
+        self.weights: dict[str, Array] = {}  # large ones, which its session shares
         self._session: Any = None
         try:
             import onnxruntime as ort
 
-            outputs = {o.name for o in model.graph.output}
-            wide = onnx.ModelProto()
-            wide.CopyFrom(model)
-            wide.graph.output.extend(onnx.ValueInfoProto(name=n) for n in self.names if n not in outputs)
             options = ort.SessionOptions()
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.log_severity_level = 4
             options.intra_op_num_threads = 2
+            wide = self._light()
+            outputs = {o.name for o in model.graph.output}
+            wide.graph.output.extend(onnx.ValueInfoProto(name=n) for n in self.names if n not in outputs)
+            if self.weights:
+                self._values = [ort.OrtValue.ortvalue_from_numpy(x) for x in self.weights.values()]  # no copies
+                options.add_external_initializers(list(self.weights), self._values)
             self._session = ort.InferenceSession(wide.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception:  # not installed, or the operator is too new for it: the reference evaluator decides
             self._session = None
+
+    def _light(self) -> onnx.ModelProto:
+        """A copy whose large weights are in ``weights`` instead, and are said to be in a file that nobody reads."""
+        apart = Apart(self.model)
+        if not apart.names:
+            copy = onnx.ModelProto()
+            copy.CopyFrom(self.model)
+            return copy
+        light = apart.light
+        without_inputs(light.graph, apart.names)
+        for t in self.model.graph.initializer:
+            if t.name in apart.names:
+                self.weights[t.name] = numpy_helper.to_array(t)
+                stub = light.graph.initializer.add(name=t.name, data_type=t.data_type, dims=t.dims)
+                stub.data_location = onnx.TensorProto.EXTERNAL
+                for key, value in (("location", "none"), ("offset", "0"), ("length", str(self.weights[t.name].nbytes))):
+                    stub.external_data.add(key=key, value=value)
+        return light
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
         """Tensors by name, the inputs among them. Raises ``ModelError``."""
@@ -186,18 +214,18 @@ def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str,
     return [found[n] for n in names]
 
 
-def defined(model: onnx.ModelProto) -> Callable[[Mapping[str, Array]], dict[str, Any]]:
+class Defined(Runner):
     """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one; refuses models
     that have no fixed shapes first."""
-    _refuse_dynamic(model.graph)
-    run = Runner(model)
 
-    def checked(feeds: Mapping[str, Array]) -> dict[str, Any]:
-        tensors = run(feeds)
-        _refuse_nan(model, tensors)
+    def __init__(self, model: onnx.ModelProto) -> None:
+        _refuse_dynamic(model.graph)
+        super().__init__(model)
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
+        tensors = super().__call__(feeds)
+        _refuse_nan(self.model, tensors)
         return tensors
-
-    return checked
 
 
 def _refuse_nan(model: onnx.ModelProto, tensors: Mapping[str, Any]) -> None:

@@ -41,7 +41,7 @@ def load(path: Path, shapes: Shapes | None = None, change: Change | None = None)
     """
     model, size = _read(path)
     _external_data(model, path, size)
-    return prepare(*((model, shapes) if change is None else change(model, shapes)))
+    return _prepared(*((model, shapes) if change is None else change(model, shapes)))
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, int]:
@@ -66,8 +66,13 @@ def _read(path: Path) -> tuple[onnx.ModelProto, int]:
 
 def _check_text(message: Message, where: str) -> None:
     """Raises ``ModelError`` for a name that is not UTF-8, which protobuf hands on as bytes."""
-    for field, value in message.ListFields():
-        several = value if field.is_repeated else [value]
+    for field in message.DESCRIPTOR.fields:  # data of tensors is not asked for: that would copy it
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        if field.is_repeated:
+            several = getattr(message, field.name)
+        else:
+            several = [getattr(message, field.name)] if message.HasField(field.name) else []
         if field.type == field.TYPE_STRING and any(isinstance(v, bytes) for v in several):
             raise ModelError(f"{where} holds a name that is no text (UTF-8): damaged, or not ONNX", code="M101")
         if field.type == field.TYPE_MESSAGE:
@@ -103,22 +108,27 @@ def prepare(model: onnx.ModelProto, shapes: Shapes | None = None) -> onnx.ModelP
     _check_text(model, "the model")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    tabular.normalise(copy)
-    opset(copy)
-    _sort(copy.graph)
-    _check_weights(copy.graph)
-    _fix_shapes(copy, shapes or {})
-    if copy.functions:
-        copy = onnx.inliner.inline_local_functions(copy)
-    copy = without_selections(expanded(copy))
-    weights = Apart(copy)
+    return _prepared(copy, shapes)
+
+
+def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
+    """``prepare`` of a model that is nobody else's."""
+    tabular.normalise(model)
+    opset(model)
+    _sort(model.graph)
+    _check_weights(model.graph)
+    _fix_shapes(model, shapes or {})
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    weights = Apart(without_selections(expanded(model)))
+    light = weights.light
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
-            copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
-        onnx.checker.check_model(_shaped(copy))
+            light = onnx.shape_inference.infer_shapes(light, data_prop=True)
+        onnx.checker.check_model(_shaped(light))
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
-    return weights.back(_simplified(weights.to_fold(without_held(copy))))
+    return weights.back(_simplified(weights.to_fold(without_held(light))))
 
 
 def _shaped(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -373,9 +383,7 @@ def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
         logging.disable(logging.CRITICAL)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             slim = onnxslim.slim(model)
-        weights = Apart(slim)
-        onnx.checker.check_model(slim)
-        slim = weights.back(slim)
+        onnx.checker.check_model(Apart(slim).light)
         _sort(slim.graph)
     except Exception:  # a simplifier that stumbles over a valid model must not stop the compiler
         return model

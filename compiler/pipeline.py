@@ -94,7 +94,8 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
             else None
         )
         model = load.load(path, options.shapes, change)
-        source = hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            source = hashlib.file_digest(file, "sha256").hexdigest()
         return compile_model(model, out_dir or default_folder(path), options, source)
 
 
@@ -126,7 +127,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         if vocabulary is not None:
             vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
-    observed = graph.graph_of(model, [runs[k] for k in scaling])
+    observed = graph.graph_of(model, [runs[k] for k in scaling], runs.weights)
     read = readings(o.reads or {}, observed.inputs)
     for name, r in read.items():
         r.check(observed, name)

@@ -31,6 +31,7 @@ import numpy as np
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.isa.arrays import Array
 from syurmy.isa.program import Attr
+from syurmy.isa.types import smallest_dtype
 
 SHIFT = 16  # bits that one lookup of a remainder takes
 SLACK = 1 + 2**-6  # so that a peak that moves by rounding does not ask for a longer shift
@@ -40,6 +41,8 @@ ROOM_BITS = 2  # what a saturating fine factor keeps above the samples
 COARSE = 8  # bits of weights up to which channels have units of their own
 FINE_WEIGHT, MOST = 2**19, 2**23  # the largest weight of a fine program is between these many units
 SMALL_PARAM = 2**10  # entries
+TOO_LARGE = 2**60  # for a constant's integer
+BLOCK = 2**18  # entries that are rounded at a time
 FEW = 2**12  # entries of a tensor on which exact functions cost nothing
 
 
@@ -90,12 +93,7 @@ class Scales:
 
     def constant(self, x: Array, scale: float, label: str = "c") -> Tensor:
         """The param ``round(x / scale)``; infinities become the largest magnitude that an activation can hold."""
-        q = np.asarray(np.divide(x, scale, dtype=np.float64))
-        np.rint(q, out=q)
-        if not (q.size and q.min() >= -(2.0**60) and q.max() <= 2.0**60):  # NaN compares as false
-            finite = np.abs(q[np.isfinite(q)])
-            top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
-            q = np.clip(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top), -(2**60), 2**60)
+        q = _rounded(x, scale)
         made = self.out.param(q, scale, label)
         if q.size <= SMALL_PARAM:
             self.out.rounds(made.name, np.divide(x, scale, dtype=np.float64).reshape(-1) - q.reshape(-1))
@@ -112,11 +110,10 @@ class Scales:
 
     def finest(self, x: Array, label: str = "c") -> Tensor:
         """A matrix in the unit of its finest use: one product's channels may be its rows, another's its columns."""
-        size = np.abs(x)
-        largest, top = float(size.max(initial=0)), self._top(self.precision.weights)
+        largest, top = float(max(x.max(initial=0), -x.min(initial=0))), self._top(self.precision.weights)
         if not self.precision.fine or not 0 < largest < math.inf:
             return self.quantised(x, label=label)
-        small = min(float(np.quantile(size.max(axis=a), 0.1)) for a in range(x.ndim))
+        small = min(float(np.quantile(np.maximum(x.max(axis=a), -x.min(axis=a)), 0.1)) for a in range(x.ndim))
         return self.constant(x, fine_unit(largest, small, top), label)
 
     # ---- units ---------------------------------------------------------------------------------------------------
@@ -141,6 +138,27 @@ class Scales:
             if bound / part <= want * 2**self.precision.headroom:
                 return max(bound / part, want)
         return want
+
+
+def _rounded(x: Array, scale: float) -> Array:
+    """``round(x / scale)``, of whole numbers in float64, or in the least dtype of integers where x is large: block by
+    block, as every array of its size is fresh memory."""
+    ends = np.rint(np.array([x.min(initial=0), x.max(initial=0)], np.float64) / scale)  # rounding keeps the order
+    dtype = smallest_dtype(int(ends[0]), int(ends[1])) if np.abs(ends).max() <= TOO_LARGE else None
+    if dtype is not None and x.size > BLOCK and x.ndim > 1:
+        q = np.empty(x.shape, f"<i{dtype.bits // 8}")
+        rows = max(BLOCK * len(x) // x.size, 1)
+        for k in range(0, len(x), rows):
+            part = np.divide(x[k : k + rows], scale, dtype=np.float64)
+            q[k : k + rows] = np.rint(part, out=part)
+        return q
+    q = np.asarray(np.divide(x, scale, dtype=np.float64))
+    np.rint(q, out=q)
+    if dtype is None:  # infinite, say; NaN compares as false
+        finite = np.abs(q[np.isfinite(q)])
+        top = max(float(finite.max()) if finite.size else 0.0, 2.0**20)
+        q = np.clip(np.nan_to_num(q, nan=0.0, posinf=top, neginf=-top), -TOO_LARGE, TOO_LARGE)
+    return q
 
 
 def fine_unit(largest: float, small: float, top: int) -> float:

@@ -4,12 +4,14 @@ and entries that leave an interval."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
 
 BLAS_LIMIT = 2**53
+BLOCK = 2**20  # entries of a matrix that are converted at a time
 
 
 def einsum(
@@ -57,9 +59,22 @@ def einsum(
         dtype = np.float64 if bound < BLAS_LIMIT else np.int64
         pa = ma.reshape(*db, -1, k) if k else ma.reshape(*db, int(np.prod(da, dtype=np.int64)), 0)
         pb = mb.reshape(*db, k, -1) if k else mb.reshape(*db, 0, int(np.prod(do, dtype=np.int64)))
-        out = np.matmul(pa.astype(dtype, copy=False), pb.astype(dtype, copy=False)).astype(np.int64, copy=False)
-        out = out.reshape((*db, *da, *do))
+        out = _matmul(pa, pb, dtype).reshape((*db, *da, *do))
     return np.transpose(out, [out_labels.index(x) for x in lo]).reshape(shape).astype(np.int64, copy=False)
+
+
+def _matmul(a: Any, b: Any, dtype: type) -> I64:
+    """``a @ b`` in ``dtype``. The larger of two matrices is converted in blocks: a whole one is fresh memory."""
+    if a.ndim == 2 and b.ndim == 2 and max(a.size, b.size) > BLOCK:
+        if a.size < b.size:
+            return _matmul(b.T, a.T, dtype).T
+        b, out = b.astype(dtype, copy=False), np.empty((len(a), b.shape[1]), np.int64)
+        rows = max(BLOCK * len(a) // a.size, 1)
+        for k in range(0, len(a), rows):
+            out[k : k + rows] = np.matmul(a[k : k + rows].astype(dtype, copy=False), b)
+        return out
+    product: I64 = np.matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False)).astype(np.int64, copy=False)
+    return product
 
 
 def _aligned(x: Integers, labels: Sequence[int], out: Sequence[int]) -> I64:

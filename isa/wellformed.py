@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,7 @@ MAX_TABLE = 2**16
 MAX_COMMITTED = 16  # inputs and outputs together
 MAX_SEGMENTS = 1 << 10  # of a program that is cut
 MAX_INT = 2**62
+BLOCK = 2**18  # entries whose magnitudes are taken at a time: an array of all of them is fresh memory
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,11 @@ def l1_bound(values: np.ndarray[tuple[int, ...], np.dtype[np.integer]], axes: tu
     count = math.prod(values.shape[a] for a in axes)
     peak = max(-int(values.min()), int(values.max()))
     if peak * count < 2**63:
-        magnitudes = np.abs(values) if peak < np.iinfo(values.dtype).max else np.abs(values, dtype=np.int64)
-        return int(magnitudes.sum(axis=axes, dtype=np.int64).max())
+        wide = None if peak < np.iinfo(values.dtype).max else np.int64
+        rows = max(BLOCK * len(values) // values.size, 1) if values.ndim else 1
+        blocks = [values[k : k + rows] for k in range(0, len(values), rows)] if values.ndim else [values]
+        sums: list[Any] = [np.abs(b, dtype=wide).sum(axis=axes, dtype=np.int64) for b in blocks]
+        return int(sum(sums).max() if 0 in axes or -values.ndim in axes else max(s.max() for s in sums))
     return int(np.max(np.abs(values.astype(object)).sum(axis=axes)))
 
 

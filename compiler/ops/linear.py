@@ -14,6 +14,7 @@ from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.integer import product
 from syurmy.compiler.scales import COARSE, FINE_BITS, SHIFT, SLACK, fine_unit
 from syurmy.isa.arrays import F64, Array
+from syurmy.isa.wellformed import l1_bound
 
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 DEAD_BITS = 44  # of the largest result, that sums of products have at most
@@ -98,8 +99,7 @@ def with_weights(
 
 def limit(w: Tensor, axes: tuple[int, ...]) -> int:
     """What a factor may reach so that its products with a constant w, summed over ``axes``, stay integers."""
-    total = int(np.abs(w.values[0]).sum(axis=axes).max(initial=1))
-    return int(2**59 // max(total, 1))
+    return 2**59 // max(l1_bound(w.of(0, True), axes), 1)
 
 
 def pair_limit(count: int) -> int:

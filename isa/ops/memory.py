@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from syurmy.isa import memory_argument
 from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, refuse, register, result
@@ -104,6 +106,7 @@ class Gather(Op):
 
     name = "gather"
     family = "memory"
+    narrow_params = True
     proof = Argument.MEMORY
     sources = ("src", "idx")
     indexed: ClassVar[str] = "src"
@@ -116,8 +119,9 @@ class Gather(Op):
         return result(types[0].dtype, types[1].shape + types[0].shape[1:], types[0].interval)
 
     def execute(self, call: Call, values: Sequence[I64]) -> I64:
-        check_rows(values[1], len(values[0]))
-        return values[0][values[1]]
+        rows = values[1].astype(np.int64, copy=False)
+        check_rows(rows, len(values[0]))
+        return values[0][rows].astype(np.int64, copy=False)
 
     def constrain(self, b: Builder, call: Call, nodes: Sequence[Node]) -> Node:
         # every row lies in its type, also where an earlier round of a loop had a wider one

@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from syurmy.compiler import ModelError, UnsupportedModel, compile_model, compile_onnx, load
+from syurmy.compiler import ModelError, UnsupportedModel, apart, compile_model, compile_onnx, graph, load, scales
+from syurmy.isa import exact, wellformed
 from tests.compiler.harness import floats, model_of
 
 
@@ -208,3 +209,33 @@ def test_old_files_whose_initializers_are_no_inputs(tmp_path: Path) -> None:
     model.ir_version = 3
     x = floats(np.random.default_rng(1), 8, 1, 64)
     assert compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x}).outputs[0].shape == (1, 10)
+
+
+def test_large_weights_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing depends on which weights are outside the model while it is simplified and runs, nor on blocks in which
+    large ones are taken."""
+    rng = np.random.default_rng(3)
+    nodes = [
+        helper.make_node("Conv", ["x", "k", "b"], ["c"]),
+        helper.make_node("Flatten", ["c"], ["f"]),
+        helper.make_node("Gemm", ["f", "w"], ["g"], alpha=2.0),
+        helper.make_node("MatMul", ["g", "v"], ["y"]),
+    ]
+    x = floats(rng, 1, 2, 4, 4)
+    constants = {"k": floats(rng, 3, 2, 2, 2), "b": floats(rng, 3), "w": floats(rng, 27, 9), "v": floats(rng, 9, 4)}
+    model = model_of(nodes, {"x": x}, ["y"], constants)
+    made, sessions = [], []
+    for least in (apart.LARGE, 40):  # bytes
+        monkeypatch.setattr(apart, "LARGE", least)
+        monkeypatch.setattr(apart, "WORTH", least)
+        for module in (exact, scales, wellformed) if made else ():
+            monkeypatch.setattr(module, "BLOCK", 8)
+        ready = load.prepare(model)
+        runner = graph.Runner(ready)
+        assert runner._session is not None
+        assert sorted(runner.weights) == ([] if least > 40 else ["k", "v", "w"])
+        sessions.append(runner({"x": x})["y"])
+        folder = compile_model(ready, tmp_path / str(least), calibrate={"x": x}).folder
+        made.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+    assert (sessions[0] == sessions[1]).all()
+    assert made[0] == made[1]
