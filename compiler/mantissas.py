@@ -5,7 +5,8 @@ for is multiplied behind the product.
 
 The param holds q, in int8; m are few integers in a param of their own. That is as exact as weights ``m q`` in one param
 of 16 or 32 bits, and the key has a half or a quarter of their bytes, but the inner sums become a column of the proof
-each where the m differ. So it is done where those cost no more than ``WORTH`` times what the weights cost.
+each where the m differ. So it is done where those cost no more than ``WORTH`` times what the weights cost, of weights
+that are many: of few, a key has little but what is hashed and encoded of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.types import DType
 
 WORTH = 2.0
+LEAST = 2**16  # weights, from which on narrower ones are worth an instruction
 STRIP = 2**20  # weights that are compared at a time
 UNIT_BITS, FINE_UNIT_BITS = 16, 18  # of the largest multiplier, for scales that a model gives
 LEAST_BITS = 12  # of it, where the machine's integers have less room
@@ -113,7 +115,7 @@ def _dequantised(graph: Graph, n: Node) -> Mantissas | None:
 
 def worth(weights: int, entries: int) -> bool:
     """Whether so many weights are worth a column of ``entries`` in every proof."""
-    return entries * ENTRY_SECONDS <= WORTH * weights * PARAM_SECONDS
+    return weights >= LEAST and entries * ENTRY_SECONDS <= WORTH * weights * PARAM_SECONDS
 
 
 def multiplied(c: Narrowing, y: Tensor, m: I64, unit: float) -> Tensor:
