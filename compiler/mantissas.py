@@ -22,12 +22,13 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Graph, Node, applied
 from syurmy.compiler.narrowing import Narrowing
 from syurmy.costs import ENTRY_SECONDS, PARAM_SECONDS
-from syurmy.isa.arrays import F64, I64, Array
+from syurmy.isa.arrays import F64, I64, Array, Integers
 from syurmy.isa.types import DType
 
 WORTH = 2.0
 LEAST = 2**16  # weights, from which on narrower ones are worth an instruction
-STRIP = 2**20  # weights that are compared at a time
+STRIP = 2**20  # weights that are compared, or rounded, at a time
+RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 UNIT_BITS, FINE_UNIT_BITS = 16, 18  # of the largest multiplier, for scales that a model gives
 LEAST_BITS = 12  # of it, where the machine's integers have less room
 SUM_BITS = 59  # of a sum of products
@@ -173,3 +174,34 @@ def _largest_sum(q: Array, m: I64) -> int:
     size = len(q) // len(m)
     sums = [np.abs(q[k * size : (k + 1) * size], dtype=np.int16).sum(axis=0, dtype=np.int64) for k in range(len(m))]
     return int((np.stack(sums) * np.abs(m)).sum(axis=0).max())
+
+
+# ---- weights that become 8 bits -----------------------------------------------------------------------------
+
+
+def reach(w: F64) -> float:
+    """The largest magnitude. Raises ``Unsupported`` where that is infinite."""
+    largest = max(-float(w.min(initial=0.0)), float(w.max(initial=0.0)))
+    if not math.isfinite(largest):
+        raise Unsupported("a weight is infinite")
+    return largest
+
+
+def of_channels(w: F64, channel: int) -> F64:
+    """The largest magnitude in each channel, with w's axes."""
+    axes = tuple(a for a in range(w.ndim) if a != channel)
+    ends = w.min(axis=axes, keepdims=True), w.max(axis=axes, keepdims=True)
+    return np.asarray(np.maximum(-ends[0], ends[1]), np.float64)
+
+
+def coarse(w: F64, channel: int, top: int, least: float) -> tuple[Integers, I64, float]:
+    """``w`` as ``unit * m * q`` with mantissas q up to ``top`` of 8 bits, and multipliers 1 .. 2^8 along ``channel``,
+    with w's axes: channels have units of their own. No unit is below ``least``."""
+    unit = max(reach(w) / top, least) / RATIO
+    m = np.clip(np.ceil(of_channels(w, channel) / (unit * top)), 1, RATIO).astype(np.int64)
+    q = np.empty(w.shape, np.int8)
+    step = max(1, STRIP * len(w) // w.size)
+    for k in range(0, len(w), step):
+        part = slice(k, k + step)
+        q[part] = np.rint(w[part] / (unit * (m[part] if channel == 0 else m)))
+    return q, m, unit

@@ -12,15 +12,13 @@ from syurmy.compiler.emit import Constant, Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
-from syurmy.compiler.mantissas import Mantissas, Product, Site, multiplied, worth
+from syurmy.compiler.mantissas import Mantissas, Product, Site, coarse, multiplied, of_channels, reach, worth
 from syurmy.compiler.ops.integer import product
 from syurmy.compiler.scales import COARSE, FINE_BITS, SHIFT, SLACK, fine_unit
-from syurmy.isa.arrays import F64, I64, Array, Integers
+from syurmy.isa.arrays import F64, Array
 from syurmy.isa.wellformed import l1_bound
 
-RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 DEAD_BITS = 44  # of the largest result, that sums of products have at most
-STRIP = 2**20  # weights that are rounded at a time
 MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
 
 
@@ -42,7 +40,7 @@ def weights(
         return c.constant(w, 1.0 / x.scale, label)
     least = least_unit(c, x, peak)
     if c.precision.fine:  # 16 bits for nine tenths of the channels
-        small = float(np.quantile(_of_channels(w, channel), 0.1)) if channel is not None else largest
+        small = float(np.quantile(of_channels(w, channel), 0.1)) if channel is not None else largest
         return c.constant(w, max(fine_unit(largest, small, top), least), label)
     if channel is not None and c.precision.weights <= COARSE:
         q, m, unit = coarse(w, channel, top, least)
@@ -52,34 +50,6 @@ def weights(
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
     unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top, least)
     return c.constant(w, unit, label)
-
-
-def reach(w: F64) -> float:
-    """The largest magnitude. Raises ``Unsupported`` where that is infinite."""
-    largest = max(-float(w.min(initial=0.0)), float(w.max(initial=0.0)))
-    if not math.isfinite(largest):
-        raise Unsupported("a weight is infinite")
-    return largest
-
-
-def _of_channels(w: F64, channel: int) -> F64:
-    """The largest magnitude in each channel, with w's axes."""
-    axes = tuple(a for a in range(w.ndim) if a != channel)
-    ends = w.min(axis=axes, keepdims=True), w.max(axis=axes, keepdims=True)
-    return np.asarray(np.maximum(-ends[0], ends[1]), np.float64)
-
-
-def coarse(w: F64, channel: int, top: int, least: float) -> tuple[Integers, I64, float]:
-    """``w`` as ``unit * m * q`` with mantissas q up to ``top`` of 8 bits, and multipliers 1 .. 2^8 along ``channel``,
-    with w's axes: channels have units of their own. No unit is below ``least``."""
-    unit = max(reach(w) / top, least) / RATIO
-    m = np.clip(np.ceil(_of_channels(w, channel) / (unit * top)), 1, RATIO).astype(np.int64)
-    q = np.empty(w.shape, np.int8)
-    step = max(1, STRIP * len(w) // w.size)
-    for k in range(0, len(w), step):
-        part = slice(k, k + step)
-        q[part] = np.rint(w[part] / (unit * (m[part] if channel == 0 else m)))
-    return q, m, unit
 
 
 def least_unit(c: Context, x: Tensor, peak: float) -> float:
@@ -96,7 +66,9 @@ def tied_product(
     found = c.tied(name) if isinstance(x, Tensor) and len(x.shape) > 1 else None
     if found is None or not isinstance(x, Tensor):
         return None
-    q, turned = found[0], found[1] != flipped
+    q, turned = found.q, found.turned != flipped
+    if found.rows is not None and not turned:
+        return None
     x = x if c.precision.fine else c.narrow(x)
     if q.scale < least_unit(c, x, peak):
         return None
@@ -104,6 +76,7 @@ def tied_product(
     if turned:  # the norms that bound the result are known of the param, not of its transpose
         order = (*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2)
         y = c.emit("matmul", q, c.emit("transpose", x, perm=order), scale=x.scale * q.scale)
+        y = y if found.rows is None else c.emit("mul", y, found.rows, scale=y.scale)
         y = c.emit("transpose", y, perm=order)
     else:
         y = c.emit("matmul", x, q, scale=x.scale * q.scale)
