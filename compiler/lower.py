@@ -156,7 +156,7 @@ class Context(Tables):
             if (tied := self.tied(name)) is not None and tied.rows is None:
                 return self.emit("transpose", tied.q, perm=(1, 0)) if tied.turned else tied.q
             return self.quantised(c, label=name)
-        return self.out.param(c.astype(np.int64), 1.0, name)
+        return self.out.param(c if c.dtype.kind in "iu" else c.astype(np.int64), 1.0, name)
 
     @cached_property
     def ties(self) -> Mapping[str, Tie]:

@@ -97,7 +97,7 @@ def _behind_views(graph: Graph, name: str) -> Mantissas | None:
 
 
 def _dequantised(graph: Graph, n: Node) -> Mantissas | None:
-    from syurmy.compiler.ops.quantised import spread
+    from syurmy.compiler.ops.quantised import less, spread
 
     q, scale, *zeros = (graph.constants[i] for i in n.inputs if i)
     if q.dtype.itemsize > 1 or q.dtype.kind not in "iu":
@@ -106,12 +106,12 @@ def _dequantised(graph: Graph, n: Node) -> Mantissas | None:
     try:
         scale = spread(scale, q.shape, axis, block)
         if zeros:
-            q = q.astype(np.int16) - spread(zeros[0].astype(np.int16), q.shape, axis, block)
+            q = less(q, spread(zeros[0].astype(np.int16), q.shape, axis, block))
     except Unsupported:
         return None
     if not q.size or q.min() < DType.I8.lo or q.max() > DType.I8.hi:
         return None
-    return Mantissas(q.astype(np.int8), scale.reshape((1,) * (q.ndim - scale.ndim) + scale.shape))
+    return Mantissas(q.astype(np.int8, copy=False), scale.reshape((1,) * (q.ndim - scale.ndim) + scale.shape))
 
 
 def worth(weights: int, entries: int) -> bool:
