@@ -5,8 +5,8 @@ for is multiplied behind the product.
 
 The param holds q, in int8; m are few integers in a param of their own. That is as exact as weights ``m q`` in one param
 of 16 or 32 bits, and the key has a half or a quarter of their bytes, but the inner sums become a column of the proof
-each where the m differ. So it is done where those cost no more than ``WORTH`` times what the weights cost, of weights
-that are many: of few, a key has little but what is hashed and encoded of them.
+each where the m differ. So it is done where those cost no more than ``WORTH`` times what the weights cost: hardly where
+many rows meet short blocks. And of weights that are many: of few, most of a key is their encoding, as long as before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from syurmy.costs import ENTRY_SECONDS, PARAM_SECONDS
 from syurmy.isa.arrays import F64, I64, Array, Integers
 from syurmy.isa.types import DType
 
-WORTH = 2.0
+WORTH = 0.5
 LEAST = 2**16  # weights, from which on narrower ones are worth an instruction
 STRIP = 2**20  # weights that are compared, or rounded, at a time
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel

@@ -72,6 +72,7 @@ def dtypes(done: CompiledModel) -> dict[tuple[int, ...], str]:
 @pytest.fixture
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mantissas, "LEAST", 0)
+    monkeypatch.setattr(mantissas, "WORTH", 2.0)  # a row and blocks of 16
 
 
 @pytest.mark.parametrize(
