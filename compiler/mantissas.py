@@ -114,9 +114,10 @@ def _dequantised(graph: Graph, n: Node) -> Mantissas | None:
     return Mantissas(q.astype(np.int8, copy=False), scale.reshape((1,) * (q.ndim - scale.ndim) + scale.shape))
 
 
-def worth(weights: int, entries: int) -> bool:
-    """Whether so many weights are worth a column of ``entries`` in every proof."""
-    return weights >= LEAST and entries * ENTRY_SECONDS <= WORTH * weights * PARAM_SECONDS
+def worth(c: Narrowing, weights: int, entries: int) -> bool:
+    """Whether so many weights are worth a column of ``entries``, for every round of a loop, in every proof."""
+    added = entries * c.out.executions * ENTRY_SECONDS
+    return weights >= LEAST and added <= WORTH * weights * PARAM_SECONDS
 
 
 def multiplied(c: Narrowing, y: Tensor, m: I64, unit: float) -> Tensor:
@@ -147,7 +148,7 @@ def product(c: Narrowing, x: Tensor, w: Mantissas, least: float, site: Site, mad
         return None
     blocks, bits = len(scales), FINE_UNIT_BITS if c.precision.fine else UNIT_BITS
     alike = bool((scales == scales[0, 0]).all())
-    if not alike and not worth(w.q.size, site.outputs * blocks):
+    if not alike and not worth(c, w.q.size, site.outputs * blocks):
         return None
     largest = float(np.abs(scales).max())
     unit = largest if alike else max(largest / (2**bits - 1), least)

@@ -106,7 +106,7 @@ def weighted(
     if site.channel is not None and c.precision.weights <= COARSE and reach(w) > 0:
         x = c.narrow(x)
         q, m, unit = coarse(w, site.channel, 2 ** (c.precision.weights - 1) - 1, least_unit(c, x, peak))
-        if (m == m.reshape(-1)[0]).all() or worth(w.size, site.outputs):
+        if (m == m.reshape(-1)[0]).all() or worth(c, w.size, site.outputs):
             return multiplied(c, made(x, c.out.param(q, 1.0, site.label)), m.reshape(site.column), unit)
     return made(*with_weights(c, w, x, peak, site.axes, site.channel, bias, site.label))
 
