@@ -8,6 +8,7 @@ are known when it is made: numeric decisions need no second pass, and what is me
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -266,6 +267,11 @@ class Emitter:
     def _executed(call: Call, operands: Sequence[I64], counters: Mapping[str, int]) -> I64:
         call.counters = counters
         return np.asarray(call.op.execute(call, operands), np.int64)
+
+    @property
+    def executions(self) -> int:
+        """How often a run executes what is emitted now."""
+        return math.prod(self._rounds.values())
 
     # ---- loops (see ``compiler.loops``) ----------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ GUARDS = {
     "Where", "IsNaN", "Imputer", "Slice", "Gather", "GatherND", "GatherElements", "Split", "Shape", "Size", "If",
     "Compress",
 }  # fmt: skip
+VIEWS = {"Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}  # that move entries of weights
 WITHOUT_WEIGHTS = {"BatchNormalization", "InstanceNormalization", "GroupNormalization"}  # that stay integers
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _FIXED = "a mask or weights of fixed shape in its place"
@@ -68,9 +69,9 @@ class Value:
 @dataclass(frozen=True, eq=False)
 class Graph:
     """``samples[name][k]``: the float model's tensor on sample k. ``constants`` are those that no input reaches;
-    ``folded``: the DequantizeLinear nodes that made some of them, by their outputs; ``opsets``: version by domain;
-    ``labels``: names that the integers (or columns) of outputs stand for; ``given``: inputs whose integers another
-    program has made."""
+    ``folded``: the DequantizeLinear nodes, and views behind them, that made some of them, by their outputs;
+    ``opsets``: version by domain; ``labels``: names that the integers (or columns) of outputs stand for; ``given``:
+    inputs whose integers another program has made."""
 
     name: str
     inputs: tuple[str, ...]
@@ -121,7 +122,7 @@ def graph_of(
         known &= bool(n.output) and readers.get(n.output[0], {""}) <= WITHOUT_WEIGHTS
         if known or folds(n, constants) or len(empty) == len([o for o in n.output if o]):
             constants.update({o: _native(np.asarray(first[o])) for o in n.output if o})
-            if n.op_type == "DequantizeLinear":
+            if n.op_type == "DequantizeLinear" or (n.op_type in VIEWS and n.input[0] in folded):
                 folded[n.output[0]] = _node(n, k, versions)
         else:
             nodes.append(_node(n, k, versions))

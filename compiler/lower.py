@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from syurmy.compiler.emit import Emitter, Tensor, narrowest
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
 from syurmy.compiler.jumps import told_apart
+from syurmy.compiler.mantissas import coarse, reach
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.readings import Reading
 from syurmy.compiler.recorded import quantise_input
@@ -103,6 +104,15 @@ class _Tensors(dict[str, Tensor]):
         return self[name]
 
 
+class Tied(NamedTuple):
+    """A shared matrix: its integers; where they have 8 bits, what a unit of each row is beside that of all
+    (``[rows, 1]``); and whether the matrix that was asked for is its transpose."""
+
+    q: Tensor
+    rows: Tensor | None
+    turned: bool
+
+
 class Context(Tables):
     """What a lowering sees: the graph's constants, ranges and shapes, the tensors made so far, and fixed-point
     arithmetic (``Scales``, ``Narrowing``, ``Tables``)."""
@@ -112,6 +122,7 @@ class Context(Tables):
         self.graph = graph
         self.channels: dict[str, Channels] = {}
         self.tensors: dict[str, Tensor] = _Tensors(self)
+        self._tied: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.coded: dict[str, Code] = {}  # inputs whose integers have the order of the reals, and no scale
 
     # ---- operands ------------------------------------------------------------------------------------------------
@@ -142,20 +153,29 @@ class Context(Tables):
         if c is None:
             return self.tensors[name]
         if c.dtype.kind == "f":
-            if (tied := self.tied(name)) is not None:
-                return self.emit("transpose", tied[0], perm=(1, 0)) if tied[1] else tied[0]
+            if (tied := self.tied(name)) is not None and tied.rows is None:
+                return self.emit("transpose", tied.q, perm=(1, 0)) if tied.turned else tied.q
             return self.quantised(c, label=name)
-        return self.out.param(c.astype(np.int64), 1.0, name)
+        return self.out.param(c if c.dtype.kind in "iu" else c.astype(np.int64), 1.0, name)
 
     @cached_property
     def ties(self) -> Mapping[str, Tie]:
-        return ties(self.graph) if self.precision.weights > COARSE else {}
+        return ties(self.graph, self.precision.weights <= COARSE)
 
-    def tied(self, name: str) -> tuple[Tensor, bool] | None:
-        """The param that a matrix shares with all that it is tied to (``compiler.ties``), and whether the matrix is its
-        transpose."""
+    def tied(self, name: str) -> Tied | None:
+        """The param that a matrix shares with all that it is tied to (``compiler.ties``)."""
         tie = self.ties.get(name)
-        return None if tie is None else (self.finest(self.graph.constants[tie.name], tie.name), tie.turned)
+        if tie is None:
+            return None
+        if tie.name not in self._tied:
+            w = self.graph.constants[tie.name]
+            if self.precision.weights > COARSE or reach(w) == 0:
+                self._tied[tie.name] = self.finest(w, tie.name), None
+            else:
+                q, m, unit = coarse(w, 0, 2 ** (self.precision.weights - 1) - 1, 0.0)
+                rows = self.out.param(m, 1.0, f"{tie.name}.rows")
+                self._tied[tie.name] = self.out.param(q, unit, tie.name), rows
+        return Tied(*self._tied[tie.name], tie.turned)
 
     def ints(self, n: Node, i: int, what: str) -> tuple[int, ...]:
         """Input i as constant integers (axes, shapes, ...); refuses data."""

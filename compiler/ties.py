@@ -6,6 +6,9 @@ that makes its own narrowing cheapest, so that the same reals become other integ
 many entries are saved as the products have results, all readers share the integers of the finest unit instead: a
 result may then take one lookup more where it is narrowed, as its shift is longer than 16 bits, but each entry is
 committed, encoded and stored once.
+
+Weights of 8 bits have a unit for each channel (``compiler.mantissas``), so they are tied where all readers have the
+same channels: the rows of an embedding are those of its head.
 """
 
 from __future__ import annotations
@@ -30,13 +33,15 @@ class Tie:
     turned: bool
 
 
-def ties(graph: Graph) -> dict[str, Tie]:
+def ties(graph: Graph, by_row: bool = False) -> dict[str, Tie]:
     """The real matrices that are worth to be one, by their names in the graph; that whose rows are read by index stands
-    for all of its kind, else the first."""
+    for all of its kind, else the first. ``by_row``: only where its rows are all readers' channels."""
     reads: dict[str, list[int]] = {}
+    channels: dict[str, set[int]] = {}
     for n in graph.nodes:
         if (found := _read(graph, n)) is not None:
             reads.setdefault(found[0], []).append(found[1])
+            channels.setdefault(found[0], set()).add(found[2])
     groups: dict[str, dict[str, bool]] = {}  # names of equal matrices, and whether they are turned
     for name in sorted(reads, key=lambda name: min(reads[name])):  # rows that are read by index first: 0
         for first, group in groups.items():
@@ -48,14 +53,17 @@ def ties(graph: Graph) -> dict[str, Tie]:
             groups[name] = {name: False}
     out = {}
     for first, group in groups.items():
+        if by_row and any(channels[name] != {int(turned)} for name, turned in group.items()):
+            continue
         results = [entries for name in group for entries in reads[name]]
         if (len(results) - 1) * graph.constants[first].size >= max(sum(results), 1):
             out.update({name: Tie(first, turned) for name, turned in group.items()})
     return out
 
 
-def _read(graph: Graph, n: Node) -> tuple[str, int] | None:
-    """The matrix that a node reads, and the entries of its product with it (0: it reads rows by index)."""
+def _read(graph: Graph, n: Node) -> tuple[str, int, int] | None:
+    """The matrix that a node reads, the entries of its product with it (0: it reads rows by index), and the axis of its
+    channels."""
     if n.domain or len(n.inputs) < 2:
         return None
     name, other = n.inputs[1::-1] if n.op in ("MatMul", "Gemm") else n.inputs[:2]
@@ -63,9 +71,9 @@ def _read(graph: Graph, n: Node) -> tuple[str, int] | None:
     if w is None or w.ndim != 2 or w.dtype.kind != "f" or w.size < LEAST or other in graph.constants:
         return None
     if n.op == "Gather" and not n.attr("axis", 0):
-        return name, 0
+        return name, 0, 0
     if n.op == "MatMul" or (n.op == "Gemm" and n.attr("alpha", 1.0) == 1.0):
-        return name, math.prod(graph.values[n.outputs[0]].shape)
+        return name, math.prod(graph.values[n.outputs[0]].shape), int(not n.attr("transB", 0))
     return None
 
 

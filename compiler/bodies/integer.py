@@ -12,6 +12,8 @@ from syurmy.compiler.bodies.writer import Writer
 from syurmy.compiler.errors import Unsupported
 from syurmy.isa.arrays import Array
 
+BY_AXIS = 13  # from this opset on DequantizeLinear has an axis
+
 
 def unpacked(x: Array, bits: int, count: int) -> Array:
     """Unsigned integers of ``bits`` bits along the last axis of bytes, the lowest bits first; ``count`` of them."""
@@ -30,18 +32,27 @@ def matmul_nbits(w: Writer) -> str:
         raise Unsupported(f"weights of {bits} bits", "2, 4 or 8 bits")
     q = unpacked(w.fixed(1, "the weights").view(np.uint8).reshape(n, -1), bits, blocks * size)
     scales = w.fixed(2, "the scales").reshape(n, blocks)
-    zeros = np.full((n, blocks), 2.0 ** (bits - 1))
+    zeros = np.full((n, blocks), 2 ** (bits - 1), np.uint8)
     if w.has(3):
         given = w.fixed(3, "the zero points")
         whole = given.dtype.kind in "iu"
         zeros = unpacked(given.view(np.uint8).reshape(n, -1), bits, blocks) if whole else given.reshape(n, blocks)
-    block = np.arange(k) // size
     if w.has(4):
         if bits == 2:  # which runtimes read differently
             raise Unsupported("weights of 2 bits with blocks in an order of their own", "4 or 8 bits, or no g_idx")
-        block = w.fixed(4, "the blocks' order").astype(np.int64)[:k]
-    reals = (q[:, :k].astype(np.float64) - zeros[:, block].astype(np.float64)) * scales[:, block].astype(np.float64)
-    return w.total(w("MatMul", w.input(0), w.number(reals.T)), w.input(5))
+        order = w.fixed(4, "the blocks' order").astype(np.int64)[:k]
+        reals = (q[:, :k].astype(np.float64) - zeros[:, order]) * scales[:, order]
+        b = w.number(reals.T)
+    elif zeros.dtype != np.uint8 or w.real != np.float32 or w.opset < BY_AXIS:
+        reals = (q.reshape(n, blocks, size).astype(np.float64) - zeros[..., None]) * scales[..., None]
+        b = w.number(reals.reshape(n, -1)[:, :k].T)
+    else:  # the compiler finds the integers again (``compiler.mantissas``)
+        rows = (
+            w.const(x.reshape(-1, *x.shape[2:])) for x in (q.reshape(n, blocks, size), scales.astype(np.float32), zeros)
+        )
+        b = w.reshape(w("DequantizeLinear", *rows, axis=0), [n, blocks * size])
+        b = w("Transpose", b if k == blocks * size else w.part(b, 1, 0, k), perm=[1, 0])
+    return w.total(w("MatMul", w.input(0), b), w.input(5))
 
 
 def scaled_product(w: Writer, a: str, b: str, zeros: tuple[str, str], scales: tuple[str, str], bias: str) -> str:

@@ -65,12 +65,21 @@ def rows_at(c: Context, rows: Tensor, index: Tensor, real: bool) -> Tensor:
 @lowering("Gather")
 def gather(c: Context, n: Node) -> Result:
     """Indices may be data; one outside the axis traps."""
-    x, known = c.tensor(n.inputs[0]), c.const(n.inputs[0])
+    known = c.const(n.inputs[0])
+    tied = None if known is None or n.attr("axis", 0) else c.tied(n.inputs[0])
+    if tied is not None and tied.rows is not None and not tied.turned:
+        return c.emit("mul", _gathered(c, n, tied.q), _gathered(c, n, tied.rows), scale=tied.q.scale)
+    x = c.tensor(n.inputs[0])
     if c.precision.fine and known is not None and known.ndim == 1 and known.size <= FEW and known.dtype.kind == "f":
         peak = float(np.abs(known[np.isfinite(known)]).max(initial=0.0)) or 1.0  # few cost nothing: bins, quantiles
         x = c.constant(known, power_of_two(peak / 2**TABLE_BITS), n.inputs[0])
+    return _gathered(c, n, x)
+
+
+def _gathered(c: Context, n: Node, x: Tensor) -> Tensor:
     axis = n.attr("axis", 0) % len(x.shape)
-    length, shape = x.shape[axis], c.shape(n.outputs[0])
+    length = x.shape[axis]
+    shape = (*x.shape[:axis], *c.shape(n.inputs[1]), *x.shape[axis + 1 :])
     at = indices(c, n.inputs[1], length)
     if at is not None:
         return c.reshape(pick(c, x, axis, at.reshape(-1)), shape)

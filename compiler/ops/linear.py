@@ -7,16 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from syurmy.compiler.emit import Tensor
+from syurmy.compiler import mantissas
+from syurmy.compiler.emit import Constant, Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
+from syurmy.compiler.mantissas import Mantissas, Product, Site, coarse, multiplied, of_channels, reach, worth
 from syurmy.compiler.ops.integer import product
 from syurmy.compiler.scales import COARSE, FINE_BITS, SHIFT, SLACK, fine_unit
 from syurmy.isa.arrays import F64, Array
 from syurmy.isa.wellformed import l1_bound
 
-RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
 DEAD_BITS = 44  # of the largest result, that sums of products have at most
 MIN_WEIGHT = 2**9  # the largest weight is at least this many units: coarser weights are never worth a shorter shift
 
@@ -29,33 +30,26 @@ def weights(
 
     The unit is 2^-16 units of the narrowed result per unit of x, unless that needs more bits than weights have. With 16
     bits one unit then serves all channels: activations have one scale, so errors of a small channel are as large as
-    those of a large one either way. With 8 bits channel o has the unit ``u * m[o] / 2^8``, m[o] in 1 .. 2^8, and the
-    param holds the 8-bit mantissas times m. A fine program has 19 bits or more for the largest weight, and 16 for the
-    largest of each channel, where those are within 2^8 of each other: more bits of a constant cost nothing.
+    those of a large one either way. With 8 bits the param holds ``coarse`` mantissas times their multipliers. A fine
+    program has 19 bits or more for the largest weight, and 16 for the largest of each channel, where those are within
+    2^8 of each other: more bits of a constant cost nothing.
     """
     top = 2 ** (c.precision.weights - 1) - 1
-    size = np.abs(w)
-    largest = float(size.max(initial=0.0))
-    if not math.isfinite(largest):
-        raise Unsupported("a weight is infinite")
+    largest = reach(w)
     if largest == 0:
         return c.constant(w, 1.0 / x.scale, label)
     least = least_unit(c, x, peak)
-    own = channel is not None and (c.precision.fine or c.precision.weights <= COARSE)
-    each = (
-        size.max(axis=tuple(a for a in range(w.ndim) if a != channel), keepdims=True).astype(np.float64) if own else w
-    )
     if c.precision.fine:  # 16 bits for nine tenths of the channels
-        small = float(np.quantile(each, 0.1)) if channel is not None else largest
+        small = float(np.quantile(of_channels(w, channel), 0.1)) if channel is not None else largest
         return c.constant(w, max(fine_unit(largest, small, top), least), label)
-    norm = float(size.sum(axis=axes, dtype=np.float64).max()) if channel is not None else math.inf
+    if channel is not None and c.precision.weights <= COARSE:
+        q, m, unit = coarse(w, channel, top, least)
+        return c.out.param(q * m, 1.0, label).scaled(unit)
+    norm = float(np.abs(w).sum(axis=axes, dtype=np.float64).max()) if channel is not None else math.inf
     bound = norm * x.bound * x.scale + bias
     unit = c.unit(peak, bound) * SLACK / x.scale / 2**SHIFT
     unit = max(min(unit, largest / min(MIN_WEIGHT, top)), largest / top, least)
-    if channel is None or c.precision.weights > COARSE:
-        return c.constant(w, unit, label)
-    m = np.clip(np.ceil(each / (unit * top) * RATIO), 1, RATIO)
-    return c.constant(np.rint(w / (unit * m / RATIO)) * m, 1.0, label).scaled(unit / RATIO)
+    return c.constant(w, unit, label)
 
 
 def least_unit(c: Context, x: Tensor, peak: float) -> float:
@@ -72,7 +66,9 @@ def tied_product(
     found = c.tied(name) if isinstance(x, Tensor) and len(x.shape) > 1 else None
     if found is None or not isinstance(x, Tensor):
         return None
-    q, turned = found[0], found[1] != flipped
+    q, turned = found.q, found.turned != flipped
+    if found.rows is not None and not turned:
+        return None
     x = x if c.precision.fine else c.narrow(x)
     if q.scale < least_unit(c, x, peak):
         return None
@@ -80,6 +76,7 @@ def tied_product(
     if turned:  # the norms that bound the result are known of the param, not of its transpose
         order = (*range(len(x.shape) - 2), len(x.shape) - 1, len(x.shape) - 2)
         y = c.emit("matmul", q, c.emit("transpose", x, perm=order), scale=x.scale * q.scale)
+        y = y if found.rows is None else c.emit("mul", y, found.rows, scale=y.scale)
         y = c.emit("transpose", y, perm=order)
     else:
         y = c.emit("matmul", x, q, scale=x.scale * q.scale)
@@ -95,6 +92,23 @@ def with_weights(
         return c.factor(x, limit(q, axes)), q
     x = c.narrow(x)
     return x, weights(c, w, x, peak, axes, channel, bias, label)
+
+
+def weighted(
+    c: Context, w: F64, x: Tensor, peak: float, bias: float, site: Site, made: Product, given: Mantissas | None = None
+) -> Tensor:
+    """``made`` of x as a factor and of ``weights`` for it, or of their integers of 8 bits, scaled behind it where that
+    is worth it: ``given`` ones, or ``coarse`` ones."""
+    if given is not None:
+        y = mantissas.product(c, x, given, least_unit(c, x, peak), site, made)
+        if y is not None:
+            return y
+    if site.channel is not None and c.precision.weights <= COARSE and reach(w) > 0:
+        x = c.narrow(x)
+        q, m, unit = coarse(w, site.channel, 2 ** (c.precision.weights - 1) - 1, least_unit(c, x, peak))
+        if (m == m.reshape(-1)[0]).all() or worth(c, w.size, site.outputs):
+            return multiplied(c, made(x, c.out.param(q, 1.0, site.label)), m.reshape(site.column), unit)
+    return made(*with_weights(c, w, x, peak, site.axes, site.channel, bias, site.label))
 
 
 def limit(w: Tensor, axes: tuple[int, ...]) -> int:
@@ -147,13 +161,17 @@ def conv(c: Context, n: Node) -> Result:
     out = n.outputs[0]
     bias = c.operand(n.inputs[2]) if c.has(n, 2) else None
     top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
+    column = (-1,) + (1,) * (len(x.shape) - 2)
     if isinstance(w, Tensor):
         x, q = (c.factor(t, pair_limit(math.prod(w.shape[1:]))) for t in (x, w))
+        acc = convolution(c, x, q, n)
     else:
+        given = mantissas.given(c.graph, n.inputs[1], w)
         w = plane(w)
-        x, q = with_weights(c, w, x, c.peak(out), tuple(range(1, w.ndim)), 0, top, n.inputs[1])
-    acc = convolution(c, x, q, n)
-    column = (-1,) + (1,) * (len(x.shape) - 2)
+        site = Site(tuple(range(1, w.ndim)), 0, math.prod(c.shape(out)), column, n.inputs[1])
+        acc = weighted(
+            c, w, x, c.peak(out), top, site, lambda x, q: convolution(c, x, q, n), given and given.reshaped(w.shape)
+        )
     if isinstance(bias, Tensor):
         bias = c.reshape(bias, (bias.shape[0], *column[1:]))
     elif bias is not None:
@@ -235,19 +253,34 @@ def conv3d(
 
 
 def matrix_product(
-    c: Context, a: Tensor | F64, b: Tensor | F64, peak: float, bias: Tensor | F64 | None, label: str
+    c: Context,
+    a: Tensor | F64,
+    b: Tensor | F64,
+    peak: float,
+    bias: Tensor | F64 | None,
+    label: str,
+    given: Mantissas | None = None,
 ) -> Tensor:
-    """``a @ b + bias`` by NumPy's rules, wide; at most one of a and b is constant."""
+    """``a @ b + bias`` by NumPy's rules, wide; at most one of a and b is constant, b with ``given`` integers where it
+    has some."""
     top = float(np.abs(bias).max(initial=0.0)) if isinstance(bias, np.ndarray) else 0.0
+
+    def product(qa: Tensor, qb: Tensor) -> Tensor:
+        return c.emit("matmul", qa, qb, scale=qa.scale * qb.scale)
+
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        qa, qb = (c.factor(x, pair_limit(a.shape[-1])) for x in (a, b))
+        acc = product(*(c.factor(x, pair_limit(a.shape[-1])) for x in (a, b)))
     elif isinstance(a, Tensor):
         assert not isinstance(b, Tensor)
-        qa, qb = with_weights(c, b, a, peak, (max(b.ndim - 2, 0),), 1 if b.ndim == 2 else None, top, label)
+        flat = b.ndim == 2
+        outputs = math.prod(a.shape[:-1]) * b.shape[-1]
+        site = Site((max(b.ndim - 2, 0),), 1 if flat else None, outputs, (-1,), label)
+        acc = weighted(c, b, a, peak, top, site, product, given if flat else None)
     else:
         assert isinstance(b, Tensor)
-        qb, qa = with_weights(c, a, b, peak, (a.ndim - 1,), 0 if a.ndim == 2 else None, top, label)
-    acc = c.emit("matmul", qa, qb, scale=qa.scale * qb.scale)
+        outputs = len(a) * math.prod(b.shape) // b.shape[max(len(b.shape) - 2, 0)]
+        site = Site((a.ndim - 1,), 0 if a.ndim == 2 else None, outputs, (-1, 1)[: len(b.shape)], label)
+        acc = weighted(c, a, b, peak, top, site, lambda qb, qa: product(qa, qb))
     return plus(c, acc, bias, peak)
 
 
@@ -256,9 +289,10 @@ def matmul(c: Context, n: Node) -> Result:
     out = n.outputs[0]
     if not c.is_float(out):
         return product(c, "matmul", c.tensor(n.inputs[0]), c.tensor(n.inputs[1]), c.value(out).dtype)
-    a = c.weight(n.inputs[0])
+    a, b = c.weight(n.inputs[0]), c.weight(n.inputs[1])
     y = tied_product(c, a, n.inputs[1], False, c.peak(out), None)
-    return y or matrix_product(c, a, c.weight(n.inputs[1]), c.peak(out), None, label(c, n, 0, 1))
+    given = mantissas.given(c.graph, n.inputs[1], b)
+    return y or matrix_product(c, a, b, c.peak(out), None, label(c, n, 0, 1), given)
 
 
 def label(c: Context, n: Node, *inputs: int) -> str:
@@ -288,11 +322,13 @@ def gemm(c: Context, n: Node) -> Result:
     if not c.is_float(out):
         return _integer_gemm(c, n)
     a, b = c.weight(n.inputs[0]), c.weight(n.inputs[1])
+    given = mantissas.given(c.graph, n.inputs[1], b)
     a = transposed(c, a) if n.attr("transA", 0) else a
-    b = transposed(c, b) if n.attr("transB", 0) else b
+    if n.attr("transB", 0):
+        b, given = transposed(c, b), given and given.transposed()
     alpha, beta = float(n.attr("alpha", 1.0)), float(n.attr("beta", 1.0))
     if not isinstance(b, Tensor):
-        b = b if alpha == 1.0 else b.astype(np.float64) * alpha
+        b, given = (b, given) if alpha == 1.0 else (b.astype(np.float64) * alpha, given and given.times(alpha))
     elif not isinstance(a, Tensor):
         a = a if alpha == 1.0 else a.astype(np.float64) * alpha
     elif alpha > 0:
@@ -307,7 +343,7 @@ def gemm(c: Context, n: Node) -> Result:
     elif bias is not None:
         bias = bias * beta
     y = tied_product(c, a, n.inputs[1], bool(n.attr("transB", 0)), c.peak(out), bias) if alpha == 1.0 else None
-    return y or matrix_product(c, a, b, c.peak(out), bias, label(c, n, 1, 0))
+    return y or matrix_product(c, a, b, c.peak(out), bias, label(c, n, 1, 0), given)
 
 
 def transposed(c: Context, x: Tensor | Array) -> Tensor | F64:

@@ -273,6 +273,11 @@ def constant_parameters(scale: Array, zero: Array | None, shape: tuple[int, ...]
     return Parameters(spread(np.asarray(scale), shape, axis, block), spread(z, shape, axis, block))
 
 
+def less(x: Array, zero: I64) -> Array:
+    """Integers less their zero points; bytes in 16 bits, since weights are many."""
+    return np.asarray(np.subtract(x, zero, dtype=np.int16 if x.dtype.itemsize == 1 else np.int64, casting="unsafe"))
+
+
 def parameters(c: Context, n: Node, i: int) -> Parameters:
     """From inputs i and i + 1, which must be constant, for input 0."""
     scale = c.const(n.inputs[i])

@@ -17,7 +17,7 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.linear import convolution
-from syurmy.compiler.ops.quantised import Ratio, classes, limits, stepped
+from syurmy.compiler.ops.quantised import Ratio, classes, less, limits, stepped
 from syurmy.isa.arrays import Array
 
 
@@ -40,7 +40,7 @@ def centred(c: Context, n: Node, i: int, zero: int, axis: int | None = None) -> 
     rank = len(c.shape(n.inputs[i]))
     z = along(fixed(c, n, zero, "a zero point").astype(np.int64), rank, axis) if c.has(n, zero) else np.zeros((), int)
     if x is not None:
-        return c.out.param(x.astype(np.int64) - z, 1.0, n.inputs[i])
+        return c.out.param(less(x, z), 1.0, n.inputs[i])
     y = c.tensor(n.inputs[i])
     if not z.any():
         return y

@@ -26,7 +26,7 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import FUSED, Graph, Node, live
 from syurmy.compiler.ops.activation import FUNCTIONS
 from syurmy.compiler.ops.averages import windows
-from syurmy.compiler.ops.quantised import ROWS, constant_parameters, limits, precision
+from syurmy.compiler.ops.quantised import ROWS, constant_parameters, less, limits, precision
 from syurmy.compiler.ops.tabulated import Dequantised, Quantiser
 from syurmy.compiler.scales import Precision
 from syurmy.isa.arrays import Array
@@ -172,7 +172,7 @@ class _Patterns:
                 return None
         if bias is not None and bias.size > 1 and (bias.size != q.shape[channel] or bias.shape[-1] != bias.size):
             return None
-        weights = q.astype(np.int64) - p.zero
+        weights = less(q, p.zero)
         if n.op != "Conv" and channel == 0:
             weights = weights.T
         attrs = {"node": n, "weights": weights, "label": d.inputs[0], "bias": bias}

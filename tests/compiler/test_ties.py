@@ -88,8 +88,25 @@ def test_in_a_fine_program(tmp_path: Path) -> None:
     assert matrices(done) == 1
 
 
-def test_channels_of_8_bits_keep_units_of_their_own(tmp_path: Path) -> None:
-    assert matrices(made(*language_model("copy"), tmp_path, weights=8)) == 2
+@pytest.mark.parametrize("head", ["copy", "transpose", "gemm"])
+def test_rows_of_8_bits_keep_units_of_their_own(head: str, tmp_path: Path) -> None:
+    """The embedding's rows are the head's columns: one param of mantissas, one of what they stand for."""
+    done = made(*language_model(head), tmp_path, weights=8)
+    (q,) = (p for p in done.program.params if p.type.size == ROWS * WIDTH)
+    assert str(q.type.dtype) == "i8"
+    assert any(p.type.shape == (ROWS, 1) for p in done.program.params)
+
+
+def test_columns_of_8_bits_are_no_rows(tmp_path: Path) -> None:
+    """Of a matrix whose columns are one reader's channels, and whose rows are another's."""
+    rng = np.random.default_rng(2)
+    side = int(LEAST**0.5)
+    weights = {"w": (rng.standard_normal((side, side)) * np.linspace(0.1, 1, side)).astype(np.float32)}
+    x = {"x": rng.standard_normal((2, side)).astype(np.float32)}
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("MatMul", ["r", "w"], ["h"])]
+    nodes.append(helper.make_node("Gemm", ["h", "w"], ["y"], transB=1))
+    done = made(model_of(nodes, x, ["y"], weights), x, tmp_path, weights=8)
+    assert sum(p.type.size == side * side for p in done.program.params) == 2
 
 
 def test_many_results_count_more_than_the_matrix(tmp_path: Path) -> None:
