@@ -2,6 +2,9 @@
 
 The segments of ``DIR/model.tasm`` lie in ``DIR/segments/N/model.tasm``, their keys beside them, one key of the whole
 (``prover/protocol/bundle.py``) beside the whole. Only one segment's key and trace are in memory at a time.
+
+What is run in steps, a bundle of which has proofs of every one, is kept in the same way: a program in one piece is its
+own only segment.
 """
 
 from __future__ import annotations
@@ -21,10 +24,10 @@ from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import InputError, SyurmyError, Trap
 from syurmy.isa.program import Program
 from syurmy.isa.segments import cut
-from syurmy.parts import Parts
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, Port, wanted_more
+from syurmy.parts import Parts, Share
+from syurmy.prover.protocol.bundle import Bundle, BundleKey, Port, Steps, wanted_more
 from syurmy.prover.protocol.description import Description
-from syurmy.prover.protocol.key import Mode, VerifyingKey
+from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 from syurmy.prover.protocol.proof import Report
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.tensors import TensorOpening
@@ -37,18 +40,21 @@ if TYPE_CHECKING:
     from syurmy.prover.keys import ProvingKey
 
 FOLDER = "segments"
+TEXTS = 2  # the longest, that a key for steps is for unless told otherwise
 SPARE = 2  # proofs beyond those of the bundle in which what crosses stays hidden: as many may break off
 Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """A program in its file, the instructions before which it is cut, and what its integers stand for."""
+    """A program in its file, the instructions before which it is cut, and what its integers stand for; ``steps``: how
+    it is run again and again, if it is."""
 
     path: Path
     program: Program
     cuts: tuple[int, ...]
     description: Description = field(default_factory=Description)
+    steps: Steps | None = None
 
     @cached_property
     def segments(self) -> tuple[Program, ...]:
@@ -90,7 +96,12 @@ class Segmented:
         """The key of the whole with these keys of its segments."""
         inputs = tuple(Port(i.name, i.public, i.committed) for i in self.program.inputs)
         outputs = tuple(Port(o.name, o.public, o.committed) for o in self.program.outputs)
-        return BundleKey(self.program.name, inputs, outputs, tuple(segments), self.description)
+        return BundleKey(self.program.name, inputs, outputs, tuple(segments), self.description, self.steps)
+
+    @property
+    def most_proofs(self) -> int:
+        """How many a bundle may have."""
+        return len(self.segments) * (1 if self.steps is None else self.steps.most)
 
 
 # ---- keys ------------------------------------------------------------------------------------------------------------
@@ -122,7 +133,8 @@ def obtain(
     hiding = False if no_zk else Mode.of(at.program).hiding
     vk_path = keys.key_paths(at.path, folder)[1]
     old = _readable(vk_path)
-    more = wanted_more(len(at.segments))
+    more = wanted_more(at.most_proofs)
+    usual = None if at.steps is None else max(DEFAULT_PROOFS, TEXTS * at.steps.most)
     answers: list[bool] = []
 
     def once(change: str) -> bool:
@@ -136,7 +148,18 @@ def obtain(
         tell(f"set-up of segment {k + 1} of {len(at.segments)}", k / len(at.segments))
         where = at.keys_of(k, folder)
         kept = keys.obtain(
-            program, at.file(k), where, max_steps, once, no_zk, proofs, renew, at.described(k), hiding, more
+            program,
+            at.file(k),
+            where,
+            max_steps,
+            once,
+            no_zk,
+            proofs,
+            renew,
+            at.described(k),
+            hiding,
+            more,
+            usual,
         )
         found.append(kept.key.verifying_key)
         paths.append(keys.key_paths(at.file(k), where)[0])
@@ -270,7 +293,10 @@ def prove(
             add(report, took)
             parted.finish(k, *parted.verified(k, proof))
             tell(f"{len(pending)} segments on the cluster", len(parted.finished) / len(at.segments))
-    found = [parted.finished[k] for k in range(len(at.segments))]
+    return _bundled(key, [parted.finished[k] for k in range(len(at.segments))], report, resumed)
+
+
+def _bundled(key: BundleKey, found: Sequence[tuple[bytes, Statement]], report: Report, resumed: int) -> Proven:
     bundle = Bundle.of(key, [proof for proof, _ in found], report)
     statement = joined(key, [said for _, said in found])
     report.proof_bytes, report.soundness_bits = len(bundle.data), statement.soundness_bits
@@ -278,11 +304,98 @@ def prove(
     return Proven(bundle, statement, resumed)
 
 
+def prove_steps(
+    at: Segmented,
+    key: BundleKey,
+    load: Callable[[int], ProvingKey],
+    runs: Sequence[Run],
+    parts: Parts,
+    tell: Tell = lambda phase, fraction: None,
+    memory: int | None = None,
+) -> Proven:
+    """``prove`` for a whole that is run in steps, of the runs of all of them: what each hands on is committed to once,
+    and both proofs name that."""
+    chain = _Chain(at, key, runs, parts)
+    report, size = Report(), len(at.segments)
+    pending = [(k, j) for k, step in enumerate(chain.steps) for j in range(size) if j not in step.finished]
+    loaded: dict[int, ProvingKey] = {}
+    for n, (k, j) in enumerate(pending):
+        if j not in loaded:  # one key in memory, of a program in one piece for all steps
+            loaded = {j: load(j)}
+
+        def told(phase: str, fraction: float, n: int = n, k: int = k) -> None:
+            tell(f"step {k + 1} of {len(runs)}: {phase}", (n + fraction) / len(pending))
+
+        step = chain.steps[k]
+        step.finish(j, *step.proven(j, loaded[j], report, told, memory))
+    found = [step.finished[j] for step in chain.steps for j in range(size)]
+    return _bundled(key, found, report, len(found) - len(pending))
+
+
+class _Chain:
+    """Steps that are proven one by one, and the commitments to what they hand on."""
+
+    def __init__(self, at: Segmented, key: BundleKey, runs: Sequence[Run], parts: Parts) -> None:
+        assert key.steps is not None
+        committed = {i.name for i in at.program.inputs if i.committed}
+        self.at, self.key, self.runs, self.parts = at, key, runs, parts
+        self.pairs = [c for c in key.steps.carried if c.target in committed]
+        self.makers = [sum(any(o.name == c.source for o in p.outputs) for p in at.segments) for c in self.pairs]
+        self.readers = [sum(any(i.name == c.target for i in p.inputs) for p in at.segments) for c in self.pairs]
+        handed = [[self._kept(b, j) for j in range(len(self.pairs))] for b in range(len(runs) + 1)]
+        self.steps = [self._step(k, handed) for k in range(len(runs))]
+        while spent := [
+            (b, j) for b, row in enumerate(handed) for j, x in enumerate(row) if not lasts(x, self._pending(b, j))
+        ]:
+            for b, j in spent:  # as ``_Parted`` does
+                handed[b][j] = self._fresh(b, j)
+            for k in {k for b, _ in spent for k in (b - 1, b) if 0 <= k < len(runs)}:
+                self.steps[k] = self._step(k, handed)
+
+    def _step(self, k: int, handed: Sequence[Sequence[TensorOpening]]) -> _Parted:
+        openings = {c.target: x for c, x in zip(self.pairs, handed[k], strict=True)}
+        openings |= {c.source: x for c, x in zip(self.pairs, handed[k + 1], strict=True)}
+        first = (len(self.runs) + 1) * len(self.pairs) + k * len(self.key.links)  # behind those between steps
+        share = Share(self.parts, k * len(self.at.segments), first)
+        return _Parted(self.at, self.key, self.runs[k], openings, share)
+
+    def _place(self, b: int, j: int) -> Path:
+        """Where the opening of what is handed to step ``b`` is kept."""
+        return self.parts.opening(b * len(self.pairs) + j)
+
+    def _values(self, b: int, j: int) -> I64:
+        c = self.pairs[j]
+        return self.runs[b].values[c.target] if b < len(self.runs) else self.runs[b - 1].outputs[c.source]
+
+    def _kept(self, b: int, j: int) -> TensorOpening:
+        values, batch = self._values(b, j), self.runs[0].batch > 1
+        found = kept_opening(self._place(b, j), values if batch else values[None], self.key.hiding)
+        return self._fresh(b, j) if found is None else found
+
+    def _fresh(self, b: int, j: int) -> TensorOpening:
+        opening = committing.commit(
+            self.at.program,
+            self.pairs[j].target,
+            self._values(b, j),
+            hiding=self.key.hiding,
+            proofs=self.makers[j] + self.readers[j] + SPARE,
+            batch=self.runs[0].batch > 1,
+            description=self.at.description,
+        )
+        opening.save(self._place(b, j))
+        return opening
+
+    def _pending(self, b: int, j: int) -> int:
+        """At most how many proofs that are still to be made name it."""
+        open_at = [0 <= k < len(self.runs) and len(self.steps[k].finished) < len(self.at.segments) for k in (b - 1, b)]
+        return open_at[0] * self.makers[j] + open_at[1] * self.readers[j]
+
+
 class _Parted:
     """A run whose segments are proven one by one: the commitments to what crosses, and the proofs that there are."""
 
     def __init__(
-        self, at: Segmented, key: BundleKey, done: Run, openings: Mapping[str, TensorOpening], parts: Parts
+        self, at: Segmented, key: BundleKey, done: Run, openings: Mapping[str, TensorOpening], parts: Parts | Share
     ) -> None:
         self.at, self.key, self.done, self.given, self.parts = at, key, done, openings, parts
         self.links = {x.name: (n, x) for n, x in enumerate(key.links) if not x.public and x.name not in openings}
@@ -303,15 +416,7 @@ class _Parted:
 
     def kept(self, name: str) -> TensorOpening | None:
         """The commitment to a link that was made before, if it is to this run's values."""
-        path = self.parts.opening(self.links[name][0])
-        try:
-            opening = TensorOpening.load(path) if path.exists() else None
-            usable = opening is not None and (opening.allowance is None or opening.allowance.used >= 0)
-        except InputError:
-            return None
-        if opening is None or not usable or opening.commitment.mode.hiding != self.key.hiding:
-            return None
-        return opening if np.array_equal(opening.values, self.stacked(name)) else None
+        return kept_opening(self.parts.opening(self.links[name][0]), self.stacked(name), self.key.hiding)
 
     def fresh(self, name: str) -> TensorOpening:
         """A new commitment to a link, kept before anything names it."""
@@ -326,12 +431,7 @@ class _Parted:
 
     def lasts(self, name: str) -> bool:
         """Does a commitment stay hidden in all the proofs that are still to be made?"""
-        opening, link = self.openings[name], self.links[name][1]
-        if opening.allowance is None:
-            return True
-        each = opening.allowance.limit // opening.commitment.mode.proofs
-        pending = sum(k not in self.finished for k in link.segments)
-        return opening.allowance.limit - opening.allowance.used >= pending * each
+        return lasts(self.openings[name], sum(k not in self.finished for k in self.links[name][1].segments))
 
     def commitments(self, k: int) -> dict[str, TensorOpening]:
         """Those that the proof of segment ``k`` names."""
@@ -385,6 +485,26 @@ class _Parted:
     def finish(self, k: int, proof: bytes, said: Statement) -> None:
         self.parts.keep(k, proof)
         self.finished[k] = proof, said
+
+
+def kept_opening(path: Path, stacked: I64, hiding: bool) -> TensorOpening | None:
+    """The opening in a file, if it is one of these values that can still be used."""
+    try:
+        opening = TensorOpening.load(path) if path.exists() else None
+        usable = opening is not None and (opening.allowance is None or opening.allowance.used >= 0)
+    except InputError:
+        return None
+    if opening is None or not usable or opening.commitment.mode.hiding != hiding:
+        return None
+    return opening if np.array_equal(opening.values, stacked) else None
+
+
+def lasts(opening: TensorOpening, proofs: int) -> bool:
+    """Does a commitment stay hidden in so many more proofs?"""
+    if opening.allowance is None:
+        return True
+    each = opening.allowance.limit // opening.commitment.mode.proofs
+    return opening.allowance.limit - opening.allowance.used >= proofs * each
 
 
 def add(total: Report, one: Report) -> None:
