@@ -112,6 +112,13 @@ def samples_of(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] 
 
     dtypes = {i.name: helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in model.graph.input}
     shapes = {i.name: tuple(d.dim_value for d in _dims(i)) for i in model.graph.input}
+    known = rows_chosen(model).get(greedy.position)
+    if known is not None and greedy.places >= known:
+        raise ModelError(
+            f"the model has {known} positions: a cache of {greedy.places} places is for {greedy.places + 1}",
+            code="M112",
+            help=f"--cache {known - 1} at most",
+        )
     run = defined(model)
     start = {c.past: np.zeros(shapes[c.past], dtypes[c.past]) for c in greedy.caches}
     found: list[dict[str, Array]] = []

@@ -276,12 +276,14 @@ def own_units(graph: Graph, name: str, margin: float) -> tuple[TensorType, Array
 
 
 class Apart(Protocol):
-    """Declares inputs of a graph, of these names, itself."""
+    """Declares inputs of a graph, of these names, itself, and sees every node before it is lowered."""
 
     @property
     def names(self) -> frozenset[str]: ...
 
     def enter(self, c: Context) -> None: ...
+
+    def before(self, c: Context, n: Node) -> None: ...
 
 
 def lower(
@@ -338,6 +340,8 @@ def lower(
             continue  # behind a node that was reported
         first = len(out.code)
         try:
+            if apart is not None:
+                apart.before(c, n)
             step = lower_node(c, n)
         except Unsupported as e:
             problems.append(Problem(n.name, n.op, e.reason, e.need))

@@ -71,6 +71,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.segments import cut
 from syurmy.isa.system import build
+from syurmy.isa.wellformed import MAX_SEGMENTS
 from syurmy.vocabulary import Vocabulary
 
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
@@ -388,7 +389,19 @@ def _written(
     np.savez_compressed(made.folder / EXAMPLE, **{p.model_name: np.asarray(example[p.model_name]) for p in inputs})  # type: ignore[arg-type]
     asserted = None if made.tail is None else begins(made.program)  # what verifiers read off the last segment's program
     cuts = cut_into(made.program, options.segments, asserted)
-    _write_segments(made.program, cuts, made.folder, generation is not None and generation.steps is not None)
+    chained = None if generation is None else generation.steps
+    if chained is not None and (proofs := chained.most * (len(cuts) + 1)) > MAX_SEGMENTS:
+        raise InputError(
+            f"a text of {chained.most} steps in {len(cuts) + 1} segments has {proofs} proofs, {MAX_SEGMENTS} at most",
+            code="I110",
+            help="a smaller --cache, or fewer --segments",
+        )
+    if chained is not None:
+        from syurmy.chained import refuse_weak
+        from syurmy.segmented import Segmented
+
+        refuse_weak(Segmented(made.folder / PROGRAM, made.program, cuts, steps=chained))
+    _write_segments(made.program, cuts, made.folder, chained is not None)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
     estimates = Estimates(made.measured, made.program, made.inputs, made.outputs, _whole(steps, c.out))

@@ -18,7 +18,7 @@ from syurmy.compiler.causal import Cache, Greedy, Tail
 from syurmy.compiler.emit import Tensor, narrowest
 from syurmy.compiler.errors import ModelError
 from syurmy.compiler.generation import NEXT, PROMPT, Generated, Generation, Stepped, in_vocabulary, undecided
-from syurmy.compiler.graph import Value
+from syurmy.compiler.graph import Node, Value
 from syurmy.compiler.lower import Context, input_type
 from syurmy.compiler.recorded import Port, quantise_input
 from syurmy.isa.arrays import I64, Array
@@ -70,6 +70,18 @@ class Caches:
                 one = c.reshape(c.emit("slice", shown, axis=0, start=k, len=1, scale=1.0), shape)
                 c.tensors[x.past] = one.scaled(self.units[x.past][1])
 
+    def before(self, c: Context, n: Node) -> None:
+        """Brings what is appended to a cache to the cache's unit, so that nothing of the cache is rounded again."""
+        for x in self.greedy.caches:
+            if n.op == "Concat" and n.outputs[0] == x.present and c.const(n.inputs[-1]) is None:
+                c.tensors[n.inputs[-1]] = self._in_unit(c, x, c.tensors[n.inputs[-1]])
+
+    def _in_unit(self, c: Context, x: Cache, one: Tensor) -> Tensor:
+        own, scale = self.units[x.past]
+        if (one.scale, one.type.dtype) == (scale, own.dtype) and own.lo <= one.type.lo and one.type.hi <= own.hi:
+            return one
+        return c.rescale_to(one, scale, own.dtype, own.lo, own.hi)
+
     @staticmethod
     def _unit(c: Context, x: Cache) -> tuple[TensorType, float]:
         """One unit for what a cache holds and what is put into it."""
@@ -90,9 +102,7 @@ class Caches:
             axis, t = caches[0].axis + 1, past.type
             new = []
             for x in caches:
-                one, (own, scale) = c.tensors[x.new], self.units[x.past]
-                if one.scale != scale or one.type.dtype != own.dtype or one.bound > own.hi:
-                    one = c.rescale_to(one, scale, own.dtype, own.lo, own.hi)
+                one = self._in_unit(c, x, c.tensors[x.new])
                 new.append(c.reshape(one, (1, *one.shape)).scaled(1.0))
             last = c.emit("concat", *new, axis=0, scale=1.0) if len(new) > 1 else new[0]
             rest = c.emit("slice", past, axis=axis, start=1, len=past.shape[axis] - 1, scale=1.0)

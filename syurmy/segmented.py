@@ -9,6 +9,7 @@ own only segment.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,8 +32,8 @@ from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 from syurmy.prover.protocol.proof import Report
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.tensors import TensorOpening
-from syurmy.prover.verifier.bundle import BundleStatement, joined
-from syurmy.prover.verifier.verify import Statement, Verifier
+from syurmy.prover.verifier.bundle import BundleStatement, BundleVerifier, joined
+from syurmy.prover.verifier.verify import Statement
 from syurmy.vm.events import Event, Executed, Fetched, Halted, Listener, Trapped
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ class Segmented:
         return len(self.segments) * (1 if self.steps is None else self.steps.most)
 
 
+def usual_proofs(at: Segmented) -> int:
+    """For how many proofs a key is unless told otherwise."""
+    return DEFAULT_PROOFS if at.steps is None else max(DEFAULT_PROOFS, TEXTS * at.steps.most)
+
+
 # ---- keys ------------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +140,6 @@ def obtain(
     vk_path = keys.key_paths(at.path, folder)[1]
     old = _readable(vk_path)
     more = wanted_more(at.most_proofs)
-    usual = None if at.steps is None else max(DEFAULT_PROOFS, TEXTS * at.steps.most)
     answers: list[bool] = []
 
     def once(change: str) -> bool:
@@ -159,7 +164,7 @@ def obtain(
             at.described(k),
             hiding,
             more,
-            usual,
+            usual_proofs(at),
         )
         found.append(kept.key.verifying_key)
         paths.append(keys.key_paths(at.file(k), where)[0])
@@ -281,7 +286,7 @@ def prove(
     """A bundle of proofs of a run. ``load`` gives the proving key of a segment; ``openings``: of the whole's committed
     inputs and outputs. What is finished in ``parts`` is taken from there. ``elsewhere``: proves the others instead of
     this process, with the keys in ``keys_folder``. ``memory``, and what is raised: as ``syurmy.prove``."""
-    parted = _Parted(at, key, done, openings, parts)
+    parted = Parted(at, key, done, openings, parts)
     report = Report()
     resumed = len(parted.finished)
     pending = [k for k in range(len(at.segments)) if k not in parted.finished]
@@ -293,10 +298,10 @@ def prove(
             add(report, took)
             parted.finish(k, *parted.verified(k, proof))
             tell(f"{len(pending)} segments on the cluster", len(parted.finished) / len(at.segments))
-    return _bundled(key, [parted.finished[k] for k in range(len(at.segments))], report, resumed)
+    return bundled(key, [parted.finished[k] for k in range(len(at.segments))], report, resumed)
 
 
-def _bundled(key: BundleKey, found: Sequence[tuple[bytes, Statement]], report: Report, resumed: int) -> Proven:
+def bundled(key: BundleKey, found: Sequence[tuple[bytes, Statement]], report: Report, resumed: int) -> Proven:
     bundle = Bundle.of(key, [proof for proof, _ in found], report)
     statement = joined(key, [said for _, said in found])
     report.proof_bytes, report.soundness_bits = len(bundle.data), statement.soundness_bits
@@ -304,100 +309,20 @@ def _bundled(key: BundleKey, found: Sequence[tuple[bytes, Statement]], report: R
     return Proven(bundle, statement, resumed)
 
 
-def prove_steps(
-    at: Segmented,
-    key: BundleKey,
-    load: Callable[[int], ProvingKey],
-    runs: Sequence[Run],
-    parts: Parts,
-    tell: Tell = lambda phase, fraction: None,
-    memory: int | None = None,
-) -> Proven:
-    """``prove`` for a whole that is run in steps, of the runs of all of them: what each hands on is committed to once,
-    and both proofs name that."""
-    chain = _Chain(at, key, runs, parts)
-    report, size = Report(), len(at.segments)
-    pending = [(k, j) for k, step in enumerate(chain.steps) for j in range(size) if j not in step.finished]
-    loaded: dict[int, ProvingKey] = {}
-    for n, (k, j) in enumerate(pending):
-        if j not in loaded:  # one key in memory, of a program in one piece for all steps
-            loaded = {j: load(j)}
-
-        def told(phase: str, fraction: float, n: int = n, k: int = k) -> None:
-            tell(f"step {k + 1} of {len(runs)}: {phase}", (n + fraction) / len(pending))
-
-        step = chain.steps[k]
-        step.finish(j, *step.proven(j, loaded[j], report, told, memory))
-    found = [step.finished[j] for step in chain.steps for j in range(size)]
-    return _bundled(key, found, report, len(found) - len(pending))
-
-
-class _Chain:
-    """Steps that are proven one by one, and the commitments to what they hand on."""
-
-    def __init__(self, at: Segmented, key: BundleKey, runs: Sequence[Run], parts: Parts) -> None:
-        assert key.steps is not None
-        committed = {i.name for i in at.program.inputs if i.committed}
-        self.at, self.key, self.runs, self.parts = at, key, runs, parts
-        self.pairs = [c for c in key.steps.carried if c.target in committed]
-        self.makers = [sum(any(o.name == c.source for o in p.outputs) for p in at.segments) for c in self.pairs]
-        self.readers = [sum(any(i.name == c.target for i in p.inputs) for p in at.segments) for c in self.pairs]
-        handed = [[self._kept(b, j) for j in range(len(self.pairs))] for b in range(len(runs) + 1)]
-        self.steps = [self._step(k, handed) for k in range(len(runs))]
-        while spent := [
-            (b, j) for b, row in enumerate(handed) for j, x in enumerate(row) if not lasts(x, self._pending(b, j))
-        ]:
-            for b, j in spent:  # as ``_Parted`` does
-                handed[b][j] = self._fresh(b, j)
-            for k in {k for b, _ in spent for k in (b - 1, b) if 0 <= k < len(runs)}:
-                self.steps[k] = self._step(k, handed)
-
-    def _step(self, k: int, handed: Sequence[Sequence[TensorOpening]]) -> _Parted:
-        openings = {c.target: x for c, x in zip(self.pairs, handed[k], strict=True)}
-        openings |= {c.source: x for c, x in zip(self.pairs, handed[k + 1], strict=True)}
-        first = (len(self.runs) + 1) * len(self.pairs) + k * len(self.key.links)  # behind those between steps
-        share = Share(self.parts, k * len(self.at.segments), first)
-        return _Parted(self.at, self.key, self.runs[k], openings, share)
-
-    def _place(self, b: int, j: int) -> Path:
-        """Where the opening of what is handed to step ``b`` is kept."""
-        return self.parts.opening(b * len(self.pairs) + j)
-
-    def _values(self, b: int, j: int) -> I64:
-        c = self.pairs[j]
-        return self.runs[b].values[c.target] if b < len(self.runs) else self.runs[b - 1].outputs[c.source]
-
-    def _kept(self, b: int, j: int) -> TensorOpening:
-        values, batch = self._values(b, j), self.runs[0].batch > 1
-        found = kept_opening(self._place(b, j), values if batch else values[None], self.key.hiding)
-        return self._fresh(b, j) if found is None else found
-
-    def _fresh(self, b: int, j: int) -> TensorOpening:
-        opening = committing.commit(
-            self.at.program,
-            self.pairs[j].target,
-            self._values(b, j),
-            hiding=self.key.hiding,
-            proofs=self.makers[j] + self.readers[j] + SPARE,
-            batch=self.runs[0].batch > 1,
-            description=self.at.description,
-        )
-        opening.save(self._place(b, j))
-        return opening
-
-    def _pending(self, b: int, j: int) -> int:
-        """At most how many proofs that are still to be made name it."""
-        open_at = [0 <= k < len(self.runs) and len(self.steps[k].finished) < len(self.at.segments) for k in (b - 1, b)]
-        return open_at[0] * self.makers[j] + open_at[1] * self.readers[j]
-
-
-class _Parted:
+class Parted:
     """A run whose segments are proven one by one: the commitments to what crosses, and the proofs that there are."""
 
     def __init__(
-        self, at: Segmented, key: BundleKey, done: Run, openings: Mapping[str, TensorOpening], parts: Parts | Share
+        self,
+        at: Segmented,
+        key: BundleKey,
+        done: Run,
+        openings: Mapping[str, TensorOpening],
+        parts: Parts | Share,
+        verifier: BundleVerifier | None = None,
     ) -> None:
         self.at, self.key, self.done, self.given, self.parts = at, key, done, openings, parts
+        self.verifier = BundleVerifier(key) if verifier is None else verifier
         self.links = {x.name: (n, x) for n, x in enumerate(key.links) if not x.public and x.name not in openings}
         self.openings = {name: self.kept(name) or self.fresh(name) for name in self.links}
         self.finished: dict[int, tuple[bytes, Statement]] = {}
@@ -431,7 +356,7 @@ class _Parted:
 
     def lasts(self, name: str) -> bool:
         """Does a commitment stay hidden in all the proofs that are still to be made?"""
-        return lasts(self.openings[name], sum(k not in self.finished for k in self.links[name][1].segments))
+        return proofs_left(self.openings[name]) >= sum(k not in self.finished for k in self.links[name][1].segments)
 
     def commitments(self, k: int) -> dict[str, TensorOpening]:
         """Those that the proof of segment ``k`` names."""
@@ -445,7 +370,7 @@ class _Parted:
         if proof is None:
             return None
         try:
-            said = Verifier(self.key.segments[k]).verify(proof)
+            said = self.verifier.segment(k).verify(proof)
         except Rejected:
             return None
         named = {name: x.commitment.digest() for name, x in self.commitments(k).items()}
@@ -476,7 +401,7 @@ class _Parted:
     def verified(self, k: int, proof: bytes) -> tuple[bytes, Statement]:
         """A proof just made, and what it says. Raises ``SyurmyError`` V110 where it is rejected."""
         try:
-            return proof, Verifier(self.key.segments[k]).verify(proof)
+            return proof, self.verifier.segment(k).verify(proof)
         except Rejected as e:
             message = f"the proof just made of segment {k} is rejected at step '{e.step}': {e.reason}"
             help = f"delete {self.at.file(k).parent} and compile again; if it stays, please report it"
@@ -499,12 +424,12 @@ def kept_opening(path: Path, stacked: I64, hiding: bool) -> TensorOpening | None
     return opening if np.array_equal(opening.values, stacked) else None
 
 
-def lasts(opening: TensorOpening, proofs: int) -> bool:
-    """Does a commitment stay hidden in so many more proofs?"""
+def proofs_left(opening: TensorOpening) -> float:
+    """In how many more proofs a commitment stays hidden."""
     if opening.allowance is None:
-        return True
+        return math.inf
     each = opening.allowance.limit // opening.commitment.mode.proofs
-    return opening.allowance.limit - opening.allowance.used >= proofs * each
+    return (opening.allowance.limit - opening.allowance.used) / each
 
 
 def add(total: Report, one: Report) -> None:

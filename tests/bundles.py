@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import syurmy
+from syurmy.chained import prove_steps
 from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 from syurmy.parts import Parts
@@ -24,7 +25,7 @@ from syurmy.prover.keys import ProvingKey, setup
 from syurmy.prover.protocol.bundle import Bundle, BundleKey, Carried, Steps, wanted_more
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.verifier.bundle import BundleVerifier
-from syurmy.segmented import Proven, Segmented, prove, prove_steps, run
+from syurmy.segmented import Proven, Segmented, prove, run
 
 SOURCE = """\
 .program  whole

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from syurmy import committing, display, files, segmented, verification
+from syurmy import chained, committing, display, files, segmented, verification
 from syurmy.commands import models
 from syurmy.commands.common import Clock, agreed, elsewhere, print_json, rekeyed, sibling
 from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows, told
@@ -120,7 +120,7 @@ def proven(
                     lambda: (
                         segmented.prove(whole, key, load, done, openings, parts, working, cluster, how.keys, how.memory)
                         if whole.steps is None
-                        else segmented.prove_steps(whole, key, load, runs, parts, working, how.memory)
+                        else chained.prove_steps(whole, key, load, runs, parts, working, how.memory)
                     ),
                 )
             except KeyboardInterrupt:

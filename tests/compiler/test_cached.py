@@ -14,10 +14,12 @@ import syurmy
 from syurmy.compiler import CompiledModel, ModelError, Options, compile_model, compile_onnx
 from syurmy.compiler.compare import compare
 from syurmy.isa.errors import InputError, Trap
+from syurmy.prover.protocol import soundness
 from tests.compiler.language_models import VOCABULARY, float_logits, language_model, saved
 from tests.compiler.test_generation import continued
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.filterwarnings("ignore:no calibration data")
 PLACES = 8
 
 
@@ -49,6 +51,13 @@ def test_caches_are_committed_and_tokens_public(model: CompiledModel) -> None:
     assert [(c.source, c.first) for c in model.chained.carried] == [
         *(("place", 0), ("next_token", None), ("prompt", None), ("present", None))
     ]
+
+
+def test_the_cache_is_not_rounded_again(model: CompiledModel) -> None:
+    """What is rescaled is about the new token; the cache is read as it is."""
+    trace = step(model, np.zeros((2, 1, PLACES, 8), np.int64), 3, 0, 0, 10)
+    rescaled = [trace.writes[k][-1].size for k, ins in enumerate(model.program.code) if ins.op == "rescale"]
+    assert 0 < max(rescaled) <= VOCABULARY < PLACES * 8
 
 
 @pytest.mark.parametrize("prompt", [[3, 1, 4], [0], [10, 10, 2, 7, 5], list(range(9))])
@@ -147,6 +156,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({}, {"cache": 4, "show": "last"}, "I110", "show"),
     ({}, {"cache": 4, "prompt_tokens": 2}, "I110", "prompt_tokens"),
     ({}, {"cache": 1}, "I110", "2 to 1023"),
+    ({}, {"cache": 16}, "M112", "has 16 positions"),
     ({}, {"cache": 4, "generate": ""}, "I110", "of models that generate"),
 ]
 
@@ -158,6 +168,22 @@ def test_what_is_refused(how: dict[str, Any], options: dict[str, Any], code: str
         compile_onnx(path, tmp_path / "m", **{"generate": "greedy", **options})
     assert e.value.code == code
     assert e.value.help or "expected" in e.value.message
+
+
+def test_more_proofs_than_a_bundle_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syurmy.compiler.pipeline.MAX_SEGMENTS", 9)
+    with pytest.raises(InputError, match="has 10 proofs, 9 at most") as e:
+        compiled(tmp_path, cache=4, segments=2)
+    assert e.value.code == "I110"
+
+
+def test_a_model_whose_proofs_cannot_be_sound_enough_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of one proof grows with the model, and those of all steps are added: it is told before set-up."""
+    monkeypatch.setattr(soundness, "K_SIZE", soundness.K_SIZE >> 8)
+    with pytest.raises(InputError, match="5 proofs have 100 bits of soundness together with 103 each") as e:
+        compiled(tmp_path, cache=4)
+    assert e.value.code == "P171"
+    assert e.value.help == "--cache 3 at most"
 
 
 def test_caches_that_do_not_grow(tmp_path: Path) -> None:

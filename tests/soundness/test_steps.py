@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import syurmy
+from syurmy.chained import prove_steps
 from syurmy.completions import Completion, completions, greedy_step
 from syurmy.isa.errors import InputError, Trap
 from syurmy.parts import Parts
@@ -17,7 +18,7 @@ from syurmy.prover.protocol.bundle import Bundle, BundleKey, Carried, Steps
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.tensors import TensorOpening
 from syurmy.prover.verifier.bundle import BundleStatement, joined
-from syurmy.segmented import prove_steps, run
+from syurmy.segmented import run
 from tests.bundles import CARRIED, WALK, WALKED, rejoined, split, walk, walking, whole_of
 
 PROMPT = [3, 1]
