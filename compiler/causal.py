@@ -11,7 +11,7 @@ integers.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -36,10 +36,22 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
+class Cache:
+    """Names of a cache in the graph: the input ``past``, what becomes of it, the place that is ``new``; the ``axis`` of
+    its places."""
+
+    past: str
+    present: str
+    new: str
+    axis: int
+
+
+@dataclass(frozen=True)
 class Greedy:
     """Names: ``tokens`` in, ``logits`` that choose and what is ``chosen`` out; ``show``: see ``Options``, ``shown``:
     outputs that proofs show because of it; ``least``: tokens of the shortest prompt. ``vocabulary`` and ``total`` are
-    known once the model has run."""
+    known once the model has run. Of a model that reads one token at a time (``compiler.cached``): its ``caches`` of so
+    many ``places``, and the input that is the ``position``."""
 
     tokens: str
     logits: str
@@ -49,6 +61,9 @@ class Greedy:
     shown: tuple[str, ...] = ()
     vocabulary: int = 0
     total: int = 0
+    caches: tuple[Cache, ...] = ()
+    places: int = 0
+    position: str = ""
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -57,8 +72,9 @@ class Greedy:
 
     @property
     def interval(self) -> dict[str, tuple[int, int]]:
-        """Of the tokens."""
-        return {self.tokens: (0, self.vocabulary - 1)}
+        """Of the tokens, and of the position."""
+        own = {self.position: (0, self.places)} if self.caches else {}
+        return {self.tokens: (0, self.vocabulary - 1)} | own
 
 
 def found(model: onnx.ModelProto) -> Greedy | None:
@@ -67,7 +83,8 @@ def found(model: onnx.ModelProto) -> Greedy | None:
     if said is None:
         return None
     read = json.loads(said)
-    return Greedy(**{**read, "shown": tuple(read["shown"])})
+    caches = tuple(Cache(**c) for c in read["caches"])
+    return Greedy(**{**read, "shown": tuple(read["shown"]), "caches": caches})
 
 
 def wrapped(
@@ -80,7 +97,7 @@ def wrapped(
     graph, given = copy.graph, dict(shapes or {})
     fixed = {t.name for t in graph.initializer}
     inputs = [i for i in graph.input if i.name not in fixed]
-    tokens = _tokens(inputs)
+    tokens = tokens_of_model(inputs)
     length = _length(tokens, given)
     for i in inputs:
         if i.name != tokens.name:
@@ -88,11 +105,11 @@ def wrapped(
     if least >= length:
         message = f"a prompt of {least} tokens leaves none of {length} to write"
         raise ModelError(message, code="M112", help=f"--shape {tokens.name}=1,32, say")
-    logits = _logits(graph)
+    logits = logits_of(graph)
     taken = {o for n in graph.node for o in n.output} | fixed | {i.name for i in inputs}
-    rows, chosen = _free("next_logits", taken), _free("next", taken)
+    rows, chosen = free_name("next_logits", taken), free_name("next", taken)
     cut = {k: np.array([v], np.int64) for k, v in (("starts", least - 1), ("ends", length - 1), ("axes", -2))}
-    names = [_free(f"next_{k}", taken) for k in cut]
+    names = [free_name(f"next_{k}", taken) for k in cut]
     graph.initializer.extend(numpy_helper.from_array(x, name) for x, name in zip(cut.values(), names, strict=True))
     graph.node.append(helper.make_node("Slice", [logits.name, *names], [rows], name=f"/{rows}"))
     graph.node.append(helper.make_node("ArgMax", [rows], [chosen], name=f"/{chosen}", axis=-1, keepdims=0))
@@ -103,7 +120,7 @@ def wrapped(
     outputs = [(rows, real), (chosen, TensorProto.INT64)]
     shown: tuple[str, ...] = (rows,) if show == "all" else ()
     if show.startswith("topk="):
-        shown, many = (_free("top_logits", taken), _free("top_tokens", taken)), _free("top_k", taken)
+        shown, many = (free_name("top_logits", taken), free_name("top_tokens", taken)), free_name("top_k", taken)
         graph.initializer.append(numpy_helper.from_array(np.array([int(show[5:])], np.int64), many))
         graph.node.append(helper.make_node("TopK", [rows, many], shown, name="/top", axis=-1))
         outputs += zip(shown, (real, TensorProto.INT64), strict=True)
@@ -166,12 +183,18 @@ def refuse_leaks(program: Program, g: Generation, ids: Array) -> None:
 
 @dataclass(frozen=True)
 class Tail:
-    """What ``tail`` adds to a program: inputs, with values for them with which nothing is claimed, and outputs."""
+    """What ``tail`` adds to a program: inputs, with values for them with which nothing is claimed, and outputs.
+    ``caches``: from the float model's tensors the integers of inputs that stand for several of its own."""
 
     generation: Generation
     inputs: Sequence[Port]
     outputs: Sequence[Port]
     example: Mapping[str, Array]
+    caches: Callable[[Mapping[str, Any]], Mapping[str, Array]] = lambda floats: {}
+
+    def given(self, floats: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The float model's tensors with what else are inputs."""
+        return {**floats, **self.caches(floats), **self.example}
 
 
 def tail(c: Context, greedy: Greedy) -> Tail:
@@ -211,9 +234,11 @@ def tail(c: Context, greedy: Greedy) -> Tail:
 # ---- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _tokens(inputs: Sequence[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
+def tokens_of_model(inputs: Sequence[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
     found = [
-        i for i in inputs if i.type.tensor_type.elem_type in WHOLE and len(_dims(i)) in (1, 2) and _role(i.name) is None
+        i
+        for i in inputs
+        if i.type.tensor_type.elem_type in WHOLE and len(_dims(i)) in (1, 2) and role_of(i.name) is None
     ]
     if len(found) == 1:
         return found[0]
@@ -227,7 +252,7 @@ def _tokens(inputs: Sequence[onnx.ValueInfoProto]) -> onnx.ValueInfoProto:
     )
 
 
-def _role(name: str) -> str | None:
+def role_of(name: str) -> str | None:
     """What an input is besides tokens, by what exporters call it."""
     said = name.lower()
     roles = {"use_cache": "flag", "past": "past", "cache": "past", "mask": "mask", "position": "position"}
@@ -258,7 +283,7 @@ def _length(tokens: onnx.ValueInfoProto, shapes: dict[str, Any]) -> int:
 
 def _constant(i: onnx.ValueInfoProto, length: int) -> Array:
     """What an input besides tokens is."""
-    role, dims = _role(i.name), _dims(i)
+    role, dims = role_of(i.name), _dims(i)
     dtype = helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type)
     lead = (1,) * (len(dims) - 1)
     if role == "flag":
@@ -290,7 +315,7 @@ def _empty(i: onnx.ValueInfoProto) -> list[int]:
     return [0 if k == named[0] else d.dim_value or 1 for k, d in enumerate(dims)]
 
 
-def _logits(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+def logits_of(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     real = [o for o in graph.output if o.type.tensor_type.elem_type in REAL]
     named = [o for o in real if o.name == "logits"]
     other = [o for o in real if not any(part in o.name.lower() for part in ("present", "past", "hidden", "cache"))]
@@ -305,7 +330,7 @@ def _logits(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     return found
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free_name(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_"
     taken.add(name)

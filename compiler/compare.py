@@ -29,6 +29,7 @@ from syurmy.compiler.model import CompiledModel
 from syurmy.compiler.passes.unroll import flattened
 from syurmy.compiler.recorded import Result
 from syurmy.isa.arrays import I64
+from syurmy.isa.errors import InputError
 from syurmy.isa.trace import Trace
 from syurmy.vm.machine import run
 
@@ -131,6 +132,12 @@ def compare(
     """Runs both on ``inputs`` (by the model's names; one sample each, or several stacked) and compares every tensor
     that both have. Raises ``InputError`` and ``ModelError``, as compiling and running do, and ``Trap``."""
     own, ends, change = model.inputs, {}, None
+    if model.chained is not None:
+        raise InputError(
+            "the program is one step of writing a text: its caches are integers of many units in one input",
+            code="I147",
+            help="compile the model without --cache to compare it with the float model",
+        )
     if model.generation is not None:  # the lengths of a text are no inputs of the float model
         own = tuple(p for p in own if p.model_name not in (PROMPT, LENGTH))
         ends = {name: model.generation.total for name in (PROMPT, LENGTH)}

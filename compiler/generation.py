@@ -10,6 +10,8 @@ them. Those from n on are padding, which a causal model does not read. ``syurmy.
 
 Any text is written in as many runs as it has tokens, or less: a run chooses at all places at once, and what it chooses
 behind a token that was guessed right is right, too. The guesses are what the last run chose.
+
+A program that reads one token and the caches of those before states one step of that: see ``compiler.stepwise``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError, Trap
 
 if TYPE_CHECKING:
@@ -28,9 +31,39 @@ if TYPE_CHECKING:
     from syurmy.compiler.saturation import Saturation
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
+    from syurmy.prover.protocol.bundle import Steps
     from syurmy.vm.events import Listener
 
-PROMPT, LENGTH, LAST = "prompt", "length", "last_logits"
+PROMPT, LENGTH, LAST, NEXT = "prompt", "length", "last_logits", "next_token"
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Names in a program that reads one token: the ``position`` in and the ``place`` behind it out, the ``next`` token,
+    and by committed input of caches, of so many ``places``, the output that becomes it."""
+
+    position: str
+    place: str
+    next: str
+    caches: tuple[tuple[str, str], ...]
+    places: int
+
+    @staticmethod
+    def read(s: Mapping[str, Any]) -> Stepped:
+        """From the record. Raises ``ValueError``, ``TypeError`` or ``KeyError``."""
+        caches = tuple((str(past), str(present)) for past, present in s["caches"])
+        return Stepped(str(s["position"]), str(s["place"]), str(s["next"]), caches, int(s["places"]))
+
+    def fits(self, program: Program) -> bool:
+        """Whether the program has such inputs and outputs."""
+        inputs = {i.name: i for i in program.inputs}
+        outputs = {o.name: o for o in program.outputs}
+        return (
+            all(name in inputs and inputs[name].public for name in (self.position, self.next))
+            and self.place in outputs
+            and all(i in inputs and inputs[i].committed and o in outputs and outputs[o].committed
+                    for i, o in self.caches)
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +82,7 @@ class Generation:
     least: int = 1
     show: str = ""
     tokenizer: str | None = None
+    step: Stepped | None = None
 
     @staticmethod
     def read(g: Mapping[str, Any]) -> Generation:
@@ -58,7 +92,19 @@ class Generation:
             raise ValueError
         tokens, prompt, length, show = (str(g[k]) for k in ("tokens", "prompt", "length", "show"))
         bytes.fromhex(g["tokenizer"] or "")
-        return Generation(tokens, prompt, length, chosen, vocabulary, total, least, show, g["tokenizer"])
+        step = None if g.get("step") is None else Stepped.read(g["step"])
+        return Generation(tokens, prompt, length, chosen, vocabulary, total, least, show, g["tokenizer"], step)
+
+    @property
+    def steps(self) -> Steps | None:
+        """How a program that reads one token is run again and again; None of one that reads all."""
+        from syurmy.prover.protocol.bundle import Carried, Steps
+
+        if (s := self.step) is None:
+            return None
+        carried = [Carried(s.place, s.position, 0), Carried(s.next, self.tokens), Carried(self.prompt, self.prompt)]
+        carried += [Carried(present, past) for past, present in s.caches]
+        return Steps(s.places + 1, tuple(carried))
 
     def logits(self, program: Program) -> int | None:
         """The instruction that writes what is chosen among; None if there is none before the choice."""
@@ -69,9 +115,14 @@ class Generation:
         """Whether the program has such inputs and such an instruction."""
         shapes = {i.name: i.type.shape for i in program.inputs}
         code = program.code
+        read = math.prod(shapes.get(self.tokens, (0,)))
+        if self.step is None:
+            named = read == self.total and shapes.get(self.length) == ()
+        else:
+            named = read == 1 and self.step.places + 2 == self.total and self.step.fits(program)
         return (
-            math.prod(shapes.get(self.tokens, ())) == self.total
-            and shapes.get(self.prompt) == shapes.get(self.length) == ()
+            named
+            and shapes.get(self.prompt) == ()
             and self.chosen < len(code)
             and code[self.chosen].op == "argmax"
             and self.logits(program) is not None
@@ -82,7 +133,8 @@ class Generation:
 class Generated:
     """``tokens``: prompt and completion; ``prompt``: how many of them are given; ``trace``: the run to prove;
     ``passes``: runs that it took; ``undecided``: places of tokens that were chosen by less than the program may be off
-    from the float model; ``saturated``: values beyond the calibrated range."""
+    from the float model; ``saturated``: values beyond the calibrated range; ``steps``: the inputs of every step, of a
+    program that reads one token at a time (``trace`` is that of the last)."""
 
     tokens: tuple[int, ...]
     prompt: int
@@ -90,6 +142,7 @@ class Generated:
     passes: int
     undecided: tuple[int, ...]
     saturated: tuple[Saturation, ...] = ()
+    steps: tuple[Mapping[str, I64], ...] = ()
 
     @property
     def completion(self) -> tuple[int, ...]:
@@ -113,6 +166,10 @@ def generated(
     if g is None:
         raise InputError(f"{model.folder} does not generate", code="I144", help="compile it with --generate greedy")
     end = _end(g, prompt, most)
+    if g.step is not None:
+        from syurmy.compiler.stepwise import written
+
+        return written(model, g, prompt, end, stop, heard, max_steps)
     shape = model.program.input(g.tokens).type.shape
     tokens = np.zeros(g.total, np.int64)
     tokens[: len(prompt)] = prompt
@@ -131,7 +188,7 @@ def generated(
         new = [int(t) for t in chosen[:right]]
         at = next((k for k, t in enumerate(new) if t in stop), None)
         new, ended = (new, False) if at is None else (new[: at + 1], True)
-        _in_vocabulary(g, new)
+        in_vocabulary(g, new)
         tokens[known:end] = np.minimum(chosen, g.vocabulary - 1)
         tokens[known : known + len(new)] = new
         known += len(new)
@@ -181,13 +238,17 @@ def _end(g: Generation, prompt: Sequence[int], most: int | None) -> int:
         raise InputError(
             f"the prompt has {len(prompt)} tokens{more}: this program is for {g.total} in all",
             code="I140",
-            help=f"compile the model for more (--shape {g.tokens}=1,N), or give less",
+            help=f"compile the model for more ({_more(g)}), or give less",
         )
-    _in_vocabulary(g, prompt)
+    in_vocabulary(g, prompt)
     return end
 
 
-def _in_vocabulary(g: Generation, tokens: Sequence[int]) -> None:
+def _more(g: Generation) -> str:
+    return f"--shape {g.tokens}=1,N" if g.step is None else "--cache N"
+
+
+def in_vocabulary(g: Generation, tokens: Sequence[int]) -> None:
     for t in tokens:
         if not 0 <= t < g.vocabulary:
             raise InputError(f"token {t} is outside the vocabulary, 0 to {g.vocabulary - 1}", code="I141")

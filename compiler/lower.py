@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -295,6 +295,17 @@ def own_units(graph: Graph, name: str, margin: float) -> tuple[TensorType, Array
     return input_scales(graph, name, margin) if readers else None
 
 
+class Apart(Protocol):
+    """Declares inputs of a graph, of these names, itself, and sees every node before it is lowered."""
+
+    @property
+    def names(self) -> frozenset[str]: ...
+
+    def enter(self, c: Context) -> None: ...
+
+    def before(self, c: Context, n: Node) -> None: ...
+
+
 def lower(
     graph: Graph,
     out: Emitter,
@@ -303,14 +314,18 @@ def lower(
     tell: Callable[[float], None],
     readings: Mapping[str, Reading],
     within: Mapping[str, tuple[int, int]],
+    apart: Apart | None = None,
 ) -> tuple[Context, list[Step]]:
     """Emits the whole graph; ``tell`` hears which part of it is done; ``within``: intervals of integer inputs that are
-    narrower than their dtypes'. Raises ``UnsupportedModel`` with everything that cannot be compiled."""
+    narrower than their dtypes'; ``apart``: inputs that something else declares. Raises ``UnsupportedModel`` with
+    everything that cannot be compiled."""
     c = Context(graph, out, precision)
     problems = [p for n in graph.nodes if (p := _unknown(n)) is not None]
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
     compared = coded_inputs(graph)
     for name in graph.inputs:
+        if apart is not None and name in apart.names:
+            continue
         if name in readings:
             _read_input(c, name, readings[name], public)
             continue
@@ -336,6 +351,8 @@ def lower(
         if math.prod(t.shape):
             samples = [quantise_input(np.asarray(x), t, scale) for x in graph.samples[name]]
             c.tensors[name] = out.input(name, t, scale, samples, public)
+    if apart is not None and not problems:
+        apart.enter(c)
     steps = []
     for k, n in enumerate(graph.nodes):
         tell(k / len(graph.nodes))
@@ -343,6 +360,8 @@ def lower(
             continue  # behind a node that was reported
         first = len(out.code)
         try:
+            if apart is not None:
+                apart.before(c, n)
             step = lower_node(c, n)
         except Unsupported as e:
             problems.append(Problem(n.name, n.op, e.reason, e.need))

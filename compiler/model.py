@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
-    from syurmy.prover.protocol.bundle import Bundle, BundleKey
+    from syurmy.prover.protocol.bundle import Bundle, BundleKey, Steps
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.protocol.proof import Proof
     from syurmy.prover.prove import Progress
@@ -240,9 +240,14 @@ class CompiledModel(Summary):
         """The model as the segments that it is cut into. Raises ``InputError`` I161 where it is not."""
         from syurmy.segmented import Segmented
 
-        if not self.cuts:
+        if not self.cuts and self.chained is None:
             raise InputError("the model is not cut into segments", code="I161", help="compile it with segments=N")
-        return Segmented(self.folder / PROGRAM, self.program, self.cuts, self.description)
+        return Segmented(self.folder / PROGRAM, self.program, self.cuts, self.description, self.chained)
+
+    @property
+    def chained(self) -> Steps | None:
+        """How it is run in steps, of a model that reads one token at a time."""
+        return None if self.generation is None else self.generation.steps
 
     def bundle_key(
         self, *, zk: bool | None = None, proofs: int | None = None, progress: Progress | None = None

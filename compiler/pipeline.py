@@ -24,7 +24,7 @@ import syurmy.compiler.ops  # noqa: F401  (fills the registry)
 from syurmy import inputs
 from syurmy.assembler import assemble_file
 from syurmy.assembler.disassembler import disassemble
-from syurmy.compiler import causal, graph, load
+from syurmy.compiler import cached, causal, graph, load, stepwise
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.causal import Greedy, Tail
 from syurmy.compiler.channels import Channels, unlike
@@ -62,6 +62,7 @@ from syurmy.compiler.recorded import (
 from syurmy.compiler.rounding import MOST, Whole
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
+from syurmy.compiler.stepwise import PAST, PRESENT, Caches
 from syurmy.completions import begins
 from syurmy.isa.arrays import F64
 from syurmy.isa.attribution import costs
@@ -70,6 +71,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.segments import cut
 from syurmy.isa.system import build
+from syurmy.isa.wellformed import MAX_SEGMENTS
 from syurmy.vocabulary import Vocabulary
 
 CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
@@ -88,11 +90,7 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
             ports = load.input_ports(path, options.shapes)
             options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports))
         options.tell("read", 0.0)
-        change = (
-            functools.partial(causal.wrapped, show=options.show, least=options.prompt_tokens)
-            if options.generate
-            else None
-        )
+        change = functools.partial(generating, options=options) if options.generate else None
         model = load.load(path, options.shapes, change)
         with path.open("rb") as file:
             source = hashlib.file_digest(file, "sha256").hexdigest()
@@ -106,24 +104,28 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes)))
     if o.generate:
         if causal.found(model) is None:
-            model = load.prepare(*causal.wrapped(model, o.shapes, o.show, o.prompt_tokens))
+            model = load.prepare(*generating(model, o.shapes, o))
         o = replace(o, public_inputs=True)
     greedy = causal.found(model)
     vocabulary = None if o.tokenizer is None else Vocabulary.read(Path(o.tokenizer))
     model = load.inline_functions(model, is_lowered)
     load.refuse_unknown(model, is_lowered)
     random = o.calibrate is None
-    if o.calibrate is None:
+    if random:
         warnings.warn("no calibration data: scales come from random samples", stacklevel=3)
+    assert isinstance(o.calibrate, Mapping | None)
+    if greedy is not None and greedy.caches:
+        samples = cached.samples_of(model, greedy, o.calibrate)
+    elif o.calibrate is None:
         samples = random_samples(model)
     else:
-        assert isinstance(o.calibrate, Mapping)
         samples = given_samples(model, causal.tokens_of(greedy, o.calibrate))
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
     runs = Runs(model, samples)
     if greedy is not None:
-        greedy = causal.observed(greedy, model, runs)
+        one = greedy.caches != ()
+        greedy = cached.observed(greedy, model, runs[0]) if one else causal.observed(greedy, model, runs)
         if vocabulary is not None:
             vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
@@ -162,7 +164,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                 except UnsupportedModel as e:  # more bits can be more than the machine's 61
                     refused = refused or e.problems[0]
         with writing(out_dir):
-            if made.tail is not None and greedy is not None:
+            if made.tail is not None and greedy is not None and not greedy.caches:  # which read no later tokens
                 causal.refuse_leaks(made.program, made.tail.generation, samples[0][greedy.tokens])
             few = made.entries <= MOST and greedy is None  # what a model writes is decided, and told as that
             estimated = [runs[k] for k in (held or scaling)[:ESTIMATED]] if few else []
@@ -170,6 +172,21 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     return done
+
+
+def generating(
+    model: onnx.ModelProto, shapes: causal.Shapes | None, options: Options
+) -> tuple[onnx.ModelProto, causal.Shapes]:
+    """A language model as it is compiled to state what it writes: token by token with a cache, where ``options`` say so
+    or the model has one of a fixed length; else all tokens at once. Raises ``ModelError``."""
+    if causal.found(model) is not None:
+        return model, shapes or {}
+    if options.cache or cached.is_fixed(model):
+        if options.show or options.prompt_tokens != 1:
+            message = "show and prompt_tokens are of models that read all tokens at once, without a cache"
+            raise InputError(message, code="I110", help="leave them out")
+        return cached.wrapped(model, shapes, options.cache)
+    return causal.wrapped(model, shapes, options.show, options.prompt_tokens)
 
 
 def _all_whole(g: graph.Graph) -> bool:
@@ -274,16 +291,21 @@ class Trial:
                         f"'{name}' cannot be committed", code="I110", help=f"there are {', '.join(known) or 'none'}"
                     )
         count = len(next(iter(g.samples.values()), [0]))
-        out = Emitter(g.name, count, options.committed_params, options.commit_inputs, options.commit_outputs)
+        caches = Caches(self.greedy) if self.greedy is not None and self.greedy.caches else None
+        committed = ([PAST], [PRESENT]) if caches is not None else (options.commit_inputs, options.commit_outputs)
+        out = Emitter(g.name, count, options.committed_params, *committed)
         phase = "finer program" if precision.fine or precision.channels else "program"
         within = {} if self.greedy is None else self.greedy.interval
         given = (options.public_inputs, lambda done: tell(phase, LOWERING * done), self.read, within)
-        c, steps = lower(g, out, precision, *given)
+        c, steps = lower(g, out, precision, *given, caches)
         tell(phase, LOWERING)
         units = {name: r.port.unit for name, r in self.read.items()}
-        inputs = [replace(_input_port(c, i), unit=units.get(i, "")) for i in g.inputs]
+        own = [i for i in g.inputs if caches is None or i not in caches.names]
+        inputs = [replace(_input_port(c, i), unit=units.get(i, "")) for i in own]
         outputs = {name: out.output(name, c.tensor(name)) for name in shown}
-        tail = None if self.greedy is None else causal.tail(c, self.greedy)
+        tail = None
+        if self.greedy is not None:
+            tail = causal.tail(c, self.greedy) if caches is None else stepwise.tail(c, self.greedy, caches)
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)
         program = assemble_file(folder / PROGRAM)
@@ -293,7 +315,7 @@ class Trial:
             watch = Watch(program.code, out.ends.values(), out.decisions)
             for j, k in enumerate(self.held):
                 tell(phase, LOWERING + (1 - LOWERING) * j / len(self.held))
-                floats = self.runs[k] if tail is None else {**self.runs[k], **tail.example}
+                floats = self.runs[k] if tail is None else tail.given(self.runs[k])
                 on_held_out(measured, program, watch, ports, steps, outputs, floats)
             measured.cut += watch.cut
             measured.near = watch.near.total()
@@ -350,12 +372,12 @@ def _written(
     g, c, steps = made.graph, made.context, made.steps
     rows = _with_costs(made.program, steps, _rows(made))
     sides = [*made.inputs], [_port(x, name, g) for name, x in made.outputs.items()]
-    example = {name: np.asarray(g.samples[name][0]) for name in g.inputs}
+    example: dict[str, Any] = {name: g.samples[name][0] for name in g.inputs}
     generation = None
     if made.tail is not None:
         sides[0].extend(made.tail.inputs)
         sides[1].extend(made.tail.outputs)
-        example |= made.tail.example
+        example = {**made.tail.given(example)}
         generation = made.tail.generation
         if vocabulary is not None:
             (made.folder / TOKENIZER).write_bytes(vocabulary.data)
@@ -365,10 +387,22 @@ def _written(
     if miss is not None and refused is not None:
         miss = replace(miss, help=f"{miss.help}; there is no finer program: {refused}")
     ends = tuple(c.out.ends.values())
-    np.savez_compressed(made.folder / EXAMPLE, **example)  # type: ignore[arg-type]
+    np.savez_compressed(made.folder / EXAMPLE, **{p.model_name: np.asarray(example[p.model_name]) for p in inputs})  # type: ignore[arg-type]
     asserted = None if made.tail is None else begins(made.program)  # what verifiers read off the last segment's program
     cuts = cut_into(made.program, options.segments, asserted)
-    _write_segments(made.program, cuts, made.folder)
+    chained = None if generation is None else generation.steps
+    if chained is not None and (proofs := chained.most * (len(cuts) + 1)) > MAX_SEGMENTS:
+        raise InputError(
+            f"a text of {chained.most} steps in {len(cuts) + 1} segments has {proofs} proofs, {MAX_SEGMENTS} at most",
+            code="I110",
+            help="a smaller --cache, or fewer --segments",
+        )
+    if chained is not None:
+        from syurmy.chained import refuse_weak
+        from syurmy.segmented import Segmented
+
+        refuse_weak(Segmented(made.folder / PROGRAM, made.program, cuts, steps=chained))
+    _write_segments(made.program, cuts, made.folder, chained is not None)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)
     estimates = Estimates(made.measured, made.program, made.inputs, made.outputs, _whole(steps, c.out))
@@ -388,10 +422,11 @@ def _written(
     )
 
 
-def _write_segments(program: Program, cuts: tuple[int, ...], folder: Path) -> None:
-    """The programs of the segments; their weights and tables are those of the whole."""
+def _write_segments(program: Program, cuts: tuple[int, ...], folder: Path, stepped: bool) -> None:
+    """The programs of the segments; their weights and tables are those of the whole. What is run in steps is one, if it
+    is not cut."""
     up = "../.."
-    for k, segment in enumerate(cut(program, cuts) if cuts else ()):
+    for k, segment in enumerate(cut(program, cuts) if cuts or stepped else ()):
         target = folder / SEGMENTS / str(k) / PROGRAM
         target.parent.mkdir(parents=True)
         text = f"; segment {k} of {len(cuts) + 1}\n\n" + disassemble(segment, f"{up}/{WEIGHTS}", f"{up}/{TABLES}")

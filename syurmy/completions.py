@@ -8,6 +8,13 @@ A program is greedy if it ends, in every run, with the assertion
 over public inputs t [T], p and n, where p cannot be below f and the places i are public as well: then tokens p .. n-1
 are the first largest of what the program computed as logits in the place before. Whether that is a model's logits, and
 a causal model's, is what the key's digest stands for.
+
+A program that reads one token t at place p is a greedy step if it ends with
+
+    (p + 1 >= n) <= [u = argmax_v logits_v]
+
+over public inputs, and the steps of a bundle say it of a text if the key hands u on as t, p + 1 as p, from 0 on, and n
+as n.
 """
 
 from __future__ import annotations
@@ -21,6 +28,7 @@ import numpy as np
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Instruction, Program
+from syurmy.prover.protocol.bundle import Carried, Steps
 from syurmy.prover.verifier.verify import Statement
 from syurmy.vocabulary import Vocabulary
 
@@ -45,9 +53,11 @@ class Completion:
         return vocabulary.decode(self.prompt), vocabulary.added(self.prompt, whole)
 
 
-def completions(statement: Statement, program: Program) -> list[Completion]:
+def completions(statement: Statement, program: Program, steps: Steps | None = None) -> list[Completion]:
     """What a statement says was written, one for each of its batch; nothing if the program is not greedy. Of a model in
-    segments ``program`` is the last of them, in which all of the assertion is."""
+    segments ``program`` is the last of them, in which all of the assertion is. ``steps``: how the key runs it."""
+    if steps is not None:
+        return _in_steps(statement, greedy_step(program, steps))
     names = greedy(program)
     if names is None or not set(names) <= set(statement.inputs):  # of a whole: public inputs of its last segment alone
         return []
@@ -61,41 +71,16 @@ def completions(statement: Statement, program: Program) -> list[Completion]:
 
 def greedy(program: Program) -> tuple[str, str, str] | None:
     """The inputs t, p and n of a greedy program; None of any other."""
-    code = program.code
     public = {i.name: i.type for i in program.inputs if i.public}
-    if any(ins.op in JUMPS for ins in code) or code[-1].op != "halt" or len(code) < 2:
-        return None
-    written: dict[str, Instruction] = {}
-    for ins in code:
-        if ins.dst is not None:
-            if ins.dst in written:
-                written[ins.dst] = Instruction("mov", ins.dst, ())  # of two writes either may be the one that is read
-            else:
-                written[ins.dst] = ins
     shown = {p.name: program.data[p.name] for p in program.params if not p.committed}
-
-    def made(name: str, op: str) -> Instruction:
-        ins = written.get(name)
-        while ins is not None and ins.op == "reshape" and op != "reshape":
-            ins = written.get(ins.src[0])
-        if ins is None or ins.op != op:
-            raise LookupError
-        return ins
-
-    def source(name: str) -> str:
-        while name in written and written[name].op == "reshape":
-            name = written[name].src[0]
-        return name
-
     try:
-        if code[-2].op != "assert":
-            return None
-        part, same = made(code[-2].src[0], "le").src
-        after, before = (made(x, op) for x, op in zip(made(part, "mul").src, ("ge", "lt"), strict=True))
+        code = _Code(program)
+        part, same = code.asserted("le")
+        after, before = (code.made(x, op) for x, op in zip(code.made(part, "mul").src, ("ge", "lt"), strict=True))
         (places, prompt), (again, length) = after.src, before.src
-        said, given = made(same, "eq").src
-        cut, _ = made(given, "slice"), made(said, "argmax")
-        tokens = source(cut.src[0])
+        said, given = code.made(same, "eq").src
+        cut, _ = code.made(given, "slice"), code.made(said, "argmax")
+        tokens = code.source(cut.src[0])
     except (LookupError, ValueError):
         return None
     if not {tokens, prompt, length} <= set(public) or places != again or places not in shown:
@@ -109,6 +94,85 @@ def greedy(program: Program) -> tuple[str, str, str] | None:
         and public[prompt].shape == public[length].shape == ()
     )
     return (tokens, prompt, length) if right else None
+
+
+def greedy_step(program: Program, steps: Steps) -> tuple[str, str, str] | None:
+    """The inputs t, u and n of a greedy step that is handed on as a text is; None of any other."""
+    public = {i.name: i.type for i in program.inputs if i.public}
+    by_target = {c.target: c for c in steps.carried}
+    try:
+        code = _Code(program)
+        after, same = code.asserted("le")
+        place, prompt = code.made(after, "ge").src
+        said, given = code.made(same, "eq").src
+        code.made(said, "argmax")
+        counted, then = code.made(place, "addi"), code.source(given)
+        position = code.source(counted.src[0])
+        place_out = by_target[position]
+        shown = code.source(code.made(place_out.source, "mov").src[0]) if place_out.source in code.written else ""
+        tokens = next(c.target for c in steps.carried if c.source == then)
+    except (LookupError, ValueError, StopIteration):
+        return None
+    right = (
+        {position, then, prompt} <= set(public)
+        and dict(counted.attrs) == {"value": 1}
+        and shown == code.source(place)
+        and place_out.first == 0
+        and public[prompt].shape == ()
+        and public[prompt].lo >= 1
+        and public[then].size == 1
+        and by_target.get(prompt) == Carried(prompt, prompt)
+    )
+    return (tokens, then, prompt) if right else None
+
+
+class _Code:
+    """What is known of a program's registers: each is written once, on the one path that there is. Raises
+    ``LookupError`` where that is not so."""
+
+    def __init__(self, program: Program) -> None:
+        code = program.code
+        if any(ins.op in JUMPS for ins in code) or code[-1].op != "halt" or len(code) < 2:
+            raise LookupError
+        self.last = code[-2]
+        self.written: dict[str, Instruction] = {}
+        for ins in code:
+            if ins.dst is not None:
+                if ins.dst in self.written:  # of two writes either may be the one that is read
+                    self.written[ins.dst] = Instruction("rewritten", ins.dst, ())
+                else:
+                    self.written[ins.dst] = ins
+
+    def made(self, name: str, op: str) -> Instruction:
+        """The instruction, of this kind, that made a register, whatever its shape is now."""
+        ins = self.written.get(name)
+        while ins is not None and ins.op == "reshape" and op != "reshape":
+            ins = self.written.get(ins.src[0])
+        if ins is None or ins.op != op:
+            raise LookupError
+        return ins
+
+    def source(self, name: str) -> str:
+        """The register that was reshaped into this one."""
+        while name in self.written and self.written[name].op == "reshape":
+            name = self.written[name].src[0]
+        return name
+
+    def asserted(self, op: str) -> tuple[str, ...]:
+        """What the assertion with which the program ends compares."""
+        if self.last.op != "assert":
+            raise LookupError
+        return self.made(self.last.src[0], op).src
+
+
+def _in_steps(statement: Statement, names: tuple[str, str, str] | None) -> list[Completion]:
+    """``completions`` of a statement about steps."""
+    if names is None or not set(names) <= set(statement.inputs):
+        return []
+    tokens, then, prompt = (np.asarray(statement.inputs[name]) for name in names)
+    rows = np.concatenate([tokens.reshape(len(tokens), -1), then[-1].reshape(1, -1)])
+    prompts = prompt[0].reshape(-1).tolist()
+    return [Completion(tuple(row[:p]), tuple(row[p:])) for row, p in zip(rows.T.tolist(), prompts, strict=True)]
 
 
 def begins(program: Program) -> int:

@@ -80,6 +80,9 @@ def _model(folder: Path) -> Content:
     rows = {"off by": f"{model.error:.2g} of the output's range on the samples"}
     if model.missed is not None:
         rows["missed"] = str(model.missed)
+    if model.chained is not None:
+        rows["proven in"] = f"steps, a proof for each token but the last, {model.chained.most} at most"
+        data["chained"] = model.chained.most
     if model.cuts:
         at = model.segmented
         data["segments"] = [{"program": p.name, "file": str(at.file(k))} for k, p in enumerate(at.segments)]
@@ -102,6 +105,14 @@ def _bundle_key(path: Path, data: bytes) -> Content:
     key = BundleKey.from_bytes(data)
     rows = {"key": key.digest().hex(), "segments": str(len(key.segments)), "size": display.bytes_text(len(data))}
     rows["proofs hide"] = "all that is not public" if key.hiding else "nothing"
+    carried = [] if key.steps is None else key.steps.carried
+    if key.steps is not None:
+        rows["run in"] = f"1 to {key.steps.most} steps"
+        for c in carried:
+            first = "" if c.first is None else f", {c.first} in the first"
+            rows[f"handed on {described.name_text(c.source)}"] = (
+                f"the next step's {described.name_text(c.target)}{first}"
+            )
     links = []
     for link in key.links:
         source = "the whole's inputs" if link.source is None else f"segment {link.source}"
@@ -124,6 +135,7 @@ def _bundle_key(path: Path, data: bytes) -> Content:
     ]
     found: dict[str, Any] = {"key": key.digest().hex(), "bytes": len(data), "zero_knowledge": key.hiding}
     found |= {"program": key.name, "shared_params": list(key.shared_params)}
+    found |= {"most_steps": None if key.steps is None else key.steps.most, "carried": [vars(c) for c in carried]}
     if key.shared_params:
         rows["params in several segments"] = ", ".join(map(described.name_text, key.shared_params))
     for kind, ports in (("inputs", key.inputs), ("outputs", key.outputs)):

@@ -154,6 +154,7 @@ I143 The text holds a character that the vocabulary has not.
 I144 The program does not state what a language model writes. compile --generate greedy makes one that does.
 I145 There is no tokenizer to read a text with. Give --tokenizer FILE, or tokens with --tokens 1,2,3.
 I146 Run at once, the program does not choose the tokens that it chose one by one: later tokens reach earlier logits by less than compile noticed.
+I147 The program is one step of writing a text: it reads one token, and the caches of those before. `generate` runs it for every token and proves the chain; alone a step proves nothing of a text.
 I150 The value that the debugger is to put in does not fit there.
 I160 A program cannot be cut where it is asked, or into so many segments. Cuts lie outside of blocks, jumps and routines, not within the life of a buffer, and at most 16 tensors may cross into and out of a segment. Ask for fewer segments, or auto.
 I161 A model that is cut into segments has a key for each, and one of the whole: in Python model.bundle_key() and model.prove(). One that is not cut has neither.
@@ -163,7 +164,7 @@ K121 The key was made by another version of the protocol. Make it again with set
 K122 The verifying key is truncated or damaged.
 K123 The verifying key's program cannot be proven or read.
 K124 A key's description contradicts its program or is not in canonical form.
-K127 The verifying key of bundles is damaged, or its segments do not make a whole: one takes in what no earlier one puts out, or declares it otherwise. Get the file again from its maker.
+K127 The verifying key of bundles is damaged, or its segments do not make a whole: one takes in what no earlier one puts out, or declares it otherwise; or its steps cannot hand on what it says. Get the file again from its maker.
 K130 The file is no proving key, or is damaged. Run setup again.
 K131 The proving key was made for another program, other params, another description or step limit. Run setup again.
 K132 The proving key was made by another version. Run setup again.
@@ -204,11 +205,11 @@ M107 A shape is not fixed. Fix it with --shape NAME=1,3,32,32.
 M108 The model breaks a rule of ONNX or does not run on a sample.
 M109 The calibration data cannot be used: one sample or several stacked, for every input.
 M110 Some operators have no lowering, or not with these attributes. docs/operators.md lists what there is.
-M112 The model is no causal language model of a form that can be wrapped: token ids [1, tokens] in (besides them at most attention_mask, position_ids, token_type_ids and a cache past_* of free length), logits [1, tokens, vocabulary] out.
+M112 The model is no causal language model of a form that can be wrapped: token ids [1, tokens] in (besides them at most attention_mask, position_ids, token_type_ids and a cache past_* of free length), logits [1, tokens, vocabulary] out. With --cache: a token, attention_mask, position_ids and caches past_* in, logits and presents out that are the caches with one place more behind them.
 M113 Logits change with tokens that come later, so nothing is written token after token. Export the model with its causal mask; where the program does so and the model does not, masked scores are not low enough to vanish in softmax.
 M111 The float model itself gives NaN on a sample, so there is nothing to prove.
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
-P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
+P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps. The proofs of a text that is written token by token have 100 bits together: a smaller --cache, so fewer of them, lets each have less.
 P172 The proof needs more memory than is free on the graphics card. Codewords that do not fit are made in strips; all else has to fit. Prove with --device cpu, or a smaller batch.
 P180 The params of a key, or a committed tensor, are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs, commit --proofs N a new commitment.
 P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden. A copy gets a count of its own by syurmy-vm share; setup --renew makes a new key, commit a new commitment.

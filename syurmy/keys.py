@@ -53,11 +53,13 @@ def obtain(
     description: Description | None = None,
     hiding: bool | None = None,
     more: int = 0,
+    usual: int | None = None,
 ) -> Kept:
     """The program's key, with the description beside the program, in the files ``key_paths``. They are written both or
     none, and only if ``agreed``, which is told the digests, where another verifying key is in the way. Of a segment,
     ``description`` is what its key says, ``hiding`` whether the whole's proofs hide anything, and
-    ``more`` the bits of soundness that its proofs have beyond 100.
+    ``more`` the bits of soundness that its proofs have beyond 100. ``usual``: for how many proofs a new key is where
+    ``proofs`` does not say.
 
     ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. A key for another number of proofs stays
     unless ``proofs`` or ``renew`` is given. Raises ``InputError`` K160 where it is not agreed, K146 where ``no_zk``
@@ -70,7 +72,7 @@ def obtain(
     from syurmy.prover.keys import setup as make
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 
-    asked = Mode.of(program, False if no_zk else hiding, DEFAULT_PROOFS if proofs is None else proofs)
+    asked = Mode.of(program, False if no_zk else hiding, (usual or DEFAULT_PROOFS) if proofs is None else proofs)
     mode = replace(asked, more=more)
     pk_path, vk_path = key_paths(program_path, folder)
     old = _readable(vk_path)

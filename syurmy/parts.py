@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -112,6 +113,27 @@ class Parts:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._lock)  # gives it back
+
+
+@dataclass(frozen=True)
+class Share:
+    """What is kept of one step: proofs and openings from these numbers on."""
+
+    parts: Parts
+    proofs: int
+    openings: int
+
+    def proof(self, k: int) -> bytes | None:
+        """As ``Parts``."""
+        return self.parts.proof(self.proofs + k)
+
+    def keep(self, k: int, proof: bytes) -> None:
+        """As ``Parts``."""
+        self.parts.keep(self.proofs + k, proof)
+
+    def opening(self, number: int) -> Path:
+        """As ``Parts``."""
+        return self.parts.opening(self.openings + number)
 
 
 def run_digest(salt: bytes, inputs: Mapping[str, npt.ArrayLike], openings: Mapping[str, TensorOpening]) -> bytes:

@@ -2,10 +2,14 @@
 
 The segments of ``DIR/model.tasm`` lie in ``DIR/segments/N/model.tasm``, their keys beside them, one key of the whole
 (``prover/protocol/bundle.py``) beside the whole. Only one segment's key and trace are in memory at a time.
+
+What is run in steps, a bundle of which has proofs of every one, is kept in the same way: a program in one piece is its
+own only segment.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,15 +25,15 @@ from syurmy.isa.arrays import I64, Array
 from syurmy.isa.errors import InputError, SyurmyError, Trap
 from syurmy.isa.program import Program
 from syurmy.isa.segments import cut
-from syurmy.parts import Parts
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, Port, wanted_more
+from syurmy.parts import Parts, Share
+from syurmy.prover.protocol.bundle import Bundle, BundleKey, Port, Steps, wanted_more
 from syurmy.prover.protocol.description import Description
-from syurmy.prover.protocol.key import Mode, VerifyingKey
+from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 from syurmy.prover.protocol.proof import Report
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.tensors import TensorOpening
-from syurmy.prover.verifier.bundle import BundleStatement, joined
-from syurmy.prover.verifier.verify import Statement, Verifier
+from syurmy.prover.verifier.bundle import BundleStatement, BundleVerifier, joined
+from syurmy.prover.verifier.verify import Statement
 from syurmy.vm.events import Event, Executed, Fetched, Halted, Listener, Trapped
 
 if TYPE_CHECKING:
@@ -37,18 +41,21 @@ if TYPE_CHECKING:
     from syurmy.prover.keys import ProvingKey
 
 FOLDER = "segments"
+TEXTS = 2  # the longest, that a key for steps is for unless told otherwise
 SPARE = 2  # proofs beyond those of the bundle in which what crosses stays hidden: as many may break off
 Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """A program in its file, the instructions before which it is cut, and what its integers stand for."""
+    """A program in its file, the instructions before which it is cut, and what its integers stand for; ``steps``: how
+    it is run again and again, if it is."""
 
     path: Path
     program: Program
     cuts: tuple[int, ...]
     description: Description = field(default_factory=Description)
+    steps: Steps | None = None
 
     @cached_property
     def segments(self) -> tuple[Program, ...]:
@@ -90,7 +97,17 @@ class Segmented:
         """The key of the whole with these keys of its segments."""
         inputs = tuple(Port(i.name, i.public, i.committed) for i in self.program.inputs)
         outputs = tuple(Port(o.name, o.public, o.committed) for o in self.program.outputs)
-        return BundleKey(self.program.name, inputs, outputs, tuple(segments), self.description)
+        return BundleKey(self.program.name, inputs, outputs, tuple(segments), self.description, self.steps)
+
+    @property
+    def most_proofs(self) -> int:
+        """How many a bundle may have."""
+        return len(self.segments) * (1 if self.steps is None else self.steps.most)
+
+
+def usual_proofs(at: Segmented) -> int:
+    """For how many proofs a key is unless told otherwise."""
+    return DEFAULT_PROOFS if at.steps is None else max(DEFAULT_PROOFS, TEXTS * at.steps.most)
 
 
 # ---- keys ------------------------------------------------------------------------------------------------------------
@@ -122,7 +139,7 @@ def obtain(
     hiding = False if no_zk else Mode.of(at.program).hiding
     vk_path = keys.key_paths(at.path, folder)[1]
     old = _readable(vk_path)
-    more = wanted_more(len(at.segments))
+    more = wanted_more(at.most_proofs)
     answers: list[bool] = []
 
     def once(change: str) -> bool:
@@ -136,7 +153,18 @@ def obtain(
         tell(f"set-up of segment {k + 1} of {len(at.segments)}", k / len(at.segments))
         where = at.keys_of(k, folder)
         kept = keys.obtain(
-            program, at.file(k), where, max_steps, once, no_zk, proofs, renew, at.described(k), hiding, more
+            program,
+            at.file(k),
+            where,
+            max_steps,
+            once,
+            no_zk,
+            proofs,
+            renew,
+            at.described(k),
+            hiding,
+            more,
+            usual_proofs(at),
         )
         found.append(kept.key.verifying_key)
         paths.append(keys.key_paths(at.file(k), where)[0])
@@ -258,7 +286,7 @@ def prove(
     """A bundle of proofs of a run. ``load`` gives the proving key of a segment; ``openings``: of the whole's committed
     inputs and outputs. What is finished in ``parts`` is taken from there. ``elsewhere``: proves the others instead of
     this process, with the keys in ``keys_folder``. ``memory``, and what is raised: as ``syurmy.prove``."""
-    parted = _Parted(at, key, done, openings, parts)
+    parted = Parted(at, key, done, openings, parts)
     report = Report()
     resumed = len(parted.finished)
     pending = [k for k in range(len(at.segments)) if k not in parted.finished]
@@ -270,7 +298,10 @@ def prove(
             add(report, took)
             parted.finish(k, *parted.verified(k, proof))
             tell(f"{len(pending)} segments on the cluster", len(parted.finished) / len(at.segments))
-    found = [parted.finished[k] for k in range(len(at.segments))]
+    return bundled(key, [parted.finished[k] for k in range(len(at.segments))], report, resumed)
+
+
+def bundled(key: BundleKey, found: Sequence[tuple[bytes, Statement]], report: Report, resumed: int) -> Proven:
     bundle = Bundle.of(key, [proof for proof, _ in found], report)
     statement = joined(key, [said for _, said in found])
     report.proof_bytes, report.soundness_bits = len(bundle.data), statement.soundness_bits
@@ -278,13 +309,20 @@ def prove(
     return Proven(bundle, statement, resumed)
 
 
-class _Parted:
+class Parted:
     """A run whose segments are proven one by one: the commitments to what crosses, and the proofs that there are."""
 
     def __init__(
-        self, at: Segmented, key: BundleKey, done: Run, openings: Mapping[str, TensorOpening], parts: Parts
+        self,
+        at: Segmented,
+        key: BundleKey,
+        done: Run,
+        openings: Mapping[str, TensorOpening],
+        parts: Parts | Share,
+        verifier: BundleVerifier | None = None,
     ) -> None:
         self.at, self.key, self.done, self.given, self.parts = at, key, done, openings, parts
+        self.verifier = BundleVerifier(key) if verifier is None else verifier
         self.links = {x.name: (n, x) for n, x in enumerate(key.links) if not x.public and x.name not in openings}
         self.openings = {name: self.kept(name) or self.fresh(name) for name in self.links}
         self.finished: dict[int, tuple[bytes, Statement]] = {}
@@ -303,15 +341,7 @@ class _Parted:
 
     def kept(self, name: str) -> TensorOpening | None:
         """The commitment to a link that was made before, if it is to this run's values."""
-        path = self.parts.opening(self.links[name][0])
-        try:
-            opening = TensorOpening.load(path) if path.exists() else None
-            usable = opening is not None and (opening.allowance is None or opening.allowance.used >= 0)
-        except InputError:
-            return None
-        if opening is None or not usable or opening.commitment.mode.hiding != self.key.hiding:
-            return None
-        return opening if np.array_equal(opening.values, self.stacked(name)) else None
+        return kept_opening(self.parts.opening(self.links[name][0]), self.stacked(name), self.key.hiding)
 
     def fresh(self, name: str) -> TensorOpening:
         """A new commitment to a link, kept before anything names it."""
@@ -326,12 +356,7 @@ class _Parted:
 
     def lasts(self, name: str) -> bool:
         """Does a commitment stay hidden in all the proofs that are still to be made?"""
-        opening, link = self.openings[name], self.links[name][1]
-        if opening.allowance is None:
-            return True
-        each = opening.allowance.limit // opening.commitment.mode.proofs
-        pending = sum(k not in self.finished for k in link.segments)
-        return opening.allowance.limit - opening.allowance.used >= pending * each
+        return proofs_left(self.openings[name]) >= sum(k not in self.finished for k in self.links[name][1].segments)
 
     def commitments(self, k: int) -> dict[str, TensorOpening]:
         """Those that the proof of segment ``k`` names."""
@@ -345,7 +370,7 @@ class _Parted:
         if proof is None:
             return None
         try:
-            said = Verifier(self.key.segments[k]).verify(proof)
+            said = self.verifier.segment(k).verify(proof)
         except Rejected:
             return None
         named = {name: x.commitment.digest() for name, x in self.commitments(k).items()}
@@ -376,7 +401,7 @@ class _Parted:
     def verified(self, k: int, proof: bytes) -> tuple[bytes, Statement]:
         """A proof just made, and what it says. Raises ``SyurmyError`` V110 where it is rejected."""
         try:
-            return proof, Verifier(self.key.segments[k]).verify(proof)
+            return proof, self.verifier.segment(k).verify(proof)
         except Rejected as e:
             message = f"the proof just made of segment {k} is rejected at step '{e.step}': {e.reason}"
             help = f"delete {self.at.file(k).parent} and compile again; if it stays, please report it"
@@ -385,6 +410,26 @@ class _Parted:
     def finish(self, k: int, proof: bytes, said: Statement) -> None:
         self.parts.keep(k, proof)
         self.finished[k] = proof, said
+
+
+def kept_opening(path: Path, stacked: I64, hiding: bool) -> TensorOpening | None:
+    """The opening in a file, if it is one of these values that can still be used."""
+    try:
+        opening = TensorOpening.load(path) if path.exists() else None
+        usable = opening is not None and (opening.allowance is None or opening.allowance.used >= 0)
+    except InputError:
+        return None
+    if opening is None or not usable or opening.commitment.mode.hiding != hiding:
+        return None
+    return opening if np.array_equal(opening.values, stacked) else None
+
+
+def proofs_left(opening: TensorOpening) -> float:
+    """In how many more proofs a commitment stays hidden."""
+    if opening.allowance is None:
+        return math.inf
+    each = opening.allowance.limit // opening.commitment.mode.proofs
+    return (opening.allowance.limit - opening.allowance.used) / each
 
 
 def add(total: Report, one: Report) -> None:

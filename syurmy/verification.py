@@ -102,8 +102,10 @@ def answer(
     other = expected.other_commitment(statement, named, verifying_key)
     if difference := other or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
-    asserting = verifier.program if isinstance(verifier, Verifier) else verifier.key.programs[-1]
-    written = completions.completions(statement, asserting)
+    if isinstance(verifier, Verifier):
+        written = completions.completions(statement, verifier.program)
+    else:
+        written = completions.completions(statement, verifier.key.programs[-1], verifier.key.steps)
     if vocabulary is not None and not written:
         raise InputError("the key's program states no text", code="I144", help="leave --tokenizer out")
     result = {
@@ -165,13 +167,14 @@ def answer_of_key(
 def parts_data(statement: Statement) -> dict[str, Any]:
     """What JSON says of a bundle's segments and links; none of a single proof's."""
     if not isinstance(statement, BundleStatement):
-        return {"segments": [], "links": {}, "shared_params": []}
+        return {"segments": [], "links": {}, "shared_params": [], "chained": None}
     segments = [
         {"program": s.program, "key": s.key_digest.hex(), "soundness_bits": s.soundness_bits}
         for s in statement.segments
     ]
     links = {name: digest.hex() for name, digest in statement.links}
-    return {"segments": segments, "links": links, "shared_params": list(statement.shared_params)}
+    chained = len(statement.steps) or None
+    return {"segments": segments, "links": links, "shared_params": list(statement.shared_params), "chained": chained}
 
 
 def segments_text(segments: int, links: int) -> str:
@@ -180,11 +183,19 @@ def segments_text(segments: int, links: int) -> str:
     return f"{segments} segments, {handed} handed on by commitments"
 
 
+def steps_text(steps: int, proofs: int) -> str:
+    """How many steps there are, in words."""
+    of_each = "" if steps == proofs else f" of {proofs // steps} segments each"
+    return f"{steps} step{'s' * (steps > 1)}{of_each}, each with what the one before hands on"
+
+
 def parts_line(statement: Statement) -> list[str]:
     """The same in words."""
     if not isinstance(statement, BundleStatement):
         return []
     said = segments_text(len(statement.segments), len(statement.links))
+    if statement.steps:
+        said = steps_text(len(statement.steps), len(statement.segments))
     lines = [f"in {said}: every proof and every link holds"]
     if shared := statement.shared_params:
         named = described.name_text(shared[0]) + (f" and {len(shared) - 1} more" if len(shared) > 1 else "")
@@ -212,7 +223,8 @@ def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: boo
     lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
     lines += about_lines(statement.description)
     lines += parts_line(statement)
-    lines += described.lines(statement, raw)
+    chained = bool(written) and isinstance(statement, BundleStatement) and statement.steps != ()
+    lines += [] if chained and not verbose else described.lines(statement, raw)  # the text is all that steps show
     lines += written
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})
     for name, c in statement.commitments.items():

@@ -2,6 +2,9 @@
 
 ``x`` is read by two segments, ``n`` is public and read by all; a skip connection crosses segment 1; ``big`` is a public
 output that a later segment reads; the weights ``w`` stand in two segments.
+
+``WALK`` is run in steps, as a language model is: token ``t`` at place ``p`` of a text whose prompt has ``n``; ``c``
+holds the last three tokens, or what the first step was given.
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 import syurmy
+from syurmy.chained import prove_steps
 from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 from syurmy.parts import Parts
 from syurmy.prover.keys import ProvingKey, setup
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, wanted_more
+from syurmy.prover.protocol.bundle import Bundle, BundleKey, Carried, Steps, wanted_more
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.verifier.bundle import BundleVerifier
 from syurmy.segmented import Proven, Segmented, prove, run
@@ -53,6 +57,47 @@ CUTS = (5, 7, 10)
 INPUTS: dict[str, Array] = {"x": np.array([1, -2, 3, 4]), "n": np.array(2), "z": np.array([5, -6])}
 
 
+WALK = """\
+.program  walk
+.input    t : i8[]  public in 0..3
+.input    p : i8[]  public in 0..4
+.input    c : i8[3] committed in 0..3
+.input    u : i8[]  public in 0..3
+.input    n : i8[]  public in 1..6
+.param    w : i8[4, 3] committed = {{3, -1, 2}, {0, 2, 1}, {-5, 4, 1}, {1, 1, 1}}
+.output   d committed
+.output   q public
+    slice   r, c, axis=0, len=2, start=1
+    reshape now, t, (1)
+    concat  seen, r, now, axis=0
+    matmul  logits, w, seen
+    argmax  best, logits, axis=0
+    mov     d, seen
+    addi    place, p, 1
+    ge      after, place, n
+    eq      same, best, u
+    le      held, after, same
+    mov     q, place
+    assert  held
+    halt
+"""
+CARRIED = (Carried("q", "p", 0), Carried("u", "t"), Carried("n", "n"), Carried("d", "c"))
+WALKED = Steps(5, CARRIED)
+
+
+def walk(prompt: Sequence[int], steps: int, cache: Sequence[int] = (0, 0, 0)) -> list[dict[str, Array]]:
+    """The inputs of every step of a text that ``WALK`` writes behind a prompt."""
+    weights = np.array([[3, -1, 2], [0, 2, 1], [-5, 4, 1], [1, 1, 1]])
+    text, c, out = list(prompt), np.array(cache), []
+    for k in range(steps):
+        seen = np.array([*c[1:], text[k]])
+        if len(text) == k + 1:
+            text.append(int((weights @ seen).argmax()))
+        out.append({"t": text[k], "p": k, "c": c, "u": text[k + 1], "n": len(prompt)})
+        c = seen
+    return [{name: np.array(x) for name, x in one.items()} for one in out]
+
+
 @dataclass(frozen=True, eq=False)
 class Whole:
     """A segmented program, its keys, and openings of what its owner committed to."""
@@ -80,11 +125,20 @@ class Whole:
             parts.finish()
         return made
 
+    def walked(self, folder: Path, steps: Sequence[Mapping[str, Array]]) -> Proven:
+        """A bundle of the runs of all steps."""
+        runs = [run(self.at, inputs) for inputs in steps]
+        named = {f"{k} {name}": x for k, one in enumerate(steps) for name, x in one.items()}
+        with Parts(folder, self.key.digest(), named, {}) as parts:
+            made = prove_steps(self.at, self.key, self.keys.__getitem__, runs, parts)
+            parts.finish()
+        return made
 
-def whole_of(program: Program, cuts: Sequence[int], hiding: bool | None = None) -> Whole:
+
+def whole_of(program: Program, cuts: Sequence[int], hiding: bool | None = None, steps: Steps | None = None) -> Whole:
     """Keys in memory of a program and its segments."""
-    at = Segmented(Path(f"{program.name}.tasm"), program, tuple(cuts))
-    more = wanted_more(len(cuts) + 1)
+    at = Segmented(Path(f"{program.name}.tasm"), program, tuple(cuts), steps=steps)
+    more = wanted_more(at.most_proofs)
     asked = Mode.of(program, hiding)
     modes = [Mode.of(p, asked.hiding, 64) for p in at.segments]
     keys = tuple(setup(p, replace(m, more=more)) for p, m in zip(at.segments, modes, strict=True))
@@ -95,6 +149,12 @@ def whole_of(program: Program, cuts: Sequence[int], hiding: bool | None = None) 
 def example(hiding: bool = True) -> Whole:
     """``SOURCE``, cut in four."""
     return whole_of(syurmy.assemble(SOURCE), CUTS, hiding)
+
+
+@cache
+def walking(hiding: bool = True) -> Whole:
+    """``WALK``, in up to five steps."""
+    return whole_of(syurmy.assemble(WALK), (), hiding, WALKED)
 
 
 def split(bundle: bytes) -> list[bytes]:

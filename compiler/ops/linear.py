@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from syurmy.compiler import mantissas
-from syurmy.compiler.emit import Constant, Tensor
+from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering

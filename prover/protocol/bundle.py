@@ -6,6 +6,9 @@
 Segments are linked by names: what an earlier segment puts out under a name is what later ones take in under it. Both
 declare it committed, and their proofs name the same commitment; or public, and they show the same values. Which inputs
 and outputs are those of the whole is said by the interface.
+
+A whole may be run in steps: a bundle has proofs of all segments for each, and what one step is given or puts out is
+what the next is given, as the key says (``Steps``).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from blake3 import blake3
 
 from syurmy.isa.encoding import Reader, Writer
 from syurmy.isa.errors import InputError
-from syurmy.isa.inference import infer_types
+from syurmy.isa.inference import Types, infer_types
 from syurmy.isa.program import Input, Output, Program
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
@@ -37,6 +40,7 @@ KEY_MAGIC = b"SYURMYBK"
 MAGIC = b"SYURMYBP" + struct.pack("<H", PROTOCOL_VERSION)
 CONTEXT = b"syurmy-vm bundle key"
 MAX_PORTS = 1 << 12  # inputs, or outputs, of the whole
+MAX_FIRST = 1 << 32
 MAX_FOLLOWED = 5 * 10**5  # instructions that are followed again in loops, of all segments: a few seconds
 _VERSION = struct.Struct("<H")
 _HEAD = struct.Struct("<32sI")
@@ -69,16 +73,37 @@ class Port:
     committed: bool = False
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What a step hands on: the next one's input ``target`` is its output ``source``, or its input of that name if it
+    has no such output. ``first``: what every entry of a public ``target`` is in the first step; None: anything."""
+
+    source: str
+    target: str
+    first: int | None = None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A whole that is run again and again: at ``most`` how often, and what is ``carried`` from each step to the next,
+    in the order in which it is compared."""
+
+    most: int
+    carried: tuple[Carried, ...]
+
+
 @dataclass(frozen=True, repr=False)
 class BundleKey(Summary):
     """What verifies bundles: ``name`` of the whole, its ``inputs`` and ``outputs``, and the verifying keys of its
-    ``segments``. Raises ``InputError`` K127 where these do not fit together."""
+    ``segments``; and how it is run in ``steps``, if it is. Raises ``InputError`` K127 where these do not fit
+    together."""
 
     name: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     segments: tuple[VerifyingKey, ...]
     description: Description = Description()  # noqa: RUF009  (immutable)
+    steps: Steps | None = None
 
     def __post_init__(self) -> None:
         if not valid_name(self.name):
@@ -87,10 +112,41 @@ class BundleKey(Summary):
             raise unusable(f"it has {len(self.segments)} segments, 1 to {MAX_SEGMENTS} are possible")
         if len({key.mode.hiding for key in self.segments}) != 1:
             raise unusable("some of its segments hide what others show")
-        if any(key.mode.more != wanted_more(len(self.segments)) for key in self.segments):
-            raise unusable(f"its segments are not those of a whole of {len(self.segments)}")
+        if not 1 <= self.most_proofs <= MAX_SEGMENTS:
+            raise unusable(f"its bundles have up to {self.most_proofs} proofs, 1 to {MAX_SEGMENTS} are possible")
+        if any(key.mode.more != wanted_more(self.most_proofs) for key in self.segments):
+            raise unusable(f"its segments are not those of a whole of {self.most_proofs}")
         with refusing(unusable, mistakes=True):
             self.description.check(self.interface)
+            self._check_steps()
+
+    @property
+    def most_proofs(self) -> int:
+        """How many proofs a bundle may have."""
+        return len(self.segments) * (1 if self.steps is None else self.steps.most)
+
+    def _check_steps(self) -> None:
+        if self.steps is None:
+            return
+        if not self.steps.carried:
+            raise unusable("its steps hand nothing on")
+        inputs = {i.name: i for i in self.interface.inputs}
+        outputs = {o.name: o for o in self.interface.outputs}
+        made = {o.name: t.final[o.name] for p, t in zip(self.programs, self._types, strict=True) for o in p.outputs}
+        targets: set[str] = set()
+        for c in self.steps.carried:
+            source: Input | Output | None = outputs.get(c.source, inputs.get(c.source))
+            target = inputs.get(c.target)
+            if source is None or target is None or c.target in targets:
+                raise unusable(f"its steps hand on '{c.source}' as '{c.target}', which is no single input of the whole")
+            targets.add(c.target)
+            if not (source.public and target.public) and not (source.committed and target.committed):
+                raise unusable(f"'{c.source}' is {source.visibility}, '{c.target}' is {target.visibility}")
+            a = made[c.source] if isinstance(source, Output) else source.type
+            if a.shape != target.type.shape or (target.committed and a.dtype != target.type.dtype):
+                raise unusable(f"'{c.source}' is {a}, '{c.target}' is {target.type}")
+            if c.first is not None and not (target.public and max(target.type.lo, 0) <= c.first <= target.type.hi):
+                raise unusable(f"'{c.target}' cannot be {c.first} in the first step")
 
     @property
     def hiding(self) -> bool:
@@ -101,6 +157,17 @@ class BundleKey(Summary):
     def programs(self) -> tuple[Program, ...]:
         """The segments' programs, without committed params."""
         return tuple(key.decoded for key in self.segments)
+
+    @cached_property
+    def _types(self) -> tuple[Types, ...]:
+        """Of the segments' programs. Raises ``InputError`` K127 where their loops take too long to follow."""
+        found, again = [], 0
+        for k, program in enumerate(self.programs):
+            found.append(infer_types(program, max_steps=self.segments[k].max_steps))
+            again += max(0, found[-1].followed - len(program.code))
+            if again > MAX_FOLLOWED:
+                raise unusable(f"the loops of its segments, up to segment {k}, take too long to check")
+        return tuple(found)
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
@@ -131,6 +198,14 @@ class BundleKey(Summary):
             for p in ports:
                 w.text(p.name)
                 w.uint(2 if p.committed else int(p.public))
+        if self.steps is not None:
+            w.uint(0)
+            w.uint(self.steps.most)
+            w.uint(len(self.steps.carried))
+            for c in self.steps.carried:
+                w.text(c.source)
+                w.text(c.target)
+                w.uint(0 if c.first is None else c.first + 1)
         w.uint(len(self.segments))
         return KEY_MAGIC + _VERSION.pack(PROTOCOL_VERSION) + bytes(w.out)
 
@@ -165,17 +240,24 @@ class BundleKey(Summary):
             name = r.text()
             return Port(name, *r.visibility())
 
+        def carried() -> Carried:
+            source, target, first = r.text(), r.text(), r.uint(MAX_FIRST)
+            return Carried(source, target, first - 1 if first else None)
+
         with refusing(unusable, mistakes=True):
             try:
                 name = r.text()
                 inputs, outputs = r.list(port, MAX_PORTS), r.list(port, MAX_PORTS)
-                count = r.uint(MAX_SEGMENTS)
+                count, steps = r.uint(MAX_SEGMENTS), None
+                if not count:
+                    steps = Steps(r.uint(MAX_SEGMENTS), tuple(r.list(carried, MAX_PORTS)))
+                    count = r.uint(MAX_SEGMENTS)
                 keys = [r.take(r.uint(len(data))) for _ in range(count)]
                 described = r.take(r.uint(len(data)))
             except InputError as e:
                 raise unusable("it is damaged") from e
             segments = tuple(map(VerifyingKey.from_bytes, keys))
-            key = BundleKey(name, inputs, outputs, segments, Description.from_bytes(described))
+            key = BundleKey(name, inputs, outputs, segments, Description.from_bytes(described), steps)
         if key.to_bytes() != data:
             raise unusable("it is damaged at its end")
         return key
@@ -197,13 +279,25 @@ class BundleKey(Summary):
 
     def summary(self) -> list[tuple[str, str]]:
         rows = [("of program", self.name), ("digest", f"{self.digest().hex()[:16]}…")]
-        return [*rows, ("segments", str(len(self.segments))), ("links", str(len(self.links)))]
+        rows += [("segments", str(len(self.segments))), ("links", str(len(self.links)))]
+        return rows + ([] if self.steps is None else [("steps", f"1 to {self.steps.most}")])
 
 
-def wanted_more(segments: int) -> int:
-    """Bits by which the error of each of so many proofs is less than 2^-100, so that their sum is not more (up to 2^6
-    segments)."""
-    return min((segments - 1).bit_length(), MAX_MORE)
+def wanted_more(proofs: int) -> int:
+    """Bits by which the error of each of so many proofs is less than 2^-100, so that their sum is not more (up to
+    2^6)."""
+    return min((proofs - 1).bit_length(), MAX_MORE)
+
+
+def miscounted(key: BundleKey, proofs: int) -> str | None:
+    """What is wrong with the number of proofs in a bundle; None if nothing is."""
+    size = len(key.segments)
+    if key.steps is None:
+        return None if proofs == size else f"it holds {proofs} proofs of {size} segments"
+    if proofs % size or not size <= proofs <= key.most_proofs:
+        whole = "" if size == 1 else f" of {size} segments each"
+        return f"it holds {proofs} proofs of 1 to {key.steps.most} steps{whole}"
+    return None
 
 
 def unusable(reason: str) -> InputError:
@@ -221,12 +315,7 @@ class _Wiring:
             raise unusable("an input or output is named twice")
         self.made: dict[str, tuple[int, Output, TensorType]] = {}
         self.entered: dict[str, list[tuple[int, Input]]] = {}
-        again = 0
-        for k, program in enumerate(key.programs):
-            types = infer_types(program, max_steps=key.segments[k].max_steps)
-            again += max(0, types.followed - len(program.code))
-            if again > MAX_FOLLOWED:
-                raise unusable(f"the loops of its segments, up to segment {k}, take too long to check")
+        for k, (program, types) in enumerate(zip(key.programs, key._types, strict=True)):
             for i in program.inputs:
                 self.enter(k, i)
             for o in program.outputs:
@@ -299,9 +388,9 @@ class Bundle(Sent):
 
     @staticmethod
     def of(key: BundleKey, proofs: Sequence[bytes], report: Report | None = None) -> Bundle:
-        """The bundle of these proofs, one of each segment in order."""
-        if len(proofs) != len(key.segments):
-            raise ValueError(f"{len(proofs)} proofs of {len(key.segments)} segments")
+        """The bundle of these proofs, one of each segment in order, step after step."""
+        if (fault := miscounted(key, len(proofs))) is not None:
+            raise ValueError(fault)
         head = MAGIC + _HEAD.pack(key.digest(), len(proofs))
         data = b"".join([head, *(_LENGTH.pack(len(p)) for p in proofs), *proofs])
         return Bundle(data) if report is None else Bundle(data, report)

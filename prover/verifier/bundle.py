@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary
-from syurmy.prover.protocol.bundle import Bundle, BundleKey
+from syurmy.prover.protocol.bundle import Bundle, BundleKey, Steps, miscounted
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.tensors import TensorCommitment
 from syurmy.prover.protocol.transcript import Rejected
@@ -24,25 +25,35 @@ from syurmy.prover.verifier.verify import Statement, Verifier
 class BundleStatement(Statement):
     """What an accepted bundle says of the whole; ``segments``: what its proofs say one by one; ``links``: the digest of
     the commitment to every tensor that is handed on and not shown; ``shared_params``: see ``BundleKey``. Instructions
-    (of ``reveals`` and ``branches``) are counted through all segments, without the halts between them."""
+    (of ``reveals`` and ``branches``) are counted through all segments, without the halts between them.
+
+    Of a whole that is run in steps ``steps`` has what each says; inputs and outputs are stacked, with a first axis more
+    that counts steps, committed inputs are those of the first step, committed outputs those of the last."""
 
     segments: tuple[Statement, ...] = ()
     links: tuple[tuple[str, bytes], ...] = ()
     shared_params: tuple[str, ...] = ()
+    steps: tuple[BundleStatement, ...] = ()
 
 
 class BundleVerifier(Summary):
-    """The key of a whole. The plan of a segment is made when its proof is read, and let go of then: a stranger's key
-    may have many. ``max_steps``, ``max_batch``: of each proof, as ``Verifier`` takes them. Raises ``SyurmyError`` if
-    the key cannot be used, here or, where that is a segment's program, in ``verify``."""
+    """The key of a whole. The plan of a segment is made when its proof is read, and let go of with the next: a
+    stranger's key may have many. ``max_steps``, ``max_batch``: of each proof, as ``Verifier`` takes them. Raises
+    ``SyurmyError`` if the key cannot be used, here or, where that is a segment's program, in ``verify``."""
 
     def __init__(self, key: BundleKey | Source, *, max_steps: int | None = None, max_batch: int | None = None) -> None:
         self.key = BundleKey.load(key)
         self.max_steps, self.max_batch = max_steps, max_batch
+        self._last: tuple[int, Verifier] | None = None
 
     def segment(self, k: int) -> Verifier:
-        """That of one segment's proofs."""
-        return Verifier(self.key.segments[k], max_steps=self.max_steps, max_batch=self.max_batch)
+        """That of one segment's proofs; they are counted through all steps. The last one is kept, which may be that of
+        the next step, too."""
+        at, last = k % len(self.key.segments), self._last
+        if last is None or last[0] != at:
+            made = Verifier(self.key.segments[at], max_steps=self.max_steps, max_batch=self.max_batch)
+            last = self._last = at, made
+        return last[1]
 
     def verify(self, bundle: Bundle | Source) -> BundleStatement:
         """Accepts, or raises ``Rejected``, which says of what segment or link; no other exception on any bytes. Raises
@@ -53,18 +64,19 @@ class BundleVerifier(Summary):
             if (named := found.key_digest) != (own := self.key.digest()):
                 which = f"it names {named.hex()[:16]}, this is {own.hex()[:16]} of {self.key.name}"
                 raise Rejected("statement", f"the bundle belongs to another key: {which}")
-            if len(proofs) != len(self.key.segments):
-                raise Rejected("segments", f"it holds {len(proofs)} proofs of {len(self.key.segments)} segments")
+            if (fault := miscounted(self.key, len(proofs))) is not None:
+                raise Rejected("segments" if self.key.steps is None else "steps", fault)
             return joined(self.key, [self.part(k, proof) for k, proof in enumerate(proofs)])
 
     def part(self, k: int, proof: bytes) -> Statement:
-        """What the proof of one segment says. Raises ``Rejected``."""
+        """What proof ``k`` of a bundle says. Raises ``Rejected``."""
         try:
             return self.segment(k).verify(proof)
         except Rejected as e:
             whose = self._whose(proof)
-            reason = e.reason if whose in (None, k) else f"it is the proof of segment {whose}"
-            raise Rejected(f"segment {k}: {e.step}", reason) from e
+            own = whose in (None, k % len(self.key.segments))
+            reason = e.reason if own else f"it is the proof of segment {whose}"
+            raise Rejected(f"{_place(self.key, k)}: {e.step}", reason) from e
 
     def _whose(self, proof: bytes) -> int | None:
         """The segment whose key a proof names, if it is one of these."""
@@ -75,14 +87,37 @@ class BundleVerifier(Summary):
         return self.key.summary()
 
 
+def _place(key: BundleKey, k: int) -> str:
+    """Of proof ``k`` the segment, the step or both."""
+    step, segment = divmod(k, len(key.segments))
+    names = [] if key.steps is None else [f"step {step}"]
+    names += [f"segment {segment}"] if len(key.segments) > 1 or key.steps is None else []
+    return ", ".join(names)
+
+
 def joined(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
-    """What the whole says, of accepted proofs of all of its segments in order. Raises ``Rejected`` for a link that does
-    not hold: the last thing between the parts and the whole."""
+    """What the whole says, of accepted proofs of all of its segments in order, step after step. Raises ``Rejected`` for
+    a link that does not hold: the last thing between the parts and the whole."""
+    size = len(key.segments)
     for k, part in enumerate(parts):
-        if part.key_digest != key.segments[k].digest():
-            raise Rejected(f"segment {k}", "its proof belongs to another key")
+        if part.key_digest != key.segments[k % size].digest():
+            raise Rejected(_place(key, k), "its proof belongs to another key")
         if part.batch != parts[0].batch:
-            raise Rejected(f"segment {k}", f"it is of {part.batch} inputs, segment 0 of {parts[0].batch}")
+            first = _place(key, 0)
+            raise Rejected(_place(key, k), f"it is of {part.batch} inputs, {first} of {parts[0].batch}")
+    if key.steps is None:
+        return _once(key, parts)
+    steps = []
+    for k in range(0, len(parts), size):
+        try:
+            steps.append(_once(key, parts[k : k + size]))
+        except Rejected as e:
+            raise Rejected(f"step {k // size}: {e.step}", e.reason) from e
+    return _chained(key, key.steps, steps)
+
+
+def _once(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
+    """What the whole says of one run. Raises ``Rejected``."""
     links = []
     for link in key.links:
         first, *others = link.segments
@@ -93,6 +128,47 @@ def joined(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
         if not link.public:
             links.append((link.name, parts[first].commitments[link.name].digest()))
     return _whole(key, parts, tuple(links))
+
+
+def _chained(key: BundleKey, how: Steps, steps: Sequence[BundleStatement]) -> BundleStatement:
+    """What steps say together. Raises ``Rejected`` for what is not handed on."""
+    links = []
+    for c in how.carried:
+        if c.first is not None and not (steps[0].inputs[c.target] == c.first).all():
+            found = steps[0].inputs[c.target].reshape(-1).tolist()
+            raise Rejected(f"link '{c.target}'", f"step 0 shows {found}, {c.first} is where steps begin")
+    for k, (before, after) in enumerate(pairwise(steps), 1):
+        for c in how.carried:
+            if c.target in after.commitments:
+                x, y = (s.commitments[name] for s, name in ((before, c.source), (after, c.target)))
+                if x.digest() != y.digest():
+                    what = f"step {k} names another commitment to it than step {k - 1} to '{c.source}'"
+                    raise Rejected(f"link '{c.target}'", what)
+                links.append((f"step {k}: {c.target}", y.digest()))
+                continue
+            v, w = (before.outputs if c.source in before.outputs else before.inputs)[c.source], after.inputs[c.target]
+            if not np.array_equal(v, w):
+                shown, said = (q.reshape(-1)[:4].tolist() for q in (w, v))
+                what = f"step {k} shows {shown}, step {k - 1} says '{c.source}' = {said}"
+                raise Rejected(f"link '{c.target}'", what)
+    first, last = steps[0], steps[-1]
+    inputs, outputs = (
+        {name: np.stack([getattr(s, side)[name] for s in steps]) for name in getattr(first, side)}
+        for side in ("inputs", "outputs")
+    )
+    made = {o.name for o in key.outputs}
+    commitments = {name: (last if name in made else first).commitments[name] for name in first.commitments}
+    code = sum(len(p.code) - 1 for p in key.programs)
+    reveals = [(k * code + i, v) for k, s in enumerate(steps) for i, v in s.reveals]
+    branches = {k * code + i: bits for k, s in enumerate(steps) for i, bits in s.branches.items()}
+    parts = tuple(part for s in steps for part in s.segments)
+    rows = [(_place(key, k), part.soundness_bits) for k, part in enumerate(parts)]
+    total = -math.log2(math.fsum(2.0**-b for _, b in rows))
+    inner = [(f"step {k}: {name}", digest) for k, s in enumerate(steps) for name, digest in s.links]
+    return BundleStatement(
+        key.name, key.digest(), inputs, outputs, reveals, total, [*rows, ("total", total)], first.batch, branches,
+        key.description, key.hiding, commitments, None, parts, (*inner, *links), key.shared_params, tuple(steps),
+    )  # fmt: skip
 
 
 def _same(a: Statement, b: Statement, name: str, public: bool, made: bool) -> bool:

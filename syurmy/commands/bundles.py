@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from syurmy import committing, display, files, segmented, verification
+import numpy as np
+
+from syurmy import chained, committing, display, files, segmented, verification
 from syurmy.commands import models
 from syurmy.commands.common import Clock, agreed, elsewhere, print_json, rekeyed, sibling
 from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows, told
@@ -15,14 +19,16 @@ from syurmy.outcome import DONE, MISSED, tell
 from syurmy.parts import Parts, folder_of
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.bundle import BundleVerifier
+from syurmy.segmented import Run
 
 if TYPE_CHECKING:
     from syurmy.commands.models import Opened
     from syurmy.compiler.model import Entered
     from syurmy.compiler.rounding import Rounded
     from syurmy.compiler.undecided import Undecided
+    from syurmy.prover.keys import ProvingKey
     from syurmy.prover.protocol.bundle import BundleKey
-    from syurmy.segmented import Run, Segmented
+    from syurmy.segmented import Segmented
 
 
 def ran(
@@ -36,6 +42,12 @@ def ran(
     json: bool,
 ) -> int:
     """What ``run`` does with a model in one piece, for one in segments."""
+    if proving is not None and whole.steps is not None:
+        raise InputError(
+            "the program is one step of writing a text, which is proven as a chain of them",
+            code="I147",
+            help="syurmy-vm generate DIR --prompt TEXT --prove",
+        )
     clock = Clock()
     given, cut, _ = entered
     watch = rounding = None
@@ -60,7 +72,7 @@ def ran(
     result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     result["rounded"] = [vars(r) for r in rounded]
     if proving is not None:
-        result |= proven(at, whole, done, proving, max_steps, clock)
+        result |= proven(at, whole, [done], proving, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)
@@ -70,12 +82,14 @@ def ran(
 
 
 def proven(
-    at: Opened, whole: Segmented, done: Run, how: Proving, max_steps: int | None, clock: Clock
+    at: Opened, whole: Segmented, runs: Sequence[Run], how: Proving, max_steps: int | None, clock: Clock
 ) -> dict[str, Any]:
-    """Set up if need be, prove what is not proven yet, write the bundle; what is told of it."""
+    """Set up if need be, prove what is not proven yet, write the bundle; what is told of it. ``runs``: one, or one for
+    every step of what is run in steps."""
     if how.certificate is not None:
         raise InputError("certificates are of the keys of single programs", code="K156", help="leave --certificate out")
     target = how.proof or sibling(at.path, ".proof")
+    done = runs[0] if whole.steps is None else _stacked(runs)
     with display.Working("set-up") as working:
         ask = working.around(agreed(how.rekey))
         found = clock("setup", lambda: segmented.obtain(whole, how.keys, max_steps, ask, how.no_zk, tell=working))
@@ -83,14 +97,18 @@ def proven(
         rekeyed(found.replaced, key.digest())
         if not how.force:
             _same_run(target, key, whole, done)
+        inner = whole.program if whole.steps is None else replace(whole.program, outputs=())  # openings in the parts
         uses = {link.name: len(link.segments) - 1 for link in key.links}
-        proofs = (
-            how.output_proofs + segmented.SPARE + max((uses.get(o.name, 0) for o in whole.program.outputs), default=0)
-        )
+        proofs = how.output_proofs + segmented.SPARE + max((uses.get(o.name, 0) for o in inner.outputs), default=0)
         outputs = committing.of_outputs(
-            whole.program, done.outputs, done.batch > 1, key.hiding, proofs, at.description, target.parent,
+            inner, done.outputs, done.batch > 1, key.hiding, proofs, at.description, target.parent,
             target.stem, how.force,
         )  # fmt: skip
+        count, kind = len(whole.segments) * len(runs), "segments" if whole.steps is None else "parts"
+
+        def load(k: int) -> ProvingKey:
+            return whole.load(k, how.keys)
+
         openings = how.openings | {name: opening for name, (_, opening) in outputs.items()}
         with (
             Parts(folder_of(target), key.digest(), done.inputs, openings, how.force) as parts,
@@ -99,30 +117,23 @@ def proven(
             try:
                 made = clock(
                     "prove",
-                    lambda: segmented.prove(
-                        whole,
-                        key,
-                        lambda k: whole.load(k, how.keys),
-                        done,
-                        openings,
-                        parts,
-                        working,
-                        cluster,
-                        how.keys,
-                        how.memory,
+                    lambda: (
+                        segmented.prove(whole, key, load, done, openings, parts, working, cluster, how.keys, how.memory)
+                        if whole.steps is None
+                        else chained.prove_steps(whole, key, load, runs, parts, working, how.memory)
                     ),
                 )
             except KeyboardInterrupt:
-                kept = sum(parts.proof(k) is not None for k in range(len(whole.segments)))
+                kept = sum(parts.proof(k) is not None for k in range(count))
                 raise InputError(
-                    f"interrupted; {kept} of {len(whole.segments)} segments are proven, in {parts.folder}",
+                    f"interrupted; {kept} of {count} {kind} are proven, in {parts.folder}",
                     code="X130",
                     help="the same command goes on from there",
                 ) from None
             files.write_whole(target, made.bundle.data)
             parts.finish()
     if made.resumed:
-        tell(f"{made.resumed} of {len(whole.segments)} segments were proven before")
+        tell(f"{made.resumed} of {count} {kind} were proven before")
     statement, report = made.statement, made.bundle.report
     clock.seconds = report.seconds | clock.seconds
     return {
@@ -141,6 +152,15 @@ def proven(
         "resumed": made.resumed,
         "verified": True,
     }
+
+
+def _stacked(runs: Sequence[Run]) -> Run:
+    """All steps as one run: inputs and outputs with a first axis more, as statements have them."""
+    first = runs[0]
+    sides = [{name: np.stack([getattr(r, side)[name] for r in runs]) for name in getattr(first, side)}
+             for side in ("inputs", "outputs", "values")]  # fmt: skip
+    steps, branches = sum(r.steps for r in runs), sum(r.branches for r in runs)
+    return Run(sides[0], sides[1], sides[2], steps, branches, first.batch)
 
 
 def _same_run(target: Path, key: BundleKey, whole: Segmented, done: Run) -> None:

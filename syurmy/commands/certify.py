@@ -32,7 +32,7 @@ def certify(
     from syurmy.prover.verifier.certificate import check_certificate
 
     at = models.opened(program, None)
-    if at.cuts:
+    if at.segmented is not None:
         raise InputError("certificates are of the keys of single programs, this model is in segments", code="K156")
     paths = kept.key_paths(at.path, keys)
     target = output or paths[1].with_suffix(".cert")

@@ -96,6 +96,17 @@ def compile(
     prompt_tokens: Annotated[
         int, typer.Option("--prompt-tokens", min=1, help="Tokens of the shortest prompt; more make proofs cheaper.")
     ] = 1,
+    cache: Annotated[
+        int,
+        typer.Option(
+            "--cache",
+            metavar="N",
+            min=0,
+            help="With --generate: a token at a time, each proven alone, keys and values in a committed cache of N"
+            " places.",
+            show_default="all tokens at once, unless the model has a fixed cache",
+        ),
+    ] = 0,
     tokenizer: Annotated[
         Path | None,
         typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json, or a JSON list of characters, to keep."),
@@ -148,6 +159,7 @@ def compile(
         show=show,
         prompt_tokens=prompt_tokens,
         tokenizer=tokenizer,
+        cache=cache,
         segments=_segments(segments),
         title=title,
         labels=_labels(labels or []),

@@ -102,8 +102,12 @@ def generate(
         raise InputError(f"{model} does not generate", code="I144", help="compile it with --generate greedy")
     vocabulary = _vocabulary(language, tokenizer, needed=prompt is not None)
     given = _prompt(prompt, tokens, vocabulary)
-    if how is not None and at.segmented is None:
+    whole = at.segmented
+    if how is not None and whole is None:
         how.refuse_larger(at.program, key_paths(at.path, keys)[0])
+    elif how is not None and whole is not None:
+        for k, segment in enumerate(whole.segments):
+            how.refuse_larger(segment, key_paths(whole.file(k), whole.keys_of(k, keys))[0])
     writer = _Writer(vocabulary, given, shown=not json)
     with display.Working("generate") if json else writer:
         done = clock(
@@ -113,22 +117,24 @@ def generate(
     result = (
         told(at, done.trace.outputs, len(done.trace.path), 1, 0)
         | writer.said(done)
+        | ({"outputs": {}} if done.steps else {})  # of one step: the caches, which nobody reads
         | {"saturated": [vars(s) for s in watched]}
     )
     if how is not None:
-        if (whole := at.segmented) is None:
+        if whole is None:
             result |= how(at, done.trace, max_steps, clock)
         else:
             from syurmy import segmented
             from syurmy.commands.bundles import proven
 
-            parts = segmented.run(whole, done.trace.inputs, max_steps=max_steps)
+            given_to = done.steps or [done.trace.inputs]
+            parts = [segmented.run(whole, inputs, max_steps=max_steps) for inputs in given_to]
             result |= proven(at, whole, parts, how, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)
     else:
-        show(result, None, output_lines(at, done.trace.outputs))
+        show(result, None, [] if done.steps else output_lines(at, done.trace.outputs))
     return MISSED if strict and (done.undecided or watched) else DONE
 
 

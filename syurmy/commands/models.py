@@ -55,10 +55,13 @@ class Opened:
 
     @property
     def segmented(self) -> Segmented | None:
-        """The program as the segments that it is proven in, if it is cut."""
+        """The program as the segments that it is proven in, if it is cut, or run in steps."""
         from syurmy.segmented import Segmented
 
-        return Segmented(self.path, self.program, self.cuts, self.description) if self.cuts else None
+        steps = None if self.model is None else self.model.chained
+        if not self.cuts and steps is None:
+            return None
+        return Segmented(self.path, self.program, self.cuts, self.description, steps)
 
 
 def opened(path: Path, options: Sequence[str] | None, raw: bool = False, max_steps: int | None = None) -> Opened:

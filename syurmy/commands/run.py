@@ -385,7 +385,7 @@ def told(at: Opened, outputs: Mapping[str, I64], steps: int, batch: int, branche
     result |= {"instructions": len(at.program.code), "steps": steps, "batch": batch, "branches": branches}
     result |= dict.fromkeys(("leaves", "columns", "committed_entries"))
     result |= dict.fromkeys(("commitments", "openings", "certificate", "resumed"))
-    result |= {"segments": [], "links": {}, "shared_params": [], "proofs": []}
+    result |= {"segments": [], "links": {}, "shared_params": [], "chained": None, "proofs": []}
     unknown = ("replaced_key", "proof", "proof_bytes", "soundness_bits", "zero_knowledge", "verified")
     return result | dict.fromkeys(unknown)
 

@@ -74,10 +74,11 @@ def setup(
     for path in (*made.proving, made.verifying):
         size = display.bytes_text(path.stat().st_size)
         console.print(f"{path}: {size}{', reused' if made.reused else ''}", markup=False, soft_wrap=True)
-    whose = f", of {len(made.segments)} segments" if made.segments else ""
+    whose = f", of {len(made.segments)} segments" if len(made.segments) > 1 else ""
+    whose += f", of up to {made.steps} steps" if made.steps else ""
     console.print(f"key {made.digest.hex()}{whose}", markup=False, soft_wrap=True)
     if made.proofs:
-        copied = "keys" if made.segments else "key"
+        copied = "keys" if len(made.segments) > 1 else "key"
         console.print(
             f"params stay hidden in {made.proofs:,} proofs, those of copies of the {copied} counted", markup=False
         )
@@ -86,7 +87,8 @@ def setup(
 
 @dataclass(frozen=True)
 class _Made:
-    """What is told of keys: of one program, or of all ``segments`` (their digests) and the whole."""
+    """What is told of keys: of one program, or of all ``segments`` (their digests) and the whole, which may
+    run in up to so many ``steps``."""
 
     digest: bytes
     replaced: bytes | None
@@ -97,6 +99,7 @@ class _Made:
     proofs: int
     reused: bool
     segments: tuple[bytes, ...] = ()
+    steps: int = 0
 
     def data(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -128,4 +131,5 @@ def _of_segments(kept: segmented.Kept) -> _Made:
     key, (vk, *pks) = kept.key, kept.paths
     proofs, digests = max(k.mode.proofs for k in key.segments), tuple(k.digest() for k in key.segments)
     limit = key.segments[0].max_steps
-    return _Made(key.digest(), kept.replaced, tuple(pks), vk, limit, key.hiding, proofs, kept.reused, digests)
+    steps = 0 if key.steps is None else key.steps.most
+    return _Made(key.digest(), kept.replaced, tuple(pks), vk, limit, key.hiding, proofs, kept.reused, digests, steps)

@@ -20,10 +20,19 @@ def weights(seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def language_model(
-    causal: bool = True, extra: bool = False, cache: bool = False, leak: float = -1e9, ties: bool = False
+    causal: bool = True,
+    extra: bool = False,
+    cache: bool = False,
+    leak: float = -1e9,
+    ties: bool = False,
+    hides: float = 1e9,
+    turned: bool = False,
+    fixed: int = 0,
 ) -> onnx.ModelProto:
     """ids [1, n] -> logits [1, n, VOCABULARY]. ``extra``: attention_mask and position_ids as inputs, another output;
-    ``cache``: past and present keys and values; ``leak``: what masked scores get; ``ties``: token 4 scores like 7."""
+    ``cache``: past and present keys and values; ``leak``: what masked scores get; ``hides``: what the attention
+    mask takes from them; ``ties``: token 4 scores like 7; ``turned``: past keys are [1, WIDTH, past]; ``fixed``: how
+    many places the cache has, if not any number."""
     w = weights()
     if ties:
         w["head"][:, 4] = w["head"][:, 7]
@@ -34,6 +43,7 @@ def language_model(
         "last": np.array([-1], np.int64),
         "root": np.array(WIDTH**0.5, np.float32),
         "leak": np.array(leak, np.float32),
+        "hides": np.array(hides, np.float32),
         "flat": np.array([1], np.int64),
     }
     nodes: list[onnx.NodeProto] = []
@@ -47,12 +57,14 @@ def language_model(
     places = "position_ids" if extra else node("Range", "zero", length, "one")
     x = node("Add", node("Gather", "embed", "ids"), node("Gather", "position", places))
     q, k, v = (node("MatMul", x, f"w{p}") for p in "qkv")
+    if cache and not turned:
+        k = node("Concat", "past_key", k, axis=1, out="present_key")
+    across = node("Transpose", k, perm=[0, 2, 1])
+    if cache and turned:
+        across = node("Concat", "past_key", across, axis=2, out="present_key")
     if cache:
-        k, v = (
-            node("Concat", "past_key", k, axis=1, out="present_key"),
-            node("Concat", "past_value", v, axis=1, out="present_value"),
-        )
-    scores = node("Div", node("MatMul", q, node("Transpose", k, perm=[0, 2, 1])), "root")
+        v = node("Concat", "past_value", v, axis=1, out="present_value")
+    scores = node("Div", node("MatMul", q, across), "root")
     if causal:
         n = node("Unsqueeze", length, "last")
         square = node(
@@ -63,7 +75,7 @@ def language_model(
         hidden = node(
             "Sub", node("Cast", "attention_mask", to=TensorProto.FLOAT), node("Cast", "one", to=TensorProto.FLOAT)
         )
-        scores = node("Add", scores, node("Unsqueeze", hidden, "flat"))
+        scores = node("Add", scores, node("Unsqueeze", node("Mul", hidden, "hides"), "flat"))
     x = node("Add", x, node("MatMul", node("MatMul", node("Softmax", scores, axis=-1), v), "wo"))
     node("MatMul", x, "head", out="logits")
     row = [1, "n"]
@@ -73,9 +85,12 @@ def language_model(
         inputs += [helper.make_tensor_value_info(i, TensorProto.INT64, row) for i in ("attention_mask", "position_ids")]
     if cache:
         for kind in ("key", "value"):
-            shape = [1, "past", WIDTH]
-            inputs.append(helper.make_tensor_value_info(f"past_{kind}", TensorProto.FLOAT, shape))
-            outputs.append(helper.make_tensor_value_info(f"present_{kind}", TensorProto.FLOAT, [1, "all", WIDTH]))
+            for side, name, many in (
+                (inputs, "past", fixed or "past"),
+                (outputs, "present", fixed + 1 if fixed else "all"),
+            ):
+                shape = [1, WIDTH, many] if turned and kind == "key" else [1, many, WIDTH]
+                side.append(helper.make_tensor_value_info(f"{name}_{kind}", TensorProto.FLOAT, shape))
     held = [numpy_helper.from_array(x, name) for name, x in constants.items()]
     graph = helper.make_graph(nodes, "tiny_lm", inputs, outputs, held)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -26,7 +26,7 @@ from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.verifier.bundle import BundleVerifier
 from syurmy.prover.verifier.verify import Verifier
-from tests.bundles import rejoined, whole_of
+from tests.bundles import rejoined, walking, whole_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).resolve().parent / "corpus"
@@ -196,7 +196,7 @@ def honest(name: str) -> list[bytes]:
     if name == "proof":
         return [_honest()[1]]
     if name == "bundle_key":
-        return [_honest_bundle()[0].key.to_bytes()]
+        return [_honest_bundle()[0].key.to_bytes(), walking(False).key.to_bytes()]
     if name == "bundle":
         return [_honest_bundle()[1]]
     return [_network()]

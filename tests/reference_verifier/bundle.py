@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,7 +24,8 @@ MOST_MORE = 6
 @dataclass(frozen=True)
 class BundleKey:
     """``inputs`` and ``outputs``: the interface, names and how they are shown. ``links``: names that several segments
-    declare, and these segments."""
+    declare, and these segments. ``most``: steps, 0 where the whole is not run in steps; ``carried``: what each hands
+    on."""
 
     name: str
     inputs: Mapping[str, int]
@@ -31,6 +33,19 @@ class BundleKey:
     segments: list[bytes]
     digest: bytes
     links: Mapping[str, list[int]]
+    most: int = 0
+    carried: Sequence[Carried] = ()
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The next step's input ``target`` is this one's ``source``, an output (``made``) or an input; ``first``: what its
+    entries are in the first step, or None."""
+
+    source: str
+    target: str
+    first: int | None
+    made: bool
 
 
 @dataclass(frozen=True)
@@ -63,19 +78,59 @@ def read_bundle_key(data: bytes) -> BundleKey:
     name = f.text()
     require(valid_name(name), "bundle key", "it has no name")
     inputs, outputs = _interface(f), _interface(f)
-    count = f.leb128()
+    count, most, handed = f.leb128(), 0, list[tuple[str, str, int]]()
+    stepped = count == 0
+    if stepped:
+        most = f.leb128()
+        handed = [(f.text(), f.text(), f.leb128()) for _ in range(f.leb128())]
+        require(len(handed) > 0, "bundle key", "steps hand nothing on")
+        count = f.leb128()
     require(1 <= count <= MAX_SEGMENTS, "bundle key", "the number of segments is out of range")
+    proofs = count * most if stepped else count
+    require(1 <= proofs <= MAX_SEGMENTS, "bundle key", "the number of proofs is out of range")
     head = data[: f.at]
     encoded = [f.take(f.leb128()) for _ in range(count)]
     segments = [read_key(k) for k in encoded]
     description = f.take(f.leb128())
     f.end()
     require(len({k.hiding for k in segments}) == 1, "bundle key", "some segments hide and some do not")
-    more = min((count - 1).bit_length(), MOST_MORE)
+    more = min((proofs - 1).bit_length(), MOST_MORE)
     require(all(k.more == more for k in segments), "bundle key", "a segment's proofs have too few bits or too many")
     named = b"".join(k.digest for k in segments)
     name_of = digest(b"syurmy-vm bundle key" + head + named + digest(b"syurmy-vm description" + description))
-    return BundleKey(name, inputs, outputs, encoded, name_of, links_of(segments, inputs, outputs))
+    links = links_of(segments, inputs, outputs)
+    carried = carried_of(segments, inputs, outputs, handed)
+    return BundleKey(name, inputs, outputs, encoded, name_of, links, most, carried)
+
+
+def carried_of(
+    segments: Sequence[Key],
+    inputs: Mapping[str, int],
+    outputs: Mapping[str, int],
+    handed: Sequence[tuple[str, str, int]],
+) -> list[Carried]:
+    """Raises ``Rejected`` where steps cannot hand on what the key says."""
+
+    def rule(condition: bool, name: str, message: str) -> None:
+        require(condition, "steps", f"{name}: {message}")
+
+    taken_in = {i.name: i.type for k in segments for i in k.program.inputs}
+    put_out = {o.name: t.final[o.name] for k, t in zip(segments, types_of(segments), strict=True)
+               for o in k.program.outputs}  # fmt: skip
+    found: list[Carried] = []
+    for source, target, first in handed:
+        rule(target in inputs, target, "it is no input")
+        rule(all(c.target != target for c in found), target, "two are handed on to it")
+        made = source in outputs
+        rule(made or source in inputs, source, "nothing has this name")
+        shown = outputs[source] if made else inputs[source]
+        rule(shown == inputs[target] != PRIVATE, target, "it is shown in different ways")
+        a, b = put_out[source] if made else taken_in[source], taken_in[target]
+        rule(a.shape == b.shape, target, "its shapes differ")
+        rule(shown == PUBLIC or a.dtype == b.dtype, target, "its dtypes differ")
+        rule(first == 0 or (shown == PUBLIC and b.lo <= first - 1 <= b.hi), target, "it cannot begin so")
+        found.append(Carried(source, target, first - 1 if first else None, made))
+    return found
 
 
 def types_of(segments: Sequence[Key]) -> list[Types]:
@@ -153,17 +208,43 @@ def verify_bundle(key: bytes, bundle: bytes) -> list[Statement]:
     require(f.take(8) == b"SYURMYBP", "bundle", "this is no bundle")
     require(f.number(2) == VERSION, "bundle", "it is of another version")
     require(f.take(32) == known.digest, "bundle", "it is one of another key")
-    require(f.number(4) == len(known.segments), "bundle", "it has another number of proofs")
-    lengths = [f.number(8) for _ in known.segments]
+    count, size = f.number(4), len(known.segments)
+    whole = count == size if not known.most else count % size == 0 and size <= count <= known.most * size
+    require(whole, "bundle", "it has another number of proofs")
+    lengths = [f.number(8) for _ in range(count)]
     proofs = [f.take(n) for n in lengths]
     f.end()
-    statements = [verify(k, proof) for k, proof in zip(known.segments, proofs, strict=True)]
-    check_links(known.links, statements)
+    statements = [verify(known.segments[k % size], proof) for k, proof in enumerate(proofs)]
+    require(len({s.path.batch for s in statements}) == 1, "links", "the proofs are of different numbers of inputs")
+    steps = [statements[k : k + size] for k in range(0, count, size)]
+    for one in steps:
+        check_links(known.links, one)
+    check_steps(known.carried, steps)
     return statements
 
 
+def check_steps(carried: Sequence[Carried], steps: Sequence[Sequence[Statement]]) -> None:
+    for c in carried:
+        if c.first is not None:
+            entries = _shown(steps[0], c.target, False)
+            require(all(x == c.first for x in entries), "steps", f"{c.target} does not begin with {c.first}")
+        for before, after in itertools.pairwise(steps):
+            theirs = [s.commitments[c.target] for s in after if c.target in s.commitments]
+            if theirs:
+                mine = [s.commitments[c.source] for s in before if c.source in s.commitments]
+                require(len({*mine, *theirs}) == 1, "steps", f"the commitment to {c.target} is not handed on")
+            else:
+                same = _shown(before, c.source, c.made) == _shown(after, c.target, False)
+                require(same, "steps", f"{c.target} is not handed on")
+
+
+def _shown(step: Sequence[Statement], name: str, made: bool) -> Sequence[int]:
+    """What a step shows of an input, or an output (``made``)."""
+    source = "output" if made else "input"
+    return next(v.entries for s in step for v in s.values if v.name == name and v.source == source)
+
+
 def check_links(links: Mapping[str, Sequence[int]], statements: Sequence[Statement]) -> None:
-    require(len({s.path.batch for s in statements}) == 1, "links", "the proofs are of different numbers of inputs")
     for name, where in links.items():
         digests = {statements[k].commitments[name] for k in where if name in statements[k].commitments}
         require(len(digests) <= 1, "links", f"the segments' commitments to {name} differ")

@@ -15,7 +15,7 @@ from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.soundness import bits
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.bundle import BundleVerifier
-from tests.bundles import INPUTS, example, rejoined, split
+from tests.bundles import INPUTS, example, rejoined, split, walk, walking
 from tests.reference_verifier import errors as ours
 from tests.reference_verifier.bundle import read_bundle_key, verify_bundle
 
@@ -133,3 +133,66 @@ def accepted_by_both(data: bytes) -> bool:
         return False
     verify_bundle(key(), data)
     return True
+
+
+def test_steps(tmp_path: Path):
+    """Honest steps, other orders, and mixtures of three texts: both verifiers say the same. Without zero knowledge one
+    tensor has one commitment, so that the last step of the second, which has forgotten how it began, fits the first."""
+    w, texts = walking(False), (walk([3, 1], 3), walk([3, 1], 3, (0, 1, 0)), walk([3], 3))
+    first, second, third = (split(w.walked(tmp_path / str(k), t).bundle.data) for k, t in enumerate(texts))
+    orders = ((0,), (0, 1, 2), (0, 2), (1, 2), (0, 1, 1), (0, 2, 1), (0, 0), ())
+    bundles = [[first[k] for k in order] for order in orders]
+    bundles += [first[:k] + other[k:] for other in (second, third) for k in (1, 2)]
+    bundles += [[*first, *first], third]
+    taken = []
+    for proofs in bundles:
+        data = rejoined(w.key, proofs)
+        try:
+            theirs = w.verifier.verify(data)
+        except (Rejected, SyurmyError):
+            with pytest.raises(ours.Rejected):
+                verify_bundle(w.key.to_bytes(), data)
+            continue
+        mine = verify_bundle(w.key.to_bytes(), data)
+        assert [bits(s.error) for s in mine] == pytest.approx([s.soundness_bits for s in theirs.segments])
+        taken.append(proofs)
+    assert taken == [first[:1], first, first[:2] + second[2:], third]
+
+
+def test_keys_of_steps():
+    """Both take them, under the same digest, or both refuse them."""
+    made = walking(False).key.to_bytes()
+    (segment,) = (s.to_bytes() for s in walking(False).key.segments)
+    ends = leb128(1) + leb128(len(segment)) + segment + DESCRIPTION
+    (at,) = (k for k in range(len(made)) if made[k:].startswith(b"\0\5\4\1q\1p\1"))
+    head, rest = made[:at], made[len(made) - len(ends) :]
+    assert rest == ends
+
+    def key_of(most: int, *carried: tuple[str, str, int], twice: bytes = ends) -> bytes:
+        out = head + b"\0" + leb128(most) + leb128(len(carried))
+        for a, b, first in carried:
+            out += leb128(len(a)) + a.encode() + leb128(len(b)) + b.encode() + leb128(first)
+        return out + twice
+
+    there = [("q", "p", 1), ("u", "t", 0), ("n", "n", 0), ("d", "c", 0)]
+    assert key_of(5, *there) == made
+    keys = [key_of(most, *there) for most in (0, 1, 4, 5, 8, 9, 1024, 1025)]
+    keys += [key_of(5, (a, b, first)) for a in "qutndcpv" for b in "tpcundq" for first in (0, 1, 5, 6)]
+    keys += [
+        key_of(5),
+        key_of(5, *there, ("q", "t", 0)),
+        key_of(5, *there, twice=b"\0" + ends),
+        made[:-1],
+        made + b"\0",
+    ]
+    taken = 0
+    for data in keys:
+        try:
+            theirs = BundleKey.from_bytes(data).digest()
+        except SyurmyError:
+            with pytest.raises(ours.Rejected):
+                read_bundle_key(data)
+            continue
+        assert read_bundle_key(data).digest == theirs
+        taken += 1
+    assert taken > 20

@@ -240,3 +240,47 @@ def test_in_segments(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mixed.proof").write_bytes(rejoined(key, [*bundles[0][:-1], bundles[1][-1]]))
     refused = call("verify", out / "model.vk", tmp_path / "mixed.proof", code=1)
     assert refused["error"]["step"].startswith("link '")
+
+
+def test_a_token_at_a_time(tmp_path: Path) -> None:
+    """A model with a cache: a proof for each token but the last, one bundle, and who deals with it sees the text."""
+    (tmp_path / "letters.json").write_text(json.dumps(list(LETTERS)))
+    np.savez(tmp_path / "data.npz", ids=np.random.default_rng(0).integers(0, 11, (6, 1, 5)))
+    path, out = saved(tmp_path, extra=True, cache=True), tmp_path / "m"
+    call(
+        *("compile", path, "-o", out, "--generate", "greedy", "--cache", 4),
+        *("--tokenizer", tmp_path / "letters.json", "--calibrate", tmp_path / "data.npz"),
+    )
+    assert call("prove", out, code=2)["error"]["code"] == "I147"
+    assert call("certify", out, code=2)["error"]["code"] == "K156"
+    written = call("generate", out, "--prompt", "d", "--max-tokens", 2)
+    assert (written["verified"], written["outputs"]) == (None, {})
+    made = call("generate", out, "--prompt", "d", "--max-tokens", 2, "--prove")
+    assert made["generated"] == written["generated"]
+    assert (made["verified"], made["chained"], len(made["segments"])) == (True, 2, 2)
+    text = made["generated"][0]
+    key, proof = out / "model.vk", out / "model.proof"
+    verdict = call("verify", key, proof, "--tokenizer", tmp_path / "letters.json")
+    assert verdict["generated"] == made["generated"]
+    assert np.reshape(verdict["inputs"]["ids"], -1).tolist() == [*text["prompt"], text["completion"][0]]
+    assert verdict["outputs"] == {"place": [[1], [2]]}
+    assert verdict["soundness_bits"] >= 100
+    lines = said("verify", key, proof).splitlines()
+    assert "in 2 steps, each with what the one before hands on: every proof and every link holds" in lines
+    assert f"completion: (2 tokens: {', '.join(map(str, text['completion']))})" in lines
+    assert not any("public input" in line for line in lines)
+    assert "public input prompt = [1, 1]" in said("verify", key, proof, "-v").splitlines()
+    assert call("info", key)["most_steps"] == 5
+    proofs = split(proof.read_bytes())
+    (tmp_path / "bent.proof").write_bytes(rejoined(BundleKey.load(key), [proofs[1]]))
+    assert call("verify", key, tmp_path / "bent.proof", code=1)["error"]["step"] == "link 'position_'"
+    other = call("generate", out, "--prompt", "d", "--max-tokens", 2, "--proof", tmp_path / "again.proof")
+    assert other["generated"] == made["generated"]
+    again = split((tmp_path / "again.proof").read_bytes())
+    (tmp_path / "bent.proof").write_bytes(rejoined(BundleKey.load(key), [proofs[0], again[1]]))
+    refused = call("verify", key, tmp_path / "bent.proof", code=1)["error"]
+    assert (refused["step"], refused["reason"]) == (
+        *("link 'past'", "step 1 names another commitment to it than step 0 to 'present'"),
+    )
+    assert call("generate", out, "--prompt", "ab", "--prove", code=2)["error"]["code"] == "F130"
+    assert call("setup", out)["reused"]
