@@ -108,7 +108,7 @@ def wrapped(model: onnx.ModelProto, shapes: Shapes | None, places: int) -> tuple
 def samples_of(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] | None) -> list[dict[str, Array]]:
     """Steps of texts, each with the caches that the float model has made of the tokens before; ``given``: the texts,
     tokens along the last axis, random ones where it is None. Raises ``ModelError`` M109, M112."""
-    from syurmy.compiler.graph import defined
+    from syurmy.compiler.graph import Defined
 
     dtypes = {i.name: helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in model.graph.input}
     shapes = {i.name: tuple(d.dim_value for d in _dims(i)) for i in model.graph.input}
@@ -119,7 +119,7 @@ def samples_of(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] 
             code="M112",
             help=f"--cache {known - 1} at most",
         )
-    run = defined(model)
+    run = Defined(model)
     start = {c.past: np.zeros(shapes[c.past], dtypes[c.past]) for c in greedy.caches}
     found: list[dict[str, Array]] = []
     for text in _texts(model, greedy, given):
