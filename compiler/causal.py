@@ -310,7 +310,7 @@ def _empty(i: onnx.ValueInfoProto) -> list[int]:
             f"the cache '{i.name}' cannot be empty: its shape is {[d.dim_value or d.dim_param or '?' for d in dims]}",
             code="M112",
             help="all tokens are read at once: export the model without past inputs (use_cache=False), or with a free"
-            " length of them",
+            " length of them; or give --cache N, to read one at a time",
         )
     return [0 if k == named[0] else d.dim_value or 1 for k, d in enumerate(dims)]
 

@@ -324,7 +324,8 @@ class Trial:
             fed = [{name: g.samples[name][k] for name in g.inputs} for k in range(out.samples)]
             estimates = Estimates(measured, program, inputs, outputs, _whole(steps, out))
             measured.steep = estimates.between(fed)
-        choices = 0 if self.greedy is None else (count + len(self.held)) * (self.greedy.total - self.greedy.least)
+        each = 0 if self.greedy is None else 1 if caches is not None else self.greedy.total - self.greedy.least
+        choices = (count + len(self.held)) * each
         return Made(g, c, steps, inputs, outputs, folder, program, measured, tail, choices)
 
     def _refuse_missing(self, g: graph.Graph) -> None:

@@ -96,8 +96,15 @@ def greedy(program: Program) -> tuple[str, str, str] | None:
     return (tokens, prompt, length) if right else None
 
 
-def greedy_step(program: Program, steps: Steps) -> tuple[str, str, str] | None:
-    """The inputs t, u and n of a greedy step that is handed on as a text is; None of any other."""
+def implied(program: Program, steps: Steps | None) -> frozenset[str]:
+    """Public inputs and outputs of steps that their text says already."""
+    names = None if steps is None else greedy_step(program, steps)
+    return frozenset(names or ())
+
+
+def greedy_step(program: Program, steps: Steps) -> tuple[str, str, str, str, str] | None:
+    """The inputs t, u, n and p of a greedy step that is handed on as a text is, and the output p + 1; None of any
+    other."""
     public = {i.name: i.type for i in program.inputs if i.public}
     by_target = {c.target: c for c in steps.carried}
     try:
@@ -123,7 +130,7 @@ def greedy_step(program: Program, steps: Steps) -> tuple[str, str, str] | None:
         and public[then].size == 1
         and by_target.get(prompt) == Carried(prompt, prompt)
     )
-    return (tokens, then, prompt) if right else None
+    return (tokens, then, prompt, position, place_out.source) if right else None
 
 
 class _Code:
@@ -165,11 +172,11 @@ class _Code:
         return self.made(self.last.src[0], op).src
 
 
-def _in_steps(statement: Statement, names: tuple[str, str, str] | None) -> list[Completion]:
+def _in_steps(statement: Statement, names: Sequence[str] | None) -> list[Completion]:
     """``completions`` of a statement about steps."""
-    if names is None or not set(names) <= set(statement.inputs):
+    if names is None or not set(names[:3]) <= set(statement.inputs):
         return []
-    tokens, then, prompt = (np.asarray(statement.inputs[name]) for name in names)
+    tokens, then, prompt = (np.asarray(statement.inputs[name]) for name in names[:3])
     rows = np.concatenate([tokens.reshape(len(tokens), -1), then[-1].reshape(1, -1)])
     prompts = prompt[0].reshape(-1).tolist()
     return [Completion(tuple(row[:p]), tuple(row[p:])) for row, p in zip(rows.T.tolist(), prompts, strict=True)]

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,12 @@ def answer(
     other = expected.other_commitment(statement, named, verifying_key)
     if difference := other or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
+    implied = frozenset[str]()
     if isinstance(verifier, Verifier):
         written = completions.completions(statement, verifier.program)
     else:
         written = completions.completions(statement, verifier.key.programs[-1], verifier.key.steps)
+        implied = completions.implied(verifier.key.programs[-1], verifier.key.steps)
     if vocabulary is not None and not written:
         raise InputError("the key's program states no text", code="I144", help="leave --tokenizer out")
     result = {
@@ -130,7 +132,8 @@ def answer(
         "seconds": {"verify": seconds},
         "proof_bytes": len(data),
     }
-    return Answer(result, "\n".join(_lines(statement, result, verbose, raw, completions.lines(written, vocabulary))))
+    text = _lines(statement, result, verbose, raw, completions.lines(written, vocabulary), implied)
+    return Answer(result, "\n".join(text))
 
 
 def answer_of_key(
@@ -219,12 +222,26 @@ def _about(d: Description) -> dict[str, Any]:
     return {"title": d.title or None, "source": d.source.hex() or None}
 
 
-def _lines(statement: Statement, result: dict[str, Any], verbose: bool, raw: bool, written: Sequence[str]) -> list[str]:
+def _without(statement: Statement, names: frozenset[str]) -> Statement:
+    """A statement to show, without these inputs and outputs."""
+    sides = ({n: x for n, x in side.items() if n not in names} for side in (statement.inputs, statement.outputs))
+    inputs, outputs = sides
+    return replace(statement, inputs=inputs, outputs=outputs)
+
+
+def _lines(
+    statement: Statement,
+    result: dict[str, Any],
+    verbose: bool,
+    raw: bool,
+    written: Sequence[str],
+    implied: frozenset[str],
+) -> list[str]:
+    """``implied``: what the text that was ``written`` says already."""
     lines = [f"accepted: program {statement.program}, key {result['key'][:16]}…"]
     lines += about_lines(statement.description)
     lines += parts_line(statement)
-    chained = bool(written) and isinstance(statement, BundleStatement) and statement.steps != ()
-    lines += [] if chained and not verbose else described.lines(statement, raw)  # the text is all that steps show
+    lines += described.lines(_without(statement, frozenset() if verbose else implied), raw)
     lines += written
     lines += display.tensor_lines("reveal", {f"@{i}": v for i, v in statement.reveals})
     for name, c in statement.commitments.items():

@@ -192,6 +192,8 @@ def _print(done: CompiledModel, report: bool, activations: int, took: float) -> 
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     cost = costs.of_program(done.program)
     print("\n".join([f"{len(done.program.code)} instructions", *(costs.lines(cost) if cost is not None else ())]))
+    if (chained := done.chained) is not None:
+        print(f"a proof for each token but the last, by `generate`: texts of up to {chained.most + 1} tokens")
     for k, s in enumerate(_parts(done)):
         reads = ", ".join(t["name"] for t in s["takes_in"]) or "the inputs alone"
         leaves = "" if s["leaves"] is None else f"{s['leaves']:,} lookup leaves, "
