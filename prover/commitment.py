@@ -23,7 +23,7 @@ import numpy as np
 from syurmy import gpu
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover import strips
-from syurmy.prover.field import U64, to_field
+from syurmy.prover.field import U64
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.moves import take_rows_kernel
 from syurmy.prover.kernels.ntt import encode
@@ -66,16 +66,22 @@ class Commitment:
             return taken(self.codeword, positions)
         tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
         at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
-        return np.stack([at.of(row, tail[:, i]) for i, row in enumerate(self.rows())], axis=1)
+        parts, first = [], 0
+        for rows in self.rows():
+            parts.append(at.of(rows, tail[:, first : first + len(rows)]))
+            first += len(rows)
+        return np.ascontiguousarray(np.concatenate(parts).T)
 
-    def rows(self) -> Iterator[U64]:
-        """Those of the matrix, ``uint64[C]``, one after the other."""
+    def rows(self) -> Iterator[Integers | U64]:
+        """Those of the matrix, ``[*, C]``: narrow integers, or few of others, which are over F as they are used."""
         if self.matrix is not None:
-            for row in self.matrix.T:
-                yield np.ascontiguousarray(row)
+            for first in range(0, self.shape.height, LEAST):
+                yield np.ascontiguousarray(self.matrix.T[first : first + LEAST])
         elif self.integers is not None:
-            for values in self.integers.rows():
-                yield to_field(values.astype(np.int64))
+            for values in self.integers.groups:
+                step = LEAST if values.dtype == np.int64 else len(values)
+                for first in range(0, len(values), step):
+                    yield values[first : first + step]
 
 
 @dataclass(frozen=True, eq=False)

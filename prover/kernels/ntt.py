@@ -25,7 +25,7 @@ from syurmy.prover.field import P as P_INT
 from syurmy.prover.kernels import pool, transform
 from syurmy.prover.kernels.field import ZERO
 from syurmy.prover.kernels.field import mul as mul_one
-from syurmy.prover.kernels.jit import kernel
+from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import add, mul, sub, turn
 
 RUN = 64
@@ -44,12 +44,45 @@ def powers_kernel(root, first, out, lo, hi):
 
 
 @njit(inline="always")
-def _reverse(x, bits):
+def bit_reverse(x, bits):
     out = 0
     for _ in range(bits):
         out = (out << 1) | (x & 1)
         x >>= 1
     return out
+
+
+@part
+def butterflies(tile, stages, residue, log_distance, shift, powers):
+    """``stages`` stages of a transform on the positions residue + (m << log_distance), rows m of ``tile``, one vector
+    after the other; the first one's twiddle factors are the powers of powers[1 << shift]."""
+    size, length = tile.shape
+    last_power = powers.shape[0] - 1
+    if stages & 1:
+        half = size >> 1
+        for i in range(half):
+            w = powers[(residue + (i << log_distance)) << shift]
+            for k in range(length):
+                a, b = tile[i, k], tile[i + half, k]
+                tile[i, k] = add(a, b)
+                tile[i + half, k] = mul(sub(a, b), w)
+    for s in range(stages & 1, stages, 2):
+        quarter = size >> (s + 2)
+        for i in range(quarter):
+            e = (residue + (i << log_distance)) << (s + shift)
+            w = powers[e]
+            w2 = powers[2 * e]
+            w3 = powers[3 * e & last_power]
+            for i0 in range(i, size, 4 * quarter):
+                i1, i2, i3 = i0 + quarter, i0 + 2 * quarter, i0 + 3 * quarter
+                for k in range(length):
+                    a, b, c, d = tile[i0, k], tile[i1, k], tile[i2, k], tile[i3, k]
+                    p, q = add(a, c), add(b, d)
+                    r, t = sub(a, c), turn(sub(b, d))
+                    tile[i0, k] = add(p, q)
+                    tile[i1, k] = mul(sub(p, q), w2)
+                    tile[i2, k] = mul(add(r, t), w)
+                    tile[i3, k] = mul(sub(r, t), w3)
 
 
 @kernel
@@ -65,7 +98,6 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
     log_distance = log_cols - done - stages
     distance = 1 << log_distance
     size = 1 << stages
-    last_power = powers.shape[0] - 1
     length = (min(rows, RUN) + VECTOR - 1) // VECTOR * VECTOR
     tile = np.zeros((size, length), np.uint64)
     for item in range(lo, hi):
@@ -79,7 +111,7 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
             block = (item // strips) >> log_distance
         base = (block << (log_cols - done)) + residue
         if done == 0:
-            exponent = _reverse(block, log_blowup)
+            exponent = bit_reverse(block, log_blowup)
             more = tail.shape[0]
             constant = powers[exponent << log_cols]  # x^C on this coset
             w = powers[exponent * residue]
@@ -106,38 +138,15 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
             for m in range(size):
                 for k in range(width):
                     tile[m, k] = out[base + (m << log_distance), start + k]
-        if stages & 1:
-            half = size >> 1
-            for i in range(half):
-                w = powers[(residue + (i << log_distance)) << (done + log_blowup)]
-                for k in range(length):
-                    a, b = tile[i, k], tile[i + half, k]
-                    tile[i, k] = add(a, b)
-                    tile[i + half, k] = mul(sub(a, b), w)
-        for s in range(stages & 1, stages, 2):
-            quarter = size >> (s + 2)
-            for i in range(quarter):
-                e = (residue + (i << log_distance)) << (done + s + log_blowup)
-                w = powers[e]
-                w2 = powers[2 * e]
-                w3 = powers[3 * e & last_power]
-                for i0 in range(i, size, 4 * quarter):
-                    i1, i2, i3 = i0 + quarter, i0 + 2 * quarter, i0 + 3 * quarter
-                    for k in range(length):
-                        a, b, c, d = tile[i0, k], tile[i1, k], tile[i2, k], tile[i3, k]
-                        p, q = add(a, c), add(b, d)
-                        r, t = sub(a, c), turn(sub(b, d))
-                        tile[i0, k] = add(p, q)
-                        tile[i1, k] = mul(sub(p, q), w2)
-                        tile[i2, k] = mul(add(r, t), w)
-                        tile[i3, k] = mul(sub(r, t), w3)
+        butterflies(tile, stages, residue, log_distance, done + log_blowup, powers)
         for m in range(size):
             for k in range(width):
                 out[base + (m << log_distance), start + k] = tile[m, k]
 
 
 @lru_cache(maxsize=4)
-def _powers(log_n: int) -> U64:
+def domain(log_n: int) -> U64:
+    """The powers of omega_n, ``uint64[n]``."""
     root = root_of_unity(log_n)
     out = np.empty(1 << log_n, np.uint64)
 
@@ -166,7 +175,7 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
         there: U64 = transform.encode(matrix, log_blowup, tail)
         return there
     out = np.empty((cols << log_blowup, rows), np.uint64)
-    powers = _powers(log_cols + log_blowup)
+    powers = domain(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)
     length = -(-min(rows, RUN) // VECTOR) * VECTOR
     passes = max(1, -(-log_cols // (((TILE if rows >= RUN else NARROW) // length).bit_length() - 1)))
