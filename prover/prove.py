@@ -26,7 +26,7 @@ from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.place import place as placed
 from syurmy.prover.keys import ProvingKey
-from syurmy.prover.operands import bind_operand, instance, pad_table, total_sum
+from syurmy.prover.operands import bind_operand, instance, pad_table
 from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
 from syurmy.prover.placed import placed_for
 from syurmy.prover.protocol import mle
@@ -373,10 +373,10 @@ class Prover:
         contractions = all_contractions(first.products, self.sweep)
         if not contractions:
             return [first], []
-        instances = [self.instance(c) for c in contractions]
-        self.sender.ext("contraction sum", [total_sum(instances)])
         rounds = max(c.variables for c in contractions)
-        point, finals = sumcheck.prove(self.sender, "contraction", instances, rounds)
+        begun = sumcheck.begin([self.instance(c) for c in contractions], rounds)
+        self.sender.ext("contraction sum", [sumcheck.total(begun)])
+        point, finals = sumcheck.prove(self.sender, "contraction", begun, rounds)
         self.space.points[red.CONTRACTION] = point
         self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
         self.sender.skip_pads(len(finals))
@@ -466,9 +466,10 @@ class Prover:
             wide = pad_table(table, [place.shape[a] for a in left])
             instances.append(sumcheck.Instance(Ext(1), [weights, wide]))
             sizes.append(place.log_size)
-        self.sender.ext("params reduction sum", [total_sum(instances)])
         rounds = max(sizes)
-        point, finals = sumcheck.prove(self.sender, red.PARAMS, instances, rounds)
+        begun = sumcheck.begin(instances, rounds)
+        self.sender.ext("params reduction sum", [sumcheck.total(begun)])
+        point, finals = sumcheck.prove(self.sender, red.PARAMS, begun, rounds)
         self.space.points[red.PARAMS] = point
         self.sender.ext("params reduction values", [f[1] for f in finals])
         return red.reduced_points(self.plan, rest, rounds, self.transcript.challenge("zeta"))

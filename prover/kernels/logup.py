@@ -11,11 +11,14 @@ At the leaves nearly all numerators are 1, or 0 from some leaf on. With c = 1/la
 
     g = lambda*(q0 + c*p0)*(q1 + c*p1) - c*p0*p1,
 
-and q + c*(p - 1) is stored: the first part is a sum of products of two elements that are stored, c added. With p0 = 1 +
-d0 and p1 = u + d1, u = 1 before the first right leaf that is not used and 0 from there on, p0*p1 = u + d1 + d0*(d1 + u):
-the sum of eq*u is known in closed form, and the rest is summed where d is not zero only (``corrections``).
-Denominators are ``uint64[2, *]`` with the right children ``right`` entries behind the left ones; d is ``uint64[4, *]``,
-planes of d0 and d1.
+and q + c*(p - 1) is stored: the first part is a sum of products of two elements that are stored, c added. With p0 = 1
++ d0 and p1 = u + d1, u = 1 before the first right leaf that is not used and 0 from there on,
+
+    p0*p1 = u + d1 + d0*(d1 + u):
+
+the sum of eq*u is known in closed form, and the rest is summed where d is not zero only (``corrections``). Denominators
+are ``uint64[2, *]`` with the right children ``right`` entries behind the left ones; d is ``uint64[4, *]``, planes of d0
+and d1.
 """
 
 import numpy as np
@@ -344,7 +347,7 @@ def _leading_numerators(d, i, half, m, right, far, g):
 @kernel
 def corrections(d, half, u0, u1, v0, v1, split, r0, r1, binding, out, f0, f1, first, outer, inner, lo, hi):
     """What the numerators that are not 1 add to a round, over pairs first + [lo, hi): f times the sums of eq*(d1 +
-    d0*(d1 + u)) at 0 and of the leading coefficients; u = (u0, u1) in the rows before ``split``, (v0, v1) in the others.
+    d0*(d1 + u)) at 0 and of the leading coefficients; u = (u0, u1) in the rows before ``split``, (v0, v1) in others.
     Where ``binding``, a variable of 4*half rows of d is bound at r into ``out`` first; u is bound already.
     """
     r7 = mul_one(SEVEN, r1)
