@@ -10,8 +10,9 @@ a constant, so they are folded into the first C coefficients as they are read, a
 
 Positions [j*C, (j+1)*C) are the coset omega_n^bitrev(j) * <omega_C>: coefficient c is scaled by omega_n^(bitrev(j)*c)
 and a transform of size C follows, which replaces butterflies with zeros. A pass does ``stages`` stages of it on tiles
-of 2^stages positions at a common distance, copied to a buffer that stays in the first-level cache; two stages at a
-time, as a fourth root of unity, 2^48, costs no product. The buffer's rows are whole vectors: its loops have no tails.
+of 2^stages positions at a common distance, copied to a buffer that stays in the second-level cache: that is worth less
+than a pass over the codeword less. Two stages at a time, as a fourth root of unity, 2^48, costs no product. The
+buffer's rows are whole vectors: its loops have no tails.
 """
 
 from functools import lru_cache
@@ -29,8 +30,7 @@ from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import add, mul, sub, turn
 
 RUN = 64
-TILE = 1 << 11  # elements of the buffer, 16 KiB: a pass does as many stages as fit
-NARROW = 1 << 13  # of shorter runs, for which more stages are worth more than room in the cache
+TILE = 1 << 15  # elements of the buffer, 256 KiB: a pass does as many stages as fit
 VECTOR = 8  # elements
 
 
@@ -178,7 +178,7 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None) -> U64:
     powers = domain(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)
     length = -(-min(rows, RUN) // VECTOR) * VECTOR
-    passes = max(1, -(-log_cols // (((TILE if rows >= RUN else NARROW) // length).bit_length() - 1)))
+    passes = max(1, -(-log_cols // ((TILE // length).bit_length() - 1)))
     strips = -(-rows // RUN)
     done = 0
     for i in range(passes):
