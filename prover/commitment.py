@@ -37,6 +37,7 @@ from syurmy.prover.trees import DeviceTree, Tree, of_columns, taken
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 16  # rows of a strip
+WIDE = 4  # rows that are over F at one time where a few of their positions are encoded
 KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
 
 
@@ -75,11 +76,11 @@ class Commitment:
     def rows(self) -> Iterator[Integers | U64]:
         """Those of the matrix, ``[*, C]``: narrow integers, or few of others, which are over F as they are used."""
         if self.matrix is not None:
-            for first in range(0, self.shape.height, LEAST):
-                yield np.ascontiguousarray(self.matrix.T[first : first + LEAST])
+            for first in range(0, self.shape.height, WIDE):
+                yield np.ascontiguousarray(self.matrix.T[first : first + WIDE])
         elif self.integers is not None:
             for values in self.integers.groups:
-                step = LEAST if values.dtype == np.int64 else len(values)
+                step = WIDE if values.dtype == np.int64 else len(values)
                 for first in range(0, len(values), step):
                     yield values[first : first + step]
 
@@ -127,7 +128,9 @@ def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux:
     rows = flat.reshape(-1, 1 << log_cols)
     if not gpu.on_host(flat):
         return transpose(_gathered(rows, stored_rows, aux))
-    rows = rows if stored_rows is None or len(stored_rows) == len(rows) else rows[stored_rows]
+    if stored_rows is not None and len(stored_rows) < len(rows):
+        first = int(stored_rows[-1]) + 1 == len(stored_rows)  # nearly always: then nothing is copied
+        rows = rows[: len(stored_rows)] if first else rows[stored_rows]
     return transpose(rows if aux is None else np.concatenate([rows, aux]))
 
 

@@ -62,7 +62,8 @@ from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
-LARGE = 1 << 22  # leaves from which a proof gives its memory back to the system: more than a gigabyte
+LEAF = 300  # bytes of a proof, about, by leaf
+SHARE = 4  # a proof that takes more than this part of the memory gives it back to the system
 
 
 def prove(
@@ -80,7 +81,8 @@ def prove(
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
         prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
-        host.keep_freed_memory(prover.plan.used_leaves < LARGE)
+        keeps = not lean and SHARE * LEAF * prover.plan.used_leaves < (host.memory() or 8 << 30)
+        host.keep_freed_memory(keeps)
         proof = prover.run()
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
@@ -96,7 +98,7 @@ def prove(
         if not violations:
             raise
         raise Unsatisfied(violations) from e
-    if proof.report.leaves >= LARGE:
+    if not keeps:
         return_memory()
     return proof
 
