@@ -23,7 +23,7 @@ import numpy as np
 from syurmy import gpu
 from syurmy.isa.arrays import I64, U8, Integers
 from syurmy.prover import strips
-from syurmy.prover.field import U64, to_field
+from syurmy.prover.field import U64
 from syurmy.prover.kernels.blake3 import Hashing
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.moves import take_rows_kernel
@@ -38,6 +38,7 @@ from syurmy.prover.trees import DeviceTree, Tree, of_columns, taken
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 8  # rows of a strip: a block of BLAKE3, and two passes of a transform of 2^20
+WIDE = 4  # rows that are over F at one time where a few of their positions are encoded
 KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
 
 
@@ -67,16 +68,22 @@ class Commitment:
             return taken(self.codeword, positions)
         tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
         at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
-        return np.stack([at.of(row, tail[:, i]) for i, row in enumerate(self.rows())], axis=1)
+        parts, first = [], 0
+        for rows in self.rows():
+            parts.append(at.of(rows, tail[:, first : first + len(rows)]))
+            first += len(rows)
+        return np.ascontiguousarray(np.concatenate(parts).T)
 
-    def rows(self) -> Iterator[U64]:
-        """Those of the matrix, ``uint64[C]``, one after the other."""
+    def rows(self) -> Iterator[Integers | U64]:
+        """Those of the matrix, ``[*, C]``: narrow integers, or few of others, which are over F as they are used."""
         if self.matrix is not None:
-            for row in self.matrix.T:
-                yield np.ascontiguousarray(row)
+            for first in range(0, self.shape.height, WIDE):
+                yield np.ascontiguousarray(self.matrix.T[first : first + WIDE])
         elif self.integers is not None:
-            for values in self.integers.rows():
-                yield to_field(values.astype(np.int64))
+            for values in self.integers.groups:
+                step = WIDE if values.dtype == np.int64 else len(values)
+                for first in range(0, len(values), step):
+                    yield values[first : first + step]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +129,9 @@ def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux:
     rows = flat.reshape(-1, 1 << log_cols)
     if not gpu.on_host(flat):
         return transpose(_gathered(rows, stored_rows, aux))
-    rows = rows if stored_rows is None or len(stored_rows) == len(rows) else rows[stored_rows]
+    if stored_rows is not None and len(stored_rows) < len(rows):
+        first = int(stored_rows[-1]) + 1 == len(stored_rows)  # nearly always: then nothing is copied
+        rows = rows[: len(stored_rows)] if first else rows[stored_rows]
     return transpose(rows if aux is None else np.concatenate([rows, aux]))
 
 

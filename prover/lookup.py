@@ -32,7 +32,7 @@ The caller must settle the two claims at the leaves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -50,7 +50,7 @@ from syurmy.prover.kernels import compiled, pool
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels.moves import less_one_kernel, moved_kernel
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.kernels.vectors import eq_vector, filled, part
+from syurmy.prover.kernels.vectors import add_scaled, cut, eq_vector, filled, part
 from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
 
@@ -122,7 +122,7 @@ def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:
 class Leaves:
     """The leaves of a tree of 2^n: numerators ``uint64[used]``, denominators ``uint64[2, 2^n + PAD]``, 1 from ``used``
     on; on the host or on a device. A leaf that is not used is 0/1. Numerators that are 1 cost nothing. ``others``: the
-    ranges with numerators that are not 1; None: they are looked for."""
+    ranges with numerators that are not 1; None: they are looked for. A tree uses its leaves up."""
 
     num: U64
     den: U64
@@ -213,7 +213,11 @@ def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
         if out:
             for_ranges(kernels.combine, half, out[-1], half, layer, min_chunk=_CHUNK)
         else:
-            for_ranges(kernels.combine_ones, half, leaves.den, half, layer, min_chunk=_CHUNK)
+            used = corrected.used
+            for_ranges(kernels.combine_ones, used, leaves.den, half, layer, min_chunk=_CHUNK)
+            if used < half:  # next to leaves that are not used, numerators are 1 here
+                layer[0, used:half], layer[1, used:half] = 1, 0
+                layer[2:, used:half] = leaves.den[:, used:half]
             for lo, hi in corrected.ranges:
                 d = corrected.values
                 for_ranges(kernels.combine_corrections, hi - lo, leaves.den, half, d, lo, layer, min_chunk=_CHUNK)
@@ -222,31 +226,85 @@ def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
 
 
 class _Corrections:
-    """d = numerator - 1 of the leaves for which it is not zero, ``uint64[4, *]``: planes of d0 and d1. ``ranges`` of
-    the nodes above them; ``pairs`` of nodes, at a distance of half a layer, that the first round reads: there d is zero
-    where it is not given."""
+    """What numerators are beside 1: ``uint64[4, *]``, planes of d0 = p0 - 1 and d1 = p1 - u. On the host u is 1 for the
+    ``used`` right leaves and 0 after them, on a device, where challenges are drawn that the host does not know, 1
+    everywhere. ``ranges`` of the nodes above such leaves; ``pairs`` of nodes, at a distance of half a layer, that the
+    first round reads: there d is zero where it is not given."""
 
     def __init__(self, leaves: Leaves) -> None:
-        size = 1 << (leaves.log_size - 1)
-        used = len(leaves.num)
-        others = _runs(leaves.num != 1) if leaves.others is None else leaves.others
-        found = [*others, (used, 2 * size)]
-        self.ranges = _united(r for lo, hi in found for r in _halved(lo, hi, size))
-        self.pairs = _united(r for lo, hi in self.ranges for r in _halved(lo, hi, size // 2))
+        self.size = size = 1 << (leaves.log_size - 1)
         memory = gpu.beside(leaves.den)
+        used = len(leaves.num)
+        self.others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
+        self.used = used - size
+        if memory is not gpu.HOST:
+            self.used = size
+            self.others.append((used, 2 * size))
+        self.ranges = _united(r for lo, hi in self.others for r in _halved(lo, hi, size))
+        self.pairs = _united(r for lo, hi in self.ranges for r in _halved(lo, hi, size // 2))
         self.values: U64 = memory.empty((4, size + kernels.PAD))
         read = [(lo + at, hi + at) for lo, hi in self.pairs for at in (0, size // 2)]
         for lo, hi in _united([*self.ranges, *read]):
-            for plane in (1, 3):
+            for plane in range(4):
                 filled(self.values[plane, lo:hi], 0)
-            for plane, at in ((0, lo), (2, lo + size)):
-                out = self.values[plane, lo:hi]
-                if memory is not gpu.HOST:
-                    for_ranges(less_one_kernel, hi - lo, leaves.num, at, out)
-                    continue
-                num = leaves.num[at : at + hi - lo]
-                out[: len(num)] = np.where(num == 0, np.uint64(P - 1), num - np.uint64(1))
-                out[len(num) :] = P - 1  # a leaf that is not used
+        for lo, hi, plane, at in self._sides():
+            out = self.values[plane, lo:hi]
+            if memory is not gpu.HOST:
+                for_ranges(less_one_kernel, hi - lo, leaves.num, at + lo, out)
+                continue
+            num = leaves.num[at + lo : at + hi]
+            out[:] = np.where(num == 0, np.uint64(P - 1), num - np.uint64(1))
+
+    def _sides(self) -> Iterator[tuple[int, int, int, int]]:
+        """Nodes above leaves with other numerators: from, to, the plane of d, the leaf of node 0."""
+        for lo, hi in self.others:
+            if lo < self.size:
+                yield lo, min(hi, self.size), 0, 0
+            if hi > self.size:
+                yield max(lo, self.size) - self.size, hi - self.size, 2, self.size
+
+    def shift(self, leaves: Leaves, c: Ext) -> None:
+        """Adds c*(p - 1) to the denominators."""
+        for lo, hi, plane, at in self._sides():
+            add_scaled(leaves.den, at + lo, cut(self.values[plane : plane + 2], lo, hi - lo), c)
+        first = self.size + self.used
+        one = 1 - c
+        filled(leaves.den[0, first:], one.a)
+        filled(leaves.den[1, first:], one.b)
+
+
+class _Used:
+    """The extension of u, 1 for the first ``count`` of 2^k and 0 for the others, as its variables are bound, the
+    most significant first: u(x, rest) = low + slope * [rest < the lower bits of count]."""
+
+    def __init__(self, count: int, r: Sequence[Ext]) -> None:
+        self.low, self.slope = (ONE, ZERO) if count == 1 << len(r) else (ZERO, ONE)
+        self.count, self.variables, self.bound = count, len(r), 0
+        self._after = [ZERO]  # [rest < ...] extended, at the last 0, 1, ... elements of r
+        for i, z in enumerate(reversed(r)):
+            self._after.append(self._next(i, z, self._after[-1]))
+
+    def _next(self, i: int, z: Ext, after: Ext) -> Ext:
+        below = 1 - z
+        return below + z * after if self.count >> i & 1 else below * after
+
+    def bind(self, x: Ext) -> None:
+        self.variables, self.bound = self.variables - 1, self.bound + 1
+        if self.count >> self.variables & 1:
+            self.low = self.low + self.slope * (1 - x)
+            self.slope = self.slope * x
+        else:
+            self.slope = self.slope * (1 - x)
+
+    def sum(self) -> Ext:
+        """Of eq * u over all that follow, where the next variable is 0."""
+        i = self.variables - 1
+        return self.low + self.slope * self._next(i, ZERO, self._after[i])
+
+    @property
+    def split(self) -> int:
+        """The first row for which u is ``low``; before it, it is more by ``slope``."""
+        return self.count & ((1 << self.variables) - 1)
 
 
 def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -389,23 +447,33 @@ class _Rounds:
 
 
 class _LeafRounds:
-    """The layer above the leaves: h = lambda*s - c + what is corrected, s the sum of eq*(q0 + c)*(q1 + c), c =
-    1/lambda."""
+    """The layer above the leaves: h = lambda*s - c*u + what is corrected, s the sum of eq*(q0 + c*p0)*(q1 + c*p1), c =
+    1/lambda (kernels/logup.py)."""
 
     def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, factor: Ext, r: U64) -> None:
         self.q, self.right = leaves.den, 1 << (leaves.log_size - 1)
         self.d, self.pairs = corrected.values, corrected.pairs
         self.source, self.scale, self.shift = leaves.den, factor, factor.inverse()
+        corrected.shift(leaves, self.shift)
         self.eq = _Eq(r)
+        self.used = _Used(corrected.used, _elements(r))
         self.spare = _beside(leaves.den, spare).reshape(-1)
         self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
 
     def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
         if x and not gpu.on_host(self.q):
             self._to_host(4 << later)
+        if x:
+            self._bind(x)
         main, more = Now(_CHUNK), Now(_CHUNK)
         self.work(x, later, main, more)
-        return self.scale * main.low - self.shift + more.low, self.scale * main.top + more.top
+        low = self.scale * main.low - self.shift * self.used.sum() + more.low
+        return low, self.scale * main.top + more.top
+
+    def _bind(self, x: list[Ext]) -> None:
+        """Brings u up to the challenges x."""
+        while self.used.bound < len(x):
+            self.used.bind(x[self.used.bound])
 
     def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
         """Adds s to ``main``, and what is corrected to ``more``."""
@@ -424,8 +492,9 @@ class _LeafRounds:
                 for plane in range(4):
                     filled(self.d[plane, lo:hi], 0)
                     filled(self.d[plane, lo + 2 * half : hi + 2 * half], 0)
+        u = *_words(self.used.low + self.used.slope), *_words(self.used.low), self.used.split
         for lo, hi in pairs:
-            more(kernels.corrections, hi - lo, q, right, half, self.d, *bind, d, lo, *eq)
+            more(kernels.corrections, hi - lo, self.d, half, *u, *bind, d, *_words(-self.shift), lo, *eq)
         self.q, self.right, self.d, self.pairs = q, right, d, pairs
 
     def _to_host(self, size: int) -> None:
@@ -452,12 +521,13 @@ class _LeafRounds:
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
-        d0 = d1 = ZERO
+        self._bind(x)
+        p0, p1 = ONE, self.used.low
         if self.pairs:
             d = part(self.d, 0, 2)
-            d0, d1 = _line(d, 0, x[-1]), _line(d, 2, x[-1])
-        left, right = part(self.q, 0, 2), part(self.q, self.right, 2)
-        return d0 + 1, d1 + 1, _line(left, 0, x[-1]), _line(right, 0, x[-1])
+            p0, p1 = p0 + _line(d, 0, x[-1]), p1 + _line(d, 2, x[-1])
+        left, right = _line(part(self.q, 0, 2), 0, x[-1]), _line(part(self.q, self.right, 2), 0, x[-1])
+        return p0, p1, left - self.shift * (p0 - 1), right - self.shift * (p1 - 1)
 
 
 def _missing(wanted: Iterable[tuple[int, int]], have: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from syurmy import gpu
 from syurmy.isa.arrays import Integers
 from syurmy.isa.types import padded
-from syurmy.prover.field import U64, ZERO, Ext, lift, to_field
-from syurmy.prover.kernels import compiled
+from syurmy.prover.field import U64, lift, to_field
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
+from syurmy.prover.kernels.place import place
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Sweep
 from syurmy.prover.protocol.contraction import Contraction, Side
@@ -82,21 +81,17 @@ def batch_table(c: Contraction) -> U64 | None:
 
 
 def instance(witness: Witness, c: Contraction, sweep: Sweep) -> Instance:
-    tables = [pad_table(bind_operand(witness, side, sweep), c.dims) for side in (c.a, c.b)]
+    tables = [_table(witness, side, c.dims, sweep) for side in (c.a, c.b)]
     weights = batch_table(c)
     return Instance(c.coefficient, tables if weights is None else [weights, *tables])
 
 
-def instance_sum(x: Instance) -> Ext:
-    """coefficient * sum of the product of the tables."""
-    a, b = x.tables[-2], x.tables[-1]
-    if not gpu.on_host(a):
-        a = compiled.multiply(x.tables[0], a) if len(x.tables) == 3 else a
-        return x.coefficient * compiled.dot(a, b)
-    if len(x.tables) == 3:
-        a = mle.mul(x.tables[0], a)
-    return x.coefficient * mle.dot(a, b)
-
-
-def total_sum(instances: Sequence[Instance]) -> Ext:
-    return sum((instance_sum(x) for x in instances), ZERO)
+def _table(witness: Witness, side: Side, dims: Sequence[int], sweep: Sweep) -> U64:
+    """The operand bound to its weights as a table; one that is bound to none is over F."""
+    if side.bound:
+        return pad_table(bind_operand(witness, side, sweep), dims)
+    values, wide = witness(side.node), [padded(d) for d in dims]
+    unit = [a for a in range(values.ndim) if values.shape[a] == 1]
+    out = np.empty(math.prod(wide), np.uint64)
+    place(values, (*unit, *side.kept), (*(1 for _ in unit), *wide), out, 0)
+    return out

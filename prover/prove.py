@@ -26,7 +26,7 @@ from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.place import place as placed
 from syurmy.prover.keys import ProvingKey
-from syurmy.prover.operands import bind_operand, instance, pad_table, total_sum
+from syurmy.prover.operands import bind_operand, instance, pad_table
 from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
 from syurmy.prover.placed import placed_for
 from syurmy.prover.protocol import mle
@@ -62,7 +62,9 @@ from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
-LARGE = 1 << 22  # leaves from which a proof on the host is lean, and gives its memory back to the system: a gigabyte
+LARGE = 1 << 22  # leaves from which a proof on the host is lean
+LEAF = 300  # bytes of a proof, about, by leaf
+SHARE = 4  # a proof that takes more than this part of the memory gives it back to the system
 
 
 def prove(
@@ -80,7 +82,8 @@ def prove(
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
         prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
-        host.keep_freed_memory(prover.plan.used_leaves < LARGE)
+        keeps = not lean and SHARE * LEAF * prover.plan.used_leaves < (host.memory() or 8 << 30)
+        host.keep_freed_memory(keeps)
         proof = prover.run()
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
@@ -96,7 +99,7 @@ def prove(
         if not violations:
             raise
         raise Unsatisfied(violations) from e
-    if proof.report.leaves >= LARGE:
+    if not keeps:
         return_memory()
     return proof
 
@@ -381,10 +384,10 @@ class Prover:
         contractions = all_contractions(first.products, self.sweep)
         if not contractions:
             return [first], []
-        instances = [self.instance(c) for c in contractions]
-        self.sender.ext("contraction sum", [total_sum(instances)])
         rounds = max(c.variables for c in contractions)
-        point, finals = sumcheck.prove(self.sender, "contraction", instances, rounds)
+        begun = sumcheck.begin([self.instance(c) for c in contractions], rounds)
+        self.sender.ext("contraction sum", [sumcheck.total(begun)])
+        point, finals = sumcheck.prove(self.sender, "contraction", begun, rounds)
         self.space.points[red.CONTRACTION] = point
         self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
         self.sender.skip_pads(len(finals))
@@ -474,9 +477,10 @@ class Prover:
             wide = pad_table(table, [place.shape[a] for a in left])
             instances.append(sumcheck.Instance(Ext(1), [weights, wide]))
             sizes.append(place.log_size)
-        self.sender.ext("params reduction sum", [total_sum(instances)])
         rounds = max(sizes)
-        point, finals = sumcheck.prove(self.sender, red.PARAMS, instances, rounds)
+        begun = sumcheck.begin(instances, rounds)
+        self.sender.ext("params reduction sum", [sumcheck.total(begun)])
+        point, finals = sumcheck.prove(self.sender, red.PARAMS, begun, rounds)
         self.space.points[red.PARAMS] = point
         self.sender.ext("params reduction values", [f[1] for f in finals])
         return red.reduced_points(self.plan, rest, rounds, self.transcript.challenge("zeta"))

@@ -39,12 +39,12 @@ class Instance:
     tables: list[U64]
 
 
-class _Instance:
+class Begun:
     """An instance in work: its tables as ``uint64[1 or 2, 2^n]``, first round evaluations at 0..3, place in the
-    workspace.
+    workspace; its sum, if it was asked for or the instance waits.
     """
 
-    def __init__(self, source: Instance, rounds: int, degree: int) -> None:
+    def __init__(self, source: Instance, rounds: int, degree: int, summed: bool = False) -> None:
         memory = gpu.beside(*source.tables)
         planes = [_there(t, memory).reshape(-1, t.shape[-1]) for t in source.tables]
         size = planes[0].shape[1]
@@ -60,9 +60,9 @@ class _Instance:
             for x in (_entries(t, 0, 1)[0] for t in planes):
                 self.sum = self.sum * x
         else:
-            one = waits or len(planes) < degree
-            self.first = self._first_round(one)
-            self.sum = source.coefficient * (self.first[0] + self.first[1]) if waits else ZERO
+            summed = summed or waits
+            self.first = self._first_round(summed or len(planes) < degree)
+            self.sum = source.coefficient * (self.first[0] + self.first[1]) if summed else ZERO
 
     def _first_round(self, one: bool) -> list[Ext]:
         t = sorted(self.tables, key=len, reverse=True)  # tables over F last
@@ -90,7 +90,7 @@ def _entry(t: U64, i: int) -> Ext:
 class _Workspace:
     """The once-folded tables of all running instances in one ``uint64[2, *]``, so that a round is one kernel call."""
 
-    def __init__(self, instances: list[_Instance], degree: int) -> None:
+    def __init__(self, instances: list[Begun], degree: int) -> None:
         size = 0
         for x in instances:
             for k in range(len(x.tables)):
@@ -157,15 +157,28 @@ class _Workspace:
         self.at = np.array([x.offsets for x in self.instances], dtype=np.int64).reshape(-1, 3)
 
 
-def prove(sender: Sender, label: str, instances: Sequence[Instance], rounds: int) -> tuple[list[Ext], list[list[Ext]]]:
+def begin(instances: Sequence[Instance], rounds: int) -> list[Begun]:
+    """The instances with their sums, which are part of the first round's evaluations."""
+    degree = max((len(x.tables) for x in instances), default=1)
+    return [Begun(x, rounds, degree, summed=True) for x in instances]
+
+
+def total(begun: Sequence[Begun]) -> Ext:
+    """The sum of all of them."""
+    return sum((x.sum for x in begun), ZERO)
+
+
+def prove(
+    sender: Sender, label: str, instances: Sequence[Instance] | Sequence[Begun], rounds: int
+) -> tuple[list[Ext], list[list[Ext]]]:
     """The point (``rounds`` elements) and each table's evaluation at its suffix of the point. Evaluations are not
     sent here.
     """
     degree = max((len(x.tables) for x in instances), default=1)
-    work = [_Instance(x, rounds, degree) for x in instances]
+    work = [x if isinstance(x, Begun) else Begun(x, rounds, degree) for x in instances]
     order = sorted((x for x in work if x.variables > 0), key=lambda x: -x.variables)
     space = _Workspace([x for x in order if x.variables > 1], degree)
-    waiting = sum((x.sum for x in work), ZERO)
+    waiting = total(work)
     at = 0
     point: list[Ext] = []
     for left in range(rounds, 0, -1):
@@ -185,7 +198,7 @@ def prove_leading(sender: Sender, label: str, tables: list[U64], count: int) -> 
     """The first ``count`` rounds for the product of tables ``uint64[2, 2^n]``, n > 1: the point, and the tables with
     these variables bound.
     """
-    work = _Instance(Instance(ONE, tables), tables[0].shape[1].bit_length() - 1, len(tables))
+    work = Begun(Instance(ONE, tables), tables[0].shape[1].bit_length() - 1, len(tables))
     space = _Workspace([work], len(tables))
     point: list[Ext] = []
     for i in range(count):
@@ -201,7 +214,7 @@ def prove_leading(sender: Sender, label: str, tables: list[U64], count: int) -> 
     return point, bound
 
 
-def _finals(x: _Instance, values: U64, point: list[Ext]) -> list[Ext]:
+def _finals(x: Begun, values: U64, point: list[Ext]) -> list[Ext]:
     if x.variables == 0:
         return [_entries(t, 0, 1)[0] for t in x.tables]
     pairs = [(t, 0) for t in x.tables] if x.variables == 1 else [(values, at) for at in x.offsets[: len(x.tables)]]

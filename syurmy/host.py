@@ -41,6 +41,16 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
+def memory() -> int:
+    """Bytes of memory that this process may use at most; 0 where the system does not say."""
+    total = 0
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # of a container; "max" where it has no limit
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total
+
+
 def return_memory() -> None:
     """Give what was freed back to the system, where the C library keeps it otherwise (glibc)."""
     with contextlib.suppress(OSError, AttributeError):
@@ -48,9 +58,9 @@ def return_memory() -> None:
 
 
 def keep_freed_memory(all_of_it: bool = True) -> None:
-    """Let this process keep what it frees, up to 512 MiB (glibc; elsewhere nothing happens): a proof uses the same
-    buffers over and over, and the system clears every page that it gives out, 5 to 30 % of a large proof's time.
-    Without ``all_of_it`` arrays of 32 MiB and more go back each time: where memory is what limits a proof. Does nothing
+    """Let this process keep what it frees (glibc; elsewhere nothing happens): a proof uses the same buffers over and
+    over, and the system clears every page that it gives out, 5 to 30 % of a large proof's time. Without ``all_of_it``
+    512 MiB at most, and arrays of 32 MiB and more go back each time: where memory is what limits a proof. Does nothing
     where the environment says how memory is to be kept (``MALLOC_TRIM_THRESHOLD_``)."""
     if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
@@ -58,7 +68,7 @@ def keep_freed_memory(all_of_it: bool = True) -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that is possible
         mallopt(_M_MMAP_MAX, 0 if all_of_it else _MAPPED)
-        mallopt(_M_TRIM_THRESHOLD, 512 << 20)
+        mallopt(_M_TRIM_THRESHOLD, -1 if all_of_it else 512 << 20)
 
 
 def version(package: str) -> str | None:

@@ -7,13 +7,18 @@ A round sums eq(x) * g(t, x) over the pairs x: the value at t = 0 and the coeffi
 two short tables, so that one entry of the outer table serves a strip. After the first fold the workspace ``uint64[8,
 *]`` holds p0, q0, a, q1 with a = p1 + lambda*q1 and g = p0*q1 + q0*a.
 
-At the leaves nearly all numerators are 1. With p = 1 + d and c = 1/lambda,
+At the leaves nearly all numerators are 1, or 0 from some leaf on. With c = 1/lambda,
 
-    g = lambda*(q0 + c)*(q1 + c) - c  +  d0*q1 + d1*q0,
+    g = lambda*(q0 + c*p0)*(q1 + c*p1) - c*p0*p1,
 
-so that the first part is a sum of products of two elements that are stored, and the second is summed where d is not
-zero only (``corrections``). Denominators are ``uint64[2, *]`` with the right children ``right`` entries behind the left
-ones; d is ``uint64[4, *]``, planes of d0 and d1.
+and q + c*(p - 1) is stored: the first part is a sum of products of two elements that are stored, c added. With p0 = 1
++ d0 and p1 = u + d1, u = 1 before the first right leaf that is not used and 0 from there on,
+
+    p0*p1 = u + d1 + d0*(d1 + u):
+
+the sum of eq*u is known in closed form, and the rest is summed where d is not zero only (``corrections``). Denominators
+are ``uint64[2, *]`` with the right children ``right`` entries behind the left ones; d is ``uint64[4, *]``, planes of d0
+and d1.
 """
 
 import numpy as np
@@ -303,28 +308,53 @@ def ones_round(q, right, half, c0, c1, r0, r1, binding, out, beyond, outer, inne
 
 
 @part
-def _correct(q, right, d, i, m, g):
-    """d0*q1 + d1*q0."""
+def _right_numerators(d, i, m, u0, u1, v0, v1, split, out):
+    """d1 + u of m rows from i, u = (u0, u1) before the row ``split`` and (v0, v1) from there on."""
+    n = min(max(split - i, 0), m)
+    x0, x1, o0, o1 = d[2, i : i + n], d[3, i : i + n], out[0, :n], out[1, :n]
+    for k in range(n):
+        o0[k] = add(x0[k], u0)
+        o1[k] = add(x1[k], u1)
+    y0, y1, z0, z1 = d[2, i + n : i + m], d[3, i + n : i + m], out[0, n:m], out[1, n:m]
+    for k in range(m - n):
+        z0[k] = add(y0[k], v0)
+        z1[k] = add(y1[k], v1)
+
+
+@part
+def _numerators(d, i, m, right, g):
+    """d1 + d0*p1, p1 = ``right``."""
     j = i + m
-    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, i + right : j + right], q[1, i + right : j + right]
-    a0, a1, b0, b1 = d[0, i:j], d[1, i:j], d[2, i:j], d[3, i:j]
-    g0, g1 = g[0, :m], g[1, :m]
+    x0, x1, y0, y1 = d[0, i:j], d[1, i:j], d[2, i:j], d[3, i:j]
+    z0, z1, g0, g1 = right[0, :m], right[1, :m], g[0, :m], g[1, :m]
     for k in range(m):
-        g0[k], g1[k] = gate(a0[k], a1[k], y0[k], y1[k], b0[k], b1[k], x0[k], x1[k])
+        w0, w1 = kmul(x0[k], x1[k], z0[k], z1[k])
+        g0[k] = add(y0[k], w0)
+        g1[k] = add(y1[k], w1)
+
+
+@part
+def _leading_numerators(d, i, half, m, right, far, g):
+    """The leading coefficients of d0*p1 for pairs at a distance of ``half``; p1 = ``right`` and ``far``."""
+    j, h = i + m, i + half
+    e = h + m
+    x0, x1, y0, y1 = d[0, i:j], d[1, i:j], d[0, h:e], d[1, h:e]
+    u0, u1, v0, v1, g0, g1 = right[0, :m], right[1, :m], far[0, :m], far[1, :m], g[0, :m], g[1, :m]
+    for k in range(m):
+        g0[k], g1[k] = kmul(sub(y0[k], x0[k]), sub(y1[k], x1[k]), sub(v0[k], u0[k]), sub(v1[k], u1[k]))
 
 
 @kernel
-def corrections(q, right, half, d, r0, r1, binding, out, first, outer, inner, lo, hi):
-    """What the numerators that are not 1 add to a round, over pairs first + [lo, hi): sums of eq*(d0*q1 + d1*q0) at 0
-    and of the leading coefficients. Where ``binding``, a variable of 4*half rows of d is bound at r into ``out`` first;
-    q is bound already.
+def corrections(d, half, u0, u1, v0, v1, split, r0, r1, binding, out, f0, f1, first, outer, inner, lo, hi):
+    """What the numerators that are not 1 add to a round, over pairs first + [lo, hi): f times the sums of eq*(d1 +
+    d0*(d1 + u)) at 0 and of the leading coefficients; u = (u0, u1) in the rows before ``split``, (v0, v1) in others.
+    Where ``binding``, a variable of 4*half rows of d is bound at r into ``out`` first; u is bound already.
     """
     r7 = mul_one(SEVEN, r1)
     width = inner.shape[1]
     s, z = (ZERO, ZERO), (ZERO, ZERO)
     g = np.empty((2, STRIP), np.uint64)
-    steps = np.empty((4, STRIP), np.uint64)
-    sides = np.empty((2, 2 * STRIP), np.uint64)
+    right, far = np.empty((2, STRIP), np.uint64), np.empty((2, STRIP), np.uint64)
     source = out if binding else d
     for block in range((first + lo) // width, (first + hi + width - 1) // width):
         base = block * width
@@ -335,15 +365,13 @@ def corrections(q, right, half, d, r0, r1, binding, out, first, outer, inner, lo
             for at in range(i, i + half + 1, half):
                 _bind_side(d[:2], at, m, 2 * half, r0, r1, r7, out[:2], at)
                 _bind_side(d[2:], at, m, 2 * half, r0, r1, r7, out[2:], at)
-        _correct(q, right, source, i, m, g)
+        _right_numerators(source, i, m, u0, u1, v0, v1, split, right)
+        _right_numerators(source, i + half, m, u0, u1, v0, v1, split, far)
+        _numerators(source, i, m, right, g)
         s = _weigh(g, m, inner, i - base, s, e0, e1)
-        _difference(source, i, i + half, m, steps)
-        for c in range(2):
-            for k in range(m):
-                sides[c, k] = sub(q[c, i + half + k], q[c, i + k])
-                sides[c, STRIP + k] = sub(q[c, right + i + half + k], q[c, right + i + k])
-        _correct(sides, STRIP, steps, 0, m, g)
+        _leading_numerators(source, i, half, m, right, far, g)
         z = _weigh(g, m, inner, i - base, z, e0, e1)
+    s, z = kmul_one(s[0], s[1], f0, f1), kmul_one(z[0], z[1], f0, f1)
     return s[0], s[1], z[0], z[1]
 
 

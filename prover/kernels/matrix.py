@@ -7,7 +7,7 @@ int64 accumulator takes 2^15 products of a limb and an entry below 2^16, since 2
 larger entries take the modular kernel.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,11 +207,6 @@ class IntegerMatrix:
     @property
     def shape(self) -> tuple[int, int]:
         return sum(map(len, self.groups)), self.groups[0].shape[1]
-
-    def rows(self) -> Iterator[Integers]:
-        """One after the other."""
-        for values in self.groups:
-            yield from values
 
     def joined(self) -> Integers:
         """All rows in one array, of the widest group's dtype: a copy."""

@@ -10,8 +10,9 @@ a constant, so they are folded into the first C coefficients as they are read, a
 
 Positions [j*C, (j+1)*C) are the coset omega_n^bitrev(j) * <omega_C>: coefficient c is scaled by omega_n^(bitrev(j)*c)
 and a transform of size C follows, which replaces butterflies with zeros. A pass does ``stages`` stages of it on tiles
-of 2^stages positions at a common distance, copied to a buffer that stays in the first-level cache; two stages at a
-time, as a fourth root of unity, 2^48, costs no product. The buffer's rows are whole vectors: its loops have no tails.
+of 2^stages positions at a common distance, copied to a buffer that stays in the second-level cache: that is worth less
+than a pass over the codeword less. Two stages at a time, as a fourth root of unity, 2^48, costs no product. The
+buffer's rows are whole vectors: its loops have no tails.
 """
 
 from functools import lru_cache
@@ -24,13 +25,12 @@ from syurmy.prover.field import P as P_INT
 from syurmy.prover.kernels import pool, transform
 from syurmy.prover.kernels.field import ZERO
 from syurmy.prover.kernels.field import mul as mul_one
-from syurmy.prover.kernels.jit import kernel
+from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import add, mul, sub, turn
 from syurmy.prover.kernels.transform import reverse
 
 RUN = 64
-TILE = 1 << 11  # elements of the buffer, 16 KiB: a pass does as many stages as fit
-NARROW = 1 << 13  # of shorter runs, for which more stages are worth more than room in the cache
+TILE = 1 << 15  # elements of the buffer, 256 KiB: a pass does as many stages as fit
 VECTOR = 8  # elements
 
 
@@ -41,6 +41,39 @@ def powers_kernel(root, first, out, lo, hi):
     for i in range(lo, hi):
         out[i] = x
         x = mul_one(x, root)
+
+
+@part
+def butterflies(tile, stages, residue, log_distance, shift, powers):
+    """``stages`` stages of a transform on the positions residue + (m << log_distance), rows m of ``tile``, one vector
+    after the other; the first one's twiddle factors are the powers of powers[1 << shift]."""
+    size, length = tile.shape
+    last_power = powers.shape[0] - 1
+    if stages & 1:
+        half = size >> 1
+        for i in range(half):
+            w = powers[(residue + (i << log_distance)) << shift]
+            for k in range(length):
+                a, b = tile[i, k], tile[i + half, k]
+                tile[i, k] = add(a, b)
+                tile[i + half, k] = mul(sub(a, b), w)
+    for s in range(stages & 1, stages, 2):
+        quarter = size >> (s + 2)
+        for i in range(quarter):
+            e = (residue + (i << log_distance)) << (s + shift)
+            w = powers[e]
+            w2 = powers[2 * e]
+            w3 = powers[3 * e & last_power]
+            for i0 in range(i, size, 4 * quarter):
+                i1, i2, i3 = i0 + quarter, i0 + 2 * quarter, i0 + 3 * quarter
+                for k in range(length):
+                    a, b, c, d = tile[i0, k], tile[i1, k], tile[i2, k], tile[i3, k]
+                    p, q = add(a, c), add(b, d)
+                    r, t = sub(a, c), turn(sub(b, d))
+                    tile[i0, k] = add(p, q)
+                    tile[i1, k] = mul(sub(p, q), w2)
+                    tile[i2, k] = mul(add(r, t), w)
+                    tile[i3, k] = mul(sub(r, t), w3)
 
 
 @kernel
@@ -56,7 +89,6 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
     log_distance = log_cols - done - stages
     distance = 1 << log_distance
     size = 1 << stages
-    last_power = powers.shape[0] - 1
     length = (min(rows, RUN) + VECTOR - 1) // VECTOR * VECTOR
     tile = np.zeros((size, length), np.uint64)
     for item in range(lo, hi):
@@ -97,38 +129,15 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
             for m in range(size):
                 for k in range(width):
                     tile[m, k] = out[base + (m << log_distance), start + k]
-        if stages & 1:
-            half = size >> 1
-            for i in range(half):
-                w = powers[(residue + (i << log_distance)) << (done + log_blowup)]
-                for k in range(length):
-                    a, b = tile[i, k], tile[i + half, k]
-                    tile[i, k] = add(a, b)
-                    tile[i + half, k] = mul(sub(a, b), w)
-        for s in range(stages & 1, stages, 2):
-            quarter = size >> (s + 2)
-            for i in range(quarter):
-                e = (residue + (i << log_distance)) << (done + s + log_blowup)
-                w = powers[e]
-                w2 = powers[2 * e]
-                w3 = powers[3 * e & last_power]
-                for i0 in range(i, size, 4 * quarter):
-                    i1, i2, i3 = i0 + quarter, i0 + 2 * quarter, i0 + 3 * quarter
-                    for k in range(length):
-                        a, b, c, d = tile[i0, k], tile[i1, k], tile[i2, k], tile[i3, k]
-                        p, q = add(a, c), add(b, d)
-                        r, t = sub(a, c), turn(sub(b, d))
-                        tile[i0, k] = add(p, q)
-                        tile[i1, k] = mul(sub(p, q), w2)
-                        tile[i2, k] = mul(add(r, t), w)
-                        tile[i3, k] = mul(sub(r, t), w3)
+        butterflies(tile, stages, residue, log_distance, done + log_blowup, powers)
         for m in range(size):
             for k in range(width):
                 out[base + (m << log_distance), start + k] = tile[m, k]
 
 
 @lru_cache(maxsize=4)
-def _powers(log_n: int) -> U64:
+def domain(log_n: int) -> U64:
+    """The powers of omega_n, ``uint64[n]``."""
     root = root_of_unity(log_n)
     out = np.empty(1 << log_n, np.uint64)
 
@@ -157,10 +166,10 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None, out: U64 | Non
         there: U64 = transform.encode(matrix, log_blowup, tail)
         return there
     out = np.empty((cols << log_blowup, rows), np.uint64) if out is None else out
-    powers = _powers(log_cols + log_blowup)
+    powers = domain(log_cols + log_blowup)
     source = np.ascontiguousarray(matrix)
     length = -(-min(rows, RUN) // VECTOR) * VECTOR
-    passes = max(1, -(-log_cols // (((TILE if rows >= RUN else NARROW) // length).bit_length() - 1)))
+    passes = max(1, -(-log_cols // ((TILE // length).bit_length() - 1)))
     strips = -(-rows // RUN)
     done = 0
     for i in range(passes):

@@ -11,6 +11,7 @@ from syurmy.gpu import Array
 from syurmy.prover.field import U64, Ext, ext_array
 from syurmy.prover.kernels import moves
 from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.protocol import mle
 
 SHORT = 10  # variables of an eq vector, each of whose entries one thread multiplies
 
@@ -89,7 +90,11 @@ def outer(a: Array, b: Array) -> Array:
 
 
 def add_scaled(out: Array, offset: int, a: Array, c: Ext) -> None:
-    """out[:, offset + i] += c * a[:, i], on a device."""
+    """out[:, offset + i] += c * a[:, i], where they are."""
+    if gpu.on_host(out):
+        block = out[:, offset : offset + a.shape[1]]
+        block[:] = mle.add(block, mle.scale(a, c))
+        return
     one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
     length = np.array([a.shape[1]], np.int64)
     factor = np.uint64(c.a), np.uint64(c.b)

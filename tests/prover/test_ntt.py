@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from syurmy.prover.field import P
+from syurmy.prover.field import P, to_field
 from syurmy.prover.kernels import bind, matrix, ntt
 from syurmy.prover.kernels.positions import Positions
 
@@ -70,15 +70,28 @@ def test_positions_without_the_others(log_cols, rows, more, log_blowup):
     positions = np.unique([0, n - 1, *rng.integers(0, n, 7)]).tolist()
     at = Positions(log_cols, log_blowup, positions, more)
     whole = ntt.encode(matrix, log_blowup, tail)[positions]
-    for i, row in enumerate(np.ascontiguousarray(matrix.T)):
-        assert np.array_equal(at.of(row, None if tail is None else tail[:, i]), whole[:, i])
+    assert np.array_equal(at.of(np.ascontiguousarray(matrix.T), tail).T, whole)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+def test_positions_of_integers(dtype):
+    info = np.iinfo(dtype)
+    rows = np.random.default_rng(3).integers(info.min + 1, info.max, (9, 1 << 13), dtype, endpoint=True)
+    rows[0, :2] = info.min + 1, info.max
+    positions = [0, 1, 4000, 8192, 10001, 16383]
+    whole = ntt.encode(np.ascontiguousarray(to_field(rows.astype(np.int64)).T), 1)[positions]
+    assert np.array_equal(Positions(13, 1, positions).of(rows).T, whole)
+
+
+def test_positions_ascend():
+    with pytest.raises(ValueError, match="do not ascend"):
+        Positions(9, 1, [700, 2])
 
 
 @pytest.mark.parametrize(("cols", "rows", "more", "log_blowup"), [(32, 5, 7, 2), (64, 9, 0, 1), (8, 70, 1, 2)])
 def test_several_passes(monkeypatch, cols, rows, more, log_blowup):
     """Tiles of at most four positions: passes of one and two stages, with rows that do not fill vectors."""
-    for size in ("TILE", "NARROW"):
-        monkeypatch.setattr(ntt, size, 4 * -(-min(rows, ntt.RUN) // ntt.VECTOR) * ntt.VECTOR)
+    monkeypatch.setattr(ntt, "TILE", 4 * -(-min(rows, ntt.RUN) // ntt.VECTOR) * ntt.VECTOR)
     rng = np.random.default_rng(rows)
     whole = random_field(rng, cols + more, rows)
     assert np.array_equal(ntt.encode(whole[:cols], log_blowup, whole[cols:]), evaluate_rows(whole, log_blowup, cols))

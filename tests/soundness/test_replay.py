@@ -50,7 +50,7 @@ def multiplicities_after_alpha() -> bytes:
     class First(Prover):
         def leaves(self) -> Leaves:
             leaves = super().leaves()
-            seen["leaves"], seen["alpha"] = (leaves.num, leaves.den[:, : len(leaves.num)]), self.alpha
+            seen["leaves"], seen["alpha"] = (leaves.num.copy(), leaves.den[:, : len(leaves.num)].copy()), self.alpha
             return leaves
 
     cheat(c.RESCALE, Cheat(**FALSE, prover=First))

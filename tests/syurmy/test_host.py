@@ -60,3 +60,12 @@ def test_freed_memory_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_versions_of_packages() -> None:
     assert (host.version("pytest"), host.version("no-such-package")) == (pytest.__version__, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_memory_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: "max\n")
+    whole = host.memory()
+    assert whole > 1 << 28
+    monkeypatch.setattr(Path, "read_text", lambda _: f"{1 << 28}\n")
+    assert host.memory() == 1 << 28
