@@ -32,6 +32,7 @@ from syurmy.compiler.recorded import (
     Row,
     entered,
     rounded_off,
+    told_missed,
     whole,
 )
 from syurmy.compiler.rounding import Rounded, Rounding, Whole, largest_off, told_rounded
@@ -75,13 +76,15 @@ class Entered(NamedTuple):
 class ModelRun(Summary):
     """One run: real outputs by the model's names, the trace to prove (None where it was proven in segments), where
     values were cut off, what was decided by too little, and which outputs rounding takes further off than the
-    tolerance; ``proof`` and its ``statement``, if it was proven."""
+    tolerance; ``missed``: how far the model was off on the samples, if by more; ``proof`` and its ``statement``, if it
+    was proven."""
 
     outputs: dict[str, Array]
     trace: Trace | None
     saturated: tuple[Saturation, ...]
     undecided: tuple[Undecided, ...] = ()
     rounded: tuple[Rounded, ...] = ()
+    missed: Missed | None = None
     proof: Proof | Bundle | None = None
     statement: Statement | None = None
 
@@ -93,7 +96,8 @@ class ModelRun(Summary):
     def warnings(self) -> tuple[str, ...]:
         cut = (told(self.saturated),) if self.saturated else ()
         near = (told_undecided(self.undecided),) if self.undecided else ()
-        return (*cut, *near, told_rounded(self.rounded)) if self.rounded else (*cut, *near)
+        off = (told_rounded(self.rounded),) if self.rounded else ()
+        return (*cut, *near, *off, *(() if self.missed is None else (told_missed(self.missed),)))
 
 
 @dataclass(frozen=True)
@@ -211,8 +215,9 @@ class CompiledModel(Summary):
     ) -> ModelRun:
         """Real outputs for real inputs (by name, or the only one), with the trace to prove. Values beyond the
         calibrated range, and what was decided by less than the program may be off, are warned of, and in the result's
-        ``saturated`` and ``undecided``; so are outputs that rounding takes too far off (``rounded``). Raises as
-        ``quantise`` and ``syurmy.run``."""
+        ``saturated`` and ``undecided``; so are outputs that rounding takes too far off (``rounded``), and every run of
+        a model that is further off than its tolerance on the samples (``missed``). Raises as ``quantise`` and
+        ``syurmy.run``."""
         from syurmy.vm.machine import run
 
         entered = self.entered(self.given(inputs))
@@ -222,7 +227,7 @@ class CompiledModel(Summary):
         trace = run(self.program, entered.integers, max_steps=max_steps, listeners=listening)
         found, undecided = watch.found(self.rows), watch.undecided()
         cut, rounded = entered.saturated + found, self.rounded(rounding)
-        done = ModelRun(self.dequantise(trace.outputs), trace, cut, undecided, rounded)
+        done = ModelRun(self.dequantise(trace.outputs), trace, cut, undecided, rounded, self.missed)
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
         return done

@@ -65,19 +65,17 @@ def ran(
         runs = clock("execute", lambda: _runs(at, entered, size, max_steps))
     cut, undecided, rounded = ([x for r in runs for x in r.noticed[k]] for k in range(3))
     cut = [*entered.saturated, *cut]
-    models.saturated(cut, undecided, rounded)
+    noticed = models.noticed(at.model, cut, undecided, rounded)
     outputs = _joined([r.stacked(r.outputs) for r in runs])
     steps, branches = sum(r.steps for r in runs), sum(r.branches for r in runs)
-    result = told(at, outputs, steps, sum(r.batch for r in runs), branches)
-    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    result["rounded"] = [vars(r) for r in rounded]
+    result = told(at, outputs, steps, sum(r.batch for r in runs), branches) | noticed
     result |= _proven(at, runs, how, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)
     else:
         show(result, None, output_lines(at, outputs))
-    return MISSED if strict and (cut or rounded) else DONE
+    return MISSED if strict and models.too_far(noticed) else DONE
 
 
 def _refuse(at: Opened, batch: bool) -> None:

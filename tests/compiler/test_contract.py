@@ -143,6 +143,9 @@ def test_a_missed_tolerance_on_the_command_line(tmp_path: Path) -> None:
         assert shown["missed"]["message"] in shown["warnings"]
         assert "more than the tolerance" in done.stderr
         assert json.loads((tmp_path / "m" / "model.json").read_text())["missed"]["node"] == shown["missed"]["node"]
+        run = CliRunner().invoke(app, ["run", str(tmp_path / "m" / "model.tasm"), "--json", *extra])  # silent otherwise
+        assert (run.exit_code, json.loads(run.stdout)["missed"]) == (code, shown["missed"]["message"])
+        assert shown["missed"]["message"] in " ".join(run.stderr.split())
     done = CliRunner().invoke(app, [*options, "--strict"])
     assert (done.exit_code, json.loads(done.stdout)["missed"]) == (0, None)
 

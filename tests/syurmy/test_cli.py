@@ -81,6 +81,7 @@ JSON_KEYS = RECORD | {
     "saturated",
     "undecided",
     "rounded",
+    "missed",
 }
 PHASES = {"total", "setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
