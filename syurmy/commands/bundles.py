@@ -55,7 +55,8 @@ def ran(
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
         undecided, rounded = watch.undecided(), at.model.rounded(rounding)
-    noticed = models.noticed(at.model, cut, undecided, rounded)
+    unestimated = () if at.model is None else at.model.unestimated(rounding)
+    noticed = models.noticed(at.model, cut, undecided, rounded, unestimated)
     result = told(at, done.outputs, done.steps, done.batch, done.branches) | noticed
     if proving is not None:
         result |= proven(at, whole, done, proving, max_steps, clock)

@@ -171,9 +171,11 @@ def noticed(
     cut: Sequence[Saturation],
     undecided: Sequence[Undecided] = (),
     rounded: Sequence[Rounded] = (),
+    unestimated: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What is told of a run besides its outputs, as fields of ``--json``: values beyond the calibrated range, what was
-    decided by too little, what rounding did, and that the model misses its tolerance. Warns of all of it."""
+    decided by too little, what rounding did or that this is not known, and that the model misses its tolerance. Warns
+    of all of it."""
     missed = None if model is None else model.missed
     saturated(cut)
     if undecided:
@@ -182,8 +184,11 @@ def noticed(
         warn(told_rounded(rounded))
     if missed is not None:
         warn(told_missed(missed))
-    found = {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    return found | {"rounded": [vars(r) for r in rounded], "missed": None if missed is None else str(missed)}
+    if unestimated:
+        tell(f"what rounding does on this input is not estimated for {', '.join(map(repr, unestimated))}")
+    found: dict[str, Any] = {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
+    found |= {"rounded": [vars(r) for r in rounded], "unestimated": list(unestimated)}
+    return found | {"missed": None if missed is None else str(missed)}
 
 
 def too_far(found: Mapping[str, Any]) -> bool:

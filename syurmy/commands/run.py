@@ -362,7 +362,8 @@ def _ran(
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
         undecided, rounded = watch.undecided(), at.model.rounded(rounding)
-    noticed = models.noticed(at.model, cut, undecided, rounded)
+    unestimated = () if at.model is None else at.model.unestimated(rounding)
+    noticed = models.noticed(at.model, cut, undecided, rounded, unestimated)
     branches = sum(map(len, trace.bits.values()))
     result = told(at, trace.outputs, len(trace.path), trace.batch, branches) | noticed
     if proving is not None:

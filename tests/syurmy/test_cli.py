@@ -82,6 +82,7 @@ JSON_KEYS = RECORD | {
     "undecided",
     "rounded",
     "missed",
+    "unestimated",
 }
 PHASES = {"total", "setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
