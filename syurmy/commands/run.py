@@ -78,7 +78,7 @@ PerProof = Annotated[
         show_default="all in one proof",
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 where a value beyond its range was cut off.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 where a value was cut off or a tolerance missed.")]
 
 
 def run(
