@@ -52,7 +52,9 @@ def proven(
         parts.finish()
     found = ModelRun(
         *(model.dequantise(done.outputs), None, entered.saturated + watch.found(model.rows), watch.undecided()),
-        *(model.rounded(rounding), made.bundle, made.statement),
+        *(model.rounded(rounding), model.missed, model.unestimated(rounding)),
+        proof=made.bundle,
+        statement=made.statement,
     )
     for text in found.warnings:
         warnings.warn(text, stacklevel=3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from syurmy.compiler.recorded import (
     Row,
     entered,
     rounded_off,
+    told_missed,
     whole,
 )
 from syurmy.compiler.rounding import Rounded, Rounding, Whole, largest_off, told_rounded
@@ -75,13 +77,16 @@ class Entered(NamedTuple):
 class ModelRun(Summary):
     """One run: real outputs by the model's names, the trace to prove (None where it was proven in segments), where
     values were cut off, what was decided by too little, and which outputs rounding takes further off than the
-    tolerance; ``proof`` and its ``statement``, if it was proven."""
+    tolerance; ``missed``: how far the model was off on the samples, if by more; ``unestimated``: outputs of which
+    nothing says how far off they are; ``proof`` and its ``statement``, if it was proven."""
 
     outputs: dict[str, Array]
     trace: Trace | None
     saturated: tuple[Saturation, ...]
     undecided: tuple[Undecided, ...] = ()
     rounded: tuple[Rounded, ...] = ()
+    missed: Missed | None = None
+    unestimated: tuple[str, ...] = ()
     proof: Proof | Bundle | None = None
     statement: Statement | None = None
 
@@ -93,7 +98,8 @@ class ModelRun(Summary):
     def warnings(self) -> tuple[str, ...]:
         cut = (told(self.saturated),) if self.saturated else ()
         near = (told_undecided(self.undecided),) if self.undecided else ()
-        return (*cut, *near, told_rounded(self.rounded)) if self.rounded else (*cut, *near)
+        off = (told_rounded(self.rounded),) if self.rounded else ()
+        return (*cut, *near, *off, *(() if self.missed is None else (told_missed(self.missed),)))
 
 
 @dataclass(frozen=True)
@@ -211,8 +217,9 @@ class CompiledModel(Summary):
     ) -> ModelRun:
         """Real outputs for real inputs (by name, or the only one), with the trace to prove. Values beyond the
         calibrated range, and what was decided by less than the program may be off, are warned of, and in the result's
-        ``saturated`` and ``undecided``; so are outputs that rounding takes too far off (``rounded``). Raises as
-        ``quantise`` and ``syurmy.run``."""
+        ``saturated`` and ``undecided``; so are outputs that rounding takes too far off (``rounded``), and every run of
+        a model that is further off than its tolerance on the samples (``missed``). Raises as ``quantise`` and
+        ``syurmy.run``."""
         from syurmy.vm.machine import run
 
         entered = self.entered(self.given(inputs))
@@ -222,7 +229,8 @@ class CompiledModel(Summary):
         trace = run(self.program, entered.integers, max_steps=max_steps, listeners=listening)
         found, undecided = watch.found(self.rows), watch.undecided()
         cut, rounded = entered.saturated + found, self.rounded(rounding)
-        done = ModelRun(self.dequantise(trace.outputs), trace, cut, undecided, rounded)
+        noticed = (cut, undecided, rounded, self.missed, self.unestimated(rounding))
+        done = ModelRun(self.dequantise(trace.outputs), trace, *noticed)
         for text in done.warnings:
             warnings.warn(text, stacklevel=2)
         return done
@@ -364,15 +372,25 @@ class CompiledModel(Summary):
 
     def rounded(self, rounding: Rounding | None) -> tuple[Rounded, ...]:
         """The outputs that rounding takes too far off."""
-        out: list[Rounded] = []
+        found = []
+        for name, off in self._off(rounding).items():
+            limit, share = self.limits[name], max((x for x in off if not math.isnan(x)), default=0.0)
+            found += [Rounded(name, share / limit.span)] if share > limit.least else []
+        return tuple(found)
+
+    def unestimated(self, rounding: Rounding | None) -> tuple[str, ...]:
+        """The real outputs of which nothing says how far off a run is: the program is too long for an estimate, or that
+        is not known to be right."""
+        off = self._off(rounding)
+        real = (p.model_name for p in self.outputs if np.dtype(p.dtype).kind == "f")
+        return tuple(name for name in real if any(map(math.isnan, off.get(name, [math.nan]))))
+
+    def _off(self, rounding: Rounding | None) -> dict[str, list[float]]:
+        """How far off outputs are by estimates, in reals, one for every run; NaN where that was too long."""
         if rounding is None:
-            return ()
-        for p in self.outputs:
-            if (limit := self.limits.get(p.model_name)) is not None:
-                off = largest_off([run[p.name] for run in rounding.found]) * p.scale
-                if off > limit.least:
-                    out.append(Rounded(p.model_name, off / limit.span))
-        return tuple(out)
+            return {}
+        ports = (p for p in self.outputs if p.model_name in self.limits)
+        return {p.model_name: [largest_off([run[p.name]]) * p.scale for run in rounding.found] for p in ports}
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
         """Integers for the program from the model's inputs, by either name. What is beyond the input's range is cut

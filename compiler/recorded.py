@@ -210,6 +210,11 @@ class Missed:
         )
 
 
+def told_missed(missed: Missed) -> str:
+    """One sentence beside a run."""
+    return f"this run may be off as the samples were when the model was compiled: {missed}"
+
+
 def record(
     source: str | None,
     title: str,

@@ -67,10 +67,9 @@ def ran(
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
         undecided, rounded = watch.undecided(), at.model.rounded(rounding)
-        models.saturated(cut, undecided, rounded)
-    result = told(at, done.outputs, done.steps, done.batch, done.branches)
-    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    result["rounded"] = [vars(r) for r in rounded]
+    unestimated = () if at.model is None else at.model.unestimated(rounding)
+    noticed = models.noticed(at.model, cut, undecided, rounded, unestimated)
+    result = told(at, done.outputs, done.steps, done.batch, done.branches) | noticed
     if proving is not None:
         result |= proven(at, whole, [done], proving, max_steps, clock)
     result |= measured(clock)
@@ -78,7 +77,7 @@ def ran(
         print_json(result)
     else:
         show(result, None, output_lines(at, done.outputs))
-    return MISSED if strict and (cut or rounded) else DONE
+    return MISSED if strict and models.too_far(noticed) else DONE
 
 
 def proven(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ class Ran:
     batch: int
     steps: int
     branches: int
-    noticed: tuple[Sequence[Saturation], Sequence[Undecided], Sequence[Rounded]] = field(default=((), (), ()))
+    noticed: tuple[Sequence[Saturation], Sequence[Undecided], Sequence[Rounded], Sequence[str]] = ((), (), (), ())
 
     def stacked(self, values: Mapping[str, I64]) -> dict[str, I64]:
         return {name: x if self.batch > 1 else x[None] for name, x in values.items()}
@@ -63,21 +63,19 @@ def ran(
     clock = Clock()
     with display.Working("execute"):
         runs = clock("execute", lambda: _runs(at, entered, size, max_steps))
-    cut, undecided, rounded = ([x for r in runs for x in r.noticed[k]] for k in range(3))
+    cut, undecided, rounded, unestimated = ([x for r in runs for x in r.noticed[k]] for k in range(4))
     cut = [*entered.saturated, *cut]
-    models.saturated(cut, undecided, rounded)
+    noticed = models.noticed(at.model, cut, undecided, rounded, list(dict.fromkeys(unestimated)))
     outputs = _joined([r.stacked(r.outputs) for r in runs])
     steps, branches = sum(r.steps for r in runs), sum(r.branches for r in runs)
-    result = told(at, outputs, steps, sum(r.batch for r in runs), branches)
-    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    result["rounded"] = [vars(r) for r in rounded]
+    result = told(at, outputs, steps, sum(r.batch for r in runs), branches) | noticed
     result |= _proven(at, runs, how, max_steps, clock)
     result |= measured(clock)
     if json:
         print_json(result)
     else:
         show(result, None, output_lines(at, outputs))
-    return MISSED if strict and (cut or rounded) else DONE
+    return MISSED if strict and models.too_far(noticed) else DONE
 
 
 def _refuse(at: Opened, batch: bool) -> None:
@@ -113,7 +111,8 @@ def _runs(at: Opened, entered: Entered, size: int, max_steps: int | None) -> lis
         trace = syurmy.run(at.program, mine, batch=not one, max_steps=max_steps, listeners=heard)
         done = Ran(trace.inputs, trace.outputs, trace.batch, len(trace.path), sum(map(len, trace.bits.values())))
         if at.model is not None and watch is not None:
-            done.noticed = watch.found(at.model.rows), watch.undecided(), at.model.rounded(rounding)
+            rounded, unknown = at.model.rounded(rounding), at.model.unestimated(rounding)
+            done.noticed = watch.found(at.model.rows), watch.undecided(), rounded, unknown
         out.append(done)
     return out
 

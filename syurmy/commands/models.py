@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ import syurmy
 from syurmy import descriptions, display, files
 from syurmy.compiler import CompiledModel, Options, compile_onnx, needed
 from syurmy.compiler.model import Entered
-from syurmy.compiler.recorded import EXAMPLE, PROGRAM, RECORD, default_folder
+from syurmy.compiler.recorded import EXAMPLE, PROGRAM, RECORD, default_folder, told_missed
 from syurmy.compiler.recorded import Port as ModelPort
 from syurmy.compiler.rounding import Rounded, told_rounded
 from syurmy.compiler.saturation import Saturation, told
@@ -163,14 +163,40 @@ def _port(model: CompiledModel, p: ModelPort) -> Port:
     return Port(p.model_name, p.shape, real, p.scale * model.program.input(p.name).type.hi if p.code is None else 0.0)
 
 
-def saturated(cut: Sequence[Saturation], undecided: Sequence[Undecided] = (), rounded: Sequence[Rounded] = ()) -> None:
-    """Warns of values beyond the calibrated range, of what was decided by too little, and of what rounding did."""
+def saturated(cut: Sequence[Saturation]) -> None:
+    """Warns of values beyond the calibrated range."""
     if cut:
         warn(told(cut))
+
+
+def noticed(
+    model: CompiledModel | None,
+    cut: Sequence[Saturation],
+    undecided: Sequence[Undecided] = (),
+    rounded: Sequence[Rounded] = (),
+    unestimated: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What is told of a run besides its outputs, as fields of ``--json``: values beyond the calibrated range, what was
+    decided by too little, what rounding did or that this is not known, and that the model misses its tolerance. Warns
+    of all of it."""
+    missed = None if model is None else model.missed
+    saturated(cut)
     if undecided:
         warn(told_undecided(undecided))
     if rounded:
         warn(told_rounded(rounded))
+    if missed is not None:
+        warn(told_missed(missed))
+    if unestimated:
+        tell(f"what rounding does on this input is not estimated for {', '.join(map(repr, unestimated))}")
+    found: dict[str, Any] = {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
+    found |= {"rounded": [vars(r) for r in rounded], "unestimated": list(unestimated)}
+    return found | {"missed": None if missed is None else str(missed)}
+
+
+def too_far(found: Mapping[str, Any]) -> bool:
+    """Whether what was ``noticed`` is an error with ``--strict``."""
+    return bool(found["saturated"] or found["rounded"] or found["missed"])
 
 
 def node_of(model: CompiledModel | None, instruction: int) -> str | None:

@@ -78,7 +78,7 @@ PerProof = Annotated[
         show_default="all in one proof",
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 where a value beyond its range was cut off.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit code 3 where a value was cut off or a tolerance missed.")]
 
 
 def run(
@@ -362,11 +362,10 @@ def _ran(
     if at.model is not None and watch is not None:
         cut += watch.found(at.model.rows)
         undecided, rounded = watch.undecided(), at.model.rounded(rounding)
-        models.saturated(cut, undecided, rounded)
+    unestimated = () if at.model is None else at.model.unestimated(rounding)
+    noticed = models.noticed(at.model, cut, undecided, rounded, unestimated)
     branches = sum(map(len, trace.bits.values()))
-    result = told(at, trace.outputs, len(trace.path), trace.batch, branches)
-    result |= {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
-    result["rounded"] = [vars(r) for r in rounded]
+    result = told(at, trace.outputs, len(trace.path), trace.batch, branches) | noticed
     if proving is not None:
         result |= proving(at, trace, max_steps, clock)
     result |= measured(clock)
@@ -374,7 +373,7 @@ def _ran(
         print_json(result)
     else:
         show(result, notes, output_lines(at, trace.outputs))
-    return MISSED if strict and (cut or rounded) else DONE
+    return MISSED if strict and models.too_far(noticed) else DONE
 
 
 def told(at: Opened, outputs: Mapping[str, I64], steps: int, batch: int, branches: int) -> dict[str, Any]:

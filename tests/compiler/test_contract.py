@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import syurmy
 from syurmy.cli import app
-from syurmy.compiler import CompiledModel, ModelError, compile_model, compile_onnx, load
+from syurmy.compiler import CompiledModel, ModelError, compile_model, compile_onnx, load, rounding
 from syurmy.compiler.calibration import random_samples, split
 from syurmy.isa.arrays import Array
 from tests.compiler.harness import floats, helper, model_of
@@ -130,7 +130,7 @@ def test_integers_count_as_they_are(tmp_path: Path) -> None:
     assert done.rows[-1].wrong == 5
 
 
-def test_a_missed_tolerance_on_the_command_line(tmp_path: Path) -> None:
+def test_a_missed_tolerance_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = floats(rng(), 8, 2, 6)
     onnx.save(mlp(x), tmp_path / "m.onnx")
     np.savez(tmp_path / "x.npz", x=x)
@@ -143,8 +143,17 @@ def test_a_missed_tolerance_on_the_command_line(tmp_path: Path) -> None:
         assert shown["missed"]["message"] in shown["warnings"]
         assert "more than the tolerance" in done.stderr
         assert json.loads((tmp_path / "m" / "model.json").read_text())["missed"]["node"] == shown["missed"]["node"]
+        run = CliRunner().invoke(app, ["run", str(tmp_path / "m" / "model.tasm"), "--json", *extra])  # silent otherwise
+        assert (run.exit_code, json.loads(run.stdout)["missed"]) == (code, shown["missed"]["message"])
+        assert shown["missed"]["message"] in " ".join(run.stderr.split())
     done = CliRunner().invoke(app, [*options, "--strict"])
     assert (done.exit_code, json.loads(done.stdout)["missed"]) == (0, None)
+    for most, names in ((rounding.MOST, []), (1, ["y"])):  # a run that is too long to be estimated says so
+        monkeypatch.setattr(rounding, "MOST", most)
+        run = CliRunner().invoke(app, ["run", str(tmp_path / "m" / "model.tasm"), "--json", "--strict"])
+        shown = json.loads(run.stdout)
+        assert (run.exit_code, shown["missed"], shown["unestimated"]) == (0, None, names)
+        assert ("not estimated for 'y'" in run.stderr) == bool(names)
 
 
 def test_causes(tmp_path: Path) -> None:

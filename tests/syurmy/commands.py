@@ -65,6 +65,8 @@ JSON_KEYS = RECORD | {
     "saturated",
     "undecided",
     "rounded",
+    "missed",
+    "unestimated",
 }
 PHASES = {"total", "setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
