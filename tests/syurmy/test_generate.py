@@ -242,6 +242,7 @@ def test_in_segments(folder: Path, tmp_path: Path) -> None:
     assert refused["error"]["step"].startswith("link '")
 
 
+@pytest.mark.slow
 def test_a_token_at_a_time(tmp_path: Path) -> None:
     """A model with a cache: a proof for each token but the last, one bundle, and who deals with it sees the text."""
     (tmp_path / "letters.json").write_text(json.dumps(list(LETTERS)))
