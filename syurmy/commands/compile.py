@@ -173,12 +173,12 @@ def compile(
     if json:
         print_json(_described(done))
     else:
-        _print(done, report, activations, time.perf_counter() - start)
+        _print(done, report, (weights, activations), time.perf_counter() - start)
     if strict and done.missed is not None:
         raise typer.Exit(MISSED)
 
 
-def _print(done: CompiledModel, report: bool, activations: int, took: float) -> None:
+def _print(done: CompiledModel, report: bool, bits: tuple[int, int], took: float) -> None:
     from syurmy import costs, display
     from syurmy.compiler.recorded import PROGRAM
 
@@ -188,7 +188,8 @@ def _print(done: CompiledModel, report: bool, activations: int, took: float) -> 
         for p in ports:
             unit = f"{p.scale:.4g} {p.unit}".rstrip()
             print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {unit}")
-    kind = "fine: more than 16 bits where products need them" if done.fine else f"{activations} bits"
+    kind = f"{bits[1]} bits" if bits[0] == bits[1] else f"weights of {bits[0]} bits, activations of {bits[1]}"
+    kind = "fine: more than 16 bits where products need them" if done.fine else kind
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     cost = costs.of_program(done.program)
     print("\n".join([f"{len(done.program.code)} instructions", *(costs.lines(cost) if cost is not None else ())]))

@@ -13,7 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import syurmy
 from syurmy.compiler import CompiledModel, mantissas
+from syurmy.compiler.emit import Emitter
 from syurmy.compiler.graph import Graph, Node
+from syurmy.compiler.narrowing import Narrowing
+from syurmy.compiler.scales import Precision
 from syurmy.isa.arrays import Array
 from syurmy.prover.certify import certify
 from syurmy.prover.keys import setup
@@ -102,6 +105,13 @@ def test_what_is_not_worth_its_columns(tmp_path: Path) -> None:
 
 def test_few_weights_are_not_worth_an_instruction(tmp_path: Path) -> None:
     assert dtypes(right(*by_bits(4, 128, False, 1), tmp_path)) == {(128, 24): "i16"}
+
+
+def test_a_loop_pays_for_a_column_in_every_round() -> None:
+    c = Narrowing(Emitter("g", 1), Precision())
+    assert mantissas.worth(c, 2**16, 1000)
+    c.out.begin(4, "t")
+    assert not mantissas.worth(c, 2**16, 1000)
 
 
 @pytest.mark.parametrize("fine", [False, True])
