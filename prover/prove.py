@@ -82,8 +82,7 @@ def prove(
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
         prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
-        keeps = not lean and SHARE * LEAF * prover.plan.used_leaves < (host.memory() or 8 << 30)
-        host.keep_freed_memory(keeps)
+        host.keep_freed_memory(prover.keeps)
         proof = prover.run()
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
@@ -99,7 +98,7 @@ def prove(
         if not violations:
             raise
         raise Unsatisfied(violations) from e
-    if not keeps:
+    if not prover.keeps:
         return_memory()
     return proof
 
@@ -156,6 +155,7 @@ class Prover:
         self._clock = time.perf_counter()
         self.placed = placed_for(self.plan, self.witness, self.sweep)
         self.lean = lean or (self.placed is None and self.plan.used_leaves >= LARGE)
+        self.keeps = not lean and SHARE * LEAF * self.plan.used_leaves < (host.memory() or 8 << 30)
 
     def planned(self, path: Path) -> Plan:
         pk = self.pk
@@ -178,6 +178,7 @@ class Prover:
         self._lap("lookup", 0.55)
         pulled, contractions = self.contract(num, den)
         self._lap("contraction", 0.75)
+        self.let_go()
         self.open(commitment, self.flat() if flat is None else flat, pulled, contractions)
         self._lap("opening", 1.0)
         data, head = self.magic + self.sender.bytes(), len(self.magic)
@@ -314,9 +315,15 @@ class Prover:
     def last_leaves(self) -> lookup.Leaves:
         """The leaves, after which images of columns are not needed: whoever is given them holds them alone."""
         leaves = self.leaves()
+        self.let_go()
+        return leaves
+
+    def let_go(self) -> None:
+        """Of a lean proof: of images of columns, which are made again where they are asked for."""
         if self.lean:
             self.witness.forget_images()
-        return leaves
+            if not self.keeps:
+                return_memory()
 
     def leaves(self) -> lookup.Leaves:
         plan = self.plan
