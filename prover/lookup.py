@@ -239,7 +239,7 @@ class _Corrections:
         self.used = used - size
         if memory is not gpu.HOST:
             self.used = size
-            self.others.append((used, 2 * size))
+            self.others += [(used, 2 * size)] if used < 2 * size else []
         self.ranges = _united(r for lo, hi in self.others for r in _halved(lo, hi, size))
         self.pairs = _united(r for lo, hi in self.ranges for r in _halved(lo, hi, size // 2))
         self.values: U64 = memory.empty((4, size + kernels.PAD))

@@ -67,6 +67,7 @@ JSON_KEYS = RECORD | {
     "rounded",
     "missed",
     "unestimated",
+    "chained",
 }
 PHASES = {"total", "setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
