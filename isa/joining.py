@@ -47,23 +47,17 @@ def _conflicts(node: Node) -> Iterable[tuple[int, int]]:
         kinds = [node.kinds[x] for x in node.labels_out]
         met = {(a, b) for b in range(len(kinds)) for a in range(b) if kinds[a] != kinds[b]}
     else:
-        above = _above(node)
-        met = {
-            (min(a, b), max(a, b))
-            for n in node.inputs
-            for x, y in n.conflicts or ()
-            for a in above.get(x, ())
-            for b in above.get(y, ())
-            if a != b
-        }
+        above, under = _above(node), frozenset[tuple[int, int]]().union(*(n.conflicts or () for n in node.inputs))
+        runs = {(above.get(x, ()), above.get(y, ())) for x, y in under}  # once each: a reshape has few, of many axes
+        met = {(min(a, b), max(a, b)) for left, right in runs for a in left for b in right if a != b}
     return ((a, b) for a, b in met if node.shape[a] > 1 and node.shape[b] > 1)
 
 
-def _above(node: Node) -> Mapping[int, Sequence[int]]:
+def _above(node: Node) -> Mapping[int, tuple[int, ...]]:
     """Of each axis of an input the axes of the node whose weights get to it."""
     source = node.inputs[0]
     if isinstance(node, g.Reshape):
-        return {x: out_axes for out_axes, in_axes in segments(node.shape, source.shape) for x in in_axes}
+        return {x: tuple(out_axes) for out_axes, in_axes in segments(node.shape, source.shape) for x in in_axes}
     if isinstance(node, g.Transpose):
         return {x: (a,) for a, x in enumerate(node.perm)}
     if isinstance(node, g.IndexMap):

@@ -97,6 +97,8 @@ def test_vectors_stay_whole(length: int) -> None:
         ("conv2d y, x, w\n slice y, y, axis=1, len=2\n add y, y, 1", {(1, 2), (1, 3)}),
         ("conv2d y, x, w\n transpose y, y, perm=(1, 0, 2)", {(1, 2), (2, 3)}),
         ("conv2d y, x, w\n reshape y, y, shape=(3, 30)", {(1, 2)}),
+        ("conv2d y, x, w\n reshape y, y, shape=(5, 3, 6)", {(1, 2), (1, 3), (2, 3)}),
+        ("conv2d y, x, w\n concat y, x, y, axis=0", {(1, 2), (1, 3)}),
         ("conv2d y, x, w\n sum y, y, axes=0", set()),
         ("matmul y, x, x2", {(1, 2), (1, 3), (2, 3)}),  # each of two products, its rows, its columns
         ("mul y, x, x", set()),
