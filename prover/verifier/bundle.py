@@ -133,13 +133,14 @@ def _once(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
 def _chained(key: BundleKey, how: Steps, steps: Sequence[BundleStatement]) -> BundleStatement:
     """What steps say together. Raises ``Rejected`` for what is not handed on."""
     links = []
+    committed = {i.name for i in key.inputs if i.committed}  # a public input may be a committed output, too
     for c in how.carried:
         if c.first is not None and not (steps[0].inputs[c.target] == c.first).all():
             found = steps[0].inputs[c.target].reshape(-1).tolist()
             raise Rejected(f"link '{c.target}'", f"step 0 shows {found}, {c.first} is where steps begin")
     for k, (before, after) in enumerate(pairwise(steps), 1):
         for c in how.carried:
-            if c.target in after.commitments:
+            if c.target in committed:
                 x, y = (s.commitments[name] for s, name in ((before, c.source), (after, c.target)))
                 if x.digest() != y.digest():
                     what = f"step {k} names another commitment to it than step {k - 1} to '{c.source}'"
@@ -156,8 +157,7 @@ def _chained(key: BundleKey, how: Steps, steps: Sequence[BundleStatement]) -> Bu
         {name: np.stack([getattr(s, side)[name] for s in steps]) for name in getattr(first, side)}
         for side in ("inputs", "outputs")
     )
-    made = {o.name for o in key.outputs}
-    commitments = {name: (last if name in made else first).commitments[name] for name in first.commitments}
+    commitments = {name: (first if name in committed else last).commitments[name] for name in first.commitments}
     code = sum(len(p.code) - 1 for p in key.programs)
     reveals = [(k * code + i, v) for k, s in enumerate(steps) for i, v in s.reveals]
     branches = {k * code + i: bits for k, s in enumerate(steps) for i, bits in s.branches.items()}

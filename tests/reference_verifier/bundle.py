@@ -39,13 +39,14 @@ class BundleKey:
 
 @dataclass(frozen=True)
 class Carried:
-    """The next step's input ``target`` is this one's ``source``, an output (``made``) or an input; ``first``: what its
-    entries are in the first step, or None."""
+    """The next step's input ``target`` is this one's ``source``, an output (``made``) or an input, both ``public`` or
+    both committed; ``first``: what its entries are in the first step, or None."""
 
     source: str
     target: str
     first: int | None
     made: bool
+    public: bool
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def carried_of(
         rule(a.shape == b.shape, target, "its shapes differ")
         rule(shown == PUBLIC or a.dtype == b.dtype, target, "its dtypes differ")
         rule(first == 0 or (shown == PUBLIC and b.lo <= first - 1 <= b.hi), target, "it cannot begin so")
-        found.append(Carried(source, target, first - 1 if first else None, made))
+        found.append(Carried(source, target, first - 1 if first else None, made, shown == PUBLIC))
     return found
 
 
@@ -229,8 +230,8 @@ def check_steps(carried: Sequence[Carried], steps: Sequence[Sequence[Statement]]
             entries = _shown(steps[0], c.target, False)
             require(all(x == c.first for x in entries), "steps", f"{c.target} does not begin with {c.first}")
         for before, after in itertools.pairwise(steps):
-            theirs = [s.commitments[c.target] for s in after if c.target in s.commitments]
-            if theirs:
+            if not c.public:
+                theirs = [s.commitments[c.target] for s in after if c.target in s.commitments]
                 mine = [s.commitments[c.source] for s in before if c.source in s.commitments]
                 require(len({*mine, *theirs}) == 1, "steps", f"the commitment to {c.target} is not handed on")
             else:

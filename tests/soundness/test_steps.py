@@ -20,6 +20,8 @@ from syurmy.prover.tensors import TensorOpening
 from syurmy.prover.verifier.bundle import BundleStatement, joined
 from syurmy.segmented import run
 from tests.bundles import CARRIED, WALK, WALKED, rejoined, split, walk, walking, whole_of
+from tests.reference_verifier import errors as ours
+from tests.reference_verifier.bundle import verify_bundle
 
 PROMPT = [3, 1]
 
@@ -162,6 +164,34 @@ def test_links_are_all_compared(honest: list[bytes]) -> None:
     with pytest.raises(Rejected) as e:
         joined(key, [*parts[:3], replace(parts[3], batch=2)])
     assert (e.value.step, e.value.reason) == ("step 3", "it is of 2 inputs, step 0 of 1")
+
+
+def test_a_public_input_that_is_a_committed_output() -> None:
+    """It is what steps show of it that is compared, and what is committed of inputs is the first step's."""
+    both = """
+.program both
+.input   x : i8[2] public
+.input   y : i8[2] committed
+.output  x committed
+.output  y public
+    add  s, x, y
+    halt
+"""
+    w = whole_of(syurmy.assemble(both), (), True, Steps(3, (Carried("y", "x"),)))
+    steps, proofs = [np.array(v) for v in ([5, 5], [1, 2], [3, 4], [0, 7])], []
+    for k in range(3):
+        trace = syurmy.run(w.at.segments[0], {"x": steps[k], "y": steps[k + 1]})
+        made = {n: syurmy.commit(w.at.program, n, steps[k + i], proofs=8) for i, n in enumerate("xy")}
+        proofs.append(syurmy.prove(w.keys[0], trace, commitments=made).data)
+    found = syurmy.verify(w.key, rejoined(w.key, proofs))
+    assert isinstance(found, BundleStatement)
+    assert verify_bundle(w.key.to_bytes(), rejoined(w.key, proofs))
+    assert found.commitments["y"] == found.steps[0].commitments["y"]
+    assert found.commitments["x"] == found.steps[2].commitments["x"]
+    with pytest.raises(Rejected, match="step 1 shows"):
+        syurmy.verify(w.key, rejoined(w.key, [proofs[0], proofs[2]]))
+    with pytest.raises(ours.Rejected, match="x is not handed on"):
+        verify_bundle(w.key.to_bytes(), rejoined(w.key, [proofs[0], proofs[2]]))
 
 
 def test_keys_whose_steps_do_not_fit() -> None:
