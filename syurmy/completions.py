@@ -97,7 +97,7 @@ def greedy(program: Program) -> tuple[str, str, str] | None:
 
 
 def implied(program: Program, steps: Steps | None) -> frozenset[str]:
-    """Public inputs and outputs of steps that their text says already."""
+    """Public inputs and outputs of steps that their text, if they say one, says already."""
     names = None if steps is None else greedy_step(program, steps)
     return frozenset(names or ())
 
@@ -122,6 +122,7 @@ def greedy_step(program: Program, steps: Steps) -> tuple[str, str, str, str, str
         return None
     right = (
         {position, then, prompt} <= set(public)
+        and place_out.source in {o.name for o in program.outputs}  # not of another segment, with a register called so
         and dict(counted.attrs) == {"value": 1}
         and shown == code.source(place)
         and place_out.first == 0

@@ -107,7 +107,8 @@ def answer(
         written = completions.completions(statement, verifier.program)
     else:
         written = completions.completions(statement, verifier.key.programs[-1], verifier.key.steps)
-        implied = completions.implied(verifier.key.programs[-1], verifier.key.steps)
+        if written:
+            implied = completions.implied(verifier.key.programs[-1], verifier.key.steps)
     if vocabulary is not None and not written:
         raise InputError("the key's program states no text", code="I144", help="leave --tokenizer out")
     result = {

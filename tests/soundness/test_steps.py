@@ -261,6 +261,7 @@ def test_only_steps_that_assert_a_text_are_called_one() -> None:
     for old, new in changes.items():
         assert old in WALK
         assert greedy_step(syurmy.assemble(WALK.replace(old, new)), WALKED) is None, new
+    assert greedy_step(replace(program, outputs=program.outputs[:1]), WALKED) is None  # q is another segment's
     first, fed, prompt, cache = CARRIED
     for other in ((Carried("q", "p"), fed, prompt), (first, prompt), (first, fed), (fed, prompt)):
         assert greedy_step(program, Steps(5, (*other, cache))) is None
