@@ -22,8 +22,8 @@ def held_back() -> Iterator[None]:
     if not gc.isenabled() or not _held_back.acquire(blocking=False):
         yield
         return
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         gc.enable()
