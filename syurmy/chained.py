@@ -70,6 +70,28 @@ def refuse_weak(at: Segmented) -> None:
         )
 
 
+def refuse_spent(key: ProvingKey, wanted: int, batch: int) -> None:
+    """Before any is made: raises ``InputError`` P180 where the params stay hidden in fewer proofs than are wanted."""
+    from syurmy.isa.path import Path as ExecutedPath
+    from syurmy.prover.protocol.budget import Opening
+    from syurmy.prover.protocol.plan import Plan, branches
+    from syurmy.prover.protocol.tensors import tensor_layout
+
+    if key.allowance is None or branches(key.program):
+        return
+    plan = Plan.of(key.program, ExecutedPath(batch=batch), key.verifying_key.max_steps, key.mode)
+    tensors = [tensor_layout(x.shape, Mode(True, 2 + SPARE)) for x in plan.system.externals]
+    opening = Opening.of(plan, tensors)
+    left = (key.allowance.limit - key.allowance.used) // opening.matrices[1].queries if opening.counts.rows else wanted
+    if left < wanted:
+        raise InputError(
+            f"{wanted} proofs are to be made, and the key's params stay hidden in {left} more",
+            code="P180",
+            help="write less, or make a new key with `syurmy-vm setup DIR --renew --proofs N`,"
+            " one for each token that is read",
+        )
+
+
 def prove_steps(
     at: Segmented,
     key: BundleKey,
@@ -85,6 +107,7 @@ def prove_steps(
     report, size = Report(), len(at.segments)
     count = sum(size - len(finished) for finished in chain.finished)
     loaded: dict[int, ProvingKey] = {}
+    asked: set[int] = set()
     made = 0
     for k, finished in enumerate(chain.finished):
         step = chain.step(k) if len(finished) < size else None
@@ -93,6 +116,9 @@ def prove_steps(
                 continue
             if j not in loaded:  # one key in memory, of a program in one piece for all steps
                 loaded = {j: load(j)}
+                if j not in asked:
+                    refuse_spent(loaded[j], sum(j not in f for f in chain.finished), runs[0].batch)
+                asked.add(j)
 
             def told(phase: str, fraction: float, k: int = k, made: int = made) -> None:
                 tell(f"step {k + 1} of {len(runs)}: {phase}", (made + fraction) / count)

@@ -155,7 +155,7 @@ def _bundle(path: Path, data: bytes) -> Content:
         raise InputError(f"{path} is a damaged bundle: {e.reason}", code="K150") from e
     digest = bundle.key_digest
     found: dict[str, Any] = {"bytes": len(data), "key": digest.hex(), "segments": [len(p) for p in proofs]}
-    rows = {"for key": digest.hex(), "segments": str(len(proofs)), "size": display.bytes_text(len(data))}
+    rows = {"for key": digest.hex(), "proofs": str(len(proofs)), "size": display.bytes_text(len(data))}
     if (beside := path.with_suffix(".vk")).exists():
         mine = BundleKey.load(beside)
         same = mine.digest() == digest

@@ -110,7 +110,7 @@ def proven(
 
         openings = how.openings | {name: opening for name, (_, opening) in outputs.items()}
         with (
-            Parts(folder_of(target), key.digest(), done.inputs, openings, how.force) as parts,
+            Parts(folder_of(target), key.digest(), done.inputs, openings, how.drop) as parts,
             elsewhere(how.scheduler, how.store) as cluster,
         ):
             try:

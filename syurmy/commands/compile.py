@@ -97,16 +97,16 @@ def compile(
         int, typer.Option("--prompt-tokens", min=1, help="Tokens of the shortest prompt; more make proofs cheaper.")
     ] = 1,
     cache: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--cache",
             metavar="N",
-            min=0,
+            min=2,
             help="With --generate: a token at a time, each proven alone, keys and values in a committed cache of N"
             " places.",
             show_default="all tokens at once, unless the model has a fixed cache",
         ),
-    ] = 0,
+    ] = None,
     tokenizer: Annotated[
         Path | None,
         typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json, or a JSON list of characters, to keep."),
@@ -159,7 +159,7 @@ def compile(
         show=show,
         prompt_tokens=prompt_tokens,
         tokenizer=tokenizer,
-        cache=cache,
+        cache=cache or 0,
         segments=_segments(segments),
         title=title,
         labels=_labels(labels or []),
@@ -191,7 +191,7 @@ def _print(done: CompiledModel, report: bool, bits: tuple[int, int], took: float
     kind = f"{bits[1]} bits" if bits[0] == bits[1] else f"weights of {bits[0]} bits, activations of {bits[1]}"
     kind = "fine: more than 16 bits where products need them" if done.fine else kind
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
-    cost = costs.of_program(done.program)
+    cost = costs.of_program(done.program, batch=done.chained is None)
     print("\n".join([f"{len(done.program.code)} instructions", *(costs.lines(cost) if cost is not None else ())]))
     if (chained := done.chained) is not None:
         print(f"a proof for each token but the last, by `generate`: texts of up to {chained.most + 1} tokens")
@@ -265,7 +265,7 @@ def _described(done: CompiledModel) -> dict[str, Any]:
     from syurmy import costs
     from syurmy.compiler.recorded import PROGRAM
 
-    cost = costs.of_program(done.program)
+    cost = costs.of_program(done.program, batch=done.chained is None)
     return {
         "program": done.program.name,
         "file": str(done.folder / PROGRAM),

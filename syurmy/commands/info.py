@@ -49,7 +49,7 @@ def info(
         result |= _declarations(code) | {"digest": digest(code).hex()}
         result["branches"] = sum(REGISTRY[ins.op].branch for ins in code.code)
         with display.Working("constraints"):
-            cost = costs.of_program(code)
+            cost = costs.of_program(code, batch=not content.data.get("chained"))
         result = dict.fromkeys(costs.NAMES) | result | ({} if cost is None else cost[0].to_json())
         result["cost_in_batch"] = None if cost is None or cost[1] is None else cost[1].to_json()
     if json:

@@ -138,7 +138,7 @@ def _proven(at: Opened, runs: Sequence[Ran], how: Proving, max_steps: int | None
         sizes = np.array([r.batch for r in runs])
         job = {**inputs, "": sizes}  # other parts of the same batch are another run
         with (
-            Parts(folder_of(target), key.verifying_key.digest(), job, {}, how.force) as parts,
+            Parts(folder_of(target), key.verifying_key.digest(), job, {}, how.drop) as parts,
             elsewhere(how.scheduler, how.store) as cluster,
         ):
             work = _Work(at, key, keys.key_paths(at.path, how.keys)[0], verifier, parts, how)

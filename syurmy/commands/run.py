@@ -217,6 +217,7 @@ class Proving:
         self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
         self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
+        self.drop = force  # finished parts of another run, which naming the file does not ask for
         self.no_zk, self.certificate = no_zk, certificate
         self.scheduler, self.store, self.per_proof = scheduler, store, per_proof
         if store is not None and scheduler is None:
@@ -421,9 +422,10 @@ def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> Non
 
 def segments_line(result: dict[str, Any]) -> str:
     """What is said of a bundle."""
-    from syurmy.verification import segments_text
+    from syurmy.verification import segments_text, steps_text
 
-    found = segments_text(len(result["segments"]), len(result["links"]))
+    proofs, steps = len(result["segments"]), result["chained"]
+    found = steps_text(steps, proofs) if steps else segments_text(proofs, len(result["links"]))
     return found + (f"; {result['resumed']} were proven before" if result["resumed"] else "")
 
 

@@ -19,6 +19,7 @@ from syurmy.cli import app
 from syurmy.compiler.cutting import cut_into
 from syurmy.completions import begins, completions, greedy
 from syurmy.isa.errors import InputError
+from syurmy.parts import Parts
 from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.vocabulary import Vocabulary
 from tests.bundles import rejoined, split
@@ -243,7 +244,7 @@ def test_in_segments(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_token_at_a_time(tmp_path: Path) -> None:
+def test_a_token_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model with a cache: a proof for each token but the last, one bundle, and who deals with it sees the text."""
     (tmp_path / "letters.json").write_text(json.dumps(list(LETTERS)))
     np.savez(tmp_path / "data.npz", ids=np.random.default_rng(0).integers(0, 11, (6, 1, 5)))
@@ -285,3 +286,20 @@ def test_a_token_at_a_time(tmp_path: Path) -> None:
     )
     assert call("generate", out, "--prompt", "ab", "--prove", code=2)["error"]["code"] == "F130"
     assert call("setup", out)["reused"]
+    keep = Parts.keep
+
+    def stopping(self: Parts, k: int, proof: bytes) -> None:
+        keep(self, k, proof)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(Parts, "keep", stopping)
+        call("generate", out, "--prompt", "d", "--max-tokens", 2, "--proof", tmp_path / "kept.proof", code=130)
+    other = call("generate", out, "--prompt", "ab", "--proof", tmp_path / "kept.proof", code=2)
+    assert other["error"]["code"] == "F131"  # naming the file does not drop what is finished
+    call("setup", out, "--renew", "--proofs", 1)
+    few = call("generate", out, "--prompt", "d", "--max-tokens", 2, "--proof", tmp_path / "few.proof", code=2)["error"]
+    assert (few["code"], few["message"]) == (
+        *("P180", "2 proofs are to be made, and the key's params stay hidden in 1 more"),
+    )
+    assert not list((tmp_path / "few.proof.parts").glob("*.proof"))
