@@ -102,7 +102,7 @@ def wrapped(model: onnx.ModelProto, shapes: Shapes | None, places: int) -> tuple
     greedy = Greedy(tokens.name, logits.name, chosen, caches=tuple(caches), places=places, position=position)
     held = {p.key: p.value for p in copy.metadata_props}
     helper.set_model_props(copy, {**held, MARK: json.dumps(asdict(greedy))})
-    return copy, {}
+    return copy, dict(shapes or {})  # a token and N places: any other is refused where shapes are fixed
 
 
 def samples_of(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] | None) -> list[dict[str, Array]]:

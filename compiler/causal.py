@@ -128,7 +128,8 @@ def wrapped(
     greedy = Greedy(tokens.name, rows, chosen, least, show, shown)
     kept_props = {p.key: p.value for p in copy.metadata_props}
     helper.set_model_props(copy, {**kept_props, MARK: json.dumps(asdict(greedy))})
-    return copy, {tokens.name: given[tokens.name]} if tokens.name in given else {}
+    others = {i.name for i in inputs} - {tokens.name}  # follow from the tokens
+    return copy, {name: shape for name, shape in given.items() if name not in others}
 
 
 def observed(greedy: Greedy, model: onnx.ModelProto, runs: Runs) -> Greedy:

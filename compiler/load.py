@@ -344,7 +344,11 @@ def _fix_shapes(model: onnx.ModelProto, shapes: Shapes) -> None:
                 dims = [max(d.dim_value, 0) for d in t.shape.dim]  # 0: not fixed (some exporters write -1)
                 if len(dims) != len(given) or any(d not in (0, g) for d, g in zip(dims, given, strict=True)):
                     found = [d or "?" for d in dims]
-                    raise ModelError(f"input '{i.name}' is {found}, the shape given is {given}", code="M107")
+                    raise ModelError(
+                        f"input '{i.name}' is {found}, the shape given is {given}",
+                        code="M107",
+                        help="leave it out; only lengths that are free can be given",
+                    )
             t.shape.CopyFrom(onnx.TensorShapeProto(dim=[onnx.TensorShapeProto.Dimension(dim_value=d) for d in given]))
         elif not t.HasField("shape"):
             open_inputs.append(i.name)

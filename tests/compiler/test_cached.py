@@ -153,6 +153,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
     ({"extra": False}, {"cache": 4}, "M112", "no input attention_mask"),
     ({"hides": 1.0}, {"cache": 4}, "M112", "that the attention mask hides"),
     ({"fixed": 5}, {"cache": 4}, "M112", "have 5 places, not 4"),
+    ({}, {"cache": 4, "shapes": {"ids": (1, 8)}}, "M107", r"'ids' is \[1, 1\], the shape given"),
     ({}, {"cache": 4, "show": "last"}, "I110", "show"),
     ({}, {"cache": 4, "prompt_tokens": 2}, "I110", "prompt_tokens"),
     ({}, {"cache": 1}, "I110", "2 to 1023"),

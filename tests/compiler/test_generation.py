@@ -199,6 +199,7 @@ def test_models_of_other_forms_are_refused(tmp_path: Path) -> None:
     assert refused(language_model(causal=False), tmp_path) == "M113"
     assert refused(language_model(leak=-3.0), tmp_path) == "M113"
     assert refused(language_model(), tmp_path, shapes=None) == "M107"
+    assert refused(language_model(), tmp_path, shapes={"ids": (1, 8), "idz": (1, 8)}) == "M107"
     assert refused(language_model(), tmp_path, shapes={"ids": (1, 1)}) == "M112"
     assert refused(language_model(), tmp_path, shapes={"ids": (2, 8)}) == "M112"
     headless = language_model()
