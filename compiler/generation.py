@@ -166,6 +166,7 @@ def generated(
     if g is None:
         raise InputError(f"{model.folder} does not generate", code="I144", help="compile it with --generate greedy")
     end = _end(g, prompt, most)
+    in_vocabulary(g, stop)
     if g.step is not None:
         from syurmy.compiler.stepwise import written
 

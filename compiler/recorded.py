@@ -212,7 +212,7 @@ class Missed:
 
 def told_missed(missed: Missed) -> str:
     """One sentence beside a run."""
-    return f"this run may be off as the samples were when the model was compiled: {missed}"
+    return f"this run may be off as the samples were when the model was compiled (compiling it anew helps): {missed}"
 
 
 def record(

@@ -188,7 +188,11 @@ def noticed(
     if missed is not None:
         warn(told_missed(missed))
     if unestimated:
-        tell(f"what rounding does on this input is not estimated for {', '.join(map(repr, unestimated))}")
+        names = ", ".join(map(repr, unestimated))
+        tell(
+            f"how far rounding takes this run off is not estimated for {names}: it is too long, or the estimate did not"
+            " fit the samples (of which `syurmy-vm info` says how far off they were)"
+        )
     found: dict[str, Any] = {"saturated": [vars(s) for s in cut], "undecided": [vars(u) for u in undecided]}
     found |= {"rounded": [vars(r) for r in rounded], "unestimated": list(unestimated)}
     return found | {"missed": None if missed is None else str(missed)}

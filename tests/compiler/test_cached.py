@@ -71,6 +71,8 @@ def test_text_is_the_models(model: CompiledModel, prompt: list[int]) -> None:
     stopped = model.generate(prompt, stop=[heard[0]])
     assert stopped.completion == (heard[0],)
     assert model.generate(prompt, 1).tokens == stopped.tokens
+    with pytest.raises(InputError, match=f"token {VOCABULARY} is outside"):
+        model.generate(prompt, 1, stop=[VOCABULARY])
 
 
 @pytest.mark.parametrize(
