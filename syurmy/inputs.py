@@ -99,7 +99,7 @@ def _all(text: str, ports: Mapping[str, Port], batch: bool, tell: Tell) -> dict[
             }
     if len(distinct) > 1:
         message = f"which input is {text}? There are {len(distinct)} inputs: {', '.join(distinct)}"
-        raise InputError(message, code="I108", help="use --input NAME=FILE")
+        raise InputError(message, code="I108", help="say which: NAME=FILE, or NAME=FILE:KEY for one of several in it")
     return {distinct[0]: _one(text, ports[distinct[0]], batch, tell)}
 
 
