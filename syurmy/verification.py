@@ -14,6 +14,7 @@ from typing import Any
 
 from syurmy import completions, described, display, expected, files, keys
 from syurmy.isa.errors import InputError
+from syurmy.isa.path import StepLimit
 from syurmy.outcome import DONE, REJECTED, params, print_json, privacy
 from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.bundle import MAGIC as BUNDLE_MAGIC
@@ -98,6 +99,8 @@ def answer(
         digest = (Bundle if whole else Proof)(data).key_digest
         other = "" if digest == verifying_key.digest() else keys.named(proof.with_suffix(".vk"), digest)
         return _refused("V100", Rejected(e.step, f"{e.reason}; {other}") if other else e)
+    except StepLimit as e:
+        return _refused("V100", Rejected("path", f"{e.message}, as many as may be verified"))
     seconds = time.perf_counter() - start
     other = expected.other_commitment(statement, named, verifying_key)
     if difference := other or expected.difference(statement, wanted, raw):

@@ -411,7 +411,7 @@ class Bundle(Sent):
         for k in range(count):
             (size,) = _LENGTH.unpack_from(data, start + _LENGTH.size * k)
             if size > len(data) - at:
-                raise Rejected("format", f"the bundle ends within the proof of segment {k}")
+                raise Rejected("format", f"the bundle ends within proof {k} of {count}, counted from 0")
             out.append(data[at : at + size])
             at += size
         if at != len(data):
