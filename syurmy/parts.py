@@ -60,7 +60,7 @@ class Parts:
             raise InputError(f"another process is proving in {folder}", code="F132", help="wait for it") from e
         try:
             if not self._is_of(key, inputs, openings):
-                if (folder / JOB).exists() and not force:
+                if (folder / JOB).exists() and any(folder.glob("*.proof")) and not force:
                     raise InputError(
                         f"{folder} holds the finished parts of another run's proof",
                         code="F131",

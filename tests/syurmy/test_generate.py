@@ -303,3 +303,5 @@ def test_a_token_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         *("P180", "2 proofs are to be made, and the key's params stay hidden in 1 more"),
     )
     assert not list((tmp_path / "few.proof.parts").glob("*.proof"))
+    call("setup", out, "--renew", "--proofs", 2)  # nothing was finished: nothing is in the way
+    assert call("generate", out, "--prompt", "d", "--max-tokens", 2, "--proof", tmp_path / "few.proof")["verified"]
