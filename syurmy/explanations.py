@@ -147,7 +147,7 @@ I122 The bytes of a program are damaged or not in their canonical form.
 I123 The bytes are those of a program that breaks a rule.
 I130 The description beside the program is not JSON of the form that the documentation of descriptions shows.
 I131 The description names an input, output or field that there is not.
-I140 The prompt and what is wanted do not fit: at least one token is given, at most as many as the program is for. compile --shape ids=1,64 makes one for 64.
+I140 The prompt and what is wanted do not fit: at least one token is given, at most as many as the program is for. compile --shape ids=1,64 makes one for 64, --cache 62 one that reads them token by token.
 I141 The model has no such token.
 I142 The tokenizer is of another model: it is not the one that was compiled with the model, or has other tokens.
 I143 The text holds a character that the vocabulary has not.
@@ -201,7 +201,7 @@ M103 The graph reads what nothing writes, or is cyclic.
 M104 The model's opset is too old or unknown. Export it with another opset_version.
 M105 A weight is NaN or infinite, or cannot be read.
 M106 The model's file is larger than 2 GiB. Store its weights beside it.
-M107 A shape is not fixed. Fix it with --shape NAME=1,3,32,32.
+M107 A shape is not fixed, or not what --shape says. Fix it with --shape NAME=1,3,32,32; lengths that the model fixes, and the token that --cache reads, are not given.
 M108 The model breaks a rule of ONNX or does not run on a sample.
 M109 The calibration data cannot be used: one sample or several stacked, for every input.
 M110 Some operators have no lowering, or not with these attributes. docs/operators.md lists what there is.
