@@ -39,8 +39,7 @@ from syurmy.prover.protocol.transcript import Rejected
 KEY_MAGIC = b"SYURMYBK"
 MAGIC = b"SYURMYBP" + struct.pack("<H", PROTOCOL_VERSION)
 CONTEXT = b"syurmy-vm bundle key"
-MAX_PORTS = 1 << 12  # inputs, or outputs, of the whole
-MAX_FIRST = 1 << 32
+MAX_PORTS = 1 << 12  # inputs, or outputs, of the whole, or what its steps hand on
 MAX_FOLLOWED = 5 * 10**5  # instructions that are followed again in loops, of all segments: a few seconds
 _VERSION = struct.Struct("<H")
 _HEAD = struct.Struct("<32sI")
@@ -241,7 +240,7 @@ class BundleKey(Summary):
             return Port(name, *r.visibility())
 
         def carried() -> Carried:
-            source, target, first = r.text(), r.text(), r.uint(MAX_FIRST)
+            source, target, first = r.text(), r.text(), r.uint()
             return Carried(source, target, first - 1 if first else None)
 
         with refusing(unusable, mistakes=True):

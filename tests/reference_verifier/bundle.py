@@ -18,6 +18,7 @@ from tests.reference_verifier.verify import Statement, verify
 PRIVATE, PUBLIC, COMMITTED = range(3)
 MAX_SEGMENTS = 2**10
 MAX_FOLLOWED = 5 * 10**5
+MAX_NAMED = 2**12
 MOST_MORE = 6
 
 
@@ -62,9 +63,15 @@ def _visibility(public: bool, committed: bool) -> int:
     return COMMITTED if committed else PUBLIC if public else PRIVATE
 
 
+def _few(f: Bytes) -> int:
+    count = f.leb128()
+    require(count <= MAX_NAMED, "bundle key", "it names too many inputs, outputs or tensors that are carried")
+    return count
+
+
 def _interface(f: Bytes) -> dict[str, int]:
     out: dict[str, int] = {}
-    for _ in range(f.leb128()):
+    for _ in range(_few(f)):
         name = f.text()
         require(name not in out, "bundle key", f"{name} stands in the interface twice")
         out[name] = f.leb128()
@@ -83,7 +90,7 @@ def read_bundle_key(data: bytes) -> BundleKey:
     stepped = count == 0
     if stepped:
         most = f.leb128()
-        handed = [(f.text(), f.text(), f.leb128()) for _ in range(f.leb128())]
+        handed = [(f.text(), f.text(), f.leb128()) for _ in range(_few(f))]
         require(len(handed) > 0, "bundle key", "steps hand nothing on")
         count = f.leb128()
     require(1 <= count <= MAX_SEGMENTS, "bundle key", "the number of segments is out of range")

@@ -21,7 +21,7 @@ from syurmy.prover.verifier.bundle import BundleStatement, joined
 from syurmy.segmented import run
 from tests.bundles import CARRIED, WALK, WALKED, rejoined, split, walk, walking, whole_of
 from tests.reference_verifier import errors as ours
-from tests.reference_verifier.bundle import verify_bundle
+from tests.reference_verifier.bundle import read_bundle_key, verify_bundle
 
 PROMPT = [3, 1]
 
@@ -240,6 +240,14 @@ def test_key_files_are_canonical() -> None:
             continue
         assert found.to_bytes() == bytes(bent)
         assert found.digest() != key.digest()
+
+
+def test_steps_begin_with_any_integer_of_the_input() -> None:
+    source = ".program far\n.input p : i64[] public\n.output q public\n    mov q, p\n    halt\n"
+    w = whole_of(syurmy.assemble(source), (), False, Steps(2, (Carried("q", "p", 2**60),)))
+    assert BundleKey.from_bytes(w.key.to_bytes()) == w.key
+    (carried,) = read_bundle_key(w.key.to_bytes()).carried
+    assert carried.first == 2**60
 
 
 def test_only_steps_that_assert_a_text_are_called_one() -> None:
