@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import syurmy
 from syurmy.chained import prove_steps
@@ -170,3 +171,14 @@ def rejoined(key: BundleKey, proofs: Sequence[bytes]) -> bytes:
 
     head = MAGIC + key.digest() + struct.pack("<I", len(proofs))
     return b"".join([head, *(struct.pack("<Q", len(p)) for p in proofs), *proofs])
+
+
+def interrupted(patch: pytest.MonkeyPatch) -> None:
+    """Interrupts whoever makes several proofs once the next one is kept."""
+    keep = Parts.keep
+
+    def stopping(self: Parts, k: int, proof: bytes) -> None:
+        keep(self, k, proof)
+        raise KeyboardInterrupt
+
+    patch.setattr(Parts, "keep", stopping)

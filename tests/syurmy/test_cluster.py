@@ -24,6 +24,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
 from syurmy.parts import Parts
 from syurmy.prover import keys
+from tests.bundles import interrupted
 from tests.syurmy.test_docs import blocks
 from tests.syurmy.test_segments import X, model, vm
 
@@ -146,14 +147,8 @@ def test_a_batch_in_several_proofs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "p.tasm"
     path.write_text(".program p\n.input x : i8[] private\n.output y public\nmul y, x, x\nhalt\n")
     batch = ("prove", path, "--batch", "--per-proof", 1, "-i")
-    keep = Parts.keep
-
-    def stopping(self: Parts, k: int, proof: bytes) -> None:
-        keep(self, k, proof)
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as m:
-        m.setattr(Parts, "keep", stopping)
+        interrupted(m)
         stopped = vm(*batch, "x=[2,-3]", code=130)
     assert "1 of 2 proofs are made" in stopped["error"]["message"]
     assert not (tmp_path / "p.0.proof").exists()

@@ -19,10 +19,9 @@ from syurmy.cli import app
 from syurmy.compiler.cutting import cut_into
 from syurmy.completions import begins, completions, greedy
 from syurmy.isa.errors import InputError
-from syurmy.parts import Parts
 from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.vocabulary import Vocabulary
-from tests.bundles import rejoined, split
+from tests.bundles import interrupted, rejoined, split
 from tests.compiler.language_models import saved
 
 pytest.importorskip("onnxruntime")
@@ -286,14 +285,8 @@ def test_a_token_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert call("generate", out, "--prompt", "ab", "--prove", code=2)["error"]["code"] == "F130"
     assert call("setup", out)["reused"]
-    keep = Parts.keep
-
-    def stopping(self: Parts, k: int, proof: bytes) -> None:
-        keep(self, k, proof)
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as m:
-        m.setattr(Parts, "keep", stopping)
+        interrupted(m)
         call("generate", out, "--prompt", "d", "--max-tokens", 2, "--proof", tmp_path / "kept.proof", code=130)
     other = call("generate", out, "--prompt", "ab", "--proof", tmp_path / "kept.proof", code=2)
     assert other["error"]["code"] == "F131"  # naming the file does not drop what is finished
