@@ -18,13 +18,14 @@ import inspect
 import textwrap
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-THREAD, BLOCK, THREADS, BLOCKS = "_thread", "_block", "_threads", "_blocks"
+THREAD, BLOCK, THREADS, BLOCKS, BACKWARDS = "_thread", "_block", "_threads", "_blocks", "_backwards"
 _NAMES = {
     "cuda.threadIdx.x": THREAD,
     "cuda.blockIdx.x": BLOCK,
@@ -41,24 +42,20 @@ class NotEmulated(TypeError):
 
 
 class Emulated:
-    """``kernel`` as a function ``run(*args, blocks, threads)`` of this machine.
+    """``kernel`` as a function of this machine.
 
-    ``backwards``: the order of threads and of blocks; ``checked``: an index outside of its array is an ``IndexError``;
-    ``without``: the barrier to leave out, by its number in the source, which shows that a test needs it. Raises
-    ``NotEmulated``.
+    ``checked``: an index outside of its array is an ``IndexError``; ``without``: the barrier to leave out, by its
+    number in the source, which shows that a test needs it. Raises ``NotEmulated``.
     """
 
     def __init__(
         self,
         kernel: Callable[..., None],
         *,
-        backwards: bool = False,
         checked: bool = False,
         without: int | None = None,
     ) -> None:
         self.name = kernel.__name__
-        order = "range({0} - 1, -1, -1)" if backwards else "range({0})"
-        self._threads, self._blocks = order.format(THREADS), order.format(BLOCKS)
         tree = ast.parse(textwrap.dedent(inspect.getsource(kernel))).body[0]
         assert isinstance(tree, ast.FunctionDef)
         self.barriers = sum(map(_is_barrier, ast.walk(tree)))
@@ -70,8 +67,9 @@ class Emulated:
         exec(compile(self.source, f"<{self.name} on a grid>", "exec"), scope)
         self._run = njit(nogil=True, boundscheck=checked)(scope[self.name])
 
-    def run(self, *args: Any, blocks: int, threads: int) -> None:
-        self._run(*args, blocks, threads)
+    def run(self, *args: Any, blocks: int, threads: int, backwards: bool = False) -> None:
+        """``backwards``: the order of threads and of blocks."""
+        self._run(*args, blocks, threads, backwards)
 
     # ---- translation -----------------------------------------------------------------------------------------------
 
@@ -97,14 +95,15 @@ class Emulated:
             raise NotEmulated(f"{self.name}: '{missing[0]}' lives across a barrier, and its type is not declared")
         out = [_Kept(set(kept)).visit(s) for s in out]
         arrays = [_statement(f"_of_{name} = np.empty({THREADS}, {types[name]})") for name in kept]
-        loop = ast.For(ast.Name(BLOCK, ast.Store()), _expression(self._blocks), [*arrays, *out], [])
+        loop = _for(BLOCK, BLOCKS, [*arrays, *out])
         args = ast.arguments(
-            posonlyargs=[], args=[*map(_bare, f.args.args), ast.arg(BLOCKS), ast.arg(THREADS)], kwonlyargs=[],
-            kw_defaults=[], defaults=[],
+            posonlyargs=[], args=[*map(_bare, f.args.args), *map(ast.arg, (BLOCKS, THREADS, BACKWARDS))],
+            kwonlyargs=[], kw_defaults=[], defaults=[],
         )  # fmt: skip
         made = _statement(f"def {f.name}():\n    pass")
         assert isinstance(made, ast.FunctionDef)
-        made.args, made.body = args, [loop]
+        ends = (_statement(f"_of{n} = ({n} - 1, -1, -1) if {BACKWARDS} else (0, {n}, 1)") for n in (BLOCKS, THREADS))
+        made.args, made.body = args, [*ends, loop]
         return ast.fix_missing_locations(ast.Module([made], []))
 
     def _taint(self, body: Iterable[ast.stmt], under: bool) -> None:
@@ -133,7 +132,7 @@ class Emulated:
                 return
             self.live |= _needed(stretch, set())[0]
             self._dirty = self._dirty or bool(_names(stretch) & self.shared)
-            out.append(ast.For(ast.Name(THREAD, ast.Store()), _expression(self._threads), [*stretch], []))
+            out.append(_for(THREAD, THREADS, [*stretch]))
             stretch.clear()
 
         for s in body:
@@ -270,6 +269,13 @@ def _statement(text: str) -> ast.stmt:
     return ast.parse(text).body[0]
 
 
+def _for(name: str, count: str, body: list[ast.stmt]) -> ast.For:
+    """A loop over threads or blocks, in either order: one translation, which is compiled once, serves both."""
+    return ast.For(
+        ast.Name(name, ast.Store()), _expression(f"range(_of{count}[0], _of{count}[1], _of{count}[2])"), body, []
+    )
+
+
 class _Plain(ast.NodeTransformer):
     """Names of CUDA to those of the loops, shared and local arrays to arrays, atomic sums to sums."""
 
@@ -340,24 +346,27 @@ class _Kept(ast.NodeTransformer):
         return ast.Subscript(ast.Name(f"_of_{n.id}", ast.Load()), ast.Name(THREAD, ast.Load()), n.ctx)
 
 
+@cache
+def _emulated(kernel: Callable[..., None], checked: bool) -> Emulated:
+    return Emulated(kernel, checked=checked)
+
+
 class Emulator:
     """A device (``gpu.grid.Device``) that is this machine, whose memory is apart from NumPy's arrays: only what is
-    written and read crosses. ``backwards``, ``checked``: as of ``Emulated``; ``memory``: bytes that it has, 0 for as
-    many as there are."""
+    written and read crosses. ``backwards``, ``checked``: as of ``Emulated``, of which all emulators share what is
+    compiled; ``memory``: bytes that it has, 0 for as many as there are."""
 
     name = "emulator"
 
     def __init__(self, *, backwards: bool = False, checked: bool = False, memory: int = 0) -> None:
-        self._how = {"backwards": backwards, "checked": checked}
-        self._made: dict[Callable[..., None], Emulated] = {}
+        self._backwards, self._checked = backwards, checked
         self.memory, self._held = memory, 0
         self.launched: dict[str, int] = {}
 
     def launch(self, kernel: Callable[..., None], blocks: int, threads: int, *args: Any) -> None:
-        if kernel not in self._made:
-            self._made[kernel] = Emulated(kernel, **self._how)
         self.launched[kernel.__name__] = self.launched.get(kernel.__name__, 0) + 1
-        self._made[kernel].run(*args, blocks=blocks, threads=threads)
+        run = _emulated(kernel, self._checked).run
+        run(*args, blocks=blocks, threads=threads, backwards=self._backwards)
 
     def allocate(self, size: int) -> npt.NDArray[np.uint8]:
         if self.memory and self._held + size > self.memory:

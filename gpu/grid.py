@@ -29,6 +29,7 @@ BLOCKS_OF_SUMS = 1 << 10  # at most, of a kernel that returns words: a thread ad
 AXES, SMALL = 16, 1 << 12  # entries of lengths and strides, and how many of these stay
 LEAST = 1 << 12  # items below which a launch costs more than the CPU needs
 _numbers = itertools.count()
+_wrapped: dict[Any, tuple[Callable[..., None], int]] = {}  # of all grids: what a device compiles is compiled once
 
 
 class Device(Protocol):
@@ -81,7 +82,6 @@ class Grid:
         self.name = device.name
         self.device, self.forms, self.host, self.least = device, forms, host, least
         self.traffic = Traffic()
-        self._wrapped: dict[Any, tuple[Callable[..., None], int]] = {}
         self._free: dict[int, list[Any]] = {}
         self._kept: dict[Any, DeviceArray] = {}
         self._small: dict[Any, DeviceArray] = {}
@@ -198,11 +198,11 @@ class Grid:
         counts = tuple(len(a.array) if isinstance(a, Scalars) else 0 for a in args)
         signature = tuple(map(type_of, args))
         key = kernel, signature, counts
-        if key not in self._wrapped:
+        if key not in _wrapped:
             expanded = [t for kind, count in zip(signature, counts, strict=True) for t in [kind] * max(1, count)]
             words = returned(kernel, tuple(expanded))
-            self._wrapped[key] = wrapped(kernel, counts, words), words
-        return self._wrapped[key]
+            _wrapped[key] = wrapped(kernel, counts, words), words
+        return _wrapped[key]
 
     def launch(self, kernel: Callable[..., None], blocks: int, threads: int, *args: Any) -> None:
         """A kernel of the device, with arrays of the device among its arguments."""

@@ -84,8 +84,8 @@ X = np.arange(1, 25)
 ORDERS = [False, True]
 
 
-def ran(kernel, out, **how) -> np.ndarray:
-    Emulated(kernel, **how).run(X, out, blocks=3, threads=LENGTH)
+def ran(kernel, out, backwards: bool = False, **how) -> np.ndarray:
+    Emulated(kernel, **how).run(X, out, blocks=3, threads=LENGTH, backwards=backwards)
     return out
 
 
