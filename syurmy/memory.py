@@ -1,13 +1,13 @@
 """What set-up and a proof hold at their peaks, from the plan: known before any of it is allocated.
 
 Bytes of what lives at one time (prover/prove.py), for T entries in 2^m places, S of them in the rows that are stored,
-L leaves in 2^n, and P entries of params in rows of C:
+L leaves, R of them not with numerator 1, and P entries of params in rows of C:
 
     held         the process with its kernels; the params and their rows of integers; what the run wrote, 8 a cell
     columns      T as integers, and what is computed from them
     commitment   all columns side by side, 8 * 2^m; the matrix, 8 * S; its codeword, 8 * S / rho; its tree, 64 * n
-    lookup       denominators 16 * 2^n, the layers above them 32 * 2^n, 32 for each leaf that is not used; while
-                 leaves are filled in, numerators 8 * L and images of columns
+    lookup       denominators 16 * L, the layers above them 32 * L, how numerators are not 1, 28 * R; while leaves are
+                 filled in, numerators 8 * L and images of columns
     contraction  the tables of products, 16 a table and entry, and half of that to fold them into
     opening      weights of all columns, 16 * 2^m, and as much to fold them into; of each row of params that is
                  evaluated the same, 48 * C; positions of the key's file that are read
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 PROCESS = 150_000_000  # with kernels
 COLUMN, IMAGES = 8, 25  # an entry, and images of it that are kept
 READ = 1 << 19  # of a mapped file that a read of one place brings in
-UNUSED = 32  # a leaf that is not used: how its numerator is not 1
+LEAF, OTHER = 48, 28  # a leaf with the layers above it; more of one whose numerator is not 1
 CHUNK = 128  # elements of a column that BLAKE3 hashes to one value
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -90,8 +90,8 @@ def of_plan(plan: Plan) -> Memory:
     held += COLUMN * plan.witness.true_entries + 8 * shape.every * shape.cols + 64 * shape.n
     images = IMAGES * plan.witness.true_entries
     flat, codeword = 8 << plan.witness.log_entries, 8 * shape.encoded
-    places, used = (1 << plan.log_leaves, plan.used_leaves) if plan.blocks else (0, 0)
-    filling, lookup = 16 * places + 8 * used, 48 * places + UNUSED * (places - used)
+    others = sum(b.size for b in plan.blocks if b.multiplicity is not None or b.sign < 0)
+    filling, lookup = 24 * plan.used_leaves, LEAF * plan.used_leaves + OTHER * others
     contraction = sum(24 * degree << variables for variables, degree in opening.counts.contractions)
     opened = 4 * flat + of_params
     lean = held + max(images + max(flat + codeword, filling), lookup, contraction, flat + opened)
