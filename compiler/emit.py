@@ -128,6 +128,7 @@ class Emitter:
         self.scales: dict[int, float] = {}
         self.ends: dict[int, End] = {}  # where values beyond the samples are cut off
         self.cut: set[int] = set()  # where values of the samples are
+        self.wraps: dict[tuple[str, str], None] = {}  # nodes (and operators) whose int32 wrap where onnxruntime's end
         self.node = ("", "")  # of the float model that is being lowered: its name and operator
         self.open: set[str] = set()  # params that are public whatever the others are
         self.decisions: list[Decision] = []  # where reals are told apart

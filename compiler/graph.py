@@ -17,6 +17,7 @@ from onnx import numpy_helper
 
 from syurmy.compiler.apart import Apart, without_inputs
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.load import free_first
 from syurmy.compiler.tabular import labels_of
 from syurmy.isa.arrays import Array
 
@@ -192,25 +193,32 @@ class Runner:
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
         """Tensors by name, the inputs among them. Raises ``ModelError``."""
         results: Sequence[Any] | None = None
+        failed: Exception | None = None
         if self._session is not None:
             try:
                 results = self._session.run(self.names, dict(feeds))
-            except Exception:  # an operator that it builds and cannot run
-                results = None
+            except Exception as e:  # an operator that it builds and cannot run, or inputs that no operator takes
+                failed = e
         if results is None:
-            results = _reference(self.model, self.names, feeds)
+            results = _reference(self.model, self.names, feeds, failed)
         return {**feeds, **dict(zip(self.names, results, strict=True))}
 
 
-def _reference(model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Any]:
+def _reference(
+    model: onnx.ModelProto, names: Sequence[str], feeds: Mapping[str, Array], failed: Exception | None
+) -> list[Any]:
+    """``failed``: what kept onnxruntime from running it, if that could begin: it is told where this fails, too."""
     from onnx.reference import ReferenceEvaluator
 
     try:
         evaluator = ReferenceEvaluator(model)
         found: Any = evaluator.run(None, dict(feeds), intermediate=True)
     except Exception as e:  # any error of any operator
+        why, taken = failed or e, [f"--shape {name}=…" for name in free_first(model)]
         raise ModelError(
-            f"the model does not run on the sample input: {type(e).__name__}: {str(e)[:300]}", code="M108"
+            f"the model does not run on the sample input: {type(why).__name__}: {str(why)[:300]}",
+            code="M108",
+            help=f"free first axes were taken for a batch of 1; else give {' '.join(taken)}" if taken else "",
         ) from e
     return [found[n] for n in names]
 

@@ -225,6 +225,14 @@ class Context(Tables):
         y = self.emit("mod", y, self.out.param(np.array(1 << info.bits)), scale=1.0)
         return self.emit("addi", y, value=lo) if lo else y
 
+    def wraps(self, x: Tensor, dtype: np.dtype[Any]) -> None:
+        """Notes that the last instruction made ``x``, a sum or product that goes on modulo 2^32 where onnxruntime gives
+        the end of int32: told when the model is compiled, and of runs in which it happens."""
+        info = np.iinfo(np.int32)
+        if dtype == np.int32 and (x.type.lo < info.min or x.type.hi > info.max):
+            self.out.wraps[self.out.node] = None
+            self.out.cuts_off(x, x, int(info.min) - 1, int(info.max) + 1)
+
 
 def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[TensorType, float]:
     """Register type and scale of a model input. Integers enter exactly, with the interval of their dtype cut to that of
@@ -430,6 +438,9 @@ def lower_node(c: Context, n: Node) -> tuple[tuple[str, Tensor | Channels], ...]
         if isinstance(t, Channels):
             pass  # reals
         elif v.dtype.kind in "iu" and v.dtype.itemsize <= 4:
+            squares = n.op == "Mul" and n.inputs[0] == n.inputs[1] and c.graph.readers(name) == ["ReduceSum"]
+            if n.op == "ReduceSum" or squares:  # the body of ReduceSumSquare
+                c.wraps(t, v.dtype)
             t = c.wrapped(t, v.dtype)
         elif v.dtype.kind == "u" and t.type.lo < 0 and c.out.code[first:] and c.out.code[-1].dst == t.name:
             c.out.cuts_off(t, t, -1, None)  # 64 bits do not wrap here: it is told where they would

@@ -12,7 +12,7 @@ import hashlib
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,21 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
+    for text in wrapping(made.context.out.wraps):
+        warnings.warn(text, stacklevel=3)
     return done
+
+
+def wrapping(nodes: Iterable[tuple[str, str]]) -> list[str]:
+    """One sentence for nodes (name and operator) whose results may leave int32; none for none."""
+    told = [f"{op} '{name}'" for name, op in nodes]
+    if not told:
+        return []
+    more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+    return [
+        f"large inputs can take int32 sums or products beyond their type: {', '.join(told[:3])}{more}; they wrap, as in"
+        " NumPy and ONNX's reference, where onnxruntime gives the largest or least int32"
+    ]
 
 
 def generating(

@@ -113,7 +113,7 @@ class Steps:
     def prepare(self, e: Entry, values: Array) -> None:
         """Finds what decisions on ``values`` need, all at once."""
         known = self._known.setdefault((e.base, e.maps), {})
-        new = np.array(sorted({v for v in values.tolist() if v == v} - set(known)), values.dtype)
+        new = np.array(sorted({v for v in values.tolist() if v == v and v not in known}), values.dtype)
         if not len(new):
             return
         rising = all(m.rising for m in e.maps) or sum(not m.rising for m in e.maps) % 2 == 0
@@ -213,11 +213,14 @@ def code_of(graph: Graph, name: str, readers: Sequence[Node]) -> coding.Code:
         return coding.Code(v.dtype.name)
     steps = Steps(lambda _: coded(v.dtype))
     cuts: list[set[int]] = [set() for _ in range(int(np.prod(v.shape)))]
-    for n in readers:
-        asked = questions(n, graph.values[n.outputs[0]].shape)
-        for e, mode, values, tracks in asked:
-            if e.base == name:
-                cuts[e.index].update(steps.decide(e, mode, values, tracks).cuts)
+    asked = [q for n in readers for q in questions(n, graph.values[n.outputs[0]].shape) if q[0].base == name]
+    alike: dict[object, list[Question]] = {}
+    for q in asked:
+        alike.setdefault((q[0].maps, q[2].dtype), []).append(q)
+    for found in alike.values():  # at once: a forest asks tens of thousands
+        steps.prepare(found[0][0], np.concatenate([values for _, _, values, _ in found]))
+    for e, mode, values, tracks in asked:
+        cuts[e.index].update(steps.decide(e, mode, values, tracks).cuts)
     return coding.Code(v.dtype.name, tuple(tuple(sorted(at)) for at in cuts))
 
 

@@ -208,7 +208,8 @@ def prelu(c: Context, n: Node) -> Result:
     r = c.emit("relu", x)
     if isinstance(slope, Tensor):
         s = c.narrow(slope)
-        negative = c.multiply(c.emit("sub", x, r), s)
+        negative = c.emit("sub", x, r)  # its interval says a bit more than it has, and a product needs no narrowing
+        negative = c.emit("mul", negative, s, scale=negative.scale * s.scale)
         return c.emit("add", *c.align([r, negative], c.peak(n.outputs[0])))
     top = 2 ** (c.precision.weights - 1) - 1
     unit = max(float(np.abs(slope).max()), float(np.abs(1 - slope).max())) / top

@@ -75,18 +75,21 @@ def mod(c: Context, n: Node) -> Result:
     return c.broadcast(remainder(c, a, b, bool(n.attr("fmod", 0))), c.shape(n.outputs[0]))
 
 
-def product(c: Context, op: str, a: Tensor, b: Tensor, dtype: np.dtype[Any]) -> Tensor:
+def product(c: Context, op: str, a: Tensor, b: Tensor, dtype: np.dtype[Any], told: bool = False) -> Tensor:
     """``mul`` or ``matmul`` of integers, modulo 2^bits. Of 32 bits and more than the machine's 61 together, b is taken
-    apart: ``a (2^16 h + l) = 2^16 (a h mod 2^bits) + a l``."""
+    apart: ``a (2^16 h + l) = 2^16 (a h mod 2^bits) + a l``. ``told``: see ``Context.wraps``."""
     try:
-        return c.emit(op, a, b, scale=1.0)
+        y = c.emit(op, a, b, scale=1.0)
     except Unsupported:
         if dtype.itemsize > 4 or min(a.bound, b.bound) < HALF:
             raise
-    low = c.emit("mod", b, c.out.param(np.array(HALF)), scale=1.0)
-    high = c.emit("shr", b, amount=HALF.bit_length() - 1)
-    upper = c.wrapped(product(c, op, a, high, dtype), dtype)
-    return c.emit("add", c.muli(upper, HALF), product(c, op, a, low, dtype))
+        low = c.emit("mod", b, c.out.param(np.array(HALF)), scale=1.0)
+        high = c.emit("shr", b, amount=HALF.bit_length() - 1)
+        upper = c.wrapped(product(c, op, a, high, dtype, told), dtype)
+        y = c.emit("add", c.muli(upper, HALF), product(c, op, a, low, dtype))
+    if told:
+        c.wraps(y, dtype)
+    return y
 
 
 @lowering("CastLike", since=15)

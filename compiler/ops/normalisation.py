@@ -89,7 +89,10 @@ def layer_normalization(c: Context, n: Node) -> Result:
 @lowering("Normalised", domain=FUSED)
 def written_out(c: Context, n: Node) -> Result:
     """``compiler.passes.norms``."""
-    return normalised(c, c.tensor(n.inputs[0]), n.attr("epsilon"), n.attr("centre"))
+    y = _over(c, c.tensor(n.inputs[0]), n.attr("axes"), n.attr("epsilon"), n.attr("centre"))
+    gamma, beta = n.attr("gamma"), n.attr("beta")
+    y = y if gamma is None else times_constant(c, y, gamma, f"{n.outputs[0]}.gamma")
+    return y if beta is None else plus(c, y, beta, c.peak(n.outputs[0]))
 
 
 def scaled_shifted(c: Context, y: Tensor, gamma: Tensor | F64, beta: Tensor | F64 | None, out: str) -> Tensor:

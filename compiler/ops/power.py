@@ -16,6 +16,7 @@ from syurmy.compiler.ops.root import square
 from syurmy.compiler.ops.softmax import exponentials, scores, total
 
 MAX_EXPONENTS = 16
+MULTIPLIED = 3  # up to this power onnxruntime multiplies int32, which wraps; above it saturates
 
 
 @lowering("Pow", since=7)
@@ -69,7 +70,7 @@ def _power(c: Context, x: Tensor, e: float, n: Node) -> Tensor:
         return c.out.param(np.ones(x.shape, np.int64))
     acc = x
     for _ in range(int(e) - 1):
-        acc = _times(c, acc, x, n)
+        acc = _times(c, acc, x, n, told=e > MULTIPLIED)
     return acc
 
 
@@ -98,11 +99,11 @@ def reduce_prod(c: Context, n: Node) -> Result:
     return c.reshape(x, c.shape(n.outputs[0]))
 
 
-def _times(c: Context, a: Tensor, b: Tensor, n: Node) -> Tensor:
+def _times(c: Context, a: Tensor, b: Tensor, n: Node, told: bool = True) -> Tensor:
     dtype = c.value(n.outputs[0]).dtype
     if dtype.kind == "f":
         return c.multiply(a, b)
-    y = product(c, "mul", a, b, dtype)
+    y = product(c, "mul", a, b, dtype, told)
     return c.wrapped(y, dtype) if dtype.itemsize <= 4 else y
 
 

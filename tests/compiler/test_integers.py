@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from syurmy.compiler import compile_model, load
 from syurmy.isa.arrays import Array
-from tests.compiler.harness import TensorProto, check, floats, helper
+from tests.compiler.harness import TensorProto, check, evaluated, floats, helper, model_of
 
 node = helper.make_node
 DTYPES = ("int8", "uint8", "int16", "uint16", "int32")
@@ -56,6 +59,53 @@ def test_sums_and_products() -> None:
     followed("Pow", {"a": a}, {"e": np.array(3, np.int32)})
     small = a % 1000
     check([node("Gemm", ["a", "b", "c"], ["y"], alpha=2.0, beta=-3.0)], {"a": small, "b": b % 1000, "c": small[:, :2]})
+
+
+SMALL = np.array([[1, -2, 3, 2], [2, 2, -1, 1]], np.int32)
+AXES = {"axes": np.array([1])}
+
+
+@pytest.mark.parametrize(
+    ("op", "constants", "large"),
+    [
+        ("ReduceSum", AXES, [2**31 - 1, 5, 0, 0]),
+        ("ReduceProd", AXES, [2**30, 2**20, 1, 3]),  # 0 modulo 2^32, on the way too
+        ("ReduceSumSquare", AXES, [2**16, 0, 0, 0]),
+        ("ReduceL1", AXES, [2**31 - 1, -9, 0, 0]),
+        ("Pow", {"e": np.array(5, np.int32)}, [2**8, 2**7, 1, 0]),
+    ],
+)
+def test_what_onnxruntime_does_not_wrap_is_told(
+    op: str, constants: dict[str, Array], large: list[int], tmp_path: Path
+) -> None:
+    """int32 that leave their type wrap, as in ONNX's reference, where onnxruntime gives the largest or least: that is
+    said when the model is compiled, whatever the samples show, and of the runs in which it happens alone."""
+    model = model_of([node(op, ["x", *constants], ["y"], name="it")], {"x": SMALL}, ["y"], constants)
+    with pytest.warns(UserWarning, match=r"beyond their type: \w+ '"):
+        done = compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": SMALL[None]})
+    assert done.missed is None
+    small = SMALL[:, ::-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(done.run({"x": small}).outputs["y"], evaluated(model, {"x": small})[0])
+    beyond = np.array([large, [1, 1, 1, 1]], np.int32)
+    with np.errstate(over="ignore"):
+        expected = evaluated(model, {"x": beyond})[0].astype(np.int32)
+    with pytest.warns(UserWarning, match="may be wrong"):
+        made = done.run({"x": beyond})
+    assert np.array_equal(made.outputs["y"], expected)
+    assert sum(s.entries for s in made.saturated) >= 1
+
+
+def test_what_cannot_leave_int32_is_not_told(tmp_path: Path) -> None:
+    x = np.array([[[0, 255, 7, 9]]], np.uint8)
+    for op, of in (("ReduceSum", "c"), ("ReduceSumSquare", "c"), ("ReduceProd", "d")):
+        nodes = [node("Cast", ["x"], ["c"], to=TensorProto.INT32), node("Sign", ["c"], ["d"]),
+                 node(op, [of, "axes"], ["y"])]  # fmt: skip
+        model = load.prepare(model_of(nodes, {"x": x[0]}, ["y"], {"axes": np.array([1])}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            compile_model(model, tmp_path / op, calibrate={"x": x})
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])

@@ -239,3 +239,21 @@ def test_large_weights_are_kept_apart(tmp_path: Path, monkeypatch: pytest.Monkey
         made.append({p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
     assert (sessions[0] == sessions[1]).all()
     assert made[0] == made[1]
+
+
+def test_a_free_first_axis_that_is_not_a_batch_is_named(tmp_path: Path) -> None:
+    """What a model that cannot be run says is what onnxruntime says, and which shape was taken for granted."""
+    w = np.ones((1, 4, 3), np.float32)
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0]),
+        helper.make_node("Unsqueeze", ["t", "zero"], ["u"]),
+        helper.make_node("Conv", ["u", "w"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": np.ones((8, 4), np.float32)}, ["y"], {"w": w, "zero": np.array([0])})
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "time"
+    model.graph.output[0].ClearField("type")
+    onnx.save(model, tmp_path / "m.onnx")
+    said = refused(tmp_path / "m.onnx", "M108", tmp_path / "out")
+    assert "Conv" in said
+    assert "--shape x=" in said
+    assert compile_onnx(tmp_path / "m.onnx", tmp_path / "out", shapes={"x": (8, 4)}).outputs[0].shape == (1, 1, 6)
