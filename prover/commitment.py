@@ -24,6 +24,7 @@ from syurmy import gpu
 from syurmy.isa.arrays import I64, U8, Integers
 from syurmy.prover import strips
 from syurmy.prover.field import U64
+from syurmy.prover.kernels import nibbles
 from syurmy.prover.kernels.blake3 import Hashing
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.moves import take_rows_kernel
@@ -31,10 +32,10 @@ from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.merkle import LEAF_KEY, MerkleTree, shortened
+from syurmy.prover.protocol.merkle import LEAF_KEY, hash_columns, shortened
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
-from syurmy.prover.trees import DeviceTree, Tree, of_columns, taken
+from syurmy.prover.trees import DeviceTree, ShortTree, Tree, of_columns, taken
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 8  # rows of a strip: a block of BLAKE3, and two passes of a transform of 2^20
@@ -80,15 +81,15 @@ class Commitment:
             for first in range(0, self.shape.height, WIDE):
                 yield np.ascontiguousarray(self.matrix.T[first : first + WIDE])
         elif self.integers is not None:
-            for values in self.integers.groups:
-                step = WIDE if values.dtype == np.int64 else len(values)
-                for first in range(0, len(values), step):
+            for values, start, lo, hi in self.integers.pieces(0, self.shape.rows):
+                step = WIDE if values.dtype == np.int64 else hi - lo
+                for first in range(lo - start, hi - start, step):
                     yield values[first : first + step]
 
 
 @dataclass(frozen=True, eq=False)
 class ParamsCommitment:
-    """The commitment to a params matrix and its integers."""
+    """The commitment to a params matrix, with a ``ShortTree``, and its integers."""
 
     commitment: Commitment
     integers: IntegerMatrix
@@ -149,11 +150,11 @@ def _gathered(rows: gpu.Array, stored_rows: I64 | None, aux: U64 | None) -> gpu.
 
 
 def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> IntegerMatrix:
-    """Tensors in the stored rows of their matrix: those that fill rows in groups by dtype, the others in the narrowest
-    dtype that holds them all."""
+    """Tensors in the stored rows of their matrix: those that fill rows in groups by dtype, many of 4 bits packed, the
+    others in the narrowest dtype that holds them all."""
     cols = layout.shape.cols
     groups: list[Integers] = []
-    for dtype, run in groupby(layout.large, lambda item: _signed(values[item[0]].dtype)):
+    for (dtype, four), run in groupby(layout.large, lambda item: _kind(values[item[0]])):
         tensors = [(place, values[name]) for name, place in run]
         rows = np.zeros((sum(place.row_count(layout.shape.log_cols) for place, _ in tensors), cols), dtype)
         at = 0
@@ -162,7 +163,7 @@ def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> Intege
             block = rows[at : at + count].reshape(place.stored_dims(layout.shape.log_cols))
             block[place.true_part] = np.transpose(v, place.order)
             at += count
-        groups.append(rows)
+        groups.append(nibbles.pack(rows) if four and nibbles.worth(rows) else rows)
     if layout.small:
         dtype = np.result_type(*(_signed(values[name].dtype) for name, _ in layout.small))
         first, last = layout.shared_rows
@@ -172,6 +173,12 @@ def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> Intege
             block[place.true_part] = np.transpose(values[name], place.order)
         groups.append(rows)
     return IntegerMatrix.of(groups)
+
+
+def _kind(values: Integers) -> tuple[np.dtype[Any], bool]:
+    """What rows of one group have in common: their dtype, and whether 4 bits would do."""
+    dtype = _signed(values.dtype)
+    return dtype, dtype == np.int8 and nibbles.fits(values)
 
 
 def _signed(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -194,9 +201,9 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
     parts = _encoded(integers, shape, aux, tail)
     if kept(shape):
         codeword = _joined(parts, shape)
-        tree = MerkleTree.of_columns(codeword)
+        tree = ShortTree.of_leaves(hash_columns(codeword))
         return ParamsCommitment(Commitment(shape, codeword, tree, None, tail, integers), integers)
-    tree = MerkleTree.of_leaves(_leaves(parts, shape))
+    tree = ShortTree.of_leaves(_leaves(parts, shape))
     return ParamsCommitment(Commitment(shape, None, tree, None, tail, integers), integers)
 
 

@@ -43,9 +43,10 @@ from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import MAX_MORE, MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.merkle import MerkleTree
+from syurmy.prover.protocol.merkle import DIGEST
 from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
 from syurmy.prover.secrets import Secrets
+from syurmy.prover.trees import ShortTree
 
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
@@ -73,7 +74,8 @@ class ProvingKey(Summary):
         opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
         arrays: dict[str, Array] = {}
         if self.params is not None:
-            arrays = {"digests": self.params.commitment.tree.digests}
+            assert isinstance(self.params.commitment.tree, ShortTree)
+            arrays = {"leaves": self.params.commitment.tree.leaves, "above": self.params.commitment.tree.above}
             if self.params.commitment.codeword is not None:
                 arrays["codeword"] = self.params.commitment.codeword
             arrays |= {f"integers {i}": rows for i, rows in enumerate(self.params.integers.groups)}
@@ -100,7 +102,8 @@ class ProvingKey(Summary):
             while (rows := arrays.pop(f"integers {len(groups)}", None)) is not None:
                 groups.append(rows)
             expected: dict[str, tuple[np.dtype[Any], tuple[int, int]]] = {
-                "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32))
+                "leaves": (np.dtype(np.uint8), (shape.n, DIGEST)),
+                "above": (np.dtype(np.uint8), ShortTree.shape_above(shape.n)),
             }
             if kept(shape) or "codeword" in arrays:
                 expected["codeword"] = np.dtype(np.uint64), (shape.n, shape.height)
@@ -114,7 +117,7 @@ class ProvingKey(Summary):
             integers = IntegerMatrix.of(groups)
             if integers.shape != (shape.rows, shape.cols):
                 raise InputError("the proving key was made for other params", code="K131")
-            tree = MerkleTree(arrays["digests"])
+            tree = ShortTree(arrays["leaves"], arrays["above"])
             commitment = Commitment(shape, arrays.get("codeword"), tree, None, arrays.get("tail"), integers)
             params = ParamsCommitment(commitment, integers)
             root = tree.root
@@ -299,6 +302,8 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
                     help="run setup again",
                 )
             start = -(-(16 + length) // ALIGN) * ALIGN
+            if "digests" in manifest["arrays"]:
+                raise InputError(f"{path} was made by an earlier version", code="K132", help="run setup again")
             arrays: dict[str, Array] = {}
             for name, (dtype, shape, offset) in manifest["arrays"].items():
                 if start + offset + math.prod(shape) * np.dtype(dtype).itemsize > size:
