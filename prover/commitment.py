@@ -4,8 +4,8 @@ The matrix is column-major, ``uint64[C, R]``; the codeword ``uint64[n, R]`` has 
 of prover/kernels/ntt.py. The root binds the prover to the matrix only together with an opening (prover/opening.py).
 
 A params commitment is made once and kept in a proving key (prover/keys.py). Whoever loads one trusts the file; the
-verifier compares openings with the root in its own key. A codeword of more than ``KEPT`` elements is not kept: a proof
-opens a few of its columns, and these are encoded anew from the integers.
+verifier compares openings with the root in its own key. A large codeword is not kept where a proof takes much longer
+than to encode the few columns anew that it opens.
 
 A hiding commitment has random coefficients in every row: as long as fewer columns are opened than there are of them,
 what is opened is uniform, whatever the matrix is.
@@ -41,6 +41,9 @@ STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 8  # rows of a strip: a block of BLAKE3, and two passes of a transform of 2^20
 WIDE = 4  # rows that are over F at one time where a few of their positions are encoded
 KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
+ALWAYS = 1 << 24  # and of one that is kept in any case: 128 MiB
+ANEW_SECONDS = 1.5e-9  # to encode positions anew, by element of a codeword that is not kept, about, on two cores
+SHARE = 1 / 8  # of the time that a proof takes, up to which that is done
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,10 +188,12 @@ def _signed(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.result_type(np.int8, dtype)
 
 
-def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
-    """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. The rows are
-    encoded some at a time, so that they are never all there as field elements; nor is their codeword, where it is not
-    kept: columns are hashed as far as they are there."""
+def commit_params(
+    integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None, seconds: float = 0.0
+) -> ParamsCommitment:
+    """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. ``seconds``:
+    about how long a proof takes (``kept``). The rows are encoded some at a time, so that they are never all there as
+    field elements; nor is their codeword, where it is not kept: columns are hashed as far as they are there."""
     if integers.shape != (shape.rows, shape.cols):
         raise ValueError(f"{integers.shape} integers committed as {shape}")
     aux = np.zeros((shape.cols, 0), np.uint64)
@@ -199,7 +204,7 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
     parts = _encoded(integers, shape, aux, tail)
-    if kept(shape):
+    if kept(shape, seconds):
         codeword = _joined(parts, shape)
         tree = ShortTree.of_leaves(hash_columns(codeword))
         return ParamsCommitment(Commitment(shape, codeword, tree, None, tail, integers), integers)
@@ -246,6 +251,14 @@ def strip_rows(shape: MatrixShape) -> int:
     return max(LEAST, STRIP // shape.n)
 
 
-def kept(shape: MatrixShape) -> bool:
-    """Whether the codeword of params is kept: where it is not large, or has rows that are kept nowhere else."""
-    return shape.encoded <= KEPT or shape.aux > 0
+def kept(shape: MatrixShape, seconds: float = 0.0) -> bool:
+    """Whether the codeword of params is kept: where it has rows that are kept nowhere else; and where it is not large,
+    if it is small or encoding columns anew would take long beside the ``seconds`` of a proof (0: not known)."""
+    if shape.aux or shape.encoded > KEPT:
+        return shape.aux > 0
+    return shape.encoded <= ALWAYS or anew_seconds(shape) > SHARE * seconds
+
+
+def anew_seconds(shape: MatrixShape) -> float:
+    """About how much longer a proof takes that encodes the columns anew that it opens."""
+    return ANEW_SECONDS * shape.encoded

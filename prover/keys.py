@@ -7,8 +7,8 @@ run set-up again and compare keys; a key that hides params is another one every 
 
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded and
 never copied. The manifest has the digest of the params that the key was made for and of its rows of integers, so that
-neither is laid out anew to be compared. Of the codeword a load reads nothing: a proof from a damaged one is rejected; a
-large one is not in the file (prover/commitment.py).
+neither is laid out anew to be compared. Of tree and codeword a load reads nothing: a proof from damaged ones is
+rejected; a large codeword is not in the file where a proof can do without (prover/commitment.py).
 
 Where something is hidden and there are params, the key holds their random coefficients: these and the params are
 secret, so only its owner may read the file. Beside it lies ``PROG.pk.used``, the count of what was opened of them
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
+from syurmy import costs
 from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
@@ -38,7 +39,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.allowance import Allowance
-from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows, kept
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import MAX_MORE, MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
@@ -105,7 +106,7 @@ class ProvingKey(Summary):
                 "leaves": (np.dtype(np.uint8), (shape.n, DIGEST)),
                 "above": (np.dtype(np.uint8), ShortTree.shape_above(shape.n)),
             }
-            if kept(shape) or "codeword" in arrays:
+            if "codeword" in arrays:
                 expected["codeword"] = np.dtype(np.uint64), (shape.n, shape.height)
             if shape.tail:
                 expected["tail"] = np.dtype(np.uint64), (shape.tail, shape.height)
@@ -174,7 +175,8 @@ def setup(
         if mode.hiding:  # two keys never share coefficients, as each counts what is opened of its own
             told = [encode(program), repr((mode, max_steps)).encode(), described.to_bytes()]
             secrets = Secrets.fresh([*told, params_digest(program)])
-        params = commit_params(params_matrix(program, layout), layout.shape, secrets)
+        seconds = 0.0 if plan is None else costs.proof_seconds(plan)
+        params = commit_params(params_matrix(program, layout), layout.shape, secrets, seconds)
     root = params.commitment.root if params is not None else None
     vk = VerifyingKey(encode(program), root, described, max_steps, mode)
     if layout is not None and layout.shape.tail:

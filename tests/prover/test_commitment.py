@@ -53,13 +53,24 @@ def test_strips_are_encoded_like_the_whole(shape, monkeypatch):
     matrix = to_field(np.concatenate(groups).astype(np.int64)).T
     whole = np.concatenate([matrix, secrets.elements(16 * shape.aux).reshape(16, -1)], axis=1)
     assert np.array_equal(found.codeword, cm.commit(whole, shape, tail).codeword)
-    monkeypatch.setattr(cm, "kept", lambda shape: False)
+    monkeypatch.setattr(cm, "kept", lambda *_: False)
     hashed = cm.commit_params(IntegerMatrix.of(groups), shape, Secrets(b"seed")).commitment
     assert hashed.codeword is None
     assert np.array_equal(hashed.tree.leaves, found.tree.leaves)
     assert np.array_equal(hashed.tree.above, found.tree.above)
     with pytest.raises(ValueError, match="committed as"):
         cm.commit_params(IntegerMatrix.of(groups[0]), shape, Secrets(b"seed"))
+
+
+def test_a_codeword_is_kept_where_proofs_would_miss_it():
+    """Where it is not large, and encoding columns anew would take more than an eighth of a proof."""
+    seconds = cm.anew_seconds(MatrixShape(64, 16, 4))  # of 2^26 elements: 0.1
+    assert 0.05 < seconds < 0.2
+    for rows, aux, proof, want in (
+        (64, 0, 0.0, True), (64, 0, 7.9 * seconds, True), (64, 0, 8.1 * seconds, False),
+        (129, 0, 0.0, False), (129, 4, 0.0, True), (64, 4, 9e9, True), (16, 0, 9e9, True), (17, 0, 9e9, False),
+    ):  # fmt: skip
+        assert cm.kept(MatrixShape(rows, 16, 4, aux=aux), proof) == want
 
 
 def test_four_bits_are_packed_and_read_as_they_were(monkeypatch):
@@ -87,7 +98,7 @@ def test_four_bits_are_packed_and_read_as_they_were(monkeypatch):
     assert np.array_equal(dot_matrix(found, across), dot_matrix(plain, across))
     assert np.array_equal(found.columns(7, 20), plain.columns(7, 20))
     shape = MatrixShape(36, 5, 2)
-    monkeypatch.setattr(cm, "kept", lambda shape: False)
+    monkeypatch.setattr(cm, "kept", lambda *_: False)
     one, other = (cm.commit_params(m, shape).commitment for m in (found, plain))
     assert one.root == other.root
     assert np.array_equal(one.columns([0, 77, 127]), other.columns([0, 77, 127]))

@@ -96,8 +96,8 @@ def test_a_wide_scalar_leaves_other_params_narrow(tmp_path, monkeypatch):
     assert e.value.code == "K130"
 
 
-@pytest.mark.parametrize("hiding", [False, True])
-def test_a_large_codeword_is_not_kept(hiding, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("hiding", "limits"), [(False, {"KEPT": 0}), (True, {"KEPT": 0}), (True, {"ALWAYS": 0})])
+def test_a_large_codeword_is_not_kept(hiding, limits, tmp_path, monkeypatch):
     """Its columns are encoded anew, from a key that says nothing of it: the proof is the same."""
     np.savez(tmp_path / "p.npz", w=np.random.default_rng(0).integers(-300, 300, (256, 256)), s=np.array(3))
     program = assemble(WIDE.replace("64, 64", "256, 256").replace("[64]", "[256]"), data_root=tmp_path)
@@ -105,7 +105,9 @@ def test_a_large_codeword_is_not_kept(hiding, tmp_path, monkeypatch):
     mode = Mode.of(program, hiding)
     with_codeword = setup(program, mode)
     with_codeword.save(tmp_path / "old.pk")
-    monkeypatch.setattr("syurmy.prover.commitment.KEPT", 0)
+    assert b'"codeword"' in (tmp_path / "old.pk").read_bytes()
+    for name, value in limits.items():
+        monkeypatch.setattr(f"syurmy.prover.commitment.{name}", value)
     key = setup(program, mode)
     assert key.params is not None
     assert key.params.commitment.shape.aux == 0
