@@ -39,8 +39,8 @@ class Memory(Protocol):
     def upload(self, a: npt.NDArray[Any]) -> Array:
         """An array with these contents."""
 
-    def kept(self, a: npt.NDArray[Any]) -> Array:
-        """The same, of an array that nobody changes, once for as long as there is the array."""
+    def kept(self, a: npt.NDArray[Any], form: Callable[[Any], npt.NDArray[Any]] = np.asarray) -> Array:
+        """The same, in some form, of an array that nobody changes, once for as long as there is the array."""
 
 
 class Host:
@@ -52,8 +52,8 @@ class Host:
     def upload(self, a: npt.NDArray[Any]) -> Array:
         return a
 
-    def kept(self, a: npt.NDArray[Any]) -> Array:
-        return a
+    def kept(self, a: npt.NDArray[Any], form: Callable[[Any], npt.NDArray[Any]] = np.asarray) -> Array:
+        return form(a)
 
 
 HOST = Host()

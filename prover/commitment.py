@@ -4,8 +4,8 @@ The matrix is column-major, ``uint64[C, R]``; the codeword ``uint64[n, R]`` has 
 of prover/kernels/ntt.py. The root binds the prover to the matrix only together with an opening (prover/opening.py).
 
 A params commitment is made once and kept in a proving key (prover/keys.py). Whoever loads one trusts the file; the
-verifier compares openings with the root in its own key. A codeword of more than ``KEPT`` elements is not kept: a proof
-opens a few of its columns, and these are encoded anew from the integers.
+verifier compares openings with the root in its own key. A large codeword is not kept where a proof takes much longer
+than to encode the few columns anew that it opens.
 
 A hiding commitment has random coefficients in every row: as long as fewer columns are opened than there are of them,
 what is opened is uniform, whatever the matrix is.
@@ -24,6 +24,7 @@ from syurmy import gpu
 from syurmy.isa.arrays import I64, U8, Integers
 from syurmy.prover import strips
 from syurmy.prover.field import U64
+from syurmy.prover.kernels import nibbles
 from syurmy.prover.kernels.blake3 import Hashing
 from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.moves import take_rows_kernel
@@ -31,15 +32,18 @@ from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.merkle import LEAF_KEY, MerkleTree, shortened
+from syurmy.prover.protocol.merkle import LEAF_KEY, hash_columns, shortened
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
-from syurmy.prover.trees import DeviceTree, Tree, of_columns, taken
+from syurmy.prover.trees import DeviceTree, ShortTree, Tree, of_columns, taken
 
 STRIP = 1 << 24  # elements of params that are encoded at one time
 LEAST = 8  # rows of a strip: a block of BLAKE3, and two passes of a transform of 2^20
 WIDE = 4  # rows that are over F at one time where a few of their positions are encoded
 KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
+ALWAYS = 1 << 24  # and of one that is kept in any case: 128 MiB
+ANEW_SECONDS = 1.5e-9  # to encode positions anew, by element of a codeword that is not kept, about, on two cores
+SHARE = 1 / 8  # of the time that a proof takes, up to which that is done
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +84,15 @@ class Commitment:
             for first in range(0, self.shape.height, WIDE):
                 yield np.ascontiguousarray(self.matrix.T[first : first + WIDE])
         elif self.integers is not None:
-            for values in self.integers.groups:
-                step = WIDE if values.dtype == np.int64 else len(values)
-                for first in range(0, len(values), step):
+            for values, start, lo, hi in self.integers.pieces(0, self.shape.rows):
+                step = WIDE if values.dtype == np.int64 else hi - lo
+                for first in range(lo - start, hi - start, step):
                     yield values[first : first + step]
 
 
 @dataclass(frozen=True, eq=False)
 class ParamsCommitment:
-    """The commitment to a params matrix and its integers."""
+    """The commitment to a params matrix, with a ``ShortTree``, and its integers."""
 
     commitment: Commitment
     integers: IntegerMatrix
@@ -149,11 +153,11 @@ def _gathered(rows: gpu.Array, stored_rows: I64 | None, aux: U64 | None) -> gpu.
 
 
 def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> IntegerMatrix:
-    """Tensors in the stored rows of their matrix: those that fill rows in groups by dtype, the others in the narrowest
-    dtype that holds them all."""
+    """Tensors in the stored rows of their matrix: those that fill rows in groups by dtype, many of 4 bits packed, the
+    others in the narrowest dtype that holds them all."""
     cols = layout.shape.cols
     groups: list[Integers] = []
-    for dtype, run in groupby(layout.large, lambda item: _signed(values[item[0]].dtype)):
+    for (dtype, four), run in groupby(layout.large, lambda item: _kind(values[item[0]])):
         tensors = [(place, values[name]) for name, place in run]
         rows = np.zeros((sum(place.row_count(layout.shape.log_cols) for place, _ in tensors), cols), dtype)
         at = 0
@@ -162,7 +166,7 @@ def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> Intege
             block = rows[at : at + count].reshape(place.stored_dims(layout.shape.log_cols))
             block[place.true_part] = np.transpose(v, place.order)
             at += count
-        groups.append(rows)
+        groups.append(nibbles.pack(rows) if four and nibbles.worth(rows) else rows)
     if layout.small:
         dtype = np.result_type(*(_signed(values[name].dtype) for name, _ in layout.small))
         first, last = layout.shared_rows
@@ -174,14 +178,22 @@ def in_rows(values: Mapping[Hashable, Integers], layout: MatrixLayout) -> Intege
     return IntegerMatrix.of(groups)
 
 
+def _kind(values: Integers) -> tuple[np.dtype[Any], bool]:
+    """What rows of one group have in common: their dtype, and whether 4 bits would do."""
+    dtype = _signed(values.dtype)
+    return dtype, dtype == np.int8 and nibbles.fits(values)
+
+
 def _signed(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.result_type(np.int8, dtype)
 
 
-def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None) -> ParamsCommitment:
-    """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. The rows are
-    encoded some at a time, so that they are never all there as field elements; nor is their codeword, where it is not
-    kept: columns are hashed as far as they are there."""
+def commit_params(
+    integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None, seconds: float = 0.0
+) -> ParamsCommitment:
+    """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. ``seconds``:
+    about how long a proof takes (``kept``). The rows are encoded some at a time, so that they are never all there as
+    field elements; nor is their codeword, where it is not kept: columns are hashed as far as they are there."""
     if integers.shape != (shape.rows, shape.cols):
         raise ValueError(f"{integers.shape} integers committed as {shape}")
     aux = np.zeros((shape.cols, 0), np.uint64)
@@ -192,11 +204,11 @@ def commit_params(integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets 
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
     parts = _encoded(integers, shape, aux, tail)
-    if kept(shape):
+    if kept(shape, seconds):
         codeword = _joined(parts, shape)
-        tree = MerkleTree.of_columns(codeword)
+        tree = ShortTree.of_leaves(hash_columns(codeword))
         return ParamsCommitment(Commitment(shape, codeword, tree, None, tail, integers), integers)
-    tree = MerkleTree.of_leaves(_leaves(parts, shape))
+    tree = ShortTree.of_leaves(_leaves(parts, shape))
     return ParamsCommitment(Commitment(shape, None, tree, None, tail, integers), integers)
 
 
@@ -239,6 +251,14 @@ def strip_rows(shape: MatrixShape) -> int:
     return max(LEAST, STRIP // shape.n)
 
 
-def kept(shape: MatrixShape) -> bool:
-    """Whether the codeword of params is kept: where it is not large, or has rows that are kept nowhere else."""
-    return shape.encoded <= KEPT or shape.aux > 0
+def kept(shape: MatrixShape, seconds: float = 0.0) -> bool:
+    """Whether the codeword of params is kept: where it has rows that are kept nowhere else; and where it is not large,
+    if it is small or encoding columns anew would take long beside the ``seconds`` of a proof (0: not known)."""
+    if shape.aux or shape.encoded > KEPT:
+        return shape.aux > 0
+    return shape.encoded <= ALWAYS or anew_seconds(shape) > SHARE * seconds
+
+
+def anew_seconds(shape: MatrixShape) -> float:
+    """About how much longer a proof takes that encodes the columns anew that it opens."""
+    return ANEW_SECONDS * shape.encoded

@@ -7,8 +7,8 @@ run set-up again and compare keys; a key that hides params is another one every 
 
 A proving key's file: magic, manifest (JSON), then arrays at 64-byte offsets, mapped into memory when it is loaded and
 never copied. The manifest has the digest of the params that the key was made for and of its rows of integers, so that
-neither is laid out anew to be compared. Of the codeword a load reads nothing: a proof from a damaged one is rejected; a
-large one is not in the file (prover/commitment.py).
+neither is laid out anew to be compared. Of tree and codeword a load reads nothing: a proof from damaged ones is
+rejected; a large codeword is not in the file where a proof can do without (prover/commitment.py).
 
 Where something is hidden and there are params, the key holds their random coefficients: these and the params are
 secret, so only its owner may read the file. Beside it lies ``PROG.pk.used``, the count of what was opened of them
@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
+from syurmy import costs
 from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
@@ -38,14 +39,15 @@ from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.allowance import Allowance
-from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows, kept
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import MAX_MORE, MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.merkle import MerkleTree
+from syurmy.prover.protocol.merkle import DIGEST
 from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
 from syurmy.prover.secrets import Secrets
+from syurmy.prover.trees import ShortTree
 
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
@@ -73,7 +75,8 @@ class ProvingKey(Summary):
         opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
         arrays: dict[str, Array] = {}
         if self.params is not None:
-            arrays = {"digests": self.params.commitment.tree.digests}
+            assert isinstance(self.params.commitment.tree, ShortTree)
+            arrays = {"leaves": self.params.commitment.tree.leaves, "above": self.params.commitment.tree.above}
             if self.params.commitment.codeword is not None:
                 arrays["codeword"] = self.params.commitment.codeword
             arrays |= {f"integers {i}": rows for i, rows in enumerate(self.params.integers.groups)}
@@ -100,9 +103,10 @@ class ProvingKey(Summary):
             while (rows := arrays.pop(f"integers {len(groups)}", None)) is not None:
                 groups.append(rows)
             expected: dict[str, tuple[np.dtype[Any], tuple[int, int]]] = {
-                "digests": (np.dtype(np.uint8), (2 * shape.n - 1, 32))
+                "leaves": (np.dtype(np.uint8), (shape.n, DIGEST)),
+                "above": (np.dtype(np.uint8), ShortTree.shape_above(shape.n)),
             }
-            if kept(shape) or "codeword" in arrays:
+            if "codeword" in arrays:
                 expected["codeword"] = np.dtype(np.uint64), (shape.n, shape.height)
             if shape.tail:
                 expected["tail"] = np.dtype(np.uint64), (shape.tail, shape.height)
@@ -114,7 +118,7 @@ class ProvingKey(Summary):
             integers = IntegerMatrix.of(groups)
             if integers.shape != (shape.rows, shape.cols):
                 raise InputError("the proving key was made for other params", code="K131")
-            tree = MerkleTree(arrays["digests"])
+            tree = ShortTree(arrays["leaves"], arrays["above"])
             commitment = Commitment(shape, arrays.get("codeword"), tree, None, arrays.get("tail"), integers)
             params = ParamsCommitment(commitment, integers)
             root = tree.root
@@ -171,7 +175,8 @@ def setup(
         if mode.hiding:  # two keys never share coefficients, as each counts what is opened of its own
             told = [encode(program), repr((mode, max_steps)).encode(), described.to_bytes()]
             secrets = Secrets.fresh([*told, params_digest(program)])
-        params = commit_params(params_matrix(program, layout), layout.shape, secrets)
+        seconds = 0.0 if plan is None else costs.proof_seconds(plan)
+        params = commit_params(params_matrix(program, layout), layout.shape, secrets, seconds)
     root = params.commitment.root if params is not None else None
     vk = VerifyingKey(encode(program), root, described, max_steps, mode)
     if layout is not None and layout.shape.tail:
@@ -299,6 +304,8 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
                     help="run setup again",
                 )
             start = -(-(16 + length) // ALIGN) * ALIGN
+            if "digests" in manifest["arrays"]:
+                raise InputError(f"{path} was made by an earlier version", code="K132", help="run setup again")
             arrays: dict[str, Array] = {}
             for name, (dtype, shape, offset) in manifest["arrays"].items():
                 if start + offset + math.prod(shape) * np.dtype(dtype).itemsize > size:

@@ -1,4 +1,5 @@
-"""Merkle trees (protocol/merkle.py) whose leaves and digests stay on a device: only what is sent comes back."""
+"""Merkle trees (protocol/merkle.py) that are kept otherwise: on a device, from which only what is sent comes back; and
+in keys, without what takes no time to hash again."""
 
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ from syurmy.prover.field import U64
 from syurmy.prover.kernels import blake3
 from syurmy.prover.kernels.moves import shorten_kernel, take_rows_kernel
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.protocol.merkle import DIGEST, LEAF_KEY, NODE_KEY, MerkleTree, siblings
+from syurmy.prover.protocol.merkle import DIGEST, LEAF_KEY, NODE_KEY, ROOT, MerkleTree, hash_nodes, siblings
 
 WORDS = 8  # of a digest
+LOW = 6  # levels of a short tree that are not kept: of each position, 63 nodes are hashed again
 
 
 class DeviceTree:
@@ -40,7 +42,56 @@ class DeviceTree:
         return rows.view(np.uint8).reshape(-1, 4 * WORDS)[:, :DIGEST]
 
 
-Tree = MerkleTree | DeviceTree
+class ShortTree:
+    """As ``MerkleTree`` over 2^log_n leaves in 26 bytes each instead of 64: the ``leaves`` without their zeros,
+    ``uint8[2^log_n, 25]``, and the levels ``above`` from the one ``low`` over the leaves, ``uint8[2^(log_n + 1 - low) -
+    1, 32]``."""
+
+    def __init__(self, leaves: U8, above: U8) -> None:
+        n = len(leaves)
+        if n & (n - 1) or above.shape != self.shape_above(n) or leaves.shape[1:] != (DIGEST,):
+            raise ValueError("not the digests of a tree over a power of two of leaves")
+        self.leaves, self.above = leaves, above
+        self.log_n = n.bit_length() - 1
+        self.low = min(LOW, self.log_n)
+
+    @staticmethod
+    def shape_above(n: int) -> tuple[int, int]:
+        """Of ``above``, for n leaves."""
+        return (max(1, n >> LOW) << 1) - 1, ROOT
+
+    @staticmethod
+    def of_leaves(leaves: U8) -> ShortTree:
+        """Tree over the digests ``uint8[n, 32]``."""
+        level, above = leaves, []
+        for height in range(len(leaves).bit_length()):
+            if height:
+                level = hash_nodes(level, root=len(level) == 2)
+            if height >= min(LOW, len(leaves).bit_length() - 1):
+                above.append(level)
+        return ShortTree(np.ascontiguousarray(leaves[:, :DIGEST]), np.concatenate(above))
+
+    @property
+    def root(self) -> bytes:
+        return bytes(self.above[-1])
+
+    def multiproof(self, positions: Sequence[int]) -> U8:
+        rows = np.asarray(siblings(self.log_n, positions), np.int64)
+        trees = np.unique(np.asarray(positions, np.int64) >> self.low)  # a sibling below ``low`` lies in a position's
+        level = np.zeros((len(trees) << self.low, ROOT), np.uint8)
+        level[:, :DIGEST] = self.leaves.reshape(len(self.leaves) >> self.low, -1)[trees].reshape(-1, DIGEST)
+        parts, start = [], 0
+        for height in range(self.low, 0, -1):
+            size = len(self.leaves) >> (self.low - height)
+            of_level = rows[(rows >= start) & (rows < start + size)] - start
+            where = np.searchsorted(trees, of_level >> height) << height | of_level & ((1 << height) - 1)
+            parts.append(level[where, :DIGEST])
+            level, start = hash_nodes(level), start + size
+        parts.append(self.above[rows[rows >= start] - start, :DIGEST])
+        return np.concatenate(parts)
+
+
+Tree = MerkleTree | DeviceTree | ShortTree
 
 
 def of_columns(columns: gpu.Array) -> Tree:

@@ -28,7 +28,8 @@ FIXED_SECONDS, LEAF_SECONDS, ENTRY_SECONDS, PARAM_SECONDS = 0.05, 2.2e-7, 2.2e-7
 class Cost:
     """Of one proof. ``leaves``: entries that are looked up, and rows of tables; ``committed_entries``: what the prover
     commits to, in ``columns``; ``params_entries``: what the key has committed to; bytes: of memory at the peaks of
-    set-up and of a proof under a key that is there (``syurmy.memory``), None where it is too much for one proof."""
+    set-up and of a proof under a key that is there (``syurmy.memory``), None where it is too much for one proof;
+    ``encoding_seconds``: for what of the params' encoding is not in the key."""
 
     instructions: int
     steps: int
@@ -39,11 +40,13 @@ class Cost:
     batch: int = 1
     setup_bytes: int | None = None
     prove_bytes: int | None = None
+    encoding_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
         """About how long proving takes, for all inputs of the batch, on two cores, kernels compiled."""
-        return FIXED_SECONDS + work_seconds(self.leaves, self.committed_entries) + self.params_entries * PARAM_SECONDS
+        work = work_seconds(self.leaves, self.committed_entries) + self.encoding_seconds
+        return FIXED_SECONDS + work + self.params_entries * PARAM_SECONDS
 
     def to_json(self) -> dict[str, Any]:
         """All numbers by name, the estimate as ``estimated_seconds``."""
@@ -55,15 +58,24 @@ def work_seconds(leaves: int, committed_entries: int) -> float:
     return leaves * LEAF_SECONDS + committed_entries * ENTRY_SECONDS
 
 
+def proof_seconds(plan: Plan) -> float:
+    """About how long a proof by this plan takes, without what the key may leave to it."""
+    params = 0 if plan.params is None else plan.params.true_entries
+    return FIXED_SECONDS + work_seconds(plan.used_leaves, plan.witness.true_entries) + params * PARAM_SECONDS
+
+
 NAMES = (*(f.name for f in fields(Cost)), "estimated_seconds")
 
 
 def of_plan(plan: Plan) -> Cost:
     """What a proof by this plan costs."""
     from syurmy import memory
+    from syurmy.prover.commitment import anew_seconds, kept
     from syurmy.prover.protocol.soundness import InsufficientSoundness
 
-    system, need = plan.system, None
+    system, need, anew = plan.system, None, 0.0
+    if plan.params is not None and not kept(plan.params.shape, proof_seconds(plan)):
+        anew = anew_seconds(plan.params.shape)
     with suppress(InsufficientSoundness):
         need = memory.of_plan(plan)
     return Cost(
@@ -76,6 +88,7 @@ def of_plan(plan: Plan) -> Cost:
         batch=system.flow.path.batch,
         setup_bytes=None if need is None else need.setup,
         prove_bytes=None if need is None else need.prove,
+        encoding_seconds=anew,
     )
 
 

@@ -30,6 +30,7 @@ from syurmy.display import bytes_text
 from syurmy.isa.errors import InputError
 
 if TYPE_CHECKING:
+    from syurmy.isa.types import TensorType
     from syurmy.prover.protocol.plan import Plan
 
 PROCESS = 150_000_000  # with kernels
@@ -52,6 +53,7 @@ class Memory:
 
 def of_plan(plan: Plan) -> Memory:
     """What a proof by this plan takes. Raises ``InsufficientSoundness`` for a plan that has none."""
+    from syurmy.costs import proof_seconds
     from syurmy.prover.commitment import kept, strip_rows
     from syurmy.prover.protocol.budget import Opening
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
@@ -69,23 +71,24 @@ def of_plan(plan: Plan) -> Memory:
     if plan.params is not None:
         params = plan.params.shape
         committed = [p.type for p in program.params if p.committed]
-        width = sum(t.size * t.dtype.bits for t in committed) / (8 * sum(t.size for t in committed))
+        width = sum(t.size * _bits(t) for t in committed) / (8 * sum(t.size for t in committed))
         integers = int(width * params.rows * params.cols)
         strip = min(strip_rows(params), params.height)
         strips = 8 * strip * (params.cols + params.n)
-        if not kept(params):  # strips and what was hashed of the columns; then the tree, and a copy of it
+        keeps = kept(params, proof_seconds(plan))
+        if not keeps:  # strips and what was hashed of the columns; then the tree
             chunks = -(-params.height // CHUNK)
-            setup += integers + max(strips + 32 * params.n * (2 + (chunks - 1).bit_length()), 128 * params.n)
+            setup += integers + max(strips + 32 * params.n * (2 + (chunks - 1).bit_length()), 58 * params.n)
         else:
             strips = strips if strip < params.height else 8 * params.height * params.cols
-            setup += integers + 8 * params.encoded + 64 * params.n + strips
+            setup += integers + 8 * params.encoded + 58 * params.n + strips
         held += integers
         if opening.counts.rows:
             of_params = 48 * params.cols * evaluated_columns(plan) + sum(48 << size for size in opening.counts.reduced)
             window = opening.matrices[1].queries * READ
-            of_params += sum(min(32 << k, window) for k in range(params.log_n + 1))
+            of_params += min(25 * params.n, window) + params.n  # of the tree
             anew = 24 * params.cols + 8 * params.n  # one row, of which columns are encoded
-            of_params += min(8 * params.encoded, window) if kept(params) else anew
+            of_params += min(8 * params.encoded, window) if keeps else anew
     shape = opening.matrices[0].shape
     held += COLUMN * plan.witness.true_entries + 8 * shape.every * shape.cols + 64 * shape.n
     images = IMAGES * plan.witness.true_entries
@@ -97,6 +100,13 @@ def of_plan(plan: Plan) -> Memory:
     lean = held + max(images + max(flat + codeword, filling), lookup, contraction, flat + opened)
     whole = held + images + flat + codeword + max(lookup, contraction, opened)
     return Memory(setup, lean if plan.used_leaves >= LARGE else whole, lean)
+
+
+def _bits(t: TensorType) -> int:
+    """Of an entry of a param in its row."""
+    from syurmy.prover.kernels.nibbles import WORTH
+
+    return 4 if t.lo >= -8 and t.hi <= 7 and t.size >= WORTH else t.dtype.bits
 
 
 def read(text: str) -> int:

@@ -62,15 +62,13 @@ def dot_rows_modular(values, weights, out, lo, hi):
 
 def dot_matrix(integers: IntegerMatrix, weights: U64) -> U64:
     """M w, ``uint64[2, R]``, for ``uint64[2, C]``; where these are on a device, of rows that are kept there."""
-    parts, first = [], 0
-    memory = gpu.beside(weights)
-    for values in integers.groups:
-        large = ((integers.large >= first) & (integers.large < first + len(values))).any()
+    parts, memory = [], gpu.beside(weights)
+    for values, start, lo, hi in integers.pieces(0, integers.shape[0], memory):
         if memory is gpu.HOST:
-            parts.append(dot_rows(values, weights, 2**63 if large else SMALL - 1))
+            large = ((integers.large >= lo) & (integers.large < hi)).any()
+            parts.append(dot_rows(values[lo - start : hi - start], weights, 2**63 if large else SMALL - 1))
         else:
-            parts.append(gpu.download(vectors.dot_rows(memory.kept(values), weights)))
-        first += len(values)
+            parts.append(gpu.download(vectors.dot_rows(values, weights)))
     return np.concatenate(parts, axis=1)
 
 

@@ -1,13 +1,13 @@
 """Matrix kernels of the commitment: transposition, and weights bound to the rows of a matrix (u^T M for u over K).
 
 Two layouts. The committed matrix is column-major, ``uint64[C, R]``: column c is a contiguous run of R entries. Integer
-params are kept row-major, ``int8|16|32|64[r, C]`` for each group of rows, and bound without field arithmetic per
-weight: an extension weight is four signed 32-bit limbs (u = lo + 2^32*hi per plane, -2^31 <= lo, hi < 2^31), and an
-int64 accumulator takes 2^15 products of a limb and an entry below 2^16, since 2^15 * 2^31 * 2^16 = 2^62. Rows with
-larger entries take the modular kernel.
+params are kept row-major, ``int8|16|32|64[r, C]`` for each group of rows, or two in a byte (prover/kernels/nibbles.py),
+and bound without field arithmetic per weight: an extension weight is four signed 32-bit limbs (u = lo + 2^32*hi per
+plane, -2^31 <= lo, hi < 2^31), and an int64 accumulator takes 2^15 products of a limb and an entry below 2^16, since
+2^15 * 2^31 * 2^16 = 2^62. Rows with larger entries take the modular kernel.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from syurmy import gpu
 from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P
-from syurmy.prover.kernels import pool
+from syurmy.prover.kernels import nibbles, pool
 from syurmy.prover.kernels.field import ZERO, from_int
 from syurmy.prover.kernels.field import add as add_one
 from syurmy.prover.kernels.field import mul as mul_one
@@ -186,8 +186,8 @@ def signed_limbs(weights: U64) -> npt.NDArray[np.int32]:
 @dataclass(frozen=True, eq=False)
 class IntegerMatrix:
     """Params as integers, row-major, entries in (-2^63, 2^63): ``groups`` of rows one after the other, each
-    ``int8|16|32|64[r, C]`` of its own, so that one large entry does not widen the rest. ``large`` lists the rows that
-    hold an entry of 2^16 or more."""
+    ``int8|16|32|64[r, C]``, or ``uint8[r, C/2]`` of 4 bits an entry, of its own, so that one large entry does not widen
+    the rest. ``large`` lists the rows that hold an entry of 2^16 or more."""
 
     groups: tuple[Integers, ...]
     large: I64
@@ -196,7 +196,7 @@ class IntegerMatrix:
     def of(values: Integers | Sequence[Integers]) -> "IntegerMatrix":
         """Of one group, or several with the same number of columns; ``ValueError`` for what cannot be params."""
         groups = (values,) if isinstance(values, np.ndarray) else tuple(values)
-        if not groups or len({v.shape[1:] for v in groups}) > 1:
+        if not groups or len({_length(v) for v in groups}) > 1:
             raise ValueError("params are groups of rows of one length")
         large, first = [], 0
         for v in groups:
@@ -206,11 +206,26 @@ class IntegerMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return sum(map(len, self.groups)), self.groups[0].shape[1]
+        return sum(map(len, self.groups)), _length(self.groups[0])
 
     def joined(self) -> Integers:
         """All rows in one array, of the widest group's dtype: a copy."""
-        return np.concatenate(self.groups)
+        return np.concatenate([nibbles.unpack(v) if v.dtype == np.uint8 else v for v in self.groups])
+
+    def pieces(self, first: int, end: int, memory: gpu.Memory = gpu.HOST) -> Iterator[tuple[gpu.Array, int, int, int]]:
+        """The rows [first, end) in ``memory``, group by group: integers, the number of their first row, and which of
+        these rows they have. What is packed is unpacked, always in the same memory."""
+        start = 0
+        for values in self.groups:
+            lo, hi = max(first, start), min(end, start + len(values))
+            packed = values.dtype == np.uint8
+            there = memory is gpu.HOST or not gpu.on_host(values)
+            if lo < hi and packed and there:
+                for rows, a, b in nibbles.strips(values, lo - start, hi - start):
+                    yield rows, start + a, start + a, start + b
+            elif lo < hi:
+                yield values if there else memory.kept(values, nibbles.unpack if packed else np.asarray), start, lo, hi
+            start += len(values)
 
     def bind(self, first: int, weights: U64, memory: gpu.Memory | None = None) -> U64:
         """Sum over i of weights[:, i] * row (first + i): ``uint64[2, C]``, in ``memory``, where the rows are kept once
@@ -223,21 +238,26 @@ class IntegerMatrix:
         limbs = signed_limbs(weights)
         large = self.large[(self.large >= first) & (self.large < first + count)]
         limbs[large - first] = 0
-        parts = []
-        start = 0  # first row of the group
+
+        def bound(values: gpu.Array, start: int, lo: int, hi: int) -> U64:
+            out: U64 = memory.empty((2, cols))
+            chosen = limbs[lo - first : hi - first]
+            pool.for_ranges(bind_limbs_kernel, -(-cols // TILE), values, lo - start, chosen, out, min_chunk=1)
+            for r in large[(large >= lo) & (large < hi)]:
+                row = self._row(r).astype(np.int64)
+                pool.for_ranges(bind_modular_kernel, cols, row, weights[0, r - first], weights[1, r - first], out)
+            return out
+
+        return _added((bound(*piece) for piece in self.pieces(first, first + count, memory)), memory, cols)
+
+    def _row(self, r: int) -> Integers:
+        """A row of a group that is not packed."""
         for values in self.groups:
-            lo, hi = max(first, start), min(first + count, start + len(values))
-            if lo < hi:
-                out: U64 = memory.empty((2, cols))
-                chosen = limbs[lo - first : hi - first]
-                there = values if memory is gpu.HOST or not gpu.on_host(values) else memory.kept(values)
-                pool.for_ranges(bind_limbs_kernel, -(-cols // TILE), there, lo - start, chosen, out, min_chunk=1)
-                for r in large[(large >= lo) & (large < hi)]:
-                    row = values[r - start].astype(np.int64)
-                    pool.for_ranges(bind_modular_kernel, cols, row, weights[0, r - first], weights[1, r - first], out)
-                parts.append(out)
-            start += len(values)
-        return _added(parts, memory, cols)
+            if r < len(values):
+                row: Integers = values[r]
+                return row
+            r -= len(values)
+        raise IndexError(r)
 
     def combined(self, weights: U64, memory: gpu.Memory | None = None) -> U64:
         """weights^T M, ``uint64[2, C]``, for ``uint64[2, R]``, as ``bind``; rows of weight zero are not read."""
@@ -251,13 +271,9 @@ class IntegerMatrix:
         rows, cols = self.shape
         end = rows if count is None else first + count
         out = np.empty((cols, end - first), np.uint64)
-        start = 0
-        for values in self.groups:
-            lo, hi = max(first, start), min(end, start + len(values))
-            if lo < hi:
-                part = values[lo - start : hi - start]
-                pool.for_ranges(transpose_integers_kernel, -(-cols // BLOCK), part, out, lo - first, min_chunk=8)
-            start += len(values)
+        for values, start, lo, hi in self.pieces(first, end):
+            part = values[lo - start : hi - start]
+            pool.for_ranges(transpose_integers_kernel, -(-cols // BLOCK), part, out, lo - first, min_chunk=8)
         return out
 
 
@@ -274,8 +290,13 @@ def _added(parts: Iterable[U64], memory: gpu.Memory, cols: int) -> U64:
     return memory.upload(np.zeros((2, cols), np.uint64)) if total is None else total
 
 
+def _length(v: Integers) -> int:
+    """Entries of a row."""
+    return int(v.shape[-1]) << int(v.dtype == np.uint8)
+
+
 def _large_rows(v: Integers) -> I64:
-    if v.ndim != 2 or v.dtype.kind != "i":
+    if v.ndim != 2 or (v.dtype.kind != "i" and v.dtype != np.uint8):
         raise ValueError(f"params are a matrix of signed integers, not {v.dtype}[{v.ndim} axes]")
     if v.dtype.itemsize <= 2:
         return np.zeros(0, np.int64)

@@ -10,7 +10,7 @@ import pytest
 from syurmy import gpu
 from syurmy.gpu.emulator import Emulated, Emulator, NotEmulated
 from syurmy.prover.field import Ext, P
-from syurmy.prover.kernels import blake3, compiled, matrix, moves, ntt, opening, place, vectors
+from syurmy.prover.kernels import blake3, compiled, matrix, moves, nibbles, ntt, opening, place, vectors
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol import mle
 from tests.gpu.common import on
@@ -50,6 +50,7 @@ def hashes() -> Iterator[np.ndarray]:
 def binds() -> Iterator[np.ndarray]:
     yield INTEGERS[0].bind(1, WEIGHTS, gpu.place(1))
     yield INTEGERS[1].bind(3, WEIGHTS[:, :80], gpu.place(1))
+    yield PACKED.bind(2, WEIGHTS[:, :60], gpu.place(1))
 
 
 def counts() -> Iterator[np.ndarray]:
@@ -82,6 +83,7 @@ COUNTED = ints(100, np.int8, 700), ints(70, np.int64, 700)
 WEIGHTS, ROWS, POINTS, COEFFICIENTS = field(2, 4199), field(70, 45), field(200), field(2, 200)
 COLUMN = ints(2**62, np.int64, 3, 70)
 LONG, OTHER = field(2, 3000), field(2, 3000)
+PACKED = matrix.IntegerMatrix.of(nibbles.pack(ints(8, np.int8, 70, 48)))
 CASES: dict[str, Callable[[], Iterable[gpu.Array]]] = {
     "transform": transforms,
     "hash": hashes,

@@ -5,6 +5,8 @@ import pytest
 
 from syurmy.prover import commitment as cm
 from syurmy.prover.field import P, to_field
+from syurmy.prover.kernels import nibbles
+from syurmy.prover.kernels.bind import dot_matrix
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.protocol.layout import MatrixLayout
@@ -51,12 +53,55 @@ def test_strips_are_encoded_like_the_whole(shape, monkeypatch):
     matrix = to_field(np.concatenate(groups).astype(np.int64)).T
     whole = np.concatenate([matrix, secrets.elements(16 * shape.aux).reshape(16, -1)], axis=1)
     assert np.array_equal(found.codeword, cm.commit(whole, shape, tail).codeword)
-    monkeypatch.setattr(cm, "kept", lambda shape: False)
+    monkeypatch.setattr(cm, "kept", lambda *_: False)
     hashed = cm.commit_params(IntegerMatrix.of(groups), shape, Secrets(b"seed")).commitment
     assert hashed.codeword is None
-    assert np.array_equal(hashed.tree.digests, found.tree.digests)
+    assert np.array_equal(hashed.tree.leaves, found.tree.leaves)
+    assert np.array_equal(hashed.tree.above, found.tree.above)
     with pytest.raises(ValueError, match="committed as"):
         cm.commit_params(IntegerMatrix.of(groups[0]), shape, Secrets(b"seed"))
+
+
+def test_a_codeword_is_kept_where_proofs_would_miss_it():
+    """Where it is not large, and encoding columns anew would take more than an eighth of a proof."""
+    seconds = cm.anew_seconds(MatrixShape(64, 16, 4))  # of 2^26 elements: 0.1
+    assert 0.05 < seconds < 0.2
+    for rows, aux, proof, want in (
+        (64, 0, 0.0, True), (64, 0, 7.9 * seconds, True), (64, 0, 8.1 * seconds, False),
+        (129, 0, 0.0, False), (129, 4, 0.0, True), (64, 4, 9e9, True), (16, 0, 9e9, True), (17, 0, 9e9, False),
+    ):  # fmt: skip
+        assert cm.kept(MatrixShape(rows, 16, 4, aux=aux), proof) == want
+
+
+def test_four_bits_are_packed_and_read_as_they_were(monkeypatch):
+    """Two in a byte, beside a tensor with an entry that does not fit; every value at both places of a byte."""
+    monkeypatch.setattr(nibbles, "WORTH", 32)
+    monkeypatch.setattr(nibbles, "STRIP", 70)  # a few rows at a time
+    rng = np.random.default_rng(3)
+    values = {i: rng.integers(-8, 8, (12, 32), dtype=np.int8) for i in range(3)}
+    values[0].reshape(-1)[:256] = np.tile(np.arange(-8, 8), 16)
+    values[0][:8, 16:] = np.arange(-8, 8)[::-1]
+    values[1][3, 7] = 8
+    layout = MatrixLayout([(i, (12, 32)) for i in values], 4, lambda _, stored: MatrixShape(stored(5), 5, 2))
+    found = cm.in_rows(values, layout)
+    assert [(g.dtype, g.shape) for g in found.groups] == [
+        (np.uint8, (12, 16)),
+        (np.int8, (12, 32)),
+        (np.uint8, (12, 16)),
+    ]
+    monkeypatch.setattr(nibbles, "WORTH", 1 << 30)
+    plain = cm.in_rows(values, layout)
+    assert [g.dtype for g in plain.groups] == [np.int8] * 3
+    assert np.array_equal(found.joined(), np.concatenate(list(plain.groups)))
+    weights, across = rng.integers(0, P, (2, 36), dtype=np.uint64), rng.integers(0, P, (2, 32), dtype=np.uint64)
+    assert np.array_equal(found.bind(5, weights[:, 5:31]), plain.bind(5, weights[:, 5:31]))
+    assert np.array_equal(dot_matrix(found, across), dot_matrix(plain, across))
+    assert np.array_equal(found.columns(7, 20), plain.columns(7, 20))
+    shape = MatrixShape(36, 5, 2)
+    monkeypatch.setattr(cm, "kept", lambda *_: False)
+    one, other = (cm.commit_params(m, shape).commitment for m in (found, plain))
+    assert one.root == other.root
+    assert np.array_equal(one.columns([0, 77, 127]), other.columns([0, 77, 127]))
 
 
 @pytest.mark.parametrize("seed", range(6))

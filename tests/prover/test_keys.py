@@ -96,8 +96,8 @@ def test_a_wide_scalar_leaves_other_params_narrow(tmp_path, monkeypatch):
     assert e.value.code == "K130"
 
 
-@pytest.mark.parametrize("hiding", [False, True])
-def test_a_large_codeword_is_not_kept(hiding, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("hiding", "limits"), [(False, {"KEPT": 0}), (True, {"KEPT": 0}), (True, {"ALWAYS": 0})])
+def test_a_large_codeword_is_not_kept(hiding, limits, tmp_path, monkeypatch):
     """Its columns are encoded anew, from a key that says nothing of it: the proof is the same."""
     np.savez(tmp_path / "p.npz", w=np.random.default_rng(0).integers(-300, 300, (256, 256)), s=np.array(3))
     program = assemble(WIDE.replace("64, 64", "256, 256").replace("[64]", "[256]"), data_root=tmp_path)
@@ -105,7 +105,9 @@ def test_a_large_codeword_is_not_kept(hiding, tmp_path, monkeypatch):
     mode = Mode.of(program, hiding)
     with_codeword = setup(program, mode)
     with_codeword.save(tmp_path / "old.pk")
-    monkeypatch.setattr("syurmy.prover.commitment.KEPT", 0)
+    assert b'"codeword"' in (tmp_path / "old.pk").read_bytes()
+    for name, value in limits.items():
+        monkeypatch.setattr(f"syurmy.prover.commitment.{name}", value)
     key = setup(program, mode)
     assert key.params is not None
     assert key.params.commitment.shape.aux == 0
@@ -116,6 +118,27 @@ def test_a_large_codeword_is_not_kept(hiding, tmp_path, monkeypatch):
         proof = prove(ProvingKey.load(tmp_path / at, program), trace)
         assert verify(known.verifying_key, proof.data).outputs["y"].shape == (256,)
         assert hiding or proof.data == prove(with_codeword, trace).data
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_weights_of_four_bits_are_packed(kept, tmp_path, monkeypatch):
+    """Two in a byte of the key, and the proof is that of one in a byte."""
+    values = np.random.default_rng(0).integers(-8, 8, (512, 512), dtype=np.int8)
+    np.savez(tmp_path / "p.npz", w=values, s=np.array(3))
+    text = WIDE.replace("64, 64", "512, 512").replace("[64]", "[512]").replace("w : i16", "w : i8")
+    program = assemble(text, data_root=tmp_path)
+    trace = run(program, {"x": np.arange(512) % 100})
+    monkeypatch.setattr("syurmy.prover.commitment.KEPT", 1 << 27 if kept else 0)
+    sizes, proofs = [], []
+    for name, worth in (("packed.pk", 1 << 18), ("plain.pk", 1 << 30)):
+        monkeypatch.setattr("syurmy.prover.kernels.nibbles.WORTH", worth)
+        setup(program, Mode.of(program, False)).save(tmp_path / name)
+        sizes.append((tmp_path / name).stat().st_size)
+        key = ProvingKey.load(tmp_path / name, program)
+        proofs.append(prove(key, trace).data)
+        verify(key.verifying_key, proofs[-1])
+    assert sizes[1] - sizes[0] == 512 * 512 // 2
+    assert proofs[0] == proofs[1]
 
 
 @pytest.mark.parametrize("shape", ["", "1", "2"])
@@ -140,6 +163,11 @@ def test_a_key_of_version_one_says_what_to_do(tmp_path):
     setup(program).save(path)
     path.write_bytes(path.read_bytes().replace(b'"version": 2', b'"version": 1'))
     with pytest.raises(InputError, match="protocol version 1") as e:
+        ProvingKey.load(path, program)
+    assert (e.value.code, e.value.help) == ("K132", "run setup again")
+    setup(program).save(path)  # with a whole tree, as before
+    path.write_bytes(path.read_bytes().replace(b'"leaves": ', b'"digests":'))
+    with pytest.raises(InputError, match="earlier version") as e:
         ProvingKey.load(path, program)
     assert (e.value.code, e.value.help) == ("K132", "run setup again")
     data = bytearray(setup(program).verifying_key.to_bytes())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
+from syurmy.prover import trees
 from syurmy.prover.kernels.blake3 import Hashing, hash_messages
 from syurmy.prover.protocol import merkle
 
@@ -80,6 +81,22 @@ def test_multiproof(positions):
         assert not merkle.verify_multiproof(tree.root, 4, positions, bad, proof)
     if len(positions) > 1:
         assert not merkle.verify_multiproof(tree.root, 4, positions, leaves[::-1].copy(), proof)
+
+
+@pytest.mark.parametrize("log_n", [1, 5, 6, 7, 10])
+def test_a_short_tree_is_the_tree(log_n):
+    """Without the levels that it hashes again: of neighbours, across subtrees, at both ends."""
+    columns = columns_of(log_n, 3)
+    whole, short = merkle.MerkleTree.of_columns(columns), trees.ShortTree.of_leaves(merkle.hash_columns(columns))
+    assert short.root == whole.root
+    assert short.leaves.nbytes + short.above.nbytes <= (25 << log_n) + 64 * max(1, 1 << log_n >> trees.LOW)
+    n = 1 << log_n
+    for seed in range(4):
+        drawn = np.random.default_rng(seed).choice(n, min(n, 1 + 9 * seed), replace=False)
+        positions = sorted({0, n - 1, *drawn.tolist()} if seed else {*drawn.tolist()})
+        assert np.array_equal(short.multiproof(positions), whole.multiproof(positions))
+    with pytest.raises(ValueError, match="power of two"):
+        trees.ShortTree(np.concatenate([short.leaves, short.leaves[:1]]), short.above)
 
 
 def test_a_leaf_is_bound_to_its_position():

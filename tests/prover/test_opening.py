@@ -21,6 +21,7 @@ from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opened, Opening
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.ladder import Claim, EqWeight
+from syurmy.prover.protocol.merkle import MerkleTree
 from syurmy.prover.protocol.params_claims import ParamsClaim, combined_weights
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.protocol.shapes import Level
@@ -407,7 +408,7 @@ def test_rows_that_are_not_codewords(levels, monkeypatch):
     case = Case(levels)
     word = case.commitment.codeword.copy()
     word[::2, 2] = 17
-    case.commitment = cm.Commitment(WITNESS, word, cm.MerkleTree.of_columns(word), case.commitment.matrix)
+    case.commitment = cm.Commitment(WITNESS, word, MerkleTree.of_columns(word), case.commitment.matrix)
     case.root = case.commitment.root
     case.refuses(case.prove().bytes(), VALUES if levels else ENCODING)
     drop_encoding(monkeypatch, "witness")
@@ -426,7 +427,7 @@ def test_levels_that_are_not_codewords(levels, at, monkeypatch):
             return c
         word = c.codeword.copy()
         word[::2, 1] = 17
-        return cm.Commitment(shape, word, cm.MerkleTree.of_columns(word), matrix)
+        return cm.Commitment(shape, word, MerkleTree.of_columns(word), matrix)
 
     monkeypatch.setattr(opening, "commit", far)
     case.refuses(case.prove().bytes(), ENCODING if at == levels else VALUES)
