@@ -1,8 +1,8 @@
 """What a used leaf of a lookup tree costs, at powers of two and just above: ``python -m benchmarks.leaves [LOG ...]``.
 
-Each tree of 2^LOG leaves and more (default 18, 20, 22) is built and proven in a process of its own, which names user and
-system time per used leaf, the least of several runs, and its memory at the peak. ``--full``: full trees alone, once:
-2^27 leaves take 7.5 GB. Numerators are 1 but those of a table of 2^16 rows. Prints a markdown table.
+Each tree of 2^LOG leaves and more (default 18, 20, 22) is built and proven in a process of its own, which names user
+and system time per used leaf, the least of several runs, and its memory at the peak. ``--full``: full trees alone,
+once: 2^27 leaves take 7.5 GB. Numerators are 1 but those of a table of 2^16 rows. Prints a markdown table.
 """
 
 from __future__ import annotations
