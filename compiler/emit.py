@@ -28,9 +28,10 @@ from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
 from syurmy.isa.program import Attr, Instruction, Lut, visibility
 from syurmy.isa.types import DType, TensorType, smallest_dtype
-from syurmy.isa.wellformed import MAX_TABLE, RESERVED, l1_bound
+from syurmy.isa.wellformed import MAX_NAME, MAX_TABLE, RESERVED, l1_bound
 
 BOUNDED = 8  # what is bounded is so much less off than the bound, where rounding is known
+LONGEST = MAX_NAME - 40  # with what makes it unique
 MAX_LABEL = 60
 STACKED, MOST_STACKED = {"matmul", "conv2d"}, 2**22  # entries of an operand that are worth stacking
 HEADER = "Compiled from an ONNX model. real = scale * integer for every register; scales stand in the comments."
@@ -453,5 +454,7 @@ def narrowest(shape: tuple[int, ...], lo: int, hi: int) -> TensorType:
 def identifier(label: str) -> str:
     """``label`` as a name of the assembler's."""
     parts = [re.sub(r"[^A-Za-z0-9_]+", "_", p)[:MAX_LABEL] for p in label.split(".") if p]
-    name = ".".join(p for p in parts if p) or "t"
+    name = ".".join(parts) or "t"
+    if len(name) > LONGEST:  # passes name what they make after all that it is made of
+        name = f"{name[: LONGEST - MAX_LABEL].rstrip('.')}.{parts[-1]}"
     return name if name[0].isalpha() or name[0] == "_" else f"t{name}"

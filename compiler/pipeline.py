@@ -78,6 +78,7 @@ CALIBRATED_MARGIN, FINE_MARGIN, DEFAULT_MARGIN = 1.25, 1.4, 2.0
 DRAWN_MARGIN = 1.5  # without data, of inputs that are drawn from all that they can be (tokens)
 FEW_TIES = 50  # one token in so many may nearly tie on the samples without a finer program
 ESTIMATED = 16  # samples on which the estimate of rounding is compared with the error
+AT_ONCE = 2**25  # entries of all of them
 SMALL = 2**14  # entries of a run: of a program that is cheap to try between samples
 LOWERING = 0.7  # of the time of a trial, where samples are held out
 
@@ -167,7 +168,8 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             if made.tail is not None and greedy is not None and not greedy.caches:  # which read no later tokens
                 causal.refuse_leaks(made.program, made.tail.generation, samples[0][greedy.tokens])
             few = made.entries <= MOST and greedy is None  # what a model writes is decided, and told as that
-            estimated = [runs[k] for k in (held or scaling)[:ESTIMATED]] if few else []
+            count = min(ESTIMATED, AT_ONCE // max(made.entries, 1))
+            estimated = [runs[k] for k in (held or scaling)[:count]] if few else []
             done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)

@@ -33,7 +33,7 @@ from syurmy.isa.instruction import REGISTRY, Call
 from syurmy.isa.program import Instruction, Lut, Program
 from syurmy.vm.events import Event, Executed, Fetched, Halted
 
-MOST = 2**21  # entries of results: of a run that has more, nothing is estimated
+MOST = 2**24  # entries of results: of a run that has more, nothing is estimated
 FIXED = 2.0**56  # of a product's sum: d enters it as an integer of as many bits as fit
 AROUND, REAL, FEW = 32, 2**12, 2**12  # rows, entries of tables that round reals, and of results that are averaged
 JUMP = 8  # a table jumps where a step is so many times the steps beside it

@@ -3,7 +3,8 @@
 Places that are data are products with truth values, one comparison per index and place it could mean:
 
 ``y = x (1 - sum_j h_j) + sum_j h_j u_j`` with ``h_j[p] = 1`` where index j is p. An index outside writes nothing; that
-indices differ is ONNX's condition (with ``reduction`` add, where ``y = x + sum_j h_j u_j``, they need not).
+indices differ is ONNX's condition, and a run tells where they do not (with ``reduction`` add, where
+``y = x + sum_j h_j u_j``, they need not).
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def written(c: Context, x: Tensor, rows: Tensor, h: Tensor, add: bool) -> Tensor
     turned = c.emit("transpose", h, perm=(*range(rank - 2), rank - 1, rank - 2))
     sums = c.emit("matmul", turned, rows, scale=rows.scale)
     if not add:
-        free = c.emit("addi", c.emit("neg", c.emit("sum", turned, axes=(-1,), keepdims=True)), value=1)
+        taken = c.emit("sum", turned, axes=(-1,), keepdims=True)
+        c.out.cuts_off(taken, taken, None, 2)  # by two indices: a run tells that
+        free = c.emit("addi", c.emit("neg", taken), value=1)
         x = c.emit("mul", x, free, scale=x.scale)
     return c.emit("add", x, sums)
 

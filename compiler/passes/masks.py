@@ -172,8 +172,9 @@ class _Masks:
         p = self.of(n.inputs[0])
         if p is None:
             return None
-        value = None if p.value is None else self._like(n, p.value)
-        return replace(p, value=value, far=self._like(n, p.far))
+        value, far = (None if x is None else self._whole(x, n) for x in (p.value, p.far))
+        assert far is not None
+        return replace(p, value=None if value is None else self._like(n, value), far=self._like(n, far))
 
     def _cast(self, n: Node) -> Parts | None:
         p = self.of(n.inputs[0])
@@ -186,8 +187,9 @@ class _Masks:
         given = [p for p in parts if p is not None]
         if not given:
             return None
-        far = self._again(n, [p.far if p else self._zeros(i, np.int64) for i, p in zip(n.inputs, parts, strict=True)])
-        values = [p.value if p else i for i, p in zip(n.inputs, parts, strict=True)]
+        pairs = [*zip(n.inputs, parts, strict=True)]
+        far = self._again(n, [self._whole(p.far, n, i) if p else self._zeros(i, np.int64) for i, p in pairs])
+        values = [(p.value and self._whole(p.value, n, i)) if p else i for i, p in pairs]
         value = None
         if any(values):
             value = self._again(
@@ -210,11 +212,13 @@ class _Masks:
         if n.version < 11:
             return None
         tail = n.inputs[3:]
-        far = self._again(bare, [p.far if p else self._zeros(source, np.int64), n.inputs[1], level, *tail])
+        far = self._whole(p.far, n) if p else self._zeros(source, np.int64)
+        far = self._again(bare, [far, n.inputs[1], level, *tail])
         size = min(abs(fill) if fill <= -FAR else math.inf, p.size if p is not None else math.inf)
         value: str | None = source if p is None else p.value
         if value is not None:
-            value = self._again(bare, [value, n.inputs[1], nothing if fill <= -FAR else n.inputs[2], *tail])
+            beside = nothing if fill <= -FAR else n.inputs[2]
+            value = self._again(bare, [self._whole(value, n), n.inputs[1], beside, *tail])
         infinite = fill == -math.inf or (p is not None and p.infinite)
         return Parts(value, far, size, p.beside if p else "nothing", infinite)
 
@@ -463,6 +467,13 @@ class _Masks:
 
     def _zeros(self, like: str, dtype: Any) -> str:
         return self._keep(f"{like}.zeros.{np.dtype(dtype).name}", np.zeros(self.values[like].shape, dtype))
+
+    def _whole(self, part: str, n: Node, source: str | None = None) -> str:
+        """A part of what n reads, with an entry for each of its: sums keep what is the same along an axis once."""
+        shape, own = (self.values[i].shape for i in (source or n.inputs[0], part))
+        if own == shape or n.op in ("Identity", "Expand") or (n.op == "Transpose" and len(own) == len(shape)):
+            return part
+        return self._new("Expand", (part, self._keep(f"shape.{shape}", np.array(shape))))
 
     def _observe(self, name: str, xs: Sequence[Array]) -> None:
         self.samples[name] = list(xs)

@@ -334,3 +334,23 @@ def test_random_samples_of_other_integers() -> None:
     sample = random_samples(load.prepare(model_of(nodes, inputs, ["image.y", "mask.y", "k.y"], constants)))[0]
     assert [int(sample[k].max()) for k in ("mask", "k")] == [1, 11]
     assert sample["image"].max() > 200
+
+
+@pytest.mark.parametrize("op", ["ScatterElements", "ScatterND"])
+def test_indices_that_meet_are_told(op: str, tmp_path: Path) -> None:
+    """ONNX leaves open what two updates of one place give, and onnxruntime takes the last."""
+    r = rng()
+    x, u = floats(r, 4, 1, 6), floats(r, 4, 1, 2)
+    at = np.array([[[0, 3]], [[5, 1]], [[2, 4]], [[4, 0]]])
+    if op == "ScatterND":
+        x, u, at = x[:, 0], u[:, 0], at[:, 0, :, None]
+    one = {"axis": -1} if op == "ScatterElements" else {}
+    samples = {"x": x, "at": at, "u": u}
+    done, said = compiled(
+        built([node(op, ["x", "at", "u"], ["y"], **one)], samples, ["y"]), tmp_path / "m", calibrate=samples
+    )
+    assert not said
+    given = {name: v[0] for name, v in samples.items()}
+    assert not done.run(given).saturated
+    with pytest.warns(UserWarning, match=f"may be wrong: {op}"):
+        done.run(given | {"at": np.zeros_like(at[0])})

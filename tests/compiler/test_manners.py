@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from syurmy.cli import app
 from syurmy.compiler import CompiledModel, ModelError, compile_onnx
+from syurmy.compiler.emit import identifier
 from syurmy.isa.errors import InputError
+from syurmy.isa.wellformed import valid_name
 from tests.compiler.harness import compiled, helper, model_of
 
 X = np.random.default_rng(0).standard_normal((2, 3)).astype(np.float32)
@@ -211,3 +213,12 @@ def test_flat_lists_calibrate(tmp_path: Path) -> None:
     assert compile_onnx(path, tmp_path / "flat", calibrate={"x": many.reshape(3, 6)}).inputs == want.inputs
     one = compile_onnx(path, tmp_path / "one", calibrate={"x": X})
     assert compile_onnx(path, tmp_path / "list", calibrate={"x": X.reshape(-1).tolist()}).inputs == one.inputs
+
+
+def test_long_names_stay_names() -> None:
+    """Nodes of a long chain of masks are named after all of it, and so were registers, beyond what a name may be."""
+    made = ".of(".join(f"/layer.{k}/attention/Where_output_{k}" for k in range(40))
+    names = {identifier(f"{made}.{end}") for end in ("muli", "relu", "a" * 300)}
+    assert len(names) == 3
+    assert all(valid_name(f"{name}_1000") for name in names)
+    assert identifier("/conv1/Conv_output_0.w") == "_conv1_Conv_output_0.w"

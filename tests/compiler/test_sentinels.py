@@ -294,3 +294,28 @@ def test_hidden_entries_are_no_error_of_what_chooses() -> None:
         done = compile_model(load.prepare(model), Path(folder) / "made", calibrate={"x": x, "b": allowed})
         assert max(d.units for d in done.decisions) <= 4
         assert not done.run({"x": x[0], "b": allowed[0]}).warnings
+
+
+@pytest.mark.parametrize("far", [-1e9, -np.inf])
+@pytest.mark.parametrize("move", ["Concat", "Reshape", "Slice", "Gather", "Pad", "Transpose"])
+def test_a_mask_that_was_added_moves_with_the_scores(move: str, far: float) -> None:
+    """It has one line for all heads, and what moves has one for each: a column for nothing beside the keys, heads that
+    are joined to rows, some of the heads. That stopped with a ValueError."""
+    x, mask = scores(6), RIGHT.astype(np.int64)
+    heads = int(far > -np.inf)  # one that sees nothing is NaN
+    constants = {"c": scalar(far), "zero": scalar(0), "axes": np.array([1, 2]), "null": scores(1)[..., :1],
+                 "rows": np.array([3, 2 * N, N]), "start": np.array([1]), "end": np.array([2]), "one": np.array([1]),
+                 "pads": np.array([0, 0, 0, 0, 0, heads, 0, 2])}  # fmt: skip
+    nodes = [node("Unsqueeze", ["m", "axes"], ["u"]), node("Cast", ["u"], ["b"], to=TensorProto.BOOL),
+             node("Where", ["b", "zero", "c"], ["a"]), node("Add", ["x", "a"], ["s"])]  # fmt: skip
+    nodes += {
+        "Concat": [node("Concat", ["s", "null"], ["t"], axis=-1)],
+        "Reshape": [node("Reshape", ["s", "rows"], ["t"])],
+        "Slice": [node("Slice", ["s", "start", "end", "one"], ["t"])],
+        "Gather": [node("Gather", ["s", "start"], ["t"], axis=1)],
+        "Pad": [node("Pad", ["s", "pads", "c"], ["t"])],
+        "Transpose": [node("Transpose", ["s"], ["s0"], perm=[0, 2, 1, 3]), node("Reshape", ["s0", "rows"], ["t"])],
+    }[move]
+    used = {i for n in nodes for i in n.input}
+    constants = {k: v for k, v in constants.items() if k in used}
+    check([*nodes, node("Softmax", ["t"], ["y"], axis=-1)], {"x": x, "m": mask}, constants)
