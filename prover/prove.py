@@ -7,11 +7,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
 from syurmy import gpu, host
 from syurmy.host import peak_mb, return_memory
+from syurmy.isa import collector
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import Committed, Node, Table, Tuples
@@ -64,6 +66,7 @@ from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
 LARGE = 1 << 22  # leaves from which a proof on the host is lean
+SMALL = 1 << 19  # leaves below which garbage waits for the end: looking for it would be a twentieth of the time
 LEAF = 300  # bytes of a proof, about, by leaf
 SHARE = 4  # a proof that takes more than this part of the memory gives it back to the system
 
@@ -84,7 +87,8 @@ def prove(
     try:
         prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
         host.keep_freed_memory(prover.keeps)
-        proof = prover.run()
+        with collector.held_back() if prover.plan.used_leaves < SMALL else nullcontext():
+            proof = prover.run()
         prover.space.forget()
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""

@@ -6,7 +6,6 @@ Exit codes: ``outcome.EXITS``. With ``--json`` standard output is exactly one JS
 
 from __future__ import annotations
 
-import gc
 import logging
 import sys
 from typing import Annotated
@@ -38,7 +37,7 @@ from syurmy.commands.share import share
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
 from syurmy.help import Command, Group
-from syurmy.outcome import EXITS, INTERRUPTED, settle_streams, tell, warn
+from syurmy.outcome import EXITS, INTERRUPTED, seldom_collect, settle_streams, tell, warn
 
 app = typer.Typer(
     name="syurmy-vm",
@@ -90,7 +89,7 @@ def main() -> None:
     """Entry point of ``syurmy-vm``."""
     settle_streams()
     listen()
-    gc.set_threshold(20_000)  # imports make objects that stay: looking for garbage among them took a tenth of a run
+    seldom_collect()
     everything = app.registered_commands
     # Typer reads the options of every command that it has: of the one that is asked for in a quarter of the time
     app.registered_commands = [c for c in everything if c.name in sys.argv[1:2]] or everything

@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syurmy-verify``; returns the exit code."""
     if arguments is None:
         outcome.settle_streams()
+        outcome.seldom_collect()
     given = parser().parse_args(arguments)
     return outcome.exit_code(lambda: _verify(**vars(given)), "verify", given.json, given.debug)
 

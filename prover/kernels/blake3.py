@@ -9,7 +9,6 @@ the stack are kept.
 """
 
 import numpy as np
-from numba import njit
 
 from syurmy import gpu
 from syurmy.isa.arrays import U32
@@ -23,12 +22,12 @@ CHUNK_START, CHUNK_END, PARENT, ROOT, KEYED_HASH = 1, 2, 4, 8, 16
 IV0, IV1, IV2, IV3 = np.uint32(0x6A09E667), np.uint32(0xBB67AE85), np.uint32(0x3C6EF372), np.uint32(0xA54FF53A)
 
 
-@njit(forceinline=True)
+@part(forceinline=True)
 def _rotate(x, n):
     return np.uint32((x >> np.uint32(n)) | (x << np.uint32(32 - n)))
 
 
-@njit(forceinline=True)
+@part(forceinline=True)
 def _g(a, b, c, d, x, y):
     a = np.uint32(a + b + x)
     d = _rotate(np.uint32(d ^ a), 16)
@@ -41,7 +40,7 @@ def _g(a, b, c, d, x, y):
     return a, b, c, d
 
 
-@njit(forceinline=True)
+@part(forceinline=True)
 def _round(v, m):
     v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf = v
     v0, v4, v8, vc = _g(v0, v4, v8, vc, m[0], m[1])
@@ -55,7 +54,7 @@ def _round(v, m):
     return v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, va, vb, vc, vd, ve, vf
 
 
-@njit(forceinline=True)
+@part(forceinline=True)
 def _permute(m):
     return (
         m[2], m[6], m[3], m[10], m[7], m[0], m[4], m[13],
@@ -63,7 +62,7 @@ def _permute(m):
     )  # fmt: skip
 
 
-@kernel
+@part
 def _compress(x, counter, length, flags):
     """One compression per lane. x is flat ``uint32[24 * LANES]``: 8 words of chaining value, replaced, and 16 of block,
     each for all lanes. One array at constant offsets: LLVM sees that nothing overlaps and vectorises the loop."""

@@ -173,7 +173,10 @@ class KernelCache(FunctionCache):
             global _started
             _told.add("compiling")
             _started = time.perf_counter()
-            log.info("compiling kernels, once on this machine; it takes about a minute")
+            log.info("compiling kernels, once on this machine; it takes about half a minute")
+            from syurmy.prover.kernels import CACHE_DIR, first, pool
+
+            first.help_with(CACHE_DIR, pool.THREADS)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

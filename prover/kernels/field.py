@@ -9,9 +9,11 @@ Reduction: 2^64 = 2^32 - 1 and 2^96 = -1 (mod p), so hi*2^64 + lo = lo - (hi >> 
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from syurmy.prover.kernels.jit import part
 
 P = np.uint64(0xFFFFFFFF00000001)
 EPS = np.uint64(0xFFFFFFFF)  # 2^64 mod p
@@ -39,7 +41,7 @@ def mul_wide(typingctx, a, b):
     return sig, codegen
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def add(a, b):
     c = a + b
     if c < a:  # wrapped: a + b - 2^64, and 2^64 = EPS (mod p); a, b < p so the sum stays below p
@@ -49,7 +51,7 @@ def add(a, b):
     return c
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def sub(a, b):
     c = a - b
     if a < b:
@@ -57,12 +59,12 @@ def sub(a, b):
     return c
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def neg(a):
     return P - a if a != ZERO else a
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def reduce128(hi, lo):
     hh = hi >> S32
     t = lo - hh
@@ -77,23 +79,23 @@ def reduce128(hi, lo):
     return c
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def mul(a, b):
     hi, lo = mul_wide(a, b)
     return reduce128(hi, lo)
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def kadd(a0, a1, b0, b1):
     return add(a0, b0), add(a1, b1)
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def ksub(a0, a1, b0, b1):
     return sub(a0, b0), sub(a1, b1)
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def kmul(a0, a1, b0, b1):
     """Extension product with two reductions: sums of two 128-bit products, the carry 2^128 = -2^32 (mod p)."""
     h0, l0 = mul_wide(a0, b0)
@@ -118,13 +120,13 @@ def kmul(a0, a1, b0, b1):
     return r0, r1
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def kscale(a0, a1, s):
     """Product of an extension element and a base field element."""
     return mul(a0, s), mul(a1, s)
 
 
-@njit(inline="always")
+@part(forceinline=True)
 def from_int(v):
     """Canonical image of a signed int64 with |v| < 2^63."""
     return np.uint64(v) if v >= 0 else P - np.uint64(-v)

@@ -145,7 +145,7 @@ def outer_sum(left: U64, right: U64, count: int, adding: bool, out: U64, at: int
 def count(rows: Integers, counts: I64) -> bool:
     """Adds to counts[r] how often r is among ``rows`` (any shape); False where one of them is no index: then ``counts``
     is not to be used."""
-    flat = np.ascontiguousarray(rows, np.int64).reshape(-1)
+    flat = pool.lent(np.ascontiguousarray(rows, np.int64).reshape(-1))
     beyond = 0
     if len(flat) < 2 * len(counts):  # counts of each thread's own would cost more than they save
         return not count_kernel(flat, counts, 0, len(flat))

@@ -70,7 +70,7 @@ class _Lent:
         self.__array_interface__ = {**given, "data": (given["data"][0], False)}
 
 
-def _lent(x: Any) -> Any:
+def lent(x: Any) -> Any:
     """Read-only arrays as others: Numba would compile, keep and load the kernel once more for them. Kernels write
     where they say only."""
     return np.asarray(_Lent(x)) if isinstance(x, np.ndarray) and not x.flags.writeable else x
@@ -84,7 +84,7 @@ class CpuBackend:
     def run(self, kernel: Callable[..., Any], n: int, args: tuple[Any, ...], min_chunk: int) -> list[Any]:
         for x in args:
             if isinstance(x, np.ndarray) and not x.flags.writeable:  # a loop: `any` takes twice as long
-                args = tuple(map(_lent, args))
+                args = tuple(map(lent, args))
                 break
         if n < 2 * min_chunk or THREADS == 1:
             return [kernel(*args, 0, n)]

@@ -157,8 +157,9 @@ def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, 
     buffer = np.empty((4, STRIP), np.uint64)
     total = np.zeros((4, 2), np.uint64)
     e = np.empty((4, 2), np.uint64)
-    first = np.searchsorted(start, lo, side="right") - 1
-    for k in range(first, tables.shape[0]):
+    for k in range(tables.shape[0]):
+        if start[k + 1] <= lo:
+            continue
         if start[k] >= hi:
             break
         count, h = tables[k], half[k]

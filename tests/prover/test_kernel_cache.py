@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 
-from syurmy.prover.kernels import cache
+from syurmy.prover.kernels import cache, first
+from syurmy.prover.kernels.lanes import sum_strip
 
 
 def kernel(folder: Path) -> Any:
@@ -111,3 +116,75 @@ def test_a_folder_that_cannot_be_made_is_replaced(
 def test_functions_of_others_keep_numba_s_cache() -> None:
     f = numba.njit(cache=True)(lambda x: x)
     assert not isinstance(f._cache, cache.KernelCache)
+
+
+PROVE = """
+import json
+import pathlib
+import syurmy
+from syurmy import inputs
+from syurmy.prover.kernels import cache
+
+found, load = [], cache.KernelCache.load_overload
+cache.KernelCache.load_overload = lambda c, types, context: (
+    found.append([c._py_func.__module__.split(".")[-1] + "." + c._py_func.__name__, str(types)]),
+    load(c, types, context),
+)[1]
+path = pathlib.Path("programs/digits_mlp.tasm")
+program = syurmy.load(path)
+trace = syurmy.run(program, inputs.read(inputs.beside(path), inputs.of_program(program)))
+key, verifying_key = syurmy.setup(program)
+syurmy.verify(verifying_key, syurmy.prove(key, trace).to_bytes())
+print(json.dumps(found))
+"""
+
+
+def test_helpers_compile_what_a_first_proof_needs() -> None:
+    done = subprocess.run([sys.executable, "-c", PROVE], capture_output=True, text=True, check=True)
+    helped = [[name, str(types)] for name, (_, types) in zip(first.FIRST, first.kernels(), strict=True)]
+    assert helped == json.loads(done.stdout)
+
+
+def test_helpers_share_the_kernels_and_end_with_who_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[int] = []
+
+    class Kernel:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def compile(self, types: Any) -> None:
+            compiled.append(self.number)
+
+    monkeypatch.setattr(first, "kernels", lambda: [(Kernel(i), ()) for i in range(5)])
+    first.work(os.getppid(), 0, 2)
+    first.work(os.getppid(), 1, 2)
+    first.work(-1, 0, 1)
+    assert compiled == [4, 2, 0, 3, 1]
+
+
+def test_helpers_fill_an_empty_cache_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr(first.subprocess, "Popen", lambda *a, **k: begun.append(a) or FakeProcess())
+    monkeypatch.setattr(first.atexit, "register", lambda f: None)
+    first.help_with(tmp_path, 1)
+    assert not begun
+    first.help_with(tmp_path, 3)
+    assert len(begun) == 2
+    first.help_with(tmp_path, 3)  # the lock is held
+    assert len(begun) == 2
+    first._locks.pop().close()
+    for i in range(len(first.FIRST)):
+        (tmp_path / f"{i}.nbi").write_text("")
+    first.help_with(tmp_path, 3)
+    assert len(begun) == 2
+
+
+class FakeProcess:
+    def wait(self) -> None: ...
+    def kill(self) -> None: ...
+
+
+def test_what_only_kernels_call_has_no_machine_code_but_can_be_called() -> None:
+    assert sum_strip(np.arange(5, dtype=np.uint64)) == 10
+    (kept,) = sum_strip.overloads.values()
+    assert not kept.library._codegen._engine.is_symbol_defined(kept.fndesc.llvm_func_name)
