@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import pairwise
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from syurmy import committing
 from syurmy.isa.arrays import I64
@@ -16,6 +18,7 @@ from syurmy.parts import Parts, Share
 from syurmy.prover.protocol.bundle import BundleKey, wanted_more
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.proof import Report
+from syurmy.prover.protocol.tensors import MAX_TENSOR_PROOFS
 from syurmy.prover.tensors import TensorOpening
 from syurmy.prover.verifier.bundle import BundleVerifier
 from syurmy.segmented import (
@@ -102,7 +105,8 @@ def prove_steps(
     memory: int | None = None,
 ) -> Proven:
     """``prove`` for a whole that is run in steps, of the runs of all of them: what each hands on is committed to once,
-    and both proofs name that."""
+    and all proofs that it is in name that. Raises ``InputError`` I148 for runs that do not follow from each other."""
+    refuse_apart(key, runs)
     chain = _Chain(at, key, runs, parts)
     report, size = Report(), len(at.segments)
     count = sum(size - len(finished) for finished in chain.finished)
@@ -131,68 +135,100 @@ def prove_steps(
     return bundled(key, found, report, len(found) - made)
 
 
+def refuse_apart(key: BundleKey, runs: Sequence[Run]) -> None:
+    """Raises ``InputError`` I148 for runs of which no bundle would be accepted."""
+    assert key.steps is not None
+    if not 1 <= len(runs) <= key.steps.most:
+        raise InputError(f"{len(runs)} steps are to be proven, the key is for 1 to {key.steps.most}", code="I148")
+    for c in key.steps.carried:
+        if c.first is not None and not (runs[0].inputs[c.target] == c.first).all():
+            raise InputError(f"'{c.target}' of step 0 is not {c.first}, where steps begin", code="I148")
+        for k, (before, after) in enumerate(pairwise(runs), 1):
+            handed = before.outputs.get(c.source, before.inputs.get(c.source))
+            if not np.array_equal(np.asarray(handed), after.inputs[c.target]):
+                message = f"'{c.target}' of step {k} is not what step {k - 1} hands on as '{c.source}'"
+                raise InputError(message, code="I148", help="run each step with what the one before put out")
+
+
 class _Chain:
-    """Steps that are proven one by one; ``finished``: proofs that there are, of each by segment. Commitments to what is
-    handed on are kept in files, those of one step at a time in memory."""
+    """Steps that are proven one by one; ``finished``: proofs that there are, of each by segment. Commitments are kept
+    in files, in memory those that one step names.
+
+    What a step puts out, or is given, and the next one takes in, is one tensor with one commitment: ``places`` has the
+    number of that by step, for each committed input and output, ``named`` how many proofs of each step name it."""
 
     def __init__(self, at: Segmented, key: BundleKey, runs: Sequence[Run], parts: Parts) -> None:
         assert key.steps is not None
-        committed = {i.name for i in at.program.inputs if i.committed}
         self.at, self.key, self.runs, self.parts, self.verifier = at, key, runs, parts, BundleVerifier(key)
-        self.pairs = [c for c in key.steps.carried if c.target in committed]
-        self.makers = [sum(any(o.name == c.source for o in p.outputs) for p in at.segments) for c in self.pairs]
-        self.readers = [sum(any(i.name == c.target for i in p.inputs) for p in at.segments) for c in self.pairs]
-        self.open: dict[tuple[int, int], TensorOpening] = {}
-        self.left: dict[tuple[int, int], float] = {}  # in how many more proofs each stays hidden
+        inputs = [i.name for i in at.program.inputs if i.committed]
+        outputs = [o.name for o in at.program.outputs if o.committed]
+        made = {c.target: c.source for c in key.steps.carried if c.target in inputs}
+        self.places: list[dict[tuple[str, bool], int]] = []  # by name, and whether it is an output
+        self.first: list[tuple[int, str, bool]] = []
+        self.named: list[dict[int, int]] = []
+        for k in range(len(runs)):
+            before = self.places[-1] if k else {}
+            self.places.append({})
+            for name in inputs:
+                source = made.get(name, "")
+                self._place(k, name, False, before.get((source, source in outputs)))
+            for name in outputs:
+                self._place(k, name, True)
+        self.open: dict[int, TensorOpening] = {}
+        self.left: dict[int, float] = {}  # in how many more proofs each stays hidden
         self.finished = [self.step(k).finished for k in range(len(runs))]
-        while spent := [place for place, left in self.left.items() if left < self._pending(*place)]:
-            for b, j in spent:  # as ``Parted`` does
-                self._keep(b, j, self._fresh(b, j))
-            for k in {k for b, _ in spent for k in (b - 1, b) if 0 <= k < len(runs)}:
+        while spent := [n for n, left in self.left.items() if left < self._pending(n)]:
+            for n in spent:  # as ``Parted`` does
+                self._keep(n, self._fresh(n))
+            for k in sorted({k for n in spent for k in self.named[n]}):
                 self.finished[k] = self.step(k).finished
+
+    def _place(self, k: int, name: str, out: bool, same: int | None = None) -> None:
+        """Notes what a committed input or output of step ``k`` is."""
+        n = len(self.first) if same is None else same
+        if same is None:
+            self.first.append((k, name, out))
+            self.named.append({})
+        self.places[k][name, out] = n
+        proofs = sum(any(x.name == name for x in (p.outputs if out else p.inputs)) for p in self.at.segments)
+        self.named[n][k] = self.named[n].get(k, 0) + proofs
 
     def step(self, k: int) -> Parted:
         """What is proven of step ``k``."""
-        self.open = {(b, j): x for (b, j), x in self.open.items() if b == k}
-        openings = {c.target: self._handed(k, j) for j, c in enumerate(self.pairs)}
-        openings |= {c.source: self._handed(k + 1, j) for j, c in enumerate(self.pairs)}
-        first = (len(self.runs) + 1) * len(self.pairs) + k * len(self.key.links)  # behind those between steps
-        share = Share(self.parts, k * len(self.at.segments), first)
+        mine = {name: n for (name, _), n in self.places[k].items()}
+        self.open = {n: x for n, x in self.open.items() if n in mine.values()}
+        openings = {name: self._opened(n) for name, n in mine.items()}
+        share = Share(self.parts, k * len(self.at.segments), len(self.first) + k * len(self.key.links))
         return Parted(self.at, self.key, self.runs[k], openings, share, self.verifier)
 
-    def _handed(self, b: int, j: int) -> TensorOpening:
-        """What is handed to step ``b``."""
-        if (b, j) not in self.open:
-            values, batch = self._values(b, j), self.runs[0].batch > 1
-            found = kept_opening(self._place(b, j), values if batch else values[None], self.key.hiding)
-            self._keep(b, j, self._fresh(b, j) if found is None else found)
-        return self.open[b, j]
+    def _opened(self, n: int) -> TensorOpening:
+        if n not in self.open:
+            values, batch = self._values(n), self.runs[0].batch > 1
+            found = kept_opening(self.parts.opening(n), values if batch else values[None], self.key.hiding)
+            self._keep(n, self._fresh(n) if found is None else found)
+        return self.open[n]
 
-    def _keep(self, b: int, j: int, opening: TensorOpening) -> None:
-        self.open[b, j], self.left[b, j] = opening, proofs_left(opening)
+    def _keep(self, n: int, opening: TensorOpening) -> None:
+        self.open[n], self.left[n] = opening, proofs_left(opening)
 
-    def _place(self, b: int, j: int) -> Path:
-        """Where the opening of what is handed to step ``b`` is kept."""
-        return self.parts.opening(b * len(self.pairs) + j)
+    def _values(self, n: int) -> I64:
+        k, name, out = self.first[n]
+        return (self.runs[k].outputs if out else self.runs[k].inputs)[name]
 
-    def _values(self, b: int, j: int) -> I64:
-        c = self.pairs[j]
-        return self.runs[b].values[c.target] if b < len(self.runs) else self.runs[b - 1].outputs[c.source]
-
-    def _fresh(self, b: int, j: int) -> TensorOpening:
+    def _fresh(self, n: int) -> TensorOpening:
         opening = committing.commit(
             self.at.program,
-            self.pairs[j].target,
-            self._values(b, j),
+            self.first[n][1],
+            self._values(n),
             hiding=self.key.hiding,
-            proofs=self.makers[j] + self.readers[j] + SPARE,
+            proofs=min(sum(self.named[n].values()) + SPARE, MAX_TENSOR_PROOFS),
             batch=self.runs[0].batch > 1,
             description=self.at.description,
         )
-        opening.save(self._place(b, j))
+        opening.save(self.parts.opening(n))
         return opening
 
-    def _pending(self, b: int, j: int) -> int:
+    def _pending(self, n: int) -> int:
         """At most how many proofs that are still to be made name it."""
-        open_at = [0 <= k < len(self.runs) and len(self.finished[k]) < len(self.at.segments) for k in (b - 1, b)]
-        return open_at[0] * self.makers[j] + open_at[1] * self.readers[j]
+        size = len(self.at.segments)
+        return sum(count for k, count in self.named[n].items() if len(self.finished[k]) < size)
