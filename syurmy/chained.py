@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 MIN_PLACES = 2  # of a cache
 
 
-def refuse_weak(at: Segmented) -> None:
+def refuse_weak(at: Segmented, chunk: int = 1) -> None:
     """Raises ``InputError`` P171 where the proofs of the longest bundle cannot have so many bits each that they have
-    100 together (or what 64 leave where there are more)."""
+    100 together (or what 64 leave where there are more); ``chunk``: tokens that a step reads."""
     from syurmy.isa.path import Path as ExecutedPath
     from syurmy.prover.protocol.budget import Opening
     from syurmy.prover.protocol.plan import Plan, branches
@@ -65,11 +65,12 @@ def refuse_weak(at: Segmented) -> None:
                 more -= 1
     if more < wanted:
         steps = 2**more // len(at.segments) if more >= 0 else 0
+        fewer = f"--cache {(steps - 1) * chunk} at most, or fewer and longer steps (--chunk)"
         raise InputError(
             f"{at.most_proofs} proofs have 100 bits of soundness together with {100 + wanted} each,"
             " and this model is too large for that",
             code="P171",
-            help=f"--cache {steps - 1} at most" if steps > MIN_PLACES else "leave --cache out: one proof of all tokens",
+            help=fewer if (steps - 1) * chunk >= MIN_PLACES else "leave --cache out: one proof of all tokens",
         )
 
 
@@ -90,8 +91,7 @@ def refuse_spent(key: ProvingKey, wanted: int, batch: int) -> None:
         raise InputError(
             f"{wanted} proofs are to be made, and the key's params stay hidden in {left} more",
             code="P180",
-            help="write less, or make a new key with `syurmy-vm setup DIR --renew --proofs N`,"
-            " one for each token that is read",
+            help="write less, or make a new key with `syurmy-vm setup DIR --renew --proofs N`, one for each step",
         )
 
 
