@@ -144,9 +144,9 @@ def greedy_step(program: Program, steps: Steps) -> GreedyStep | None:
             joined = code.made(given, "concat")
             rest, then = (code.source(x) for x in joined.src)
             row, position = code.made(places, "add").src
-            ahead, position = shown[row].tolist(), code.source(position)
-            axis = len(public[rest].shape) - 1
-            if again != places or dict(joined.attrs) != {"axis": axis} or public[rest].size + 1 != len(ahead):
+            ahead, position = np.asarray(shown[row]).reshape(-1).tolist(), code.source(position)
+            last = {"axis": len(public[rest].shape) - 1}
+            if again != places or {"axis": 0} | dict(joined.attrs) != last or public[rest].size + 1 != len(ahead):
                 return None
         else:
             place, prompt = code.made(part, "ge").src

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import syurmy
 from syurmy.compiler import CompiledModel, ModelError, Options, compile_model, compile_onnx
 from syurmy.compiler.compare import compare
+from syurmy.completions import GreedyStep, greedy_step, implied
 from syurmy.isa.errors import InputError, Trap
 from syurmy.prover.protocol import soundness
 from tests.compiler.language_models import VOCABULARY, float_logits, language_model, saved
@@ -273,6 +276,44 @@ def test_what_a_chunk_hands_on(chunks: CompiledModel) -> None:
     assert second[:, :, -CHUNK:].any()
     assert not second[:, :, :-CHUNK].any()
     assert np.array_equal(third[:, :, :CHUNK], second[:, :, -CHUNK:])
+
+
+def test_only_chunks_that_assert_a_text_are_called_one(chunks: CompiledModel) -> None:
+    program, steps, folder = chunks.program, chunks.chained, chunks.folder
+    assert steps is not None
+    position = program.inputs[0].name
+    found = GreedyStep("ids", "ids_rest", "next_token", "prompt", "length", position, "place")
+    assert greedy_step(program, steps) == found
+    assert implied(program, steps) == {*vars(found).values()}
+    source = (folder / "model.tasm").read_text()
+
+    def of(old: str, new: str) -> GreedyStep | None:
+        at = max((m for m in re.finditer(old, source)), key=re.Match.start)  # the assertion is at the end
+        (folder / "other.tasm").write_text(source[: at.start()] + at.expand(new) + source[at.end() :])
+        return greedy_step(syurmy.load(folder / "other.tasm"), steps)
+
+    assert of(r"    halt", "    halt") == found
+    line = {op: rf"    {op} (\S+), (\S+), (\S+)" for op in ("le", "mul", "lt", "ge", "eq", "concat", "add")}
+    changes = {
+        r"    assert \S+": "",
+        line["le"]: r"    le \1, \3, \2",
+        line["mul"]: r"    mul \1, \3, \2",
+        line["lt"]: r"    le \1, \2, \3",
+        line["ge"]: r"    gt \1, \2, \3",
+        r"    concat (\S+), ids_rest, next_token, axis=1": r"    concat \1, next_token, ids_rest, axis=1",
+        r"argmax ": "argmin ",
+        r"    addi (\S+), \S+, value=4|    addi (\S+), (\S+), 4": r"    addi \1\2, \3, 3",
+        r"prompt : i8\[\] public in 1": "prompt : i8[] public in 0",
+        r"length : i8\[\] public": "length : i8[] private",
+        r"places_2? : i8\[4\] public": "places_2 : i8[4] committed",
+    }
+    for old, new in changes.items():
+        assert of(old, new) is None, old
+    held = [c for c in steps.carried if c.target != "length"]
+    assert greedy_step(program, replace(steps, carried=tuple(held))) is None
+    ahead = next(p.name for p in program.params if not p.committed and p.type.shape == (CHUNK,))
+    moved = {**program.data, ahead: np.asarray(program.data[ahead]) + 1}
+    assert greedy_step(replace(program, data=moved), steps) is None
 
 
 CHUNKS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
