@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from syurmy.compiler.saturation import Saturation
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
-    from syurmy.prover.protocol.bundle import Steps
+    from syurmy.prover.protocol.bundle import Bundle, Steps
+    from syurmy.prover.protocol.proof import Proof
+    from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.events import Listener
 
 PROMPT, LENGTH, LAST, NEXT = "prompt", "length", "last_logits", "next_token"
@@ -149,7 +151,8 @@ class Generated:
     """``tokens``: prompt and completion; ``prompt``: how many of them are given; ``trace``: the run to prove;
     ``passes``: runs that it took; ``undecided``: places of tokens that were chosen by less than the program may be off
     from the float model; ``saturated``: values beyond the calibrated range; ``steps``: the inputs of every step, of a
-    program that reads some tokens at a time (``trace`` is that of the last)."""
+    program that reads some tokens at a time (``trace`` is that of the last); ``proof`` and ``statement``: where it was
+    proven."""
 
     tokens: tuple[int, ...]
     prompt: int
@@ -158,6 +161,8 @@ class Generated:
     undecided: tuple[int, ...]
     saturated: tuple[Saturation, ...] = ()
     steps: tuple[Mapping[str, I64], ...] = ()
+    proof: Proof | Bundle | None = None
+    statement: Statement | None = None
 
     @property
     def completion(self) -> tuple[int, ...]:

@@ -4,8 +4,10 @@ other, and the commitments to what each step hands on to the next.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ from syurmy.segmented import (
     Run,
     Segmented,
     Tell,
+    add,
     bundled,
     kept_opening,
     proofs_left,
@@ -35,7 +38,13 @@ from syurmy.segmented import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from syurmy.cluster import Cluster
+    from syurmy.isa.program import Program
+    from syurmy.prover.allowance import Allowance
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.key import VerifyingKey
 
 MIN_PLACES = 2  # of a cache
 
@@ -74,19 +83,19 @@ def refuse_weak(at: Segmented, chunk: int = 1) -> None:
         )
 
 
-def refuse_spent(key: ProvingKey, wanted: int, batch: int) -> None:
+def refuse_spent(allowance: Allowance | None, key: VerifyingKey, program: Program, wanted: int, batch: int) -> None:
     """Before any is made: raises ``InputError`` P180 where the params stay hidden in fewer proofs than are wanted."""
     from syurmy.isa.path import Path as ExecutedPath
     from syurmy.prover.protocol.budget import Opening
     from syurmy.prover.protocol.plan import Plan, branches
     from syurmy.prover.protocol.tensors import tensor_layout
 
-    if key.allowance is None or branches(key.program):
+    if allowance is None or branches(program):
         return
-    plan = Plan.of(key.program, ExecutedPath(batch=batch), key.verifying_key.max_steps, key.mode)
+    plan = Plan.of(program, ExecutedPath(batch=batch), key.max_steps, key.mode)
     tensors = [tensor_layout(x.shape, Mode(True, 2 + SPARE)) for x in plan.system.externals]
     opening = Opening.of(plan, tensors)
-    left = (key.allowance.limit - key.allowance.used) // opening.matrices[1].queries if opening.counts.rows else wanted
+    left = (allowance.limit - allowance.used) // opening.matrices[1].queries if opening.counts.rows else wanted
     if left < wanted:
         raise InputError(
             f"{wanted} proofs are to be made, and the key's params stay hidden in {left} more",
@@ -103,36 +112,66 @@ def prove_steps(
     parts: Parts,
     tell: Tell = lambda phase, fraction: None,
     memory: int | None = None,
+    elsewhere: Cluster | None = None,
+    keys_folder: Path | None = None,
 ) -> Proven:
     """``prove`` for a whole that is run in steps, of the runs of all of them: what each hands on is committed to once,
     and all proofs that it is in name that. Raises ``InputError`` I148 for runs that do not follow from each other."""
     refuse_apart(key, runs)
     chain = _Chain(at, key, runs, parts)
     report, size = Report(), len(at.segments)
-    count = sum(size - len(finished) for finished in chain.finished)
+    pending = [(k, j) for k, finished in enumerate(chain.finished) for j in range(size) if j not in finished]
+    resumed = size * len(runs) - len(pending)
+    wanted = Counter(j for _, j in pending)
+    if elsewhere is not None:
+        from syurmy.prover.keys import counted
+
+        for j, count in wanted.items():
+            refuse_spent(counted(at.key_of(j, keys_folder))[0], key.segments[j], at.segments[j], count, runs[0].batch)
+        _on_cluster(chain, pending, elsewhere, keys_folder, report, tell)
     loaded: dict[int, ProvingKey] = {}
-    asked: set[int] = set()
-    made = 0
-    for k, finished in enumerate(chain.finished):
-        step = chain.step(k) if len(finished) < size else None
-        for j in range(size) if step is not None else ():
-            if j in finished:
-                continue
-            if j not in loaded:  # one key in memory, of a program in one piece for all steps
-                loaded = {j: load(j)}
-                if j not in asked:
-                    refuse_spent(loaded[j], sum(j not in f for f in chain.finished), runs[0].batch)
-                asked.add(j)
+    step: Parted | None = None
+    for made, (k, j) in enumerate(pending if elsewhere is None else ()):
+        if step is None or step.done is not runs[k]:
+            step = chain.step(k)
+        if j not in loaded:  # one key in memory, of a program in one piece for all steps
+            loaded = {j: load(j)}
+            if count := wanted.pop(j, 0):  # the first time
+                refuse_spent(loaded[j].allowance, key.segments[j], at.segments[j], count, runs[0].batch)
 
-            def told(phase: str, fraction: float, k: int = k, made: int = made) -> None:
-                tell(f"step {k + 1} of {len(runs)}: {phase}", (made + fraction) / count)
+        def told(phase: str, fraction: float, k: int = k, made: int = made) -> None:
+            tell(f"step {k + 1} of {len(runs)}: {phase}", (made + fraction) / len(pending))
 
-            assert step is not None
-            step.finish(j, *step.proven(j, loaded[j], report, told, memory))
-            finished[j] = step.finished[j]
-            made += 1
+        step.finish(j, *step.proven(j, loaded[j], report, told, memory))
+        chain.finished[k][j] = step.finished[j]
     found = [finished[j] for finished in chain.finished for j in range(size)]
-    return bundled(key, found, report, len(found) - made)
+    return bundled(key, found, report, resumed)
+
+
+def _on_cluster(
+    chain: _Chain,
+    pending: Sequence[tuple[int, int]],
+    cluster: Cluster,
+    keys_folder: Path | None,
+    report: Report,
+    tell: Tell,
+) -> None:
+    """All that are not finished, each a task."""
+    size = len(chain.at.segments)
+    steps = {k: chain.step(k) for k in dict.fromkeys(k for k, _ in pending)}
+    sizes: dict[int, Callable[[], int]] = {}
+    tasks = []
+    for k, j in pending:
+        task, name = steps[k].task(j, cluster, keys_folder), f"step {k}" + (f" segment {j}" if size > 1 else "")
+        needs = sizes.setdefault(j, cache(task.memory))  # worked out once for all steps
+        tasks.append(replace(task, part=replace(task.part, number=k * size + j), name=name, memory=needs))
+    tell(f"{len(tasks)} proofs on the cluster", 0.0)
+    for made, (n, proof, took) in enumerate(cluster.proven(tasks), 1):
+        k, j = divmod(n, size)
+        add(report, took)
+        steps[k].finish(j, *steps[k].verified(j, proof))
+        chain.finished[k][j] = steps[k].finished[j]
+        tell(f"{len(tasks)} proofs on the cluster", made / len(tasks))
 
 
 def refuse_apart(key: BundleKey, runs: Sequence[Run]) -> None:

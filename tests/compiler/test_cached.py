@@ -15,9 +15,10 @@ import pytest
 import syurmy
 from syurmy.compiler import CompiledModel, ModelError, Options, compile_model, compile_onnx
 from syurmy.compiler.compare import compare
-from syurmy.completions import GreedyStep, greedy_step, implied
+from syurmy.completions import Completion, GreedyStep, completions, greedy_step, implied
 from syurmy.isa.errors import InputError, Trap
 from syurmy.prover.protocol import soundness
+from tests.bundles import interrupted
 from tests.compiler.language_models import VOCABULARY, float_logits, language_model, saved
 from tests.compiler.test_generation import continued
 
@@ -314,6 +315,23 @@ def test_only_chunks_that_assert_a_text_are_called_one(chunks: CompiledModel) ->
     ahead = next(p.name for p in program.params if not p.committed and p.type.shape == (CHUNK,))
     moved = {**program.data, ahead: np.asarray(program.data[ahead]) + 1}
     assert greedy_step(replace(program, data=moved), steps) is None
+
+
+def test_a_text_is_proven_from_python(chunks: CompiledModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = chunks.generate([3, 1, 4], 4)
+    assert (text.proof, text.statement) == (None, None)
+    with monkeypatch.context() as m:
+        interrupted(m)
+        with pytest.raises(KeyboardInterrupt):
+            chunks.prove_text(text, parts=tmp_path / "parts")
+    assert len(list((tmp_path / "parts").glob("*.proof"))) == 1
+    done = chunks.prove_text(text, parts=tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()
+    assert done.proof is not None
+    key = chunks.bundle_key()
+    found = completions(syurmy.verify(key, done.proof), key.programs[-1], key.steps)
+    assert found == completions(done.statement, key.programs[-1], key.steps)  # type: ignore[arg-type]
+    assert found == [Completion(text.tokens[:3], text.completion)]
 
 
 CHUNKS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
