@@ -83,7 +83,9 @@ def proven_text(model: CompiledModel, text: Generated, progress: Progress | None
 @contextmanager
 def _parts(folder: Path | None, key: bytes, inputs: Mapping[str, npt.ArrayLike]) -> Iterator[Parts]:
     """Where finished proofs are kept, which goes when they are a bundle."""
-    with tempfile.TemporaryDirectory(prefix="syurmy-") as own:
-        with Parts(folder or Path(own) / "parts", key, inputs, {}) as parts:
-            yield parts
-            parts.finish()
+    with (
+        tempfile.TemporaryDirectory(prefix="syurmy-") as own,
+        Parts(folder or Path(own) / "parts", key, inputs, {}) as parts,
+    ):
+        yield parts
+        parts.finish()
