@@ -1,21 +1,26 @@
-"""``CompiledModel.prove`` for a model that is cut into segments: reals in, a bundle and reals out."""
+"""``CompiledModel.prove`` for a model that is cut into segments: reals in, a bundle and reals out. ``prove_text`` for
+every model that generates."""
 
 from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from syurmy import segmented
+import syurmy
+from syurmy import chained, segmented
 from syurmy.isa.errors import InputError
 from syurmy.parts import Parts
 
 if TYPE_CHECKING:
+    from syurmy.compiler.generation import Generated
     from syurmy.compiler.model import CompiledModel, ModelRun
     from syurmy.prover.prove import Progress
 
@@ -44,12 +49,8 @@ def proven(
     heard = (watch, *(() if rounding is None else (rounding,)))
     integers = {name: np.asarray(x) for name, x in entered.integers.items()}
     done = segmented.run(at, integers, listeners=heard, tell=tell)
-    with (
-        tempfile.TemporaryDirectory(prefix="syurmy-") as own,
-        Parts(folder or Path(own) / "parts", key.digest(), done.inputs, {}) as parts,
-    ):
-        made = segmented.prove(at, key, lambda k: at.load(k), done, {}, parts, tell)
-        parts.finish()
+    with _parts(folder, key.digest(), done.inputs) as parts:
+        made = segmented.prove(at, key, at.load, done, {}, parts, tell)
     found = ModelRun(
         *(model.dequantise(done.outputs), None, entered.saturated + watch.found(model.rows), watch.undecided()),
         *(model.rounded(rounding), model.missed, model.unestimated(rounding)),
@@ -59,3 +60,32 @@ def proven(
     for text in found.warnings:
         warnings.warn(text, stacklevel=3)
     return found
+
+
+def proven_text(model: CompiledModel, text: Generated, progress: Progress | None, folder: Path | None) -> Generated:
+    """See ``CompiledModel.prove_text``."""
+    if not model.cuts and model.chained is None:
+        proving, verifying = model.keys
+        proof = syurmy.prove(proving, text.trace, progress=progress)
+        return replace(text, proof=proof, statement=syurmy.verify(verifying, proof))
+    at, tell = model.segmented, progress or (lambda phase, fraction: None)
+    key = segmented.obtain(at, agreed=lambda change: True, tell=tell).key
+    runs = [segmented.run(at, inputs) for inputs in text.steps or (text.trace.inputs,)]
+    named = {f"{k} {name}": x for k, run in enumerate(runs) for name, x in run.inputs.items()}
+    with _parts(folder, key.digest(), named) as parts:
+        if at.steps is not None:
+            made = chained.prove_steps(at, key, at.load, runs, parts, tell)
+        else:
+            made = segmented.prove(at, key, at.load, runs[0], {}, parts, tell)
+    return replace(text, proof=made.bundle, statement=made.statement)
+
+
+@contextmanager
+def _parts(folder: Path | None, key: bytes, inputs: Mapping[str, npt.ArrayLike]) -> Iterator[Parts]:
+    """Where finished proofs are kept, which goes when they are a bundle."""
+    with (
+        tempfile.TemporaryDirectory(prefix="syurmy-") as own,
+        Parts(folder or Path(own) / "parts", key, inputs, {}) as parts,
+    ):
+        yield parts
+        parts.finish()

@@ -1,11 +1,11 @@
-"""A causal language model that reads one token at a time and hands keys and values on, as ``compile --generate greedy
---cache N`` takes it.
+"""A causal language model that reads one token at a time, or ``--chunk`` C of them, and hands keys and values on, as
+``compile --generate greedy --cache N`` takes it.
 
 Exporters write a *growing* cache: ``present = concat(past, new)``, one place longer in every step, so a program (and a
 key) for each length. Here one program serves all steps: its cache has N places, filled from the end, and a step drops
-the first and appends the new one,
+the first C and appends the new ones,
 
-    cache' = concat(cache[1:], new),     visible at position p: places N - p .. N - 1
+    cache' = concat(cache[C:], new),     visible at position p: places N - p .. N - 1
 
 which is what the same export computes of a text that is padded on the left. ``attention_mask`` and ``position_ids``
 become functions of the position, a public input. All caches of one shape are one committed input and one committed
@@ -27,8 +27,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from syurmy.compiler import causal
-from syurmy.compiler.calibration import rows_chosen
-from syurmy.compiler.causal import MARK, SAME, Cache, Greedy, Shapes
+from syurmy.compiler.calibration import Runs, rows_chosen
+from syurmy.compiler.causal import MARK, Cache, Greedy, Shapes
 from syurmy.compiler.errors import ModelError
 from syurmy.isa.arrays import Array
 
@@ -44,10 +44,12 @@ def is_fixed(model: onnx.ModelProto) -> bool:
     return bool(pasts) and all(d.dim_value for i in pasts for d in _dims(i)[1:])
 
 
-def wrapped(model: onnx.ModelProto, shapes: Shapes | None, places: int) -> tuple[onnx.ModelProto, Shapes]:
-    """A copy with a token, its position and the caches as inputs; as outputs the logits, the choice, and of every cache
-    the new place and the whole. ``places``: of the cache, 0: those of the model. Raises ``ModelError`` M112 where the
-    model is of no such form."""
+def wrapped(
+    model: onnx.ModelProto, shapes: Shapes | None, places: int, chunk: int = 1, show: str = ""
+) -> tuple[onnx.ModelProto, Shapes]:
+    """A copy with ``chunk`` tokens, the position of the first and the caches as inputs; as outputs the logits, the
+    choices, what ``show`` asks for, and of every cache the new places and the whole. ``places``: of the cache, 0: those
+    of the model. Raises ``ModelError`` M112 where the model is of no such form."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
@@ -62,8 +64,14 @@ def wrapped(model: onnx.ModelProto, shapes: Shapes | None, places: int) -> tuple
             help="export the model with its cache (optimum-cli: --task text-generation-with-past): inputs"
             " past_key_values.0.key, ... and outputs present.0.key, ..., in one order; or leave --cache out",
         )
-    axes = [_axis(i, o) for i, o in zip(pasts, presents, strict=True)]
-    places = _places(pasts, axes, places)
+    axes = [_axis(i, o, chunk) for i, o in zip(pasts, presents, strict=True)]
+    places = _places(pasts, axes, places, chunk)
+    if (read := _dims(tokens)[-1].dim_value) not in (0, chunk):
+        raise ModelError(
+            f"the model reads {read} tokens at a time, not {chunk}",
+            code="M112",
+            help=f"--chunk {read}" if read > 1 and not places % read else "export it with a free number of tokens",
+        )
     roles = {i.name: causal.role_of(i.name) for i in inputs}
     for role, name in (("mask", "attention_mask"), ("position", "position_ids")):
         if role not in roles.values():
@@ -72,16 +80,18 @@ def wrapped(model: onnx.ModelProto, shapes: Shapes | None, places: int) -> tuple
                 code="M112",
                 help=f"export it with {name}, as optimum-cli does; or without past inputs, to read all tokens at once",
             )
+    rows = rows_chosen(model)
+    _refuse_long(next((rows[name] for name in rows if roles.get(name) == "position"), None), places, chunk)
     taken = {o for n in graph.node for o in n.output} | fixed | {i.name for i in inputs}
     build = _Nodes(graph, taken)
     position = causal.free_name(POSITION, taken)
     for i in inputs:
-        _fixed(build, i, roles[i.name] if i is not tokens else "tokens", position, places)
+        _fixed(build, i, roles[i.name] if i is not tokens else "tokens", position, places, chunk)
     build.before()
     chosen = build.node("ArgMax", [logits.name], "next", axis=-1, keepdims=0)
     caches = []
     for i, o, axis in zip(pasts, presents, axes, strict=True):
-        ends = [build.constant(np.array([v], np.int64)) for v in (places, places + 1, axis)]
+        ends = [build.constant(np.array([v], np.int64)) for v in (places, places + chunk, axis)]
         caches.append(Cache(i.name, o.name, build.node("Slice", [o.name, *ends], "new"), axis))
     build.after()
     kinds = {i.name: i.type.tensor_type.elem_type for i in pasts}
@@ -90,19 +100,24 @@ def wrapped(model: onnx.ModelProto, shapes: Shapes | None, places: int) -> tuple
     del graph.input[:]
     graph.input.extend(
         [
-            helper.make_tensor_value_info(tokens.name, tokens.type.tensor_type.elem_type, [1] * len(_dims(tokens))),
+            helper.make_tensor_value_info(tokens.name, tokens.type.tensor_type.elem_type, _row(tokens, chunk)),
             helper.make_tensor_value_info(position, TensorProto.INT64, [1]),
             *(helper.make_tensor_value_info(i.name, kinds[i.name], shape[i.name]) for i in pasts),
         ]
     )
-    outputs = [(logits.name, logits.type.tensor_type.elem_type), (chosen, TensorProto.INT64)]
+    real = logits.type.tensor_type.elem_type
+    shown, more = causal.shown_of(graph, logits.name, real, show, taken)
+    outputs = [(logits.name, real), (chosen, TensorProto.INT64), *more]
     outputs += [(name, kinds[c.past]) for c in caches for name in (c.new, c.present)]
     del graph.output[:], graph.value_info[:]
     graph.output.extend(helper.make_tensor_value_info(name, kind, None) for name, kind in outputs)
-    greedy = Greedy(tokens.name, logits.name, chosen, caches=tuple(caches), places=places, position=position)
+    greedy = Greedy(
+        *(tokens.name, logits.name, chosen), show=show, shown=shown, caches=tuple(caches), places=places,
+        position=position, chunk=chunk,
+    )  # fmt: skip
     held = {p.key: p.value for p in copy.metadata_props}
     helper.set_model_props(copy, {**held, MARK: json.dumps(asdict(greedy))})
-    return copy, dict(shapes or {})  # a token and N places: any other is refused where shapes are fixed
+    return copy, dict(shapes or {})  # tokens and N places: any other is refused where shapes are fixed
 
 
 def samples_of(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] | None) -> list[dict[str, Array]]:
@@ -112,42 +127,47 @@ def samples_of(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] 
 
     dtypes = {i.name: helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in model.graph.input}
     shapes = {i.name: tuple(d.dim_value for d in _dims(i)) for i in model.graph.input}
-    known = rows_chosen(model).get(greedy.position)
-    if known is not None and greedy.places >= known:
-        raise ModelError(
-            f"the model has {known} positions: a cache of {greedy.places} places is for {greedy.places + 1}",
-            code="M112",
-            help=f"--cache {known - 1} at most",
-        )
+    chunk = greedy.chunk
+    _refuse_long(rows_chosen(model).get(greedy.position), greedy.places, chunk)
     run = Defined(model)
     start = {c.past: np.zeros(shapes[c.past], dtypes[c.past]) for c in greedy.caches}
     found: list[dict[str, Array]] = []
     for text in _texts(model, greedy, given):
         caches = dict(start)
-        for p, token in enumerate(text[: greedy.places + 1]):
-            step = {greedy.tokens: np.full(shapes[greedy.tokens], token, dtypes[greedy.tokens])}
+        for p in range(0, min(len(text), greedy.places + chunk), chunk):
+            read = np.resize(text[p : p + chunk], chunk)  # of what is behind a text anything is as good
+            step = {greedy.tokens: read.reshape(shapes[greedy.tokens]).astype(dtypes[greedy.tokens])}
             step[greedy.position] = np.array([p])
             found.append({**step, **caches})
             made = run(found[-1])
             if p == 0:
                 _refuse_other(greedy, run, found[-1], made)
             for c in greedy.caches:
-                rest = caches[c.past].take(range(1, greedy.places), c.axis)
+                rest = caches[c.past].take(range(chunk, greedy.places), c.axis)
                 caches[c.past] = np.concatenate([rest, made[c.new]], c.axis)
     count = min(len(found), STEPS)
     return [found[(k + 1) * len(found) // count - 1] for k in range(count)]
 
 
-def observed(greedy: Greedy, model: onnx.ModelProto, first: Tensors) -> Greedy:
-    """With the sizes that a run of the float model shows. Raises ``ModelError`` M112 where it has not the logits of one
-    token."""
+def observed(greedy: Greedy, model: onnx.ModelProto, runs: Runs) -> Greedy:
+    """With the sizes that a run of the float model shows. Raises ``ModelError``: M112 where it has not the logits of
+    every token, M113 where these, or what becomes of the caches, depend on later tokens."""
+    first, chunk = runs[0], greedy.chunk
     logits = np.asarray(first[greedy.logits])
-    if logits.ndim < 2 or logits.size != logits.shape[-1]:
-        raise ModelError(
-            f"the model has logits of shape {list(logits.shape)} for one token", code="M112", help="[1, 1, vocabulary]"
-        )
+    if logits.ndim < 2 or logits.size != chunk * logits.shape[-1]:
+        read = "one token" if chunk == 1 else f"{chunk} tokens"
+        message = f"the model has logits of shape {list(logits.shape)} for {read}"
+        raise ModelError(message, code="M112", help=f"[1, {chunk}, vocabulary]")
     vocabulary = min(logits.shape[-1], rows_chosen(model).get(greedy.tokens, logits.shape[-1]))
-    return replace(greedy, vocabulary=vocabulary, total=greedy.places + 2)
+    sample = dict(runs.samples[0])
+    for cut in sorted({(chunk + 1) // 2, chunk - 1} - {0, chunk}):
+        ids = causal.changed(np.asarray(sample[greedy.tokens]), cut, vocabulary)
+        other = runs.of({**sample, greedy.tokens: ids})
+        rows = [np.asarray(x[greedy.logits]).reshape(chunk, -1)[:cut] for x in (first, other)]
+        news = [[np.asarray(x[c.new]).take(range(cut), c.axis) for x in (first, other)] for c in greedy.caches]
+        if any(causal.differ(a, b) for a, b in (rows, *news)):
+            raise causal.not_causal("the model's", cut)
+    return replace(greedy, vocabulary=vocabulary, total=greedy.places + chunk + 1)
 
 
 # ---- parts -----------------------------------------------------------------------------------------------------------
@@ -181,8 +201,8 @@ class _Nodes:
         self.nodes = []
 
 
-def _fixed(build: _Nodes, i: onnx.ValueInfoProto, role: str | None, position: str, places: int) -> None:
-    """Makes an input other than the token and the caches a function of the position, or a constant."""
+def _fixed(build: _Nodes, i: onnx.ValueInfoProto, role: str | None, position: str, places: int, chunk: int) -> None:
+    """Makes an input other than the tokens and the caches a function of the position, or a constant."""
     kind, rank = i.type.tensor_type.elem_type, len(_dims(i))
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     if role in ("tokens", "past"):
@@ -190,20 +210,28 @@ def _fixed(build: _Nodes, i: onnx.ValueInfoProto, role: str | None, position: st
     if role == "flag":
         build.constant(np.ones([1] * rank, dtype), i.name)
     elif role == "segment" and rank <= 2:
-        build.constant(np.zeros([1] * rank, dtype), i.name)
+        build.constant(np.zeros(_row(i, chunk), dtype), i.name)
     elif role == "position" and rank <= 2:
         shaped = build.node("Reshape", [position, build.constant(np.array([1] * rank, np.int64))])
+        if chunk > 1:
+            shaped = build.node("Add", [shaped, build.constant(np.arange(chunk).reshape(_row(i, chunk)))])
         build.node("Cast", [shaped], out=i.name, to=kind)
     elif role == "mask" and rank in (1, 2):
         first = build.node("Sub", [build.constant(np.array([places], np.int64)), position])
-        row = build.constant(np.arange(places + 1).reshape([1] * (rank - 1) + [places + 1]))
+        row = build.constant(np.arange(places + chunk).reshape(_row(i, places + chunk)))
         build.node("Cast", [build.node("Not", [build.node("Less", [row, first])])], out=i.name, to=kind)
     else:
         raise ModelError(
             f"input '{i.name}' is neither the token, a cache, nor one of those that follow from the position",
             code="M112",
-            help="export the model with input_ids, attention_mask [1, all], position_ids [1, 1] and past_key_values.*",
+            help="export the model with input_ids, attention_mask [1, all], position_ids [1, tokens] and"
+            " past_key_values.*",
         )
+
+
+def _row(i: onnx.ValueInfoProto, count: int) -> list[int]:
+    """The shape of an input that has so many entries along its last axis."""
+    return [1] * (len(_dims(i)) - 1) + [count] * bool(_dims(i))
 
 
 def _dims(i: onnx.ValueInfoProto) -> list[onnx.TensorShapeProto.Dimension]:
@@ -219,38 +247,48 @@ def _is_present(name: str) -> bool:
     return any(part in name.lower() for part in ("present", "past", "cache"))
 
 
-def _axis(past: onnx.ValueInfoProto, present: onnx.ValueInfoProto) -> int:
+def _axis(past: onnx.ValueInfoProto, present: onnx.ValueInfoProto, chunk: int) -> int:
     """Along which axis places are: the only free one behind the batch, or the one that the present is longer in."""
     given, then = _dims(past), _dims(present)
     free = [k for k, d in enumerate(given) if k and not d.dim_value]
     longer = [
-        k for k, (a, b) in enumerate(zip(given, then, strict=False)) if a.dim_value and b.dim_value == a.dim_value + 1
+        k
+        for k, (a, b) in enumerate(zip(given, then, strict=False))
+        if a.dim_value and b.dim_value == a.dim_value + chunk
     ]
     found = free if free else longer
     if len(found) != 1:
         shapes = [[d.dim_value or d.dim_param or "?" for d in dims] for dims in (given, then)]
         raise ModelError(
-            f"the cache '{past.name}' {shapes[0]} does not become '{present.name}' {shapes[1]} with one place more",
+            f"the cache '{past.name}' {shapes[0]} does not become '{present.name}' {shapes[1]} with"
+            f" {'one place' if chunk == 1 else f'{chunk} places'} more",
             code="M112",
-            help="export caches [1, heads, places, size] with a free number of places, or with P places in and P + 1"
-            " out",
+            help="export caches [1, heads, places, size] with a free number of places, or with P places in and"
+            f" P + {chunk} out",
         )
     return found[0]
 
 
-def _places(pasts: Sequence[onnx.ValueInfoProto], axes: Sequence[int], places: int) -> int:
+def _places(pasts: Sequence[onnx.ValueInfoProto], axes: Sequence[int], places: int, chunk: int) -> int:
     own = {_dims(i)[axis].dim_value for i, axis in zip(pasts, axes, strict=True)} - {0}
     if len(own) > 1 or (own and places and own != {places}):
         listed = " or ".join(map(str, sorted(own)))
         message = f"the model's caches have {listed} places" + (f", not {places}" if places else "")
         raise ModelError(message, code="M112", help="leave --cache out, or export with a free number of places")
-    return places or own.pop()
+    found = places or own.pop()
+    if found % chunk:
+        raise ModelError(
+            f"a cache of {found} places is not filled by chunks of {chunk} tokens",
+            code="M112",
+            help=f"--cache {found + chunk - found % chunk}, a multiple" if not own else "--chunk that divides them",
+        )
+    return found
 
 
 def _texts(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] | None) -> Array:
     if given is None:
         rows = rows_chosen(model).get(greedy.tokens, 2)
-        return np.random.default_rng(0).integers(0, rows, (TEXTS, greedy.places + 1))
+        return np.random.default_rng(0).integers(0, rows, (TEXTS, greedy.places + greedy.chunk))
     if greedy.tokens not in given:
         raise ModelError(f"no calibration data for input '{greedy.tokens}'", code="M109")
     texts = np.asarray(given[greedy.tokens])
@@ -261,6 +299,16 @@ def _texts(model: onnx.ModelProto, greedy: Greedy, given: Mapping[str, Any] | No
             help="give texts as whole numbers [texts, tokens]",
         )
     return texts.reshape(-1, texts.shape[-1])
+
+
+def _refuse_long(known: int | None, places: int, chunk: int) -> None:
+    """``known``: how many positions the model has, if it has so many vectors of them."""
+    if known is not None and places + chunk > known:
+        raise ModelError(
+            f"the model has {known} positions: a cache of {places} places is for {places + chunk}",
+            code="M112",
+            help=f"--cache {max(known // chunk - 1, 1) * chunk} at most",
+        )
 
 
 def _refuse_other(greedy: Greedy, run: Callable[[Mapping[str, Array]], Tensors], step: Tensors, made: Tensors) -> None:
@@ -277,8 +325,7 @@ def _refuse_other(greedy: Greedy, run: Callable[[Mapping[str, Array]], Tensors],
                 code="M112",
                 help="export caches that grow by concatenation, pasts and presents in one order",
             )
-    a, b = (np.asarray(x[greedy.logits], np.float64) for x in (made, other))
-    if np.abs(a - b).max() > SAME * max(float(np.ptp(a)), 1e-30):
+    if causal.differ(*(np.asarray(x[greedy.logits]) for x in (made, other))):
         raise ModelError(
             "the logits of a first token depend on places of the cache that the attention mask hides",
             code="M112",

@@ -50,8 +50,8 @@ class Cache:
 class Greedy:
     """Names: ``tokens`` in, ``logits`` that choose and what is ``chosen`` out; ``show``: see ``Options``, ``shown``:
     outputs that proofs show because of it; ``least``: tokens of the shortest prompt. ``vocabulary`` and ``total`` are
-    known once the model has run. Of a model that reads one token at a time (``compiler.cached``): its ``caches`` of so
-    many ``places``, and the input that is the ``position``."""
+    known once the model has run. Of a model that reads ``chunk`` tokens at a time (``compiler.cached``): its ``caches``
+    of so many ``places``, and the input that is the ``position`` of the first of them."""
 
     tokens: str
     logits: str
@@ -64,6 +64,7 @@ class Greedy:
     caches: tuple[Cache, ...] = ()
     places: int = 0
     position: str = ""
+    chunk: int = 1
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -117,19 +118,27 @@ def wrapped(
     del graph.input[:], graph.output[:]
     graph.input.extend(held)
     real = logits.type.tensor_type.elem_type
-    outputs = [(rows, real), (chosen, TensorProto.INT64)]
-    shown: tuple[str, ...] = (rows,) if show == "all" else ()
-    if show.startswith("topk="):
-        shown, many = (free_name("top_logits", taken), free_name("top_tokens", taken)), free_name("top_k", taken)
-        graph.initializer.append(numpy_helper.from_array(np.array([int(show[5:])], np.int64), many))
-        graph.node.append(helper.make_node("TopK", [rows, many], shown, name="/top", axis=-1))
-        outputs += zip(shown, (real, TensorProto.INT64), strict=True)
+    shown, more = shown_of(graph, rows, real, show, taken)
+    outputs = [(rows, real), (chosen, TensorProto.INT64), *more]
     graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name, dtype in outputs)
     greedy = Greedy(tokens.name, rows, chosen, least, show, shown)
     kept_props = {p.key: p.value for p in copy.metadata_props}
     helper.set_model_props(copy, {**kept_props, MARK: json.dumps(asdict(greedy))})
     others = {i.name for i in inputs} - {tokens.name}  # follow from the tokens
     return copy, {name: shape for name, shape in given.items() if name not in others}
+
+
+def shown_of(
+    graph: onnx.GraphProto, rows: str, real: int, show: str, taken: set[str]
+) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
+    """What ``show`` makes outputs of a program, of the logits ``rows``; and those that the graph has not yet, with
+    their types."""
+    if not show.startswith("topk="):
+        return ((rows,) if show == "all" else ()), []
+    shown, many = (free_name("top_logits", taken), free_name("top_tokens", taken)), free_name("top_k", taken)
+    graph.initializer.append(numpy_helper.from_array(np.array([int(show[5:])], np.int64), many))
+    graph.node.append(helper.make_node("TopK", [rows, many], shown, name="/top", axis=-1))
+    return shown, list(zip(shown, (real, TensorProto.INT64), strict=True))
 
 
 def observed(greedy: Greedy, model: onnx.ModelProto, runs: Runs) -> Greedy:
@@ -149,10 +158,15 @@ def observed(greedy: Greedy, model: onnx.ModelProto, runs: Runs) -> Greedy:
     for cut in sorted({(greedy.least + total) // 2, total - 1}):
         other = np.asarray(runs.of({**sample, greedy.tokens: changed(ids, cut, vocabulary)})[greedy.logits])
         rows = cut - greedy.least + 1
-        before, after = (x.reshape(count, -1)[:rows].astype(np.float64) for x in (logits, other))
-        if np.abs(after - before).max() > SAME * max(float(np.ptp(before)), 1e-30):
-            raise _not_causal("the model's", cut)
+        if differ(*(x.reshape(count, -1)[:rows] for x in (logits, other))):
+            raise not_causal("the model's", cut)
     return replace(greedy, vocabulary=vocabulary, total=total)
+
+
+def differ(before: Array, after: Array) -> bool:
+    """Whether two tensors of a float model differ by more than what sums in another order do."""
+    a, b = before.astype(np.float64), after.astype(np.float64)
+    return bool(np.abs(b - a).max() > SAME * max(float(np.ptp(a)), 1e-30))
 
 
 def changed(ids: Array, cut: int, vocabulary: int) -> Array:
@@ -164,22 +178,29 @@ def changed(ids: Array, cut: int, vocabulary: int) -> Array:
 
 def refuse_leaks(program: Program, g: Generation, ids: Array) -> None:
     """Raises ``ModelError`` M113 where integer logits before a place change with the tokens from there on: a mask that
-    is not exactly 0 behind softmax, say. Two runs of one sample."""
+    is not exactly 0 behind softmax, say. Two runs of one sample, of a program that reads some tokens at a time as the
+    first of a text."""
+    from syurmy.compiler.stepwise import step_inputs
     from syurmy.vm.machine import run
 
-    cut, source = (g.least + g.total) // 2, g.logits(program)
+    cut, source = (g.least + ids.size) // 2, g.logits(program)
     assert source is not None
-    shape = program.input(g.tokens).type.shape
-    ends = {g.prompt: np.array(g.total), g.length: np.array(g.total)}
+    if cut == ids.size:
+        return  # of one token
+
+    def logits(tokens: Array) -> Array:
+        x = tokens.astype(np.int64)
+        if g.step is not None:
+            return run(program, step_inputs(program, g, x.reshape(-1))).writes[source][-1]
+        ends = {g.prompt: np.array(g.total), g.length: np.array(g.total)}
+        return run(program, {g.tokens: x.reshape(program.input(g.tokens).type.shape), **ends}).writes[source][-1]
+
     first, second = (
-        run(program, {g.tokens: x.reshape(shape).astype(np.int64), **ends})
-        .writes[source][-1]
-        .reshape(g.total - g.least, -1)
-        for x in (ids, changed(ids, cut, g.vocabulary))
+        logits(x).reshape(ids.size - g.least + (g.step is not None), -1) for x in (ids, changed(ids, cut, g.vocabulary))
     )
     rows = cut - g.least + 1
     if not np.array_equal(first[:rows], second[:rows]):
-        raise _not_causal("the program's", cut)
+        raise not_causal("the program's", cut)
 
 
 @dataclass(frozen=True)
@@ -338,7 +359,7 @@ def free_name(name: str, taken: set[str]) -> str:
     return name
 
 
-def _not_causal(whose: str, cut: int) -> ModelError:
+def not_causal(whose: str, cut: int) -> ModelError:
     return ModelError(
         f"{whose} logits before position {cut} change with the tokens from there on",
         code="M113",

@@ -11,7 +11,7 @@ them. Those from n on are padding, which a causal model does not read. ``syurmy.
 Any text is written in as many runs as it has tokens, or less: a run chooses at all places at once, and what it chooses
 behind a token that was guessed right is right, too. The guesses are what the last run chose.
 
-A program that reads one token and the caches of those before states one step of that: see ``compiler.stepwise``.
+A program that reads some tokens and the caches of those before states one step of that: see ``compiler.stepwise``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from syurmy.compiler.saturation import Saturation
     from syurmy.isa.program import Program
     from syurmy.isa.trace import Trace
-    from syurmy.prover.protocol.bundle import Steps
+    from syurmy.prover.protocol.bundle import Bundle, Steps
+    from syurmy.prover.protocol.proof import Proof
+    from syurmy.prover.verifier.verify import Statement
     from syurmy.vm.events import Listener
 
 PROMPT, LENGTH, LAST, NEXT = "prompt", "length", "last_logits", "next_token"
@@ -39,20 +41,32 @@ PROMPT, LENGTH, LAST, NEXT = "prompt", "length", "last_logits", "next_token"
 
 @dataclass(frozen=True)
 class Stepped:
-    """Names in a program that reads one token: the ``position`` in and the ``place`` behind it out, the ``next`` token,
-    and by committed input of caches, of so many ``places``, the output that becomes it."""
+    """Names in a program that reads so many tokens (``read``) at a time: the ``position`` of the first in and the
+    ``place`` behind the last out, the ``rest`` of them behind the first if there are more, the ``next`` token, and by
+    committed input of caches, of so many ``places``, the output that becomes it."""
 
     position: str
     place: str
     next: str
     caches: tuple[tuple[str, str], ...]
     places: int
+    rest: str = ""
+    read: int = 1
 
     @staticmethod
-    def read(s: Mapping[str, Any]) -> Stepped:
+    def of(s: Mapping[str, Any]) -> Stepped:
         """From the record. Raises ``ValueError``, ``TypeError`` or ``KeyError``."""
         caches = tuple((str(past), str(present)) for past, present in s["caches"])
-        return Stepped(str(s["position"]), str(s["place"]), str(s["next"]), caches, int(s["places"]))
+        position, place, following = (str(s[k]) for k in ("position", "place", "next"))
+        places, read = int(s["places"]), int(s["read"])
+        if not 1 <= read <= places or places % read:
+            raise ValueError
+        return Stepped(position, place, following, caches, places, str(s["rest"]), read)
+
+    @property
+    def tokens_text(self) -> str:
+        """How many a proof is of, in words."""
+        return "each token" if self.read == 1 else f"every {self.read} tokens"
 
     def fits(self, program: Program) -> bool:
         """Whether the program has such inputs and outputs."""
@@ -60,6 +74,7 @@ class Stepped:
         outputs = {o.name: o for o in program.outputs}
         return (
             all(name in inputs and inputs[name].public for name in (self.position, self.next))
+            and (self.read == 1 or (self.rest in inputs and inputs[self.rest].type.size + 1 == self.read))
             and self.place in outputs
             and all(i in inputs and inputs[i].committed and o in outputs and outputs[o].committed
                     for i, o in self.caches)
@@ -92,19 +107,20 @@ class Generation:
             raise ValueError
         tokens, prompt, length, show = (str(g[k]) for k in ("tokens", "prompt", "length", "show"))
         bytes.fromhex(g["tokenizer"] or "")
-        step = None if g.get("step") is None else Stepped.read(g["step"])
+        step = None if g.get("step") is None else Stepped.of(g["step"])
         return Generation(tokens, prompt, length, chosen, vocabulary, total, least, show, g["tokenizer"], step)
 
     @property
     def steps(self) -> Steps | None:
-        """How a program that reads one token is run again and again; None of one that reads all."""
+        """How a program that reads some tokens is run again and again; None of one that reads all."""
         from syurmy.prover.protocol.bundle import Carried, Steps
 
         if (s := self.step) is None:
             return None
         carried = [Carried(s.place, s.position, 0), Carried(s.next, self.tokens), Carried(self.prompt, self.prompt)]
+        carried += [Carried(self.length, self.length)] * (s.read > 1)
         carried += [Carried(present, past) for past, present in s.caches]
-        return Steps(s.places + 1, tuple(carried))
+        return Steps(s.places // s.read + 1, tuple(carried))
 
     def logits(self, program: Program) -> int | None:
         """The instruction that writes what is chosen among; None if there is none before the choice."""
@@ -119,7 +135,8 @@ class Generation:
         if self.step is None:
             named = read == self.total and shapes.get(self.length) == ()
         else:
-            named = read == 1 and self.step.places + 2 == self.total and self.step.fits(program)
+            named = read == 1 and self.step.places + self.step.read + 1 == self.total and self.step.fits(program)
+            named &= self.step.read == 1 or shapes.get(self.length) == ()
         return (
             named
             and shapes.get(self.prompt) == ()
@@ -134,7 +151,8 @@ class Generated:
     """``tokens``: prompt and completion; ``prompt``: how many of them are given; ``trace``: the run to prove;
     ``passes``: runs that it took; ``undecided``: places of tokens that were chosen by less than the program may be off
     from the float model; ``saturated``: values beyond the calibrated range; ``steps``: the inputs of every step, of a
-    program that reads one token at a time (``trace`` is that of the last)."""
+    program that reads some tokens at a time (``trace`` is that of the last); ``proof`` and ``statement``: where it was
+    proven."""
 
     tokens: tuple[int, ...]
     prompt: int
@@ -143,6 +161,8 @@ class Generated:
     undecided: tuple[int, ...]
     saturated: tuple[Saturation, ...] = ()
     steps: tuple[Mapping[str, I64], ...] = ()
+    proof: Proof | Bundle | None = None
+    statement: Statement | None = None
 
     @property
     def completion(self) -> tuple[int, ...]:
@@ -201,13 +221,17 @@ def generated(
     except Trap as e:
         if e.code != "T110":
             raise
-        message = "run at once, the program does not choose these tokens: later tokens reach earlier logits"
-        raise InputError(message, code="I146", help="the model's mask must be exact, see explain M113") from e
+        raise not_chosen() from e
     near = undecided(model, trace)
     text = tuple(int(t) for t in tokens[:known])
     return Generated(
         text, len(prompt), trace, passes, tuple(i for i in near if len(prompt) <= i < known), watch.found(model.rows)
     )
+
+
+def not_chosen() -> InputError:
+    message = "run at once, the program does not choose these tokens: later tokens reach earlier logits"
+    return InputError(message, code="I146", help="the model's mask must be exact, see explain M113")
 
 
 def undecided(model: CompiledModel, trace: Trace) -> list[int]:

@@ -310,6 +310,16 @@ class CompiledModel(Summary):
         """What a language model writes behind the tokens ``prompt``: see ``compiler.generation.generated``."""
         return generated(self, prompt, most, stop, heard, max_steps)
 
+    def prove_text(
+        self, text: Generated, *, parts: str | Path | None = None, progress: Progress | None = None
+    ) -> Generated:
+        """What ``generate`` gave, with a proof and what verifying it gave: under ``keys``, or, of a model that is cut
+        into segments or reads some tokens at a time, a bundle under ``bundle_key()``. ``parts``: see ``prove``. Raises
+        ``InputError``: P180 where the key is for fewer proofs."""
+        from syurmy.compiler.bundles import proven_text
+
+        return proven_text(self, text, progress, None if parts is None else Path(parts))
+
     def check(self, inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> list[Violation]:
         """Every constraint, evaluated on a run without a proof: the first violated ones, none if all hold."""
         from syurmy.prover.check import check

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-3
 BITS = (8, 16)
+MAX_PLACES = 1 << 17  # of a cache
 Progress = Callable[[str, float], None]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +47,8 @@ class Options:
     ``generate``: "greedy" for a causal language model whose proofs state what it writes (``compiler.generation``), with
     ``show``, what they show of its logits: nothing, "last", "topk=K" or "all"; ``prompt_tokens``: of
     the shortest prompt (logits before its last cost nothing then); ``tokenizer``: a file to keep with it; ``cache``:
-    places of the cache of a model that reads one token at a time (0: all tokens at once, unless its cache is fixed).
+    places of the cache of a model that reads ``chunk`` tokens at a time (0: all tokens at once, unless its cache is
+    fixed).
     What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
     or file for every output that they fit; ``units`` by input or output name. ``progress`` is called with what is being
     done and how much of that is, from 0 to 1.
@@ -69,6 +71,7 @@ class Options:
     prompt_tokens: int = 1
     tokenizer: str | Path | None = None
     cache: int = 0
+    chunk: int = 1
     title: str = ""
     labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
     units: Mapping[str, str] | None = None
@@ -117,10 +120,16 @@ class Options:
             raise _bad("show", self.show, "last, topk=K or all")
         if not (_is_whole(self.prompt_tokens) and self.prompt_tokens >= 1):
             raise _bad("prompt_tokens", self.prompt_tokens, "1 or more")
-        if not (_is_whole(self.cache) and (self.cache == 0 or 2 <= self.cache < MAX_SEGMENTS)):
-            raise _bad("cache", self.cache, f"2 to {MAX_SEGMENTS - 1} places")
-        if not self.generate and (self.show or self.tokenizer is not None or self.prompt_tokens != 1 or self.cache):
-            message = "show, tokenizer, prompt_tokens and cache are of models that generate"
+        if not (_is_whole(self.chunk) and 1 <= self.chunk <= MAX_PLACES):
+            raise _bad("chunk", self.chunk, f"1 to {MAX_PLACES} tokens")
+        most = min((MAX_SEGMENTS - 1) * self.chunk, MAX_PLACES)
+        if not (_is_whole(self.cache) and (self.cache == 0 or 2 <= self.cache <= most)):
+            raise _bad("cache", self.cache, f"2 to {most} places")
+        if self.cache % self.chunk:
+            raise _bad("cache", self.cache, f"a multiple of the {self.chunk} tokens that a step reads")
+        used = (self.show, self.tokenizer, self.prompt_tokens, self.cache, self.chunk)
+        if not self.generate and used != ("", None, 1, 0, 1):
+            message = "show, tokenizer, prompt_tokens, cache and chunk are of models that generate"
             raise InputError(message, code="I110", help="--generate greedy")
         if self.generate and self.commit_inputs:
             raise InputError("the tokens of a model that generates are public, not committed", code="I110")

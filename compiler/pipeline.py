@@ -125,8 +125,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
     runs = Runs(model, samples)
     if greedy is not None:
-        one = greedy.caches != ()
-        greedy = cached.observed(greedy, model, runs[0]) if one else causal.observed(greedy, model, runs)
+        greedy = (cached if greedy.caches else causal).observed(greedy, model, runs)
         if vocabulary is not None:
             vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
@@ -165,7 +164,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                 except UnsupportedModel as e:  # more bits can be more than the machine's 61
                     refused = refused or e.problems[0]
         with writing(out_dir):
-            if made.tail is not None and greedy is not None and not greedy.caches:  # which read no later tokens
+            if made.tail is not None and greedy is not None:
                 causal.refuse_leaks(made.program, made.tail.generation, samples[0][greedy.tokens])
             few = made.entries <= MOST and greedy is None  # what a model writes is decided, and told as that
             count = min(ESTIMATED, AT_ONCE // max(made.entries, 1))
@@ -198,10 +197,13 @@ def generating(
     if causal.found(model) is not None:
         return model, shapes or {}
     if options.cache or cached.is_fixed(model):
-        if options.show or options.prompt_tokens != 1:
-            message = "show and prompt_tokens are of models that read all tokens at once, without a cache"
-            raise InputError(message, code="I110", help="leave them out")
-        return cached.wrapped(model, shapes, options.cache)
+        if options.show == "last" or options.prompt_tokens != 1:
+            message = "show last and prompt_tokens are of models that read all tokens at once, without a cache"
+            help = "--show all or topk=K shows logits of every step, which does not know whether it is the last"
+            raise InputError(message, code="I110", help=help if options.show == "last" else "leave prompt_tokens out")
+        return cached.wrapped(model, shapes, options.cache, options.chunk, options.show)
+    if options.chunk != 1:
+        raise InputError("chunk is of models with a cache", code="I110", help="--cache N, a multiple of it")
     return causal.wrapped(model, shapes, options.show, options.prompt_tokens)
 
 
@@ -414,11 +416,11 @@ def _written(
             code="I110",
             help="a smaller --cache, or fewer --segments",
         )
-    if chained is not None:
+    if generation is not None and generation.step is not None:
         from syurmy.chained import refuse_weak
         from syurmy.segmented import Segmented
 
-        refuse_weak(Segmented(made.folder / PROGRAM, made.program, cuts, steps=chained))
+        refuse_weak(Segmented(made.folder / PROGRAM, made.program, cuts, steps=chained), generation.step.read)
     _write_segments(made.program, cuts, made.folder, chained is not None)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)

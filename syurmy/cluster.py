@@ -332,7 +332,8 @@ def connected(scheduler: str, store: str | None = None) -> Iterator[Cluster]:
     except ModuleNotFoundError as e:
         message = f"proving on a cluster needs the package {e.name}"
         raise InputError(message, code="X150", help="pip install 'syurmy-vm[cluster]'") from e
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what is wrong is said here
+    for part in ("client", "core"):
+        logging.getLogger(f"distributed.{part}").setLevel(logging.CRITICAL)  # what is wrong is said here
     local, _, count = scheduler.partition(":")
     place = None if store is None else Store(store)
     if local != "local":

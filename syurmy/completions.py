@@ -14,13 +14,17 @@ A program that reads one token t at place p is a greedy step if it ends with
     (p + 1 >= n) <= [u = argmax_v logits_v]
 
 over public inputs, and the steps of a bundle say it of a text if the key hands u on as t, p + 1 as p, from 0 on, and n
-as n.
+as n. One that reads C tokens, t and r, is one if it ends with
+
+    (i >= n) (i < l) <= [x_i = argmax_v logits_{i-1, v}]    for i = p + 1 .. p + C,    x = r, u
+
+and the key hands p + C on as p, and l as l besides.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +37,7 @@ from syurmy.prover.verifier.verify import Statement
 from syurmy.vocabulary import Vocabulary
 
 MEANING = "every token of the completion is the first largest of the logits that the program computed before it"
+SAID = "prompt", "completion"
 ASSERTION = {"le", "mul", "ge", "lt", "eq", "argmax", "slice", "reshape"}
 JUMPS = {"jmp", "call", "ret", "bz", "bnz"}
 
@@ -99,39 +104,75 @@ def greedy(program: Program) -> tuple[str, str, str] | None:
 def implied(program: Program, steps: Steps | None) -> frozenset[str]:
     """Public inputs and outputs of steps that their text, if they say one, says already."""
     names = None if steps is None else greedy_step(program, steps)
-    return frozenset(names or ())
+    return frozenset() if names is None else frozenset(x for x in vars(names).values() if x)
 
 
-def greedy_step(program: Program, steps: Steps) -> tuple[str, str, str, str, str] | None:
-    """The inputs t, u, n and p of a greedy step that is handed on as a text is, and the output p + 1; None of any
-    other."""
+@dataclass(frozen=True)
+class GreedyStep:
+    """Names in a greedy step: the inputs t, r (if it reads more than one token), u, n, l (like r) and p, and the output
+    that is the next p."""
+
+    token: str
+    rest: str
+    then: str
+    prompt: str
+    length: str
+    position: str
+    place: str
+
+    @property
+    def text(self) -> tuple[str, ...]:
+        """Inputs that say the text, of every step."""
+        return tuple(x for x in (self.token, self.rest, self.then, self.prompt, self.length) if x)
+
+
+def greedy_step(program: Program, steps: Steps) -> GreedyStep | None:
+    """What a greedy step that is handed on as a text is has; None of any other."""
     public = {i.name: i.type for i in program.inputs if i.public}
+    shown = {p.name: program.data[p.name] for p in program.params if not p.committed}
     by_target = {c.target: c for c in steps.carried}
+    rest = length = ""
+    ahead = [1]
     try:
         code = _Code(program)
-        after, same = code.asserted("le")
-        place, prompt = code.made(after, "ge").src
+        part, same = code.asserted("le")
         said, given = code.made(same, "eq").src
         code.made(said, "argmax")
-        counted, then = code.made(place, "addi"), code.source(given)
-        position = code.source(counted.src[0])
+        if code.op(part) == "mul":
+            after, before = (code.made(x, op) for x, op in zip(code.made(part, "mul").src, ("ge", "lt"), strict=True))
+            (places, prompt), (again, length) = after.src, before.src
+            joined = code.made(given, "concat")
+            rest, then = (code.source(x) for x in joined.src)
+            row, position = code.made(places, "add").src
+            ahead, position = np.asarray(shown[row]).reshape(-1).tolist(), code.source(position)
+            last = {"axis": len(public[rest].shape) - 1}
+            if again != places or {"axis": 0} | dict(joined.attrs) != last or public[rest].size + 1 != len(ahead):
+                return None
+        else:
+            place, prompt = code.made(part, "ge").src
+            then, position = code.source(given), code.source(code.made(place, "addi").src[0])
+            places = code.source(place)
         place_out = by_target[position]
-        shown = code.source(code.made(place_out.source, "mov").src[0]) if place_out.source in code.written else ""
-        tokens = next(c.target for c in steps.carried if c.source == then)
+        counted = code.source(code.made(place_out.source, "mov").src[0])
+        moved = code.made(counted, "addi")
+        if not rest and counted != places:
+            return None
+        token = next(c.target for c in steps.carried if c.source == then)
     except (LookupError, ValueError, StopIteration):
         return None
+    ends = [prompt, *[length] * bool(length)]
     right = (
-        {position, then, prompt} <= set(public)
+        {position, then, *ends} <= set(public)
         and place_out.source in {o.name for o in program.outputs}  # not of another segment, with a register called so
-        and dict(counted.attrs) == {"value": 1}
-        and shown == code.source(place)
+        and ahead == list(range(1, len(ahead) + 1))
+        and code.source(moved.src[0]) == position
+        and dict(moved.attrs) == {"value": len(ahead)}
         and place_out.first == 0
-        and public[prompt].shape == ()
+        and all(public[x].shape == () and by_target.get(x) == Carried(x, x) for x in ends)
         and public[prompt].lo >= 1
         and public[then].size == 1
-        and by_target.get(prompt) == Carried(prompt, prompt)
     )
-    return (tokens, then, prompt, position, place_out.source) if right else None
+    return GreedyStep(token, rest, then, prompt, length, position, place_out.source) if right else None
 
 
 class _Code:
@@ -160,6 +201,10 @@ class _Code:
             raise LookupError
         return ins
 
+    def op(self, name: str) -> str:
+        """By which kind of instruction a register was made."""
+        return self.written[name].op
+
     def source(self, name: str) -> str:
         """The register that was reshaped into this one."""
         while name in self.written and self.written[name].op == "reshape":
@@ -173,14 +218,41 @@ class _Code:
         return self.made(self.last.src[0], op).src
 
 
-def _in_steps(statement: Statement, names: Sequence[str] | None) -> list[Completion]:
+def _in_steps(statement: Statement, names: GreedyStep | None) -> list[Completion]:
     """``completions`` of a statement about steps."""
-    if names is None or not set(names[:3]) <= set(statement.inputs):
+    if names is None or not set(names.text) <= set(statement.inputs):
         return []
-    tokens, then, prompt = (np.asarray(statement.inputs[name]) for name in names[:3])
-    rows = np.concatenate([tokens.reshape(len(tokens), -1), then[-1].reshape(1, -1)])
-    prompts = prompt[0].reshape(-1).tolist()
-    return [Completion(tuple(row[:p]), tuple(row[p:])) for row, p in zip(rows.T.tolist(), prompts, strict=True)]
+    shown = {name: np.asarray(statement.inputs[name]) for name in names.text}
+    count, batch = len(shown[names.token]), statement.batch
+    read = [shown[name].reshape(count, batch, -1) for name in (names.token, names.rest) if name]
+    rows = np.concatenate(read, axis=2).swapaxes(0, 1).reshape(batch, -1)  # of each of the batch all steps
+    rows = np.concatenate([rows, shown[names.then][-1].reshape(batch, 1)], axis=1)
+    prompts = shown[names.prompt][0].reshape(-1).tolist()
+    lengths = shown[names.length][0].reshape(-1).tolist() if names.length else [rows.shape[1]] * batch
+    out = []
+    for row, p, n in zip(rows.tolist(), prompts, lengths, strict=True):
+        out.append(Completion(tuple(row[: min(p, n)]), tuple(row[p:n])))
+    return out
+
+
+def states(program: Program, steps: Steps | None = None) -> bool:
+    """Whether proofs of this program, or bundles of which it is the last segment, say what was written."""
+    return (greedy(program) if steps is None else greedy_step(program, steps)) is not None
+
+
+def other_text(found: Completion, wanted: Mapping[str, Any], vocabulary: Vocabulary | None) -> str:
+    """The first of ``SAID`` that is not as wanted, tokens or a text, as a sentence; empty if there is none. Raises
+    ``InputError`` I142, and I145 for a text without a vocabulary."""
+    for name, value in wanted.items():
+        shown: Any = list(vars(found)[name])
+        if isinstance(value, str):
+            if vocabulary is None:
+                message = f"there is no tokenizer to compare the {name} with a text"
+                raise InputError(message, code="I145", help=f"give --tokenizer FILE, or --expect {name}=[1,2,3]")
+            shown = found.texts(vocabulary)[SAID.index(name)]
+        if shown != value:
+            return f"the {name} is {json.dumps(shown)}, {json.dumps(value)} is expected"
+    return ""
 
 
 def begins(program: Program) -> int:

@@ -80,8 +80,8 @@ def _model(folder: Path) -> Content:
     rows = {"off by": f"{model.error:.2g} of the output's range on the samples"}
     if model.missed is not None:
         rows["missed"] = str(model.missed)
-    if model.chained is not None:
-        rows["proven in"] = f"steps, a proof for each token but the last, {model.chained.most} at most"
+    if model.chained is not None and (g := model.generation) is not None and g.step is not None:
+        rows["proven in"] = f"steps, a proof for {g.step.tokens_text} but the last, {model.chained.most} at most"
         data["chained"] = model.chained.most
     if model.cuts:
         at = model.segmented

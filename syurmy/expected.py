@@ -1,12 +1,15 @@
 """What a verifier wants a proof to say: values of public inputs and outputs, and the digest of the key.
 
 Where the key says that an integer stands for a real, a real is expected: it is the one shown if that is the nearest by
-the key's scale, or the same number in the model's dtype. Where it says that integers have labels, a label may be.
+the key's scale, or the same number in the model's dtype. Where it says that integers have labels, a label may be. Where
+its program states a text, ``prompt`` and ``completion`` may be tokens or text. Of steps, what one step shows stands for
+all of them.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -25,22 +28,27 @@ from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.description import CODE, RANK, Description, Quantity
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.tensors import TensorCommitment, meaning_of, same_meaning, told
+from syurmy.prover.verifier.bundle import BundleStatement
 from syurmy.prover.verifier.verify import Statement
 
 SHORTEST = 50  # hexadecimal digits of a digest: who makes two keys or commitments that agree in them hashes 2^100 times
 Values = Mapping[str, Array]
 
 
-def values(options: Sequence[str], description: Description = Description()) -> dict[str, Array]:
+def values(
+    options: Sequence[str], description: Description = Description(), texts: Sequence[str] = ()
+) -> dict[str, Array]:
     """Tensors by name, from ``NAME=VALUE`` (a number, a list in JSON, a label), ``NAME=FILE``, or a ``FILE`` of named
-    entries (.json, .npz). Raises ``InputError``."""
+    entries (.json, .npz); ``texts``: names of which anything else is a text. Raises ``InputError``."""
     said = {x.title: x for x in (*description.inputs, *description.outputs)}
     out: dict[str, Array] = {}
     for option in options:
         name, eq, text = option.partition("=")
-        if eq and (name.isidentifier() or name in said):
+        if eq and name in texts and files.literal(text) is None:
+            given: Mapping[str, Any] = {name: _text(text)}
+        elif eq and (name.isidentifier() or name in said):
             labels = said[name].labels if name in said else ()
-            given: Mapping[str, Any] = {name: _value(name, text, labels)}
+            given = {name: _value(name, text, labels)}
         else:
             content = files.read_file(option)
             if not isinstance(content, Mapping):
@@ -79,6 +87,12 @@ def commitments(
     return rest, out
 
 
+def spoken(wanted: Values, texts: Sequence[str]) -> dict[str, str | list[Any]]:
+    """Those of ``texts`` that are expected as text, or as tokens."""
+    given = {name: wanted[name].tolist() for name in texts if name in wanted}
+    return {name: value for name, value in given.items() if isinstance(value, str | list)}
+
+
 def _interface(key: VerifyingKey | BundleKey) -> Program:
     """A program with the inputs and outputs that a key is for."""
     return key.interface if isinstance(key, BundleKey) else key.decoded
@@ -108,6 +122,15 @@ def _digits(text: str, size: int, option: str, help: str) -> str:
     if not SHORTEST <= len(digits) <= 2 * size or set(digits) - set("0123456789abcdef"):
         raise InputError(f"{option} takes {SHORTEST} to {2 * size} hexadecimal digits", code="I114", help=help)
     return digits
+
+
+def _text(text: str) -> str:
+    """As it is, or as a JSON string, which is how it is printed."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return said if isinstance(said, str) else text
 
 
 def _value(name: str, text: str, labels: Sequence[str]) -> Any:
@@ -147,8 +170,11 @@ def difference(statement: Statement, wanted: Values, raw: bool = False) -> str:
     shown = described.shown(statement)
     if raw:
         shown = [Shown(s.kind, Quantity(s.quantity.name), s.integers) for s in shown]
+    steps = len(statement.steps) if isinstance(statement, BundleStatement) else 0
     for name, value in wanted.items():
         for s in _named(name, shown):  # an input and an output may share a name: then both must be as expected
+            if steps and value.shape == np.shape(s.integers)[1:]:
+                value = np.broadcast_to(value, np.shape(s.integers))
             if problem := _unlike(name, s, value):
                 return problem
     return ""

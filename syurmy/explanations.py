@@ -154,7 +154,8 @@ I143 The text holds a character that the vocabulary has not.
 I144 The program does not state what a language model writes. compile --generate greedy makes one that does.
 I145 There is no tokenizer to read a text with. Give --tokenizer FILE, or tokens with --tokens 1,2,3.
 I146 Run at once, the program does not choose the tokens that it chose one by one: later tokens reach earlier logits by less than compile noticed.
-I147 The program is one step of writing a text: it reads one token, and the caches of those before. `generate` runs it for every token and proves the chain; alone a step proves nothing of a text.
+I147 The program is one step of writing a text: it reads one token or some, and the caches of those before. `generate` runs it from token to token and proves the chain; alone a step proves nothing of a text.
+I148 The runs to prove are no steps of one: each begins with what the one before puts out, the first where the key says, and there are not more than the key is for.
 I150 The value that the debugger is to put in does not fit there.
 I160 A program cannot be cut where it is asked, or into so many segments. Cuts lie outside of blocks, jumps and routines, not within the life of a buffer, and at most 16 tensors may cross into and out of a segment. Ask for fewer segments, or auto.
 I161 A model that is cut into segments has a key for each, and one of the whole: in Python model.bundle_key() and model.prove(). One that is not cut has neither.

@@ -74,12 +74,15 @@ class Segmented:
         """The folder of the keys of segment ``k``."""
         return (self.path.parent if folder is None else folder) / FOLDER / str(k)
 
+    def key_of(self, k: int, folder: Path | None) -> Path:
+        """The proving key of segment ``k``."""
+        return keys.key_paths(self.file(k), self.keys_of(k, folder))[0]
+
     def load(self, k: int, keys_folder: Path | None = None) -> ProvingKey:
         """The proving key of segment ``k``, which ``obtain`` has seen to."""
         from syurmy.prover.keys import ProvingKey
 
-        where = self.keys_of(k, keys_folder)
-        return ProvingKey.load(keys.key_paths(self.file(k), where)[0], self.segments[k])
+        return ProvingKey.load(self.key_of(k, keys_folder), self.segments[k])
 
     def described(self, k: int) -> Description:
         """What the key of segment ``k`` says: of the whole's inputs and outputs that it declares."""
@@ -392,8 +395,7 @@ class Parted:
 
     def task(self, k: int, cluster: Cluster, keys_folder: Path | None) -> Task:
         """Segment ``k`` for a worker."""
-        program, path = self.at.segments[k], self.at.file(k)
-        key = keys.key_paths(path, self.at.keys_of(k, keys_folder))[0]
+        program, path, key = self.at.segments[k], self.at.file(k), self.at.key_of(k, keys_folder)
         inputs = {i.name: self.done.values[i.name] for i in program.inputs}
         digest, batch = self.key.segments[k].digest(), self.done.batch > 1
         return cluster.task(k, f"segment {k}", (program, path), (digest, key), inputs, self.commitments(k), batch)

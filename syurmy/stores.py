@@ -44,14 +44,13 @@ class Store:
     url: str
 
     def publish(self, program: Program, key: Path, digest: bytes) -> None:
-        """Put a key and its program there, unless they are. Raises ``InputError`` X163."""
+        """Put a key and its program there, unless they are, in the sizes that are told. Raises ``InputError`` X163."""
         from safetensors.numpy import save_file
 
         with self._reached() as (fs, root):
             folder = f"{root}/{digest.hex()}"
-            if fs.exists(f"{folder}/{CONTENTS}"):
+            if _is_whole(fs, folder):
                 return
-            fs.makedirs(folder, exist_ok=True)
             with tempfile.TemporaryDirectory() as temporary:
                 here = Path(temporary)
                 (here / "program").write_bytes(encode(program))
@@ -78,7 +77,7 @@ class Store:
                     for name in FILES:
                         fs.get_file(f"{from_there}/{name}", str(temporary / name))
                         if contents["files"][name] != _measured(temporary / name):
-                            raise ValueError(f"{from_there}/{name} is damaged")
+                            raise ValueError(f"{from_there}/{name} is damaged: delete it and prove again")
                 os.replace(temporary, folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -91,8 +90,12 @@ class Store:
 
         try:
             yield url_to_fs(self.url)
-        except (OSError, ValueError, KeyError, TypeError, ImportError) as e:
+        except InputError:
+            raise
+        except Exception as e:  # every protocol has errors of its own
             reason = getattr(e, "strerror", None) or str(e) or type(e).__name__
+            if isinstance(e, FileNotFoundError) and " " not in reason:  # some name the path and nothing else
+                reason = f"there is no {reason}"
             raise InputError(f"the store {self.url} cannot be used: {reason}", code="X163") from e
 
 
@@ -110,7 +113,7 @@ def load(folder: Path) -> ProvingKey:
 def _committed(program: Program) -> dict[str, Any]:
     """The committed params, as wide as they are declared."""
     return {
-        p.name: np.ascontiguousarray(program.data[p.name], dtype=f"<i{p.type.dtype.bits // 8}")
+        p.name: np.array(program.data[p.name], f"<i{p.type.dtype.bits // 8}", order="C")  # one entry stays of no axis
         for p in program.params
         if p.committed
     }
@@ -123,11 +126,22 @@ def _measured(path: Path) -> list[Any]:
     return [path.stat().st_size, h.hexdigest()]
 
 
+def _is_whole(fs: Any, folder: str) -> bool:
+    """Whether a key is there, all its files as long as they were: what is damaged otherwise shows when it is read."""
+    try:
+        files = json.loads(fs.cat_file(f"{folder}/{CONTENTS}"))["files"]
+        return all(fs.info(f"{folder}/{name}")["size"] == files[name][0] for name in FILES)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
 def _put(fs: Any, source: Path, target: str) -> None:
-    """A file under its name or not at all: stores of objects do that by themselves, folders by renaming."""
+    """A file under its name or not at all: stores of objects do that by themselves, folders by renaming. (``makedirs``
+    would make a bucket of any name that is free; where there are folders, ``put_file`` makes them.)"""
     if "file" not in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol):
         fs.put_file(str(source), target)
         return
+    fs.makedirs(fs._parent(target), exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{source.name}.", dir=Path(target).parent)  # its owner's alone
     os.close(handle)
     try:

@@ -69,7 +69,10 @@ def answer(
     whole = isinstance(verifying_key, BundleKey)
     vocabulary = None if tokenizer is None else Vocabulary.read(tokenizer)
     said, named = expected.commitments(expect or (), verifying_key)
-    wanted = expected.values(said, Description() if raw else verifying_key.description)
+    last = verifying_key.programs[-1] if isinstance(verifying_key, BundleKey) else verifying_key.decoded
+    steps = verifying_key.steps if isinstance(verifying_key, BundleKey) else None
+    texts = completions.SAID if completions.states(last, steps) else ()
+    wanted = expected.values(said, Description() if raw else verifying_key.description, texts)
     if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
         return _refused("V121", Rejected("expected key", other))
     data = files.read_bytes(proof)
@@ -103,15 +106,13 @@ def answer(
         return _refused("V100", Rejected("path", f"{e.message}, as many as may be verified"))
     seconds = time.perf_counter() - start
     other = expected.other_commitment(statement, named, verifying_key)
+    written = completions.completions(statement, last, steps)
+    spoken = expected.spoken(wanted, texts) if len(written) == 1 else {}
+    other = other or (completions.other_text(written[0], spoken, vocabulary) if spoken else "")
+    wanted = {name: value for name, value in wanted.items() if name not in spoken}
     if difference := other or expected.difference(statement, wanted, raw):
         return _refused("V120", Rejected("expected values", difference))
-    implied = frozenset[str]()
-    if isinstance(verifier, Verifier):
-        written = completions.completions(statement, verifier.program)
-    else:
-        written = completions.completions(statement, verifier.key.programs[-1], verifier.key.steps)
-        if written:
-            implied = completions.implied(verifier.key.programs[-1], verifier.key.steps)
+    implied = completions.implied(last, steps) if written else frozenset[str]()
     if vocabulary is not None and not written:
         raise InputError("the key's program states no text", code="I144", help="leave --tokenizer out")
     result = {

@@ -119,7 +119,7 @@ def proven(
                     lambda: (
                         segmented.prove(whole, key, load, done, openings, parts, working, cluster, how.keys, how.memory)
                         if whole.steps is None
-                        else chained.prove_steps(whole, key, load, runs, parts, working, how.memory)
+                        else chained.prove_steps(whole, key, load, runs, parts, working, how.memory, cluster, how.keys)
                     ),
                 )
             except KeyboardInterrupt:

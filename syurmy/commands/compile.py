@@ -102,11 +102,13 @@ def compile(
             "--cache",
             metavar="N",
             min=2,
-            help="With --generate: a token at a time, each proven alone, keys and values in a committed cache of N"
-            " places.",
+            help="With --generate: some tokens at a time, keys and values in a committed cache of N places.",
             show_default="all tokens at once, unless the model has a fixed cache",
         ),
     ] = None,
+    chunk: Annotated[
+        int, typer.Option("--chunk", metavar="C", min=1, help="With --cache: C tokens at a time, one proof for them.")
+    ] = 1,
     tokenizer: Annotated[
         Path | None,
         typer.Option("--tokenizer", metavar="FILE", help="A tokenizer.json, or a JSON list of characters, to keep."),
@@ -160,6 +162,7 @@ def compile(
         prompt_tokens=prompt_tokens,
         tokenizer=tokenizer,
         cache=cache or 0,
+        chunk=chunk,
         segments=_segments(segments),
         title=title,
         labels=_labels(labels or []),
@@ -193,8 +196,8 @@ def _print(done: CompiledModel, report: bool, bits: tuple[int, int], took: float
     print(f"off by up to {done.error:.2g} of the output's range on the samples ({kind})")
     cost = costs.of_program(done.program, batch=done.chained is None)
     print("\n".join([f"{len(done.program.code)} instructions", *(costs.lines(cost) if cost is not None else ())]))
-    if (chained := done.chained) is not None:
-        print(f"a proof for each token but the last, by `generate`: texts of up to {chained.most + 1} tokens")
+    if (g := done.generation) is not None and g.step is not None:
+        print(f"a proof for {g.step.tokens_text} but the last, by `generate`: texts of up to {g.total} tokens")
     for k, s in enumerate(_parts(done)):
         reads = ", ".join(t["name"] for t in s["takes_in"]) or "the inputs alone"
         leaves = "" if s["leaves"] is None else f"{s['leaves']:,} lookup leaves, "

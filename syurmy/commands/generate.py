@@ -19,6 +19,8 @@ from syurmy.commands.common import (
     Memory,
     NoZk,
     Rekey,
+    Scheduler,
+    StoreUrl,
     print_json,
 )
 from syurmy.commands.run import (
@@ -28,6 +30,7 @@ from syurmy.commands.run import (
     Proving,
     measured,
     output_lines,
+    refuse_both,
     refuse_unused,
     show,
     told,
@@ -69,7 +72,9 @@ def generate(
     force: Force = False,
     no_zk: NoZk = False,
     certificate: CertificatePath = None,
+    scheduler: Scheduler = None,
     device: Device = None,
+    store: StoreUrl = None,
     memory: Memory = None,
     max_steps: MaxSteps = None,
     strict: Annotated[
@@ -90,10 +95,11 @@ def generate(
 
     clock = Clock()
     how = None
-    if prove or proof is not None:
-        how = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, None, memory=memory)
+    if prove or proof is not None or scheduler is not None:
+        refuse_both(device, memory, scheduler)
+        how = Proving(proof, keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, scheduler, store, memory=memory)
     else:
-        refuse_unused(keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, device, None, None, memory)
+        refuse_unused(keys, rekey, force, no_zk, certificate, OUTPUT_PROOFS, device, store, None, memory)
     if model.suffix == ".onnx":
         raise InputError(f"{model} is not compiled", code="I144", help="compile it with --generate greedy")
     at = models.opened(model, None, max_steps=max_steps)

@@ -108,7 +108,7 @@ def run(
     if not prove and proof is None and scheduler is None:
         refuse_unused(keys, rekey, force, no_zk, certificate, output_proofs, device, store, per_proof, memory)
         return _ran(program, input, None, batch, raw, max_steps, strict, json)
-    _refuse_both(device, memory, scheduler)
+    refuse_both(device, memory, scheduler)
     proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof, memory)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
@@ -139,7 +139,7 @@ def prove(
 
     The same as run --prove.
     """
-    _refuse_both(device, memory, scheduler)
+    refuse_both(device, memory, scheduler)
     proving = Proving(proof, keys, rekey, force, no_zk, certificate, output_proofs, scheduler, store, per_proof, memory)
     return _ran(program, input, proving, batch, raw, max_steps, strict, json)
 
@@ -176,7 +176,7 @@ def refuse_unused(
         raise InputError(message, code="X192", help="add --prove, or leave them out")
 
 
-def _refuse_both(device: str | None, memory: str | None, scheduler: str | None) -> None:
+def refuse_both(device: str | None, memory: str | None, scheduler: str | None) -> None:
     """Raises ``InputError`` X162 for a device or memory of this machine where others prove."""
     from syurmy.device import VARIABLE
     from syurmy.isa.errors import InputError

@@ -45,6 +45,8 @@ def language_model(
         "leak": np.array(leak, np.float32),
         "hides": np.array(hides, np.float32),
         "flat": np.array([1], np.int64),
+        "last_two": np.array([-2], np.int64),
+        "end": np.array([9], np.int64),
     }
     nodes: list[onnx.NodeProto] = []
 
@@ -66,11 +68,13 @@ def language_model(
         v = node("Concat", "past_value", v, axis=1, out="present_value")
     scores = node("Div", node("MatMul", q, across), "root")
     if causal:
-        n = node("Unsqueeze", length, "last")
-        square = node(
-            "ConstantOfShape", node("Concat", n, n, axis=0), value=numpy_helper.from_array(np.array([1.0], np.float32))
-        )
-        scores = node("Add", scores, node("Mul", node("Trilu", square, "one", upper=1), "leak"))
+        shape = node("Slice", node("Shape", scores), "last_two", "end")  # tokens, and all places
+        square = node("ConstantOfShape", shape, value=numpy_helper.from_array(np.array([1.0], np.float32)))
+        first = "one"  # of the places that the first token does not read
+        if cache:
+            before = node("Sub", node("Gather", shape, "one", axis=0), node("Gather", shape, "zero", axis=0))
+            first = node("Add", before, "one")
+        scores = node("Add", scores, node("Mul", node("Trilu", square, first, upper=1), "leak"))
     if extra:
         hidden = node(
             "Sub", node("Cast", "attention_mask", to=TensorProto.FLOAT), node("Cast", "one", to=TensorProto.FLOAT)

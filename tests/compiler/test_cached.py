@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import pytest
 import syurmy
 from syurmy.compiler import CompiledModel, ModelError, Options, compile_model, compile_onnx
 from syurmy.compiler.compare import compare
+from syurmy.completions import Completion, GreedyStep, completions, greedy_step, implied
 from syurmy.isa.errors import InputError, Trap
 from syurmy.prover.protocol import soundness
+from tests.bundles import interrupted
 from tests.compiler.language_models import VOCABULARY, float_logits, language_model, saved
 from tests.compiler.test_generation import continued
 
@@ -186,7 +190,10 @@ def test_a_model_whose_proofs_cannot_be_sound_enough_together(tmp_path: Path, mo
     with pytest.raises(InputError, match="5 proofs have 100 bits of soundness together with 103 each") as e:
         compiled(tmp_path, cache=4)
     assert e.value.code == "P171"
-    assert e.value.help == "--cache 3 at most"
+    assert e.value.help == "--cache 3 at most, or fewer and longer steps (--chunk)"
+    with pytest.raises(InputError, match="5 proofs have 100 bits") as e:
+        compiled(tmp_path, cache=8, chunk=2)
+    assert e.value.help == "--cache 6 at most, or fewer and longer steps (--chunk)"
 
 
 def test_caches_that_do_not_grow(tmp_path: Path) -> None:
@@ -206,3 +213,144 @@ def test_caches_that_do_not_grow(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not become") as e:
         compile_model(model, tmp_path / "m", options=options)
     assert e.value.code == "M112"
+
+
+CHUNK = 4
+
+
+@pytest.fixture(scope="module")
+def chunks(tmp_path_factory: pytest.TempPathFactory) -> CompiledModel:
+    return compiled(tmp_path_factory.mktemp("chunks"), cache=PLACES, chunk=CHUNK, show="all")
+
+
+@pytest.mark.parametrize("prompt", [[3, 1, 4], [0], [10, 10, 2, 7, 5], list(range(9)), [5] * 12])
+def test_some_tokens_at_a_time(chunks: CompiledModel, prompt: list[int]) -> None:
+    """The same text, in a quarter of the steps; each asserts its places of it, and no others."""
+    total = PLACES + CHUNK + 1
+    heard: list[int] = []
+    done = chunks.generate(prompt, heard=heard.extend)
+    assert list(done.tokens) == continued(prompt, total - len(prompt))
+    assert (list(done.completion), len(done.steps)) == (heard, 3)
+    assert done.undecided == done.saturated == ()
+    assert done.passes <= len(heard) + 3
+    for most in range(1, total - len(prompt)):
+        short = chunks.generate(prompt, most)
+        assert short.tokens == done.tokens[: len(prompt) + most]
+        assert len(short.steps) == -(-(len(short.tokens) - 1) // CHUNK)
+    stopped = chunks.generate(prompt, stop=[heard[0]])
+    assert stopped.completion == (heard[0],)
+    assert CompiledModel.read(chunks.folder).generation == chunks.generation
+
+
+def test_what_a_step_of_some_tokens_asserts(chunks: CompiledModel) -> None:
+    """Every token of the text behind the prompt, and neither the prompt nor what is behind the text."""
+    g, program = chunks.generation, chunks.program
+    assert g is not None
+    assert g.step is not None
+    done = chunks.generate([3, 1, 4], 7)  # places 0 .. 9, of which chunks read 0 .. 3, 4 .. 7 and 8 .. 11
+    for k, given in enumerate(done.steps):
+        trace = syurmy.run(program, given)
+        assert trace.outputs["place"].tolist() == [CHUNK * (k + 1)]
+        text = np.array(done.tokens[: CHUNK * (k + 1)])
+        shown = trace.outputs[next(p.name for p in chunks.outputs if p.model_name == "logits")]
+        real = shown.reshape(CHUNK, -1) * next(p.scale for p in chunks.outputs if p.model_name == "logits")
+        read = len(text) - CHUNK * k
+        assert np.allclose(real[:read], float_logits(text)[CHUNK * k :], atol=0.05)
+        for j in range(1, CHUNK + 1):
+            place, name = CHUNK * k + j, g.step.rest if j < CHUNK else g.step.next
+            other = given | {name: given[name].copy()}
+            at = other[name].reshape(-1)
+            at[j - 1 if j < CHUNK else 0] = (at[j - 1 if j < CHUNK else 0] + 1) % VOCABULARY
+            if 3 <= place < 10:
+                with pytest.raises(Trap):
+                    syurmy.run(program, other)
+            elif place >= 10 or j == CHUNK:
+                syurmy.run(program, other)  # (a prompt's other token changes what is chosen behind it)
+
+
+def test_what_a_chunk_hands_on(chunks: CompiledModel) -> None:
+    """The caches of the program that reads one token at a time, and with the last chunk nothing is lost."""
+    done = chunks.generate([3, 1, 4])
+    (past,) = (name for name, _ in chunks.generation.step.caches)  # type: ignore[union-attr]
+    first, second, third = (given[past] for given in done.steps)
+    assert not first.any()
+    assert second[:, :, -CHUNK:].any()
+    assert not second[:, :, :-CHUNK].any()
+    assert np.array_equal(third[:, :, :CHUNK], second[:, :, -CHUNK:])
+
+
+def test_only_chunks_that_assert_a_text_are_called_one(chunks: CompiledModel) -> None:
+    program, steps, folder = chunks.program, chunks.chained, chunks.folder
+    assert steps is not None
+    position = program.inputs[0].name
+    found = GreedyStep("ids", "ids_rest", "next_token", "prompt", "length", position, "place")
+    assert greedy_step(program, steps) == found
+    assert implied(program, steps) == {*vars(found).values()}
+    source = (folder / "model.tasm").read_text()
+
+    def of(old: str, new: str) -> GreedyStep | None:
+        at = max((m for m in re.finditer(old, source)), key=re.Match.start)  # the assertion is at the end
+        (folder / "other.tasm").write_text(source[: at.start()] + at.expand(new) + source[at.end() :])
+        return greedy_step(syurmy.load(folder / "other.tasm"), steps)
+
+    assert of(r"    halt", "    halt") == found
+    line = {op: rf"    {op} (\S+), (\S+), (\S+)" for op in ("le", "mul", "lt", "ge", "eq", "concat", "add")}
+    changes = {
+        r"    assert \S+": "",
+        line["le"]: r"    le \1, \3, \2",
+        line["mul"]: r"    mul \1, \3, \2",
+        line["lt"]: r"    le \1, \2, \3",
+        line["ge"]: r"    gt \1, \2, \3",
+        r"    concat (\S+), ids_rest, next_token, axis=1": r"    concat \1, next_token, ids_rest, axis=1",
+        r"argmax ": "argmin ",
+        r"    addi (\S+), \S+, value=4|    addi (\S+), (\S+), 4": r"    addi \1\2, \3, 3",
+        r"prompt : i8\[\] public in 1": "prompt : i8[] public in 0",
+        r"length : i8\[\] public": "length : i8[] private",
+        r"places_2? : i8\[4\] public": "places_2 : i8[4] committed",
+    }
+    for old, new in changes.items():
+        assert of(old, new) is None, old
+    held = [c for c in steps.carried if c.target != "length"]
+    assert greedy_step(program, replace(steps, carried=tuple(held))) is None
+    ahead = next(p.name for p in program.params if not p.committed and p.type.shape == (CHUNK,))
+    moved = {**program.data, ahead: np.asarray(program.data[ahead]) + 1}
+    assert greedy_step(replace(program, data=moved), steps) is None
+
+
+def test_a_text_is_proven_from_python(chunks: CompiledModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = chunks.generate([3, 1, 4], 4)
+    assert (text.proof, text.statement) == (None, None)
+    with monkeypatch.context() as m:
+        interrupted(m)
+        with pytest.raises(KeyboardInterrupt):
+            chunks.prove_text(text, parts=tmp_path / "parts")
+    assert len(list((tmp_path / "parts").glob("*.proof"))) == 1
+    done = chunks.prove_text(text, parts=tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()
+    assert done.proof is not None
+    key = chunks.bundle_key()
+    found = completions(syurmy.verify(key, done.proof), key.programs[-1], key.steps)
+    assert found == completions(done.statement, key.programs[-1], key.steps)  # type: ignore[arg-type]
+    assert found == [Completion(text.tokens[:3], text.completion)]
+
+
+CHUNKS: list[tuple[dict[str, Any], dict[str, Any], str, str]] = [
+    ({}, {"cache": 6, "chunk": 4}, "I110", "a multiple of the 4 tokens"),
+    ({}, {"cache": 4, "chunk": 0}, "I110", "1 to 131072 tokens"),
+    ({}, {"chunk": 2}, "I110", "chunk is of models with a cache"),
+    ({}, {"cache": 12, "chunk": 6}, "M112", "has 16 positions"),
+    ({"fixed": 5}, {"chunk": 5}, "M112", "does not become"),
+    ({"causal": False}, {"cache": 8, "chunk": 4}, "M113", "logits before position 2 change"),
+    ({"leak": -4.0}, {"cache": 8, "chunk": 4}, "M113", "logits before position 2 change"),
+]
+
+
+@pytest.mark.parametrize(("how", "options", "code", "said"), CHUNKS, ids=[said for *_, said in CHUNKS])
+def test_chunks_that_are_refused(
+    how: dict[str, Any], options: dict[str, Any], code: str, said: str, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, **{"extra": True, "cache": True, **how})
+    with pytest.raises((ModelError, InputError), match=said) as e:
+        compile_onnx(path, tmp_path / "m", **{"generate": "greedy", **options})
+    assert e.value.code == code
+    assert e.value.help or "expected" in e.value.message

@@ -47,3 +47,21 @@ def test_the_first_of_several_threads_decides():
     go.set()
     thread.join()
     assert gc.isenabled()
+
+
+def test_an_interrupt_that_turns_it_off_turns_it_on_again(monkeypatch):
+    """One that comes when the collector is off and the block has not begun."""
+    disable = gc.disable
+
+    def interrupted():
+        disable()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(gc, "disable", interrupted)
+        with pytest.raises(KeyboardInterrupt), collector.held_back():
+            pass
+    assert gc.isenabled()
+    with collector.held_back():
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -11,7 +11,7 @@ import pytest
 
 import syurmy
 from syurmy.chained import prove_steps
-from syurmy.completions import Completion, completions, greedy_step, implied
+from syurmy.completions import Completion, GreedyStep, completions, greedy_step, implied
 from syurmy.isa.errors import InputError, Trap
 from syurmy.parts import Parts
 from syurmy.prover.protocol.bundle import Bundle, BundleKey, Carried, Steps
@@ -252,7 +252,7 @@ def test_steps_begin_with_any_integer_of_the_input() -> None:
 
 def test_only_steps_that_assert_a_text_are_called_one() -> None:
     program = walking().at.program
-    assert greedy_step(program, WALKED) == ("t", "u", "n", "p", "q")
+    assert greedy_step(program, WALKED) == GreedyStep("t", "", "u", "n", "", "p", "q")
     more = syurmy.assemble(WALK.replace(".output   q", ".input    z : i8[]  public\n.output   q"))
     assert implied(more, WALKED) == set("tunpq")  # z is shown
     assert implied(program, None) == set()

@@ -25,6 +25,7 @@ from syurmy.isa.errors import InputError
 from syurmy.parts import Parts
 from syurmy.prover import keys
 from tests.bundles import interrupted
+from tests.compiler.language_models import saved
 from tests.syurmy.test_docs import blocks
 from tests.syurmy.test_segments import X, model, vm
 
@@ -140,6 +141,33 @@ def test_from_the_command_line(tmp_path: Path, threads: str) -> None:
     assert [p["batch"] for p in parts["proofs"]] == [2, 2, 1]
     found = [vm("verify", tmp_path / "many.vk", p["proof"])["outputs"]["y"] for p in parts["proofs"]]
     assert [*found[0], *found[1], found[2]] == whole["outputs"]["y"]
+
+
+@pytest.mark.slow
+def test_steps_of_a_text(tmp_path: Path, threads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each proof a task: in clear mode the same bytes; what came back is kept; a key that is spent is told before."""
+    model, on = tmp_path / "m", ("--scheduler", threads)
+    vm("compile", saved(tmp_path, extra=True, cache=True), "-o", model, *words("--generate greedy --cache 8 --chunk 4"))
+    text = ("generate", model, *words("--tokens 3,1,4 --max-tokens 4"))
+    clear = ("--no-zk", "--keys", tmp_path / "clear")
+    files = [tmp_path / f"{k}.proof" for k in range(4)]
+    here = vm(*text, *clear, "--proof", files[0])
+    there = vm(*text, *clear, "--proof", files[1], *on, "--store", "memory://steps")
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert (there["chained"], there["generated"]) == (2, here["generated"])
+    with monkeypatch.context() as m:
+        interrupted(m)
+        assert "1 of 2 parts" in vm(*text, *on, "--proof", files[2], code=130)["error"]["message"]
+    made = vm(*text, *on, "--proof", files[2])
+    assert (made["resumed"], made["verified"]) == (1, True)
+    assert vm("verify", model / "model.vk", files[2])["generated"] == here["generated"]
+    assert vm(*text, *on, "--device", "cpu", code=2)["error"]["code"] == "X162"
+    vm("setup", model, "--renew", "--proofs", 1)
+    assert vm(*text, *on, "--proof", files[3], code=2)["error"]["code"] == "P180"
+
+
+def words(text: str) -> list[str]:
+    return text.split()
 
 
 def test_a_batch_in_several_proofs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

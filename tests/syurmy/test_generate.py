@@ -298,3 +298,47 @@ def test_a_token_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert not list((tmp_path / "few.proof.parts").glob("*.proof"))
     call("setup", out, "--renew", "--proofs", 2)  # nothing was finished: nothing is in the way
     assert call("generate", out, "--prompt", "d", "--max-tokens", 2, "--proof", tmp_path / "few.proof")["verified"]
+
+
+@pytest.mark.slow
+def test_some_tokens_at_a_time_and_what_is_expected_of_them(tmp_path: Path) -> None:
+    """Prompt and completion in one bundle of two steps; who expects another text than it states is told."""
+    (tmp_path / "letters.json").write_text(json.dumps(list(LETTERS)))
+    path, out = saved(tmp_path, extra=True, cache=True), tmp_path / "m"
+    done = CliRunner().invoke(
+        app,
+        [*("compile", str(path), "-o", str(out), "--generate", "greedy", "--cache", "4", "--chunk", "4"),
+         *("--show", "topk=2", "--tokenizer", str(tmp_path / "letters.json"))],
+    )  # fmt: skip
+    assert "a proof for every 4 tokens but the last, by `generate`: texts of up to 9 tokens" in done.stdout
+    made = call("generate", out, "--prompt", "dbe", "--max-tokens", 4, "--prove")
+    (text,) = made["generated"]
+    assert (len(text["completion"]), made["chained"], made["verified"]) == (4, 2, True)
+    key, proof, letters = out / "model.vk", out / "model.proof", tmp_path / "letters.json"
+    whole = ("verify", key, proof, "--tokenizer", letters)
+    said_so = ["prompt=3", "length=7", "prompt=[3,1,4]", "prompt=dbe", 'prompt="dbe"']
+    said_so += [f"completion={text['completion_text']}", f"completion={json.dumps(text['completion'])}"]
+    verdict = call(*whole, *(x for e in said_so[2:5:2] + said_so[5:6] for x in ("--expect", e)), code=2)
+    assert verdict["error"]["code"] == "I107"  # twice
+    for e in said_so:
+        verdict = call(*whole, "--expect", e)
+        assert verdict["generated"] == made["generated"]
+    chosen = np.asarray(verdict["outputs"]["top_tokens"])[..., 0].reshape(-1)[2:6].tolist()
+    assert chosen == text["completion"]  # the first of the largest at every place behind the prompt's last
+    (tmp_path / "both.json").write_text(json.dumps({"prompt": "dbe", "completion": text["completion"]}))
+    assert call(*whole, "--expect", tmp_path / "both.json")["verified"]
+    refused = {
+        "prompt=4": "prompt[0] is 3, 4 is expected",
+        "prompt=dbf": 'the prompt is "dbe", "dbf" is expected',
+        "prompt=[3,1]": "the prompt is [3, 1, 4], [3, 1] is expected",
+        "completion=": f'the completion is "{text["completion_text"]}", "" is expected',
+    }
+    for e, reason in refused.items():
+        error = call(*whole, "--expect", e, code=1)["error"]
+        assert (error["code"], error["reason"]) == ("V120", reason)
+    assert call("verify", key, proof, "--expect", "prompt=dbe", code=2)["error"]["code"] == "I145"
+    (tmp_path / "short.proof").write_bytes(rejoined(BundleKey.load(key), split(proof.read_bytes())[:1]))
+    shorter = call("verify", key, tmp_path / "short.proof", "--tokenizer", letters)["generated"][0]
+    assert (shorter["prompt"], shorter["completion"]) == ([3, 1, 4], text["completion"][:2])
+    shorter = call("verify", key, tmp_path / "short.proof", "--expect", said_so[-1], code=1)["error"]
+    assert shorter["reason"].startswith("the completion is [")
