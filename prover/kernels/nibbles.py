@@ -11,7 +11,7 @@ from syurmy.isa.arrays import U8, Integers
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.jit import kernel, part
 
-STRIP = 1 << 23  # entries that are unpacked at one time
+STRIP, ROWS = 1 << 23, 32  # entries that are unpacked at one time; and rows, where these are long
 WORTH = 1 << 18  # entries from which on packing them is worth it
 LEAST = 16  # columns
 LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
@@ -55,14 +55,14 @@ def pack(values: Integers) -> U8:
 
 def unpack(packed: Integers) -> Integers:
     """The same entries as ``int8[R, C]``."""
-    return next(strips(packed, 0, len(packed), len(packed)))[0]
+    return next(strips(packed, 0, len(packed), max(1, len(packed))))[0]
 
 
 def strips(packed: Integers, lo: int, hi: int, step: int | None = None) -> Iterator[tuple[Integers, int, int]]:
     """The rows [lo, hi) as ``int8[*, C]``, ``step`` at a time (default: as many as stay in the caches), each with its
     first and last row; always in the same memory."""
     cols = 2 * packed.shape[1]
-    step = max(1, STRIP // cols if step is None else step)
+    step = max(ROWS, STRIP // cols) if step is None else step
     memory = np.empty((min(step, hi - lo), cols), np.int8)
     for first in range(lo, hi, step):
         last = min(hi, first + step)
