@@ -13,7 +13,7 @@ from syurmy.prover.kernels.jit import kernel, part
 
 STRIP, ROWS = 1 << 23, 32  # entries that are unpacked at one time; and rows, where these are long
 WORTH = 1 << 18  # entries from which on packing them is worth it
-LEAST = 16  # columns
+LEAST = 16  # columns, of which rows have a multiple
 LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
 SIGNS = np.uint64(0x0808080808080808)
 
@@ -43,7 +43,7 @@ def fits(values: Integers) -> bool:
 
 def worth(rows: Integers) -> bool:
     """Whether rows of 4-bit integers are packed: they can be, and it saves more than a page or two."""
-    return rows.size >= WORTH and rows.shape[1] >= LEAST
+    return rows.size >= WORTH and rows.shape[1] % LEAST == 0
 
 
 def pack(values: Integers) -> U8:
