@@ -87,8 +87,8 @@ def of_plan(plan: Plan) -> Memory:
         integers = int(width * params.rows * params.cols)
         strip = min(strip_rows(params), params.height)
         strips = 8 * strip * (params.cols + params.n)
-        in_key = kept(params, proof_seconds(plan))
-        if not in_key:  # strips and what was hashed of the columns; then the tree
+        codeword_kept = kept(params, proof_seconds(plan))
+        if not codeword_kept:  # strips and what was hashed of the columns; then the tree
             chunks = -(-params.height // CHUNK)
             setup += integers + max(strips + 32 * params.n * (2 + (chunks - 1).bit_length()), 58 * params.n)
         else:
@@ -101,7 +101,7 @@ def of_plan(plan: Plan) -> Memory:
             window = opening.matrices[1].queries * READ
             queries = min(25 * params.n, window) + params.n  # of the tree
             anew = 24 * params.cols + 8 * params.n  # one row, of which columns are encoded
-            queries += min(8 * params.encoded, window) if in_key else anew
+            queries += min(8 * params.encoded, window) if codeword_kept else anew
     shape = opening.matrices[0].shape
     held += COLUMN * plan.witness.true_entries + 8 * shape.every * shape.cols + 64 * shape.n
     images = IMAGES * plan.witness.true_entries

@@ -6,6 +6,7 @@ four signed 32-bit limbs (prover/kernels/matrix.py); int64 accumulators take 2^1
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy import gpu
 from syurmy.isa.arrays import Integers
@@ -62,26 +63,40 @@ def dot_rows_modular(values, weights, out, lo, hi):
 
 def dot_matrix(integers: IntegerMatrix, weights: U64) -> U64:
     """M w, ``uint64[2, R]``, for ``uint64[2, C]``; where these are on a device, of rows that are kept there."""
-    parts, memory = [], gpu.beside(weights)
+    parts, memory, limbs = [], gpu.beside(weights), None
     for values, start, lo, hi in integers.pieces(0, integers.shape[0], memory):
-        if memory is gpu.HOST:
-            large = ((integers.large >= lo) & (integers.large < hi)).any()
-            parts.append(dot_rows(values[lo - start : hi - start], weights, 2**63 if large else SMALL - 1))
-        else:
+        if memory is not gpu.HOST:
             parts.append(gpu.download(vectors.dot_rows(values, weights)))
+        elif ((integers.large >= lo) & (integers.large < hi)).any():
+            parts.append(_dot_large(values[lo - start : hi - start], weights))
+        else:
+            limbs = _limbs(weights) if limbs is None else limbs
+            parts.append(_dot_small(values[lo - start : hi - start], limbs))
     return np.concatenate(parts, axis=1)
 
 
 def dot_rows(values: Integers, weights: U64, bound: int) -> U64:
     """``uint64[2, R]`` of an integer matrix ``[R, C]`` with |entry| <= bound and weights ``uint64[2, C]``."""
+    return _dot_small(values, _limbs(weights)) if bound < SMALL else _dot_large(values, weights)
+
+
+def _limbs(weights: U64) -> npt.NDArray[np.int32]:
+    return np.ascontiguousarray(signed_limbs(weights).T)
+
+
+def _dot_small(values: Integers, limbs: npt.NDArray[np.int32]) -> U64:
     rows, cols = values.shape
     out = np.empty((2, rows), np.uint64)
+    small = values if values.dtype.itemsize <= 2 or values.dtype == np.int32 else values.astype(np.int32)
     chunk = max(1, pool.MIN_CHUNK // max(1, cols))
-    if bound < SMALL:
-        small = values if values.dtype.itemsize <= 2 or values.dtype == np.int32 else values.astype(np.int32)
-        limbs = np.ascontiguousarray(signed_limbs(weights).T)
-        pool.for_ranges(dot_rows_limbs, rows, np.ascontiguousarray(small), limbs, out, min_chunk=chunk)
-    else:
-        wide = np.ascontiguousarray(values, dtype=np.int64)
-        pool.for_ranges(dot_rows_modular, rows, wide, np.ascontiguousarray(weights), out, min_chunk=chunk)
+    pool.for_ranges(dot_rows_limbs, rows, np.ascontiguousarray(small), limbs, out, min_chunk=chunk)
+    return out
+
+
+def _dot_large(values: Integers, weights: U64) -> U64:
+    rows, cols = values.shape
+    out = np.empty((2, rows), np.uint64)
+    wide = np.ascontiguousarray(values, dtype=np.int64)
+    chunk = max(1, pool.MIN_CHUNK // max(1, cols))
+    pool.for_ranges(dot_rows_modular, rows, wide, np.ascontiguousarray(weights), out, min_chunk=chunk)
     return out

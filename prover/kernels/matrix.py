@@ -296,7 +296,8 @@ def _length(v: Integers) -> int:
 
 
 def _large_rows(v: Integers) -> I64:
-    if v.ndim != 2 or (v.dtype.kind != "i" and v.dtype != np.uint8):
+    packed = v.dtype == np.uint8 and v.ndim == 2 and _length(v) % nibbles.LEAST == 0
+    if v.ndim != 2 or (v.dtype.kind != "i" and not packed):
         raise ValueError(f"params are a matrix of signed integers, not {v.dtype}[{v.ndim} axes]")
     if v.dtype.itemsize <= 2:
         return np.zeros(0, np.int64)

@@ -11,9 +11,9 @@ from syurmy.isa.arrays import U8, Integers
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.jit import kernel, part
 
-STRIP = 1 << 23  # entries that are unpacked at one time
+STRIP, ROWS = 1 << 23, 32  # entries that are unpacked at one time; and rows, where these are long
 WORTH = 1 << 18  # entries from which on packing them is worth it
-LEAST = 16  # columns
+LEAST = 16  # columns, of which rows have a multiple
 LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
 SIGNS = np.uint64(0x0808080808080808)
 
@@ -43,7 +43,7 @@ def fits(values: Integers) -> bool:
 
 def worth(rows: Integers) -> bool:
     """Whether rows of 4-bit integers are packed: they can be, and it saves more than a page or two."""
-    return rows.size >= WORTH and rows.shape[1] >= LEAST
+    return rows.size >= WORTH and rows.shape[1] % LEAST == 0
 
 
 def pack(values: Integers) -> U8:
@@ -55,14 +55,14 @@ def pack(values: Integers) -> U8:
 
 def unpack(packed: Integers) -> Integers:
     """The same entries as ``int8[R, C]``."""
-    return next(strips(packed, 0, len(packed), len(packed)))[0]
+    return next(strips(packed, 0, len(packed), max(1, len(packed))))[0]
 
 
 def strips(packed: Integers, lo: int, hi: int, step: int | None = None) -> Iterator[tuple[Integers, int, int]]:
     """The rows [lo, hi) as ``int8[*, C]``, ``step`` at a time (default: as many as stay in the caches), each with its
     first and last row; always in the same memory."""
     cols = 2 * packed.shape[1]
-    step = max(1, STRIP // cols if step is None else step)
+    step = max(ROWS, STRIP // cols) if step is None else step
     memory = np.empty((min(step, hi - lo), cols), np.int8)
     for first in range(lo, hi, step):
         last = min(hi, first + step)

@@ -66,6 +66,16 @@ def butterflies(tile, stages, residue, log_distance, shift, powers):
             w3 = powers[3 * e & last_power]
             for i0 in range(i, size, 4 * quarter):
                 i1, i2, i3 = i0 + quarter, i0 + 2 * quarter, i0 + 3 * quarter
+                if e == 0:  # all factors are 1: the last step of a transform has no others
+                    for k in range(length):
+                        a, b, c, d = tile[i0, k], tile[i1, k], tile[i2, k], tile[i3, k]
+                        p, q = add(a, c), add(b, d)
+                        r, t = sub(a, c), turn(sub(b, d))
+                        tile[i0, k] = add(p, q)
+                        tile[i1, k] = sub(p, q)
+                        tile[i2, k] = add(r, t)
+                        tile[i3, k] = sub(r, t)
+                    continue
                 for k in range(length):
                     a, b, c, d = tile[i0, k], tile[i1, k], tile[i2, k], tile[i3, k]
                     p, q = add(a, c), add(b, d)

@@ -76,7 +76,8 @@ def test_a_codeword_is_kept_where_proofs_would_miss_it():
 def test_four_bits_are_packed_and_read_as_they_were(monkeypatch):
     """Two in a byte, beside a tensor with an entry that does not fit; every value at both places of a byte."""
     monkeypatch.setattr(nibbles, "WORTH", 32)
-    monkeypatch.setattr(nibbles, "STRIP", 70)  # a few rows at a time
+    monkeypatch.setattr(nibbles, "ROWS", 2)
+    monkeypatch.setattr(nibbles, "STRIP", 5 * 32)
     rng = np.random.default_rng(3)
     values = {i: rng.integers(-8, 8, (12, 32), dtype=np.int8) for i in range(3)}
     values[0].reshape(-1)[:256] = np.tile(np.arange(-8, 8), 16)
