@@ -105,9 +105,10 @@ def of_plan(plan: Plan) -> Memory:
     flat, codeword = 8 << plan.witness.log_entries, 8 * shape.encoded
     others = sum(b.size for b in plan.blocks if b.multiplicity is not None or b.sign < 0)
     filling, lookup = 24 * plan.used_leaves, LEAF * plan.used_leaves + OTHER * others
-    weights = 16 * space.entries
+    sizes = space.sizes()
     space.forget()
-    setup = max(setup, PROCESS + data + weights)  # for which claims are counted
+    weights = 16 * sum(sizes)
+    setup = max(setup, PROCESS + data + 16 * max(sizes, default=0))  # the plan goes through the same positions
     contraction = contraction_bytes(products) + weights
     opened = 4 * flat + of_params + weights
     committing, later = images + flat + codeword, max(lookup, contraction, flat + opened)
@@ -116,8 +117,8 @@ def of_plan(plan: Plan) -> Memory:
     whole = held + committing + max(lookup, contraction, opened) + queries
     if plan.used_leaves < LARGE:
         whole = wasted(whole)
-    else:  # of what the commitment took, half of what comes later finds no place
-        whole = held + committing + later // 2 + queries if keeps(plan.used_leaves) else wasted(lean)
+    else:  # of what comes later, seven tenths find no place in what the commitment took
+        whole = held + committing + 7 * later // 10 + queries if keeps(plan.used_leaves) else wasted(lean)
     return Memory(setup, max(whole, wasted(lean)), wasted(lean))
 
 
