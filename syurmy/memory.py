@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 PROCESS = 150_000_000  # with kernels
 COLUMN, IMAGES = 8, 25  # an entry, and images of it that are kept
 READ = 1 << 20  # of a mapped file that a read of one place brings in
-WASTE, MOST = 0.2, 300_000_000  # what lies free between arrays, of all but the process; and the most of it
+WASTE, MOST = 0.2, 512 << 20  # what lies free between arrays, of all but the process; and the most (syurmy/host.py)
 LEAF, OTHER = 48, 28  # a leaf with the layers above it; more of one whose numerator is not 1
 CHUNK = 128  # elements of a column that BLAKE3 hashes to one value
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -108,18 +108,20 @@ def of_plan(plan: Plan) -> Memory:
     flat, codeword = 8 << plan.witness.log_entries, 8 * shape.encoded
     others = sum(b.size for b in plan.blocks if b.multiplicity is not None or b.sign < 0)
     filling, lookup = 24 * plan.used_leaves, LEAF * plan.used_leaves + OTHER * others
-    weights = 16 * space.entries
+    sizes = space.sizes()
     space.forget()
-    setup = max(setup, PROCESS + data + weights)  # for which claims are counted
+    weights = 16 * sum(sizes)
+    setup = max(setup, PROCESS + data + 16 * max(sizes, default=0))  # the plan goes through the same positions
     contraction = contraction_bytes(products) + weights
     opened = 4 * flat + of_params + weights
     committing, later = images + flat + codeword, max(lookup, contraction, flat + opened)
-    lean = held + max(committing, images + filling, later, 3 * flat + queries)
+    asked = 3 * flat + codeword + queries  # of columns that are encoded anew
+    lean = held + max(committing, images + filling, later, asked)
     whole = held + committing + max(lookup, contraction, opened) + queries
     if plan.used_leaves < LARGE:
         whole = wasted(whole)
-    else:  # of what the commitment took, half of what comes later finds no place
-        whole = held + committing + later // 2 + queries if keeps(plan.used_leaves) else wasted(lean)
+    else:  # of what comes later, seven tenths find no place in what the commitment took
+        whole = held + committing + 7 * later // 10 + queries if keeps(plan.used_leaves) else wasted(lean)
     return Memory(setup, max(whole, wasted(lean)), wasted(lean))
 
 
