@@ -124,7 +124,7 @@ class Options:
             raise _bad("chunk", self.chunk, f"1 to {MAX_PLACES} tokens")
         most = min((MAX_SEGMENTS - 1) * self.chunk, MAX_PLACES)
         if not (_is_whole(self.cache) and (self.cache == 0 or 2 <= self.cache <= most)):
-            raise _bad("cache", self.cache, f"2 to {most} places")
+            raise _bad("cache", self.cache, f"2 to {most} places" + " (more with --chunk)" * (self.chunk == 1))
         if self.cache % self.chunk:
             raise _bad("cache", self.cache, f"a multiple of the {self.chunk} tokens that a step reads")
         used = (self.show, self.tokenizer, self.prompt_tokens, self.cache, self.chunk)

@@ -130,10 +130,10 @@ def prove_steps(
             refuse_spent(counted(at.key_of(j, keys_folder))[0], key.segments[j], at.segments[j], count, runs[0].batch)
         _on_cluster(chain, pending, elsewhere, keys_folder, report, tell)
     loaded: dict[int, ProvingKey] = {}
-    step: Parted | None = None
+    at_step, step = -1, None
     for made, (k, j) in enumerate(pending if elsewhere is None else ()):
-        if step is None or step.done is not runs[k]:
-            step = chain.step(k)
+        if step is None or at_step != k:
+            at_step, step = k, chain.step(k)
         if j not in loaded:  # one key in memory, of a program in one piece for all steps
             loaded = {j: load(j)}
             if count := wanted.pop(j, 0):  # the first time
@@ -229,7 +229,10 @@ class _Chain:
             self.first.append((k, name, out))
             self.named.append({})
         self.places[k][name, out] = n
-        proofs = sum(any(x.name == name for x in (p.outputs if out else p.inputs)) for p in self.at.segments)
+        proofs = sum(  # an output may be read by later segments
+            any(i.name == name and i.committed for i in p.inputs) or any(o.name == name for o in p.outputs)
+            for p in self.at.segments
+        )
         self.named[n][k] = self.named[n].get(k, 0) + proofs
 
     def step(self, k: int) -> Parted:

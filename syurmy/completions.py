@@ -132,7 +132,7 @@ def greedy_step(program: Program, steps: Steps) -> GreedyStep | None:
     shown = {p.name: program.data[p.name] for p in program.params if not p.committed}
     by_target = {c.target: c for c in steps.carried}
     rest = length = ""
-    ahead = [1]
+    ahead = np.array([1])
     try:
         code = _Code(program)
         part, same = code.asserted("le")
@@ -144,9 +144,9 @@ def greedy_step(program: Program, steps: Steps) -> GreedyStep | None:
             joined = code.made(given, "concat")
             rest, then = (code.source(x) for x in joined.src)
             row, position = code.made(places, "add").src
-            ahead, position = np.asarray(shown[row]).reshape(-1).tolist(), code.source(position)
+            ahead, position = np.asarray(shown[row]).reshape(-1), code.source(position)
             last = {"axis": len(public[rest].shape) - 1}
-            if again != places or {"axis": 0} | dict(joined.attrs) != last or public[rest].size + 1 != len(ahead):
+            if again != places or {"axis": 0} | dict(joined.attrs) != last or public[rest].size + 1 != ahead.size:
                 return None
         else:
             place, prompt = code.made(part, "ge").src
@@ -164,9 +164,9 @@ def greedy_step(program: Program, steps: Steps) -> GreedyStep | None:
     right = (
         {position, then, *ends} <= set(public)
         and place_out.source in {o.name for o in program.outputs}  # not of another segment, with a register called so
-        and ahead == list(range(1, len(ahead) + 1))
+        and np.array_equal(ahead, np.arange(1, ahead.size + 1))
         and code.source(moved.src[0]) == position
-        and dict(moved.attrs) == {"value": len(ahead)}
+        and dict(moved.attrs) == {"value": ahead.size}
         and place_out.first == 0
         and all(public[x].shape == () and by_target.get(x) == Carried(x, x) for x in ends)
         and public[prompt].lo >= 1

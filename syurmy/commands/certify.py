@@ -33,7 +33,9 @@ def certify(
 
     at = models.opened(program, None)
     if at.segmented is not None:
-        raise InputError("certificates are of the keys of single programs, this model is in segments", code="K156")
+        parts = "in segments" if at.segmented.steps is None else "in steps"
+        message = f"certificates are of the keys of single programs, this model is proven {parts}"
+        raise InputError(message, code="K156")
     paths = kept.key_paths(at.path, keys)
     target = output or paths[1].with_suffix(".cert")
     clock = Clock()

@@ -20,6 +20,7 @@ from syurmy.prover.protocol.bundle import BundleKey, Carried, Steps
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.verifier.bundle import BundleStatement, joined
 from syurmy.prover.verifier.verify import Statement
+from syurmy.segmented import SPARE
 from tests.bundles import WALK, WALKED, Whole, rejoined, split, walk, walking, whole_of
 from tests.reference_verifier import bundle as second
 from tests.reference_verifier import errors as ours
@@ -143,13 +144,14 @@ def test_what_is_carried_from_an_input_on(tmp_path: Path) -> None:
 .input   p : i8[]  public
 .output  q public
 .output  s public
+.output  m committed
     addi  q, p, 1
     mul   m, a, same
     add   s, m, b
     halt
 """
     steps = Steps(3, (Carried("q", "p", 0), Carried("a", "b"), Carried("same", "same")))
-    w = whole_of(syurmy.assemble(source), (), True, steps)
+    w = whole_of(syurmy.assemble(source), (2,), True, steps)  # 'm' leaves the first segment, and is read by the second
     a, same = [np.array(x) for x in ([1, 2], [3, 4], [5, 6], [7, 8])], np.array([2, -1])
 
     def inputs(k: int) -> dict[str, Array]:
@@ -160,12 +162,14 @@ def test_what_is_carried_from_an_input_on(tmp_path: Path) -> None:
     digests = [{n: c.digest() for n, c in s.commitments.items()} for s in done.statement.steps]
     assert len({d["same"] for d in digests}) == 1
     assert [d["b"] for d in digests[1:]] == [d["a"] for d in digests[:2]]
-    assert len({x for d in digests for x in d.values()}) == 5
+    assert len({x for d in digests for x in d.values()}) == 5 + 3
+    named = done.statement.steps[1].commitments
+    assert {n: c.mode.proofs - SPARE for n, c in named.items()} == {"a": 2, "b": 2, "same": 3, "m": 2}
     proofs = split(done.bundle.data)
-    assert second.verify_bundle(w.key.to_bytes(), rejoined(w.key, proofs[:2]))
+    assert second.verify_bundle(w.key.to_bytes(), rejoined(w.key, proofs[:4]))
     other = split(w.walked(tmp_path / "b", [inputs(k) for k in range(3)]).bundle.data)
     with pytest.raises(Rejected, match="step 1 names another commitment to it than step 0 to 'a'"):
-        syurmy.verify(w.key, rejoined(w.key, [proofs[0], *other[1:]]))
+        syurmy.verify(w.key, rejoined(w.key, [*proofs[:2], *other[2:]]))
     with pytest.raises(syurmy.InputError, match="'same' of step 2 is not what step 1 hands on as 'same'"):
         w.walked(tmp_path / "c", [*(inputs(k) for k in range(2)), inputs(2) | {"same": a[0]}])
 
