@@ -17,7 +17,7 @@ from onnx import numpy_helper
 
 from syurmy.compiler.apart import Apart, without_inputs
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
-from syurmy.compiler.load import free_first
+from syurmy.compiler.load import captured, free_first
 from syurmy.compiler.tabular import labels_of
 from syurmy.isa.arrays import Array
 
@@ -323,17 +323,6 @@ def _node(n: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> Node:
     attrs = {a.name: _attribute(onnx.helper.get_attribute_value(a)) for a in n.attribute}
     inputs = (*n.input, *captured(n))  # what bodies read is read here
     return Node(n.name or f"{n.op_type}_{index}", n.op_type, domain, version, inputs, tuple(n.output), attrs)
-
-
-def captured(n: onnx.NodeProto) -> list[str]:
-    """What the bodies of a node read from outside, in order."""
-    found: dict[str, None] = {}
-    for a in n.attribute:
-        for body in [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs:
-            own = {i.name for i in (*body.input, *body.initializer)} | {o for m in body.node for o in m.output}
-            reads = [i for m in body.node for i in (*m.input, *captured(m))] + [o.name for o in body.output]
-            found.update(dict.fromkeys(i for i in reads if i and i not in own))
-    return list(found)
 
 
 def _attribute(value: Any) -> Any:

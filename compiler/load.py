@@ -283,17 +283,18 @@ def _external_data(model: onnx.ModelProto, path: Path, size: int) -> None:
 
 
 def _sort(graph: onnx.GraphProto) -> None:
-    """Nodes in an order in which tensors are written before they are read."""
+    """Nodes in an order in which tensors are written before they are read, by bodies as well."""
     known = {i.name for i in graph.input} | {t.name for t in graph.initializer} | {""}
     known |= {t.values.name for t in graph.sparse_initializer}
     written = {o for n in graph.node for o in n.output}
-    for n in graph.node:
+    waiting, done = list(graph.node), []
+    read = {id(n): {*n.input, *written.intersection(captured(n))} for n in waiting}
+    for n in waiting:
         missing = [i for i in n.input if i not in written | known]
         if missing:
             raise ModelError(f"node '{n.name or n.op_type}' reads '{missing[0]}', which nothing writes", code="M103")
-    waiting, done = list(graph.node), []
     while waiting:
-        ready = [n for n in waiting if known.issuperset(n.input)]
+        ready = [n for n in waiting if known.issuperset(read[id(n)])]
         if not ready:
             names = ", ".join(n.name or n.op_type for n in waiting[:5])
             raise ModelError(f"the graph is cyclic: {names} wait for each other", code="M103")
@@ -307,6 +308,17 @@ def _sort(graph: onnx.GraphProto) -> None:
     unwritten = [o.name for o in graph.output if o.name not in known]
     if unwritten:
         raise ModelError(f"output '{unwritten[0]}' is never written", code="M103")
+
+
+def captured(n: onnx.NodeProto) -> list[str]:
+    """What the bodies of a node read from outside, in order."""
+    found: dict[str, None] = {}
+    for a in n.attribute:
+        for body in [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs:
+            own = {i.name for i in (*body.input, *body.initializer)} | {o for m in body.node for o in m.output}
+            reads = [i for m in body.node for i in (*m.input, *captured(m))] + [o.name for o in body.output]
+            found.update(dict.fromkeys(i for i in reads if i and i not in own))
+    return list(found)
 
 
 def _check_weights(graph: onnx.GraphProto) -> None:

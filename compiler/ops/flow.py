@@ -19,7 +19,8 @@ from onnx import helper
 from syurmy.compiler import passes
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
-from syurmy.compiler.graph import Node, Runner, captured, graph_of
+from syurmy.compiler.graph import Node, Runner, graph_of
+from syurmy.compiler.load import captured
 from syurmy.compiler.loops import Loop
 from syurmy.compiler.lower import Context, Result, lower_node, lowering
 from syurmy.compiler.passes.unroll import loops

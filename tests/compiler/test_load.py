@@ -257,3 +257,18 @@ def test_a_free_first_axis_that_is_not_a_batch_is_named(tmp_path: Path) -> None:
     assert "Conv" in said
     assert "--shape x=" in said
     assert compile_onnx(tmp_path / "m.onnx", tmp_path / "out", shapes={"x": (8, 4)}).outputs[0].shape == (1, 1, 6)
+
+
+def test_bodies_read_after_what_they_read_is_written(tmp_path: Path) -> None:
+    """An If is not ready when its condition is: silero's models for voices were "not topologically sorted"."""
+    value = helper.make_tensor_value_info("b", TensorProto.FLOAT, None)
+    bodies = [helper.make_graph([helper.make_node(op, ["h"], ["b"])], op, [], [value]) for op in ("Relu", "Neg")]
+    nodes = [
+        helper.make_node("Neg", ["x"], ["g"]),
+        helper.make_node("Tanh", ["g"], ["h"]),
+        helper.make_node("If", ["yes"], ["y"], then_branch=bodies[0], else_branch=bodies[1]),
+    ]
+    x = np.array([[-1.0, 0.5, 2.0]], np.float32)
+    onnx.save(model_of(nodes, {"x": x}, ["y"], {"yes": np.array(True)}), tmp_path / "m.onnx")
+    done = compile_onnx(tmp_path / "m.onnx", tmp_path / "out", calibrate={"x": x})
+    assert np.abs(done.run({"x": x}).outputs["y"] - np.maximum(np.tanh(-x), 0)).max() < 1e-4
