@@ -18,13 +18,13 @@ from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import ZERO_SUM, mac, mul, reduce
 from syurmy.prover.kernels.matrix import bind_columns
-from syurmy.prover.kernels.ntt import butterflies, domain
+from syurmy.prover.kernels.ntt import butterflies, domain, powers_kernel
 from syurmy.prover.kernels.transform import reverse
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.ladder import evaluation_points
 from syurmy.prover.protocol.plain import mul_f
 
-FIRST = 6  # stages that all positions share
+FIRST, MANY_COSETS = 6, 3  # stages that all positions share; two fewer from a rate of 1/8 on, where those are dearer
 WIDTH = 128  # polynomials: a tile of them is 64 KiB
 TOGETHER = 8  # rows that read a part of the table one after the other
 S63 = np.uint64(63)
@@ -95,16 +95,14 @@ class Positions:
     """A few positions, ascending, of encodings of C = 2^log_cols coefficients, and of ``more`` after them."""
 
     def __init__(self, log_cols: int, log_blowup: int, positions: Sequence[int], more: int = 0) -> None:
-        shared = min(FIRST, log_cols)
+        shared = min(FIRST - 2 * (log_blowup >= MANY_COSETS), log_cols)
         rest = log_cols - shared
         self.log_blowup = log_blowup
         self.powers = domain(shared + log_blowup)
         x = evaluation_points(log_cols + log_blowup, positions)
-        table = np.ones((len(x), 1), np.uint64)
-        power = x[:, None]
-        while table.shape[1] < max(1 << rest, more):
-            table = np.concatenate([table, mul_f(table, np.broadcast_to(power, table.shape))], axis=1)
-            power = mul_f(power, power)
+        table = np.empty((len(x), max(1 << rest, more)), np.uint64)
+        for row, root in zip(table, x, strict=True):
+            powers_kernel(root, ONE, row, 0, len(row))
         self.which = np.asarray(positions, np.int64) >> rest
         if (np.diff(self.which) < 0).any():
             raise ValueError("positions that do not ascend")
