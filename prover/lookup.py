@@ -48,6 +48,7 @@ from syurmy.prover.ahead import Ahead, Now
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, log2_ceil
 from syurmy.prover.kernels import compiled, pool
 from syurmy.prover.kernels import logup as kernels
+from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.kernels.moves import less_one_kernel, moved_kernel
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import add_scaled, cut, eq_vector, filled, part
@@ -391,18 +392,32 @@ class _Eq:
     def __init__(self, r: U64) -> None:
         self.r = r
         self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
+        self.tables: list[U64] = []  # on the host: of all suffixes of the last elements of r, and of those before
 
     def __call__(self, m: int, memory: gpu.Memory) -> tuple[U64, U64]:
         """``rest``: the last m elements of r. The table of the last ones is in ``memory``."""
-        first, count = self.r.shape[1] - m, min(m, _INNER)
-        last = self.r[:, first + m - count :]
+        count, whole = min(m, _INNER), self.r.shape[1]
+        if memory is gpu.HOST:
+            if not self.tables:
+                last = min(_INNER, whole - 1)
+                self.tables = [_suffixes(self.r, last)]
+                if last < whole - 1:
+                    self.tables.append(_suffixes(self.r[:, : whole - last], whole - last - 1))
+            inner: U64 = self.tables[0][2 << count : 4 << count].reshape(2, -1)
+            if m == count:
+                return self.one, inner
+            return self.tables[1][2 << m - count : 4 << m - count].reshape(2, -1), inner
+        first = whole - m
         if self.inner.shape[1] != 1 << count:  # the last variables' table serves all rounds before them
-            here = memory is gpu.HOST
-            self.inner = compiled.eq_vector(last, 1 << count) if here else eq_vector(_elements(last), memory)
-        elif memory is gpu.HOST:
-            self.inner = gpu.download(self.inner)
-        outer = self.one if m == count else compiled.eq_vector(self.r[:, first : first + m - count], 1 << (m - count))
+            self.inner = eq_vector(_elements(self.r[:, whole - count :]), memory)
+        outer = self.one if m == count else compiled.eq_vector(self.r[:, first : whole - count], 1 << (m - count))
         return outer, self.inner
+
+
+def _suffixes(r: U64, count: int) -> U64:
+    out = np.empty(4 << count, np.uint64)
+    eq_suffixes(np.ascontiguousarray(r), count, out)
+    return out
 
 
 class _Rounds:
