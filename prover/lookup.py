@@ -53,6 +53,7 @@ from syurmy.prover.ahead import Ahead, Now
 from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, log2_ceil
 from syurmy.prover.kernels import compiled, pool
 from syurmy.prover.kernels import logup as kernels
+from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.kernels.moves import moved_kernel
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import eq_vector, filled, part
@@ -356,6 +357,7 @@ class _Eq:
     def __init__(self, r: U64, runs: int) -> None:
         self.r, self.runs = r, runs
         self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
+        self.suffixes: U64 | None = None  # on the host: the tables of all variables within a run, of all but one, ...
 
     def pairs(self, later: int) -> int:
         """How many runs of pairs there are."""
@@ -383,12 +385,14 @@ class _Eq:
     def __call__(self, later: int, memory: gpu.Memory) -> tuple[U64, U64]:
         """The table of the variables within a run is in ``memory``."""
         count = min(later, layout.LOG_RUN)
-        if self.inner.shape[1] != 1 << count:  # it serves all rounds before them
-            last = self.r[:, self.r.shape[1] - count :]
-            here = memory is gpu.HOST
-            self.inner = compiled.eq_vector(last, 1 << count) if here else eq_vector(_elements(last), memory)
-        elif memory is gpu.HOST:
-            self.inner = gpu.download(self.inner)
+        if memory is gpu.HOST:
+            if self.suffixes is None:
+                most = min(layout.LOG_RUN, self.r.shape[1] - 1)
+                self.suffixes = np.empty(4 << most, np.uint64)
+                eq_suffixes(self.r, most, self.suffixes)
+            self.inner = self.suffixes[2 << count : 4 << count].reshape(2, -1)
+        elif self.inner.shape[1] != 1 << count:  # it serves all rounds before them
+            self.inner = eq_vector(_elements(self.r[:, self.r.shape[1] - count :]), memory)
         outer = self.one if later == count else compiled.eq_vector(self._outer(later), self.pairs(later))
         return outer, self.inner
 

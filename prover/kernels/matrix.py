@@ -180,11 +180,10 @@ def bind_columns(matrix: U64, weights: U64) -> U64:
 
 def signed_limbs(weights: U64) -> npt.NDArray[np.int32]:
     """``int32[n, 4]`` limbs of ``uint64[2, n]`` weights over K."""
-    half = np.uint64((P - 1) // 2)  # from here on negative, so that hi cannot reach 2^31
-    centred = np.where(weights >= half, weights - np.uint64(P), weights).view(np.int64)
-    low = centred.astype(np.int32)
-    high = ((centred - low) >> np.int64(32)).astype(np.int32)
-    return np.ascontiguousarray(np.stack([low[0], high[0], low[1], high[1]], axis=1))
+    negative = weights + np.uint64(1 << 31) >> np.uint64(63)  # from (p - 1)/2 on, so that hi cannot reach 2^31
+    centred = weights + negative * np.uint64(2**64 - P)
+    centred += (centred & np.uint64(1 << 31)) << np.uint64(1)  # hi, as lo is negative
+    return np.ascontiguousarray(centred.T).view("<i4")
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,6 +118,22 @@ def dot_base(w, v, signed, lo, hi):
 
 
 @kernel
+def eq_suffixes(r, count, out):
+    """eq(r[k - m:], .) for m = 0, ..., count of r ``uint64[2, k]`` into out[2^(m+1) : 2^(m+2)], plane 0 before plane 1;
+    out ``uint64[2^(count + 2)]``."""
+    out[2] = ONE
+    out[3] = ZERO
+    n = 1
+    for m in range(count):
+        z = r.shape[1] - 1 - m  # in front of the variables of the table before
+        _halves(
+            out[2 * n : 3 * n], out[3 * n : 4 * n], r[0, z], r[1, z],
+            out[4 * n : 5 * n], out[6 * n : 7 * n], out[5 * n : 6 * n], out[7 * n : 8 * n],
+        )  # fmt: skip
+        n *= 2
+
+
+@kernel
 def multiply(a, b, step, out, lo, hi):
     """out[i] = a[i] * b[step*i] over K; step 0 scales by one element."""
     if step == 0:

@@ -94,9 +94,10 @@ def siblings(log_n: int, positions: Sequence[int]) -> list[int]:
     out: list[int] = []
     start = 0
     for depth, (level, known) in enumerate(_levels(log_n, positions)):
-        parents = level[np.flatnonzero(np.diff(known >> 1, prepend=-1))] >> 1
-        children = (2 * parents[:, None] + np.arange(2)).reshape(-1)
-        out += (start + np.delete(children, known)).tolist()
+        alone = np.ones(len(known), np.bool_)
+        both = known[1:] >> 1 == known[:-1] >> 1
+        alone[1:][both] = alone[:-1][both] = False
+        out += (start + (level[alone] ^ 1)).tolist()
         start += 1 << (log_n - depth)
     return out
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list
+from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.protocol import mle
 
 EDGES = [0, 1, P - 1, 2**32, 2**32 - 1, P - 2**32]
@@ -38,6 +39,15 @@ def test_eq_vector(k: int) -> None:
     expected = [eq_reference(point, i) for i in range(1 << k)]
     for size in {1, (1 << k) // 2 + 1, max(1, (1 << k) - 1), 1 << k}:
         assert ext_list(mle.eq_vector(point, size)) == expected[:size]
+
+
+def test_eq_vectors_of_all_suffixes() -> None:
+    point = elements(random.Random(5), 6)
+    out = np.empty(4 << 5, np.uint64)
+    eq_suffixes(ext_array(point), 5, out)
+    for m in range(6):
+        table = out[2 << m : 4 << m].reshape(2, -1)
+        assert ext_list(table) == [eq_reference(point[6 - m :], i) for i in range(1 << m)]
 
 
 @pytest.mark.parametrize("size", [2**15, 2**14 + 1, 2**15 - 1, 12345])
