@@ -1,5 +1,4 @@
-"""Holds Python's cyclic garbage collector back while something is worked out whose objects all live until the end, or
-spares it what lives longer.
+"""Holds Python's cyclic garbage collector back while something is worked out whose objects all live until the end.
 
 Planning and reading a proof of a large model allocate some hundred thousand small objects and drop few. The collector
 counts allocations, so it goes through all objects of the process again and again and finds nothing.
@@ -29,18 +28,3 @@ def held_back() -> Iterator[None]:
     finally:
         gc.enable()
         _held_back.release()
-
-
-@contextmanager
-def set_aside() -> Iterator[None]:
-    """Collections inside the block do not go through the objects that were there before it: a program, its plan and the
-    interpreter's modules, of which a proof drops none. They do again after it; where some are set aside already,
-    nothing changes."""
-    if gc.get_freeze_count():
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

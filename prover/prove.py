@@ -12,7 +12,6 @@ import numpy as np
 
 from syurmy import gpu, host
 from syurmy.host import peak_mb, return_memory
-from syurmy.isa import collector
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import Committed, Node, Table, Tuples
@@ -83,7 +82,7 @@ def prove(
     where the memory of the device is too small, ``Unsatisfied`` where a value of the trace is not in a table that it
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        with collector.set_aside():
+        with host.objects_set_aside():
             prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
             host.keep_freed_memory(prover.keeps)
             proof = prover.run()

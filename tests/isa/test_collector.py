@@ -47,21 +47,3 @@ def test_the_first_of_several_threads_decides():
     go.set()
     thread.join()
     assert gc.isenabled()
-
-
-def test_what_was_there_is_set_aside() -> None:
-    before = gc.get_freeze_count()
-    gc.unfreeze()
-    old: list[object] = []
-    old.append(old)
-    with collector.set_aside():
-        assert not any(o is old for o in gc.get_objects())
-        new: list[object] = []
-        with collector.set_aside():  # nothing more is set aside
-            assert any(o is new for o in gc.get_objects())
-        assert gc.get_freeze_count()
-    assert gc.get_freeze_count() == 0
-    assert any(o is old for o in gc.get_objects())
-    if before:
-        gc.freeze()
-    old.clear()
