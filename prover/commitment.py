@@ -32,7 +32,7 @@ from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.merkle import LEAF_KEY, hash_columns, shortened
+from syurmy.prover.protocol.merkle import LEAF_KEY, MerkleTree, hash_columns, shortened
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
 from syurmy.prover.trees import DeviceTree, ShortTree, Tree, of_columns, taken

@@ -7,13 +7,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 
 import numpy as np
 
 from syurmy import gpu, host
 from syurmy.host import peak_mb, return_memory
-from syurmy.isa import collector
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import Committed, Node, Table, Tuples
@@ -66,7 +64,6 @@ from syurmy.prover.witness import Witness
 
 Progress = Callable[[str, float], None]
 LARGE = 1 << 22  # leaves from which a proof on the host is lean
-SMALL = 1 << 19  # leaves below which garbage waits for the end: looking for it would be a twentieth of the time
 LEAF = 300  # bytes of a proof, about, by leaf
 SHARE = 4  # a proof that takes more than this part of the memory gives it back to the system
 
@@ -85,9 +82,9 @@ def prove(
     where the memory of the device is too small, ``Unsatisfied`` where a value of the trace is not in a table that it
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
-        host.keep_freed_memory(prover.keeps)
-        with collector.held_back() if prover.plan.used_leaves < SMALL else nullcontext():
+        with host.objects_set_aside():
+            prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
+            host.keep_freed_memory(prover.keeps)
             proof = prover.run()
         prover.space.forget()
     except gpu.OutOfDeviceMemory as e:
