@@ -64,9 +64,14 @@ class Difference:
         return max(-self.lo, self.hi, 0.0)
 
     @property
+    def span(self) -> float:
+        """The range (the peak of a constant tensor, as a number is on one sample)."""
+        return (self.hi - self.lo) or self.peak
+
+    @property
     def share(self) -> float:
-        """The error over the range (the peak of a constant tensor)."""
-        return self.error / ((self.hi - self.lo) or self.peak or 1.0) if self.error else 0.0
+        """The error over the range."""
+        return self.error / (self.span or 1.0) if self.error else 0.0
 
 
 @dataclass

@@ -43,7 +43,7 @@ class Estimates:
         whole: Whole,
     ) -> None:
         self.m, self.program, self.inputs, self.whole = m, program, inputs, whole
-        self.outputs = {o: t for o, t in outputs.items() if o in m.tensors and m.tensors[o].hi > m.tensors[o].lo}
+        self.outputs = {o: t for o, t in outputs.items() if o in m.tensors and 0 < m.tensors[o].span < np.inf}
 
     def _run(
         self, floats: Mapping[str, Any], whole: Whole, decisions: Sequence[Decision] = ()
@@ -73,7 +73,8 @@ class Estimates:
             _, seen = self._run(mixed, own)
             for o, t in self.outputs.items():
                 d = self.m.tensors[o]
-                steep = max(steep, largest_off([seen.off(t.name)]) * t.scale / (d.hi - d.lo))
+                if d.hi > d.lo:
+                    steep = max(steep, largest_off([seen.off(t.name)]) * t.scale / d.span)
         return steep
 
     def judged(
@@ -95,13 +96,13 @@ class Estimates:
                     left = np.asarray(floats[o], np.float64) - (made[t.name] + off) * t.scale
                 rest[o] = max(rest[o], float(np.abs(left[np.isfinite(left) | np.isnan(off)]).max(initial=0.0)))
                 most = largest_off([off]) * t.scale
-                d, allowed = self.m.tensors[o], tolerance * (self.m.tensors[o].hi - self.m.tensors[o].lo)
+                d, allowed = self.m.tensors[o], tolerance * self.m.tensors[o].span
                 over[o] += not most <= max(d.error, allowed) + allowed / 2  # NaN is not
         limits = {}
         for o in self.outputs if known else ():
-            d, allowed = self.m.tensors[o], tolerance * (self.m.tensors[o].hi - self.m.tensors[o].lo)
-            if over[o] <= OVER * known and allowed > 0:
-                limits[o] = Limit(allowed - min(rest[o], allowed / 2), d.hi - d.lo)
+            span = self.m.tensors[o].span
+            if over[o] <= OVER * known and (allowed := tolerance * span) > 0:
+                limits[o] = Limit(allowed - min(rest[o], allowed / 2), span)
         if len(limits) < len(self.outputs) or not known:
             return limits, list(decisions)
         return limits, [

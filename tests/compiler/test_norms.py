@@ -148,3 +148,20 @@ def test_statistics_of_something_else_stay(of: str, tmp_path: Path) -> None:
     assert "Normalised" not in [r.op for r in done.rows]
     want = evaluated(model, {"x": x[0]})[0]
     assert np.abs(done.run({"x": x[0]}).outputs["y"] - want).max() < 1e-3 * np.ptp(want)
+
+
+def test_a_mean_that_meets_other_entries_stays(tmp_path: Path) -> None:
+    """Of a square, the means of rows laid along columns: shapes say so, and nearly equal means do not hide it."""
+    rng = np.random.default_rng(3)
+    nodes, fixed = affine("keras", 2, 8)
+    fixed["gamma"] = fixed["beta"] = np.float32(0.5)
+    fixed["across"] = np.array([1, 1, 8])
+    nodes[1:1] = [node("Reshape", ["mu"], ["laid"], name="laid"), node("Identity", ["laid"], ["other"])]
+    nodes[1].input.append("across")
+    nodes[3].input[1] = "other"
+    x = 3 + floats(rng, 12, 1, 8, 8) / 100
+    model = model_of(nodes, {"x": x[0]}, ["y"], {k: np.asarray(v) for k, v in fixed.items()}, opset=17)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x})
+    assert "Normalised" not in [r.op for r in done.rows]

@@ -20,7 +20,7 @@ from syurmy.compiler.undecided import Decision
 from syurmy.isa.arrays import Array
 from syurmy.isa.program import Instruction
 from syurmy.vm.machine import run
-from tests.compiler.harness import evaluated, model_of
+from tests.compiler.harness import evaluated, floats, model_of
 
 RNG = np.random.default_rng(3)
 
@@ -206,3 +206,15 @@ def test_a_quotient_by_what_has_a_wide_interval(tmp_path: Path) -> None:
         for k in range(20, 30):
             given = {"a": a[k], "b": b[k]}
             assert np.abs(done.run(given).outputs["y"] - evaluated(model, given)[0]).max() <= 1e-3
+
+
+def test_a_number_on_one_sample_has_its_size_for_a_range(tmp_path: Path) -> None:
+    """There is nothing else to measure by; runs of such a model were not estimated."""
+    r = np.random.default_rng(2)
+    x, w = floats(r, 1, 12), floats(r, 12, 1)
+    model = load.prepare(model_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": x}, ["y"], {"w": w}))
+    done = compile_model(model, tmp_path / "m", calibrate={"x": x[None]})
+    assert done.limits["y"].span == pytest.approx(abs(float((x @ w)[0, 0])), rel=1e-3)
+    run = done.run({"x": x * np.float32(0.9)})
+    assert not run.unestimated
+    assert not run.rounded
