@@ -50,12 +50,6 @@ from syurmy.prover.witness import Witness
 Array = gpu.Array
 
 
-def placed_for(plan: Plan, witness: Witness, sweep: Sweep) -> Placed | None:
-    """Where the selected device is worth it for a proof of this size; else None: everything is on the host."""
-    memory = gpu.place(max(plan.used_leaves, plan.witness.true_entries))
-    return Placed(plan, witness, sweep, memory) if isinstance(memory, Grid) else None
-
-
 class Placed:
     """The values of one proof on the device ``memory``."""
 

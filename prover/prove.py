@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +30,6 @@ from syurmy.prover.kernels.place import place as placed
 from syurmy.prover.keys import ProvingKey
 from syurmy.prover.operands import bind_operand, instance, pad_table
 from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
-from syurmy.prover.placed import placed_for
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening
@@ -61,6 +61,9 @@ from syurmy.prover.verifier.front import Ends, Front
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows
 from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
+
+if TYPE_CHECKING:
+    from syurmy.prover.placed import Placed
 
 Progress = Callable[[str, float], None]
 LARGE = 1 << 22  # leaves from which a proof on the host is lean
@@ -161,7 +164,7 @@ class Prover:
         self.report = Report()
         self.alpha = self.beta = Ext(0)
         self._clock = time.perf_counter()
-        self.placed = placed_for(self.plan, self.witness, self.sweep)
+        self.placed = self.on_device()
         self.lean = lean or (self.placed is None and self.plan.used_leaves >= LARGE)
         self.keeps = not lean and keeps(self.plan.used_leaves)
 
@@ -170,6 +173,16 @@ class Prover:
         plan = pk.plan if pk.plan is not None and path.batch == 1 else None
         plan = plan or Plan.of(pk.program, path, pk.verifying_key.max_steps, pk.mode)
         return plan if self.certificate == NO_CERTIFICATE else plan.certified()
+
+    def on_device(self) -> Placed | None:
+        """Where the selected device is worth it for a proof of this size; else None: everything is on the host."""
+        memory = gpu.place(max(self.plan.used_leaves, self.plan.witness.true_entries))
+        if memory is gpu.HOST:
+            return None
+        from syurmy.gpu.grid import Grid  # imports Numba's CUDA
+        from syurmy.prover.placed import Placed
+
+        return Placed(self.plan, self.witness, self.sweep, memory) if isinstance(memory, Grid) else None
 
     def run(self) -> Proof:
         start = time.perf_counter()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from numba.core import sigutils
@@ -76,7 +77,8 @@ def kernels() -> list[tuple[Any, tuple[Any, ...]]]:
 
 def help_with(folder: Path, threads: int) -> None:
     """Starts helpers where that pays."""
-    if threads < 2 or 2 * sum(1 for _ in folder.rglob("*.nbi")) > len(FIRST) or not sys.executable:
+    enough = 2 * sum(1 for _ in folder.rglob("*.nbi")) > len(FIRST)
+    if threads < 2 or enough or not sys.executable or hasattr(sys, "frozen"):  # frozen: this is no interpreter
         return
     try:
         import fcntl  # not on Windows
@@ -96,7 +98,7 @@ def help_with(folder: Path, threads: int) -> None:
         )
         with contextlib.suppress(OSError):
             helper = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "SYURMY_THREADS": "1"}, **quiet)
-            atexit.register(helper.wait)
+            Thread(target=helper.wait, daemon=True).start()  # else one that has ended stays in the system's table
             atexit.register(helper.kill)
     _locks.append(lock)
 
