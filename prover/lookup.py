@@ -5,13 +5,18 @@ this tag has the leaf +1 / (alpha - f), f = tag + beta*c_0 + beta^2*c_1 + ..., r
 f(row i)), m(i) its multiplicity, and each of the ``padding`` padded leaves of a block is +1/alpha. Tag 0 is
 reserved: f = 0 is a padded leaf's. Unused leaves are 0/1.
 
-Tree: 2^n leaves, n > 0, of which a prefix is stored. Node j of the layer of 2^k nodes has the children j and j + 2^k:
-p = p0*q1 + p1*q0, q = q0*q1. The root (P, Q) is not sent. Messages: p0, p1, q0, q1 of the two nodes under it, which
-must give alpha*P = padding*Q; challenge mu, which merges the halves; then, from a claim (P, Q) at r in K^k, for k = 1
-.. n - 1:
+Tree: 2^n leaves, n > 0. Node j of the layer of 2^k nodes has the children j and j + 2^k: p = p0*q1 + p1*q0, q =
+q0*q1. The root (P, Q) is not sent. Messages: p0, p1, q0, q1 of the two nodes under it, which must give alpha*P =
+padding*Q; challenge mu, which merges the halves; then, from a claim (P, Q) at r in K^k, for k = 1 .. n - 1:
 
     challenge lambda; sumcheck of P + lambda*Q = sum over x of eq(r, x) * (p0*q1 + p1*q0 + lambda*q0*q1)(x);
     values p0, p1, q0, q1; challenge mu: the next claim is at (mu, x).
+
+Leaf i is in the place that has the bits of i, those from the tenth on in reverse (protocol/layout.py): the places of
+512 leaves in a row, a *run*, are a row, and the children of a run of nodes are two runs of which the leaves are
+neighbours. So what comes behind the last used leaf is behind the used nodes of every layer, and behind the pairs of
+them in every round. Only runs with used leaves are stored, and up to seven more. The others' nodes are 0/1: they add
+lambda*eq to h(0), in closed form, and nothing to the rest of h.
 
 A round polynomial is eq(r_i, t) * h(t) times what earlier rounds bound, h of degree 2 (Gruen). With h = a + b*t +
 c*t^2 the message is (b + c, c): the running claim C = (1 - r_i)*h(0) + r_i*h(1) = a + r_i*(b + c) gives a, and the
@@ -32,7 +37,7 @@ The caller must settle the two claims at the leaves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -45,20 +50,19 @@ from syurmy import gpu
 from syurmy.gpu.arrays import Scalars
 from syurmy.isa.arrays import I64
 from syurmy.prover.ahead import Ahead, Now
-from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, log2_ceil
+from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, log2_ceil
 from syurmy.prover.kernels import compiled, pool
 from syurmy.prover.kernels import logup as kernels
-from syurmy.prover.kernels.moves import less_one_kernel, moved_kernel
+from syurmy.prover.kernels.moves import moved_kernel
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.kernels.vectors import add_scaled, cut, eq_vector, filled, part
+from syurmy.prover.kernels.vectors import eq_vector, filled, part
+from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
 
 Challenge = Ext | Scalars
 Adder = Callable[..., None]
-_INNER = 9  # variables of the inner eq table: 8 KiB
 _CHUNK = 4096  # pairs a thread takes at least
-_GAP = 64  # leaves with numerator 1 that are corrected, by zero, between others
 
 
 def fill_denominators(
@@ -120,22 +124,23 @@ def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:
 
 @dataclass(frozen=True, eq=False)
 class Leaves:
-    """The leaves of a tree of 2^n: numerators ``uint64[used]``, denominators ``uint64[2, 2^n + PAD]``, 1 from ``used``
-    on; on the host or on a device. A leaf that is not used is 0/1. Numerators that are 1 cost nothing. ``others``: the
+    """The leaves of a tree: numerators ``uint64[used]``, denominators ``uint64[2, stored + PAD]``, 1 from ``used`` on;
+    on the host or on a device. A leaf that is not used is 0/1. Numerators that are 1 cost nothing. ``others``: the
     ranges with numerators that are not 1; None: they are looked for. A tree uses its leaves up."""
 
     num: U64
     den: U64
+    used: int
     others: Sequence[tuple[int, int]] | None = None
 
     @staticmethod
     def ones(used: int, memory: gpu.Memory = gpu.HOST, others: Sequence[tuple[int, int]] | None = None) -> Leaves:
         """Numerators 1, denominators to be filled in; on a device ``others`` has to be given."""
-        size = 1 << log2_ceil(max(2, used))
-        den: U64 = memory.empty((2, size + kernels.PAD))
+        log_size = log2_ceil(max(2, used))
+        den: U64 = memory.empty((2, _stored(used, log_size, log_size) + kernels.PAD))
         filled(den[0, used:], 1)
         filled(den[1, used:], 0)
-        return Leaves(filled(memory.empty(used), 1), den, others)
+        return Leaves(filled(memory.empty(used), 1), den, used, others)
 
     @staticmethod
     def of(num: U64, den: U64) -> Leaves:
@@ -148,7 +153,21 @@ class Leaves:
 
     @property
     def log_size(self) -> int:
-        return log2_ceil(self.den.shape[1] - kernels.PAD)
+        return log2_ceil(max(2, self.used))
+
+    def stored(self, k: int) -> int:
+        """The nodes of the layer of 2^k that are stored."""
+        return _stored(self.used, self.log_size, k)
+
+    def runs(self, k: int) -> int:
+        """The runs of the layer of 2^k nodes that have used leaves."""
+        return -(-self.used >> self.log_size - k + layout.LOG_RUN) if k > layout.LOG_RUN else 1
+
+
+def _stored(used: int, log_size: int, k: int) -> int:
+    """Eight runs are the children that a round binds for a run of pairs."""
+    log_unit = layout.LOG_RUN + 3
+    return min(1 << k, -(-used >> log_size - k + log_unit) << log_unit) if k > log_unit else 1 << k
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +203,8 @@ def prove_layers(sender: Sender, tree: Tree) -> tuple[list[Ext], Ext, Ext]:
     for k in range(1, log_size):  # a layer is not read again: the next one's rounds work in its memory, then it goes
         layer = layers.pop()
         begin = partial(_LeafRounds, leaves, corrected) if k == log_size - 1 else partial(_Rounds, layers[-1])
-        point, p, q = _prove_layer(sender, partial(begin, layer), point, p, q)
-    return point, p, q
+        point, p, q = _prove_layer(sender, partial(begin, layer, leaves.runs(k)), point, p, q)
+    return layout.leaf_point(point), p, q
 
 
 def _node(layer: U64, i: int) -> tuple[Ext, Ext]:
@@ -205,106 +224,56 @@ def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
     out: list[U64] = []
     memory = gpu.beside(leaves.den)
     for k in range(leaves.log_size - 1, -1, -1):
-        half = 1 << k
-        if out and memory is not gpu.HOST and gpu.place(2 * half) is gpu.HOST:
+        if out and memory is not gpu.HOST and gpu.place(2 << k) is gpu.HOST:
             memory = gpu.HOST
             out[-1] = gpu.download(out[-1])
-        layer: U64 = memory.empty((4, half + kernels.PAD))
+        run, count, stored = _run(k), leaves.stored(k + 1) // 2, leaves.stored(k)
+        layer: U64 = memory.empty((4, stored + kernels.PAD))
         if out:
-            for_ranges(kernels.combine, half, out[-1], half, layer, min_chunk=_CHUNK)
+            for_ranges(kernels.combine, count, out[-1], run, layer, min_chunk=_CHUNK)
         else:
-            used = corrected.used
-            for_ranges(kernels.combine_ones, used, leaves.den, half, layer, min_chunk=_CHUNK)
-            if used < half:  # next to leaves that are not used, numerators are 1 here
-                layer[0, used:half], layer[1, used:half] = 1, 0
-                layer[2:, used:half] = leaves.den[:, used:half]
+            for_ranges(kernels.combine_ones, count, leaves.den, run, layer, min_chunk=_CHUNK)
             for lo, hi in corrected.ranges:
                 d = corrected.values
-                for_ranges(kernels.combine_corrections, hi - lo, leaves.den, half, d, lo, layer, min_chunk=_CHUNK)
+                for_ranges(kernels.combine_corrections, hi - lo, leaves.den, run, d, lo, layer, min_chunk=_CHUNK)
+        _fill(layer, count, stored, (ZERO, ONE))
         out.append(layer)
     return out[::-1]
 
 
+def _run(k: int) -> int:
+    """Nodes of a run, in a layer of 2^k."""
+    return 1 << min(layout.LOG_RUN, k)
+
+
+def _fill(planes: U64, lo: int, hi: int, values: Sequence[Ext]) -> None:
+    """Sets the elements [lo, hi) of every two planes."""
+    if lo < hi:
+        for i, x in enumerate(values):
+            filled(planes[2 * i, lo:hi], x.a)
+            filled(planes[2 * i + 1, lo:hi], x.b)
+
+
 class _Corrections:
-    """What numerators are beside 1: ``uint64[4, *]``, planes of d0 = p0 - 1 and d1 = p1 - u. On the host u is 1 for the
-    ``used`` right leaves and 0 after them, on a device, where challenges are drawn that the host does not know, 1
-    everywhere. ``ranges`` of the nodes above such leaves; ``pairs`` of nodes, at a distance of half a layer, that the
-    first round reads: there d is zero where it is not given."""
+    """What numerators are beside 1: ``uint64[4, *]``, planes of d0 = p0 - 1 and d1 = p1 - 1 of the nodes above; d is
+    zero outside of ``ranges``, which are whole runs, and not given there."""
 
     def __init__(self, leaves: Leaves) -> None:
-        self.size = size = 1 << (leaves.log_size - 1)
-        memory = gpu.beside(leaves.den)
-        used = len(leaves.num)
-        self.others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
-        self.used = used - size
-        if memory is not gpu.HOST:
-            self.used = size
-            self.others += [(used, 2 * size)] if used < 2 * size else []
-        self.ranges = _united(r for lo, hi in self.others for r in _halved(lo, hi, size))
-        self.pairs = _united(r for lo, hi in self.ranges for r in _halved(lo, hi, size // 2))
-        self.values: U64 = memory.empty((4, size + kernels.PAD))
-        read = [(lo + at, hi + at) for lo, hi in self.pairs for at in (0, size // 2)]
-        for lo, hi in _united([*self.ranges, *read]):
-            for plane in range(4):
-                filled(self.values[plane, lo:hi], 0)
-        for lo, hi, plane, at in self._sides():
-            out = self.values[plane, lo:hi]
-            if memory is not gpu.HOST:
-                for_ranges(less_one_kernel, hi - lo, leaves.num, at + lo, out)
-                continue
-            num = leaves.num[at + lo : at + hi]
-            out[:] = np.where(num == 0, np.uint64(P - 1), num - np.uint64(1))
-
-    def _sides(self) -> Iterator[tuple[int, int, int, int]]:
-        """Nodes above leaves with other numerators: from, to, the plane of d, the leaf of node 0."""
-        for lo, hi in self.others:
-            if lo < self.size:
-                yield lo, min(hi, self.size), 0, 0
-            if hi > self.size:
-                yield max(lo, self.size) - self.size, hi - self.size, 2, self.size
+        stored, used = leaves.stored(leaves.log_size), leaves.used
+        self.run = _run(leaves.log_size - 1)
+        others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
+        if used < stored:
+            others.append((used, stored))
+        two = 2 * self.run
+        self.ranges = _united((lo // two * self.run, -(-hi // two) * self.run) for lo, hi in others)
+        self.values: U64 = gpu.beside(leaves.den).empty((4, stored // 2 + kernels.PAD))
+        for lo, hi in self.ranges:
+            for_ranges(kernels.numerators, hi - lo, leaves.num, self.run, self.values, lo, min_chunk=_CHUNK)
 
     def shift(self, leaves: Leaves, c: Ext) -> None:
         """Adds c*(p - 1) to the denominators."""
-        for lo, hi, plane, at in self._sides():
-            add_scaled(leaves.den, at + lo, cut(self.values[plane : plane + 2], lo, hi - lo), c)
-        first = self.size + self.used
-        one = 1 - c
-        filled(leaves.den[0, first:], one.a)
-        filled(leaves.den[1, first:], one.b)
-
-
-class _Used:
-    """The extension of u, 1 for the first ``count`` of 2^k and 0 for the others, as its variables are bound, the
-    most significant first: u(x, rest) = low + slope * [rest < the lower bits of count]."""
-
-    def __init__(self, count: int, r: Sequence[Ext]) -> None:
-        self.low, self.slope = (ONE, ZERO) if count == 1 << len(r) else (ZERO, ONE)
-        self.count, self.variables, self.bound = count, len(r), 0
-        self._after = [ZERO]  # [rest < ...] extended, at the last 0, 1, ... elements of r
-        for i, z in enumerate(reversed(r)):
-            self._after.append(self._next(i, z, self._after[-1]))
-
-    def _next(self, i: int, z: Ext, after: Ext) -> Ext:
-        below = 1 - z
-        return below + z * after if self.count >> i & 1 else below * after
-
-    def bind(self, x: Ext) -> None:
-        self.variables, self.bound = self.variables - 1, self.bound + 1
-        if self.count >> self.variables & 1:
-            self.low = self.low + self.slope * (1 - x)
-            self.slope = self.slope * x
-        else:
-            self.slope = self.slope * (1 - x)
-
-    def sum(self) -> Ext:
-        """Of eq * u over all that follow, where the next variable is 0."""
-        i = self.variables - 1
-        return self.low + self.slope * self._next(i, ZERO, self._after[i])
-
-    @property
-    def split(self) -> int:
-        """The first row for which u is ``low``; before it, it is more by ``slope``."""
-        return self.count & ((1 << self.variables) - 1)
+        for lo, hi in self.ranges:
+            for_ranges(kernels.shift, hi - lo, leaves.den, self.run, self.values, lo, *_words(c), min_chunk=_CHUNK)
 
 
 def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -315,19 +284,14 @@ def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sorted ranges that cover these and gaps below ``_GAP``."""
+    """Sorted ranges without overlap that cover the same."""
     out: list[tuple[int, int]] = []
     for lo, hi in sorted(r for r in ranges if r[0] < r[1]):
-        if out and lo <= out[-1][1] + _GAP:
+        if out and lo <= out[-1][1]:
             out[-1] = out[-1][0], max(hi, out[-1][1])
         else:
             out.append((lo, hi))
     return out
-
-
-def _halved(lo: int, hi: int, half: int) -> list[tuple[int, int]]:
-    """The i < ``half`` for which i or i + half is in the range."""
-    return [(lo, min(hi, half)), (max(lo, half) - half, hi - half)]
 
 
 def _inverses(values: Sequence[Ext]) -> list[Ext]:
@@ -366,7 +330,7 @@ def _ahead(
     if memory is gpu.HOST:
         return [], claim
     count = sum(i < 2 or gpu.place(1 << (len(r) - 1 - i)) is memory for i in range(len(r)))
-    constants = [(rounds.scale, rounds.shift, inverse) for inverse in inverses[:count]]
+    constants = [(rounds.scale, rounds.less(len(r) - i - 1), inverse) for i, inverse in enumerate(inverses[:count])]
     there = Ahead(memory, sender, ("lookup round", "lookup challenge"), claim, constants)
     for i in range(count):
         rounds.work([there.x(k) for k in range(i)], len(r) - i - 1, there.main(i), there.more(i))
@@ -384,56 +348,110 @@ def _merge(sender: Sender, x: list[Ext], values: tuple[Ext, Ext, Ext, Ext]) -> t
 
 
 class _Eq:
-    """eq(rest, .) as the outer product of two tables, for the rounds of a layer at r, ``uint64[2, k]``."""
+    """eq(rest, .) as the outer product of two tables, for the rounds of a layer at r, ``uint64[2, k]``, of which so
+    many ``runs`` are stored. ``later`` rounds follow."""
 
     one = np.array([[1], [0]], dtype=np.uint64)
 
-    def __init__(self, r: U64) -> None:
-        self.r = r
+    def __init__(self, r: U64, runs: int) -> None:
+        self.r, self.runs = r, runs
         self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
 
-    def __call__(self, m: int, memory: gpu.Memory) -> tuple[U64, U64]:
-        """``rest``: the last m elements of r. The table of the last ones is in ``memory``."""
-        first, count = self.r.shape[1] - m, min(m, _INNER)
-        last = self.r[:, first + m - count :]
-        if self.inner.shape[1] != 1 << count:  # the last variables' table serves all rounds before them
+    def pairs(self, later: int) -> int:
+        """How many runs of pairs there are."""
+        return -(-self.runs >> self.r.shape[1] - later) if later > layout.LOG_RUN else 1
+
+    def count(self, later: int) -> int:
+        """How many pairs there are."""
+        return self.pairs(later) * _run(later)
+
+    def missing(self, later: int) -> tuple[int, int]:
+        """The rows from, to which a round that binds reads, and the one before has not written."""
+        if later < layout.LOG_RUN:
+            return 0, 0
+        return 2 * self.count(later + 1), 4 * self.count(later)
+
+    def room(self, later: int) -> int:
+        """The rows that a round writes that binds, with those that the next one reads besides."""
+        return max(2 * self.count(later), self.missing(later - 1)[1])
+
+    def _outer(self, later: int) -> U64:
+        """The variables of runs, the most significant first."""
+        k = self.r.shape[1]
+        return np.ascontiguousarray(self.r[:, k - later : max(k - later, k - layout.LOG_RUN)][:, ::-1])
+
+    def __call__(self, later: int, memory: gpu.Memory) -> tuple[U64, U64]:
+        """The table of the variables within a run is in ``memory``."""
+        count = min(later, layout.LOG_RUN)
+        if self.inner.shape[1] != 1 << count:  # it serves all rounds before them
+            last = self.r[:, self.r.shape[1] - count :]
             here = memory is gpu.HOST
             self.inner = compiled.eq_vector(last, 1 << count) if here else eq_vector(_elements(last), memory)
         elif memory is gpu.HOST:
             self.inner = gpu.download(self.inner)
-        outer = self.one if m == count else compiled.eq_vector(self.r[:, first : first + m - count], 1 << (m - count))
+        outer = self.one if later == count else compiled.eq_vector(self._outer(later), self.pairs(later))
         return outer, self.inner
+
+    def sum(self, later: int) -> Ext:
+        """Of eq over all pairs that there are."""
+        pairs = self.pairs(later)
+        if pairs == 1 << max(0, later - layout.LOG_RUN):
+            return ONE
+        out = ZERO
+        for i, z in enumerate(reversed(_elements(self._outer(later)))):
+            out = 1 - z + z * out if pairs >> i & 1 else (1 - z) * out
+        return out
+
+
+def _apart(log_rows: int, sides: bool, count: int) -> list[int]:
+    """Of 2^log_rows rows, in runs: how far apart children are, if there are two ``sides``, and rows that differ in the
+    first, the second, ... variable."""
+    out = [_run(log_rows)] if sides else []
+    for i in range(count):
+        bit = log_rows - 1 - i
+        out.append(1 << (layout.LOG_RUN + sides + i if bit >= layout.LOG_RUN else bit))
+    return out
 
 
 class _Rounds:
-    """A layer of 2^k nodes, from its children ``uint64[4, 2^(k + 1) + PAD]``."""
+    """A layer of 2^k nodes, from its children ``uint64[4, *]``; rounds work in the memory of both."""
 
-    def __init__(self, source: U64, spare: U64, factor: Ext, r: U64) -> None:
+    scale = ONE
+
+    def __init__(self, source: U64, spare: U64, runs: int, factor: Ext, r: U64) -> None:
         self.source = source
         self.factor = factor
-        self.scale, self.shift = ONE, ZERO
-        self.space = _beside(source, spare).reshape(8, -1)
-        self.eq = _Eq(r)
+        self.eq = _Eq(r, runs)
+        self.space = [source.reshape(8, -1), _beside(source, spare).reshape(8, -1)]  # one is read, the other written
+
+    def less(self, later: int) -> Ext:
+        """What a round's sum lacks at 0, negative: the pairs that are not there."""
+        return self.factor * (self.eq.sum(later) - 1)
 
     def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
         """h(0) and the leading coefficient after the challenges x; ``later`` rounds follow."""
-        if len(x) > 1 and not gpu.on_host(self.space):
-            self.space = part(self.space, 0, 4 << later)
+        if len(x) > 1 and not gpu.on_host(self.space[1]):
+            rows = part(self.space[1], 0, 4 * self.eq.count(later))
+            self.space = [np.empty_like(rows), rows]
         now = Now(_CHUNK)
         self.work(x, later, now, now)
-        return now.low, now.top
+        return now.low - self.less(later), now.top
 
     def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
         """Adds both to ``main``."""
-        half = 1 << later
-        eq = self.eq(later, gpu.beside(self.space))
+        count = self.eq.count(later)
+        eq = self.eq(later, gpu.beside(self.space[0]))
         factor = _words(self.factor)
         if not x:
-            main(kernels.first_round, half, self.source, half, *factor, *eq)
+            main(kernels.first_round, count, self.source, *_apart(later + 1, True, 1), *factor, *eq)
         elif len(x) == 1:
-            main(kernels.second_round, half, self.source, half, *factor, *_words(x[0]), *eq, self.space)
+            apart = _apart(later + 2, True, 2)
+            main(kernels.second_round, count, self.source, *apart, *factor, *_words(x[0]), *eq, self.space[1])
         else:
-            main(kernels.next_round, half, self.space, half, *_words(x[-1]), *eq)
+            out, rows = self.space
+            _fill(rows, *self.eq.missing(later), (ZERO, ONE, self.factor, ONE))
+            main(kernels.next_round, count, rows, *_apart(later + 2, False, 2), *_words(x[-1]), *eq, out)
+            self.space = [rows, out]
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
@@ -441,79 +459,81 @@ class _Rounds:
             nodes = [_node(self.source, i) for i in range(4)]
             (p0, q0), (p1, q1) = ((a + x[0] * (c - a), b + x[0] * (d - b)) for (a, b), (c, d) in (nodes[:2], nodes[2:]))
             return p0, p1, q0, q1
-        last = part(self.space, 0, 2)
+        last = part(self.space[1], 0, 2)
         p0, q0, a1, q1 = (_line(last, c, x[-1]) for c in (0, 2, 4, 6))
         return p0, a1 - self.factor * q1, q0, q1
 
 
 class _LeafRounds:
-    """The layer above the leaves: h = lambda*s - c*u + what is corrected, s the sum of eq*(q0 + c*p0)*(q1 + c*p1), c =
-    1/lambda (kernels/logup.py)."""
+    """The layer above the leaves: h = lambda*s - c*e + what is corrected, e the sum of eq, s that of eq*(q0 +
+    c*p0)*(q1 + c*p1), c = 1/lambda (kernels/logup.py), and what ``_Rounds`` has for pairs that are not there."""
 
-    def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, factor: Ext, r: U64) -> None:
-        self.q, self.right = leaves.den, 1 << (leaves.log_size - 1)
-        self.d, self.pairs = corrected.values, corrected.pairs
+    def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, runs: int, factor: Ext, r: U64) -> None:
+        self.q, self.d, self.ranges = leaves.den, corrected.values, corrected.ranges
         self.source, self.scale, self.shift = leaves.den, factor, factor.inverse()
         corrected.shift(leaves, self.shift)
-        self.eq = _Eq(r)
-        self.used = _Used(corrected.used, _elements(r))
+        self.eq = _Eq(r, runs)
         self.spare = _beside(leaves.den, spare).reshape(-1)
         self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
 
+    def less(self, later: int) -> Ext:
+        there = self.eq.sum(later)
+        return self.scale * (there - 1) + self.shift * there
+
     def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
         if x and not gpu.on_host(self.q):
-            self._to_host(4 << later)
-        if x:
-            self._bind(x)
+            self._to_host(4 * self.eq.count(later))
         main, more = Now(_CHUNK), Now(_CHUNK)
         self.work(x, later, main, more)
-        low = self.scale * main.low - self.shift * self.used.sum() + more.low
-        return low, self.scale * main.top + more.top
-
-    def _bind(self, x: list[Ext]) -> None:
-        """Brings u up to the challenges x."""
-        while self.used.bound < len(x):
-            self.used.bind(x[self.used.bound])
+        return self.scale * main.low - self.less(later) + more.low, self.scale * main.top + more.top
 
     def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
         """Adds s to ``main``, and what is corrected to ``more``."""
-        half = 1 << later
+        width, binding = _run(later), bool(x)
         eq = self.eq(later, gpu.beside(self.q))
-        q, right, d = self.q, self.right, self.d
+        q, d, r = self.q, self.d, _words(x[-1] if x else ZERO)
+        child, bind, pair = _apart(later + 2, True, 2) if x else (_run(later + 1), 0, _apart(later + 1, True, 1)[1])
         if x:
-            q, d = self._space(2 * half)
-            right = 2 * half + kernels.PAD
-        bind = *_words(x[-1] if x else ZERO), bool(x)
-        main(kernels.ones_round, half, self.q, self.right, half, *_words(self.shift), *bind, q, right, *eq)
-        pairs = self.pairs
+            if len(x) > 1:
+                self._complete(*self.eq.missing(later))
+            q, d = self._space(self.eq.room(later))
+        main(
+            kernels.ones_round, self.eq.count(later), self.q, child, bind, pair, *_words(self.shift), *r, binding, q,
+            _run(later + 1), *eq,
+        )  # fmt: skip
+        rows = 4 * width if x else 2 * width  # that a run of pairs reads
+        pairs = self.eq.pairs(later)
+        runs = _united((lo // rows, min(-(-hi // rows), pairs)) for lo, hi in self.ranges)
+        for lo, hi in _missing(((a * rows, b * rows) for a, b in runs), self.ranges):
+            _fill(self.d, lo, hi, (ZERO, ZERO))
+        bind, pair = _apart(later + 2, False, 2) if x else (0, _apart(later + 1, False, 1)[0])
+        for a, b in runs:
+            n = (b - a) * width
+            more(kernels.corrections, n, self.d, bind, pair, *r, binding, d, *_words(-self.shift), a * width, *eq)
+        self.q, self.d = q, d
         if x:
-            pairs = _united(p for r in self.pairs for p in _halved(*r, half))
-            for lo, hi in _missing(((a + at, b + at) for a, b in pairs for at in (0, half)), self.pairs):
-                for plane in range(4):
-                    filled(self.d[plane, lo:hi], 0)
-                    filled(self.d[plane, lo + 2 * half : hi + 2 * half], 0)
-        u = *_words(self.used.low + self.used.slope), *_words(self.used.low), self.used.split
-        for lo, hi in pairs:
-            more(kernels.corrections, hi - lo, self.d, half, *u, *bind, d, *_words(-self.shift), lo, *eq)
-        self.q, self.right, self.d, self.pairs = q, right, d, pairs
+            self.ranges = [(a * 2 * width, b * 2 * width) for a, b in runs]
 
-    def _to_host(self, size: int) -> None:
-        """The ``size`` rows a side that are left."""
-        self.q = np.concatenate([part(self.q, 0, size), part(self.q, self.right, size)], axis=1)
-        self.right = size
-        if self.pairs:
-            self.d = part(self.d, 0, size)
+    def _complete(self, lo: int, hi: int) -> None:
+        """Rows of leaves that are not used."""
+        if lo < hi:
+            _fill(self.q, 2 * lo, 2 * hi, (1 - self.shift,))
+            _fill(self.d, lo, hi, (-ONE, -ONE))
+            self.ranges = _united([*self.ranges, (lo, hi)])
+
+    def _to_host(self, rows: int) -> None:
+        self.q = part(self.q, 0, 2 * rows)
+        self.d = part(self.d, 0, rows)
         self.space, self.spare = [], np.empty(0, np.uint64)
 
-    def _space(self, size: int) -> tuple[U64, U64]:
-        """Room for leaves and corrections of ``size`` rows a side."""
+    def _space(self, rows: int) -> tuple[U64, U64]:
+        """Room for leaves and corrections of so many rows."""
         if len(self.space) < 2:
             memory = gpu.beside(self.q)
-            d: U64 = memory.empty((4, size + kernels.PAD if self.pairs else 0))
-            words = 4 * (size + kernels.PAD)
+            words = 2 * (2 * rows + kernels.PAD)
             if words > len(self.spare):
                 self.spare = memory.empty(words)
-            self.space.append((self.spare[:words].reshape(2, -1), d))
+            self.space.append((self.spare[:words].reshape(2, -1), memory.empty((4, rows + kernels.PAD))))
             self.spare = self.spare[words:]
         else:
             self.space.reverse()
@@ -521,12 +541,12 @@ class _LeafRounds:
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
-        self._bind(x)
-        p0, p1 = ONE, self.used.low
-        if self.pairs:
+        p0, p1 = ONE, ONE
+        if self.ranges:
             d = part(self.d, 0, 2)
             p0, p1 = p0 + _line(d, 0, x[-1]), p1 + _line(d, 2, x[-1])
-        left, right = _line(part(self.q, 0, 2), 0, x[-1]), _line(part(self.q, self.right, 2), 0, x[-1])
+        q = part(self.q, 0, 4)
+        left, right = _line(q, 0, x[-1]), _line(q[:, 2:], 0, x[-1])
         return p0, p1, left - self.shift * (p0 - 1), right - self.shift * (p1 - 1)
 
 

@@ -85,6 +85,7 @@ def prove(
         prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
         host.keep_freed_memory(prover.keeps)
         proof = prover.run()
+        prover.space.forget()
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
         raise InputError(
@@ -102,6 +103,11 @@ def prove(
     if not prover.keeps:
         return_memory()
     return proof
+
+
+def keeps(leaves: int) -> bool:
+    """Whether the process keeps what a proof with so many leaves frees, unless its memory is limited."""
+    return SHARE * LEAF * leaves < (host.memory() or 8 << 30)
 
 
 def rests_on(pk: ProvingKey, certificate: Certificate | None) -> bytes:
@@ -156,7 +162,7 @@ class Prover:
         self._clock = time.perf_counter()
         self.placed = placed_for(self.plan, self.witness, self.sweep)
         self.lean = lean or (self.placed is None and self.plan.used_leaves >= LARGE)
-        self.keeps = not lean and SHARE * LEAF * self.plan.used_leaves < (host.memory() or 8 << 30)
+        self.keeps = not lean and keeps(self.plan.used_leaves)
 
     def planned(self, path: Path) -> Plan:
         pk = self.pk

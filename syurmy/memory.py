@@ -1,19 +1,21 @@
 """What set-up and a proof hold at their peaks, from the plan: known before any of it is allocated.
 
 Bytes of what lives at one time (prover/prove.py), for T entries in 2^m places, S of them in the rows that are stored,
-L leaves in 2^n, and P entries of params in rows of C:
+L leaves, R of them not with numerator 1, and P entries of params in rows of C:
 
     held         the process with its kernels; the params and their rows of integers; what the run wrote, 8 a cell
     columns      T as integers, and what is computed from them
     commitment   all columns side by side, 8 * 2^m; the matrix, 8 * S; its codeword, 8 * S / rho; its tree, 64 * n
-    lookup       denominators 16 * 2^n, the layers above them 32 * 2^n, 32 for each leaf that is not used; while
-                 leaves are filled in, numerators 8 * L and images of columns
-    contraction  the tables of products, 16 a table and entry, and half of that to fold them into
+    lookup       denominators 16 * L, the layers above them 32 * L, how numerators are not 1, 28 * R; while leaves are
+                 filled in, numerators 8 * L and images of columns
+    contraction  the tables of products, 16 a table and entry, over F 8, and 8 to fold them into
     opening      weights of all columns, 16 * 2^m, and as much to fold them into; of each row of params that is
-                 evaluated the same, 48 * C; positions of the key's file that are read
+                 evaluated the same, 48 * C
+    queries      positions of the key's file that are read
 
-The last three come one after the other; the peak is the largest of them on top of the others. The constants are from
-measurements (``benchmarks.capacity``).
+The last four come one after the other; the peak is the largest of lookup, contraction and opening on top of the others,
+and the queries' on top of that, where what is freed is kept by the process. The constants are from measurements
+(``benchmarks.capacity``).
 
 A *lean* proof keeps neither the codeword of the columns nor the columns side by side while lookups and contractions are
 proven, nor images of columns: it lays them out again and encodes the columns that are opened anew. It is the same
@@ -22,6 +24,7 @@ proof, and takes hardly longer where it is large; so large proofs on the host ar
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,13 +33,19 @@ from syurmy.display import bytes_text
 from syurmy.isa.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from syurmy.isa.types import TensorType
+    from syurmy.prover.protocol.contraction import Contraction
     from syurmy.prover.protocol.plan import Plan
+    from syurmy.prover.protocol.reduction import ParamPoint, Reduced
+    from syurmy.prover.protocol.weights import WeightSpace
 
 PROCESS = 150_000_000  # with kernels
 COLUMN, IMAGES = 8, 25  # an entry, and images of it that are kept
-READ = 1 << 19  # of a mapped file that a read of one place brings in
-UNUSED = 32  # a leaf that is not used: how its numerator is not 1
+READ = 1 << 20  # of a mapped file that a read of one place brings in
+WASTE, MOST = 0.2, 512 << 20  # what lies free between arrays, of all but the process; and the most (syurmy/host.py)
+LEAF, OTHER = 48, 28  # a leaf with the layers above it; more of one whose numerator is not 1
 CHUNK = 128  # elements of a column that BLAKE3 hashes to one value
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -56,9 +65,11 @@ def of_plan(plan: Plan) -> Memory:
     from syurmy.costs import proof_seconds
     from syurmy.prover.commitment import kept, strip_rows
     from syurmy.prover.protocol.budget import Opening
+    from syurmy.prover.protocol.counts import swept
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
     from syurmy.prover.protocol.tensors import tensor_layout
-    from syurmy.prover.prove import LARGE
+    from syurmy.prover.protocol.weights import WeightSpace
+    from syurmy.prover.prove import LARGE, keeps
 
     program = plan.system.program
     given = Mode(plan.mode.hiding, DEFAULT_PROOFS if plan.mode.hiding else 0)  # of commitments that are not there yet
@@ -67,7 +78,8 @@ def of_plan(plan: Plan) -> Memory:
     data = sum(p.type.size * p.type.dtype.bits // 8 for p in program.params)
     held = PROCESS + data + 8 * (plan.trace_cells + sum(p.type.size for p in program.params if not p.committed))
     held += sum(8 * (t.shape.encoded + t.shape.every * t.shape.cols) + 64 * t.shape.n for t in tensors)
-    setup, of_params = held, 0
+    setup, of_params, queries = held, 0, 0
+    products, points, rest = swept(plan, space := WeightSpace())
     if plan.params is not None:
         params = plan.params.shape
         committed = [p.type for p in program.params if p.committed]
@@ -84,22 +96,38 @@ def of_plan(plan: Plan) -> Memory:
             setup += integers + 8 * params.encoded + 58 * params.n + strips
         held += integers
         if opening.counts.rows:
-            of_params = 48 * params.cols * evaluated_columns(plan) + sum(48 << size for size in opening.counts.reduced)
+            of_params = 48 * params.cols * evaluated_rows(plan, space, points, rest)
+            of_params += sum(48 << size for size in opening.counts.reduced)
             window = opening.matrices[1].queries * READ
-            of_params += min(25 * params.n, window) + params.n  # of the tree
+            queries = min(25 * params.n, window) + params.n  # of the tree
             anew = 24 * params.cols + 8 * params.n  # one row, of which columns are encoded
-            of_params += min(8 * params.encoded, window) if codeword_kept else anew
+            queries += min(8 * params.encoded, window) if codeword_kept else anew
     shape = opening.matrices[0].shape
     held += COLUMN * plan.witness.true_entries + 8 * shape.every * shape.cols + 64 * shape.n
     images = IMAGES * plan.witness.true_entries
     flat, codeword = 8 << plan.witness.log_entries, 8 * shape.encoded
-    places, used = (1 << plan.log_leaves, plan.used_leaves) if plan.blocks else (0, 0)
-    filling, lookup = 16 * places + 8 * used, 48 * places + UNUSED * (places - used)
-    contraction = sum(24 * degree << variables for variables, degree in opening.counts.contractions)
-    opened = 4 * flat + of_params
-    lean = held + max(images + max(flat + codeword, filling), lookup, contraction, flat + opened)
-    whole = held + images + flat + codeword + max(lookup, contraction, opened)
-    return Memory(setup, lean if plan.used_leaves >= LARGE else whole, lean)
+    others = sum(b.size for b in plan.blocks if b.multiplicity is not None or b.sign < 0)
+    filling, lookup = 24 * plan.used_leaves, LEAF * plan.used_leaves + OTHER * others
+    sizes = space.sizes()
+    space.forget()
+    weights = 16 * sum(sizes)
+    setup = max(setup, PROCESS + data + 16 * max(sizes, default=0))  # the plan goes through the same positions
+    contraction = contraction_bytes(products) + weights
+    opened = 4 * flat + of_params + weights
+    committing, later = images + flat + codeword, max(lookup, contraction, flat + opened)
+    asked = 3 * flat + codeword + queries  # of columns that are encoded anew
+    lean = held + max(committing, images + filling, later, asked)
+    whole = held + committing + max(lookup, contraction, opened) + queries
+    if plan.used_leaves < LARGE:
+        whole = wasted(whole)
+    else:  # of what comes later, seven tenths find no place in what the commitment took
+        whole = held + committing + 7 * later // 10 + queries if keeps(plan.used_leaves) else wasted(lean)
+    return Memory(setup, max(whole, wasted(lean)), wasted(lean))
+
+
+def wasted(size: int) -> int:
+    """With what the process wastes."""
+    return size + int(min(WASTE * (size - PROCESS), MOST))
 
 
 def _bits(t: TensorType) -> int:
@@ -135,26 +163,37 @@ def is_lean(plan: Plan, limit: int | None, making: bool = False) -> bool:
     return need.prove > limit
 
 
-def evaluated_columns(plan: Plan) -> int:
-    """How many tables of a whole row the opening's sumcheck has for the params: claims at the same point of the columns
-    are one, and those on tensors that share a row."""
-    from syurmy.prover.protocol.counts import swept
-    from syurmy.prover.protocol.weights import WeightSpace
+def evaluated_rows(plan: Plan, space: WeightSpace, points: Sequence[ParamPoint], rest: Sequence[Reduced]) -> int:
+    """How many tables of a whole row the opening's sumcheck has for the params (``opening.instances_of``): claims on
+    several rows at the same point of the columns are one, those on one row another. All but ``plan`` is from
+    ``counts.swept``."""
+    from syurmy.prover.field import ONE, Ext
+    from syurmy.prover.protocol import reduction as red
+    from syurmy.prover.protocol.claims import Sweep
 
     layout = plan.params
     if layout is None:
         return 0
+    if rest:
+        rounds = max(r.place(layout).log_size for r in rest)
+        space.points[red.PARAMS] = [Ext(i, 1) for i in range(rounds)]  # no other point's elements
+        points = [*points, *red.reduced_points(plan, rest, rounds, ONE)]
     found: set[object] = set()
-    _, points, rest = swept(plan, WeightSpace())
-    reduced = [(r.param, r.fixed, list(r.place(layout).order)) for r in rest]
-    for param, axes, left in [*((p.param, p.axes, list[int]()) for p in points), *reduced]:
-        place = layout.places[param.name]
-        if place.log_size <= layout.shape.log_cols:
-            found.add(place.offset >> layout.shape.log_cols)
-            continue
-        bits: list[object] = []
-        for axis, length in zip(place.order, place.dims, strict=True):
-            known = axes.get(axis, ())
-            bits += [*known, *((left[left.index(axis) :], i) for i in range(length.bit_length() - 1 - len(known)))]
-        found.add(repr(bits[len(bits) - layout.shape.log_cols :]))
+    for claim in red.params_claims(plan, points, Sweep(space)):
+        point = claim.points[0].point
+        alone = len(claim.points) > 1 or len(point) < layout.shape.log_cols
+        found.add(claim.first_row if alone else point)
     return len(found)
+
+
+def contraction_bytes(contractions: Sequence[Contraction]) -> int:
+    """The tables of products (``operands.instance``), over F where no weights are bound, and what they are folded
+    into; and the largest operand that has the entries of another tensor in other places (``Witness.moved``)."""
+    from syurmy.isa.graph import IndexMap
+
+    sides = [side.node for c in contractions for side in (c.a, c.b)]
+    out = max((8 * math.prod(node.shape) for node in sides if isinstance(node, IndexMap)), default=0)
+    for c in contractions:
+        tables = [16 if side.bound else 8 for side in (c.a, c.b)] + [16] * (c.degree - 2)
+        out += sum(tables) + 8 * len(tables) << c.variables
+    return out

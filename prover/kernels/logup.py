@@ -1,29 +1,32 @@
 """Kernels of the fractional-sum tree (prover/lookup.py): leaves, layers, and the rounds of a layer's sumcheck.
 
-A layer is ``uint64[4, n + PAD]``: planes of numerators p and denominators q. Node j of a layer of 2^k has the children
-j and j + 2^k. Planes a power of two apart would share the sets of the caches: PAD words lie between them.
+A layer is ``uint64[4, n + PAD]``: planes of numerators p and denominators q, in *runs* of 512 nodes, or of all where it
+has fewer. Runs 2v and 2v + 1 of a layer are the children of run v of the layer above it; of one run, its halves are.
+So unused leaves behind the last one that is used are behind the used nodes in every layer. Planes a power of two apart
+would share the sets of the caches: PAD words lie between them.
 
 A round sums eq(x) * g(t, x) over the pairs x: the value at t = 0 and the coefficient of t^2. eq is the outer product of
-two short tables, so that one entry of the outer table serves a strip. After the first fold the workspace ``uint64[8,
-*]`` holds p0, q0, a, q1 with a = p1 + lambda*q1 and g = p0*q1 + q0*a.
+two short tables, so that one entry of the outer table serves a run of pairs, as wide as the inner one. Pairs are
+neighbouring runs as long as there are several, then the halves of one: kernels are given how far apart children are
+(``child``), the two of a pair, and what is bound. After the first fold the workspace ``uint64[8, *]`` holds p0, q0, a,
+q1 with a = p1 + lambda*q1 and g = p0*q1 + q0*a; it is bound from one into another.
 
-At the leaves nearly all numerators are 1, or 0 from some leaf on. With c = 1/lambda,
+At the leaves nearly all numerators are 1. With c = 1/lambda,
 
     g = lambda*(q0 + c*p0)*(q1 + c*p1) - c*p0*p1,
 
 and q + c*(p - 1) is stored: the first part is a sum of products of two elements that are stored, c added. With p0 = 1
-+ d0 and p1 = u + d1, u = 1 before the first right leaf that is not used and 0 from there on,
++ d0 and p1 = 1 + d1,
 
-    p0*p1 = u + d1 + d0*(d1 + u):
+    p0*p1 = 1 + d1 + d0*(d1 + 1):
 
-the sum of eq*u is known in closed form, and the rest is summed where d is not zero only (``corrections``). Denominators
-are ``uint64[2, *]`` with the right children ``right`` entries behind the left ones; d is ``uint64[4, *]``, planes of d0
-and d1.
+the sum of eq is known, and the rest is summed where d is not zero only (``corrections``). Denominators are
+``uint64[2, *]``, left and right children as in a layer; d is ``uint64[4, *]``, planes of d0 and d1 of the nodes above.
 """
 
 import numpy as np
 
-from syurmy.prover.kernels.field import SEVEN, ZERO, P
+from syurmy.prover.kernels.field import ONE, SEVEN, ZERO, P
 from syurmy.prover.kernels.field import kadd as kadd_one
 from syurmy.prover.kernels.field import kmul as kmul_one
 from syurmy.prover.kernels.field import mul as mul_one
@@ -32,7 +35,6 @@ from syurmy.prover.kernels.lanes import (
     STRIP,
     add,
     dot_strip,
-    fold_in_place,
     fold_strip,
     gate,
     kmul,
@@ -46,17 +48,19 @@ S63 = np.uint64(63)
 
 
 @kernel
-def combine(layer, half, out, lo, hi):
+def combine(layer, run, out, lo, hi):
     """Nodes [lo, hi) of the layer above: p = p0*q1 + p1*q0, q = q0*q1."""
-    for i in range(lo, hi, STRIP):
-        _combine(layer, i, min(hi, i + STRIP), half, out)
+    for block in range(lo // run, (hi + run - 1) // run):
+        i, j = max(lo, block * run), min(hi, block * run + run)
+        _combine(layer, i + block * run, run, i, j, out)
 
 
 @part
-def _combine(x, i, j, half, out):
-    p0, p1, q0, q1 = x[0, i:j], x[1, i:j], x[2, i:j], x[3, i:j]
-    h, e = i + half, j + half
-    u0, u1, v0, v1 = x[0, h:e], x[1, h:e], x[2, h:e], x[3, h:e]
+def _combine(x, at, run, i, j, out):
+    e, h = at + j - i, at + run
+    f = h + j - i
+    p0, p1, q0, q1 = x[0, at:e], x[1, at:e], x[2, at:e], x[3, at:e]
+    u0, u1, v0, v1 = x[0, h:f], x[1, h:f], x[2, h:f], x[3, h:f]
     o0, o1, o2, o3 = out[0, i:j], out[1, i:j], out[2, i:j], out[3, i:j]
     for k in range(p0.shape[0]):
         o0[k], o1[k] = gate(p0[k], p1[k], v0[k], v1[k], q0[k], q1[k], u0[k], u1[k])
@@ -65,10 +69,19 @@ def _combine(x, i, j, half, out):
 
 
 @kernel
-def combine_ones(den, half, out, lo, hi):
+def combine_ones(den, run, out, lo, hi):
     """``combine`` of leaves with numerator 1: p = q0 + q1."""
-    q0, q1, v0, v1 = den[0, lo:hi], den[1, lo:hi], den[0, lo + half : hi + half], den[1, lo + half : hi + half]
-    o0, o1, o2, o3 = out[0, lo:hi], out[1, lo:hi], out[2, lo:hi], out[3, lo:hi]
+    for block in range(lo // run, (hi + run - 1) // run):
+        i, j = max(lo, block * run), min(hi, block * run + run)
+        _combine_ones(den, i + block * run, run, i, j, out)
+
+
+@part
+def _combine_ones(den, at, run, i, j, out):
+    e, h = at + j - i, at + run
+    f = h + j - i
+    q0, q1, v0, v1 = den[0, at:e], den[1, at:e], den[0, h:f], den[1, h:f]
+    o0, o1, o2, o3 = out[0, i:j], out[1, i:j], out[2, i:j], out[3, i:j]
     for k in range(q0.shape[0]):
         o0[k] = add(q0[k], v0[k])
         o1[k] = add(q1[k], v1[k])
@@ -77,15 +90,50 @@ def combine_ones(den, half, out, lo, hi):
 
 
 @kernel
-def combine_corrections(den, half, d, first, out, lo, hi):
+def numerators(num, run, d, first, lo, hi):
+    """d of the nodes first + [lo, hi): their leaves' numerators less 1, and -1 where there is none."""
+    for i in range(first + lo, first + hi):
+        left = i + i // run * run
+        for side in range(2):
+            at = left + side * run
+            v = num[at] if at < num.shape[0] else ZERO
+            d[2 * side, i] = v - ONE if v != ZERO else P - ONE
+            d[2 * side + 1, i] = ZERO
+
+
+@kernel
+def combine_corrections(den, run, d, first, out, lo, hi):
     """Adds d0*q1 + d1*q0 to the numerators of the nodes first + [lo, hi); d over F: its planes 0 and 2."""
-    i, j = first + lo, first + hi
+    for block in range((first + lo) // run, (first + hi + run - 1) // run):
+        i, j = max(first + lo, block * run), min(first + hi, block * run + run)
+        _combine_corrections(den, i + block * run, run, d, i, j, out)
+
+
+@part
+def _combine_corrections(den, at, run, d, i, j, out):
+    e, h = at + j - i, at + run
+    f = h + j - i
     x, y = d[0, i:j], d[2, i:j]
-    q0, q1, v0, v1 = den[0, i:j], den[1, i:j], den[0, i + half : j + half], den[1, i + half : j + half]
+    q0, q1, v0, v1 = den[0, at:e], den[1, at:e], den[0, h:f], den[1, h:f]
     o0, o1 = out[0, i:j], out[1, i:j]
     for k in range(x.shape[0]):
         o0[k] = add(o0[k], add(mul(x[k], v0[k]), mul(y[k], q0[k])))
         o1[k] = add(o1[k], add(mul(x[k], v1[k]), mul(y[k], q1[k])))
+
+
+@kernel
+def shift(den, run, d, first, c0, c1, lo, hi):
+    """Adds c*d to the denominators under the nodes first + [lo, hi); d as in ``combine_corrections``."""
+    for block in range((first + lo) // run, (first + hi + run - 1) // run):
+        i, j = max(first + lo, block * run), min(first + hi, block * run + run)
+        at = i + block * run
+        for side in range(2):
+            x = d[2 * side, i:j]
+            y, z = den[0, at : at + j - i], den[1, at : at + j - i]
+            for k in range(x.shape[0]):
+                y[k] = add(y[k], mul(c0, x[k]))
+                z[k] = add(z[k], mul(c1, x[k]))
+            at += run
 
 
 @part
@@ -121,8 +169,8 @@ def _difference(x, i, j, m, out):
 
 
 @kernel
-def first_round(layer, half, k0, k1, outer, inner, lo, hi):
-    """Value at 0 and leading coefficient (four words) of the first round over pairs [lo, hi); 4*half children."""
+def first_round(layer, child, pair, k0, k1, outer, inner, lo, hi):
+    """Value at 0 and leading coefficient (four words) of the first round over pairs [lo, hi) of nodes."""
     k7 = mul_one(SEVEN, k1)
     width = inner.shape[1]
     s, z = (ZERO, ZERO), (ZERO, ZERO)
@@ -133,11 +181,12 @@ def first_round(layer, half, k0, k1, outer, inner, lo, hi):
         e0, e1 = outer[0, block], outer[1, block]
         i = max(lo, base)
         m = min(hi, base + width) - i
-        right = i + 2 * half  # of four blocks of ``half`` children, two are right ones
-        _first_of(layer, layer, i, right, m, k0, k1, k7, g)
+        left = i + 3 * base  # four children a pair
+        right = left + child
+        _first_of(layer, layer, left, right, m, k0, k1, k7, g)
         s = _weigh(g, m, inner, i - base, s, e0, e1)
-        _difference(layer, i, i + half, m, d[0])
-        _difference(layer, right, right + half, m, d[1])
+        _difference(layer, left, left + pair, m, d[0])
+        _difference(layer, right, right + pair, m, d[1])
         _first_of(d[0], d[1], 0, 0, m, k0, k1, k7, g)
         z = _weigh(g, m, inner, i - base, z, e0, e1)
     return s[0], s[1], z[0], z[1]
@@ -181,20 +230,18 @@ def _weigh_rows(w, i, j, m, g, inner, at, e0, e1, s, z):
 
 
 @part
-def _bind_children(x, i, m, half, k0, k1, k7, r0, r1, r7, w):
-    """m rows of the workspace from i: pairs at a distance of ``half`` of left and of right children, bound at r."""
-    j = i + m
-    for c in range(0, 4, 2):
-        fold_strip(
-            x[c, i:j], x[c + 1, i:j], x[c, i + half : j + half], x[c + 1, i + half : j + half], r0, r1, r7,
-            w[c, i:j], w[c + 1, i:j],
-        )  # fmt: skip
-        s, e = i + 2 * half, j + 2 * half
-        fold_strip(
-            x[c, s:e], x[c + 1, s:e], x[c, s + half : e + half], x[c + 1, s + half : e + half], r0, r1, r7,
-            w[4 + c, i:j], w[5 + c, i:j],
-        )  # fmt: skip
-    a0, a1, v0, v1 = w[4, i:j], w[5, i:j], w[6, i:j], w[7, i:j]
+def _bind_children(x, i, child, bind, at, m, k0, k1, k7, r0, r1, r7, w):
+    """m rows of the workspace from ``at`` on: left children from i and right ones, each with that beside it, bound."""
+    for side in range(2):
+        s, c = i + side * child, 4 * side
+        e, far = s + m, s + bind
+        end = far + m
+        for p in range(0, 4, 2):
+            fold_strip(
+                x[p, s:e], x[p + 1, s:e], x[p, far:end], x[p + 1, far:end], r0, r1, r7,
+                w[c + p, at : at + m], w[c + p + 1, at : at + m],
+            )  # fmt: skip
+    a0, a1, v0, v1 = w[4, at : at + m], w[5, at : at + m], w[6, at : at + m], w[7, at : at + m]
     for k in range(m):
         b0, b1 = kmul_by(v0[k], v1[k], k0, k1, k7)
         a0[k] = add(a0[k], b0)
@@ -202,8 +249,8 @@ def _bind_children(x, i, m, half, k0, k1, k7, r0, r1, r7, w):
 
 
 @kernel
-def second_round(layer, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
-    """Binds the first variable of 8*half children at r into ``w`` and returns the second round over pairs [lo, hi)."""
+def second_round(layer, child, bind, pair, k0, k1, r0, r1, outer, inner, w, lo, hi):
+    """Binds the first variable at r into w and returns the second round over pairs [lo, hi), eight children each."""
     r7 = mul_one(SEVEN, r1)
     k7 = mul_one(SEVEN, k1)
     width = inner.shape[1]
@@ -214,15 +261,17 @@ def second_round(layer, half, k0, k1, r0, r1, outer, inner, w, lo, hi):
         e0, e1 = outer[0, block], outer[1, block]
         i = max(lo, base)
         m = min(hi, base + width) - i
-        _bind_children(layer, i, m, 2 * half, k0, k1, k7, r0, r1, r7, w)
-        _bind_children(layer, i + half, m, 2 * half, k0, k1, k7, r0, r1, r7, w)
-        s, z = _weigh_rows(w, i, i + half, m, g, inner, i - base, e0, e1, s, z)
+        at = i + base
+        _bind_children(layer, i + 7 * base, child, bind, at, m, k0, k1, k7, r0, r1, r7, w)
+        _bind_children(layer, i + 7 * base + pair, child, bind, at + width, m, k0, k1, k7, r0, r1, r7, w)
+        s, z = _weigh_rows(w, at, at + width, m, g, inner, i - base, e0, e1, s, z)
     return s[0], s[1], z[0], z[1]
 
 
 @kernel
-def next_round(w, half, r0, r1, outer, inner, lo, hi):
-    """Binds a variable of 4*half rows at r in place and returns the next round over pairs [lo, hi)."""
+def next_round(v, bind, pair, r0, r1, outer, inner, w, lo, hi):
+    """Binds a variable of the workspace v at r into w and returns the next round over pairs [lo, hi), four rows of v
+    each."""
     r7 = mul_one(SEVEN, r1)
     width = inner.shape[1]
     s, z = (ZERO, ZERO), (ZERO, ZERO)
@@ -232,13 +281,16 @@ def next_round(w, half, r0, r1, outer, inner, lo, hi):
         e0, e1 = outer[0, block], outer[1, block]
         i = max(lo, base)
         m = min(hi, base + width) - i
-        for at in range(i, i + half + 1, half):
-            far = at + 2 * half
+        at = i + base
+        for side in range(2):
+            near, to = i + 3 * base + side * pair, at + side * width
+            far = near + bind
             for c in range(0, 8, 2):
-                fold_in_place(
-                    w[c, at : at + m], w[c + 1, at : at + m], w[c, far : far + m], w[c + 1, far : far + m], r0, r1, r7
-                )
-        s, z = _weigh_rows(w, i, i + half, m, g, inner, i - base, e0, e1, s, z)
+                fold_strip(
+                    v[c, near : near + m], v[c + 1, near : near + m], v[c, far : far + m], v[c + 1, far : far + m],
+                    r0, r1, r7, w[c, to : to + m], w[c + 1, to : to + m],
+                )  # fmt: skip
+        s, z = _weigh_rows(w, at, at + width, m, g, inner, i - base, e0, e1, s, z)
     return s[0], s[1], z[0], z[1]
 
 
@@ -246,41 +298,42 @@ def next_round(w, half, r0, r1, outer, inner, lo, hi):
 
 
 @part
-def _products(q, right, i, m, c0, c1, g):
-    """(q0 + c)*(q1 + c)."""
-    j = i + m
-    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, i + right : j + right], q[1, i + right : j + right]
+def _products(q, i, right, m, c0, c1, g):
+    """(q0 + c)*(q1 + c), right leaves ``right`` behind the left ones."""
+    j, h = i + m, i + right
+    e = h + m
+    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, h:e], q[1, h:e]
     g0, g1 = g[0, :m], g[1, :m]
     for k in range(m):
         g0[k], g1[k] = kmul(add(x0[k], c0), add(x1[k], c1), add(y0[k], c0), add(y1[k], c1))
 
 
 @part
-def _leading_products(q, right, i, half, m, g):
-    """The leading coefficients of q0*q1 for pairs at a distance of ``half``."""
-    j, h = i + m, i + half
-    e = h + m
-    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, i + right : j + right], q[1, i + right : j + right]
-    u0, u1, v0, v1 = q[0, h:e], q[1, h:e], q[0, h + right : e + right], q[1, h + right : e + right]
+def _leading_products(q, i, right, pair, m, g):
+    """The leading coefficients of q0*q1 for pairs at a distance of ``pair``."""
+    j, h, s, t = i + m, i + pair, i + right, i + right + pair
+    x0, x1, y0, y1 = q[0, i:j], q[1, i:j], q[0, s : s + m], q[1, s : s + m]
+    u0, u1, v0, v1 = q[0, h : h + m], q[1, h : h + m], q[0, t : t + m], q[1, t : t + m]
     g0, g1 = g[0, :m], g[1, :m]
     for k in range(m):
         g0[k], g1[k] = kmul(sub(u0[k], x0[k]), sub(u1[k], x1[k]), sub(v0[k], y0[k]), sub(v1[k], y1[k]))
 
 
 @part
-def _bind_side(q, i, m, half, r0, r1, r7, out, at):
-    j, h = i + m, i + half
+def _bind(x, i, bind, m, r0, r1, r7, out, at):
+    """m elements of two planes from i, each with that at a distance of ``bind``, bound into ``out`` from ``at``."""
+    j, h = i + m, i + bind
     e = h + m
-    fold_strip(q[0, i:j], q[1, i:j], q[0, h:e], q[1, h:e], r0, r1, r7, out[0, at : at + m], out[1, at : at + m])
+    fold_strip(x[0, i:j], x[1, i:j], x[0, h:e], x[1, h:e], r0, r1, r7, out[0, at : at + m], out[1, at : at + m])
 
 
 @kernel
-def ones_round(q, right, half, c0, c1, r0, r1, binding, out, beyond, outer, inner, lo, hi):
+def ones_round(q, child, bind, pair, c0, c1, r0, r1, binding, out, right, outer, inner, lo, hi):
     """A round of leaves with numerator 1, over pairs [lo, hi): sums of eq*(q0 + c)*(q1 + c) at 0 and of the leading
     coefficients (four words).
 
-    Where ``binding``, a variable of the 4*half leaves on each side is bound at r into ``out`` first, in which right
-    leaves begin at ``beyond``; otherwise ``out`` is not used.
+    Where ``binding``, a variable is bound at r into ``out`` first, in which right leaves are ``right`` behind the left
+    ones; otherwise ``out`` and ``bind`` are not used.
     """
     r7 = mul_one(SEVEN, r1)
     width = inner.shape[1]
@@ -291,88 +344,78 @@ def ones_round(q, right, half, c0, c1, r0, r1, binding, out, beyond, outer, inne
         e0, e1 = outer[0, block], outer[1, block]
         i = max(lo, base)
         m = min(hi, base + width) - i
+        at = i + 3 * base
+        far = 3 * width - right  # the pair's second leaves: of whole runs behind the right ones, else before them
         if binding:
-            for at in range(i, i + half + 1, half):
-                _bind_side(q, at, m, 2 * half, r0, r1, r7, out, at)
-                _bind_side(q, right + at, m, 2 * half, r0, r1, r7, out, beyond + at)
-            _products(out, beyond, i, m, c0, c1, g)
+            near = i + 7 * base
+            for side in range(2):
+                _bind(q, near + side * child, bind, m, r0, r1, r7, out, at + side * right)
+                _bind(q, near + side * child + pair, bind, m, r0, r1, r7, out, at + side * right + far)
+            _products(out, at, right, m, c0, c1, g)
         else:
-            _products(q, right, i, m, c0, c1, g)
+            _products(q, at, child, m, c0, c1, g)
         s = _weigh(g, m, inner, i - base, s, e0, e1)
         if binding:
-            _leading_products(out, beyond, i, half, m, g)
+            _leading_products(out, at, right, far, m, g)
         else:
-            _leading_products(q, right, i, half, m, g)
+            _leading_products(q, at, child, pair, m, g)
         z = _weigh(g, m, inner, i - base, z, e0, e1)
     return s[0], s[1], z[0], z[1]
 
 
 @part
-def _right_numerators(d, i, m, u0, u1, v0, v1, split, out):
-    """d1 + u of m rows from i, u = (u0, u1) before the row ``split`` and (v0, v1) from there on."""
-    n = min(max(split - i, 0), m)
-    x0, x1, o0, o1 = d[2, i : i + n], d[3, i : i + n], out[0, :n], out[1, :n]
-    for k in range(n):
-        o0[k] = add(x0[k], u0)
-        o1[k] = add(x1[k], u1)
-    y0, y1, z0, z1 = d[2, i + n : i + m], d[3, i + n : i + m], out[0, n:m], out[1, n:m]
-    for k in range(m - n):
-        z0[k] = add(y0[k], v0)
-        z1[k] = add(y1[k], v1)
-
-
-@part
-def _numerators(d, i, m, right, g):
-    """d1 + d0*p1, p1 = ``right``."""
+def _numerators(d, i, m, g):
+    """d1 + d0*(d1 + 1)."""
     j = i + m
     x0, x1, y0, y1 = d[0, i:j], d[1, i:j], d[2, i:j], d[3, i:j]
-    z0, z1, g0, g1 = right[0, :m], right[1, :m], g[0, :m], g[1, :m]
+    g0, g1 = g[0, :m], g[1, :m]
     for k in range(m):
-        w0, w1 = kmul(x0[k], x1[k], z0[k], z1[k])
+        w0, w1 = kmul(x0[k], x1[k], add(y0[k], ONE), y1[k])
         g0[k] = add(y0[k], w0)
         g1[k] = add(y1[k], w1)
 
 
-@part
-def _leading_numerators(d, i, half, m, right, far, g):
-    """The leading coefficients of d0*p1 for pairs at a distance of ``half``; p1 = ``right`` and ``far``."""
-    j, h = i + m, i + half
-    e = h + m
-    x0, x1, y0, y1 = d[0, i:j], d[1, i:j], d[0, h:e], d[1, h:e]
-    u0, u1, v0, v1, g0, g1 = right[0, :m], right[1, :m], far[0, :m], far[1, :m], g[0, :m], g[1, :m]
-    for k in range(m):
-        g0[k], g1[k] = kmul(sub(y0[k], x0[k]), sub(y1[k], x1[k]), sub(v0[k], u0[k]), sub(v1[k], u1[k]))
-
-
 @kernel
-def corrections(d, half, u0, u1, v0, v1, split, r0, r1, binding, out, f0, f1, first, outer, inner, lo, hi):
+def corrections(d, bind, pair, r0, r1, binding, out, f0, f1, first, outer, inner, lo, hi):
     """What the numerators that are not 1 add to a round, over pairs first + [lo, hi): f times the sums of eq*(d1 +
-    d0*(d1 + u)) at 0 and of the leading coefficients; u = (u0, u1) in the rows before ``split``, (v0, v1) in others.
-    Where ``binding``, a variable of 4*half rows of d is bound at r into ``out`` first; u is bound already.
+    d0*(d1 + 1)) at 0 and of the leading coefficients. Where ``binding``, a variable of d is bound at r into ``out``
+    first; otherwise ``out`` and ``bind`` are not used.
     """
     r7 = mul_one(SEVEN, r1)
     width = inner.shape[1]
     s, z = (ZERO, ZERO), (ZERO, ZERO)
     g = np.empty((2, STRIP), np.uint64)
-    right, far = np.empty((2, STRIP), np.uint64), np.empty((2, STRIP), np.uint64)
     source = out if binding else d
+    far = width if binding else pair
     for block in range((first + lo) // width, (first + hi + width - 1) // width):
         base = block * width
         e0, e1 = outer[0, block], outer[1, block]
         i = max(first + lo, base)
         m = min(first + hi, base + width) - i
+        at = i + base
         if binding:
-            for at in range(i, i + half + 1, half):
-                _bind_side(d[:2], at, m, 2 * half, r0, r1, r7, out[:2], at)
-                _bind_side(d[2:], at, m, 2 * half, r0, r1, r7, out[2:], at)
-        _right_numerators(source, i, m, u0, u1, v0, v1, split, right)
-        _right_numerators(source, i + half, m, u0, u1, v0, v1, split, far)
-        _numerators(source, i, m, right, g)
+            near = i + 3 * base
+            for p in range(0, 4, 2):
+                _bind(d[p : p + 2], near, bind, m, r0, r1, r7, out[p : p + 2], at)
+                _bind(d[p : p + 2], near + pair, bind, m, r0, r1, r7, out[p : p + 2], at + width)
+        _numerators(source, at, m, g)
         s = _weigh(g, m, inner, i - base, s, e0, e1)
-        _leading_numerators(source, i, half, m, right, far, g)
+        _leading_numerators(source, at, far, m, g)
         z = _weigh(g, m, inner, i - base, z, e0, e1)
     s, z = kmul_one(s[0], s[1], f0, f1), kmul_one(z[0], z[1], f0, f1)
     return s[0], s[1], z[0], z[1]
+
+
+@part
+def _leading_numerators(d, i, pair, m, g):
+    """The leading coefficients of d0*d1 for pairs at a distance of ``pair``."""
+    j, h = i + m, i + pair
+    e = h + m
+    x0, x1, y0, y1 = d[0, i:j], d[1, i:j], d[2, i:j], d[3, i:j]
+    u0, u1, v0, v1 = d[0, h:e], d[1, h:e], d[2, h:e], d[3, h:e]
+    g0, g1 = g[0, :m], g[1, :m]
+    for k in range(m):
+        g0[k], g1[k] = kmul(sub(u0[k], x0[k]), sub(u1[k], x1[k]), sub(v0[k], y0[k]), sub(v1[k], y1[k]))
 
 
 @kernel

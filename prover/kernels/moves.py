@@ -103,14 +103,6 @@ def numerator_kernel(counts, out, lo, hi):
 
 
 @kernel
-def less_one_kernel(num, first, out, lo, hi):
-    """out[i] = num[first + i] - 1 over F; -1 beyond the numerators that there are."""
-    for i in range(lo, hi):
-        v = num[first + i] if first + i < num.shape[0] else ZERO
-        out[i] = v - ONE if v != ZERO else P - ONE
-
-
-@kernel
 def power_kernel(squares, out, lo, hi):
     """out[i] = x^i, of squares[b] = x^(2^b)."""
     for i in range(lo, hi):

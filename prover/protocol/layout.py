@@ -1,7 +1,9 @@
 """Where things lie: leaves of the lookup tree, entries of the witness and params matrices. Functions of shapes only.
 
 Blocks are stacked largest first (ties in order of declaration) at offsets that are multiples of their size, so an
-evaluation of a block is one at a suffix of the common point. In a matrix the axis with the worst padding comes first:
+evaluation of a block is one at a suffix of the common point. Leaf i of them is in the place of the tree that has the
+bits of i, those from LOG_RUN on in reverse: what is behind the last block then is behind the used nodes of every layer,
+and costs a prover nothing. In a matrix the axis with the worst padding comes first:
 its empty rows are not stored. Columns of the witness may have several axes as one there (``isa.pieces.laid``).
 """
 
@@ -21,6 +23,8 @@ from syurmy.isa.types import padded
 from syurmy.prover.field import Ext, Point, log2_ceil
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
+LOG_RUN = 9  # leaves that stay together in the tree
+
 
 def stack(sizes: Sequence[int]) -> list[int]:
     """Offsets of blocks whose sizes are powers of two, largest first, ties in order."""
@@ -31,6 +35,12 @@ def stack(sizes: Sequence[int]) -> list[int]:
         offsets[i] = at
         at += sizes[i]
     return offsets
+
+
+def leaf_point(point: Sequence[Ext]) -> list[Ext]:
+    """The point of the leaves in their order, from that in the order of the tree's places."""
+    free = max(0, len(point) - LOG_RUN)
+    return [*point[free - 1 :: -1], *point[free:]] if free else list(point)
 
 
 def prefix_eq(offset: int, log_size: int, point: Sequence[Ext]) -> Ext:

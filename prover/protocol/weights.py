@@ -102,6 +102,10 @@ class WeightSpace:
         """Drop all weights: they refer to this space and it to them, so only a garbage collector would find them."""
         self._memo, self._sums, self._values, self._vectors, self._lengths = {}, {}, {}, {}, {}
 
+    def sizes(self) -> list[int]:
+        """The entries of every weight, if its array is computed (nearly all are): of those that are no views."""
+        return [w.size for key, w in self._memo.items() if isinstance(key, tuple) and key[0] != "reshape"]
+
     def _make(
         self,
         key: Hashable,

@@ -9,6 +9,7 @@ bounded the sum of multiplicities below p.
 from __future__ import annotations
 
 from syurmy.prover.field import Ext
+from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.hidden import TREE, Value, combination
 from syurmy.prover.protocol.transcript import Receiver
 
@@ -18,7 +19,8 @@ STEP = "lookup"
 def verify_tree(receiver: Receiver, log_size: int, alpha: Ext, padding: int) -> tuple[list[Ext], Value, Value]:
     """Reads the layers; the point and the claims num(point), den(point) on 2^log_size leaves, log_size > 0.
 
-    ``padding`` counts the padded leaves, each +1/alpha.
+    The point is that of the leaves in their order (protocol/layout.py). ``padding`` counts the padded leaves, each
+    +1/alpha.
     """
     values = p0, p1, q0, q1 = receiver.ext("lookup values", 4)
     total, product = receiver.products(values, TREE)
@@ -42,4 +44,4 @@ def verify_tree(receiver: Receiver, log_size: int, alpha: Ext, padding: int) -> 
         receiver.zero(claim - total - product * factor, STEP, reason)
         mu = receiver.transcript.challenge("lookup merge")
         point, p, q = [mu, *x], p0 + (p1 - p0) * mu, q0 + (q1 - q0) * mu
-    return point, p, q
+    return layout.leaf_point(point), p, q

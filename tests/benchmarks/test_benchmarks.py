@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import measure, peers, programs, report
+from benchmarks import leaves, measure, peers, programs, report
 from benchmarks.__main__ import main
 from syurmy.host import peak_mb
 
@@ -103,6 +103,16 @@ def test_results_replace_what_stands_between_the_markers(tmp_path: Path) -> None
         report.write_readme("new", readme)
     assert report.BEGIN in report.README.read_text()
     assert report.END in report.README.read_text()
+
+
+def test_a_tree_is_measured_by_its_used_leaves() -> None:
+    """The numbers are per used leaf; a quarter of them is a table's rows."""
+    found = leaves.measure(5000, 2)
+    assert found["used"] == 5000
+    assert 0 < found["user"] + found["system"] < 1e6
+    tree = leaves.tree(5000)
+    assert (tree.num != 1).sum() == 1250
+    assert (tree.den[:, :5000] != 0).all()
 
 
 def test_every_network_has_its_generator() -> None:

@@ -15,8 +15,8 @@ import syurmy
 from syurmy import gpu
 from syurmy.gpu.arrays import DeviceArray
 from syurmy.gpu.grid import rounded
-from syurmy.prover import commitment
-from syurmy.prover.field import P
+from syurmy.prover import commitment, lookup
+from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import mle, pool
 from syurmy.prover.placed import index_set, moved_axes, narrowed
 from syurmy.prover.protocol.reed_solomon import MatrixShape
@@ -91,12 +91,23 @@ def test_what_does_not_fit_goes_in_strips() -> None:
         commitment.commit(backend.upload(matrix), shape)
 
 
-def test_a_tree_that_does_not_fit_is_on_the_host() -> None:
+def test_a_tree_that_does_not_fit_is_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     program, trace = traced("lenet")
     key, _ = syurmy.setup(program, zk=False)
     expected = syurmy.prove(key, trace).data
-    with selected(backend := Apart(memory=14 << 20)):  # the peak is 17 MB
+    build, tried = lookup._build, []
+
+    def full(leaves: lookup.Leaves, corrected: lookup._Corrections) -> list[U64]:
+        """Other parts of this proof take more than its tree."""
+        tried.append(gpu.on_host(leaves.den))
+        if tried[-1]:
+            return build(leaves, corrected)
+        raise gpu.OutOfDeviceMemory(leaves.den.nbytes, 0, 0)
+
+    monkeypatch.setattr(lookup, "_build", full)
+    with selected(backend := Apart()):
         assert syurmy.prove(key, trace).data == expected
+    assert tried == [False, True]
     assert "combine" not in backend.traffic.launches
     assert "round_all" in backend.traffic.launches
 

@@ -8,7 +8,8 @@ import pytest
 
 from syurmy.prover import lookup
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list, log2_ceil
-from syurmy.prover.protocol import mle
+from syurmy.prover.kernels import logup as kernels
+from syurmy.prover.protocol import layout, mle
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
 from syurmy.prover.verifier.lookup import verify_tree
 
@@ -31,9 +32,9 @@ def used_values(n: int) -> list[int]:
     return sorted(u for u in near if full // 2 < u <= full) + [1] * (n == 1)
 
 
-def random_leaves(rng: random.Random, used: int) -> tuple[U64, U64]:
-    """Fractions that sum to zero."""
-    num = [rng.choice([0, 1, P - 1, rng.randrange(P)]) for _ in range(used)]
+def random_leaves(rng: random.Random, used: int, ones: range = range(0)) -> tuple[U64, U64]:
+    """Fractions that sum to zero, with numerator 1 in a range."""
+    num = [1 if i in ones else rng.choice([0, 1, P - 1, rng.randrange(P)]) for i in range(used)]
     den = [Ext(rng.choice([1, P - 1, rng.randrange(P)]), rng.randrange(P)) for _ in range(used)]
     rest = sum((d.inverse() * v for v, d in zip(num[:-1], den[:-1], strict=True)), ZERO)
     num[-1] = 1 if rest else 0
@@ -46,10 +47,18 @@ def eq_table(point: list[Ext]) -> list[Ext]:
     return [eq_scalar(point, [Ext(i >> (k - 1 - j) & 1) for j in range(k)]) for i in range(1 << k)]
 
 
+def place(i: int, n: int) -> int:
+    """Of leaf i in a tree of 2^n."""
+    bits = f"{i:0{n}b}"
+    runs = max(0, n - layout.LOG_RUN)
+    return int(bits[:runs][::-1] + bits[runs:], 2)
+
+
 def slow_prove(sender: Sender, num: U64, den: U64, n: int) -> tuple[list[Ext], Ext, Ext]:
     """The definition: all 2^n leaves, full eq tables, round polynomials from three evaluations of h."""
-    layer: list[Fraction] = [(Ext(int(v)), d) for v, d in zip(num, ext_list(den), strict=True)]
-    layer += [(ZERO, ONE)] * ((1 << n) - len(layer))
+    layer: list[Fraction] = [(ZERO, ONE)] * (1 << n)
+    for i, (v, d) in enumerate(zip(num, ext_list(den), strict=True)):
+        layer[place(i, n)] = Ext(int(v)), d
     layers = [layer]
     while len(layer) > 1:
         half = len(layer) // 2
@@ -83,7 +92,7 @@ def slow_prove(sender: Sender, num: U64, den: U64, n: int) -> tuple[list[Ext], E
         sender.ext("lookup values", [p0, p1, q0, q1])
         mu = sender.transcript.challenge("lookup merge")
         point, p, q = [mu, *x], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
-    return point, p, q
+    return [point[n - place(1 << n - 1 - i, n).bit_length()] for i in range(n)], p, q
 
 
 def check_claims(point: list[Ext], p: Ext, q: Ext, num: U64, den: U64) -> None:
@@ -92,11 +101,14 @@ def check_claims(point: list[Ext], p: Ext, q: Ext, num: U64, den: U64) -> None:
     assert q == mle.dot(eq, den) + 1 - mle.dot_base(eq, np.ones(len(num), dtype=np.uint64))
 
 
-@pytest.mark.parametrize("n", range(1, 7))
-def test_against_the_slow_prover(n: int) -> None:
+@pytest.mark.parametrize(("n", "log_run"), [*((n, 9) for n in range(1, 6)), *((n, 1) for n in range(2, 8)), (7, 2)])
+def test_against_the_slow_prover(n: int, log_run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of two leaves make of small trees what those of 512 make of large ones: layers of which a part is stored."""
+    monkeypatch.setattr(layout, "LOG_RUN", log_run)
     rng = random.Random(n)
     for used in used_values(n):
-        num, den = random_leaves(rng, used)
+        ones = range(rng.randrange(used), used - 1) if used % 3 else range(0)  # corrections in a few runs only
+        num, den = random_leaves(rng, used, ones)
         fast, slow = Sender(Transcript()), Sender(Transcript())
         out = lookup.prove_tree(fast, lookup.Leaves.of(num, den))
         assert out == slow_prove(slow, num, den, n)
@@ -121,6 +133,37 @@ def test_large_trees(n: int) -> None:
         check_claims(*out, num, den)
         alpha = q0 * q1 * (p0 * q1 + p1 * q0).inverse()
         assert verify_tree(Receiver(Transcript(), sender.bytes()), n, alpha, 1) == out
+
+
+@pytest.mark.parametrize("used", [1, 2, 3, 4096, 4097, 8192, 8193, 65537, 100_000, 2**20 + 1])
+def test_what_is_stored_is_what_is_used(used: int) -> None:
+    """Of a layer, a fourth run and seven more at most; whatever a round reads is there."""
+    leaves = lookup.Leaves.ones(used)
+    n = leaves.log_size
+    assert 1 << n - 1 < max(2, used) <= 1 << n
+    for k in range(n + 1):
+        size = leaves.stored(k)
+        assert leaves.runs(k) << min(k, 9) <= size <= 1 << k
+        assert size < (used >> n - k) + 9 * 512
+        if k:
+            assert leaves.stored(k - 1) * 2 >= size
+    if k > 12:
+        assert leaves.den.shape[1] < used + 4096 + kernels.PAD
+
+
+def test_leaves_elsewhere_are_refused() -> None:
+    """A prover whose tree has leaf i in place i (as if runs did not move) makes claims that are false."""
+    used, n = 3000, 12
+    rng = np.random.default_rng(5)
+    num, den = rng.integers(0, P, used, dtype=np.uint64), rng.integers(0, P, (2, used), dtype=np.uint64)
+    moved = [place(i, n) for i in range(1 << n)]
+    wrong_num, wrong_den = np.zeros(1 << n, np.uint64), np.zeros((2, 1 << n), np.uint64)
+    wrong_den[0] = 1
+    wrong_num[:used], wrong_den[:, :used] = num, den
+    out = lookup.prove_tree(Sender(Transcript()), lookup.Leaves.of(wrong_num[moved], wrong_den[:, moved]))
+    with pytest.raises(AssertionError):
+        check_claims(*out, num, den)
+    check_claims(list(reversed(out[0][: n - 9])) + out[0][n - 9 :], *out[1:], num, den)
 
 
 ALPHA, BETAS = Ext(2**40 + 3, 77), [Ext(5, 2**50), Ext(5, 2**50) * Ext(5, 2**50)]

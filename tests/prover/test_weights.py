@@ -225,3 +225,15 @@ def test_long_histories_of_long_weights():
     assert space.total(w) == mle.dot(entries(w), entries(ones))
     point = draw(rng, bits)
     assert space.evaluate(w, [point]) == mle.evaluate(entries(w), point)
+
+
+def test_entries_of_all_weights() -> None:
+    """What they take when they are computed; a reshape is a view."""
+    space = WeightSpace()
+    made(space, random.Random(1), 5, 6)
+    own = [w.array for key, w in space._memo.items() if isinstance(key, tuple) and key[0] != "reshape"]
+    assert sum(space.sizes()) == sum(a.size // 2 for a in own) > 60
+    space.reshape(space.outer(space.ones(3), space.ones(4)), (12,))
+    before = space.sizes()
+    space.reshape(space.outer(space.ones(3), space.ones(4)), (2, 6))
+    assert space.sizes() == before

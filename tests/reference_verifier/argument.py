@@ -82,7 +82,8 @@ class Argument:
             values, (cross, denominators) = self._nodes()
             self.messages.zero("lookup", claim - cross - denominators * lam)
             num, den, point = self._merged(values, drawn)
-        return num, den, point
+        runs = max(0, len(point) - 9)  # places of leaves: bits above the ninth are reversed
+        return num, den, list(reversed(point[:runs])) + point[runs:]
 
     def _nodes(self) -> tuple[list[Affine], list[Affine]]:
         """p0, p1, q0, q1 and the products p0 q1 + p1 q0, q0 q1."""

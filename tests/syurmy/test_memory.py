@@ -18,8 +18,10 @@ from syurmy.isa.program import Program
 from syurmy.isa.system import assemble as system_of
 from syurmy.prover.commitment import Commitment, commit
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.counts import swept
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.verifier.verify import verify
 from syurmy.prover.witness import Witness
 
@@ -29,6 +31,17 @@ TEXT = """
 .param w : i8[64, 64] committed = "w.npz:w"
 .output y public
     matmul  y, x, w
+    rescale y, y, 8, i16
+    halt
+"""
+
+
+WINDOWS = """
+.program windows
+.input x : i8[1, 1, 1, 5119] private
+.param w : i8[1, 1, 1, {width}] committed bounds -99..99
+.output y public
+    conv2d y, x, w
     rescale y, y, 8, i16
     halt
 """
@@ -109,6 +122,7 @@ def test_a_lean_proof_is_the_same_proof(hiding: bool, program: Program, monkeypa
     assert kept == [True, False, False]
     assert hiding or large.data == whole.data
     assert (verify(key.verifying_key, large.data).outputs["y"] == trace.outputs["y"]).all()
+    monkeypatch.setattr("syurmy.prover.prove.keeps", lambda leaves: False)
     need = memory.of_plan(Plan.of(program, mode=key.mode))
     assert need.prove == need.lean
 
@@ -127,7 +141,16 @@ def test_images_of_columns_are_made_again(program: Program) -> None:
 
 def test_claims_on_params_are_counted_as_the_prover_joins_them(program: Program) -> None:
     """More claims at one point of the columns take one table."""
-    assert memory.evaluated_columns(Plan.of(program)) == 1
+    plan, space = Plan.of(program), WeightSpace()
+    _, points, rest = swept(plan, space)
+    assert memory.evaluated_rows(plan, space, points, rest) == 1
+
+
+def test_windows_take_their_weights() -> None:
+    """A window at every place of a long signal: what a claim on it has as weights is more than all columns."""
+    need = [memory.of_plan(Plan.of(assemble(WINDOWS.format(width=w)))) for w in (4, 1024)]
+    assert need[1].prove - need[0].prove > 16 * 1000 * 4096
+    assert need[1].setup - need[0].setup > 12 * 1000 * 4096
 
 
 def test_more_of_anything_takes_more(program: Program) -> None:
