@@ -20,6 +20,7 @@ from syurmy.assembler.declarations import Declarations, bounded
 from syurmy.assembler.diagnostics import AssemblyErrors, suggestion
 from syurmy.assembler.expressions import Scope, computed, destination, fault, word_of
 from syurmy.assembler.source import FRAME, MAX_EXPANSIONS, Call, Item, Sources, read_text
+from syurmy.isa import collector
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import AssemblyError, Span, SyurmyError
 from syurmy.isa.inference import infer_types
@@ -50,8 +51,9 @@ def assemble(
         return assemble_file(source, include_paths=include_paths, data_root=data_root, max_steps=max_steps)
     sources = Sources([Path(p) for p in include_paths], None if data_root is None else Path(data_root))
     try:
-        sources.read(source, filename, Path(filename).resolve())
-        return Assembler(sources).program(max_steps)
+        with collector.held_back():
+            sources.read(source, filename, Path(filename).resolve())
+            return Assembler(sources).program(max_steps)
     except RecursionError:
         error = AssemblyError("an expression is nested too deeply", code="A102")
         raise AssemblyErrors([error], sources.texts) from None

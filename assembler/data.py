@@ -174,12 +174,14 @@ def checked(what: str, array: Array, dtype: DType, shape: tuple[int, ...], span:
         raise _refuse(f"{what} is declared {dtype}, the data is {array.dtype}", span, help, "A310")
     if array.shape != shape:
         raise _refuse(f"{what} is declared {list(shape)}, the data is {list(array.shape)}", span, code="A311")
-    wide = (array < dtype.lo) | (array > dtype.hi)
-    if wide.any():
-        element = np.argwhere(wide)[0].tolist()
-        raise _refuse(f"{what}{element} is {array[tuple(element)]}, outside {dtype}", span,
-                      f"{dtype} holds {dtype.lo} to {dtype.hi}", "A312")  # fmt: skip
-    return array.astype(f"<{numpy_name(dtype)}", order="C")
+    declared = np.dtype(f"<{numpy_name(dtype)}")
+    if not np.can_cast(array.dtype, declared):
+        wide = (array < dtype.lo) | (array > dtype.hi)
+        if wide.any():
+            element = np.argwhere(wide)[0].tolist()
+            raise _refuse(f"{what}{element} is {array[tuple(element)]}, outside {dtype}", span,
+                          f"{dtype} holds {dtype.lo} to {dtype.hi}", "A312")  # fmt: skip
+    return array.astype(declared, order="C", copy=False)  # read for this program alone
 
 
 def from_entries(what: str, value: Any, dtype: DType, shape: tuple[int, ...], span: Span) -> Integers:

@@ -55,8 +55,8 @@ class Node:
     """A tensor of the graph; ``+ - *`` with nodes (broadcasting) and integers give linear images.
 
     ``origin`` is the static instruction it belongs to (-1: a declaration). ``has_product``: a product was among what it
-    is made of. ``committed_as``: the column that took its place, if planning committed it. ``conflicts``: see
-    ``isa.joining``.
+    is made of. ``committed_as``: the column that took its place, if planning committed it. ``conflicts`` and
+    ``reach``: see ``isa.joining``.
     """
 
     builder: Combines
@@ -70,6 +70,7 @@ class Node:
     has_product: bool = field(init=False, default=False)
     committed_as: Committed | None = field(init=False, default=None)
     conflicts: frozenset[tuple[int, int]] | None = field(init=False, default=None)
+    reach: tuple[int, ...] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.has_product = any(i.has_product for i in self.inputs)

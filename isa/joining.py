@@ -15,14 +15,17 @@ from syurmy.isa.graph import Node
 
 
 def reach(node: Node) -> tuple[int, ...]:
-    """Of each axis the last one that a run of axes may have which begins with it."""
-    bad, out = conflicts(node), []
-    for first in range(len(node.shape)):
-        last = first
-        while last + 1 < len(node.shape) and not any((a, last + 1) in bad for a in range(first, last + 1)):
-            last += 1
-        out.append(last)
-    return tuple(out)
+    """Of each axis the last one that a run of axes may have which begins with it. Kept on the node: planning asks for
+    it once a sweep and once a block."""
+    if node.reach is None:
+        bad, out = conflicts(node), []
+        for first in range(len(node.shape)):
+            last = first
+            while last + 1 < len(node.shape) and not any((a, last + 1) in bad for a in range(first, last + 1)):
+                last += 1
+            out.append(last)
+        node.reach = tuple(out)
+    return node.reach
 
 
 def conflicts(node: Node) -> frozenset[tuple[int, int]]:

@@ -32,7 +32,7 @@ from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.positions import Positions
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.merkle import LEAF_KEY, hash_columns, shortened
+from syurmy.prover.protocol.merkle import LEAF_KEY, MerkleTree, hash_columns, shortened
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.secrets import Secrets
 from syurmy.prover.trees import DeviceTree, ShortTree, Tree, of_columns, taken
@@ -116,8 +116,25 @@ def commit(matrix: U64, shape: MatrixShape, tail: U64 | None = None, keep: bool 
 
 
 def _whole(matrix: U64, shape: MatrixShape, tail: U64 | None, keep: bool) -> Commitment:
+    if not keep and shape.height > strip_rows(shape):
+        return Commitment(shape, None, MerkleTree.of_leaves(_leaves(_strips(matrix, shape, tail), shape)), matrix, tail)
     codeword = encode(matrix, shape.log_blowup, tail)
     return Commitment(shape, codeword if keep else None, of_columns(codeword), matrix, tail)
+
+
+def _strips(matrix: U64, shape: MatrixShape, tail: U64 | None) -> Iterator[U64]:
+    """The codeword of a matrix on the host, as ``_encoded`` has that of integers."""
+    memory = np.empty(shape.n * strip_rows(shape), np.uint64)
+    for lo, hi in _bounds(shape):
+        out = memory[: shape.n * (hi - lo)].reshape(shape.n, hi - lo)
+        yield encode(_cut(matrix, lo, hi), shape.log_blowup, None if tail is None else tail[:, lo:hi], out)
+
+
+def _cut(matrix: U64, first: int, last: int) -> U64:
+    """Rows of a column-major matrix, contiguous."""
+    out = np.empty((len(matrix), last - first), np.uint64)
+    for_ranges(lambda lo, hi: np.copyto(out[lo:hi], matrix[lo:hi, first:last]), len(out))
+    return out
 
 
 def in_strips(matrix: gpu.Array, shape: MatrixShape, tail: U64 | None = None) -> Commitment:
@@ -136,7 +153,7 @@ def stored_matrix(flat: U64, log_cols: int, stored_rows: I64 | None = None, aux:
     if stored_rows is not None and len(stored_rows) < len(rows):
         first = int(stored_rows[-1]) + 1 == len(stored_rows)  # nearly always: then nothing is copied
         rows = rows[: len(stored_rows)] if first else rows[stored_rows]
-    return transpose(rows if aux is None else np.concatenate([rows, aux]))
+    return transpose(rows) if aux is None else transpose(rows, aux)
 
 
 def _gathered(rows: gpu.Array, stored_rows: I64 | None, aux: U64 | None) -> gpu.Array:
@@ -234,10 +251,8 @@ def _leaves(parts: Iterator[U64], shape: MatrixShape) -> U8:
 
 def _encoded(integers: IntegerMatrix, shape: MatrixShape, aux: U64, tail: U64 | None) -> Iterator[U64]:
     """The codeword, ``strip_rows`` at a time, ``uint64[n, rows]``, always in the same memory."""
-    step = strip_rows(shape)
-    memory = np.empty(shape.n * min(step, shape.height), np.uint64)
-    for lo in range(0, shape.height, step):
-        hi = min(lo + step, shape.height)
+    memory = np.empty(shape.n * min(strip_rows(shape), shape.height), np.uint64)
+    for lo, hi in _bounds(shape):
         rows = max(0, min(hi, shape.rows) - lo)
         columns = integers.columns(lo, rows) if rows else aux[:, lo - shape.rows : hi - shape.rows]
         if 0 < rows < hi - lo:
@@ -246,8 +261,14 @@ def _encoded(integers: IntegerMatrix, shape: MatrixShape, aux: U64, tail: U64 | 
         yield encode(columns, shape.log_blowup, None if tail is None else tail[:, lo:hi], out)
 
 
+def _bounds(shape: MatrixShape) -> Iterator[tuple[int, int]]:
+    """Of the strips, first and last row."""
+    step = strip_rows(shape)
+    return ((lo, min(lo + step, shape.height)) for lo in range(0, shape.height, step))
+
+
 def strip_rows(shape: MatrixShape) -> int:
-    """How many rows of params are encoded at one time: whole blocks of the hash."""
+    """How many rows are encoded at one time where their codeword is not kept: whole blocks of the hash."""
     return max(LEAST, STRIP // shape.n)
 
 

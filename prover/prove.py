@@ -177,9 +177,7 @@ class Prover:
         for tensor, opened in zip(self.tensors, self.opening.of_tensors, strict=True):
             if tensor.allowance is not None:
                 tensor.allowance.take(opened.queries)
-        commitment, committed = self.commit()
-        flat: U64 | None = None if self.lean else committed
-        del committed
+        commitment, flat = self.commit()
         self._lap("commit", 0.25)
         num, den = self.lookups()
         self._lap("lookup", 0.55)
@@ -246,13 +244,15 @@ class Prover:
             block[place.true_part] = np.transpose(counts, place.order)
         flat[self.plan.witness.used :] = 0
 
-    def commit(self) -> tuple[Commitment, U64]:
+    def commit(self) -> tuple[Commitment, U64 | None]:
+        """And the columns side by side, unless the proof is lean: their memory is the codeword's then."""
         layout = self.plan.witness
         if self.placed is None:
             self.counts = self.multiplicities()
         else:
             self.placed.count()
-        flat = self.flat()
+        flat: U64 | None = self.flat()
+        assert flat is not None
         shape = self.opening.matrices[0].shape
         aux = tail = None
         if self.opening.hiding is not None:
@@ -261,6 +261,8 @@ class Prover:
             aux = pad_rows(self.pads, self.opening, self.secrets)
             tail = self.secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         matrix = stored_matrix(flat, layout.shape.log_cols, layout.stored_rows, aux)
+        if self.lean:
+            flat = None
         commitment = commit(matrix, shape, tail, keep=not self.lean)
         self.sender.raw("witness root", commitment.root)
         vk = self.pk.verifying_key

@@ -56,7 +56,8 @@ def _is_several(e: SyurmyError) -> TypeGuard[AssemblyErrors]:
 def plain(value: Any) -> Any:
     """``value`` as JSON data: arrays become nested lists; JSON has no NaN and no infinity, they become null."""
     if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist()) if value.dtype.kind == "f" else value.tolist()
+        whole = value.dtype.kind != "f" or np.isfinite(value).all()  # then no entry is looked at by itself
+        return value.tolist() if whole else plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):

@@ -276,7 +276,7 @@ def _powers(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
 # ---- transposition ---------------------------------------------------------------------------------------------------
 
 
-def transpose(rows, out):
+def transpose(rows, out, first):
     """``matrix.transpose_kernel``, a block for each tile; neighbours read and write neighbours."""
     tile = cuda.shared.array((SIDE, PADDED), uint64)
     tid = cuda.threadIdx.x
@@ -294,13 +294,13 @@ def transpose(rows, out):
         c = c0 + e // SIDE
         r = r0 + e % SIDE
         if r < height and c < cols:
-            out[c, r] = tile[e % SIDE, e // SIDE]
+            out[c, first + r] = tile[e % SIDE, e // SIDE]
 
 
 def _transposed(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
-    rows, out = args
+    rows, out, first = args
     height, cols = rows.shape
-    grid.launch(transpose, -(-height // SIDE) * -(-cols // SIDE), THREADS, rows, out)
+    grid.launch(transpose, -(-height // SIDE) * -(-cols // SIDE), THREADS, rows, out, first)
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ SMALL = 1 << 16  # entries below it in absolute value take the limb kernel
 
 
 @kernel
-def transpose_kernel(rows, out, lo, hi):
-    """out[c, r] = rows[r, c] for the column blocks [lo, hi) of a ``uint64[R, C]``."""
+def transpose_kernel(rows, out, first, lo, hi):
+    """out[c, first + r] = rows[r, c] for the column blocks [lo, hi) of a ``uint64[R, C]``."""
     height, cols = rows.shape
     for block in range(lo, hi):
         c1 = min(cols, (block + 1) * BLOCK)
@@ -41,7 +41,7 @@ def transpose_kernel(rows, out, lo, hi):
             r1 = min(height, r0 + BLOCK)
             for c in range(block * BLOCK, c1):
                 for r in range(r0, r1):
-                    out[c, r] = rows[r, c]
+                    out[c, first + r] = rows[r, c]
 
 
 @kernel
@@ -156,10 +156,14 @@ def bind_modular_kernel(row, weight0, weight1, out, lo, hi):
         out[1, c] = add_one(out[1, c], mul_one(v, weight1))
 
 
-def transpose(rows: U64) -> U64:
-    """``uint64[C, R]`` of ``uint64[R, C]``."""
-    out: U64 = gpu.beside(rows).empty(rows.shape[::-1])
-    pool.for_ranges(transpose_kernel, -(-rows.shape[1] // BLOCK), pool.contiguous(rows), out, min_chunk=8)
+def transpose(*rows: U64) -> U64:
+    """``uint64[C, R]`` of ``uint64[R, C]``, in one part or several, R that of all together."""
+    cols = rows[0].shape[1]
+    out: U64 = gpu.beside(*rows).empty((cols, sum(map(len, rows))))
+    first = 0
+    for each in rows:
+        pool.for_ranges(transpose_kernel, -(-cols // BLOCK), pool.contiguous(each), out, first, min_chunk=8)
+        first += len(each)
     return out
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 
+from syurmy.isa import collector
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import PER_TERM, Account
 from syurmy.isa.errors import ConstraintError
-from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
+from syurmy.isa.graph import Committed, Equation, Lookup, Node, Product, Table, Tuples
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
@@ -115,7 +116,8 @@ class Plan:
     @staticmethod
     def of(program: Program, path: Path | None = None, max_steps: int = DEFAULT_MAX_STEPS, mode: Mode = CLEAR) -> Plan:
         """Raises ``TypeRuleError`` and ``ConstraintError``."""
-        return Plan.laid_out(assemble(program, path, max_steps), params_layout(program, mode), mode)
+        with collector.held_back():
+            return Plan.laid_out(assemble(program, path, max_steps), params_layout(program, mode), mode)
 
     @staticmethod
     def laid_out(builder: Builder, params: MatrixLayout | None, mode: Mode) -> Plan:
@@ -198,36 +200,42 @@ def commit_inseparable(builder: Builder) -> None:
     layer).
 
     Runs both of the protocol's sweeps without values until none is left. Without values no two sums of weights count as
-    equal, so the protocol's sweeps never meet more terms than these. Raises ``ConstraintError`` C112.
+    equal, so the protocol's sweeps never meet more terms than these. A product that becomes a column ends the claims on
+    it as before, and its own equation is all that is claimed of it; so nothing else is swept again then. Raises
+    ``ConstraintError`` C112.
     """
     system = builder.system
     space = WeightSpace(dry=True, account=builder.account)
     evaluation = cache(lambda piece: piece_term(space, _dry_point(piece.true), piece))
+    of_leaves = []
+    for lk in system.lookups:
+        of_leaves += [(m, evaluation(p)) for p in pieces(*lk.members) for m in lk.members]
+    for t in system.tuples:
+        for member in t.members:
+            if member is not None:
+                rank = len(t.shape)
+                lead = eq_term(space, _dry_point(t.shape), t.shape)
+                row = eq_term(space, _dry_point(member.shape[rank:], "row"), member.shape[rank:])
+                groups = tuple((tuple(a + rank for a in axes), w) for axes, w in row.groups)
+                of_leaves.append((member, Term(lead.coefficient, lead.groups + groups)))
+    products: dict[Product, list[Term]] = {}  # of the equations before ``done``
+    done = 0
     while True:
         builder.account.settle()
-        claims = []
-        for lk in system.lookups:
-            claims += [(m, evaluation(p)) for p in pieces(*lk.members) for m in lk.members]
-        for t in system.tuples:
-            for member in t.members:
-                if member is not None:
-                    rank = len(t.shape)
-                    lead = eq_term(space, _dry_point(t.shape), t.shape)
-                    row = eq_term(space, _dry_point(member.shape[rank:], "row"), member.shape[rank:])
-                    groups = tuple((tuple(a + rank for a in axes), w) for axes, w in row.groups)
-                    claims.append((member, Term(lead.coefficient, lead.groups + groups)))
-        for e in system.equations:
-            claims.append((e.expression, evaluation(whole_of(e.expression))))
+        claims = [] if done else list(of_leaves)
+        claims += [(e.expression, evaluation(whole_of(e.expression))) for e in system.equations[done:]]
+        done = len(system.equations)
         first = _Planner(space, builder.account)
-        pulled = first.run(claims)
-        bad: list[Node] = [
-            p
-            for p, terms in pulled.products.items()
-            if len(terms) > MAX_TERMS or not all(map(partial(separable, p), terms))
+        products |= first.run(claims).products
+        mixed = [
+            p for p, terms in products.items() if len(terms) > MAX_TERMS or not all(map(partial(separable, p), terms))
         ]
-        bad += first.crowded
-        if not bad and pulled.products:
-            contractions = all_contractions(pulled.products, first)
+        for p in mixed:
+            del products[p]
+        bad: list[Node] = [*mixed, *first.crowded]
+        again = bool(first.crowded)  # claims go on behind those, and meet others
+        if not bad and products:
+            contractions = all_contractions(products, first)
             rounds = max(c.variables for c in contractions)
             second = _Planner(space, builder.account)
             ends = second.run(
@@ -237,11 +245,14 @@ def commit_inseparable(builder: Builder) -> None:
             )
             assert not ends.products, "operands hold no product"
             bad += second.crowded
+            again = bool(second.crowded)
         if not bad:
             space.forget()
             return
         for n in bad:
             builder.commit(n)
+        if again:
+            products, done = {}, 0
 
 
 class _Planner(Sweep):

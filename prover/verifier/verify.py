@@ -106,9 +106,10 @@ class Verifier(Summary):
     batch together (the key's own limit if that is less, or if none is given), and of batches of at most ``max_batch``
     inputs.
 
-    The key is one, or its file or bytes; so is the ``certificate``, which is checked here, once. Raises ``SyurmyError``
-    if they cannot be used, ``Rejected`` for a certificate that does not hold. One verifier may be used by many threads
-    at once.
+    The key is one, or its file or bytes; so is the ``certificate``, which is checked here, once. ``plan``: what
+    ``fixed_plan`` gives for the key's program and limit, from who has made it already (a prover that checks its own
+    proof); the verifier trusts it. Raises ``SyurmyError`` if they cannot be used, ``Rejected`` for a certificate that
+    does not hold. One verifier may be used by many threads at once.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Verifier(Summary):
         certificate: Certificate | Source | None = None,
         max_steps: int | None = None,
         max_batch: int | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self.vk = vk = VerifyingKey.load(key)
         self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
@@ -125,7 +127,7 @@ class Verifier(Summary):
         with collector.held_back(), refusing(unusable, mistakes=True):
             self.program = vk.decoded
             # None where the path depends on data
-            self.plan = fixed_plan(self.program, self.max_steps, vk.mode)
+            self.plan = fixed_plan(self.program, self.max_steps, vk.mode) if plan is None else plan
         self.certified: Certified | None = None
         self._certified_plan: Plan | None = None
         if certificate is not None:

@@ -130,7 +130,7 @@ def _proven(at: Opened, runs: Sequence[Ran], how: Proving, max_steps: int | None
         found = clock("setup", lambda: keys.obtain(at.program, at.path, how.keys, max_steps, ask, no_zk=how.no_zk))
         key: ProvingKey = found.key
         rekeyed(found.replaced, key.verifying_key.digest())
-        verifier = Verifier(key.verifying_key, certificate=how.certificate)
+        verifier = Verifier(key.verifying_key, certificate=how.certificate, plan=key.plan)
         for path, run in zip(targets, runs, strict=True):
             if path.exists() and not how.force and _said(verifier, files.read_bytes(path), at, run) is None:
                 raise another_run(path)

@@ -254,7 +254,7 @@ class Proving:
             )
             key = found.key
             rekeyed(found.replaced, key.verifying_key.digest())
-            verifier = Verifier(key.verifying_key, certificate=self.certificate)
+            verifier = Verifier(key.verifying_key, certificate=self.certificate, plan=key.plan)
             old = None if self.force else _kept_proof(target, verifier, trace)
             working("prove", 0.0)
             outputs = committing.of_outputs(

@@ -34,6 +34,8 @@ def test_stored_rows():
     assert np.array_equal(cm.stored_matrix(flat, 4), flat.reshape(4, 16).T)
     rows = np.array([0, 3])
     assert np.array_equal(cm.stored_matrix(flat, 4, rows), flat.reshape(4, 16)[rows].T)
+    aux = np.arange(100, 148, dtype=np.uint64).reshape(3, 16)
+    assert np.array_equal(cm.stored_matrix(flat, 4, rows, aux), np.concatenate([flat.reshape(4, 16)[rows], aux]).T)
 
 
 def test_params_are_committed_as_field_elements():
@@ -53,6 +55,10 @@ def test_strips_are_encoded_like_the_whole(shape, monkeypatch):
     matrix = to_field(np.concatenate(groups).astype(np.int64)).T
     whole = np.concatenate([matrix, secrets.elements(16 * shape.aux).reshape(16, -1)], axis=1)
     assert np.array_equal(found.codeword, cm.commit(whole, shape, tail).codeword)
+    lean = cm.commit(whole, shape, tail, keep=False)
+    assert lean.codeword is None
+    assert np.array_equal(lean.tree.digests[: shape.n, :25], found.tree.leaves)
+    assert lean.root == found.root
     monkeypatch.setattr(cm, "kept", lambda *_: False)
     hashed = cm.commit_params(IntegerMatrix.of(groups), shape, Secrets(b"seed")).commitment
     assert hashed.codeword is None

@@ -7,13 +7,15 @@ import pytest
 
 from syurmy.assembler import assemble
 from syurmy.isa.errors import ConstraintError
+from syurmy.isa.system import assemble as assembled
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.plan import Plan
+from syurmy.prover.protocol.plan import Plan, commit_inseparable
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
 from syurmy.vm.machine import run
+from tests.reference_verifier.plan import commit_all
 
 
 def rolled(layers, n=32):
@@ -43,6 +45,37 @@ def test_claims_do_not_double_with_every_layer():
     statement = verify(pk.verifying_key, prove(pk, trace).data)
     assert (statement.outputs["x"] == trace.outputs["x"]).all()
     assert time.perf_counter() - start < 60  # without a bound it would take days
+
+
+MIXED = """.program mixed
+.input x : i8[4, 5] private
+.input w : i8[5, 3] private
+.output y public
+    matmul h, x, w
+    reshape g, h, (12,)
+    rescale g, g, 3, i8
+    reshape g, g, (4, 3)
+    mul h, g, g
+    reshape k, h, (12,)
+    rescale k, k, 2, i8
+    matmul m, x, w
+    rescale m, m, 4, i8
+    mul y, g, m
+    halt
+"""
+
+
+@pytest.mark.parametrize("program", [assemble(MIXED), rolled(9)], ids=["mixed", "crowded"])
+def test_columns_are_those_of_sweeps_that_begin_anew(program):
+    """Against the definition: all claims again after every commitment."""
+    found, defined = assembled(program), assembled(program)
+    commit_inseparable(found)
+    commit_all(defined)
+    one, other = ([(c.id, c.label, c.shape) for c in b.system.columns] for b in (found, defined))
+    assert one == other
+    assert any(label == "value" for _, label, _ in one)
+    one, other = ([(e.origin, e.label, e.expression.id) for e in b.system.equations] for b in (found, defined))
+    assert one == other
 
 
 def test_an_execution_has_a_largest_number_of_cells():
