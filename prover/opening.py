@@ -26,7 +26,9 @@ from syurmy.prover.field import ONE, U64, ZERO, Ext, log2_ceil
 from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_matrix
 from syurmy.prover.kernels.matrix import IntegerMatrix, bind_columns, transpose
+from syurmy.prover.kernels.mle import add_flat
 from syurmy.prover.kernels.opening import power_sum
+from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import add_scaled, cut, eq_vector, part, put, zeros
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opened, Opening
@@ -323,8 +325,9 @@ def add_dense(omega: U64, weight: Weight) -> None:
             add_dense(omega, each)
         return
     if isinstance(weight, Encoded):
-        if weight.few:
-            add_dense(omega, weight.powers())
+        if weight.few(gpu.beside(omega)):
+            for offset, values in weight.written(gpu.beside(omega)):
+                add_part(omega, offset, values)
             return
         sums = weight.sums(gpu.beside(omega))
         for b in weight.word:
@@ -346,7 +349,7 @@ def add_dense(omega: U64, weight: Weight) -> None:
 def add_part(omega: U64, offset: int, values: U64) -> None:
     """Adds ``uint64[2, n]`` to the entries from ``offset`` on."""
     if gpu.on_host(omega):
-        block = omega[:, offset : offset + values.shape[1]]
-        block[:] = mle.add(block, values)
+        for there, plane in zip(omega[:, offset : offset + values.shape[1]], values, strict=True):
+            for_ranges(add_flat, len(plane), there, plane, there)
     else:
         add_scaled(omega, offset, values, ONE)

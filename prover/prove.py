@@ -82,9 +82,10 @@ def prove(
     where the memory of the device is too small, ``Unsatisfied`` where a value of the trace is not in a table that it
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
-        prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
-        host.keep_freed_memory(prover.keeps)
-        proof = prover.run()
+        with host.objects_set_aside():
+            prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
+            host.keep_freed_memory(prover.keeps)
+            proof = prover.run()
         prover.space.forget()
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""

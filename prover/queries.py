@@ -9,7 +9,7 @@ the transpose of the encoding. For few positions of a long code the sums are add
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -21,12 +21,14 @@ from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels.matrix import transpose
 from syurmy.prover.kernels.moves import put_rows_kernel, take_rows_kernel
 from syurmy.prover.kernels.ntt import encode
+from syurmy.prover.kernels.opening import BESIDE, PARTS, power_sum, split_power_sum
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import filled
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.ladder import PowerWeights, Together, Word, bit_reversed
 
 PER_BUTTERFLY = 4  # what one of these costs more than adding one power, about
+PER_CLASS = 4  # claims per class of them that has a period in common, from which adding by class costs less
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +61,25 @@ class Encoded:
     def folded(self, log_size: int, r: Sequence[Ext]) -> Together:
         return self.powers().folded(log_size, r)
 
-    @property
-    def few(self) -> bool:
-        """Is one power after the other less work than a transform?"""
-        return self.claims * self._end < PER_BUTTERFLY * self.log_n << self.log_n
+    def few(self, memory: gpu.Memory = gpu.HOST) -> bool:
+        """Is one power after the other, or of the longest block some at a time, less work than a transform?"""
+        split = memory is gpu.HOST and self._splits(max(b.size for b in self.word))
+        return split or self.claims * self._end < PER_BUTTERFLY * self.log_n << self.log_n
+
+    def _splits(self, size: int) -> bool:
+        """Are powers of a block this long added faster after those that have a period in common?"""
+        return size >= 2 * PARTS * BESIDE and PER_CLASS << self.log_n <= self.claims * size
+
+    def written(self, memory: gpu.Memory = gpu.HOST) -> Iterator[tuple[int, U64]]:
+        """All claims' weights added, in ``memory``: offsets in the vector with ``uint64[2, size]``."""
+        for part in self.powers().parts:
+            assert isinstance(part, PowerWeights)
+            size = 1 << part.log_block
+            if memory is gpu.HOST and self._splits(size):
+                at = bit_reversed(np.asarray(self.positions, np.int64), self.log_n)
+                yield part.offset, split_power_sum(part.x[0], part.coefficients, size, self.log_n, at)
+            else:
+                yield part.offset, power_sum(part.x[0], part.coefficients, size, memory)
 
     @property
     def _end(self) -> int:

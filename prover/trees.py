@@ -1,5 +1,5 @@
-"""Merkle trees (protocol/merkle.py) that are kept otherwise: on a device, from which only what is sent comes back; and
-in keys, without what takes no time to hash again."""
+"""Merkle trees (protocol/merkle.py), every digest hashed into its place: on the host, or on a device, where leaves and
+digests stay: only what is sent comes back; and trees of keys, without what takes no time to hash again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from syurmy.prover.field import U64
 from syurmy.prover.kernels import blake3
 from syurmy.prover.kernels.moves import shorten_kernel, take_rows_kernel
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.protocol.merkle import DIGEST, LEAF_KEY, NODE_KEY, ROOT, MerkleTree, hash_nodes, siblings
+from syurmy.prover.protocol.merkle import (
+    DIGEST,
+    LEAF_KEY,
+    NODE_KEY,
+    ROOT,
+    MerkleTree,
+    hash_nodes,
+    shortened,
+    siblings,
+)
 
 WORDS = 8  # of a digest
 LOW = 6  # levels of a short tree that are not kept: of each position, 63 nodes are hashed again
@@ -25,17 +34,8 @@ class DeviceTree:
     def __init__(self, n: int, memory: gpu.Memory, leaves: Callable[[gpu.Array], None]) -> None:
         """``leaves`` writes the digests of n columns, ``uint32[n, 8]``."""
         self.log_n = n.bit_length() - 1
-        self.digests = memory.empty((2 * n - 1, WORDS), np.uint32)
-        level = self.digests[0:n]
-        leaves(level)
-        at = n
-        while len(level) > 1:
-            for_ranges(shorten_kernel, len(level), level)
-            parents = self.digests[at : at + len(level) // 2]
-            blake3.hash_into(level.reshape(-1, 2 * WORDS), NODE_KEY, parents)
-            at += len(parents)
-            level = parents
-        self.root = gpu.download(level).tobytes()
+        self.digests = _digests(n, memory, leaves)
+        self.root = gpu.download(self.digests[2 * n - 2 : 2 * n - 1]).tobytes()
 
     def multiproof(self, positions: Sequence[int]) -> U8:
         rows = taken(self.digests, siblings(self.log_n, positions))
@@ -94,12 +94,34 @@ class ShortTree:
 Tree = MerkleTree | DeviceTree | ShortTree
 
 
+def _digests(n: int, memory: gpu.Memory, leaves: Callable[[gpu.Array], None]) -> gpu.Array:
+    """``uint32[2n - 1, 8]`` in ``memory``, of n > 1 leaves."""
+    digests = memory.empty((2 * n - 1, WORDS), np.uint32)
+    level = digests[0:n]
+    leaves(level)
+    at = n
+    while len(level) > 1:
+        if gpu.on_host(level):
+            shortened(level.view(np.uint8))
+        else:
+            for_ranges(shorten_kernel, len(level), level)
+        parents = digests[at : at + len(level) // 2]
+        blake3.hash_into(level.reshape(-1, 2 * WORDS), NODE_KEY, parents)
+        at += len(parents)
+        level = parents
+    return digests
+
+
 def of_columns(columns: gpu.Array) -> Tree:
-    """The tree over ``uint64[n, R]``, where they are."""
+    """The tree over ``uint64[n, R]``, contiguous, where they are; n a power of two."""
+    words, n = columns.view(np.uint32), len(columns)
+
+    def leaves(out: gpu.Array) -> None:
+        blake3.hash_into(words, LEAF_KEY, out)
+
     if gpu.on_host(columns):
-        return MerkleTree.of_columns(columns)
-    words = columns.view(np.uint32)
-    return DeviceTree(len(columns), gpu.beside(columns), lambda out: blake3.hash_into(words, LEAF_KEY, out))
+        return MerkleTree(_digests(n, gpu.HOST, leaves).view(np.uint8))
+    return DeviceTree(n, gpu.beside(columns), leaves)
 
 
 def taken(a: gpu.Array, rows: Sequence[int]) -> U64:

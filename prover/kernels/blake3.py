@@ -9,7 +9,9 @@ the stack are kept.
 """
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from syurmy import gpu
 from syurmy.isa.arrays import U32
@@ -63,40 +65,76 @@ def _permute(m):
     )  # fmt: skip
 
 
+@njit(forceinline=True)
+def mixed(h, m, counter, length, flags):
+    """The 16 words of a compression before they are joined: of a chaining value of 8 words and a block of 16."""
+    v = (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], IV0, IV1, IV2, IV3, counter, np.uint32(0), length, flags)
+    v = _round(v, m)
+    m = _permute(m)
+    v = _round(v, m)
+    m = _permute(m)
+    v = _round(v, m)
+    m = _permute(m)
+    v = _round(v, m)
+    m = _permute(m)
+    v = _round(v, m)
+    m = _permute(m)
+    v = _round(v, m)
+    m = _permute(m)
+    return _round(v, m)
+
+
+@njit(forceinline=True)
+def joined_halves(v):
+    return (
+        v[0] ^ v[8], v[1] ^ v[9], v[2] ^ v[10], v[3] ^ v[11],
+        v[4] ^ v[12], v[5] ^ v[13], v[6] ^ v[14], v[7] ^ v[15],
+    )  # fmt: skip
+
+
 @kernel
 def _compress(x, counter, length, flags):
     """One compression per lane. x is flat ``uint32[24 * LANES]``: 8 words of chaining value, replaced, and 16 of block,
     each for all lanes. One array at constant offsets: LLVM sees that nothing overlaps and vectorises the loop."""
     for k in range(LANES):
+        h = x[k], x[16 + k], x[32 + k], x[48 + k], x[64 + k], x[80 + k], x[96 + k], x[112 + k]
         m = (
             x[128 + k], x[144 + k], x[160 + k], x[176 + k], x[192 + k], x[208 + k], x[224 + k], x[240 + k],
             x[256 + k], x[272 + k], x[288 + k], x[304 + k], x[320 + k], x[336 + k], x[352 + k], x[368 + k],
         )  # fmt: skip
-        v = (
-            x[k], x[16 + k], x[32 + k], x[48 + k], x[64 + k], x[80 + k], x[96 + k], x[112 + k],
-            IV0, IV1, IV2, IV3, counter, np.uint32(0), length, flags,
-        )  # fmt: skip
-        v = _round(v, m)
-        m = _permute(m)
-        v = _round(v, m)
-        m = _permute(m)
-        v = _round(v, m)
-        m = _permute(m)
-        v = _round(v, m)
-        m = _permute(m)
-        v = _round(v, m)
-        m = _permute(m)
-        v = _round(v, m)
-        m = _permute(m)
-        v = _round(v, m)
-        x[k] = v[0] ^ v[8]
-        x[16 + k] = v[1] ^ v[9]
-        x[32 + k] = v[2] ^ v[10]
-        x[48 + k] = v[3] ^ v[11]
-        x[64 + k] = v[4] ^ v[12]
-        x[80 + k] = v[5] ^ v[13]
-        x[96 + k] = v[6] ^ v[14]
-        x[112 + k] = v[7] ^ v[15]
+        h = joined_halves(mixed(h, m, counter, length, flags))
+        x[k], x[16 + k], x[32 + k], x[48 + k], x[64 + k], x[80 + k], x[96 + k], x[112 + k] = h
+
+
+@intrinsic
+def turned(typingctx, source, first, stride, out, to):
+    """out[to + 16*w + k] = source[first + k*stride + w] for all w, k < 16: a block of each of 16 messages as words of
+    all lanes, by exchanging blocks of 8, 4, 2 and 1 in registers; flat ``uint32`` arrays. Word by word it costs twice
+    what the compression does."""
+
+    def codegen(context, builder, signature, args):
+        vector = ir.VectorType(ir.IntType(32), LANES)
+
+        def pointer(array, index):
+            data = context.make_array(signature.args[array])(context, builder, args[array]).data
+            return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+        def row(begin, step, i):
+            return builder.add(begin, builder.mul(step, ir.Constant(step.type, i)))
+
+        rows = [builder.load(pointer(0, row(args[1], args[2], k)), align=4) for k in range(LANES)]
+        for s in (8, 4, 2, 1):
+            low = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [LANES + j - s if j & s else j for j in range(16)])
+            high = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [LANES + j if j & s else j + s for j in range(16)])
+            for i in range(LANES):
+                if not i & s:
+                    a, b = rows[i], rows[i + s]
+                    rows[i], rows[i + s] = builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)
+        for w in range(LANES):
+            builder.store(rows[w], pointer(3, row(args[4], ir.Constant(args[4].type, LANES), w)), align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64, out, types.int64), codegen
 
 
 @kernel
@@ -109,6 +147,9 @@ def hash_kernel(messages, begin, words, state, key, out, lo, hi):
     """
     end = begin + messages.shape[1]
     x = np.zeros(24 * LANES, np.uint32)
+    flat, keys = messages.reshape(-1), np.empty(8 * LANES, np.uint32)
+    for i in range(8 * LANES):
+        keys[i] = key[i // LANES]
     stack = np.empty(DEPTH * 8 * LANES, np.uint32)
     for first in range(lo, hi, LANES):
         count = min(LANES, hi - first)
@@ -128,12 +169,19 @@ def hash_kernel(messages, begin, words, state, key, out, lo, hi):
             flags = KEYED_HASH
             if at == chunk * CHUNK_WORDS:
                 for i in range(8 * LANES):
-                    x[i] = key[i // LANES]
+                    x[i] = keys[i]
                 flags |= CHUNK_START
             width = min(16, stop - at)
-            for k in range(count):
-                for w in range(width):
-                    x[(8 + w) * LANES + k] = messages[first + k, at - begin + w]
+            stored = at - begin + width  # words of these messages, this block included
+            if count == LANES and stored >= 16:
+                turned(flat, first * messages.shape[1] + stored - 16, messages.shape[1], x, 8 * LANES)
+                if width < 16:  # the words before it stand first
+                    for i in range(width * LANES):
+                        x[8 * LANES + i] = x[(24 - width) * LANES + i]
+            else:
+                for k in range(count):
+                    for w in range(width):
+                        x[(8 + w) * LANES + k] = messages[first + k, at - begin + w]
             for i in range((8 + width) * LANES, 24 * LANES):
                 x[i] = 0
             at += width
@@ -151,7 +199,7 @@ def hash_kernel(messages, begin, words, state, key, out, lo, hi):
                 for i in range(8 * LANES):
                     x[16 * LANES + i] = x[i]
                     x[8 * LANES + i] = stack[height * 8 * LANES + i]
-                    x[i] = key[i // LANES]
+                    x[i] = keys[i]
                 flags = KEYED_HASH | PARENT
                 if last and height == 0:
                     flags |= ROOT
@@ -161,9 +209,10 @@ def hash_kernel(messages, begin, words, state, key, out, lo, hi):
                 stack[height * 8 * LANES + i] = x[i]
             height += 1
         if end == words:
+            turned(x, 0, LANES, x, 8 * LANES)
             for k in range(count):
                 for w in range(8):
-                    out[first + k, w] = x[w * LANES + k]
+                    out[first + k, w] = x[(8 + k) * LANES + w]
             continue
         for w in range(8):
             for k in range(count):

@@ -7,8 +7,7 @@ compares.
 import numpy as np
 from numba import njit, uint32
 
-from syurmy.prover.kernels.blake3 import CHUNK_END, CHUNK_START, IV0, IV1, IV2, IV3, ROOT
-from syurmy.prover.kernels.chunks import joined_halves, mixed
+from syurmy.prover.kernels.blake3 import CHUNK_END, CHUNK_START, IV0, IV1, IV2, IV3, ROOT, joined_halves, mixed
 from syurmy.prover.kernels.field import ONE, S32, ZERO, P, add, kadd, kmul, ksub, mul, reduce128, sub
 from syurmy.prover.kernels.jit import kernel, part
 

@@ -6,36 +6,8 @@ number goes up as it is.
 
 from numba import njit, uint32
 
-from syurmy.prover.kernels import blake3
-from syurmy.prover.kernels.blake3 import CHUNK_END, CHUNK_START, IV0, IV1, IV2, IV3, KEYED_HASH, PARENT, ROOT
+from syurmy.prover.kernels.blake3 import CHUNK_END, CHUNK_START, KEYED_HASH, PARENT, ROOT, joined_halves, mixed
 from syurmy.prover.kernels.jit import kernel
-
-
-@njit(forceinline=True)
-def mixed(h, m, counter, length, flags):
-    """The 16 words of a compression before they are joined."""
-    v = (h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7], IV0, IV1, IV2, IV3, counter, uint32(0), length, flags)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    v = blake3._round(v, m)
-    m = blake3._permute(m)
-    return blake3._round(v, m)
-
-
-@njit(forceinline=True)
-def joined_halves(v):
-    return (
-        v[0] ^ v[8], v[1] ^ v[9], v[2] ^ v[10], v[3] ^ v[11],
-        v[4] ^ v[12], v[5] ^ v[13], v[6] ^ v[14], v[7] ^ v[15],
-    )  # fmt: skip
 
 
 @njit(forceinline=True)

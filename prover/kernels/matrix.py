@@ -18,16 +18,17 @@ from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import nibbles, pool
 from syurmy.prover.kernels.field import ZERO, from_int
+from syurmy.prover.kernels.field import P as MODULUS
 from syurmy.prover.kernels.field import add as add_one
-from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel, part
-from syurmy.prover.kernels.lanes import add, dot_base_strip, from_limbs
+from syurmy.prover.kernels.lanes import add, dot_base_strip, from_limbs, mul
 from syurmy.prover.kernels.mle import LONG, add_flat
 from syurmy.prover.protocol import mle
 
 BLOCK = 32  # of a transposition
 TILE = 512  # columns whose four accumulators stay in the first-level cache: 16 KiB
 FLUSH = 1 << 15  # rows between reductions
+HALF = np.uint64((P - 1) // 2)
 SMALL = 1 << 16  # entries below it in absolute value take the limb kernel
 
 
@@ -147,13 +148,32 @@ def bind_limbs_kernel(values, first, limbs, out, lo, hi):
             _add_limbs(s2, s3, out[1, c0:c1])
 
 
+@part
+def _add_multiple(row, weight, out):
+    for k in range(out.shape[0]):
+        out[k] = add(out[k], mul(from_int(row[k]), weight))
+
+
 @kernel
 def bind_modular_kernel(row, weight0, weight1, out, lo, hi):
     """out[:, c] += weight * row[c] for c in [lo, hi): int64[C] with |entry| < 2^63, uint64[2, C]."""
-    for c in range(lo, hi):
-        v = from_int(row[c])
-        out[0, c] = add_one(out[0, c], mul_one(v, weight0))
-        out[1, c] = add_one(out[1, c], mul_one(v, weight1))
+    for i in range(lo, hi, TILE):
+        j = min(hi, i + TILE)
+        _add_multiple(row[i:j], weight0, out[0, i:j])
+        _add_multiple(row[i:j], weight1, out[1, i:j])
+
+
+@kernel
+def signed_limbs_kernel(weights, out, lo, hi):
+    """out[i] = low and high of weights[0, i] and of weights[1, i] for i in [lo, hi), weights[p, i] = low + 2^32*high
+    (mod p); uint64[2, n], int32[n, 4]."""
+    for i in range(lo, hi):
+        for plane in range(2):
+            w = weights[plane, i]
+            v = np.int64(w - MODULUS if w >= HALF else w)  # from there on negative, so that high cannot reach 2^31
+            low = np.int64(np.int32(v))
+            out[i, 2 * plane] = low
+            out[i, 2 * plane + 1] = (v - low) >> 32
 
 
 def transpose(*rows: U64) -> U64:
@@ -180,11 +200,9 @@ def bind_columns(matrix: U64, weights: U64) -> U64:
 
 def signed_limbs(weights: U64) -> npt.NDArray[np.int32]:
     """``int32[n, 4]`` limbs of ``uint64[2, n]`` weights over K."""
-    half = np.uint64((P - 1) // 2)  # from here on negative, so that hi cannot reach 2^31
-    centred = np.where(weights >= half, weights - np.uint64(P), weights).view(np.int64)
-    low = centred.astype(np.int32)
-    high = ((centred - low) >> np.int64(32)).astype(np.int32)
-    return np.ascontiguousarray(np.stack([low[0], high[0], low[1], high[1]], axis=1))
+    out = np.empty((weights.shape[1], 4), np.int32)
+    pool.for_ranges(signed_limbs_kernel, len(out), np.ascontiguousarray(weights), out)
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ from syurmy.prover.kernels.transform import reverse
 RUN = 64
 TILE = 1 << 15  # elements of the buffer, 256 KiB: a pass does as many stages as fit
 VECTOR = 8  # elements
+LOG_BESIDE = 3  # log2 of the most tiles that are read together: 21 rows of 8 positions are 21 cache lines
 
 
 @kernel
@@ -87,62 +88,74 @@ def butterflies(tile, stages, residue, log_distance, shift, powers):
 
 
 @kernel
-def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stages, lo, hi):
+def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stages, log_beside, lo, hi):
     """Stages [done, done + stages) of the transforms of size C. The first pass (done = 0) reads and scales ``source``.
 
     source uint64[C, R], tail uint64[T, R], out uint64[n, R], powers[i] = omega_n^i for i < n. Work items [lo, hi) are
-    tiles, numbered (position block, residue, strip of the run) with the strip fastest; in the first pass (residue,
-    block, strip), so that all cosets read a part of the source one after the other.
+    2^log_beside tiles of neighbouring residues, which are read and written together: of one alone, a position's run is
+    less than its cache lines. They are numbered (position block, residues, strip of the run) with the strip fastest; in
+    the first pass (residues, block, strip), so that all cosets read a part of the source one after the other.
     """
     rows = out.shape[1]
     strips = (rows + RUN - 1) // RUN
     log_distance = log_cols - done - stages
-    distance = 1 << log_distance
-    size = 1 << stages
+    log_groups = log_distance - log_beside
+    size, beside = 1 << stages, 1 << log_beside
     length = (min(rows, RUN) + VECTOR - 1) // VECTOR * VECTOR
-    tile = np.zeros((size, length), np.uint64)
+    tiles = np.zeros((beside, size, length), np.uint64)
     for item in range(lo, hi):
         start = (item % strips) * RUN
         width = min(RUN, rows - start)
         if done == 0:
-            residue = (item // strips) >> log_blowup
+            residue = (item // strips) >> log_blowup << log_beside
             block = (item // strips) & ((1 << log_blowup) - 1)
         else:
-            residue = (item // strips) & (distance - 1)
-            block = (item // strips) >> log_distance
+            residue = ((item // strips) & ((1 << log_groups) - 1)) << log_beside
+            block = (item // strips) >> log_groups
         base = (block << (log_cols - done)) + residue
         if done == 0:
             exponent = reverse(block, log_blowup)
             more = tail.shape[0]
             constant = powers[exponent << log_cols]  # x^C on this coset
-            w = powers[exponent * residue]
-            step = powers[exponent << log_distance]
+            step, across = powers[exponent << log_distance], powers[exponent]
+            first = powers[exponent * residue]
             for m in range(size):
-                c = residue + (m << log_distance)
-                if c < more:
-                    last = c + (((more - 1 - c) >> log_cols) << log_cols)
-                    for k in range(width):
-                        tile[m, k] = ZERO
-                    for i in range(last, -1, -(1 << log_cols)):
+                w = first
+                for j in range(beside):
+                    tile = tiles[j]
+                    c = residue + j + (m << log_distance)
+                    if c < more:
+                        last = c + (((more - 1 - c) >> log_cols) << log_cols)
+                        for k in range(length):
+                            tile[m, k] = ZERO
+                        for i in range(last, -1, -(1 << log_cols)):
+                            for k in range(width):
+                                tile[m, k] = add(tile[m, k], tail[i, start + k])
+                            for k in range(length):
+                                tile[m, k] = mul(tile[m, k], constant)
                         for k in range(width):
-                            tile[m, k] = mul(add(tile[m, k], tail[i, start + k]), constant)
-                    for k in range(width):
-                        tile[m, k] = mul(add(tile[m, k], source[c, start + k]), w)
-                elif block == 0:  # the coset of 1
-                    for k in range(width):
-                        tile[m, k] = source[c, start + k]
-                else:
-                    for k in range(width):
-                        tile[m, k] = mul(source[c, start + k], w)
-                w = mul_one(w, step)
+                            tile[m, k] = add(tile[m, k], source[c, start + k])
+                    else:
+                        for k in range(width):
+                            tile[m, k] = source[c, start + k]
+                    if block > 0:  # not the coset of 1
+                        for k in range(length):
+                            tile[m, k] = mul(tile[m, k], w)
+                    w = mul_one(w, across)
+                first = mul_one(first, step)
         else:
             for m in range(size):
-                for k in range(width):
-                    tile[m, k] = out[base + (m << log_distance), start + k]
-        butterflies(tile, stages, residue, log_distance, done + log_blowup, powers)
+                for j in range(beside):
+                    tile = tiles[j]
+                    for k in range(width):
+                        tile[m, k] = out[base + j + (m << log_distance), start + k]
+        for j in range(beside):
+            butterflies(tiles[j], stages, residue + j, log_distance, done + log_blowup, powers)
         for m in range(size):
-            for k in range(width):
-                out[base + (m << log_distance), start + k] = tile[m, k]
+            for j in range(beside):
+                tile = tiles[j]
+                for k in range(width):
+                    out[base + j + (m << log_distance), start + k] = tile[m, k]
 
 
 @lru_cache(maxsize=4)
@@ -184,7 +197,8 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None, out: U64 | Non
     done = 0
     for i in range(passes):
         stages = (log_cols - done) // (passes - i)
-        tiles = (cols << log_blowup >> stages) * strips
+        log_beside = min(log_cols - done - stages, LOG_BESIDE, max(0, (TILE // length).bit_length() - 1 - stages))
+        tiles = (cols << log_blowup >> stages >> log_beside) * strips
         pool.for_ranges(
             ntt_pass_kernel,
             tiles,
@@ -196,7 +210,8 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None, out: U64 | Non
             log_blowup,
             done,
             stages,
-            min_chunk=max(1, 64 >> stages),
+            log_beside,
+            min_chunk=max(1, 64 >> stages >> log_beside),
         )
         done += stages
     return out

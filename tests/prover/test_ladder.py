@@ -232,12 +232,25 @@ def test_sums_over_positions_by_a_transform(count, scaled):
         if scaled:
             twice = random_vector(rng, count), random_vector(rng, count)
             found, expected = found.scaled(twice[0]).scaled(twice[1]), expected.scaled(twice[0]).scaled(twice[1])
-        assert found.few is (count == 1)
+        assert found.few() is (count == 1)
         z = random_vector(rng, 512)
         assert np.array_equal(found.values(z), expected.values(z))
         assert np.array_equal(dense(found, 9), dense(expected, 9))
         r = elements(rng, 2)
         assert np.array_equal(dense(found.folded(9, r), 7), dense(expected.folded(9, r), 7))
+
+
+@pytest.mark.parametrize("log_n", [12, 15, 16])
+def test_powers_with_a_period_in_common_are_added_first(log_n):
+    """Of a block of 2048 entries: as one power after the other."""
+    rng = np.random.default_rng(log_n)
+    (_, word), _ = ladder.lay_out([[(0, 512)], [(0, 2048), (2048, 5)]])
+    positions = sorted({0, (1 << log_n) - 1, *rng.choice(1 << log_n, 90, replace=False).tolist()})
+    coefficients = random_vector(rng, len(positions))
+    found = Encoded(word, log_n, positions).scaled(coefficients)
+    assert found._splits(2048) is (log_n < 16)
+    assert found.few()
+    assert np.array_equal(dense(found, 12), dense(PowerWeights.of(word, log_n, positions).scaled(coefficients), 12))
 
 
 def test_row_factors_of_one():

@@ -40,6 +40,17 @@ def test_encoding_is_evaluation(cols, rows, log_blowup):
     assert np.array_equal(ntt.encode(message, log_blowup), evaluate_rows(message, log_blowup))
 
 
+@pytest.mark.parametrize(("cols", "rows", "more"), [(256, 3, 0), (128, 65, 3), (64, 9, 70)])
+def test_encoding_in_passes(cols, rows, more, monkeypatch):
+    """Tiles of neighbouring residues, read together, in several passes: what one pass gives."""
+    rng = np.random.default_rng(cols)
+    message, tail = random_field(rng, cols, rows), random_field(rng, more, rows) if more else None
+    whole = ntt.encode(message, 2, tail)
+    for tile in (4, 32, 64):  # rows of a tile
+        monkeypatch.setattr(ntt, "TILE", tile * min(72, -(-rows // 8) * 8))
+        assert np.array_equal(ntt.encode(message, 2, tail), whole)
+
+
 @pytest.mark.parametrize(
     ("cols", "rows", "more", "log_blowup"),
     [(8, 2, 3, 2), (8, 3, 8, 2), (4, 65, 9, 4), (1, 1, 2, 2), (64, 2, 1, 1), (16, 2, 40, 3)],

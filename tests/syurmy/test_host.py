@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
@@ -69,3 +70,16 @@ def test_memory_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole > 1 << 28
     monkeypatch.setattr(Path, "read_text", lambda _: f"{1 << 28}\n")
     assert host.memory() == 1 << 28
+
+
+def test_objects_that_were_there_are_set_aside() -> None:
+    gc.unfreeze()
+    old: list[object] = [None]
+    with host.objects_set_aside():
+        assert not any(o is old for o in gc.get_objects())
+        new: list[object] = [None]
+        with host.objects_set_aside():  # nothing more
+            assert any(o is new for o in gc.get_objects())
+        assert gc.get_freeze_count()
+    assert gc.get_freeze_count() == 0
+    assert any(o is old for o in gc.get_objects())
