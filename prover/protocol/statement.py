@@ -10,7 +10,6 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Public
-from syurmy.isa.types import smallest_dtype
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.tensors import TensorCommitment
@@ -26,9 +25,8 @@ PARAMETERS = b"goldilocks u^2-7; blake3, digests of 25 bytes; reed-solomon ladde
 
 
 def width(node: Public) -> int:
-    """Bytes of a value: those of the narrowest dtype that holds the tensor's interval."""
-    dtype = smallest_dtype(node.lo, node.hi)
-    return 8 if dtype is None else dtype.bits // 8
+    """Bytes of a value, 1 to 8: the fewest that hold the tensor's interval, with the sign."""
+    return min(8, (max(node.hi, ~node.lo, 0).bit_length() + 8) // 8)
 
 
 def statement_size(plan: Plan) -> int:
@@ -37,9 +35,10 @@ def statement_size(plan: Plan) -> int:
 
 
 def encode_statement(plan: Plan, values: Witness | Mapping[Public, I64]) -> bytes:
-    """Public inputs, reveals and outputs in canonical order, little-endian, signed, each as wide as its dtype."""
+    """Public inputs, reveals and outputs in canonical order, little-endian, signed, each as wide as its interval."""
     get = values.__getitem__ if isinstance(values, Mapping) else values
-    return b"".join(np.ascontiguousarray(get(n)).astype(f"<i{width(n)}").tobytes() for n in plan.system.publics)
+    wide = ((width(n), np.ascontiguousarray(get(n), "<i8").reshape(-1, 1).view(np.uint8)) for n in plan.system.publics)
+    return b"".join(a[:, :size].tobytes() for size, a in wide)
 
 
 def decode_statement(plan: Plan, data: bytes) -> dict[Public, I64]:
@@ -47,8 +46,11 @@ def decode_statement(plan: Plan, data: bytes) -> dict[Public, I64]:
     out: dict[Public, I64] = {}
     at = 0
     for n in plan.system.publics:
-        out[n] = np.frombuffer(data, f"<i{width(n)}", n.size, at).astype(np.int64).reshape(n.shape)
-        at += width(n) * n.size
+        size = width(n)
+        wide = np.zeros((n.size, 8), np.uint8)  # the value's bytes are the upper ones, so that the shift has its sign
+        wide[:, 8 - size :] = np.frombuffer(data, np.uint8, size * n.size, at).reshape(n.size, size)
+        out[n] = (wide.view("<i8") >> np.int64(64 - 8 * size)).astype(np.int64, copy=False).reshape(n.shape)
+        at += size * n.size
     return out
 
 

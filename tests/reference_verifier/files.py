@@ -9,7 +9,7 @@ from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import External
 from syurmy.isa.path import Path
 from syurmy.isa.program import Program
-from syurmy.isa.types import DType, smallest_dtype
+from syurmy.isa.types import DType
 from tests.reference_verifier.errors import Rejected, require
 from tests.reference_verifier.transcript import digest
 
@@ -122,9 +122,9 @@ def read_path(data: bytes, max_steps: int) -> Path:
 
 def value_bytes(lo: int, hi: int) -> int:
     """How wide the values of a tensor of this interval are in a statement."""
-    dtype = smallest_dtype(lo, hi)
-    require(dtype is not None, "statement", "a tensor's interval is too wide")
-    return dtype.bits // 8
+    found = next((w for w in range(1, 9) if -(256**w) <= 2 * lo and 2 * hi < 256**w), None)
+    require(found is not None, "statement", "a tensor's interval is too wide")
+    return found
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ ADD = """
     halt
 """
 ADD_LONG = """
-.input a : i64[] public in -4000000000..4000000000
-.input b : i64[] public in -4000000000..4000000000
+.input a : i64[] public in -1000000000000000000..1000000000000000000
+.input b : i64[] public in -1000000000000000000..1000000000000000000
 .output s public
     add s, a, b
     halt
