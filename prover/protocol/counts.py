@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from syurmy.isa import collector
 from syurmy.prover.field import Ext
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Sweep
@@ -60,7 +61,8 @@ class Counts:
 def count_claims(plan: Plan) -> Counts:
     """Runs both sweeps."""
     space = WeightSpace()
-    counts = Counts.of(plan, *swept(plan, space))
+    with collector.held_back():
+        counts = Counts.of(plan, *swept(plan, space))
     space.forget()
     return counts
 
