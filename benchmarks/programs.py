@@ -50,8 +50,8 @@ CASES = {
         Case("lenet5", "LeNet-5 28×28", 3, Target(0.4, 0.05, 400_000)),
         Case("cnn264k", "CNN 264 k, 32×32", 3, Target(0.6)),
         Case("dense4m", "dense 4 M", 3, Target(0.6)),
-        Case("vgg11", "VGG11 32×32", 1, Target(3.0)),
-        Case("vgg16", "VGG16 32×32", 1, Target(4.0, 0.2, 2_000_000)),
+        Case("vgg11", "VGG11 32×32", 3, Target(3.0)),
+        Case("vgg16", "VGG16 32×32", 3, Target(4.0, 0.2, 2_000_000)),
     )
 }
 
