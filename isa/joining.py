@@ -3,7 +3,9 @@
 Weights over a run of axes go down to the products that the tensor is made of. A product takes a group of weights only
 on labels of one kind: those of both operands, of the first alone, or of the second alone (protocol section 4); else it
 has to be committed, which costs more than padding. So axes may be one where no product has labels of two kinds under
-them: the places of an image under its convolution, and not rows and columns of a matrix product.
+them: the places of an image under its convolution, and not rows and columns of a matrix product. A committed tensor
+lies in a matrix of its own with every axis by itself, and what is claimed of it is an evaluation there: its axes are
+never one.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ def reach(node: Node) -> tuple[int, ...]:
 
 
 def conflicts(node: Node) -> frozenset[tuple[int, int]]:
-    """Pairs of axes, ascending, under which a product has labels of two kinds. Kept on the nodes: there may be long
-    chains of them."""
+    """Pairs of axes, ascending, under which a product has labels of two kinds, or a committed tensor any. Kept on the
+    nodes: there may be long chains of them."""
     waiting = [node]
     while waiting:
         n = waiting[-1]
@@ -38,7 +40,8 @@ def conflicts(node: Node) -> frozenset[tuple[int, int]]:
         missing = [i for i in below if i.conflicts is None]
         waiting += missing
         if not missing:
-            n.conflicts = frozenset(_conflicts(n)) if n.has_product else frozenset()
+            some = n.has_product or isinstance(n, g.External) or any(i.conflicts for i in n.inputs)
+            n.conflicts = frozenset(_conflicts(n)) if some else frozenset()
             waiting.pop()
     assert node.conflicts is not None
     return node.conflicts
@@ -49,6 +52,8 @@ def _conflicts(node: Node) -> Iterable[tuple[int, int]]:
     if isinstance(node, g.Product):
         kinds = [node.kinds[x] for x in node.labels_out]
         met = {(a, b) for b in range(len(kinds)) for a in range(b) if kinds[a] != kinds[b]}
+    elif isinstance(node, g.External):
+        met = {(a, b) for b in range(len(node.shape)) for a in range(b)}
     else:
         above, under = _above(node), frozenset[tuple[int, int]]().union(*(n.conflicts or () for n in node.inputs))
         runs = {(above.get(x, ()), above.get(y, ())) for x, y in under}  # once each: a reshape has few, of many axes

@@ -140,15 +140,15 @@ def not_separable(swept: Swept) -> list[g.Node]:
 
 def apart(*members: g.Node) -> set[frozenset[int]]:
     """Pairs of axes on which no weight is to be together: products under one of the members have labels of two kinds
-    there."""
+    there, or a committed tensor is subtracted, which has every axis by itself."""
     found: dict[g.Node, set[frozenset[int]]] = {}
-    waiting = [m for m in members if m.has_product]
+    waiting = [m for m in members if m.has_product or any(isinstance(child, g.External) for child in m.inputs)]
     while waiting:
         node = waiting.pop()
         if node not in found:
             found[node] = set()
             if not isinstance(node, g.Product):
-                waiting += [child for child in node.inputs if child.has_product]
+                waiting += [child for child in node.inputs if child.has_product or isinstance(child, g.External)]
     for node in sorted(found, key=lambda n: n.id):  # what a node is made of has lower numbers
         wide = [a for a, d in enumerate(node.shape) if d > 1]
         if isinstance(node, g.Product):
@@ -156,6 +156,8 @@ def apart(*members: g.Node) -> set[frozenset[int]]:
             side = {a: labels.side(node, ((a,), Weights({}).ones(1))) for a in wide}
             found[node] = {frozenset((a, b)) for a in wide for b in wide if side[a] != side[b]}
             continue
+        if isinstance(node, g.External):
+            found[node] = {frozenset((a, b)) for a in wide for b in wide if a != b}
         for child in node.inputs:
             for x, y in map(tuple, found.get(child, ())):
                 pairs = ((a, b) for a in over(node, x) for b in over(node, y))

@@ -136,3 +136,15 @@ def opening_of(key: ProvingKey, proof: bytes) -> Opening:
     run = verify._Run(Verifier(key.verifying_key), proof)
     run.run()
     return run.opening
+
+
+@pytest.mark.parametrize("shape", [(24, 12, 3, 64), (3, 7, 11, 65)])
+def test_axes_of_a_committed_tensor_are_never_one(shape: tuple[int, ...]) -> None:
+    """Though as one they would be cheaper: its own matrix has every axis by itself."""
+    program = syurmy.assemble(f".input x : i16{list(shape)} committed\n.output y public\n    sum y, x\n    halt\n")
+    x = np.random.default_rng(0).integers(-9, 9, shape)
+    pk = setup(program)
+    made = syurmy.commit(program, "x", x)
+    proof = syurmy.prove(pk, syurmy.run(program, {"x": x}), commitments={"x": made})
+    assert verify.verify(pk.verifying_key, proof.data).outputs["y"] == x.sum()
+    Second(pk.verifying_key.to_bytes()).verify(proof.data)
