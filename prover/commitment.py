@@ -43,7 +43,7 @@ WIDE = 4  # rows that are over F at one time where a few of their positions are 
 KEPT = 1 << 27  # elements of the largest codeword of params that is kept: 1 GiB
 ALWAYS = 1 << 24  # and of one that is kept in any case: 128 MiB
 ANEW_SECONDS = 1.1e-9  # to encode positions anew, by element of a codeword that is not kept, about, on two cores
-SHARE = 1 / 4  # of the time that a proof takes, up to which that is done
+SHARE = 1 / 8  # of the time that a proof takes, up to which that is done
 
 
 @dataclass(frozen=True, eq=False)
