@@ -68,11 +68,11 @@ def test_strips_are_encoded_like_the_whole(shape, monkeypatch):
 
 
 def test_a_codeword_is_kept_where_proofs_would_miss_it():
-    """Where it is not large, and encoding columns anew would take more than a quarter of a proof."""
+    """Where it is not large, and encoding columns anew would take more than an eighth of a proof."""
     seconds = cm.anew_seconds(MatrixShape(64, 16, 4))  # of 2^26 elements
     assert 0.05 < seconds < 0.2
     for rows, aux, proof, want in (
-        (64, 0, 0.0, True), (64, 0, 3.9 * seconds, True), (64, 0, 4.1 * seconds, False),
+        (64, 0, 0.0, True), (64, 0, 7.9 * seconds, True), (64, 0, 8.1 * seconds, False),
         (129, 0, 0.0, False), (129, 4, 0.0, True), (64, 4, 9e9, True), (16, 0, 9e9, True), (17, 0, 9e9, False),
     ):  # fmt: skip
         assert cm.kept(MatrixShape(rows, 16, 4, aux=aux), proof) == want
