@@ -38,6 +38,17 @@ def power_table_kernel(x, out, lo, hi):
 
 
 @part
+def _power(x, e):
+    out = ONE
+    while e > 0:
+        if e & 1:
+            out = mul(out, x)
+        x = mul(x, x)
+        e >>= 1
+    return out
+
+
+@part
 def _add_points(c0, c1, p, q, r, s, t, u, v, w, out0, out1):
     """out += c times the powers of eight points."""
     a, b, c, d, e, f, g, h = c0[0], c0[1], c0[2], c0[3], c0[4], c0[5], c0[6], c0[7]
@@ -60,12 +71,7 @@ def power_sum_kernel(table, start, steps, out, lo, hi):
     t, block = table.shape
     c0, c1 = np.empty(t, np.uint64), np.empty(t, np.uint64)
     for i in range(t):
-        power, base, e = ONE, steps[i], lo
-        while e > 0:
-            if e & 1:
-                power = mul(power, base)
-            base = mul(base, base)
-            e >>= 1
+        power = _power(steps[i], lo)
         c0[i], c1[i] = mul(start[0, i], power), mul(start[1, i], power)
     for a in range(lo, hi):
         out0, out1 = out[0, a * block : (a + 1) * block], out[1, a * block : (a + 1) * block]
@@ -118,13 +124,7 @@ def split_sum_kernel(table, start, steps, which, powers, shorter, out, lo, hi):
     at = np.empty(t, np.uint64)
     for plane in range(2):
         for i in range(t):
-            power, base, e = ONE, steps[i], lo
-            while e > 0:
-                if e & 1:
-                    power = mul(power, base)
-                base = mul(base, base)
-                e >>= 1
-            at[i] = mul(start[plane, i], power)
+            at[i] = mul(start[plane, i], _power(steps[i], lo))
         for a in range(lo, hi):
             tile[:] = ZERO
             for i in range(t):
