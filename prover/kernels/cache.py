@@ -174,9 +174,11 @@ class KernelCache(FunctionCache):
             _told.add("compiling")
             _started = time.perf_counter()
             log.info("compiling kernels, once on this machine; it takes about half a minute")
-            from syurmy.prover.kernels import CACHE_DIR, first, pool
+        if "helpers" not in _told and self._py_func.__module__.startswith("syurmy.prover.kernels."):
+            _told.add("helpers")
+            from syurmy.prover.kernels import first, pool
 
-            first.help_with(CACHE_DIR, pool.THREADS)
+            first.help_with(Path(self._cache_path), pool.THREADS)
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -82,8 +82,8 @@ def kernels() -> list[tuple[Any, tuple[Any, ...]]]:
 
 
 def help_with(folder: Path, threads: int) -> None:
-    """Starts helpers where that pays."""
-    enough = 2 * sum(1 for _ in folder.rglob("*.nbi")) > len(FIRST)
+    """Starts helpers where that pays. ``folder``: of the prover's kernels in this installation, whose cache it is."""
+    enough = 2 * sum(1 for _ in folder.glob("*.nbi")) > len(FIRST)
     if threads < 2 or enough or not sys.executable or hasattr(sys, "frozen"):  # frozen: this is no interpreter
         return
     try:
