@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.plan import Plan
 
 BATCH = 64
-# Proving on two cores of an Intel Xeon with zero knowledge, fitted to the seven networks of benchmarks/README.md, which
-# were measured on an idle machine: all are within 13 %, and so is the character GPT, which took no part in the fit.
+# Proving on two cores of an Intel Xeon with zero knowledge, fitted to seven networks that were measured idle:
+# all were within 13 %, and so was the character GPT, which took no part in the fit. Kernels are faster since: on an AMD
+# EPYC networks of up to VGG16's size take 44 to 78 % of it (benchmarks/README.md).
 FIXED_SECONDS, LEAF_SECONDS, ENTRY_SECONDS, PARAM_SECONDS = 0.05, 2.2e-7, 2.2e-7, 1.05e-8
 
 
@@ -45,8 +46,7 @@ class Cost:
     @property
     def seconds(self) -> float:
         """About how long proving takes, for all inputs of the batch, on two cores, kernels compiled."""
-        work = work_seconds(self.leaves, self.committed_entries) + self.encoding_seconds
-        return FIXED_SECONDS + work + self.params_entries * PARAM_SECONDS
+        return _seconds(self.leaves, self.committed_entries, self.params_entries) + self.encoding_seconds
 
     def to_json(self) -> dict[str, Any]:
         """All numbers by name, the estimate as ``estimated_seconds``."""
@@ -61,7 +61,11 @@ def work_seconds(leaves: int, committed_entries: int) -> float:
 def proof_seconds(plan: Plan) -> float:
     """About how long a proof by this plan takes, without what the key may leave to it."""
     params = 0 if plan.params is None else plan.params.true_entries
-    return FIXED_SECONDS + work_seconds(plan.used_leaves, plan.witness.true_entries) + params * PARAM_SECONDS
+    return _seconds(plan.used_leaves, plan.witness.true_entries, params)
+
+
+def _seconds(leaves: int, committed_entries: int, params_entries: int) -> float:
+    return FIXED_SECONDS + work_seconds(leaves, committed_entries) + params_entries * PARAM_SECONDS
 
 
 NAMES = (*(f.name for f in fields(Cost)), "estimated_seconds")
