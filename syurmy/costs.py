@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from syurmy import pace
 from syurmy.display import bytes_text, seconds_text
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.path import Path
@@ -45,7 +46,12 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """About how long proving takes, for all inputs of the batch, on two cores, kernels compiled."""
+        """About how long proving takes here, for all inputs of the batch, kernels compiled."""
+        return self.fitted_seconds * pace.factor()
+
+    @property
+    def fitted_seconds(self) -> float:
+        """The same on the machine that the estimate was fitted on."""
         return _seconds(self.leaves, self.committed_entries, self.params_entries) + self.encoding_seconds
 
     def to_json(self) -> dict[str, Any]:
@@ -117,9 +123,10 @@ def of_program(program: Program, batch: bool = True) -> tuple[Cost, Cost | None]
 def lines(found: tuple[Cost, Cost | None]) -> list[str]:
     """The cost in sentences."""
     one, many = found
+    where = "on two cores" if pace.factor() == 1 else "here"
     out = [
         f"a proof: {one.leaves:,} lookup leaves, {one.committed_entries:,} committed entries in {one.columns} columns, "
-        f"about {seconds_text(one.seconds)} to prove on two cores"
+        f"about {seconds_text(one.seconds)} to prove {where}"
     ]
     if one.setup_bytes is not None and one.prove_bytes is not None:
         out.append(f"about {bytes_text(one.prove_bytes)} of memory to prove, {bytes_text(one.setup_bytes)} to set up")

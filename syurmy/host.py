@@ -21,6 +21,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads() -> int:
+    """Threads that kernels run on: as many as there are cores, or as ``SYURMY_THREADS`` says."""
+    return max(1, int(os.environ.get("SYURMY_THREADS", "0")) or cores())
+
+
 def cache_folder() -> Path:
     """Where what takes time to make is kept between processes; it need not exist. ``SYURMY_CACHE`` names another."""
     if "SYURMY_CACHE" in os.environ:

@@ -13,9 +13,9 @@ import numpy as np
 
 from syurmy import gpu
 from syurmy.gpu import HOST, Memory
-from syurmy.host import cores
+from syurmy.host import threads
 
-THREADS = max(1, int(os.environ.get("SYURMY_THREADS", "0")) or cores())
+THREADS = threads()
 MIN_CHUNK = 4096  # items; below this a thread hand-over costs more than it saves
 
 _Task = tuple[Callable[..., Any], tuple[Any, ...], int, SimpleQueue[Any]]

@@ -272,6 +272,7 @@ class Proving:
         if old is not None and not _alike(old.reveals, statement.reveals):
             raise another_run(target)
         files.write_whole(target, data)
+        self._paced(key, trace, report)
         clock.seconds = report.seconds | clock.seconds
         return {
             "key": key.verifying_key.digest().hex(),
@@ -287,6 +288,15 @@ class Proving:
             "certificate": None if statement.certificate is None else statement.certificate.hex(),
             "verified": True,
         }
+
+    def _paced(self, key: ProvingKey, trace: Trace, report: Report) -> None:
+        """Remembers how fast this machine proves, for the next estimate, if it was the kernels that took the time."""
+        from syurmy import costs, gpu, pace
+        from syurmy.prover.kernels.cache import counted
+
+        plain = self.scheduler is None and trace.batch == 1 and gpu.current().name == "cpu"
+        if plain and key.plan is not None and not counted["compiled"]:
+            pace.record(costs.of_plan(key.plan).fitted_seconds, report.seconds["prove"])
 
     def _made(
         self,
