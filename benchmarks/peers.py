@@ -81,7 +81,8 @@ class _Network:
         _, c, h, w = self.shape
         weights = [self._random((out, c, kernel, kernel), c * kernel**2), self._random((out,), 64)]
         less = kernel - 1 - 2 * pad
-        return self._node("Conv", weights, (1, out, h - less, w - less), kernel_shape=[kernel] * 2, pads=[pad] * 4)
+        attributes = {"kernel_shape": [kernel] * 2, "pads": [pad] * 4, "strides": [1, 1]}  # ezkl wants all three
+        return self._node("Conv", weights, (1, out, h - less, w - less), **attributes)
 
     def average_pool(self) -> _Network:
         n, c, h, w = self.shape
