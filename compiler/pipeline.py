@@ -416,11 +416,6 @@ def _written(
             code="I110",
             help="a smaller --cache, or fewer --segments",
         )
-    if generation is not None and generation.step is not None:
-        from syurmy.chained import refuse_weak
-        from syurmy.segmented import Segmented
-
-        refuse_weak(Segmented(made.folder / PROGRAM, made.program, cuts, steps=chained), generation.step.read)
     _write_segments(made.program, cuts, made.folder, chained is not None)
     files = [*files_of(made.folder), RECORD]
     held = _held(steps)

@@ -42,7 +42,7 @@ from syurmy.prover.allowance import Allowance
 from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
-from syurmy.prover.protocol.key import MAX_MORE, MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey
+from syurmy.prover.protocol.key import MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey, refuse_version
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import DIGEST
 from syurmy.prover.protocol.plan import Plan, fixed_plan, params_layout
@@ -252,7 +252,6 @@ def _write(path: Path, made: ProvingKey, arrays: dict[str, Array]) -> None:
         "max_steps": key.max_steps,
         "hiding": key.mode.hiding,
         "proofs": key.mode.proofs,
-        "more_bits": key.mode.more,
         "description": key.description.to_bytes().hex(),
         "params": params_digest(made.program).hex(),
         "integers": _integers_digest(integers).hex(),
@@ -296,16 +295,8 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
             if length > size:
                 raise damaged
             manifest = json.loads(f.read(length))
-            version = manifest.get("version", 1)
-            if version != PROTOCOL_VERSION:
-                raise InputError(
-                    f"{path} has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
-                    code="K132",
-                    help="run setup again",
-                )
+            refuse_version(str(path), manifest["version"], "setup", "K132")
             start = -(-(16 + length) // ALIGN) * ALIGN
-            if "digests" in manifest["arrays"]:
-                raise InputError(f"{path} was made by an earlier version", code="K132", help="run setup again")
             arrays: dict[str, Array] = {}
             for name, (dtype, shape, offset) in manifest["arrays"].items():
                 if start + offset + math.prod(shape) * np.dtype(dtype).itemsize > size:
@@ -313,9 +304,8 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
                 arrays[name] = np.asarray(
                     np.memmap(path, dtype=np.dtype(dtype), mode="r", offset=start + offset, shape=tuple(shape))
                 )
-            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]), int(manifest["more_bits"]))
-            possible = 0 <= mode.proofs <= MAX_PROOFS and 0 <= mode.more <= MAX_MORE
-            if not possible or (mode.proofs and not mode.hiding):
+            mode = Mode(bool(manifest["hiding"]), int(manifest["proofs"]))
+            if not 0 <= mode.proofs <= MAX_PROOFS or (mode.proofs and not mode.hiding):
                 raise damaged
             digest, described = bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"])
             params, integers = bytes.fromhex(manifest["params"]), bytes.fromhex(manifest["integers"])

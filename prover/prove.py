@@ -148,7 +148,7 @@ class Prover:
             self.opening = Opening.of(self.plan, [t.commitment.layout for t in self.tensors])
         except InsufficientSoundness as e:
             raise InputError(
-                f"the run is too large for {TARGET_BITS + pk.mode.more} bits of soundness: {e}",
+                f"the run is too large for {TARGET_BITS} bits of soundness: {e}",
                 code="P171",
                 help="prove a smaller batch, or fewer steps",
             ) from None

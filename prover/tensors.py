@@ -26,7 +26,7 @@ from syurmy.isa.types import DType
 from syurmy.prover.allowance import TENSOR, Allowance
 from syurmy.prover.commitment import ParamsCommitment, commit_params, in_rows
 from syurmy.prover.protocol.description import Quantity
-from syurmy.prover.protocol.key import PROTOCOL_VERSION, Mode
+from syurmy.prover.protocol.key import PROTOCOL_VERSION, Mode, refuse_version
 from syurmy.prover.protocol.tensors import NAME, TensorCommitment, meaning_digest, possible, tensor_layout
 from syurmy.prover.secrets import SEED, Secrets
 
@@ -77,7 +77,8 @@ class TensorOpening(Summary):
         if data[: len(MAGIC)] != MAGIC or len(data) < at:
             raise damaged
         version, length = _HEAD.unpack_from(data, len(MAGIC))
-        if version != PROTOCOL_VERSION or len(data) < at + length:
+        refuse_version(str(path), version, "commit", "K171")
+        if len(data) < at + length:
             raise damaged
         with refusing(lambda reason: damaged):
             public = TensorCommitment.from_bytes(data[at : at + length])

@@ -17,7 +17,7 @@ from syurmy import committing
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
 from syurmy.parts import Parts, Share
-from syurmy.prover.protocol.bundle import BundleKey, wanted_more
+from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.proof import Report
 from syurmy.prover.protocol.tensors import MAX_TENSOR_PROOFS
@@ -34,7 +34,6 @@ from syurmy.segmented import (
     bundled,
     kept_opening,
     proofs_left,
-    usual_proofs,
 )
 
 if TYPE_CHECKING:
@@ -45,42 +44,6 @@ if TYPE_CHECKING:
     from syurmy.prover.allowance import Allowance
     from syurmy.prover.keys import ProvingKey
     from syurmy.prover.protocol.key import VerifyingKey
-
-MIN_PLACES = 2  # of a cache
-
-
-def refuse_weak(at: Segmented, chunk: int = 1) -> None:
-    """Raises ``InputError`` P171 where the proofs of the longest bundle cannot have so many bits each that they have
-    100 together (or what 64 leave where there are more); ``chunk``: tokens that a step reads."""
-    from syurmy.isa.path import Path as ExecutedPath
-    from syurmy.prover.protocol.budget import Opening
-    from syurmy.prover.protocol.plan import Plan, branches
-    from syurmy.prover.protocol.soundness import InsufficientSoundness
-    from syurmy.prover.protocol.tensors import tensor_layout
-
-    wanted = more = wanted_more(at.most_proofs)
-    for program in at.segments:
-        if branches(program):
-            continue  # known after the run
-        while more >= 0:
-            plan = Plan.of(
-                program, ExecutedPath(batch=1), mode=replace(Mode.of(program, True, usual_proofs(at)), more=more)
-            )
-            tensors = [tensor_layout(x.shape, Mode(True, 2 + SPARE)) for x in plan.system.externals]
-            try:
-                Opening.of(plan, tensors)
-                break
-            except InsufficientSoundness:
-                more -= 1
-    if more < wanted:
-        steps = 2**more // len(at.segments) if more >= 0 else 0
-        fewer = f"--cache {(steps - 1) * chunk} at most, or fewer and longer steps (--chunk)"
-        raise InputError(
-            f"{at.most_proofs} proofs have 100 bits of soundness together with {100 + wanted} each,"
-            " and this model is too large for that",
-            code="P171",
-            help=fewer if (steps - 1) * chunk >= MIN_PLACES else "leave --cache out: one proof of all tokens",
-        )
 
 
 def refuse_spent(allowance: Allowance | None, key: VerifyingKey, program: Program, wanted: int, batch: int) -> None:

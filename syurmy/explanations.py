@@ -189,7 +189,7 @@ K156 A bundle of segments' proofs is verified under the key of the whole, a sing
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 K170 The file is no commitment to a tensor.
-K171 The commitment is of another version of the protocol: make it again, or update.
+K171 The commitment, or its opening, is of another version of the protocol: make it again, or update.
 K172 The commitment is damaged. Its digest would be another one.
 K173 The opening of a commitment cannot be read, or is damaged. It is secret and kept by who committed; without it, commit again.
 K174 No such commitment is possible: it is for 1 to 1024 proofs and at most 2^28 entries.
@@ -210,7 +210,7 @@ M112 The model is no causal language model of a form that can be wrapped: token 
 M113 Logits change with tokens that come later, so nothing is written token after token. Export the model with its causal mask; where the program does so and the model does not, masked scores are not low enough to vanish in softmax.
 M111 The float model itself gives NaN on a sample, so there is nothing to prove.
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
-P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps. The proofs of a text that is written token by token have 100 bits together: a smaller --cache, so fewer of them, lets each have less.
+P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
 P172 The proof needs more memory than is free on the graphics card. Codewords that do not fit are made in strips; all else has to fit. Prove with --device cpu, or a smaller batch.
 P180 The params of a key, or a committed tensor, are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs, commit --proofs N a new commitment.
 P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden. A copy gets a count of its own by syurmy-vm share; setup --renew makes a new key, commit a new commitment.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,14 +52,12 @@ def obtain(
     renew: bool = False,
     description: Description | None = None,
     hiding: bool | None = None,
-    more: int = 0,
     usual: int | None = None,
 ) -> Kept:
     """The program's key, with the description beside the program, in the files ``key_paths``. They are written both or
     none, and only if ``agreed``, which is told the digests, where another verifying key is in the way. Of a segment,
-    ``description`` is what its key says, ``hiding`` whether the whole's proofs hide anything, and
-    ``more`` the bits of soundness that its proofs have beyond 100. ``usual``: for how many proofs a new key is where
-    ``proofs`` does not say.
+    ``description`` is what its key says, ``hiding`` whether the whole's proofs hide anything. ``usual``: for how many
+    proofs a new key is where ``proofs`` does not say.
 
     ``max_steps``: see ``syurmy.setup``; of a key that is there, unless given. A key for another number of proofs stays
     unless ``proofs`` or ``renew`` is given. Raises ``InputError`` K160 where it is not agreed, K146 where ``no_zk``
@@ -72,15 +70,14 @@ def obtain(
     from syurmy.prover.keys import setup as make
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 
-    asked = Mode.of(program, False if no_zk else hiding, (usual or DEFAULT_PROOFS) if proofs is None else proofs)
-    mode = replace(asked, more=more)
+    mode = Mode.of(program, False if no_zk else hiding, (usual or DEFAULT_PROOFS) if proofs is None else proofs)
     pk_path, vk_path = key_paths(program_path, folder)
     old = _readable(vk_path)
     description = descriptions.beside(program_path, program) if description is None else description
     key = None
     with suppress(InputError):
         key = None if renew else ProvingKey.load(pk_path, program, max_steps)
-    if key is not None and (key.verifying_key.description, key.mode.more) != (description, more):
+    if key is not None and key.verifying_key.description != description:
         key = None
     if no_zk and not renew and old is not None and old.mode.hiding:
         raise InputError(

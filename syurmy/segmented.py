@@ -26,7 +26,7 @@ from syurmy.isa.errors import InputError, SyurmyError, Trap
 from syurmy.isa.program import Program
 from syurmy.isa.segments import cut
 from syurmy.parts import Parts, Share
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, Port, Steps, wanted_more
+from syurmy.prover.protocol.bundle import Bundle, BundleKey, Port, Steps
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 from syurmy.prover.protocol.proof import Report
@@ -142,7 +142,6 @@ def obtain(
     hiding = False if no_zk else Mode.of(at.program).hiding
     vk_path = keys.key_paths(at.path, folder)[1]
     old = _readable(vk_path)
-    more = wanted_more(at.most_proofs)
     answers: list[bool] = []
 
     def once(change: str) -> bool:
@@ -166,7 +165,6 @@ def obtain(
             renew,
             at.described(k),
             hiding,
-            more,
             usual_proofs(at),
         )
         found.append(kept.key.verifying_key)

@@ -213,7 +213,8 @@ def parts_line(statement: Statement) -> list[str]:
 
 def _terms(result: dict[str, Any]) -> list[str]:
     terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]
-    return [f"errors in bits, added up: {', '.join(terms)}"]
+    how = "of every proof" if result.get("segments") else "added up"
+    return [f"errors in bits, {how}: {', '.join(terms)}"]
 
 
 def _refused(code: str, e: Rejected) -> Answer:
@@ -256,7 +257,8 @@ def _lines(
     if result["branches"]:
         lines.append(f"path: {result['branches']:,} branches, their bits are public")
     took, size = display.seconds_text(result["seconds"]["verify"]), display.bytes_text(result["proof_bytes"])
-    lines.append(f"soundness {statement.soundness_bits:.1f} bits, {took}, {size}")
+    every = " in every proof" * isinstance(statement, BundleStatement)
+    lines.append(f"soundness {statement.soundness_bits:.1f} bits{every}, {took}, {size}")
     lines += _terms(result) * verbose
     return [*lines, privacy(statement.hiding), params(statement.certificate is not None)]
 

@@ -10,7 +10,7 @@ holds the last three tokens, or what the first step was given.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 from syurmy.parts import Parts
 from syurmy.prover.keys import ProvingKey, setup
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, Carried, Steps, wanted_more
+from syurmy.prover.protocol.bundle import Bundle, BundleKey, Carried, Steps
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.verifier.bundle import BundleVerifier
 from syurmy.segmented import Proven, Segmented, prove, run
@@ -139,10 +139,9 @@ class Whole:
 def whole_of(program: Program, cuts: Sequence[int], hiding: bool | None = None, steps: Steps | None = None) -> Whole:
     """Keys in memory of a program and its segments."""
     at = Segmented(Path(f"{program.name}.tasm"), program, tuple(cuts), steps=steps)
-    more = wanted_more(at.most_proofs)
     asked = Mode.of(program, hiding)
     modes = [Mode.of(p, asked.hiding, 64) for p in at.segments]
-    keys = tuple(setup(p, replace(m, more=more)) for p, m in zip(at.segments, modes, strict=True))
+    keys = tuple(setup(p, m) for p, m in zip(at.segments, modes, strict=True))
     return Whole(at, keys, at.key([k.verifying_key for k in keys]))
 
 

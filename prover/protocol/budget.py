@@ -204,11 +204,10 @@ def _opening(
     proofs, closeness = plan.mode.proofs, plan.closeness
     misses = [params_miss(s, proofs, closeness) if name == "params" else missed(s.rate) for name, s in every]
     most = [min(queries_within(m, Fraction(1, 1 << MAX_BITS)), s.n) for m, (_, s) in zip(misses, every, strict=True)]
-    wanted = TARGET_BITS + plan.mode.more
-    share = (Fraction(1, 1 << wanted) - _errors(plan, counts, levels, most, hiding, tensors).total()) / len(every)
+    share = (Fraction(1, 1 << TARGET_BITS) - _errors(plan, counts, levels, most, hiding, tensors).total()) / len(every)
     if share <= 0:
         before = _errors(plan, counts, levels, most, hiding, tensors).total_bits()
-        raise InsufficientSoundness(f"{before:.2f} bits before any query, {wanted} wanted")
+        raise InsufficientSoundness(f"{before:.2f} bits before any query, {TARGET_BITS} wanted")
     found = [queries_within(miss, share * (1 << bits)) for miss, bits in zip(misses, grinding, strict=True)]
     for (name, shape), count, bound in zip(every, found, most, strict=True):
         if count > bound or (shape.tail and count >= shape.tail):

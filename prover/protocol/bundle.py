@@ -32,7 +32,7 @@ from syurmy.isa.summary import Summary
 from syurmy.isa.types import TensorType
 from syurmy.isa.wellformed import MAX_SEGMENTS, valid_name
 from syurmy.prover.protocol.description import Description
-from syurmy.prover.protocol.key import MAX_MORE, PROTOCOL_VERSION, VerifyingKey
+from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey, refuse_version, renewed
 from syurmy.prover.protocol.proof import Report, Sent
 from syurmy.prover.protocol.transcript import Rejected
 
@@ -113,8 +113,6 @@ class BundleKey(Summary):
             raise unusable("some of its segments hide what others show")
         if not 1 <= self.most_proofs <= MAX_SEGMENTS:
             raise unusable(f"its bundles have up to {self.most_proofs} proofs, 1 to {MAX_SEGMENTS} are possible")
-        if any(key.mode.more != wanted_more(self.most_proofs) for key in self.segments):
-            raise unusable(f"its segments are not those of a whole of {self.most_proofs}")
         with refusing(unusable, mistakes=True):
             self.description.check(self.interface)
             self._check_steps()
@@ -227,12 +225,7 @@ class BundleKey(Summary):
         if data[:8] != KEY_MAGIC or len(data) < 10:
             raise InputError("this is not the verifying key of a bundle", code="K120")
         (version,) = _VERSION.unpack_from(data, 8)
-        if version != PROTOCOL_VERSION:
-            raise InputError(
-                f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
-                code="K121",
-                help="make the key again with `syurmy-vm setup`" if version < PROTOCOL_VERSION else "update syurmy-vm",
-            )
+        refuse_version("the key", version, "setup", "K121")
         r = Reader(data[10:])
 
         def port() -> Port:
@@ -280,12 +273,6 @@ class BundleKey(Summary):
         rows = [("of program", self.name), ("digest", f"{self.digest().hex()[:16]}…")]
         rows += [("segments", str(len(self.segments))), ("links", str(len(self.links)))]
         return rows + ([] if self.steps is None else [("steps", f"1 to {self.steps.most}")])
-
-
-def wanted_more(proofs: int) -> int:
-    """Bits by which the error of each of so many proofs is less than 2^-100, so that their sum is not more (up to
-    2^6)."""
-    return min((proofs - 1).bit_length(), MAX_MORE)
 
 
 def miscounted(key: BundleKey, proofs: int) -> str | None:
@@ -401,7 +388,8 @@ class Bundle(Sent):
             raise Rejected("format", "this is not a bundle of proofs")
         if data[:10] != MAGIC:
             version = int.from_bytes(data[8:10], "little")
-            raise Rejected("format", f"the bundle has protocol version {version}, not {PROTOCOL_VERSION}")
+            todo = renewed(version, "prove")
+            raise Rejected("format", f"the bundle has protocol version {version}, not {PROTOCOL_VERSION}: {todo}")
         _, count = _HEAD.unpack_from(data, len(MAGIC))
         if not 1 <= count <= MAX_SEGMENTS or len(data) < start + _LENGTH.size * count:
             raise Rejected("format", "the bundle is truncated, or says that it has too many parts")

@@ -25,7 +25,7 @@ GRINDING_KEY = blake3(b"syurmy-vm grinding v2").digest()
 
 
 def needs_grinding(plan: Plan) -> bool:
-    return logup(plan.used_leaves, plan.width) > GRINDING_ERROR / (1 << plan.mode.more)
+    return logup(plan.used_leaves, plan.width) > GRINDING_ERROR
 
 
 def query_grinding_bits(plan: Plan) -> tuple[int, int]:

@@ -1,8 +1,7 @@
 """The verifying key: a program, how many steps a run of it may take, what its proofs hide, the root of its committed
 params, and a description for people.
 
-Bytes: magic, version, 1 byte of mode (bit 0: hiding; above it: more bits of soundness), number of proofs, step limit,
-length of the program, program
+Bytes: magic, version, 1 byte "hiding", number of proofs, step limit, length of the program, program
 (``isa.encoding``), 1 byte "has params", root; then length of the description (4 bytes), description
 (``protocol.description``). The digest is of what comes before that length and of the description's digest.
 """
@@ -25,23 +24,20 @@ from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
 from syurmy.prover.protocol.description import Description
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 VK_MAGIC = b"SYURMYVK"
 _HEAD = struct.Struct("<HBIQQ")
 DEFAULT_PROOFS = 16
-MAX_MORE = 6  # bits of soundness beyond 100: with more, hidden matrices would have too few random coefficients
 MAX_PROOFS = 1 << 14  # each needs more than a hundred random coefficients in every row of the params
 
 
 @dataclass(frozen=True)
 class Mode:
     """What the proofs under a key hide: nothing, or all that is not public (``hiding``). Committed params stay hidden
-    in ``proofs`` proofs; 0 where there are none or nothing is hidden. ``more``: bits by which the error of each proof
-    is less than 2^-100, of a key whose proofs are parts of a whole."""
+    in ``proofs`` proofs; 0 where there are none or nothing is hidden."""
 
     hiding: bool
     proofs: int = 0
-    more: int = 0
 
     @staticmethod
     def of(program: Program, hiding: bool | None = None, proofs: int = DEFAULT_PROOFS) -> Mode:
@@ -83,8 +79,7 @@ class VerifyingKey(Summary):
         """All but the description."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
         mode = self.mode
-        modes = mode.hiding | mode.more << 1
-        head = _HEAD.pack(PROTOCOL_VERSION, modes, mode.proofs, self.max_steps, len(self.program))
+        head = _HEAD.pack(PROTOCOL_VERSION, mode.hiding, mode.proofs, self.max_steps, len(self.program))
         return VK_MAGIC + head + self.program + root
 
     def to_bytes(self) -> bytes:
@@ -96,13 +91,8 @@ class VerifyingKey(Summary):
         """Raises ``InputError`` on anything that ``to_bytes`` did not write."""
         if data[:8] != VK_MAGIC or len(data) < 8 + _HEAD.size:
             raise InputError("this is not a verifying key", code="K120")
-        version, modes, proofs, max_steps, size = _HEAD.unpack_from(data, 8)
-        if version != PROTOCOL_VERSION:
-            raise InputError(
-                f"the key has protocol version {version}, this program speaks {PROTOCOL_VERSION}",
-                code="K121",
-                help="make the key again with `syurmy-vm setup`" if version < PROTOCOL_VERSION else "update syurmy-vm",
-            )
+        version, hiding, proofs, max_steps, size = _HEAD.unpack_from(data, 8)
+        refuse_version("the key", version, "setup", "K121")
         if not 1 <= max_steps <= MAX_STEPS:
             raise InputError(f"the key allows {max_steps} steps, 1 to {MAX_STEPS} are possible", code="K122")
         rest = data[8 + _HEAD.size :]
@@ -115,10 +105,9 @@ class VerifyingKey(Summary):
             raise InputError(
                 "the verifying key is damaged at its end", code="K122", help="or older: run `syurmy-vm setup` again"
             )
-        hiding, more = bool(modes & 1), modes >> 1
-        if more > MAX_MORE or proofs > MAX_PROOFS or (proofs > 0) != (hiding and len(root) > 0):
+        if hiding > 1 or proofs > MAX_PROOFS or (proofs > 0) != (hiding == 1 and len(root) > 0):
             raise InputError("the verifying key does not say what its proofs hide", code="K122")
-        mode = Mode(hiding, proofs, more)
+        mode = Mode(hiding == 1, proofs)
         with refusing(unusable, mistakes=True):
             key = VerifyingKey(program, root or None, Description.from_bytes(description), max_steps, mode)
             key.description.check(key.decoded)
@@ -153,6 +142,18 @@ class VerifyingKey(Summary):
     def _digest(self) -> bytes:
         described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()
         return blake3(b"syurmy-vm verifying key" + self._decisive() + described).digest()
+
+
+def refuse_version(what: str, version: int, command: str, code: str) -> None:
+    """Raises ``InputError`` with this code for what is of another protocol version; ``command`` makes it again."""
+    if version != PROTOCOL_VERSION:
+        message = f"{what} has protocol version {version}, this program speaks {PROTOCOL_VERSION}"
+        raise InputError(message, code=code, help=renewed(version, command))
+
+
+def renewed(version: int, command: str) -> str:
+    """What to do about another version."""
+    return f"make it again with `syurmy-vm {command}`" if version < PROTOCOL_VERSION else "update syurmy-vm"
 
 
 def unusable(reason: str) -> InputError:

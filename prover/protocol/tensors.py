@@ -28,7 +28,7 @@ from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
 from syurmy.isa.types import MAX_ENTRIES, MAX_RANK, DType
 from syurmy.prover.protocol.description import Description, Quantity
-from syurmy.prover.protocol.key import PROTOCOL_VERSION, Mode
+from syurmy.prover.protocol.key import PROTOCOL_VERSION, Mode, refuse_version
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.shapes import choose_tensor_shape, min_tensor_log_entries
 
@@ -81,10 +81,7 @@ class TensorCommitment(Summary):
         if data[:8] != MAGIC or len(data) < 8 + _HEAD.size:
             raise InputError("this is not a commitment", code="K170")
         version, hiding, proofs, dtype, rank = _HEAD.unpack_from(data, 8)
-        if version != PROTOCOL_VERSION:
-            raise InputError(
-                f"the commitment has protocol version {version}, this program speaks {PROTOCOL_VERSION}", code="K171"
-            )
+        refuse_version("the commitment", version, "commit", "K171")
         at = 8 + _HEAD.size
         end = at + 4 * rank + _SHAPE.size + 64
         if rank > MAX_RANK + 1 or dtype >= len(_DTYPES) or hiding > 1 or len(data) < end + 4:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,8 @@ class BundleStatement(Statement):
     """What an accepted bundle says of the whole; ``segments``: what its proofs say one by one; ``links``: the digest of
     the commitment to every tensor that is handed on and not shown; ``shared_params``: see ``BundleKey``. Instructions
     (of ``reveals`` and ``branches``) are counted through all segments, without the halts between them.
+
+    ``soundness`` has the bits of each proof, ``soundness_bits`` is the least of them.
 
     Of a whole that is run in steps ``steps`` has what each says; inputs and outputs are stacked, with a first axis more
     that counts steps, committed inputs are those of the first step, committed outputs those of the last."""
@@ -163,12 +164,16 @@ def _chained(key: BundleKey, how: Steps, steps: Sequence[BundleStatement]) -> Bu
     branches = {k * code + i: bits for k, s in enumerate(steps) for i, bits in s.branches.items()}
     parts = tuple(part for s in steps for part in s.segments)
     rows = [(_place(key, k), part.soundness_bits) for k, part in enumerate(parts)]
-    total = -math.log2(math.fsum(2.0**-b for _, b in rows))
     inner = [(f"step {k}: {name}", digest) for k, s in enumerate(steps) for name, digest in s.links]
     return BundleStatement(
-        key.name, key.digest(), inputs, outputs, reveals, total, [*rows, ("total", total)], first.batch, branches,
+        key.name, key.digest(), inputs, outputs, reveals, _least(rows), rows, first.batch, branches,
         key.description, key.hiding, commitments, None, parts, (*inner, *links), key.shared_params, tuple(steps),
     )  # fmt: skip
+
+
+def _least(rows: Sequence[tuple[str, float]]) -> float:
+    """The bits of a bundle: those of its weakest proof, as every call of the hash is a try at one (section 12)."""
+    return min(bits for _, bits in rows)
 
 
 def _same(a: Statement, b: Statement, name: str, public: bool, made: bool) -> bool:
@@ -203,8 +208,7 @@ def _whole(key: BundleKey, parts: Sequence[Statement], links: tuple[tuple[str, b
         branches |= {first + i: bits for i, bits in part.branches.items()}
         first += len(program.code) - 1
     rows = [(f"segment {k}", part.soundness_bits) for k, part in enumerate(parts)]
-    total = -math.log2(math.fsum(2.0**-b for _, b in rows))
     return BundleStatement(
-        key.name, key.digest(), inputs, outputs, reveals, total, [*rows, ("total", total)], parts[0].batch, branches,
+        key.name, key.digest(), inputs, outputs, reveals, _least(rows), rows, parts[0].batch, branches,
         key.description, key.hiding, commitments, None, tuple(parts), links, key.shared_params,
     )  # fmt: skip

@@ -30,7 +30,7 @@ from syurmy.prover.protocol.claims import Pulled
 from syurmy.prover.protocol.contraction import Contraction
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.hidden import Hidden, Ledger, Value, combination
-from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey, unusable
+from syurmy.prover.protocol.key import PROTOCOL_VERSION, VerifyingKey, renewed, unusable
 from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.mask import pad_row_weights, widened
 from syurmy.prover.protocol.params_claims import combined_weights
@@ -180,7 +180,7 @@ def check_magic(data: bytes, magic: bytes = MAGIC) -> None:
     if name != magic[:8] or len(data) < len(magic):
         raise Rejected("format", f"this is not a {what}")
     if version != PROTOCOL_VERSION:
-        todo = f"make it again with `syurmy-vm {command}`" if version < PROTOCOL_VERSION else "update syurmy-vm"
+        todo = renewed(version, command)
         raise Rejected("format", f"the {what} has protocol version {version}, not {PROTOCOL_VERSION}: {todo}")
 
 
@@ -265,9 +265,8 @@ class Reading(Front):
             self.opening = Opening.of(self.plan, [c.layout for c in self.commitments.values()])
         except InsufficientSoundness as e:
             raise Rejected("soundness", str(e)) from None
-        wanted = TARGET_BITS + self.vk.mode.more
-        if not self.opening.budget.holds(wanted):
-            raise Rejected("soundness", f"{self.opening.budget.total_bits():.2f} bits, {wanted} wanted")
+        if not self.opening.budget.holds(TARGET_BITS):
+            raise Rejected("soundness", f"{self.opening.budget.total_bits():.2f} bits, {TARGET_BITS} wanted")
         data = self.receiver.raw("statement", statement_size(self.plan))
         self.values = decode_statement(self.plan, data)
         for node, values in self.values.items():

@@ -17,7 +17,6 @@ from syurmy.compiler import CompiledModel, ModelError, Options, compile_model, c
 from syurmy.compiler.compare import compare
 from syurmy.completions import Completion, GreedyStep, completions, greedy_step, implied
 from syurmy.isa.errors import InputError, Trap
-from syurmy.prover.protocol import soundness
 from tests.bundles import interrupted
 from tests.compiler.language_models import VOCABULARY, float_logits, language_model, saved
 from tests.compiler.test_generation import continued
@@ -182,18 +181,6 @@ def test_more_proofs_than_a_bundle_holds(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match="has 10 proofs, 9 at most") as e:
         compiled(tmp_path, cache=4, segments=2)
     assert e.value.code == "I110"
-
-
-def test_a_model_whose_proofs_cannot_be_sound_enough_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error of one proof grows with the model, and those of all steps are added: it is told before set-up."""
-    monkeypatch.setattr(soundness, "K_SIZE", soundness.K_SIZE >> 8)
-    with pytest.raises(InputError, match="5 proofs have 100 bits of soundness together with 103 each") as e:
-        compiled(tmp_path, cache=4)
-    assert e.value.code == "P171"
-    assert e.value.help == "--cache 3 at most, or fewer and longer steps (--chunk)"
-    with pytest.raises(InputError, match="5 proofs have 100 bits") as e:
-        compiled(tmp_path, cache=8, chunk=2)
-    assert e.value.help == "--cache 6 at most, or fewer and longer steps (--chunk)"
 
 
 def test_caches_that_do_not_grow(tmp_path: Path) -> None:

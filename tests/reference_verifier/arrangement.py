@@ -77,7 +77,6 @@ def arranged(key: Key, plan: Plan, tensors: Sequence[Tensor], certificate: bool,
     def sizes(levels: tuple[Level, ...], pad_rows: int) -> Sizes:
         return Sizes(
             hiding=key.hiding,
-            more=key.more,
             leaves=tree.leaves,
             tree=tree.variables,
             width=tree.width,

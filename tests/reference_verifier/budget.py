@@ -20,7 +20,6 @@ class Sizes:
     ``certificate``: the queries to params are those of one; ``rests``: those of a proof that names one."""
 
     hiding: bool
-    more: int
     leaves: int
     tree: int | None
     width: int
@@ -146,16 +145,15 @@ def phases_of(s: Sizes, first: int, later: int) -> list[Phase]:
 
 
 def budget(s: Sizes) -> Budget:
-    bits = 100 + s.more
     first, later = grinding(s.leaves, bool(s.tensors))
     phases = phases_of(s, first, later)
     errors = fixed_terms(s)
-    grind = LOOKUP_GRINDING if errors["lookups"] > Fraction(1, 2 ** (bits + 2)) else 0
+    grind = LOOKUP_GRINDING if errors["lookups"] > Fraction(1, 2**102) else 0
     errors["lookups"] /= 2**grind
 
     most = [min(p.n, queries(p.miss, 128)) for p in phases]
     others = sum(errors.values()) + sum(level_terms(s, phases, most).values())
-    left = Fraction(1, 2**bits) - others
+    left = Fraction(1, 2**100) - others
     require(left > 0, "plan", "nothing of the error is left for queries")
     for p, limit in zip(phases, most, strict=True):
         p.count = queries_below(p.miss, left / len(phases) * 2**p.g)
@@ -168,7 +166,7 @@ def budget(s: Sizes) -> Budget:
     tensors = [counts[f"tensor {i}"] for i in range(len(s.tensors))]
     levels = [counts[f"level {i + 1}"] for i in range(len(s.levels))]
     made = Budget(first, later, grind, counts["witness"], counts.get("params", 0), tensors, levels, errors)
-    require(made.total <= Fraction(1, 2**bits), "plan", "the errors add up to too much")
+    require(made.total <= Fraction(1, 2**100), "plan", "the errors add up to too much")
     return made
 
 

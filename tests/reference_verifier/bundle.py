@@ -19,7 +19,6 @@ PRIVATE, PUBLIC, COMMITTED = range(3)
 MAX_SEGMENTS = 2**10
 MAX_FOLLOWED = 5 * 10**5
 MAX_NAMED = 2**12
-MOST_MORE = 6
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,6 @@ def read_bundle_key(data: bytes) -> BundleKey:
     description = f.take(f.leb128())
     f.end()
     require(len({k.hiding for k in segments}) == 1, "bundle key", "some segments hide and some do not")
-    more = min((proofs - 1).bit_length(), MOST_MORE)
-    require(all(k.more == more for k in segments), "bundle key", "a segment's proofs have too few bits or too many")
     named = b"".join(k.digest for k in segments)
     name_of = digest(b"syurmy-vm bundle key" + head + named + digest(b"syurmy-vm description" + description))
     links = links_of(segments, inputs, outputs)

@@ -13,7 +13,7 @@ from syurmy.isa.types import DType
 from tests.reference_verifier.errors import Rejected, require
 from tests.reference_verifier.transcript import digest
 
-VERSION = 2
+VERSION = 3
 MAX_STEPS = 2**24
 MAX_PROOFS = 2**14
 MAX_TENSOR_PROOFS = 2**10
@@ -58,10 +58,9 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Key:
-    """A verifying key. ``more``: the bits that its proofs have beyond 100; ``encoded``: the program's bytes."""
+    """A verifying key. ``encoded``: the program's bytes."""
 
     hiding: bool
-    more: int
     proofs: int
     max_steps: int
     encoded: bytes
@@ -75,8 +74,8 @@ def read_key(data: bytes) -> Key:
     require(f.take(8) == b"SYURMYVK", "key", "this is no verifying key")
     require(f.number(2) == VERSION, "key", "it is of another version")
     mode, proofs, max_steps = f.number(1), f.number(4), f.number(8)
-    hiding, more = bool(mode & 1), mode >> 1
-    require(more <= 6, "key", "the mode is none")
+    require(mode <= 1, "key", "the mode is none")
+    hiding = mode == 1
     require(1 <= max_steps <= MAX_STEPS, "key", "the step limit is out of range")
     encoded = f.take(f.number(8))
     flag = f.number(1)
@@ -93,7 +92,7 @@ def read_key(data: bytes) -> Key:
     counted = hiding and root is not None
     require(1 <= proofs <= MAX_PROOFS if counted else proofs == 0, "key", "the number of proofs is out of range")
     name = digest(b"syurmy-vm verifying key" + decisive + digest(b"syurmy-vm description" + description))
-    return Key(hiding, more, proofs, max_steps, encoded, program, root, name)
+    return Key(hiding, proofs, max_steps, encoded, program, root, name)
 
 
 def read_path(data: bytes, max_steps: int) -> Path:

@@ -13,8 +13,9 @@ from syurmy.prover.field import P
 from syurmy.prover.kernels import compiled
 from syurmy.prover.keys import VerifyingKey
 from syurmy.prover.protocol import arithmetic, grinding, plain
+from syurmy.prover.protocol.statement import CERTIFICATE_MAGIC
 from syurmy.prover.protocol.transcript import Rejected
-from syurmy.prover.verifier.verify import Verifier
+from syurmy.prover.verifier.verify import Verifier, check_magic
 from tests.soundness import common as c
 from tests.soundness import test_memory as memory
 
@@ -190,10 +191,16 @@ def test_nonsense(name):
     must_reject(source, head + bytes(1 << 20))
     must_reject(source, head + b"\xff" * (1 << 20))
     must_reject(source, c.honest(c.RESCALE).data, "statement")
-    for version, todo in ((1, "make it again with `syurmy-vm prove`"), (3, "update syurmy-vm")):
+    for version, todo in ((2, "make it again with `syurmy-vm prove`"), (4, "update syurmy-vm")):
         other = data[:8] + version.to_bytes(2, "little") + data[10:]
         with pytest.raises(Rejected, match=f"protocol version {version}.*{todo}"):
             c.verifier_of(source).verify(other)
+
+
+def test_a_certificate_of_before() -> None:
+    said = "the certificate has protocol version 2, not 3: make it again with `syurmy-vm certify`"
+    with pytest.raises(Rejected, match=said):
+        check_magic(b"SYURMYCT\2\0", CERTIFICATE_MAGIC)
 
 
 def test_splices():

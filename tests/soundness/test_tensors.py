@@ -424,6 +424,10 @@ def test_an_opening_is_kept(tmp_path):
         path.write_bytes(data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :])
         with pytest.raises(InputError):
             TensorOpening.load(path)
+    path.write_bytes(data[:8] + b"\2" + data[9:])
+    with pytest.raises(InputError, match="has protocol version 2, this program speaks 3") as e:
+        TensorOpening.load(path)
+    assert (e.value.code, e.value.help) == ("K171", "make it again with `syurmy-vm commit`")
     path.write_bytes(data)
     (tmp_path / "x.opening.used").unlink()
     with pytest.raises(InputError, match="not known"):
