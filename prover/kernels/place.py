@@ -1,5 +1,7 @@
 """Kernels beside the witness matrix: integer columns into their places, weights into theirs, counts of rows."""
 
+import math
+
 import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
@@ -106,7 +108,7 @@ def place(values: I64, order: tuple[int, ...], padded: tuple[int, ...], out: U64
     axes = np.transpose(values, order)
     if axes.ndim != len(padded) or any(a > b for a, b in zip(axes.shape, padded, strict=True)):
         raise ValueError(f"values of shape {axes.shape} in a place of {padded}")
-    size = int(np.prod(padded, dtype=np.int64))
+    size = math.prod(padded)
     if not 0 <= at <= at + size <= len(out):
         raise ValueError("a place beyond its matrix")
     values = np.ascontiguousarray(values, np.int64)
