@@ -64,7 +64,7 @@ from syurmy.prover.protocol.transcript import Sender
 
 Challenge = Ext | Scalars
 Adder = Callable[..., None]
-_CHUNK = 4096  # pairs a thread takes at least
+_CHUNK = 1 << 13  # pairs or nodes a thread takes at least
 
 
 def fill_denominators(

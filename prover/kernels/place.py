@@ -114,7 +114,8 @@ def place(values: I64, order: tuple[int, ...], padded: tuple[int, ...], out: U64
     values = np.ascontiguousarray(values, np.int64)
     strides = [s // 8 for s in np.transpose(values, order).strides]
     lengths, wide, steps = _joined(axes.shape, padded, strides)
-    pool.for_ranges(place_kernel, size, values.reshape(-1), steps, lengths, out, at, wide)
+    args = values.reshape(-1), steps, lengths, out, at, wide
+    pool.for_ranges(place_kernel, size, *args, min_chunk=4 * pool.MIN_CHUNK)
 
 
 def _joined(lengths: tuple[int, ...], padded: tuple[int, ...], strides: list[int]) -> tuple[I64, I64, I64]:
