@@ -170,9 +170,21 @@ class Combine(Node):
     const: int = 0
 
     def forward(self, args: Sequence[I64]) -> I64:
-        out = np.full(self.shape, self.const, dtype=np.int64)
-        for c, a in zip(self.coefficients, args, strict=True):
-            out += a if c == 1 else np.int64(c) * a  # params keep a narrow dtype
+        if not args:
+            return np.full(self.shape, self.const, dtype=np.int64)
+        first, out, done = self.coefficients[0], np.empty(self.shape, np.int64), 1
+        if first == 1 and len(args) > 1 and self.coefficients[1] in (1, -1):  # in one pass
+            (np.add if self.coefficients[1] == 1 else np.subtract)(args[0], args[1], out=out, dtype=np.int64)
+            done = 2
+        else:
+            np.multiply(args[0], first, out=out, dtype=np.int64)  # params keep a narrow dtype
+        for c, a in zip(self.coefficients[done:], args[done:], strict=True):
+            if c == -1:
+                out -= a
+            else:
+                out += a if c == 1 else np.int64(c) * a
+        if self.const:
+            out += self.const
         return out
 
 
@@ -230,13 +242,16 @@ class IndexMap(Node):
     def index(self) -> I32:
         return np.asarray(self.where, np.int32)
 
+    @cached_property
+    def zeros(self) -> I32:
+        """Where the index is negative, flat."""
+        return np.flatnonzero(self.index.reshape(-1) < 0).astype(np.int32)
+
     def forward(self, args: Sequence[I64]) -> I64:
         x = np.moveaxis(args[0], self.in_axes, range(len(self.in_axes)))
         rest = x.shape[len(self.in_axes) :]
-        flat = self.index.reshape(-1)
-        y = x.reshape(-1, *rest)[np.maximum(flat, 0)]
-        if (flat < 0).any():
-            y[flat < 0] = 0
+        y = x.reshape(-1, *rest)[self.index.reshape(-1)]  # of -1, the last one
+        y[self.zeros] = 0
         return np.moveaxis(y.reshape(*self.index.shape, *rest), range(len(self.out_axes)), self.out_axes)
 
 

@@ -39,7 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any
 
@@ -57,13 +57,14 @@ from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.kernels.moves import moved_kernel
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import eq_vector, filled, part
+from syurmy.prover.layer import last_rounds
 from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
 
 Challenge = Ext | Scalars
 Adder = Callable[..., None]
-_CHUNK = 4096  # pairs a thread takes at least
+_CHUNK = 1 << 13  # pairs or nodes a thread takes at least
 
 
 def fill_denominators(
@@ -312,7 +313,7 @@ def _prove_layer(
     """One layer: from the claims p, q at r to those at its children."""
     factor = sender.transcript.challenge("lookup lambda")
     rounds = begin(factor, ext_array(r))
-    inverses = _inverses(r)
+    inverses = _inverses(r[: rounds.together])
     x, claim = _ahead(sender, rounds, p + factor * q, r, inverses)
     for i, inverse in enumerate(inverses[len(x) :], len(x)):
         low, top = rounds.round(x, len(r) - i - 1)
@@ -320,6 +321,8 @@ def _prove_layer(
         sender.ext("lookup round", [slope, top])
         x.append(sender.transcript.challenge("lookup challenge"))
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
+    if isinstance(rounds, _Rounds) and len(x) < len(r):
+        return rounds.last(sender, x, claim)
     return _merge(sender, x, rounds.values(x))
 
 
@@ -417,6 +420,20 @@ def _apart(log_rows: int, sides: bool, count: int) -> list[int]:
     return out
 
 
+def distances(i: int, later: int) -> tuple[int, int, int]:
+    """``child``, ``bind`` and ``pair`` of round i of a layer (kernels/logup.py); 0 where it has none."""
+    if i == 0:
+        child, pair = _apart(later + 1, True, 1)
+        return child, 0, pair
+    child, bind, pair = _apart(later + 2, True, 2) if i == 1 else (0, *_apart(later + 2, False, 2))
+    return child, bind, pair
+
+
+@lru_cache(maxsize=64)
+def _all_distances(rounds: int, log_run: int) -> I64:
+    return np.array([distances(i, rounds - i - 1) for i in range(rounds)], np.int64)
+
+
 class _Rounds:
     """A layer of 2^k nodes, from its children ``uint64[4, *]``; rounds work in the memory of both."""
 
@@ -427,6 +444,8 @@ class _Rounds:
         self.factor = factor
         self.eq = _Eq(r, runs)
         self.space = [source.reshape(8, -1), _beside(source, spare).reshape(8, -1)]  # one is read, the other written
+        rounds = r.shape[1]
+        self.together = max(0, rounds - 1 - layout.LOG_RUN) if gpu.on_host(source) else rounds  # from here on: ``last``
 
     def less(self, later: int) -> Ext:
         """What a round's sum lacks at 0, negative: the pairs that are not there."""
@@ -452,10 +471,22 @@ class _Rounds:
             apart = _apart(later + 2, True, 2)
             main(kernels.second_round, count, self.source, *apart, *factor, *_words(x[0]), *eq, self.space[1])
         else:
+            self.complete(later)
             out, rows = self.space
-            _fill(rows, *self.eq.missing(later), (ZERO, ONE, self.factor, ONE))
             main(kernels.next_round, count, rows, *_apart(later + 2, False, 2), *_words(x[-1]), *eq, out)
             self.space = [rows, out]
+
+    def complete(self, later: int) -> None:
+        """Rows that a round after the second reads, and the one before has not written."""
+        _fill(self.space[1], *self.eq.missing(later), (ZERO, ONE, self.factor, ONE))
+
+    def last(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
+        """The rounds after the challenges x, of one run of pairs each, and what ``_merge`` gives."""
+        r, count = self.eq.r, self.eq.r.shape[1]
+        if len(x) > 1:
+            self.complete(count - len(x) - 1)
+        apart = _all_distances(count, layout.LOG_RUN)
+        return last_rounds(sender, self.source, self.space, apart, self.factor, r, x, claim)
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
@@ -475,6 +506,7 @@ class _LeafRounds:
     def __init__(self, leaves: Leaves, corrected: _Corrections, spare: U64, runs: int, factor: Ext, r: U64) -> None:
         self.q, self.d, self.ranges = leaves.den, corrected.values, corrected.ranges
         self.source, self.scale, self.shift = leaves.den, factor, factor.inverse()
+        self.together = r.shape[1]
         corrected.shift(leaves, self.shift)
         self.eq = _Eq(r, runs)
         self.spare = _beside(leaves.den, spare).reshape(-1)

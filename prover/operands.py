@@ -32,11 +32,10 @@ def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
         flat = np.transpose(values, [*unit, *side.kept]).reshape(-1)
         return lift(to_field(flat.astype(np.int64)))
     weights = flat_weight(side.bound)
-    leading = np.transpose(values, [*unit, *bound_axes, *side.kept]).reshape(-1, kept)
-    trailing = np.transpose(values, [*unit, *side.kept, *bound_axes])
-    if kept > 1 and np.shares_memory(leading, values) and leading.flags.c_contiguous:
-        return _matrix(leading, bound).bind(0, weights)
-    return dot_rows(trailing.reshape(kept, -1), weights, bound)
+    leading = np.transpose(values, [*unit, *bound_axes, *side.kept])
+    if kept > 1 and leading.flags.c_contiguous:
+        return _matrix(leading.reshape(-1, kept), bound).bind(0, weights)
+    return dot_rows(np.transpose(values, [*unit, *side.kept, *bound_axes]).reshape(kept, -1), weights, bound)
 
 
 def _matrix(values: Integers, bound: int) -> IntegerMatrix:

@@ -27,6 +27,7 @@ from syurmy.prover.kernels.vectors import cut, part
 from syurmy.prover.protocol.transcript import Sender
 
 HALF = (P + 1) // 2
+_CHUNK = 1 << 13  # pairs a thread takes at least
 
 
 @dataclass
@@ -66,7 +67,8 @@ class Begun:
 
     def _first_round(self, one: bool) -> list[Ext]:
         t = sorted(self.tables, key=len, reverse=True)  # tables over F last
-        parts = for_ranges(kernels.first_round, t[0].shape[1] // 2, t[0], t[min(1, len(t) - 1)], t[-1], len(t), one)
+        args = t[0], t[min(1, len(t) - 1)], t[-1], len(t), one
+        parts = for_ranges(kernels.first_round, t[0].shape[1] // 2, *args, min_chunk=_CHUNK)
         words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 8, 2)]
 
@@ -137,6 +139,7 @@ class _Workspace:
             self.degree,
             r0,
             r1,
+            min_chunk=_CHUNK,
         )
         words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 6, 2)]

@@ -91,16 +91,19 @@ class Rescale(Op):
 
         def beyond(sign: int, v: Values) -> I64:
             rounded = _round(v(src), mult, shift)
-            out: I64 = np.maximum((rounded - np.clip(rounded, least, most)) * sign, 0)
+            out: I64 = np.maximum(rounded - most if sign > 0 else least - rounded, 0)
+            return out
+
+        def beyond_either(v: Values) -> I64:
+            rounded = _round(v(src), mult, shift)
+            out: I64 = np.maximum(np.maximum(rounded - most, least - rounded), 0)
             return out
 
         bits = unsigned_bits(max(hi - most - 1, least - lo, 1))
         z: Node = y
         if len(ends) == 2 and max(most, -least) + 2**bits << shift < 2**62:
-            top = b.bit("above", src, lambda v: np.minimum(beyond(1, v), 1))
-            excess = b.column(
-                "excess", src.shape[1:], lambda v: beyond(1, v) + beyond(-1, v), (0, 2**bits), src.executions
-            )
+            top = b.bit("above", src, lambda v: (_round(v(src), mult, shift) > most).astype(np.int64))
+            excess = b.column("excess", src.shape[1:], beyond_either, (0, 2**bits), src.executions)
             b.range(excess - top, bits, "excess")
             b.pin(excess, excess.interval)
             z = y + b.cut(b.mul(top, excess) * 2 - excess, -(2**bits), 2**bits)

@@ -27,7 +27,7 @@ _T, _W = "uint64[:,::1]", "uint64[::1]"
 _TYPES = {
     **{"T": _T, "W": _W, "u": "uint64", "i": "int64", "b": "boolean", "I": "int64[::1]", "J": "int64[:,::1]"},
     **{"S": "int16[:,::1]", "L": "int32[:,::1]", "C": "uint64[:,:,::1]"},
-    **{"h": "uint32[::1]", "H": "uint32[:,::1]", "B": "uint32[:,:,::1]"},
+    **{"Y": "uint8[::1]", "h": "uint32[::1]", "H": "uint32[:,::1]", "B": "uint32[:,:,::1]"},
 }
 FIRST = {
     "matrix.transpose_integers_kernel": "LTiii",
@@ -42,11 +42,9 @@ FIRST = {
     "logup.combine_ones": "TiTii",
     "logup.combine_corrections": "TiTiTii",
     "logup.combine": "TiTii",
-    "mle.eq_suffixes": "TiW",
-    "logup.first_round": "TiiuuTTii",
-    "logup.second_round": "TiiiuuuuTTTii",
-    "logup.next_round": "TiiuuTTTii",
+    "layer.layer_rounds": "TTTJiuuTTWTiYiYihTii",
     "logup.shift": "TiTiuuii",
+    "mle.eq_suffixes": "TiW",
     "logup.ones_round": "TiiiuuuubTiTTii",
     "logup.corrections": "TiiuubTuuiTTii",
     "mle.eq_prefix": "TiiT",

@@ -182,7 +182,7 @@ def transpose(*rows: U64) -> U64:
     out: U64 = gpu.beside(*rows).empty((cols, sum(map(len, rows))))
     first = 0
     for each in rows:
-        pool.for_ranges(transpose_kernel, -(-cols // BLOCK), pool.contiguous(each), out, first, min_chunk=8)
+        pool.for_ranges(transpose_kernel, -(-cols // BLOCK), pool.contiguous(each), out, first, min_chunk=64)
         first += len(each)
     return out
 

@@ -136,8 +136,9 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
                         for k in range(width):
                             tile[m, k] = add(tile[m, k], source[c, start + k])
                     else:
+                        x, y = source[c, start : start + width], tile[m]
                         for k in range(width):
-                            tile[m, k] = source[c, start + k]
+                            y[k] = x[k]
                     if block > 0:  # not the coset of 1
                         for k in range(length):
                             tile[m, k] = mul(tile[m, k], w)
@@ -147,18 +148,20 @@ def ntt_pass_kernel(source, tail, out, powers, log_cols, log_blowup, done, stage
             for m in range(size):
                 for j in range(beside):
                     tile = tiles[j]
+                    x, y = out[base + j + (m << log_distance), start : start + width], tile[m]
                     for k in range(width):
-                        tile[m, k] = out[base + j + (m << log_distance), start + k]
+                        y[k] = x[k]
         for j in range(beside):
             butterflies(tiles[j], stages, residue + j, log_distance, done + log_blowup, powers)
         for m in range(size):
             for j in range(beside):
                 tile = tiles[j]
+                x, y = tile[m], out[base + j + (m << log_distance), start : start + width]
                 for k in range(width):
-                    out[base + j + (m << log_distance), start + k] = tile[m, k]
+                    y[k] = x[k]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)  # the levels of a proof have their own, each a fraction of the one before
 def domain(log_n: int) -> U64:
     """The powers of omega_n, ``uint64[n]``."""
     root = root_of_unity(log_n)
@@ -211,7 +214,7 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None, out: U64 | Non
             done,
             stages,
             log_beside,
-            min_chunk=max(1, 64 >> stages >> log_beside),
+            min_chunk=max(1, (pool.MIN_CHUNK // length) >> stages >> log_beside),
         )
         done += stages
     return out

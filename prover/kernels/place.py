@@ -1,5 +1,7 @@
 """Kernels beside the witness matrix: integer columns into their places, weights into theirs, counts of rows."""
 
+import math
+
 import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
@@ -106,13 +108,14 @@ def place(values: I64, order: tuple[int, ...], padded: tuple[int, ...], out: U64
     axes = np.transpose(values, order)
     if axes.ndim != len(padded) or any(a > b for a, b in zip(axes.shape, padded, strict=True)):
         raise ValueError(f"values of shape {axes.shape} in a place of {padded}")
-    size = int(np.prod(padded, dtype=np.int64))
+    size = math.prod(padded)
     if not 0 <= at <= at + size <= len(out):
         raise ValueError("a place beyond its matrix")
     values = np.ascontiguousarray(values, np.int64)
     strides = [s // 8 for s in np.transpose(values, order).strides]
     lengths, wide, steps = _joined(axes.shape, padded, strides)
-    pool.for_ranges(place_kernel, size, values.reshape(-1), steps, lengths, out, at, wide)
+    args = values.reshape(-1), steps, lengths, out, at, wide
+    pool.for_ranges(place_kernel, size, *args, min_chunk=4 * pool.MIN_CHUNK)
 
 
 def _joined(lengths: tuple[int, ...], padded: tuple[int, ...], strides: list[int]) -> tuple[I64, I64, I64]:

@@ -10,6 +10,7 @@ from syurmy.prover import lookup
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list, log2_ceil
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.protocol import layout, mle
+from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
 from syurmy.prover.verifier.lookup import verify_tree
 
@@ -90,9 +91,14 @@ def slow_prove(sender: Sender, num: U64, den: U64, n: int) -> tuple[list[Ext], E
             x.append(r)
         p0, q0, p1, q1 = (a[0] for a in tables)
         sender.ext("lookup values", [p0, p1, q0, q1])
+        sender.skip_pads(len(TREE))
         mu = sender.transcript.challenge("lookup merge")
         point, p, q = [mu, *x], p0 + mu * (p1 - p0), q0 + mu * (q1 - q0)
     return [point[n - place(1 << n - 1 - i, n).bit_length()] for i in range(n)], p, q
+
+
+def fast_prove(sender: Sender, num: U64, den: U64, n: int) -> tuple[list[Ext], Ext, Ext]:
+    return lookup.prove_tree(sender, lookup.Leaves.of(num, den))
 
 
 def check_claims(point: list[Ext], p: Ext, q: Ext, num: U64, den: U64) -> None:
@@ -117,6 +123,24 @@ def test_against_the_slow_prover(n: int, log_run: int, monkeypatch: pytest.Monke
         receiver = Receiver(Transcript(), fast.bytes())
         assert verify_tree(receiver, n, Ext(3, 5), 0) == out
         receiver.done()
+
+
+@pytest.mark.parametrize("log_run", [9, 2])
+def test_rounds_under_pads(log_run: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever draws a challenge: messages, pads, challenges and what comes after them are the definition's."""
+    monkeypatch.setattr(layout, "LOG_RUN", log_run)
+    num, den = random_leaves(random.Random(3), 19)
+    pads = np.random.default_rng(3).integers(0, P, (2, 60), np.uint64)
+    senders = [Sender(Transcript()) for _ in range(2)]
+    for sender, prover in zip(senders, (fast_prove, slow_prove), strict=True):
+        sender.pad_with(pads)
+        prover(sender, num, den, 5)
+        sender.ext("next", [ONE])
+        sender.transcript.challenge("next")
+    fast, slow = senders
+    assert fast.bytes() == slow.bytes()
+    assert (fast.fields, fast.size) == (slow.fields, slow.size)
+    assert (fast.transcript.log, fast.transcript.history) == (slow.transcript.log, slow.transcript.history)
 
 
 @pytest.mark.parametrize("n", [12, 14])

@@ -1,0 +1,15 @@
+"""The tests of this folder share kernels of few items between threads, which would not pay."""
+
+import pytest
+
+from syurmy.prover import lookup, sumcheck
+from syurmy.prover.kernels import compiled, pool
+
+FEW = 4096
+
+
+@pytest.fixture(autouse=True)
+def _shared_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pool.for_ranges.__kwdefaults__, "min_chunk", FEW)
+    for module, name in ((pool, "MIN_CHUNK"), (compiled, "MIN_CHUNK"), (lookup, "_CHUNK"), (sumcheck, "_CHUNK")):
+        monkeypatch.setattr(module, name, FEW)
