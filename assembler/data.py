@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from syurmy.assembler.source import LIBRARY
+from syurmy.files import check_archive
 from syurmy.isa.arrays import Array, Integers
 from syurmy.isa.errors import AssemblyError, Span
 from syurmy.isa.instruction import L1Bounds
@@ -138,6 +139,7 @@ def read_file(path: str, key: str | None, base: Path, span: Span) -> Array:
             return np.asarray(np.load(full, allow_pickle=False))
         if suffix == ".npz":
             with np.load(full, allow_pickle=False) as archive:
+                check_archive(full, archive)
                 return _entry(archive, list(archive.files), key or "", path, span)
         from safetensors import safe_open
 

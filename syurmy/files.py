@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import lzma
 import os
 import tempfile
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +20,14 @@ from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
 from syurmy.isa.source import content
 from syurmy.isa.source import unreadable as unreadable
+
+# what damaged or hostile files make NumPy, zipfile and csv raise
+DAMAGE = (
+    *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, ArithmeticError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError),
+)
+UNPACKED = 2**28  # bytes that an archive may unpack to, or
+RATIO = 100  # times its own, so that a small file cannot fill the memory
 
 
 def read_bytes(path: Path) -> bytes:
@@ -99,7 +111,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as e:
         raise unreadable(path, e) from e
-    except (ValueError, TypeError, KeyError, EOFError, RecursionError, MemoryError, zipfile.BadZipFile) as e:
+    except DAMAGE as e:
         raise InputError(f"{path} does not hold {what}", code="F110", help=str(e).partition("\n")[0]) from e
 
 
@@ -109,16 +121,28 @@ def read_content(path: Path) -> Array | dict[str, Array]:
     with readable(path, what.get(path.suffix, "a list of numbers")):
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
+                check_archive(path, archive)
                 return {name: archive[name] for name in archive.files}
         if path.suffix == ".npy":
             array: Array = np.load(path, allow_pickle=False)
             return array
         if path.suffix == ".json":
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8-sig"))
             if isinstance(value, dict) and isinstance(value.get("input_data"), list):
                 return Listed(value)
             return {str(k): _array(v) for k, v in value.items()} if isinstance(value, dict) else _array(value)
-        return _array([number(word) for word in path.read_text().replace(",", " ").split()])
+        return _array([number(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split()])
+
+
+def check_archive(path: Path, archive: np.lib.npyio.NpzFile) -> None:
+    """Raises ``ValueError`` for entries that are no arrays, and for more bytes than such a file should unpack to."""
+    assert archive.zip is not None  # it is open
+    members = archive.zip.infolist()
+    if other := [m.filename for m in members if not m.filename.endswith(".npy")]:
+        raise ValueError(f"'{other[0]}' in it is no array")
+    unpacked = sum(m.file_size for m in members)
+    if unpacked > max(UNPACKED, RATIO * path.stat().st_size):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes: save what is so large with np.savez, uncompressed")
 
 
 def entry(path: Path, key: str | None, content: Array | Mapping[str, Array]) -> Array:

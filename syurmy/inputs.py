@@ -92,10 +92,11 @@ def _all(text: str, ports: Mapping[str, Port], batch: bool, tell: Tell) -> dict[
             by_name = {p.name: p for p in ports.values()}
             return {k: _fitted(v, by_name[k], batch, tell, True) for k, v in content.by_name(distinct, text).items()}
         if isinstance(content, Mapping) and set(content) & set(ports):
+            table = path.suffix == ".csv"  # it may have more columns; other entries the machine refuses by their names
             return {
-                ports[k].name: _fitted(v, ports[k], batch, tell, path.suffix == ".csv") if k in ports else v
+                ports[k].name if k in ports else k: _fitted(v, ports[k], batch, tell, table) if k in ports else v
                 for k, v in content.items()
-                if k in ports or path.suffix != ".csv"  # a table may have more columns
+                if k in ports or not table
             }
     if len(distinct) > 1:
         message = f"which input is {text}? There are {len(distinct)} inputs: {', '.join(distinct)}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import warnings
 import wave
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,10 @@ def image(path: Path, name: str, shape: tuple[int, ...], real: bool) -> tuple[Ar
     except ModuleNotFoundError as e:
         raise InputError("reading images needs Pillow", code="X150", help="pip install pillow") from e
     try:
-        with Image.open(io.BytesIO(files.read_bytes(path))) as found:
-            found.load()
+        with warnings.catch_warnings():  # of many pixels: they are counted below, before any is unpacked
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(files.read_bytes(path)))
+        with opened as found:
             if found.mode not in PLAIN:
                 raise InputError(f"{path} has pixels of kind {found.mode}", code="F110", help="store 8 bits a channel")
             width, height = found.size
@@ -75,6 +78,7 @@ def image(path: Path, name: str, shape: tuple[int, ...], real: bool) -> tuple[Ar
             if channels is None:
                 message = f"{path} has {width} x {height} pixels, which are no input '{name}' of shape {list(shape)}"
                 raise InputError(message, code="I115", help=_wanted(shape))
+            found.load()
             pixels = np.asarray(found.convert(MODES[channels])).reshape(height, width, channels)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise InputError(f"{path} does not hold an image", code="F110", help=str(e).partition("\n")[0]) from e
@@ -138,6 +142,8 @@ def _samples(path: Path) -> tuple[Array, int]:
             with wave.open(str(path)) as f:
                 raw, width, channels = f.readframes(f.getnframes()), f.getsampwidth(), f.getnchannels()
                 rate = f.getframerate()
+            if not rate:
+                raise ValueError("it has 0 samples a second")
             return _pcm(raw, width).reshape(-1, channels), rate
         except (EOFError, ValueError) as e:
             raise InputError(f"{path} does not hold a sound", code="F110", help=str(e)) from e

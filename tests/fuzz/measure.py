@@ -25,7 +25,7 @@ from syurmy.isa.path import Path
 from syurmy.isa.program import Program
 from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.path import encode_path
-from syurmy.prover.protocol.statement import MAGIC
+from syurmy.prover.protocol.statement import MAGIC, NO_CERTIFICATE
 from syurmy.prover.verifier.verify import Verifier
 from tests.fuzz import growth
 from tests.fuzz.growth import FAMILIES
@@ -41,6 +41,12 @@ def key_of(p: Program) -> VerifyingKey:
     return VerifyingKey(encode(p), bytes(32) if any(q.committed for q in p.params) else None)
 
 
+def head(vk: VerifyingKey, path: Path) -> bytes:
+    """The first bytes of a proof with this path: all that a stranger needs to make the verifier plan."""
+    wire = encode_path(path)
+    return MAGIC + bytes(32) + vk.digest() + NO_CERTIFICATE + len(wire).to_bytes(4, "little") + wire
+
+
 def answer(key: bytes, path: Path) -> str:
     """What a verifier with the limits of the command says to this key and the first bytes of a proof."""
     try:
@@ -48,9 +54,8 @@ def answer(key: bytes, path: Path) -> str:
         verifier = Verifier(vk)
     except SyurmyError as e:
         return f"key: {e.code} {e.message[:60]}"
-    wire = encode_path(path)
     try:
-        verifier.verify(MAGIC + bytes(32) + vk.digest() + len(wire).to_bytes(4, "little") + wire + bytes(10**6))
+        verifier.verify(head(vk, path) + bytes(10**6))
     except SyurmyError as e:
         return f"proof: {e.message[:60]}"
     return "accepted"

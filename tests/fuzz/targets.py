@@ -22,11 +22,10 @@ from syurmy.isa.errors import SyurmyError
 from syurmy.isa.path import Path as Executed
 from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.key import VerifyingKey
-from syurmy.prover.protocol.path import encode_path
-from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.verifier.bundle import BundleVerifier
 from syurmy.prover.verifier.verify import Verifier
 from tests.bundles import rejoined, walking, whole_of
+from tests.fuzz.measure import head
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = Path(__file__).resolve().parent / "corpus"
@@ -99,8 +98,7 @@ def key(data: bytes) -> bool:
     except SyurmyError:
         return False
     try:
-        path = encode_path(Executed())
-        verifier.verify(MAGIC + bytes(32) + vk.digest() + len(path).to_bytes(4, "little") + path + bytes(200))
+        verifier.verify(head(vk, Executed()) + bytes(200))
     except SyurmyError:
         return True
     raise Accepted("a proof of zeros")
@@ -132,9 +130,7 @@ def bundle_key(data: bytes) -> bool:
         verifier = BundleVerifier(whole, max_steps=STEPS)
     except SyurmyError:
         return False
-    path = encode_path(Executed())
-    head = len(path).to_bytes(4, "little") + path + bytes(200)
-    proofs = [MAGIC + bytes(32) + k.digest() + head for k in whole.segments]
+    proofs = [head(k, Executed()) + bytes(200) for k in whole.segments]
     for k, one in enumerate(proofs):  # of a bundle the first one that is refused ends it
         with suppress(SyurmyError):
             verifier.part(k, one)

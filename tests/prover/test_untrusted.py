@@ -23,15 +23,14 @@ from syurmy.prover.keys import setup
 from syurmy.prover.protocol.claims import Sweep, Term
 from syurmy.prover.protocol.grinding import needs_grinding
 from syurmy.prover.protocol.key import Mode, VerifyingKey
-from syurmy.prover.protocol.path import encode_path
 from syurmy.prover.protocol.plan import MAX_TERMS, Plan
-from syurmy.prover.protocol.statement import MAGIC, NO_CERTIFICATE
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.protocol.weights import WeightSpace
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import Verifier, verify
 from syurmy.vm.machine import run
 from tests.fuzz import growth
+from tests.fuzz.measure import answer, head
 
 X = Input("x", TensorType.full(DType.I8, (4, 4)), False)
 HALT = Instruction("halt", None, ())
@@ -152,12 +151,6 @@ again:
 """
 
 
-def head(vk, path):
-    """The first bytes of a proof with this path: all that a stranger needs to make the verifier plan."""
-    wire = encode_path(path)
-    return MAGIC + bytes(32) + vk.digest() + NO_CERTIFICATE + len(wire).to_bytes(4, "little") + wire
-
-
 @pytest.mark.parametrize("path", [Path(1, {6: [1] * 999 + [0]}), Path(50, {6: [0] * 50})])
 def test_the_path_is_limited_before_it_is_planned(monkeypatch, path):
     p = assemble(LOOP)
@@ -171,6 +164,13 @@ def test_the_path_is_limited_before_it_is_planned(monkeypatch, path):
         verify(vk, head(vk, path), max_steps=100, max_batch=10)
     assert e.value.step == "path"
     assert not planned
+
+
+def test_fuzzing_and_measuring_reach_what_is_behind_the_path():
+    p, path = growth.a_batch_that_branches_over_code(3, batch=5)
+    said = answer(VerifyingKey(encode(p), None).to_bytes(), path)
+    assert said.startswith("proof: ")
+    assert "path" not in said
 
 
 def test_a_rejection_is_an_error_of_the_product():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from syurmy import inputs
+from syurmy import files, inputs
 from syurmy.files import write_whole, written_whole
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Input, Program
 from syurmy.isa.types import DType, TensorType
+from syurmy.vm.machine import run
 
 
 def program(**shapes: tuple[int, ...]) -> Program:
@@ -96,6 +98,48 @@ def test_unusable_files_are_refused(
         read(TWO, options, folder / "t.tasm")
     assert e.value.code == code
     assert says in e.value.message
+
+
+@pytest.mark.parametrize("suffix", ["npz", "json"])
+def test_an_entry_that_is_no_input_is_refused_by_its_name(folder: Path, suffix: str) -> None:
+    np.savez(folder / "more.npz", x=X, label=3)
+    (folder / "more.json").write_text(json.dumps({"x": X.tolist(), "label": 3}))
+    given = read(ONE, [str(folder / f"more.{suffix}")], folder / "t.tasm")
+    with pytest.raises(InputError, match="no input 'label'") as e:
+        run(ONE, given)
+    assert e.value.code == "I101"
+
+
+@pytest.mark.parametrize("damage", ["text", "encrypted", "method", "large"])
+def test_archives_that_hold_no_arrays_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    path = tmp_path / "x.npz"
+    if damage == "large":
+        monkeypatch.setattr(files, "UNPACKED", 1000)
+    np.savez_compressed(path, x=np.zeros(10**5, np.int64))
+    if damage == "text":
+        with zipfile.ZipFile(path, "w") as f:
+            f.writestr("x", "no array")
+    data = bytearray(path.read_bytes())
+    directory = data.rfind(b"PK\1\2")
+    if damage == "encrypted":
+        data[6] |= 1
+        data[directory + 8] |= 1
+    elif damage == "method":
+        data[8] = data[directory + 10] = 99
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="does not hold a NumPy archive") as e:
+        files.read_content(path)
+    assert e.value.code == "F110"
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.txt"])
+def test_a_mark_at_the_beginning_of_a_text_is_no_part_of_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(
+        "\ufeff[1,\r\n2]" if name == "x.json" else "\ufeff1\r\n2", encoding="utf-8", newline=""
+    )
+    content = files.read_content(tmp_path / name)
+    assert isinstance(content, np.ndarray)
+    assert content.tolist() == [1, 2]
 
 
 def listing(folder: Path) -> list[str]:

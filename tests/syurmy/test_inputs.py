@@ -80,7 +80,9 @@ def test_integers_of_a_table_stay_exact(tmp_path: Path) -> None:
     assert given(f"x={tmp_path / 't.csv'}", (1,), real=False)[0].tolist() == [2**53 + 1]
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n", "a,b\n1\n", "a,b\n1,two\n", "a,a\n1,2\n", "1,2\n3\n"], ids=range(6))
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n", "a,b\n1\n", "a,b\n1,two\n", "a,a\n1,2\n", "1,2\n3\n", "1" * 200_000], ids=range(7)
+)
 def test_damaged_tables_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     assert refused(f"x={tmp_path / 't.csv'}", (1, 2)).code == "F110"
@@ -136,6 +138,13 @@ def test_what_is_no_image_is_refused(tmp_path: Path) -> None:
     assert refused(f"x={tmp_path / 'deep.png'}", (2, 3)).code == "F110"
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_image_is_unpacked_only_if_it_has_as_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "large.png")  # 13 kB; Pillow warns of so many pixels
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("unpacked"))
+    assert refused(f"x={tmp_path / 'large.png'}", (2, 3)).code == "I115"
+
+
 # ---- sound ---------------------------------------------------------------------------------------------------------
 
 
@@ -157,6 +166,10 @@ def test_a_sound_becomes_samples(tmp_path: Path) -> None:
     assert np.array_equal(given(option, (5,), real=False)[0], samples)
     e = refused(option, (1, 16))
     assert (e.code, "5 samples (0.000625 s) in 1 channel," in e.message) == ("I115", True)
+    data = bytearray((tmp_path / "x.wav").read_bytes())
+    data[24:28] = bytes(4)  # samples a second
+    (tmp_path / "x.wav").write_bytes(data)
+    assert refused(option, (1, 16)).code == "F110"
 
 
 def test_other_widths_have_the_same_units(tmp_path: Path) -> None:
