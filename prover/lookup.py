@@ -55,6 +55,7 @@ from syurmy.prover.kernels import compiled, pool
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.kernels.moves import moved_kernel
+from syurmy.prover.kernels.place import joined
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import eq_vector, filled, part
 from syurmy.prover.layer import last_rounds
@@ -99,13 +100,14 @@ def fill_planes(
 ) -> None:
     """``fill_denominators`` into two planes, of members that have ``shape`` in C order."""
     constant, empty = alpha - tag, alpha
+    lengths, wide, _ = joined(shape, padded, [math.prod(shape[i + 1 :]) for i in range(len(shape))])
     for_ranges(
         kernels.fill,
         len(out[0]),
         *out,
         _columns(members, gpu.beside(*out)),
-        np.array(tuple(shape) or (1,), dtype=np.int64),
-        np.array(tuple(padded) or (1,), dtype=np.int64),
+        lengths,
+        wide,
         np.array([constant.a, constant.b], dtype=np.uint64),
         ext_array(betas[: len(members)]),
         np.array([empty.a, empty.b], dtype=np.uint64),

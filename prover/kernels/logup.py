@@ -443,12 +443,14 @@ def fill(out0, out1, members, extents, padded, constant, betas, empty, lo, hi):
         j = i
         if true:
             j = max(i, min(end, row * run + extents[last]))
-            at += i - row * run
-            x0, x1 = out0[i:j], out1[i:j]
-            x0[:] = constant[0]
-            x1[:] = constant[1]
-            for m in range(members.shape[0]):
-                _subtract(x0, x1, members[m, at : at + j - i], betas[0, m], betas[1, m])
+            at -= row * run
+            for first in range(i, j, STRIP):
+                after = min(j, first + STRIP)
+                x0, x1 = out0[first:after], out1[first:after]
+                x0[:] = constant[0]
+                x1[:] = constant[1]
+                for m in range(members.shape[0]):
+                    _subtract(x0, x1, members[m, at + first : at + after], betas[0, m], betas[1, m])
         out0[j:end] = empty[0]
         out1[j:end] = empty[1]
 

@@ -1,6 +1,7 @@
 """Kernels beside the witness matrix: integer columns into their places, weights into theirs, counts of rows."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -113,12 +114,12 @@ def place(values: I64, order: tuple[int, ...], padded: tuple[int, ...], out: U64
         raise ValueError("a place beyond its matrix")
     values = np.ascontiguousarray(values, np.int64)
     strides = [s // 8 for s in np.transpose(values, order).strides]
-    lengths, wide, steps = _joined(axes.shape, padded, strides)
+    lengths, wide, steps = joined(axes.shape, padded, strides)
     args = values.reshape(-1), steps, lengths, out, at, wide
     pool.for_ranges(place_kernel, size, *args, min_chunk=4 * pool.MIN_CHUNK)
 
 
-def _joined(lengths: tuple[int, ...], padded: tuple[int, ...], strides: list[int]) -> tuple[I64, I64, I64]:
+def joined(lengths: Sequence[int], padded: Sequence[int], strides: Sequence[int]) -> tuple[I64, I64, I64]:
     """The same axes, fewer of them: without those of length 1, and with neighbours as one that lie one after the other
     without padding between them."""
     out = [[1, 1, 1]]
