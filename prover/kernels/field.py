@@ -85,6 +85,18 @@ def mul(a, b):
     return reduce128(hi, lo)
 
 
+@part
+def power(x, e):
+    """x^e over F, of an integer e >= 0."""
+    out = ONE
+    while e > 0:
+        if e & 1:
+            out = mul(out, x)
+        x = mul(x, x)
+        e >>= 1
+    return out
+
+
 @part(forceinline=True)
 def kadd(a0, a1, b0, b1):
     return add(a0, b0), add(a1, b1)

@@ -13,7 +13,7 @@ from syurmy import gpu
 from syurmy.isa.arrays import I64
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
-from syurmy.prover.kernels.field import ONE, ZERO
+from syurmy.prover.kernels.field import ONE, ZERO, power
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import ZERO_FEW, add, few_mac, few_reduce, mul
 from syurmy.prover.kernels.matrix import transpose
@@ -35,17 +35,6 @@ def power_table_kernel(x, out, lo, hi):
         before, after = out[b - 1, lo:hi], out[b, lo:hi]
         for k in range(y.shape[0]):
             after[k] = mul(before[k], y[k])
-
-
-@part
-def _power(x, e):
-    out = ONE
-    while e > 0:
-        if e & 1:
-            out = mul(out, x)
-        x = mul(x, x)
-        e >>= 1
-    return out
 
 
 @part
@@ -71,8 +60,8 @@ def power_sum_kernel(table, start, steps, out, lo, hi):
     t, block = table.shape
     c0, c1 = np.empty(t, np.uint64), np.empty(t, np.uint64)
     for i in range(t):
-        power = _power(steps[i], lo)
-        c0[i], c1[i] = mul(start[0, i], power), mul(start[1, i], power)
+        x = power(steps[i], lo)
+        c0[i], c1[i] = mul(start[0, i], x), mul(start[1, i], x)
     for a in range(lo, hi):
         out0, out1 = out[0, a * block : (a + 1) * block], out[1, a * block : (a + 1) * block]
         out0[:] = ZERO
@@ -124,7 +113,7 @@ def split_sum_kernel(table, start, steps, which, powers, shorter, out, lo, hi):
     at = np.empty(t, np.uint64)
     for plane in range(2):
         for i in range(t):
-            at[i] = mul(start[plane, i], _power(steps[i], lo))
+            at[i] = mul(start[plane, i], power(steps[i], lo))
         for a in range(lo, hi):
             tile[:] = ZERO
             for i in range(t):
