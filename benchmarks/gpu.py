@@ -23,6 +23,7 @@ from benchmarks.measure import RESULTS, child, machine, median, seconds
 from benchmarks.programs import CASES, GENERATE
 from syurmy import gpu
 from syurmy.gpu import cuda
+from syurmy.gpu.emulator import Emulator
 from syurmy.gpu.grid import Grid
 from syurmy.prover import lookup, sumcheck
 from syurmy.prover.commitment import commit, stored_matrix
@@ -34,6 +35,7 @@ from syurmy.prover.protocol.transcript import Sender, Transcript
 
 RUNS = 5
 RATE, BANDWIDTH = 0.55, 0.8  # shares that are reached: assumed, not measured
+LAUNCH, COPY = 10e-6, 15e-6  # seconds of a launch and of a copy, with Python's share: assumed, not measured
 SLOTS = {"mul": 34, "kmul": 154, "kmul_by": 134, "fold": 172, "gate": 226, "kmac": 64, "butterfly": 52, "compress": 800}
 PROGRAMS = ("mlp784", "lenet5", "vgg16")
 
@@ -74,6 +76,17 @@ def items(log_cols: int = 13) -> dict[str, tuple[float, float]]:
         "opening's sumcheck, per entry": (2 * s["fold"] + 2 * (s["kmac"] + 10), 96),
         "weights bound, int8, per weight": (12, 1),
     }
+
+
+def modelled_proof(card: Model, case: dict[str, Any]) -> tuple[float, float, float]:
+    """Seconds of a proof by what was counted (``proof``): its kernels, its launches and copies, the bus. What the host
+    computes beside them is not in it."""
+    ns = {name: card.ns(*item) for name, item in items().items()}
+    entries = ns["commit, per entry"] + ns["opening's sumcheck, per entry"]
+    kernels = case["leaves"] * ns["LogUp-GKR, per leaf"] + case["entries"] * entries
+    kernels += 3 * case["weights"] * ns["weights bound, int8, per weight"]
+    calls = sum(case["launches"].values()) * LAUNCH + (case["copies"] + case["waits"]) * COPY
+    return kernels / 1e9, calls, (case["up"] + case["down"]) / card.bus
 
 
 def elements(*shape: int) -> U64:
@@ -134,9 +147,10 @@ def proof(name: str, folder: Path, memory: Grid, runs: int) -> dict[str, Any]:
         device = seconds(lambda: syurmy.prove(key, trace), runs)
     finally:
         gpu.select(before)
-    report = expected.report
+    report, params = expected.report, key.params
+    weights = 0 if params is None else int(np.prod(params.integers.shape))
     return {"program": name, "same_bytes": same, "cpu_seconds": min(cpu), "device_seconds": min(device),
-            "first_seconds": first, "leaves": report.leaves, "entries": report.committed_entries,
+            "first_seconds": first, "weights": weights, "leaves": report.leaves, "entries": report.committed_entries,
             "proof_bytes": len(expected.data), **traffic, "kept": kept}  # fmt: skip
 
 
@@ -154,14 +168,26 @@ def tables(result: dict[str, Any]) -> list[str]:
     for name, size, ns in result["items"]:
         model = ", ".join(f"{c.name} {c.ns(*items()[name]):.3f}" for c in CARDS)
         lines.append(f"| {name} | {size} | {ns:.3f} | {model} |")
-    lines += ["", "| program | leaves | CPU, ms | card, ms | launches | MB up | MB down | MB with key | peak, MB |",
-              "| --- |" + " --: |" * 8]  # fmt: skip
+    lines += ["", "| program | CPU, ms | card, ms |", "| --- | --: | --: |"]
+    lines += ["| {} | {:.1f} | {:.1f} |".format(p["program"], 1e3 * p["cpu_seconds"], 1e3 * p["device_seconds"])
+              for p in result["programs"]]  # fmt: skip
+    lines += ["", *counted(result["programs"])]
     for p in result["programs"]:
-        times = p["leaves"], 1e3 * p["cpu_seconds"], 1e3 * p["device_seconds"], sum(p["launches"].values())
-        sizes = " | ".join(f"{p[name] / 1e6:.2f}" for name in ("up", "down", "kept", "peak"))
-        lines.append("| {} | {:,} | {:.1f} | {:.1f} | {:,} | {} |".format(p["program"], *times, sizes))
         if not p["same_bytes"]:
             lines.append(f"\n**The proof of {p['program']} is not that of the CPU.**\n")
+    return lines
+
+
+def counted(programs: Sequence[dict[str, Any]]) -> list[str]:
+    """What proofs launch and move, and what the model makes of it: kernels + launches and copies + bus."""
+    lines = ["| program | leaves | launches | copies up | waits | MB up | MB down | MB with key | peak, MB | "
+             + " | ".join(f"{c.name}, ms" for c in CARDS) + " |",
+             "| --- |" + " --: |" * (8 + len(CARDS))]  # fmt: skip
+    for p in programs:
+        calls = p["leaves"], sum(p["launches"].values()), p["copies"], p["waits"]
+        sizes = [f"{p[name] / 1e6:.2f}" for name in ("up", "down", "kept", "peak")]
+        model = [" + ".join(f"{1e3 * s:.1f}" for s in modelled_proof(c, p)) for c in CARDS]
+        lines.append(" | ".join([f"| {p['program']}", *(f"{n:,}" for n in calls), *sizes, *model]) + " |")
     return lines
 
 
@@ -170,24 +196,30 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--card", type=int, default=0, metavar="N")
     parser.add_argument("--log", type=int, default=22, help="items of kernels: 2^LOG")
     parser.add_argument("--programs", nargs="*", choices=list(CASES), default=PROGRAMS, metavar="NAME")
+    parser.add_argument("--count", action="store_true", help="without a card: count what proofs launch, by emulation")
     parser.add_argument("--json", type=Path, metavar="FILE", help="raw numbers (benchmarks/results/gpu-DATE.json)")
     return parser.parse_args(argv)
 
 
 def run(memory: Grid, options: argparse.Namespace, runs: int = RUNS) -> dict[str, Any]:
     """Everything on a device."""
-    result: dict[str, Any] = {"machine": machine(), "device": memory.name, "programs": []}
+    result: dict[str, Any] = {"machine": machine(), "device": memory.name}
     before = gpu.current()
     gpu.select(memory)
     try:
         result["items"] = list(measured(memory, options.log))
     finally:
         gpu.select(before)
-    with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as folder:
-        for name in options.programs:
-            child(["-c", GENERATE, name, folder])
-            result["programs"].append(proof(name, Path(folder), memory, runs))
+    result["programs"] = proofs(memory, options.programs, runs)
     return result
+
+
+def proofs(memory: Grid, programs: Sequence[str], runs: int) -> list[dict[str, Any]]:
+    """``proof`` of each."""
+    with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as folder:
+        for name in programs:
+            child(["-c", GENERATE, name, folder])
+        return [proof(name, Path(folder), memory, runs) for name in programs]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -199,6 +231,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\nThe model assumes {RATE:.0%} of the issue rate, {BANDWIDTH:.0%} of the bandwidth. It is no measurement.")
     if why := cuda.missing():
         print(f"\nNo card, so nothing is measured: {why}")
+        if options.count:
+            print("\n".join(["", *counted(proofs(Grid(Emulator(), FORMS, pool.CPU), options.programs, 1))]))
         return 0
     device = cuda.Cuda(options.card)
     result = run(Grid(device, FORMS, pool.CPU), options)

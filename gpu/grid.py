@@ -58,18 +58,21 @@ Form = Callable[["Grid", int, tuple[Any, ...]], None]
 @dataclass
 class Traffic:
     """What a backend has done. Bytes: ``up``, ``down``, those of arrays that are kept with a key (``kept``, a part of
-    ``up``), ``held`` now and at ``peak``. ``launches``: of kernels, by name."""
+    ``up``), ``held`` now and at ``peak``; ``copies`` up and ``waits`` for what comes down. ``launches``: of kernels, by
+    name."""
 
     up: int = 0
     down: int = 0
     kept: int = 0
+    copies: int = 0
+    waits: int = 0
     held: int = 0
     peak: int = 0
     launches: dict[str, int] = field(default_factory=dict)
 
     def clear(self) -> None:
         """Counts from zero; what is held stays so."""
-        self.up = self.down = self.kept = 0
+        self.up = self.down = self.kept = self.copies = self.waits = 0
         self.peak = self.held
         self.launches = {}
 
@@ -126,11 +129,22 @@ class Grid:
         self.write(out, a)
         return out
 
+    def together(self, *arrays: npt.NDArray[Any]) -> list[DeviceArray]:
+        """``upload`` of several, which are small, in one copy."""
+        places = list(itertools.accumulate((-(-a.nbytes // 8) * 8 for a in arrays), initial=0))
+        whole = np.zeros(places[-1], np.uint8)
+        for first, a in zip(places, arrays, strict=False):
+            whole[first : first + a.nbytes] = np.ascontiguousarray(a).reshape(-1).view(np.uint8)
+        there = self.upload(whole)
+        parts = ((there[first : first + a.nbytes], a) for first, a in zip(places, arrays, strict=False))
+        return [part.view(a.dtype).reshape(a.shape) for part, a in parts]
+
     def write(self, out: Array, a: npt.NDArray[Any]) -> None:
         """Into a contiguous array, or slice, of the shape and dtype of ``a``."""
         if out.shape != a.shape or out.dtype != a.dtype or not out.contiguous:
             raise ValueError(f"{a.dtype}{a.shape} is written to {out.dtype}{out.shape}")
         self.traffic.up += a.nbytes
+        self.traffic.copies += 1
         if a.size:
             self.device.write(out.raw, np.ascontiguousarray(a))
 
@@ -138,6 +152,7 @@ class Grid:
         if not a.contiguous:
             raise ValueError(f"a slice {a.dtype}{a.shape} that is not contiguous is downloaded")
         self.traffic.down += a.nbytes
+        self.traffic.waits += 1
         return self.device.read(a.raw) if a.size else np.empty(a.shape, a.dtype)
 
     def kept(self, a: npt.NDArray[Any], form: Callable[[Any], npt.NDArray[Any]] = np.asarray) -> DeviceArray:
@@ -275,8 +290,13 @@ def wrapped(kernel: Any, counts: Sequence[int], words: int) -> Callable[..., Non
     scope["HALF"] = np.uint64(2**32 - 1)
     exec(compile(text, file, "exec"), scope)
     made: Callable[..., None] = scope[name]
-    setattr(made, "ranged", scope["kernel"])  # noqa: B010  (functions have no such attribute for mypy)
-    return made
+    return calling(made, "kernel")
+
+
+def calling(kernel: Callable[..., None], *names: str) -> Callable[..., None]:
+    """A CUDA kernel that calls range kernels by these names (``gpu.local``)."""
+    setattr(kernel, "ranged", {name: kernel.__globals__[name] for name in names})  # noqa: B010  (not known to mypy)
+    return kernel
 
 
 SUMS = """\

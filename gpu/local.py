@@ -16,11 +16,12 @@ from numba import cuda, njit
 
 
 def localised(kernel: Callable[..., None]) -> Callable[..., None]:
-    """A CUDA kernel as a card compiles it. ``gpu.grid.wrapped`` notes the range kernel that it calls."""
+    """A CUDA kernel as a card compiles it. ``gpu.grid.calling`` notes the range kernels that it calls."""
     inner = getattr(kernel, "ranged", None)
     if inner is None or not isinstance(kernel, FunctionType):
         return kernel
-    return FunctionType(kernel.__code__, {**kernel.__globals__, "kernel": with_local_arrays(inner)}, kernel.__name__)
+    changed = {name: with_local_arrays(called) for name, called in inner.items()}
+    return FunctionType(kernel.__code__, {**kernel.__globals__, **changed}, kernel.__name__)
 
 
 def with_local_arrays(kernel: Any) -> Any:

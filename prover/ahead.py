@@ -1,7 +1,7 @@
 """Rounds of a sumcheck on a device without the host between them: challenges are drawn there (kernels/challenges.py).
 
-The host gets all messages of a layer at once, hashes them with its own transcript, and compares every challenge: what a
-proof rests on is still drawn by one transcript.
+The host gets all messages at once, hashes them with its own transcript, and compares every challenge: what a proof
+rests on is still drawn by one transcript. The last rounds are one launch of one block (kernels/rounds.py).
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from blake3 import blake3
 
 from syurmy import gpu
 from syurmy.gpu.arrays import Scalars
-from syurmy.prover.field import ZERO, Ext
-from syurmy.prover.kernels.challenges import round_kernel
+from syurmy.gpu.grid import Grid
+from syurmy.prover.field import U64, ZERO, Ext
+from syurmy.prover.kernels.challenges import LONGEST, product_kernel, round_kernel
 from syurmy.prover.kernels.pool import added, for_ranges
+from syurmy.prover.kernels.rounds import lookup_rounds, product_rounds
 from syurmy.prover.kernels.vectors import filled
 from syurmy.prover.protocol.transcript import Sender
 
@@ -26,8 +28,54 @@ class OtherChallenge(AssertionError):
 
 
 class Ahead:
-    """``constants``: of each round, scale, shift and inverse (kernels/challenges.py); the labels of message and
-    challenge; ``claim``: the running one."""
+    """``labels`` of message and challenge; ``words`` of a message; ``before``: the challenge before the first round;
+    ``claim``: the running one; ``more``: what else the rounds read, which goes up with it (``self.more``)."""
+
+    def __init__(
+        self,
+        memory: gpu.Memory,
+        sender: Sender,
+        labels: tuple[str, str],
+        rounds: int,
+        words: int,
+        more: Sequence[Any],
+        before: Ext = ZERO,
+        claim: Ext = ZERO,
+    ) -> None:
+        assert isinstance(memory, Grid)
+        self.sender, self.labels = sender, labels
+        head = b"A" + _label(labels[0]) + (8 * words).to_bytes(8, "little")
+        tail = b"C" + _label(labels[1]) + (64).to_bytes(8, "little")
+        if 32 + len(head) + 8 * words + len(tail) > LONGEST:
+            raise ValueError("labels that are too long")
+        self.behind = len(head)
+        answers = np.zeros((rounds + 1) * (words + 2) + 2, np.uint64)
+        answers[words : words + 2], answers[-2:] = (before.a, before.b), (claim.a, claim.b)
+        state, text = np.frombuffer(_state(sender), "<u4").astype(np.uint32), np.frombuffer(head + tail, np.uint8)
+        pads = _pads(sender, rounds, words)
+        self._answers, self.state, self.text, self.pads, *self.more = memory.together(answers, state, text, pads, *more)
+        self.out = self._answers[:-2].reshape(rounds + 1, words + 2)
+        self.claim = self._answers[-2:]
+
+    def x(self, i: int) -> Scalars:
+        """The challenge of round i."""
+        return Scalars(self.out[i + 1, self.out.shape[1] - 2 : self.out.shape[1]])
+
+    def sent(self) -> tuple[list[Ext], Ext]:
+        """Sends the messages; the challenges and the claim. Raises ``OtherChallenge``."""
+        found, answers = [], gpu.download(self._answers)
+        for row in answers[:-2].reshape(self.out.shape)[1:].tolist():
+            *message, x = (Ext(a, b) for a, b in zip(row[::2], row[1::2], strict=True))
+            self.sender.ext(self.labels[0], message)
+            found.append(self.sender.transcript.challenge(self.labels[1]))
+            if found[-1] != x:
+                raise OtherChallenge(f"another challenge in round {len(found)} of '{self.labels[0]}'")
+        a, b = answers[-2:].tolist()
+        return found, Ext(a, b)
+
+
+class LookupRounds(Ahead):
+    """``constants``: of each round, scale, shift and inverse."""
 
     def __init__(
         self,
@@ -38,54 +86,74 @@ class Ahead:
         constants: Sequence[Sequence[Ext]],
     ) -> None:
         count = len(constants)
-        self.sender, self.labels = sender, labels
-        self.claim = memory.upload(np.array([claim.a, claim.b], np.uint64))
-        self.state = memory.upload(np.frombuffer(_state(sender), "<u4").astype(np.uint32))
-        words = [[w for x in row for w in (x.a, x.b)] for row in constants]
-        self.constants = memory.upload(np.array(words, np.uint64).reshape(count, 6))
-        self.pads = memory.upload(_pads(sender, count))
-        before = b"A" + _label(labels[0]) + (32).to_bytes(8, "little")
-        after = b"C" + _label(labels[1]) + (64).to_bytes(8, "little")
-        if len(before) + len(after) > 64:
-            raise ValueError("labels that are too long")
-        self.text = memory.upload(np.frombuffer(before + after, np.uint8))
-        self.behind = len(before)
+        super().__init__(memory, sender, labels, count, 4, [_words(constants)], claim=claim)
+        (self.constants,) = self.more
         self.sums = filled(memory.empty((count, 2, 2, 4)), 0)
-        self.out = memory.empty((count, 6))
 
     def main(self, i: int) -> Sums:
         """Where the sums of round i go, which are scaled and shifted."""
         return Sums(self.sums[i, 0])
 
-    def more(self, i: int) -> Sums:
+    def added(self, i: int) -> Sums:
         """Where what is added to them goes."""
         return Sums(self.sums[i, 1])
-
-    def x(self, i: int) -> Scalars:
-        """The challenge of round i."""
-        return Scalars(self.out[i, 4:6])
 
     def finish(self, i: int) -> None:
         """The message and the challenge of round i."""
         for_ranges(
             round_kernel, 1, self.sums[i, 0], self.sums[i, 1], self.constants[i], self.pads[i], self.text, self.behind,
-            self.state, self.claim, self.out[i],
+            self.state, self.claim, self.out[i + 1],
         )  # fmt: skip
 
-    def sent(self) -> tuple[list[Ext], Ext]:
-        """Sends the messages; the challenges and the claim. Raises ``OtherChallenge``."""
-        found = []
-        for a, b, c, d, x0, x1 in gpu.download(self.out).tolist():
-            self.sender.ext(self.labels[0], [Ext(a, b), Ext(c, d)])
-            found.append(self.sender.transcript.challenge(self.labels[1]))
-            if found[-1] != Ext(x0, x1):
-                raise OtherChallenge(f"another challenge in round {len(found)} of '{self.labels[0]}'")
-        a, b = gpu.download(self.claim).tolist()
-        return found, Ext(a, b)
+    def last(self, first: int, *work: Any) -> None:
+        """The rounds from ``first`` on, at once. ``work``: what ``lookup_rounds`` has before the sums."""
+        for_ranges(
+            lookup_rounds, 1, *work, self.sums, self.constants, self.pads, self.text, self.behind, self.state,
+            self.claim, self.out, first,
+        )  # fmt: skip
+
+
+class ProductRounds(Ahead):
+    """``constants``: three elements of each round, which are added to its sums; ``words`` of a message: twice as many
+    as it has elements."""
+
+    def __init__(
+        self,
+        memory: gpu.Memory,
+        sender: Sender,
+        labels: tuple[str, str],
+        words: int,
+        before: Ext,
+        constants: Sequence[Sequence[Ext]],
+        more: Sequence[Any],
+    ) -> None:
+        count = len(constants)
+        super().__init__(memory, sender, labels, count, words, [_words(constants), *more], before=before)
+        self.constants, *self.more = self.more
+        self.sums = filled(memory.empty((count, 2, 6)), 0)
+
+    def main(self, i: int) -> Sums:
+        """Where the sums of round i go."""
+        return Sums(self.sums[i])
+
+    def finish(self, i: int) -> None:
+        """The message and the challenge of round i."""
+        for_ranges(
+            product_kernel, 1, self.sums[i], self.constants[i], self.pads[i], self.text, self.behind, self.state,
+            self.out[i + 1],
+        )  # fmt: skip
+
+    def last(self, first: int, left: int, entered: gpu.Array, *work: Any) -> None:
+        """The rounds from ``first`` on, at once, when ``left`` are left. ``entered``: how many instances are in each
+        round; ``work``: the workspace, and what a round needs of it."""
+        for_ranges(
+            product_rounds, 1, *work, entered, self.sums, self.constants, self.pads, self.text, self.behind,
+            self.state, self.out, first, left,
+        )  # fmt: skip
 
 
 class Sums:
-    """Four words that kernels on a device add to, as halves: ``uint64[2, 4]``."""
+    """Words that kernels on a device add to, as halves: ``uint64[2, n]``."""
 
     def __init__(self, there: gpu.Array) -> None:
         self.there = there
@@ -108,6 +176,11 @@ class Now:
         self._first = False
 
 
+def _words(rows: Sequence[Sequence[Ext]]) -> U64:
+    """``uint64[rounds, 6]`` of three elements each."""
+    return np.array([[w for x in row for w in (x.a, x.b)] for row in rows], np.uint64).reshape(len(rows), 6)
+
+
 def _label(label: str) -> bytes:
     name = label.encode()
     return len(name).to_bytes(2, "little") + name
@@ -121,9 +194,10 @@ def _state(sender: Sender) -> bytes:
     return transcript._state
 
 
-def _pads(sender: Sender, count: int) -> Any:
-    """Those under the next 2*count elements that are sent, ``uint64[count, 4]``."""
-    out = np.zeros((count, 4), np.uint64)
+def _pads(sender: Sender, count: int, words: int) -> Any:
+    """Those under the next messages, ``uint64[count, words]``."""
+    out = np.zeros((count, words), np.uint64)
     if sender._pads is not None:
-        out[:] = sender._pads[:, sender._padded : sender._padded + 2 * count].T.reshape(count, 4)
+        elements = count * words // 2
+        out[:] = sender._pads[:, sender._padded : sender._padded + elements].T.reshape(count, words)
     return out

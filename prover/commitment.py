@@ -30,7 +30,8 @@ from syurmy.prover.kernels.matrix import IntegerMatrix, transpose
 from syurmy.prover.kernels.moves import take_rows_kernel
 from syurmy.prover.kernels.ntt import encode
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.kernels.positions import Positions
+from syurmy.prover.kernels.positions import Positions, evaluated
+from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.merkle import LEAF_KEY, MerkleTree, hash_columns, shortened
 from syurmy.prover.protocol.reed_solomon import MatrixShape
@@ -72,6 +73,11 @@ class Commitment:
             return taken(self.codeword, positions)
         tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
         at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
+        memory = gpu.place(self.shape.rows * self.shape.cols)
+        if self.integers is not None and memory is not gpu.HOST:
+            out = evaluated(self.integers, self.shape.log_cols, self.shape.log_n, positions, memory)
+            out = mle.add(out, at.later(tail)) if len(tail) else out
+            return np.ascontiguousarray(out.T)
         parts, first = [], 0
         for rows in self.rows():
             parts.append(at.of(rows, tail[:, first : first + len(rows)]))

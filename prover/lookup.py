@@ -49,7 +49,7 @@ import numpy.typing as npt
 from syurmy import gpu
 from syurmy.gpu.arrays import Scalars
 from syurmy.isa.arrays import I64
-from syurmy.prover.ahead import Ahead, Now
+from syurmy.prover.ahead import LookupRounds, Now
 from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, log2_ceil
 from syurmy.prover.kernels import compiled, pool
 from syurmy.prover.kernels import logup as kernels
@@ -57,7 +57,7 @@ from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.kernels.moves import moved_kernel
 from syurmy.prover.kernels.place import joined
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.kernels.vectors import eq_vector, filled, part
+from syurmy.prover.kernels.vectors import cut, eq_vector, filled, part
 from syurmy.prover.layer import last_rounds
 from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.hidden import TREE
@@ -65,6 +65,8 @@ from syurmy.prover.protocol.transcript import Sender
 
 Challenge = Ext | Scalars
 Adder = Callable[..., None]
+FEW = layout.LOG_RUN  # variables of a round's pairs that, with all rounds after it, is left to one block of a device
+SHORTEST = 6  # variables of a layer that is worth its launches
 _CHUNK = 1 << 13  # pairs or nodes a thread takes at least
 
 
@@ -185,8 +187,11 @@ class Tree:
     @staticmethod
     def of(leaves: Leaves) -> Tree:
         corrected = _Corrections(leaves)
-        if gpu.on_host(leaves.num):  # numerators are not read again, but those of a tree of two leaves
-            leaves = replace(leaves, num=leaves.num[:2].copy())
+        # numerators are not read again, but those of a tree of two leaves
+        num, few = leaves.num, min(2, len(leaves.num))
+        num = num[:few].copy() if gpu.on_host(num) else cut(num.reshape(1, -1), 0, few).reshape(-1)
+        leaves = replace(leaves, num=num)
+        del num
         return Tree(leaves, corrected, _build(leaves, corrected))
 
 
@@ -228,7 +233,7 @@ def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
     out: list[U64] = []
     memory = gpu.beside(leaves.den)
     for k in range(leaves.log_size - 1, -1, -1):
-        if out and memory is not gpu.HOST and gpu.place(2 << k) is gpu.HOST:
+        if out and memory is not gpu.HOST and gpu.place(1 << k + SHORTEST) is gpu.HOST:
             memory = gpu.HOST
             out[-1] = gpu.download(out[-1])
         run, count, stored = _run(k), leaves.stored(k + 1) // 2, leaves.stored(k)
@@ -331,16 +336,19 @@ def _prove_layer(
 def _ahead(
     sender: Sender, rounds: _Rounds | _LeafRounds, claim: Ext, r: list[Ext], inverses: list[Ext]
 ) -> tuple[list[Ext], Ext]:
-    """The challenges of those rounds of a layer that a device does by itself, and the claim after them."""
+    """The challenges of the rounds of a layer that is on a device, which does them by itself, and the claim after
+    them."""
     memory = gpu.beside(rounds.source)
     if memory is gpu.HOST:
         return [], claim
-    count = sum(i < 2 or gpu.place(1 << (len(r) - 1 - i)) is memory for i in range(len(r)))
-    constants = [(rounds.scale, rounds.less(len(r) - i - 1), inverse) for i, inverse in enumerate(inverses[:count])]
-    there = Ahead(memory, sender, ("lookup round", "lookup challenge"), claim, constants)
-    for i in range(count):
-        rounds.work([there.x(k) for k in range(i)], len(r) - i - 1, there.main(i), there.more(i))
+    constants = [(rounds.scale, rounds.less(len(r) - i - 1), inverse) for i, inverse in enumerate(inverses)]
+    there = LookupRounds(memory, sender, ("lookup round", "lookup challenge"), claim, constants)
+    first = max(0, len(r) - 1 - FEW) if isinstance(rounds, _Rounds) else len(r)
+    for i in range(first):
+        rounds.work([there.x(k) for k in range(i)], len(r) - i - 1, there.main(i), there.added(i))
         there.finish(i)
+    if isinstance(rounds, _Rounds) and first < len(r):
+        rounds.last_there(there, first, len(r))
     return there.sent()
 
 
@@ -455,9 +463,6 @@ class _Rounds:
 
     def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
         """h(0) and the leading coefficient after the challenges x; ``later`` rounds follow."""
-        if len(x) > 1 and not gpu.on_host(self.space[1]):
-            rows = part(self.space[1], 0, 4 * self.eq.count(later))
-            self.space = [np.empty_like(rows), rows]
         now = Now(_CHUNK)
         self.work(x, later, now, now)
         return now.low - self.less(later), now.top
@@ -467,15 +472,16 @@ class _Rounds:
         count = self.eq.count(later)
         eq = self.eq(later, gpu.beside(self.space[0]))
         factor = _words(self.factor)
+        child, bind, pair = distances(len(x), later)
         if not x:
-            main(kernels.first_round, count, self.source, *_apart(later + 1, True, 1), *factor, *eq)
+            main(kernels.first_round, count, self.source, child, pair, *factor, *eq)
         elif len(x) == 1:
-            apart = _apart(later + 2, True, 2)
-            main(kernels.second_round, count, self.source, *apart, *factor, *_words(x[0]), *eq, self.space[1])
+            args = child, bind, pair, *factor, *_words(x[0])
+            main(kernels.second_round, count, self.source, *args, *eq, self.space[1])
         else:
             self.complete(later)
             out, rows = self.space
-            main(kernels.next_round, count, rows, *_apart(later + 2, False, 2), *_words(x[-1]), *eq, out)
+            main(kernels.next_round, count, rows, bind, pair, *_words(x[-1]), *eq, out)
             self.space = [rows, out]
 
     def complete(self, later: int) -> None:
@@ -483,12 +489,22 @@ class _Rounds:
         _fill(self.space[1], *self.eq.missing(later), (ZERO, ONE, self.factor, ONE))
 
     def last(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
-        """The rounds after the challenges x, of one run of pairs each, and what ``_merge`` gives."""
-        r, count = self.eq.r, self.eq.r.shape[1]
-        if len(x) > 1:
-            self.complete(count - len(x) - 1)
+        """On a processor, the rounds after the challenges x, of one run of pairs each, and what ``_merge`` gives."""
+        first, count = len(x), self.eq.r.shape[1]
+        if first > 1:
+            self.complete(count - first - 1)
         apart = _all_distances(count, layout.LOG_RUN)
-        return last_rounds(sender, self.source, self.space, apart, self.factor, r, x, claim)
+        return last_rounds(sender, self.source, self.space, apart, self.factor, self.eq.r, x, claim)
+
+    def last_there(self, there: LookupRounds, first: int, count: int) -> None:
+        """On a device, the rounds from ``first`` on of ``count``; each has one run of pairs."""
+        if first > 1:
+            self.complete(count - first - 1)
+        _, eq = self.eq(count - first - 1, gpu.beside(self.source))  # it is not read again
+        apart = _all_distances(count, layout.LOG_RUN)
+        there.last(first, self.source, *self.space, apart, *_words(self.factor), eq)
+        if max(0, count - max(2, first)) % 2:
+            self.space.reverse()
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
@@ -519,8 +535,6 @@ class _LeafRounds:
         return self.scale * (there - 1) + self.shift * there
 
     def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
-        if x and not gpu.on_host(self.q):
-            self._to_host(4 * self.eq.count(later))
         main, more = Now(_CHUNK), Now(_CHUNK)
         self.work(x, later, main, more)
         return self.scale * main.low - self.less(later) + more.low, self.scale * main.top + more.top
@@ -558,11 +572,6 @@ class _LeafRounds:
             _fill(self.q, 2 * lo, 2 * hi, (1 - self.shift,))
             _fill(self.d, lo, hi, (-ONE, -ONE))
             self.ranges = _united([*self.ranges, (lo, hi)])
-
-    def _to_host(self, rows: int) -> None:
-        self.q = part(self.q, 0, 2 * rows)
-        self.d = part(self.d, 0, rows)
-        self.space, self.spare = [], np.empty(0, np.uint64)
 
     def _space(self, rows: int) -> tuple[U64, U64]:
         """Room for leaves and corrections of so many rows."""

@@ -48,6 +48,7 @@ from syurmy.prover.sumcheck import Instance
 from syurmy.prover.witness import Witness
 
 Array = gpu.Array
+KEPT = 1 << 16  # entries of a product of weights that stays for the next claim
 
 
 class Placed:
@@ -57,6 +58,7 @@ class Placed:
         self.plan, self.witness, self.sweep, self.memory = plan, witness, sweep, memory
         self._values: dict[Node, Array] = {}
         self._weights: dict[Hashable, Array] = {}
+        self._products: dict[tuple[Hashable, ...], Array] = {}  # of weights, unless they are long
         self._counts: dict[Committed, Array] = {}
 
     # ---- tensors of the graph ------------------------------------------------------------------------------------
@@ -79,9 +81,11 @@ class Placed:
         """Made anew each time: these are larger than what they are made of."""
         sources = [self.values(x) for x in node.inputs]
         if isinstance(node, Combine):
-            total = filled(self.memory.empty(node.size).view(np.int64), node.const % 2**64)
-            for c, source in zip(node.coefficients, sources, strict=True):
-                for_ranges(moves.add_multiple_kernel, node.size, source, np.int64(c), total)
+            total, const = self.memory.empty(node.size, np.int64), np.uint64(node.const % 2**64).astype(np.int64)
+            terms = [(x, np.int64(c)) for x, c in zip(sources, node.coefficients, strict=True)]
+            terms += [(sources[0], np.int64(0))] * (len(terms) % 2)
+            for k in range(0, len(terms), 2):
+                for_ranges(moves.combine_kernel, node.size, *terms[k], *terms[k + 1], const * (k == 0), k > 0, total)
             return total
         shape = node.inputs[0].shape
         strides = c_strides(shape)
@@ -233,11 +237,16 @@ class Placed:
         """The outer product of weights: its axes, their lengths, and ``uint64[2, size]``."""
         if not groups:
             return [], [], self.memory.upload(ext_array([ONE]))
-        axes, lengths = [*groups[0][0]], [*groups[0][1].dims]
-        out = self.weight(groups[0][1])
-        for more, w in groups[1:]:
-            out = outer(out, self.weight(w))
-            axes, lengths = [*axes, *more], [*lengths, *w.dims]
+        axes = [a for more, _ in groups for a in more]
+        lengths = [d for _, w in groups for d in w.dims]
+        key = tuple(w.key for _, w in groups)
+        out = self._products.get(key)
+        if out is None:
+            out = self.weight(groups[0][1])
+            for _, w in groups[1:]:
+                out = outer(out, self.weight(w))
+            if out.shape[1] <= KEPT:
+                self._products[key] = out
         return axes, lengths, out
 
     def omega(self, columns: Mapping[Committed, list[Term]]) -> Array:
@@ -249,6 +258,7 @@ class Placed:
             for term in terms:
                 self._add_term(out, layout.places[node], term)
         self._weights.clear()
+        self._products.clear()
         return out
 
     def _add_term(self, out: Array, place: Place, term: Term) -> None:

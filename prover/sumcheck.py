@@ -13,21 +13,26 @@ a challenge. Soundness: error d*n/|K|. The caller sends the final evaluations an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from syurmy import gpu
+from syurmy.prover.ahead import ProductRounds
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels import sumcheck as kernels
 from syurmy.prover.kernels.pool import added, for_ranges
-from syurmy.prover.kernels.vectors import cut, part
+from syurmy.prover.kernels.vectors import cut, part, put, zeros
 from syurmy.prover.protocol.transcript import Sender
 
 HALF = (P + 1) // 2
 _CHUNK = 1 << 13  # pairs a thread takes at least
+SMALL = 12  # variables of tables that come into a device's workspace as they are
+FEW = 1 << 11  # pairs of a round that is left to one block of a device
 
 
 @dataclass
@@ -45,7 +50,7 @@ class Begun:
     workspace; its sum, if it was asked for or the instance waits.
     """
 
-    def __init__(self, source: Instance, rounds: int, degree: int, summed: bool = False) -> None:
+    def __init__(self, source: Instance, rounds: int) -> None:
         memory = gpu.beside(*source.tables)
         planes = [_there(t, memory).reshape(-1, t.shape[-1]) for t in source.tables]
         size = planes[0].shape[1]
@@ -53,24 +58,44 @@ class Begun:
             raise ValueError("tables of an instance have one size, a power of two, at most 2^rounds")
         self.tables = planes
         self.variables = size.bit_length() - 1
+        self.given = source.coefficient
         self.coefficient = source.coefficient * pow(HALF, rounds - self.variables, P)
         self.offsets = [0, 0, 0]
-        waits = self.variables < rounds
-        if self.variables == 0:
-            self.sum = source.coefficient
-            for x in (_entries(t, 0, 1)[0] for t in planes):
-                self.sum = self.sum * x
-        else:
-            summed = summed or waits
-            self.first = self._first_round(summed or len(planes) < degree)
-            self.sum = source.coefficient * (self.first[0] + self.first[1]) if summed else ZERO
+        self.waits = self.variables < rounds
+        self.first: list[Ext] = []
+        self.sum = ZERO
 
-    def _first_round(self, one: bool) -> list[Ext]:
+    def first_round(self, one: bool) -> tuple[int, tuple[gpu.Array, gpu.Array, gpu.Array, int, bool]]:
+        """Its pairs, and the arguments of ``kernels.first_round``."""
         t = sorted(self.tables, key=len, reverse=True)  # tables over F last
-        args = t[0], t[min(1, len(t) - 1)], t[-1], len(t), one
-        parts = for_ranges(kernels.first_round, t[0].shape[1] // 2, *args, min_chunk=_CHUNK)
-        words = added(parts)
-        return [Ext(words[i], words[i + 1]) for i in range(0, 8, 2)]
+        return t[0].shape[1] // 2, (t[0], t[min(1, len(t) - 1)], t[-1], len(t), one)
+
+
+def _begun(instances: Sequence[Instance], rounds: int, degree: int, summed: bool = False) -> list[Begun]:
+    """The instances with their first rounds, of those on a device all in one download."""
+    out = [Begun(x, rounds) for x in instances]
+    there = [x for x in out if x.variables and not gpu.on_host(x.tables[0])]
+    memory: Any = gpu.beside(*(t for x in there for t in x.tables))
+    sums = zeros((len(there), 2, 8), memory)
+    for k, x in enumerate(there):
+        n, args = x.first_round(summed or x.waits or len(x.tables) < degree)
+        memory.add_sums(kernels.first_round, n, args, sums[k])
+    found = iter(gpu.download(sums).tolist() if there else [])
+    for x in out:
+        if x.variables == 0:
+            x.sum = x.given
+            for e in (_entries(t, 0, 1)[0] for t in x.tables):
+                x.sum = x.sum * e
+            continue
+        if gpu.on_host(x.tables[0]):
+            n, args = x.first_round(summed or x.waits or len(x.tables) < degree)
+            words = added(for_ranges(kernels.first_round, n, *args, min_chunk=_CHUNK))
+        else:
+            words = [low + (high << 32) for low, high in zip(*next(found), strict=True)]
+        x.first = [Ext(words[i], words[i + 1]) for i in range(0, 8, 2)]
+        if summed or x.waits:
+            x.sum = x.given * (x.first[0] + x.first[1])
+    return out
 
 
 def _there(t: U64, memory: gpu.Memory) -> U64:
@@ -90,80 +115,90 @@ def _entry(t: U64, i: int) -> Ext:
 
 
 class _Workspace:
-    """The once-folded tables of all running instances in one ``uint64[2, *]``, so that a round is one kernel call."""
+    """The tables of all running instances in one ``uint64[2, *]``, so that a round is one kernel call: bound once or,
+    small ones on a device, as they are."""
 
     def __init__(self, instances: list[Begun], degree: int) -> None:
-        size = 0
+        memory = gpu.beside(*(t for x in instances for t in x.tables))
+        self.small = 0 if memory is gpu.HOST else SMALL  # variables of tables that come in as they are
+        self.instances, self.degree = instances, degree
         for x in instances:
+            if self.small and x.variables > self.small:
+                x.tables = [_there(t, memory) for t in x.tables]
+        size = 0
+        for x in sorted(instances, key=lambda x: gpu.on_host(x.tables[0])):
             for k in range(len(x.tables)):
                 x.offsets[k] = size
-                size += 1 << (x.variables - 1)
-        self.instances = instances
-        self.degree = degree
-        self.values: U64 = gpu.beside(*(t for x in instances for t in x.tables)).empty((2, size))
+                size += self._width(x)
+        self.values: gpu.Array = memory.empty((2, size))
         self.at = np.array([x.offsets for x in instances], dtype=np.int64).reshape(-1, 3)
         self.tables = np.array([len(x.tables) for x in instances], dtype=np.int64)
         self.coefficient = ext_array([x.coefficient for x in instances])
-        self.running = 0  # instances are sorted by size: a prefix runs
-        self.entered = 0
+        if self.small:
+            self._place()
+
+    def _width(self, x: Begun) -> int:
+        return 1 << (x.variables - (x.variables > self.small))
+
+    def _place(self) -> None:
+        """Small tables, and those that are on the host, which go up in one piece."""
+        here: list[U64] = []
+        first = self.values.shape[1]
+        for x in self.instances:
+            for t, at in zip(x.tables, x.offsets, strict=False):
+                if gpu.on_host(t):
+                    first = min(first, at)
+                    here.append(t if len(t) == 2 else np.stack([t[0], np.zeros_like(t[0])]))
+                elif x.variables <= self.small:
+                    for_ranges(kernels.lift, t.shape[1], t, self.values, at)
+        if here:
+            block = np.concatenate(here, axis=1)
+            assert first + block.shape[1] == self.values.shape[1]
+            put(self.values, first, block)
+
+    def entered(self, left: int) -> int:
+        """How many instances begin before the round in which ``left`` variables are left: a prefix of them."""
+        return sum(x.variables > left for x in self.instances)
+
+    def work(self, left: int, r: tuple[Any, ...], run: Callable[..., Any], given: Sequence[Any] | None = None) -> Any:
+        """What ``run`` gives of the round in which ``left`` variables are left, the last one bound at ``r``."""
+        m, running = self.entered(left), self.entered(left + 1)
+        if left + 1 > self.small:
+            for x in self.instances[running:m]:
+                for t, first in zip(x.tables, x.offsets, strict=False):
+                    for_ranges(kernels.fold_first, 1 << left, t, *r, self.values, first)
+        if m == 0:
+            return None
+        half, folding = 1 << (left - 1), m if left + 1 <= self.small else running
+        at, tables, coefficient = (self.at, self.tables, self.coefficient) if given is None else given
+        return run(
+            kernels.round_all, m * half, self.values, at, tables, half, folding, coefficient, self.degree, *r
+        )  # fmt: skip
 
     def round(self, left: int, r: Ext) -> list[Ext]:
         """Evaluations at 0, 2, 3 of the instances that began in an earlier round; ``left`` rounds remain, this one
         included.
         """
-        r0, r1 = np.uint64(r.a), np.uint64(r.b)
-        if not gpu.on_host(self.values) and gpu.place(1 << left) is gpu.HOST:
-            self._to_host(left + 1)
-        self.running = self.entered
-        while self.entered < len(self.instances) and self.instances[self.entered].variables == left + 1:
-            x = self.instances[self.entered]
-            for t, at in zip(x.tables, x.offsets, strict=False):
-                for_ranges(kernels.fold_first, 1 << left, t, r0, r1, self.values, at)
-            self.entered += 1
-        m = self.entered
-        if m == 0:
+        run = partial(for_ranges, min_chunk=_CHUNK)
+        parts = self.work(left, (np.uint64(r.a), np.uint64(r.b)), run)
+        if parts is None:
             return [ZERO] * 3
-        half = np.full(m, 1 << (left - 1), dtype=np.int64)
-        folding = np.arange(m) < self.running
-        start = np.arange(m + 1, dtype=np.int64) << (left - 1)
-        parts = for_ranges(
-            kernels.round_all,
-            m << (left - 1),
-            self.values,
-            self.at[:m],
-            self.tables[:m],
-            half,
-            folding.astype(np.int64),
-            start,
-            self.coefficient,
-            self.degree,
-            r0,
-            r1,
-            min_chunk=_CHUNK,
-        )
         words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 6, 2)]
 
-    def _to_host(self, variables: int) -> None:
-        """What is left when this many variables are bound or waited for."""
-        there, self.values = self.values, np.empty((2, self.values.shape[1]), np.uint64)
-        at = 0
-        for k, x in enumerate(self.instances):
-            for i, t in enumerate(x.tables):
-                size = 1 << min(variables, x.variables - 1)
-                if k < self.entered:
-                    self.values[:, at : at + size] = part(there, x.offsets[i], size)
-                else:
-                    x.tables[i] = gpu.download(t)
-                x.offsets[i] = at
-                at += size
-        self.at = np.array([x.offsets for x in self.instances], dtype=np.int64).reshape(-1, 3)
+    def at_once(self, lefts: Sequence[int]) -> int:
+        """From which of these rounds on all are few pairs of tables that have a variable to bind: these are one launch
+        of one block."""
+        first = len(lefts)
+        while first and lefts[first - 1] < self.small and self.entered(lefts[first - 1]) << lefts[first - 1] <= 2 * FEW:
+            first -= 1
+        return first
 
 
 def begin(instances: Sequence[Instance], rounds: int) -> list[Begun]:
     """The instances with their sums, which are part of the first round's evaluations."""
     degree = max((len(x.tables) for x in instances), default=1)
-    return [Begun(x, rounds, degree, summed=True) for x in instances]
+    return _begun(instances, rounds, degree, summed=True)
 
 
 def total(begun: Sequence[Begun]) -> Ext:
@@ -178,37 +213,68 @@ def prove(
     sent here.
     """
     degree = max((len(x.tables) for x in instances), default=1)
-    work = [x if isinstance(x, Begun) else Begun(x, rounds, degree) for x in instances]
+    given = [x for x in instances if isinstance(x, Instance)]
+    work = _begun(given, rounds, degree) if given else [x for x in instances if isinstance(x, Begun)]
     order = sorted((x for x in work if x.variables > 0), key=lambda x: -x.variables)
     space = _Workspace([x for x in order if x.variables > 1], degree)
     waiting = total(work)
-    at = 0
-    point: list[Ext] = []
+    constants = []
     for left in range(rounds, 0, -1):
-        values = space.round(left, point[-1]) if point else [ZERO] * 3
-        while at < len(order) and order[at].variables == left:
-            first = order[at].first
-            values = [v + order[at].coefficient * first[k] for v, k in zip(values, (0, 2, 3), strict=True)]
-            waiting = waiting - order[at].sum
-            at += 1
-        constant = waiting * pow(HALF, len(point) + 1, P)
-        sender.ext(f"{label} round", [v + constant for v in values[: max(1, degree)]])
+        values = [ZERO] * 3
+        for x in order:
+            if x.variables == left:
+                values = [v + x.coefficient * x.first[k] for v, k in zip(values, (0, 2, 3), strict=True)]
+                waiting = waiting - x.sum
+        constant = waiting * pow(HALF, rounds - left + 1, P)
+        constants.append([v + constant for v in values])
+    point = _rounds(sender, label, space, rounds, constants)
+    return point, _finals(work, space, point)
+
+
+def _rounds(
+    sender: Sender, label: str, space: _Workspace, rounds: int, constants: Sequence[Sequence[Ext]]
+) -> list[Ext]:
+    """Sends rounds of ``rounds`` variables, in each the sums of the workspace and the constants; their challenges."""
+    count = max(1, space.degree)
+    point: list[Ext] = []
+    for i, more in enumerate(constants):
+        if point and not gpu.on_host(space.values):
+            return point + _ahead(sender, label, space, rounds - i, point[0], constants[i:])
+        values = space.round(rounds - i, point[-1]) if point else [ZERO] * 3
+        sender.ext(f"{label} round", [v + c for v, c in zip(values, more, strict=True)][:count])
         point.append(sender.transcript.challenge(f"{label} challenge"))
-    return point, [_finals(x, space.values, point) for x in work]
+    return point
+
+
+def _ahead(
+    sender: Sender, label: str, space: _Workspace, left: int, before: Ext, constants: Sequence[Sequence[Ext]]
+) -> list[Ext]:
+    """The rounds after the first, when ``left`` are left, by the device; ``before``: the challenge of the first."""
+    lefts = [left - i for i in range(len(constants))]
+    entered = np.array([space.entered(x) for x in lefts], np.int64)
+    labels = f"{label} round", f"{label} challenge"
+    given: list[gpu.Array] = [space.at, space.tables, space.coefficient, entered]
+    words = 2 * max(1, space.degree)
+    there = ProductRounds(space.values.memory, sender, labels, words, before, constants, given)
+    given, first = there.more[:3], space.at_once(lefts)
+    for i, x in enumerate(lefts[:first]):
+        space.work(x, (there.x(i - 1),), there.main(i), given)
+        there.finish(i)
+    if first < len(lefts):
+        there.last(first, lefts[first], there.more[3], space.values, *given, space.degree)
+    return there.sent()[0]
 
 
 def prove_leading(sender: Sender, label: str, tables: list[U64], count: int) -> tuple[list[Ext], list[U64]]:
     """The first ``count`` rounds for the product of tables ``uint64[2, 2^n]``, n > 1: the point, and the tables with
     these variables bound.
     """
-    work = Begun(Instance(ONE, tables), tables[0].shape[1].bit_length() - 1, len(tables))
+    variables = tables[0].shape[1].bit_length() - 1
+    (work,) = _begun([Instance(ONE, tables)], variables, len(tables))
     space = _Workspace([work], len(tables))
-    point: list[Ext] = []
-    for i in range(count):
-        values = space.round(work.variables - i, point[-1]) if point else [work.first[k] for k in (0, 2, 3)]
-        sender.ext(f"{label} round", values[: len(tables)])
-        point.append(sender.transcript.challenge(f"{label} challenge"))
-    half = 1 << (work.variables - count)
+    constants = [[work.first[k] for k in (0, 2, 3)], *([ZERO] * 3 for _ in range(count - 1))]
+    point = _rounds(sender, label, space, variables, constants)
+    half = 1 << (variables - count)
     bound = []
     for t, at in zip(work.tables, work.offsets, strict=False):
         last = t if count == 1 else pool.contiguous(cut(space.values, at, 2 * half))
@@ -217,9 +283,21 @@ def prove_leading(sender: Sender, label: str, tables: list[U64], count: int) -> 
     return point, bound
 
 
-def _finals(x: Begun, values: U64, point: list[Ext]) -> list[Ext]:
-    if x.variables == 0:
-        return [_entries(t, 0, 1)[0] for t in x.tables]
-    pairs = [(t, 0) for t in x.tables] if x.variables == 1 else [(values, at) for at in x.offsets[: len(x.tables)]]
-    low = [_entries(t, at, 2) for t, at in pairs]
-    return [a + point[-1] * (b - a) for a, b in low]
+def _finals(work: Sequence[Begun], space: _Workspace, point: list[Ext]) -> list[list[Ext]]:
+    """Of each instance, its tables at the point. What is read on a device comes down at once."""
+    values, at = space.values, space.at.reshape(-1)
+    if not gpu.on_host(values):
+        there = values.memory.empty((at.size, 2, 2))
+        for_ranges(kernels.ends, at.size, values, at, there)
+        values = np.ascontiguousarray(gpu.download(there).transpose(1, 0, 2)).reshape(2, -1)
+        at = np.arange(0, values.shape[1], 2)
+    rows = {id(x): row for x, row in zip(space.instances, at.reshape(-1, 3).tolist(), strict=True)}
+    out = []
+    for x in work:
+        if x.variables == 0:
+            out.append([_entries(t, 0, 1)[0] for t in x.tables])
+            continue
+        pairs = [(values, i) for i in rows[id(x)][: len(x.tables)]] if x.variables > 1 else [(t, 0) for t in x.tables]
+        low = [_entries(t, i, 2) for t, i in pairs]
+        out.append([a + point[-1] * (b - a) for a, b in low])
+    return out

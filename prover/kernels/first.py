@@ -52,7 +52,7 @@ FIRST = {
     "bind.dot_rows_limbs": "SLTii",
     "sumcheck.first_round": "TTTibii",
     "sumcheck.fold_first": "TuuTiii",
-    "sumcheck.round_all": "TJIIIITiuuii",
+    "sumcheck.round_all": "TJIiiTiuuii",
     "mle.multiply": "TTiTii",
     "mle.add_flat": "WWWii",
     "place.outer_sum_kernel": "TTibTiii",

@@ -1,4 +1,5 @@
-"""CUDA forms of the kernels whose threads share a tile: transform, hashes, weights, sums of powers, transposition.
+"""CUDA forms of the kernels whose threads share a tile: transform, hashes, weights, sums of powers, transposition,
+the last rounds of sumchecks.
 
 Each computes what its kernel for the CPU does, bit by bit; ``FORMS`` says how it is launched for the arguments of that
 kernel. They run on a device, or on this machine by ``gpu/emulator.py``. Of CUDA they use ``grid``, ``threadIdx``,
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import cuda, int64, njit, uint32, uint64
 
-from syurmy.gpu.grid import THREADS, Form, Grid, wrapped
+from syurmy.gpu.grid import THREADS, Form, Grid, calling, narrowed, wrapped
+from syurmy.prover.kernels import challenges, logup, sumcheck
 from syurmy.prover.kernels.blake3 import (
     CHUNK_END,
     CHUNK_START,
@@ -22,7 +25,7 @@ from syurmy.prover.kernels.blake3 import (
     ROOT,
 )
 from syurmy.prover.kernels.chunks import compress, word
-from syurmy.prover.kernels.field import EPS, ONE, S32, ZERO, add, kscale, mul, reduce128, sub
+from syurmy.prover.kernels.field import EPS, ONE, S32, ZERO, add, kscale, mul, power, reduce128, sub
 from syurmy.prover.kernels.moves import set_kernel
 from syurmy.prover.kernels.transform import reverse, scaled
 from syurmy.prover.kernels.wide import from_limbs, mac, reduce
@@ -36,6 +39,7 @@ PADDED = SIDE + 1  # so that a column lies in different banks of shared memory
 STACK = 8 * DEPTH  # words of finished subtrees
 POINTS = 128  # of power sums, that a block shares
 HASHED = 128  # threads of a block of hashes, which need many registers
+NOT_OUTER = np.array([[1], [0]], np.uint64)  # the outer eq table of rounds whose inner one has all variables
 
 
 # ---- the transform ---------------------------------------------------------------------------------------------------
@@ -250,13 +254,7 @@ def power_sum(table, start, steps, out):
     for i0 in range(0, t, POINTS):
         count = min(POINTS, t - i0)
         for k in range(tid, count, cuda.blockDim.x):
-            power, base, e = ONE, steps[i0 + k], a
-            while e > 0:
-                if e & 1:
-                    power = mul(power, base)
-                base = mul(base, base)
-                e >>= 1
-            tile[0, k], tile[1, k] = kscale(start[0, i0 + k], start[1, i0 + k], power)
+            tile[0, k], tile[1, k] = kscale(start[0, i0 + k], start[1, i0 + k], power(steps[i0 + k], a))
         cuda.syncthreads()
         if tid < block:
             for k in range(count):
@@ -322,7 +320,143 @@ def _count(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
     grid.launch(count, -(-n // THREADS), THREADS, *args, n)
 
 
+# ---- the last rounds of a sumcheck -----------------------------------------------------------------------------------
+
+
+first_round, second_round, next_round = map(narrowed, (logup.first_round, logup.second_round, logup.next_round))
+round_all, round_kernel, product_kernel = map(
+    narrowed, (sumcheck.round_all, challenges.round_kernel, challenges.product_kernel)
+)
+
+
+def lookup_tail(
+    layer, v, w, apart, k0, k1, eq, one, sums, constants, pads, text, behind, state, claim, out, first
+):  # fmt: skip
+    """``rounds.lookup_rounds``, one block; a challenge goes from the thread that draws it to the others in ``x``."""
+    tile = cuda.shared.array((4, THREADS), uint64)
+    x = cuda.shared.array(2, uint64)
+    tid = cuda.threadIdx.x
+    if tid == 0:
+        x[0] = out[first, 4]
+        x[1] = out[first, 5]
+    cuda.syncthreads()
+    rounds = pads.shape[0]
+    begin = max(first, 2)
+    for j in range(first, rounds):
+        half = 1 << (rounds - 1 - j)
+        inner = eq[:, :half]
+        near = v if (j - begin) & 1 else w
+        far = w if (j - begin) & 1 else v
+        s0 = ZERO
+        s1 = ZERO
+        s2 = ZERO
+        s3 = ZERO
+        for i in range(tid, half, cuda.blockDim.x):
+            if j == 0:
+                a, b, c, d = first_round(layer, apart[j, 0], apart[j, 2], k0, k1, one, inner, i, i + 1)
+            elif j == 1:
+                a, b, c, d = second_round(
+                    layer, apart[j, 0], apart[j, 1], apart[j, 2], k0, k1, x[0], x[1], one, inner, w, i, i + 1
+                )  # fmt: skip
+            else:
+                a, b, c, d = next_round(near, apart[j, 1], apart[j, 2], x[0], x[1], one, inner, far, i, i + 1)
+            s0 = add(s0, a)
+            s1 = add(s1, b)
+            s2 = add(s2, c)
+            s3 = add(s3, d)
+        tile[0, tid] = s0
+        tile[1, tid] = s1
+        tile[2, tid] = s2
+        tile[3, tid] = s3
+        cuda.syncthreads()
+        step = cuda.blockDim.x // 2
+        while step > 0:
+            if tid < step:
+                for k in range(4):
+                    tile[k, tid] = add(tile[k, tid], tile[k, tid + step])
+            cuda.syncthreads()
+            step = step // 2
+        for i in range(tid, half // 2, cuda.blockDim.x):
+            eq[0, i] = add(eq[0, i], eq[0, i + half // 2])
+            eq[1, i] = add(eq[1, i], eq[1, i + half // 2])
+        if tid == 0:
+            for k in range(4):
+                sums[j, 0, 0, k] = tile[k, 0]
+            round_kernel(
+                sums[j, 0], sums[j, 1], constants[j], pads[j], text, behind, state, claim, out[j + 1], 0, 1
+            )  # fmt: skip
+            x[0] = out[j + 1, 4]
+            x[1] = out[j + 1, 5]
+        cuda.syncthreads()
+
+
+def product_tail(
+    w, at, tables, coefficient, degree, entered, sums, constants, pads, text, behind, state, out, first, left
+):  # fmt: skip
+    """``rounds.product_rounds``, one block."""
+    tile = cuda.shared.array((6, THREADS), uint64)
+    x = cuda.shared.array(2, uint64)
+    tid = cuda.threadIdx.x
+    words = pads.shape[1]
+    if tid == 0:
+        x[0] = out[first, words]
+        x[1] = out[first, words + 1]
+    cuda.syncthreads()
+    for j in range(first, pads.shape[0]):
+        m = entered[j]
+        half = 1 << (left - 1 - j + first)
+        s0 = ZERO
+        s1 = ZERO
+        s2 = ZERO
+        s3 = ZERO
+        s4 = ZERO
+        s5 = ZERO
+        for i in range(tid, m * half, cuda.blockDim.x):
+            a, b, c, d, e, f = round_all(w, at, tables, half, m, coefficient, degree, x[0], x[1], i, i + 1)
+            s0 = add(s0, a)
+            s1 = add(s1, b)
+            s2 = add(s2, c)
+            s3 = add(s3, d)
+            s4 = add(s4, e)
+            s5 = add(s5, f)
+        tile[0, tid] = s0
+        tile[1, tid] = s1
+        tile[2, tid] = s2
+        tile[3, tid] = s3
+        tile[4, tid] = s4
+        tile[5, tid] = s5
+        cuda.syncthreads()
+        step = cuda.blockDim.x // 2
+        while step > 0:
+            if tid < step:
+                for k in range(6):
+                    tile[k, tid] = add(tile[k, tid], tile[k, tid + step])
+            cuda.syncthreads()
+            step = step // 2
+        if tid == 0:
+            for k in range(6):
+                sums[j, 0, k] = tile[k, 0]
+            product_kernel(sums[j], constants[j], pads[j], text, behind, state, out[j + 1], 0, 1)
+            x[0] = out[j + 1, words]
+            x[1] = out[j + 1, words + 1]
+        cuda.syncthreads()
+
+
+calling(lookup_tail, "first_round", "second_round", "next_round", "round_kernel")
+calling(product_tail, "round_all", "product_kernel")
+
+
+def _lookup_rounds(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
+    grid.launch(lookup_tail, 1, THREADS, *args[:7], grid.kept(NOT_OUTER), *args[7:])
+
+
+def _product_rounds(grid: Grid, n: int, args: tuple[Any, ...]) -> None:
+    grid.launch(product_tail, 1, THREADS, *args)
+
+
 FORMS: dict[str, Form] = {
+    "lookup_rounds": _lookup_rounds,
+    "product_rounds": _product_rounds,
     "transform_kernel": _transform,
     "count_kernel": _count,
     "hash_kernel": _hash,

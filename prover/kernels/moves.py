@@ -6,7 +6,7 @@ integers of any signed dtype.
 
 import numpy as np
 
-from syurmy.prover.kernels.field import ONE, ZERO, P, add, from_int, kadd, kmul, mul
+from syurmy.prover.kernels.field import ONE, ZERO, P, add, from_int, kadd, kmul, mul, power
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.wide import ZERO_SUM, mac, reduce
 
@@ -55,10 +55,12 @@ def indexed_kernel(source, index, rest, lengths, strides, out, lo, hi):
 
 
 @kernel
-def add_multiple_kernel(source, coefficient, out, lo, hi):
-    """out[i] += coefficient * source[i], of int64 that wrap as NumPy's do."""
+def combine_kernel(a, factor_a, b, factor_b, const, more, out, lo, hi):
+    """out[i] = const + factor_a * a[i] + factor_b * b[i], of int64 that wrap as NumPy's do; where ``more``, added to
+    what is there."""
     for i in range(lo, hi):
-        out[i] += coefficient * np.int64(source[i])
+        x = const + factor_a * np.int64(a[i]) + factor_b * np.int64(b[i])
+        out[i] = out[i] + x if more else x
 
 
 @kernel
@@ -113,6 +115,30 @@ def power_kernel(squares, out, lo, hi):
             e >>= 1
             b += 1
         out[i] = x
+
+
+@kernel
+def vandermonde_kernel(x, out, lo, hi):
+    """out[k, q] = x[q]^k for i = (k, q) in C order."""
+    count = out.shape[1]
+    for i in range(lo, hi):
+        out[i // count, i % count] = power(x[i % count], i // count)
+
+
+@kernel
+def evaluate_kernel(values, low, high, out, lo, hi):
+    """out[r, q] = the sum over c of values[r, c] * x_q^c for i = (r, q) in C order, of integers; low[j, q] = x_q^j for
+    j < L, high[k, q] = x_q^(k*L), as many as cover the columns."""
+    length, count = low.shape
+    for i in range(lo, hi):
+        r, q = i // count, i % count
+        total = ZERO
+        for k in range(high.shape[0]):
+            s = ZERO_SUM
+            for j in range(length):
+                s = mac(s, low[j, q], from_int(np.int64(values[r, k * length + j])))
+            total = add(total, mul(reduce(s), high[k, q]))
+        out[i // count, i % count] = total
 
 
 @kernel

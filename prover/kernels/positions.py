@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from syurmy.gpu import Memory, download
 from syurmy.isa.arrays import Integers
 from syurmy.prover.field import U64, P, to_field
 from syurmy.prover.kernels import pool
@@ -17,7 +18,8 @@ from syurmy.prover.kernels.field import add as add_one
 from syurmy.prover.kernels.field import mul as mul_one
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import ZERO_SUM, mac, mul, reduce
-from syurmy.prover.kernels.matrix import bind_columns
+from syurmy.prover.kernels.matrix import IntegerMatrix, bind_columns
+from syurmy.prover.kernels.moves import evaluate_kernel, vandermonde_kernel
 from syurmy.prover.kernels.ntt import butterflies, domain, powers_kernel
 from syurmy.prover.kernels.transform import reverse
 from syurmy.prover.protocol import mle
@@ -91,6 +93,23 @@ def positions_kernel(values, negative, which, table, powers, log_blowup, out, lo
                         first += 1
 
 
+def evaluated(integers: IntegerMatrix, log_cols: int, log_n: int, positions: Sequence[int], memory: Memory) -> U64:
+    """Positions of the encodings of rows of integers that are kept on a device, ``uint64[R, t]``: each a sum over all
+    columns, of which a device has the time."""
+    low, high = ((log_cols + 1) // 2, log_cols // 2)
+    tables = []
+    for log, step in ((low, 1), (high, 1 << low)):
+        tables.append(memory.empty((1 << log, len(positions))))
+        x = evaluation_points(log_n, positions, step)
+        pool.for_ranges(vandermonde_kernel, tables[-1].size, x, tables[-1])
+    parts = []
+    for values, _, _, _ in integers.pieces(0, integers.shape[0], memory):
+        out = memory.empty((len(values), len(positions)))
+        pool.for_ranges(evaluate_kernel, out.size, values, *tables, out)
+        parts.append(download(out))
+    return np.concatenate(parts)
+
+
 class Positions:
     """A few positions, ascending, of encodings of C = 2^log_cols coefficients, and of ``more`` after them."""
 
@@ -121,10 +140,10 @@ class Positions:
         args = np.ascontiguousarray(values), negative, self.which, self.table, self.powers, self.log_blowup, out
         pool.for_ranges(positions_kernel, len(rows), *args, min_chunk=1)
         if tail is not None and len(tail):
-            out = mle.add(out, self._later(tail))
+            out = mle.add(out, self.later(tail))
         return out
 
-    def _later(self, tail: U64) -> U64:
+    def later(self, tail: U64) -> U64:
         """What the coefficients after the first C add, of two rows at a time: as the planes of one over K."""
         rows = np.ascontiguousarray(tail.T)
         out = np.empty((len(rows), len(self.which)), np.uint64)

@@ -146,35 +146,47 @@ def _fold_pairs(w, i, j, half, r0, r1, r7):
 
 
 @kernel
-def round_all(w, at, tables, half, folding, start, coefficient, degree, r0, r1, lo, hi):
-    """One round of all instances in the workspace: sum of coefficient * product at 0, 2, 3 as six words.
+def lift(t, w, at, lo, hi):
+    """w[:, at + i] = t[:, i] for i in [lo, hi), of a table over K or F."""
+    for i in range(lo, hi):
+        w[0, at + i] = t[0, i]
+        w[1, at + i] = t[1, i] if t.shape[0] == 2 else ZERO
 
-    w ``uint64[2, *]``; at ``int64[m, 3]`` offsets of the tables; tables, half, folding ``int64[m]``; start ``int64[m +
-    1]`` prefix sums of half. [lo, hi) is a range of the concatenated pair indices, so that large and small instances
-    share the threads.
+
+@kernel
+def ends(w, at, out, lo, hi):
+    """out[i] = w[:, at[i]] and w[:, at[i] + 1] for i in [lo, hi), ``uint64[n, 2, 2]``."""
+    for i in range(lo, hi):
+        for p in range(2):
+            for k in range(2):
+                out[i, p, k] = w[p, at[i] + k]
+
+
+@kernel
+def round_all(w, at, tables, half, folding, coefficient, degree, r0, r1, lo, hi):
+    """One round of instances in the workspace: sum of coefficient * product at 0, 2, 3 as six words.
+
+    w ``uint64[2, *]``; at ``int64[m, 3]`` offsets of the tables; tables ``int64[m]``. Each instance has ``half`` pairs,
+    and [lo, hi) is a range of those of all of them; of the first ``folding`` a variable is bound at r first.
     """
     r7 = mul_one(SEVEN, r1)
     buffer = np.empty((4, STRIP), np.uint64)
     total = np.zeros((4, 2), np.uint64)
     e = np.empty((4, 2), np.uint64)
-    for k in range(tables.shape[0]):
-        if start[k + 1] <= lo:
-            continue
-        if start[k] >= hi:
-            break
-        count, h = tables[k], half[k]
+    for k in range(lo // half, (hi + half - 1) // half):
+        count = tables[k]
         e[:, :] = ZERO
-        end = min(hi - start[k], h)
-        for i in range(max(lo - start[k], 0), end, STRIP):
+        end = min(hi - k * half, half)
+        for i in range(max(lo - k * half, 0), end, STRIP):
             m = min(STRIP, end - i)
             i0, i1, i2 = at[k, 0] + i, at[k, 1] + i, at[k, 2] + i
-            if folding[k] != 0:
-                _fold_pairs(w, i0, i0 + m, h, r0, r1, r7)
+            if k < folding:
+                _fold_pairs(w, i0, i0 + m, half, r0, r1, r7)
                 if count > 1:
-                    _fold_pairs(w, i1, i1 + m, h, r0, r1, r7)
+                    _fold_pairs(w, i1, i1 + m, half, r0, r1, r7)
                 if count > 2:
-                    _fold_pairs(w, i2, i2 + m, h, r0, r1, r7)
-            _evaluate(count, count < degree, w, i0, w, i1, w, i2, h, m, buffer, e)
+                    _fold_pairs(w, i2, i2 + m, half, r0, r1, r7)
+            _evaluate(count, count < degree, w, i0, w, i1, w, i2, half, m, buffer, e)
         _extrapolate(count, e)
         for t in range(4):
             c0, c1 = kmul_one(e[t, 0], e[t, 1], coefficient[0, k], coefficient[1, k])

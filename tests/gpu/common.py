@@ -17,6 +17,7 @@ from syurmy import gpu, inputs
 from syurmy.gpu.arrays import DeviceArray, Scalars
 from syurmy.gpu.emulator import Emulator
 from syurmy.gpu.grid import Device, Grid, raw, type_of
+from syurmy.prover import lookup, sumcheck
 from syurmy.prover.kernels import grid, pool
 
 PROGRAMS = ("digits_mlp", "hash_map", "rnn")  # dense layers; RAM and branches; a loop with tables
@@ -95,6 +96,13 @@ def proven(name: str, zk: bool, backend: gpu.Backend, patch: pytest.MonkeyPatch)
     finally:
         gpu.select(before)
         patch.undo()
+
+
+def few(patch: pytest.MonkeyPatch) -> None:
+    """Few pairs are left to one block, so that small programs have rounds of every kind."""
+    patch.setattr(lookup, "FEW", 3)
+    patch.setattr(sumcheck, "SMALL", 4)
+    patch.setattr(sumcheck, "FEW", 8)
 
 
 def on(device: Device) -> Grid:

@@ -18,7 +18,7 @@ def ext(draw: np.random.Generator) -> Ext:
     return Ext(a, b)
 
 
-@pytest.mark.parametrize("labels", [("lookup round", "lookup challenge"), ("m", "c"), ("a" * 19, "b" * 20)])
+@pytest.mark.parametrize("labels", [("lookup round", "lookup challenge"), ("m", "c"), ("a" * 60, "b" * 60)])
 @pytest.mark.parametrize("hiding", [True, False], ids=["hiding", "no-zk"])
 def test_rounds_on_a_device_are_those_of_the_transcript(labels: tuple[str, str], hiding: bool) -> None:
     draw, backend = np.random.default_rng(8), Apart()
@@ -35,10 +35,10 @@ def test_rounds_on_a_device_are_those_of_the_transcript(labels: tuple[str, str],
             senders[-1].pad_with(pads)
     gpu.select(backend)
     try:
-        there = ahead.Ahead(backend, senders[0], labels, claim, constants)
+        there = ahead.LookupRounds(backend, senders[0], labels, claim, constants)
         for i in range(4):
             a, b = (backend.upload(vectors[k]) for k in (i, 3 - i))
-            for add, j in ((there.main(i), i), (there.more(i), 0)):
+            for add, j in ((there.main(i), i), (there.added(i), 0)):
                 add(four_words, 300, a, b, np.uint64(j))
             there.finish(i)
         x, last = there.sent()
@@ -74,9 +74,9 @@ def test_another_challenge_is_refused() -> None:
     sender.transcript.challenge("first")
     gpu.select(backend)
     try:
-        there = ahead.Ahead(backend, sender, ("m", "c"), Ext(1), [[Ext(1), Ext(0), Ext(2)]])
+        there = ahead.LookupRounds(backend, sender, ("m", "c"), Ext(1), [[Ext(1), Ext(0), Ext(2)]])
         there.finish(0)
-        there.out.raw[0, 4] ^= np.uint64(1)
+        there.out.raw[1, 4] ^= np.uint64(1)
         with pytest.raises(ahead.OtherChallenge, match="round 1 of 'm'"):
             there.sent()
     finally:
@@ -87,4 +87,4 @@ def test_what_was_absorbed_is_not_left_out() -> None:
     sender = Sender(Transcript())
     sender.raw("more", b"x")
     with pytest.raises(ValueError, match="absorbed since"):
-        ahead.Ahead(Apart(), sender, ("m", "c"), Ext(1), [[Ext(1), Ext(0), Ext(2)]])
+        ahead.LookupRounds(Apart(), sender, ("m", "c"), Ext(1), [[Ext(1), Ext(0), Ext(2)]])

@@ -15,7 +15,8 @@ import pytest
 
 from syurmy import gpu
 from syurmy.gpu import cuda
-from tests.gpu.common import PROGRAMS, on, proven
+from tests.gpu import sanitized
+from tests.gpu.common import FOLDER, on, proven
 from tests.gpu.test_forms import CASES, found
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def test_a_card_gives_the_bits_of_the_cpu(name: str, device: cuda.Cuda) -> None:
 
 @on_a_card
 @pytest.mark.parametrize("zk", [True, False], ids=["hiding", "no-zk"])
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.tasm")))
 def test_a_proof_made_on_a_card_is_that_of_the_cpu(
     name: str, zk: bool, device: cuda.Cuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,6 +56,20 @@ def test_without_a_card_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda.cards() == []
     with pytest.raises(RuntimeError, match="no driver"):
         cuda.Cuda()
+
+
+@pytest.mark.parametrize(("finds", "code"), [("nothing", 0), ("racecheck", 1)])
+def test_the_sanitizer_runs_every_form(finds: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a program in its place that notes what it is asked, and one of whose tools finds something."""
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\ntest "$2" != {finds}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert sanitized.main() == code
+    asked = (tmp_path / "asked").read_text().splitlines()
+    ran = sanitized.TOOLS if code == 0 else sanitized.TOOLS[: sanitized.TOOLS.index(finds) + 1]
+    assert [line.split()[1] for line in asked] == list(ran)
+    assert all(line.endswith(f"-m pytest -q {sanitized.TESTS}") for line in asked)
 
 
 SIMULATED = """

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from syurmy import gpu
 from syurmy.gpu.emulator import Emulated, Emulator, NotEmulated
+from syurmy.prover import lookup
 from syurmy.prover.field import Ext, P
-from syurmy.prover.kernels import blake3, compiled, matrix, moves, nibbles, ntt, opening, place, vectors
+from syurmy.prover.kernels import blake3, compiled, matrix, moves, nibbles, ntt, opening, place, rounds, vectors
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol import mle
 from tests.gpu.common import on
@@ -19,9 +21,9 @@ pytestmark = pytest.mark.slow  # compiling
 DRAWN = np.random.default_rng(7)
 
 
-def field(*shape: int) -> np.ndarray:
+def field(*shape: int, draw: np.random.Generator = DRAWN) -> np.ndarray:
     """Random elements, with the ends of the range among them."""
-    out = DRAWN.integers(0, P, shape, dtype=np.uint64)
+    out = draw.integers(0, P, shape, dtype=np.uint64)
     out.reshape(-1)[:3] = 0, 1, P - 1
     return out
 
@@ -73,6 +75,41 @@ def placed() -> Iterator[np.ndarray]:
     yield weights
 
 
+def transcript(draw: np.random.Generator, rounds: int, words: int) -> list[Any]:
+    """Constants, pads, labels and state of rounds, and where their messages go, after a first challenge."""
+    out, text = field(rounds + 1, words + 2, draw=draw), draw.integers(0, 256, 70, np.uint8)
+    state = up(draw.integers(0, 2**32, 8, np.uint32))
+    return [field(rounds, 6, draw=draw), field(rounds, words, draw=draw), text, 40, state, up(out)]
+
+
+def lookups() -> Iterator[np.ndarray]:
+    """A small layer as a whole, and the last rounds of a larger one, with more pairs than a block has threads."""
+    draw = np.random.default_rng(9)
+    for first, log in ((0, 3), (0, 10), (1, 11), (2, 12)):
+        shapes = (4, 2 << log), (8, 1 << log), (8, 1 << log), (2, 1 << (log - 1 - first))
+        layer, v, w, eq = (up(field(*shape, draw=draw)) for shape in shapes)
+        constants, pads, text, behind, state, out = transcript(draw, log, 4)
+        sums, claim = vectors.zeros((log, 2, 2, 4), gpu.place(1)), up(field(4, draw=draw)[2:].copy())
+        apart = np.array([lookup.distances(i, log - i - 1) for i in range(log)])
+        args = layer, v, w, apart, *LAMBDA, eq, sums, constants, pads, text, behind, state, claim, out
+        for_ranges(rounds.lookup_rounds, 1, *args, first)
+        yield from (out, claim)
+
+
+def products() -> Iterator[np.ndarray]:
+    """Products of one to three tables, 2^10 entries or, of the last one, which comes in later, 2^8."""
+    draw = np.random.default_rng(10)
+    every = [[0, 1024, 0], [2048, 3072, 4096], [5120, 0, 0]]
+    for degree, chosen, tables in ((3, [0, 1, 2], [2, 3, 1]), (2, [0, 2], [2, 1])):
+        constants, pads, text, behind, state, out = transcript(draw, 9, 2 * degree)
+        w, sums = up(field(2, 5120 + 256, draw=draw)), vectors.zeros((9, 2, 6), gpu.place(1))
+        at, entered = np.array([every[k] for k in chosen]), np.full(9, len(chosen))
+        entered[:2] -= 1
+        work = w, at, np.array(tables), field(2, 3, draw=draw), degree, entered
+        for_ranges(rounds.product_rounds, 1, *work, sums, constants, pads, text, behind, state, out, 0, 9)
+        yield out
+
+
 M1, TAIL1, M2, M3, TAIL3 = field(64, 11), field(70, 11), field(1 << 13, 1), field(1, 3), field(2, 3)
 MESSAGES = [DRAWN.integers(0, 2**32, (37, w), dtype=np.uint32) for w in (1, 16, 17, 255, 256, 257, 512, 1100)]
 INTEGERS = [
@@ -82,6 +119,7 @@ INTEGERS = [
 COUNTED = ints(100, np.int8, 700), ints(70, np.int64, 700)
 WEIGHTS, ROWS, POINTS, COEFFICIENTS = field(2, 4199), field(70, 45), field(200), field(2, 200)
 COLUMN = ints(2**62, np.int64, 3, 70)
+LAMBDA = field(4)[2:]
 LONG, OTHER = field(2, 3000), field(2, 3000)
 PACKED = matrix.IntegerMatrix.of(nibbles.pack(ints(8, np.int8, 70, 48)))
 CASES: dict[str, Callable[[], Iterable[gpu.Array]]] = {
@@ -93,6 +131,8 @@ CASES: dict[str, Callable[[], Iterable[gpu.Array]]] = {
     "count": counts,
     "place": placed,
     "map": lambda: [compiled.multiply(up(LONG), OTHER), compiled.outer(up(LONG[:, :70].copy()), OTHER[:, :9].copy())],
+    "lookups": lookups,
+    "products": products,
     "sums": lambda: [np.array([x.a, x.b], np.uint64) for x in [compiled.dot(up(LONG), OTHER)]],
 }
 
@@ -104,7 +144,7 @@ def found(name: str) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["forwards", "backwards"])
 def device(request: pytest.FixtureRequest) -> Emulator:
-    return Emulator(backwards=request.param, checked=request.param)
+    return Emulator(backwards=request.param, checked=True)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -135,7 +175,7 @@ class Recorder(Emulator):
     """Runs as the emulator does, and keeps what was launched and what it gave."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(checked=True)
         self.seen: list[tuple] = []
 
     def launch(self, kernel, blocks, threads, *args) -> None:
@@ -152,6 +192,8 @@ class Recorder(Emulator):
         ("powers", "power_sum", 2),
         ("transpose", "transpose", 1),
         ("sums", "mle_dot", 2),
+        ("lookups", "lookup_tail", 4),
+        ("products", "product_tail", 4),
     ],
 )
 def test_each_barrier_is_needed(case: str, name: str, barriers: int) -> None:

@@ -16,7 +16,9 @@ import pytest
 
 from syurmy import gpu
 from syurmy.gpu import ptx
-from tests.gpu.common import PROGRAMS, Recorder, proven
+from syurmy.prover import commitment
+from tests.gpu.common import PROGRAMS, Recorder, few, proven
+from tests.gpu.test_forms import CASES, found
 
 LIMITS = Path(__file__).with_name("registers.json")
 SHARED = 48 * 1024  # bytes that a block may declare
@@ -34,12 +36,21 @@ pytestmark = [
 
 @cache
 def launches() -> dict[str, list[Launch]]:
-    """What proofs launch, by the kernel's name."""
+    """What proofs and the cases of forms launch, by the kernel's name."""
     device = Recorder()
     with pytest.MonkeyPatch.context() as patch:
         for name in PROGRAMS:
-            for zk in (True, False):
-                proven(name, zk, device, patch)
+            proven(name, True, device, patch)
+            few(patch)
+            patch.setattr(commitment, "KEPT", 0)
+            proven(name, False, device, patch)
+    before = gpu.current()
+    gpu.select(device)
+    try:
+        for case in CASES:
+            found(case)
+    finally:
+        gpu.select(before)
     out: dict[str, list[Launch]] = {}
     for (name, _), launch in device.seen.items():
         out.setdefault(name, []).append(launch)
@@ -57,12 +68,12 @@ def test_every_kernel_compiles_within_its_limits(capability: tuple[int, int]) ->
     assert set(launches()) <= limits.keys(), "a new kernel: python -m tests.gpu.test_ptx"
     over = []
     for name in launches():
-        for found in needed(name, capability):
-            assert found.spilled == 0, name
-            assert found.shared <= SHARED, name
-            assert found.stack <= STACK, name
-            if found.registers > limits[name]:
-                over.append((name, found.registers, limits[name]))
+        for used in needed(name, capability):
+            assert used.spilled == 0, name
+            assert used.shared <= SHARED, name
+            assert used.stack <= STACK, name
+            if used.registers > limits[name]:
+                over.append((name, used.registers, limits[name]))
     assert not over
 
 

@@ -20,7 +20,8 @@ from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import mle, pool
 from syurmy.prover.placed import index_set, moved_axes, narrowed
 from syurmy.prover.protocol.reed_solomon import MatrixShape
-from tests.gpu.common import PROGRAMS, Apart, proven, traced
+from syurmy.prover.prove import prove
+from tests.gpu.common import PROGRAMS, Apart, few, proven, traced
 
 
 @contextmanager
@@ -32,15 +33,17 @@ def selected(backend: gpu.Backend) -> Iterator[None]:
         gpu.select(pool.CPU)
 
 
-LEAST = [0, 20, 300]  # everything on the device; tails on the host; small layers and instances there
+LEAST = [0, 20, 300, 0]  # everything on the device; small layers and instances on the host
 
 
 @pytest.mark.parametrize("zk", [True, False], ids=["hiding", "no-zk"])
 @pytest.mark.parametrize("name", [*PROGRAMS, "life"])  # of which lookups are cut into pieces
 def test_the_proof_is_that_of_the_cpu(name: str, zk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = proven(name, zk, gpu.current(), monkeypatch)
-    for least in LEAST:
+    for k, least in enumerate(LEAST):
         backend = Apart(least)
+        if k == 3:
+            few(monkeypatch)
         assert proven(name, zk, backend, monkeypatch) == expected, least
         assert len(backend.traffic.launches) > 20
 
@@ -59,6 +62,21 @@ def test_the_witness_goes_up_and_messages_come_down() -> None:
     assert backend.traffic.kept == 0
     assert backend.traffic.up < 10 * first.report.committed_entries
     assert backend.traffic.down < len(first.data)
+
+
+def test_columns_of_params_without_a_codeword_are_opened_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And lean proofs, which keep no codeword of the witness either."""
+    monkeypatch.setattr(commitment, "KEPT", 0)
+    program, trace = traced("lenet")
+    key, _ = syurmy.setup(program, zk=False)
+    assert key.params is not None
+    assert key.params.commitment.codeword is None
+    expected = syurmy.prove(key, trace).data
+    with selected(backend := Apart(256)):
+        assert syurmy.prove(key, trace).data == expected
+        assert "evaluate_kernel" in backend.traffic.launches
+        assert "positions_kernel" not in backend.traffic.launches
+        assert prove(key, trace, lean=True).data == expected
 
 
 def test_codewords_in_strips_are_the_codewords() -> None:
@@ -109,7 +127,7 @@ def test_a_tree_that_does_not_fit_is_on_the_host(monkeypatch: pytest.MonkeyPatch
         assert syurmy.prove(key, trace).data == expected
     assert tried == [False, True]
     assert "combine" not in backend.traffic.launches
-    assert "round_all" in backend.traffic.launches
+    assert "product_rounds" in backend.traffic.launches
 
 
 def test_a_device_that_is_too_small_is_told() -> None:

@@ -25,7 +25,7 @@ class Broken(Emulator):
 def card(monkeypatch: pytest.MonkeyPatch, made: type[Emulator]) -> None:
     monkeypatch.setattr(cuda, "missing", lambda: "")
     monkeypatch.setattr(cuda, "cards", lambda: [cuda.Card(0, "a card", (9, 0), 80 << 30)])
-    monkeypatch.setattr(cuda, "Cuda", lambda index: made())
+    monkeypatch.setattr(cuda, "Cuda", lambda index: made(checked=True))
 
 
 def test_without_a_card_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
