@@ -83,7 +83,7 @@ def outer(a: U64, b: U64) -> U64:
 
 def add(a: U64, b: U64) -> U64:
     out: U64 = gpu.beside(a, b).empty(a.shape)
-    for_ranges(mle.add_flat, a.size, a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    for_ranges(mle.add_flat, a.size, a.reshape(-1), b.reshape(-1), out.reshape(-1), min_chunk=8 * MIN_CHUNK)
     return out
 
 

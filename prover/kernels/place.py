@@ -116,7 +116,7 @@ def place(values: I64, order: tuple[int, ...], padded: tuple[int, ...], out: U64
     strides = [s // 8 for s in np.transpose(values, order).strides]
     lengths, wide, steps = joined(axes.shape, padded, strides)
     args = values.reshape(-1), steps, lengths, out, at, wide
-    pool.for_ranges(place_kernel, size, *args, min_chunk=4 * pool.MIN_CHUNK)
+    pool.for_ranges(place_kernel, size, *args, min_chunk=16 * pool.MIN_CHUNK)
 
 
 def joined(lengths: Sequence[int], padded: Sequence[int], strides: Sequence[int]) -> tuple[I64, I64, I64]:

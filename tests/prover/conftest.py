@@ -5,7 +5,7 @@ import pytest
 from syurmy.prover import lookup, sumcheck
 from syurmy.prover.kernels import compiled, pool
 
-FEW = 4096
+FEW = 256
 
 
 @pytest.fixture(autouse=True)
