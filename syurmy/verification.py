@@ -194,7 +194,7 @@ def segments_text(segments: int, links: int) -> str:
 def steps_text(steps: int, proofs: int) -> str:
     """How many steps there are, in words."""
     of_each = "" if steps == proofs else f" of {proofs // steps} segments each"
-    return f"{steps} step{'s' * (steps > 1)}{of_each}, each with what the one before hands on"
+    return "1 step" + of_each if steps == 1 else f"{steps} steps{of_each}, each with what the one before hands on"
 
 
 def parts_line(statement: Statement) -> list[str]:

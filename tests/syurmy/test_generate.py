@@ -265,12 +265,16 @@ def test_a_token_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert verdict["generated"] == made["generated"]
     assert np.reshape(verdict["inputs"]["ids"], -1).tolist() == [*text["prompt"], text["completion"][0]]
     assert verdict["outputs"] == {"place": [[1], [2]]}
-    assert verdict["soundness_bits"] >= 100
+    assert verdict["soundness_bits"] == min(verdict["soundness"].values()) >= 100
+    assert list(verdict["soundness"]) == ["step 0", "step 1"]
     lines = said("verify", key, proof).splitlines()
+    assert any(" bits in every proof, " in line for line in lines)
     assert "in 2 steps, each with what the one before hands on: every proof and every link holds" in lines
     assert f"completion: (2 tokens: {', '.join(map(str, text['completion']))})" in lines
     assert not any("public input" in line for line in lines)
-    assert "public input prompt = [1, 1]" in said("verify", key, proof, "-v").splitlines()
+    told = said("verify", key, proof, "-v")
+    assert "public input prompt = [1, 1]" in told.splitlines()
+    assert "errors in bits, of every proof: step 0 100" in told
     assert call("info", key)["most_steps"] == 5
     proofs = split(proof.read_bytes())
     (tmp_path / "bent.proof").write_bytes(rejoined(BundleKey.load(key), [proofs[1]]))

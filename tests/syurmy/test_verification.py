@@ -259,3 +259,8 @@ def test_a_foreign_proof_is_told_by_both_digests(proven: Path, tmp_path: Path) -
     answer = verification.answer(tmp_path / "other.vk", tmp_path / "tiny.proof")
     assert said in answer.data["error"]["reason"]
     assert "that of tiny" not in answer.data["error"]["reason"]
+
+
+def test_how_many_steps_there_are() -> None:
+    assert verification.steps_text(1, 1) == "1 step"
+    assert verification.steps_text(2, 4) == "2 steps of 2 segments each, each with what the one before hands on"
