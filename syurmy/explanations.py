@@ -103,7 +103,7 @@ C112 Planning and verifying would be far more work than the program itself compu
 C120 The branch bits of a proof are not those of a run of its program.
 D100 The debugger cannot do that.
 D101 The expression cannot be read. It names registers, parts of them and counters, compares and computes: h.max() > 1000 and step > 40.
-D102 The name has no value here: it is unknown, or written later.
+D102 The name has no value here: it is unknown, written later, or counts a loop that is not running.
 D103 One element is needed. Say which, as in h[0, 3].
 D104 The expression has no value here.
 D110 There is no such place. A place is a line, FILE:LINE, a label, a macro, a node, @INSTRUCTION or trap.

@@ -187,10 +187,10 @@ def regs(s: Session, text: str) -> None:
     """Registers that have a value (params not), or those whose names match a pattern."""
     params = {p.name for p in s.d.program.params}
     names = [n for n in s.d.registers if (fnmatch.fnmatchcase(n, text) if text else n not in params)]
-    for name, round in s.d.counters.items():
-        if not text or fnmatch.fnmatchcase(name, text):
-            s.say(f"{name} = {round}  (counter)")
-    if not names and not s.d.counters:
+    counters = {n: r for n, r in s.d.counters.items() if not text or fnmatch.fnmatchcase(n, text)}
+    for name, round in counters.items():
+        s.say(f"{name} = {round}  (counter)")
+    if not names and not counters:
         s.say("no registers" + (f" match {text}" if text else ""))
     for name in names:
         value, t = np.asarray(s.d.registers[name]), s.d.type_of(name)
@@ -266,6 +266,7 @@ def diff(s: Session, text: str) -> None:
     step = int(text.replace(",", "")) if text else s.before
     new = dict(s.d.registers) | {n: v.copy() for n, v in s.d.memories.items()}
     with s.d.elsewhere(step):
+        step = s.d.step  # the run may end before
         old = dict(s.d.registers) | {n: v.copy() for n, v in s.d.memories.items()}
     s.say(f"step {step:,} -> step {s.d.step:,}")
     same = True
@@ -364,5 +365,5 @@ def help_(s: Session, text: str) -> None:
         if listed:
             s.say(f"{group}:")
         for c in listed.values():
-            s.say(f"    {c.usage:34} {c.help.split('. ')[0].split(': ')[0].rstrip('.')}")
+            s.say(f"    {c.usage:34} {c.help.split('. ')[0].split('; alone: ')[0].split(': ')[0].rstrip('.')}")
     s.say("A place is a line, FILE:LINE, a label, a macro, a node, @INSTRUCTION or trap. An empty line repeats.")

@@ -95,6 +95,20 @@ def test_a_session_survives_any_line() -> None:
     assert said[-1].startswith("step 12")
 
 
+def test_what_is_told_of_loops_and_steps_is_where_the_session_stands() -> None:
+    s, said = session(".input x : i8[] private\n.output y public\n repeat 2, t\n  add y, x, t\n end\n halt\n", x=1)
+    s.execute("s")
+    said.clear()
+    s.execute("regs nothing")
+    s.execute("diff 999")  # the run has fewer steps
+    assert said[0] == "no registers match nothing"
+    s.execute("goto end")
+    end = s.d.step
+    assert said[1] == f"step {end} -> step 1"
+    s.execute("p t")
+    assert "counts a loop that is not running" in said[-1]
+
+
 def test_commands_of_a_breakpoint_may_go_on() -> None:
     """As often as it is hit, and what stands behind a command that goes on is left out, as in gdb."""
     s, said = session(LOOP.replace("repeat 3", "repeat 3000"), x=[1, 2, 3, 4])

@@ -18,7 +18,7 @@ from syurmy.isa.program import Input, Param, Program
 from syurmy.isa.types import TensorType
 from syurmy.vm.debug import provenance
 from syurmy.vm.debug.errors import DebugError
-from syurmy.vm.debug.expressions import Expression, Target, Value, parse
+from syurmy.vm.debug.expressions import NOWHERE, Expression, Target, Value, parse
 from syurmy.vm.debug.history import BUDGET
 from syurmy.vm.debug.listing import Frame, Listing, Location, ModelNode
 from syurmy.vm.debug.points import ACCESSES, Breakpoint, Change, Point, Source, Stop, Watch
@@ -109,7 +109,7 @@ class Debugger(Run):
         scope = self.scope()
         if name not in scope:
             self.expression(name)
-            raise DebugError(f"'{name}' has no value here", code="D102", help="it is written later")
+            raise DebugError(f"'{name}' has no value here", code="D102", help=NOWHERE)
         return np.asarray(scope[name])
 
     def written(self, name: str) -> int | None:

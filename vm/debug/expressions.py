@@ -20,6 +20,7 @@ from syurmy.isa.arrays import Array
 from syurmy.vm.debug.errors import DebugError
 
 Value = Any  # int, float, bool, tuple of ints (a shape), or an array
+NOWHERE = "it is written later, in another routine, or counts a loop that is not running"
 MAX_LENGTH = 1000  # characters of an expression
 MAX_ENTRIES = 2**26  # of a result
 MAX_BITS = 4096  # of a number
@@ -244,7 +245,7 @@ def _value(tree: Any, scope: Mapping[str, Any]) -> Value:
 
 def _read(name: str, scope: Mapping[str, Any]) -> Value:
     if name not in scope:
-        raise DebugError(f"'{name}' has no value here", code="D102", help="it is written later, or in another routine")
+        raise DebugError(f"'{name}' has no value here", code="D102", help=NOWHERE)
     return _plain(scope[name])
 
 
