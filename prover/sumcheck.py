@@ -32,11 +32,12 @@ HALF = (P + 1) // 2
 @dataclass
 class Instance:
     """c * sum over x of the product of the tables: each ``uint64[2, 2^n]`` over K or ``uint64[2^n]`` over F. Not
-    modified.
+    modified, but the first one where it is ``spent``: rounds may then work in its memory.
     """
 
     coefficient: Ext
     tables: list[U64]
+    spent: bool = False
 
 
 class Begun:
@@ -51,6 +52,7 @@ class Begun:
         if size & (size - 1) or any(t.shape[1] != size for t in planes) or size > 1 << rounds:
             raise ValueError("tables of an instance have one size, a power of two, at most 2^rounds")
         self.tables = planes
+        self.spent = source.spent
         self.variables = size.bit_length() - 1
         self.coefficient = source.coefficient * pow(HALF, rounds - self.variables, P)
         self.offsets = [0, 0, 0]
@@ -88,17 +90,22 @@ def _entry(t: U64, i: int) -> Ext:
 
 
 class _Workspace:
-    """The once-folded tables of all running instances in one ``uint64[2, *]``, so that a round is one kernel call."""
+    """The once-folded tables of all running instances in one ``uint64[2, *]``, so that a round is one kernel call: in
+    memory of its own, or in that of the largest one's first table."""
 
     def __init__(self, instances: list[Begun], degree: int) -> None:
+        behind = _behind(instances)
         size = 0
-        for x in instances:
+        for i, x in enumerate(instances):
+            if behind and i == 1:
+                size = behind
             for k in range(len(x.tables)):
                 x.offsets[k] = size
                 size += 1 << (x.variables - 1)
         self.instances = instances
         self.degree = degree
-        self.values: U64 = gpu.beside(*(t for x in instances for t in x.tables)).empty((2, size))
+        there = gpu.beside(*(t for x in instances for t in x.tables))
+        self.values: U64 = instances[0].tables[0] if behind else there.empty((2, size))
         self.at = np.array([x.offsets for x in instances], dtype=np.int64).reshape(-1, 3)
         self.tables = np.array([len(x.tables) for x in instances], dtype=np.int64)
         self.coefficient = ext_array([x.coefficient for x in instances])
@@ -116,7 +123,10 @@ class _Workspace:
         while self.entered < len(self.instances) and self.instances[self.entered].variables == left + 1:
             x = self.instances[self.entered]
             for t, at in zip(x.tables, x.offsets, strict=False):
-                for_ranges(kernels.fold_first, 1 << left, t, r0, r1, self.values, at)
+                if t is self.values:
+                    for_ranges(kernels.fold_here, 1 << left, t, r0, r1)
+                else:
+                    for_ranges(kernels.fold_first, 1 << left, t, r0, r1, self.values, at)
             self.entered += 1
         m = self.entered
         if m == 0:
@@ -155,6 +165,21 @@ class _Workspace:
                 x.offsets[i] = at
                 at += size
         self.at = np.array([x.offsets for x in self.instances], dtype=np.int64).reshape(-1, 3)
+
+
+def _behind(instances: Sequence[Begun]) -> int:
+    """Of instances sorted by size: where others have their places behind the largest one's first table, if all can be
+    folded in that; else 0. Two tables of the largest fill it, and when others begin, two rounds later or more, they
+    have shrunk to the size that the next one had."""
+    if not instances or not instances[0].spent:
+        return 0
+    first, *others = instances
+    table, half = first.tables[0], 1 << first.variables - 1
+    if len(first.tables) > 2 or len(table) < 2 or not gpu.on_host(table) or not table.flags.writeable:
+        return 0
+    start = 1 << max((x.variables for x in others), default=0)
+    room = sum(len(x.tables) << x.variables - 1 for x in others)
+    return start if 2 * start <= half and start + room <= half else 0
 
 
 def begin(instances: Sequence[Instance], rounds: int) -> list[Begun]:
