@@ -95,12 +95,12 @@ def eq_there(point: Sequence[Ext], memory: gpu.Memory) -> U64:
 def prove_claims(
     sender: Sender, omega: U64, flat: U64, claims: Sequence[ParamsClaim], integers: IntegerMatrix | None
 ) -> tuple[list[Ext], list[Ext], Ext]:
-    """``omega`` ``uint64[2, 2^m]``, ``flat`` ``uint64[2^m]``, ``integers`` the params' rows if there are claims on
-    them; the point s, delta, and the extension of omega at s.
+    """``omega`` ``uint64[2, 2^m]``, which is used up, ``flat`` ``uint64[2^m]``, ``integers`` the params' rows if there
+    are claims on them; the point s, delta, and the extension of omega at s.
 
     The rounds need no g_j by itself; at the end g_j(s) = <u_j, M eq(s)> for all j at once."""
     memory = gpu.beside(omega)
-    instances = [sumcheck.Instance(ONE, [omega, flat])]
+    instances = [sumcheck.Instance(ONE, [omega, flat], spent=True)]
     if claims:
         assert integers is not None
         instances += instances_of(claims, integers, memory)

@@ -461,6 +461,8 @@ class Prover:
         point, delta, of_omega = opening.prove_claims(
             self.sender, omega, flat, claims, None if params is None else params.integers
         )
+        memory = gpu.beside(flat)
+        del omega, flat  # what is opened is encoded in their memory
         self.sender.pad_with(None)
         relations: list[Hidden] = []
         values: list[Value] = [ZERO] * (1 + len(claims))
@@ -476,7 +478,7 @@ class Prover:
         if claims:
             assert params is not None
             matrices.append(opening.Committed(ways.matrices[1], params.commitment))
-            other_rows.insert(0, opening.combined_row(params.integers, claims, delta, gpu.beside(flat)))
+            other_rows.insert(0, opening.combined_row(params.integers, claims, delta, memory))
         for opened, tensor in zip(ways.of_tensors, self.tensors, strict=True):
             matrices.append(opening.Committed(opened, tensor.matrix.commitment))
         weights = [claim.weight for claim in claims_on_rows(ways, on_rows, relations)]

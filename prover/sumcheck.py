@@ -38,11 +38,12 @@ FEW = 1 << 11  # pairs of a round that is left to one block of a device
 @dataclass
 class Instance:
     """c * sum over x of the product of the tables: each ``uint64[2, 2^n]`` over K or ``uint64[2^n]`` over F. Not
-    modified.
+    modified, but the first one where it is ``spent``: rounds may then work in its memory.
     """
 
     coefficient: Ext
     tables: list[U64]
+    spent: bool = False
 
 
 class Begun:
@@ -57,6 +58,7 @@ class Begun:
         if size & (size - 1) or any(t.shape[1] != size for t in planes) or size > 1 << rounds:
             raise ValueError("tables of an instance have one size, a power of two, at most 2^rounds")
         self.tables = planes
+        self.spent = source.spent
         self.variables = size.bit_length() - 1
         self.given = source.coefficient
         self.coefficient = source.coefficient * pow(HALF, rounds - self.variables, P)
@@ -116,7 +118,7 @@ def _entry(t: U64, i: int) -> Ext:
 
 class _Workspace:
     """The tables of all running instances in one ``uint64[2, *]``, so that a round is one kernel call: bound once or,
-    small ones on a device, as they are."""
+    small ones on a device, as they are. It has memory of its own, or that of the largest one's first table."""
 
     def __init__(self, instances: list[Begun], degree: int) -> None:
         memory = gpu.beside(*(t for x in instances for t in x.tables))
@@ -125,12 +127,15 @@ class _Workspace:
         for x in instances:
             if self.small and x.variables > self.small:
                 x.tables = [_there(t, memory) for t in x.tables]
+        behind = 0 if self.small else _behind(instances)
         size = 0
-        for x in sorted(instances, key=lambda x: gpu.on_host(x.tables[0])):
+        for i, x in enumerate(sorted(instances, key=lambda x: gpu.on_host(x.tables[0]))):
+            if behind and i == 1:
+                size = behind
             for k in range(len(x.tables)):
                 x.offsets[k] = size
                 size += self._width(x)
-        self.values: gpu.Array = memory.empty((2, size))
+        self.values: gpu.Array = instances[0].tables[0] if behind else memory.empty((2, size))
         self.at = np.array([x.offsets for x in instances], dtype=np.int64).reshape(-1, 3)
         self.tables = np.array([len(x.tables) for x in instances], dtype=np.int64)
         self.coefficient = ext_array([x.coefficient for x in instances])
@@ -166,7 +171,10 @@ class _Workspace:
         if left + 1 > self.small:
             for x in self.instances[running:m]:
                 for t, first in zip(x.tables, x.offsets, strict=False):
-                    for_ranges(kernels.fold_first, 1 << left, t, *r, self.values, first)
+                    if t is self.values:
+                        for_ranges(kernels.fold_here, 1 << left, t, *r)
+                    else:
+                        for_ranges(kernels.fold_first, 1 << left, t, *r, self.values, first)
         if m == 0:
             return None
         half, folding = 1 << (left - 1), m if left + 1 <= self.small else running
@@ -193,6 +201,21 @@ class _Workspace:
         while first and lefts[first - 1] < self.small and self.entered(lefts[first - 1]) << lefts[first - 1] <= 2 * FEW:
             first -= 1
         return first
+
+
+def _behind(instances: Sequence[Begun]) -> int:
+    """Of instances sorted by size: where others have their places behind the largest one's first table, if all can be
+    folded in that; else 0. Two tables of the largest fill it, and when others begin, two rounds later or more, they
+    have shrunk to the size that the next one had."""
+    if not instances or not instances[0].spent:
+        return 0
+    first, *others = instances
+    table, half = first.tables[0], 1 << first.variables - 1
+    if len(first.tables) > 2 or len(table) < 2 or not gpu.on_host(table) or not table.flags.writeable:
+        return 0
+    start = 1 << max((x.variables for x in others), default=0)
+    room = sum(len(x.tables) << x.variables - 1 for x in others)
+    return start if 2 * start <= half and start + room <= half else 0
 
 
 def begin(instances: Sequence[Instance], rounds: int) -> list[Begun]:

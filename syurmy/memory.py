@@ -9,8 +9,8 @@ L leaves, R of them not with numerator 1, and P entries of params in rows of C:
     lookup       denominators 16 * L, the layers above them 32 * L, how numerators are not 1, 28 * R; while leaves are
                  filled in, numerators 8 * L and images of columns
     contraction  the tables of products, 16 a table and entry, over F 8, and 8 to fold them into
-    opening      weights of all columns, 16 * 2^m, and as much to fold them into; of each row of params that is
-                 evaluated the same, 48 * C
+    opening      weights of all columns, 16 * 2^m, in which all are folded, or as much again where params are large
+                 beside them; of each row of params that is evaluated 48 * C
     queries      positions of the key's file that are read
 
 The last four come one after the other; the peak is the largest of lookup, contraction and opening on top of the others,
@@ -79,6 +79,7 @@ def of_plan(plan: Plan) -> Memory:
     held = PROCESS + data + 8 * (plan.trace_cells + sum(p.type.size for p in program.params if not p.committed))
     held += sum(8 * (t.shape.encoded + t.shape.every * t.shape.cols) + 64 * t.shape.n for t in tensors)
     setup, of_params, queries = held, 0, 0
+    rows = of_row = 0
     products, points, rest = swept(plan, space := WeightSpace())
     if plan.params is not None:
         params = plan.params.shape
@@ -96,7 +97,8 @@ def of_plan(plan: Plan) -> Memory:
             setup += integers + 8 * params.encoded + 58 * params.n + strips
         held += integers
         if opening.counts.rows:
-            of_params = 48 * params.cols * evaluated_rows(plan, space, points, rest)
+            rows, of_row = evaluated_rows(plan, space, points, rest), params.cols
+            of_params = 48 * rows * of_row
             of_params += sum(48 << size for size in opening.counts.reduced)
             window = opening.matrices[1].queries * READ
             queries = min(25 * params.n, window) + params.n  # of the tree
@@ -113,7 +115,8 @@ def of_plan(plan: Plan) -> Memory:
     weights = 16 * sum(sizes)
     setup = max(setup, PROCESS + data + 16 * max(sizes, default=0))  # the plan goes through the same positions
     contraction = contraction_bytes(products) + weights
-    opened = 4 * flat + of_params + weights
+    within = (rows + 1) * of_row <= 1 << plan.witness.log_entries - 1 >= 2 * of_row  # sumcheck._behind
+    opened = (2 if within else 4) * flat + of_params + weights
     committing, later = images + flat + codeword, max(lookup, contraction, flat + opened)
     asked = 3 * flat + codeword + queries  # of columns that are encoded anew
     lean = held + max(committing, images + filling, later, asked)

@@ -137,6 +137,14 @@ def fold_first(t, r0, r1, w, at, lo, hi):
         fold_strip(x0, t[1, lo:hi], y0, t[1, lo + half : hi + half], r0, r1, mul_one(SEVEN, r1), z0, z1)
 
 
+@kernel
+def fold_here(t, r0, r1, lo, hi):
+    """t[:, i] += r*(t[:, i + half] - t[:, i]) for i in [lo, hi); ``uint64[2, n]``."""
+    half = t.shape[1] // 2
+    x0, x1, y0, y1 = t[0, lo:hi], t[1, lo:hi], t[0, lo + half : hi + half], t[1, lo + half : hi + half]
+    fold_in_place(x0, x1, y0, y1, r0, r1, mul_one(SEVEN, r1))
+
+
 @part
 def _fold_pairs(w, i, j, half, r0, r1, r7):
     """Binds the pending variable of the pairs from [i, j): entries i and i + half of four at distances of half."""

@@ -94,7 +94,7 @@ class Case:
 
     def prove(self, sender: Sender | None = None) -> Sender:
         sender = sender or Sender(self.transcript())
-        point, delta, _ = opening.prove_claims(sender, self.omega, self.flat, self.claims, self.params.integers)
+        point, delta, _ = opening.prove_claims(sender, self.omega.copy(), self.flat, self.claims, self.params.integers)
         own = point
         weights = self.row_weights = np.ascontiguousarray(mle.eq_vector(own[:3])[:, STORED])
         assert self.commitment.matrix is not None

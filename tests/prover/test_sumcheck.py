@@ -144,6 +144,31 @@ def test_large_and_small_instances_share_threads() -> None:
     assert got == (point, final(instances, 14, values))
 
 
+SPENT: dict[str, tuple[list[Shape], bool]] = {
+    "alone": ([(6, "kf")], True),
+    "others behind it": ([(7, "kk"), (5, "k"), (4, "k"), (3, "f"), (2, "k"), (1, "k"), (0, "k")], True),
+    "others that fill it": ([(7, "kk"), (4, "kk"), (4, "kf"), (4, "kk")], True),
+    "one too large": ([(6, "kf"), (5, "k")], False),
+    "too many": ([(6, "kk"), (4, "kk"), (2, "k")], False),
+    "one table": ([(5, "k"), (2, "kk")], True),
+}
+
+
+@pytest.mark.parametrize("name", SPENT)
+def test_rounds_in_the_memory_of_a_table_send_the_same(name: str) -> None:
+    (shapes, within), sent, used = SPENT[name], [], False
+    for spent in (False, True):
+        instances = make(4, shapes)
+        table, before = instances[0].tables[0], instances[0].tables[0].copy()
+        instances[0].spent = spent
+        sender = Sender(Transcript())
+        found = sumcheck.prove(sender, "s", instances, shapes[0][0])
+        sent.append((sender.bytes(), found))
+        used = bool((table != before).any())
+    assert sent[0] == sent[1]
+    assert used == within
+
+
 @pytest.mark.parametrize("degree", [1, 2, 3])
 def test_any_change_breaks_the_final_comparison(degree: int) -> None:
     instances = make(3, [(4, "k" * degree), (2, "f" * degree)])
