@@ -139,7 +139,7 @@ class _Workspace:
             self.degree,
             r0,
             r1,
-            min_chunk=_CHUNK,
+            min_chunk=_CHUNK // 2,
         )
         words = added(parts)
         return [Ext(words[i], words[i + 1]) for i in range(0, 6, 2)]
