@@ -67,7 +67,7 @@ Challenge = Ext | Scalars
 Adder = Callable[..., None]
 FEW = layout.LOG_RUN  # variables of a round's pairs that, with all rounds after it, is left to one block of a device
 SHORTEST = 6  # variables of a layer that is worth its launches
-_CHUNK = 1 << 13  # pairs or nodes a thread takes at least
+_CHUNK = 1 << 12  # pairs a thread takes at least; of nodes, twice as many
 
 
 def fill_denominators(
@@ -239,12 +239,12 @@ def _build(leaves: Leaves, corrected: _Corrections) -> list[U64]:
         run, count, stored = _run(k), leaves.stored(k + 1) // 2, leaves.stored(k)
         layer: U64 = memory.empty((4, stored + kernels.PAD))
         if out:
-            for_ranges(kernels.combine, count, out[-1], run, layer, min_chunk=_CHUNK)
+            for_ranges(kernels.combine, count, out[-1], run, layer, min_chunk=2 * _CHUNK)
         else:
-            for_ranges(kernels.combine_ones, count, leaves.den, run, layer, min_chunk=_CHUNK)
+            for_ranges(kernels.combine_ones, count, leaves.den, run, layer, min_chunk=2 * _CHUNK)
             for lo, hi in corrected.ranges:
                 d = corrected.values
-                for_ranges(kernels.combine_corrections, hi - lo, leaves.den, run, d, lo, layer, min_chunk=_CHUNK)
+                for_ranges(kernels.combine_corrections, hi - lo, leaves.den, run, d, lo, layer, min_chunk=2 * _CHUNK)
         _fill(layer, count, stored, (ZERO, ONE))
         out.append(layer)
     return out[::-1]
@@ -277,12 +277,12 @@ class _Corrections:
         self.ranges = _united((lo // two * self.run, -(-hi // two) * self.run) for lo, hi in others)
         self.values: U64 = gpu.beside(leaves.den).empty((4, stored // 2 + kernels.PAD))
         for lo, hi in self.ranges:
-            for_ranges(kernels.numerators, hi - lo, leaves.num, self.run, self.values, lo, min_chunk=_CHUNK)
+            for_ranges(kernels.numerators, hi - lo, leaves.num, self.run, self.values, lo, min_chunk=2 * _CHUNK)
 
     def shift(self, leaves: Leaves, c: Ext) -> None:
         """Adds c*(p - 1) to the denominators."""
         for lo, hi in self.ranges:
-            for_ranges(kernels.shift, hi - lo, leaves.den, self.run, self.values, lo, *_words(c), min_chunk=_CHUNK)
+            for_ranges(kernels.shift, hi - lo, leaves.den, self.run, self.values, lo, *_words(c), min_chunk=2 * _CHUNK)
 
 
 def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

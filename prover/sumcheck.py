@@ -187,7 +187,7 @@ class _Workspace:
         """Evaluations at 0, 2, 3 of the instances that began in an earlier round; ``left`` rounds remain, this one
         included.
         """
-        run = partial(for_ranges, min_chunk=_CHUNK)
+        run = partial(for_ranges, min_chunk=_CHUNK // 2)
         parts = self.work(left, (np.uint64(r.a), np.uint64(r.b)), run)
         if parts is None:
             return [ZERO] * 3

@@ -250,7 +250,7 @@ def hash_into(messages: gpu.Array, key: bytes, out: gpu.Array) -> None:
 def _hash(messages: gpu.Array, begin: int, words: int, state: U32, key: bytes, out: gpu.Array) -> None:
     n, width = messages.shape
     args = messages, begin, words, state, np.frombuffer(key, "<u4").astype(np.uint32), out
-    pool.for_ranges(hash_kernel, n, *args, min_chunk=max(LANES, (1 << 17) // max(16, width)))
+    pool.for_ranges(hash_kernel, n, *args, min_chunk=max(LANES, (1 << 16) // max(16, width)))
 
 
 class Hashing:

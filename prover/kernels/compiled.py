@@ -45,7 +45,8 @@ def eq_vector(point: U64, size: int) -> U64:
     for level in range(levels, k):
         n = ((size - 1) >> (k - 1 - level)) + 1
         src, out = out, np.empty((2, n), dtype=np.uint64)
-        for_ranges(mle.eq_level, src.shape[1], src, point[0, level], point[1, level], out)
+        args = src, point[0, level], point[1, level], out
+        for_ranges(mle.eq_level, src.shape[1], *args, min_chunk=MIN_CHUNK // 2)
     return out
 
 

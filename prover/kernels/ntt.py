@@ -214,7 +214,7 @@ def encode(matrix: U64, log_blowup: int, tail: U64 | None = None, out: U64 | Non
             done,
             stages,
             log_beside,
-            min_chunk=max(1, (pool.MIN_CHUNK // length) >> stages >> log_beside),
+            min_chunk=max(1, (pool.MIN_CHUNK // length) >> stages >> log_beside >> 1),
         )
         done += stages
     return out

@@ -16,7 +16,7 @@ from syurmy.gpu import HOST, Memory
 from syurmy.host import threads
 
 THREADS = threads()
-MIN_CHUNK = 1 << 15  # items of 2 to 4 ns: handing a range to a thread takes 20 to 60 us, of its processor and of ours
+MIN_CHUNK = 1 << 15  # items of 2 ns: handing a range to a thread takes 20 to 60 us, of its processor and of ours
 
 _Task = tuple[Callable[..., Any], tuple[Any, ...], int, SimpleQueue[Any]]
 _tasks: list[SimpleQueue[_Task]] = []
