@@ -98,7 +98,7 @@ def test_verify_key_says_what_it_shows(shop: Path) -> None:
         (lambda data: data + b"\0", "V122", 1),
         (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], "V122", 1),
         (lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "V122", 1),
-        (lambda data: data[:8] + b"\3\0" + data[10:], "V122", 1),
+        (lambda data: data[:8] + b"\2\0" + data[10:], "V122", 1),
         (lambda data: data[:40], "K152", 2),
         (lambda data: b"nonsense", "K152", 2),
         (lambda data: b"", "K152", 2),
