@@ -324,7 +324,7 @@ def _prove_layer(
         x.append(sender.transcript.challenge("lookup challenge"))
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
     if isinstance(rounds, _Rounds) and len(x) < len(r):
-        return rounds.last(sender, x, claim)
+        return rounds.finish(sender, x, claim)
     return _merge(sender, x, rounds.values(x))
 
 
@@ -447,7 +447,7 @@ class _Rounds:
         self.eq = _Eq(r, runs)
         self.space = [source.reshape(8, -1), _beside(source, spare).reshape(8, -1)]  # one is read, the other written
         rounds = r.shape[1]
-        self.together = max(0, rounds - 1 - layout.LOG_RUN) if gpu.on_host(source) else rounds  # from here on: ``last``
+        self.together = max(0, rounds - 1 - layout.LOG_RUN) if gpu.on_host(source) else rounds  # from here on: ``finish``
 
     def less(self, later: int) -> Ext:
         """What a round's sum lacks at 0, negative: the pairs that are not there."""
@@ -482,7 +482,7 @@ class _Rounds:
         """Rows that a round after the second reads, and the one before has not written."""
         _fill(self.space[1], *self.eq.missing(later), (ZERO, ONE, self.factor, ONE))
 
-    def last(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
+    def finish(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
         """The rounds after the challenges x, of one run of pairs each, and what ``_merge`` gives."""
         r, count = self.eq.r, self.eq.r.shape[1]
         if len(x) > 1:
