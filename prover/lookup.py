@@ -329,7 +329,7 @@ def _prove_layer(
         x.append(sender.transcript.challenge("lookup challenge"))
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
     if isinstance(rounds, _Rounds) and len(x) < len(r):
-        return rounds.last(sender, x, claim)
+        return rounds.finish(sender, x, claim)
     return _merge(sender, x, rounds.values(x))
 
 
@@ -348,7 +348,7 @@ def _ahead(
         rounds.work([there.x(k) for k in range(i)], len(r) - i - 1, there.main(i), there.added(i))
         there.finish(i)
     if isinstance(rounds, _Rounds) and first < len(r):
-        rounds.last_there(there, first, len(r))
+        rounds.last(there, first, len(r))
     return there.sent()
 
 
@@ -455,7 +455,8 @@ class _Rounds:
         self.eq = _Eq(r, runs)
         self.space = [source.reshape(8, -1), _beside(source, spare).reshape(8, -1)]  # one is read, the other written
         rounds = r.shape[1]
-        self.together = max(0, rounds - 1 - layout.LOG_RUN) if gpu.on_host(source) else rounds  # from here on: ``last``
+        here = gpu.on_host(source)
+        self.together = max(0, rounds - 1 - layout.LOG_RUN) if here else rounds  # from here on: ``finish``
 
     def less(self, later: int) -> Ext:
         """What a round's sum lacks at 0, negative: the pairs that are not there."""
@@ -488,7 +489,7 @@ class _Rounds:
         """Rows that a round after the second reads, and the one before has not written."""
         _fill(self.space[1], *self.eq.missing(later), (ZERO, ONE, self.factor, ONE))
 
-    def last(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
+    def finish(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
         """On a processor, the rounds after the challenges x, of one run of pairs each, and what ``_merge`` gives."""
         first, count = len(x), self.eq.r.shape[1]
         if first > 1:
@@ -496,7 +497,7 @@ class _Rounds:
         apart = _all_distances(count, layout.LOG_RUN)
         return last_rounds(sender, self.source, self.space, apart, self.factor, self.eq.r, x, claim)
 
-    def last_there(self, there: LookupRounds, first: int, count: int) -> None:
+    def last(self, there: LookupRounds, first: int, count: int) -> None:
         """On a device, the rounds from ``first`` on of ``count``; each has one run of pairs."""
         if first > 1:
             self.complete(count - first - 1)
