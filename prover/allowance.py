@@ -15,7 +15,7 @@ import os
 import struct
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +71,9 @@ class Allowance:
             file.close()
             os.pwrite(self._own, _RECORD.pack(_MAGIC, digest, used), 0)
 
-    def __del__(self) -> None:
-        if getattr(self, "_own", None) is not None:
-            os.close(self._own)  # type: ignore[arg-type]
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # modules may be gone at the end of a process
+        if (own := getattr(self, "_own", None)) is not None:
+            close(own)
 
     def __copy__(self) -> Allowance:
         return self  # there is one count, whatever is copied around it

@@ -131,6 +131,17 @@ class ProvingKey(Summary):
         return ProvingKey(program, fixed_plan(program, recorded.max_steps, recorded.mode), vk, params, allowance)
 
 
+def leaves(path: Path) -> int:
+    """How many lookup leaves a proof of one run under the proving key in a file has, to prepare for it; 0 where that is
+    not known. Nothing is checked."""
+    try:
+        with path.open("rb") as f:
+            length = struct.unpack_from("<Q", f.read(16), 8)[0]
+            return int(json.loads(f.read(min(length, 1 << 24))).get("leaves", 0))
+    except (OSError, ValueError, struct.error, AttributeError, TypeError):
+        return 0
+
+
 def used_path(key: Path) -> Path:
     """Beside a proving key: the count of what was opened of its params."""
     return key.with_name(key.name + ".used")
@@ -253,6 +264,7 @@ def _write(path: Path, made: ProvingKey, arrays: dict[str, Array]) -> None:
         "hiding": key.mode.hiding,
         "proofs": key.mode.proofs,
         "description": key.description.to_bytes().hex(),
+        "leaves": 0 if made.plan is None else made.plan.used_leaves,
         "params": params_digest(made.program).hex(),
         "integers": _integers_digest(integers).hex(),
         "arrays": {},

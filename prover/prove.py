@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 LARGE = 1 << 22  # leaves from which a proof on the host is lean
 LEAF = 300  # bytes of a proof, about, by leaf
+FRESH = 80  # of these, what proofs on the host take in any case
 SHARE = 4  # a proof that takes more than this part of the memory gives it back to the system
 
 
@@ -112,6 +113,12 @@ def prove(
 def keeps(leaves: int) -> bool:
     """Whether the process keeps what a proof with so many leaves frees, unless its memory is limited."""
     return SHARE * LEAF * leaves < (host.memory() or 8 << 30)
+
+
+def fresh_pages(leaves: int, memory: int | None = None) -> int:
+    """Bytes that a proof with so many leaves takes in any case and its process keeps, 0 of a small one; ``memory``: the
+    most that it may take."""
+    return FRESH * leaves if leaves >= LARGE and memory is None and keeps(leaves) else 0
 
 
 def rests_on(pk: ProvingKey, certificate: Certificate | None) -> bytes:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 _MAPPED = 65536  # arrays with pages of their own at one time, as glibc has it
@@ -76,6 +77,46 @@ def keep_freed_memory(all_of_it: bool = True) -> None:
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that is possible
         mallopt(_M_MMAP_MAX, 0 if all_of_it else _MAPPED)
         mallopt(_M_TRIM_THRESHOLD, -1 if all_of_it else 512 << 20)
+
+
+class Fresh:
+    """Pages that a thread takes from the system while others do what keeps one core busy; the process keeps them
+    (``keep_freed_memory``), so that what is computed after ``release`` finds them there. The system clears every page
+    that it gives out, and takes far longer where a virtual machine has to ask for it: 2 s of processor time per GiB."""
+
+    STEP = 16 << 20  # bytes that are taken at one time: what ``release`` waits for
+
+    def __init__(self, size: int) -> None:
+        """At most ``size`` bytes; nothing where freed memory is not kept, or there is one core."""
+        import threading
+
+        self._memory: Any = None
+        self._stopped = threading.Event()
+        kept = sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ)
+        if size < self.STEP or not kept or cores() < 2:
+            return
+        import numpy as np
+
+        keep_freed_memory()
+        try:
+            self._memory = np.empty(size, np.uint8)
+        except MemoryError:
+            return
+        self._thread = threading.Thread(target=self._take, args=(self._memory,), name="syurmy_pages", daemon=True)
+        self._thread.start()
+
+    def _take(self, memory: Any) -> None:
+        for at in range(0, len(memory), self.STEP):
+            if self._stopped.is_set():
+                return
+            memory[at : at + self.STEP : 4096] = 0
+
+    def release(self) -> None:
+        """Takes no more, and frees what there is."""
+        self._stopped.set()
+        if self._memory is not None:
+            self._thread.join()
+            self._memory = None
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ L leaves, R of them not with numerator 1, and P entries of params in rows of C:
     contraction  the tables of products, 16 a table and entry, over F 8, and 8 to fold them into
     opening      weights of all columns, 16 * 2^m, in which all are folded, or as much again where params are large
                  beside them; of each row of params that is evaluated 48 * C
-    queries      positions of the key's file that are read
+    queries      positions of the key's file that are read, on top of what the process keeps of what it has freed
 
 The last four come one after the other; the peak is the largest of lookup, contraction and opening on top of the others,
 and the queries' on top of that, where what is freed is kept by the process. The constants are from measurements
@@ -45,6 +45,7 @@ PROCESS = 150_000_000  # with kernels
 COLUMN, IMAGES = 8, 25  # an entry, and images of it that are kept
 READ = 1 << 20  # of a mapped file that a read of one place brings in
 WASTE, MOST = 0.2, 512 << 20  # what lies free between arrays, of all but the process; and the most (syurmy/host.py)
+LARGE_WASTE = 0.25  # of a large proof
 LEAF, OTHER = 48, 28  # a leaf with the layers above it; more of one whose numerator is not 1
 CHUNK = 128  # elements of a column that BLAKE3 hashes to one value
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -118,19 +119,22 @@ def of_plan(plan: Plan) -> Memory:
     within = (rows + 1) * of_row <= 1 << plan.witness.log_entries - 1 >= 2 * of_row  # sumcheck._behind
     opened = (2 if within else 4) * flat + of_params + weights
     committing, later = images + flat + codeword, max(lookup, contraction, flat + opened)
-    asked = 3 * flat + codeword + queries  # of columns that are encoded anew
-    lean = held + max(committing, images + filling, later, asked)
+    before = max(committing, images + filling, later)
+    asked = max(codeword, min(before, MOST)) + queries  # with what the process keeps of what it has freed
+    lean = held + max(before, asked)
     whole = held + committing + max(lookup, contraction, opened) + queries
     if plan.used_leaves < LARGE:
         whole = wasted(whole)
+        lean = wasted(lean)
     else:  # of what comes later, seven tenths find no place in what the commitment took
-        whole = held + committing + 7 * later // 10 + queries if keeps(plan.used_leaves) else wasted(lean)
-    return Memory(setup, max(whole, wasted(lean)), wasted(lean))
+        lean = wasted(lean, LARGE_WASTE)
+        whole = held + committing + 7 * later // 10 + queries if keeps(plan.used_leaves) else lean
+    return Memory(setup, max(whole, lean), lean)
 
 
-def wasted(size: int) -> int:
+def wasted(size: int, share: float = WASTE) -> int:
     """With what the process wastes."""
-    return size + int(min(WASTE * (size - PROCESS), MOST))
+    return size + int(min(share * (size - PROCESS), MOST))
 
 
 def _bits(t: TensorType) -> int:

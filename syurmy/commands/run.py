@@ -210,10 +210,12 @@ class Proving:
         per_proof: int | None = None,
         memory: str | None = None,
     ) -> None:
+        from syurmy.host import Fresh
         from syurmy.isa.errors import InputError
         from syurmy.memory import read
 
         self.memory = None if memory is None else read(memory)
+        self.fresh = Fresh(0)
         self.openings: dict[str, TensorOpening] = {}  # of the committed inputs
         self.output_proofs = output_proofs
         self.proof, self.keys, self.rekey, self.force = proof, keys, rekey, force or proof is not None
@@ -222,6 +224,15 @@ class Proving:
         self.scheduler, self.store, self.per_proof = scheduler, store, per_proof
         if store is not None and scheduler is None:
             raise InputError("--store says where a cluster finds keys", code="X192", help="add --scheduler")
+
+    def prepare(self, key: Path) -> None:
+        """Takes pages for a large proof under a key that is there, while the program is read and run on one core."""
+        from syurmy import gpu, host
+        from syurmy.prover.keys import leaves
+        from syurmy.prover.prove import fresh_pages
+
+        if self.scheduler is None and self.per_proof is None and gpu.current().name == "cpu":
+            self.fresh = host.Fresh(fresh_pages(leaves(key), self.memory))
 
     def refuse_larger(self, program: Program, key: Path, batch: int = 1) -> None:
         """Before anything runs: raises ``InputError`` P190 where a proof takes more memory than may be taken, or making
@@ -261,6 +272,7 @@ class Proving:
                 trace.program, trace.outputs, trace.batch > 1, key.mode.hiding, self.output_proofs, at.description,
                 target.parent, target.stem, self.force,
             )  # fmt: skip
+            self.fresh.release()
             commitments = self.openings | {name: opening for name, (_, opening) in outputs.items()}
             try:
                 data, report = clock("prove", lambda: self._made(at, key, paths[0], trace, commitments, working))
@@ -341,6 +353,9 @@ def _ran(
     from syurmy.keys import key_paths
 
     clock = Clock()
+    program = models.located(program, options)
+    if proving is not None:
+        proving.prepare(key_paths(program, proving.keys)[0])
     at = models.opened(program, options, raw, max_steps)
     options, openings = committing.opened(options, at.program)
     if proving is not None:
@@ -353,6 +368,8 @@ def _ran(
     if (whole := at.segmented) is not None:
         from syurmy.commands.bundles import ran
 
+        if proving is not None:
+            proving.fresh.release()
         return ran(at, whole, entered, proving, batch, max_steps, strict, json)
     given, cut, _ = entered
     watch = rounding = None

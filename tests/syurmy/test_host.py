@@ -72,6 +72,30 @@ def test_memory_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.memory() == 1 << 28
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc")
+def test_fresh_pages_are_there_before_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ctypes
+
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("no glibc")
+    monkeypatch.setattr(host, "cores", lambda: 2)
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    size = 3 * host.Fresh.STEP
+    pages = host.Fresh(size)
+    pages._thread.join(20)
+    there = pages._memory.ctypes.data + 4095 & ~4095  # mincore asks for whole pages
+    vector = (ctypes.c_ubyte * (size // 4096 - 1))()
+    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(there), ctypes.c_size_t(4096 * len(vector)), vector) == 0
+    assert all(v & 1 for v in vector)
+    pages.release()
+    assert pages._memory is None
+    pages.release()
+    host.Fresh(0).release()
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "0")
+    assert host.Fresh(size)._memory is None
+
+
 def test_objects_that_were_there_are_set_aside() -> None:
     gc.unfreeze()
     old: list[object] = [None]
