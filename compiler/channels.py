@@ -28,6 +28,7 @@ INPUT_BITS = 30  # magnitude bits of an input: a float32 has 24, and is exact do
 ROOM = 58  # bits of a sum of products
 WEIGHT_BITS = 18  # of the largest weight, which it leaves
 RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
+FARTHEST_BITS = 54  # of these, where nothing less keeps the tolerance
 FACTOR_BITS, ROOMY_BITS = 19, 22  # of a factor of a product of data on the samples, and at all
 TERM_BITS, SHORT_BITS = 27, 6  # of a term of a sum, where ratios would lose more than some bits
 LEFT_BITS = 22  # what a sum with a constant leaves at least
@@ -112,9 +113,10 @@ def uniform(c: Tables, x: Channels) -> Tensor:
     reach = float((np.abs(x.scales) * np.maximum(x.peaks, 1)).max())
     bound = float(np.abs(x.scales).max()) * x.q.bound
     room = LIMIT / 4 / x.shape[-1]  # for a sum over the last axis
-    unit = least * max(1.0, power_of_two(max(reach / 2**REACH_BITS, bound / room) / least))
+    most = FARTHEST_BITS if c.precision.sloped else REACH_BITS
+    unit = least * max(1.0, power_of_two(max(reach / 2**most, bound / room) / least))
     if unit > least * (1 if whole else 2**SHORT_BITS) and x.q.bound > 2 ** (TERM_BITS + ROOM_BITS):
-        return uniform(c, factor(c, x, TERM_BITS, TERM_BITS + ROOM_BITS))
+        return uniform(c, factor(c, x, TERM_BITS, TERM_BITS + ROOM_BITS, whole=True))
     return c.emit("mul", x.q, c.constant(x.scales, unit, "ratios"), scale=unit)
 
 
@@ -160,7 +162,7 @@ def product(c: Tables, x: Channels, w: F64, peak: float, label: str) -> Tensor:
     return c.emit("matmul", x.q, c.constant(w, unit, label), scale=unit)
 
 
-def factor(c: Tables, x: Channels, bits: int = FACTOR_BITS, most: int = ROOMY_BITS) -> Channels:
+def factor(c: Tables, x: Channels, bits: int = FACTOR_BITS, most: int = ROOMY_BITS, whole: bool = False) -> Channels:
     """``x`` with integers of ``bits`` bits on the samples (small enough for a product of two), every column with bits
     of its own, and ``most`` at all."""
     if x.q.bound < 2**most:
@@ -170,12 +172,16 @@ def factor(c: Tables, x: Channels, bits: int = FACTOR_BITS, most: int = ROOMY_BI
     up = np.floor(np.log2(peaks.max() / peaks))
     up = np.minimum(up, max(0, 58 - x.q.bound.bit_length()))
     q = c.emit("mul", x.q, c.out.param(np.exp2(up).astype(np.int64), 1.0, "levels"), scale=1.0) if up.any() else x.q
-    y = c.rescale(q, min(1.0, 2.0**bits / peaks.max()), DType.I32, -(2**most), 2**most - 1)
+    f = min(1.0, 2.0**bits / peaks.max())
+    if whole:
+        y = c.rescale_by(q, 1, -math.floor(math.log2(f)), DType.I32, -(2**most), 2**most - 1)
+    else:
+        y = c.rescale(q, f, DType.I32, -(2**most), 2**most - 1)
     return Channels(y.scaled(1.0), x.scales / np.exp2(up) * y.scale / q.scale)
 
 
 def squared(c: Tables, x: Channels) -> Channels:
-    x = factor(c, x)
+    x = factor(c, x, FACTOR_BITS + 6, ROOMY_BITS + 6) if c.precision.sloped else factor(c, x)
     return Channels(c.emit("mul", x.q, x.q, scale=1.0), x.scales**2)
 
 

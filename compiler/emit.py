@@ -20,7 +20,7 @@ import numpy as np
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.compiler.errors import Unsupported
-from syurmy.compiler.saturation import End
+from syurmy.compiler.saturation import OUTSIDE, RANGE, End
 from syurmy.compiler.stepping import Stepped
 from syurmy.compiler.undecided import Decision, off, units_of
 from syurmy.isa.arrays import F64, I64, Array
@@ -320,10 +320,11 @@ class Emitter:
         hi: int | None,
         below: int | None = None,
         above: int | None = None,
+        cause: str = RANGE,
     ) -> None:
         """Notes that the last instruction, which made ``x``, cuts off what lies beyond ``lo`` and ``hi``, and has no
         value for sources up to ``below`` and from ``above`` on. What it cuts off of the samples is in their range: then
-        it is not told at run time."""
+        it is not told at run time. ``cause``: see ``compiler.saturation``."""
         least = min((int(s.min()) for s in source.values if s.size), default=0)
         most = max((int(s.max()) for s in source.values if s.size), default=0)
         below, above = (
@@ -333,11 +334,17 @@ class Emitter:
         if lo is None and hi is None and below is None and above is None:
             return
         index, ins = len(self.code) - 1, self.code[-1]
-        end = End(index, lo, hi, below, above)
+        end = End(index, lo, hi, below, above, cause)
         if any(end.cut(ins, s, v) for s, v in zip(source.values, x.values, strict=True)):
             self.cut.add(index)
         else:
             self.ends[index] = end
+
+    def within(self, index: Tensor, length: int) -> None:
+        """Notes that indices should be from 0 to ``length`` - 1, if they need not be and the last instruction made
+        them; a run tells how many are not."""
+        if self.code and self.code[-1].dst == index.name and not 0 <= index.type.lo <= index.type.hi < length:
+            self.cuts_off(index, index, -1, length, cause=OUTSIDE)
 
     def rounds(self, name: str, rest: F64) -> None:
         """Notes what rounding took from the entries of a param or table, in its units; not what was cut off, nor where

@@ -20,6 +20,7 @@ from syurmy.compiler.mantissas import coarse, reach
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.readings import Reading
 from syurmy.compiler.recorded import quantise_input
+from syurmy.compiler.saturation import WRAPS
 from syurmy.compiler.scales import COARSE, FINE_BITS, ROOM_BITS, Precision, power_of_two
 from syurmy.compiler.tables import Tables
 from syurmy.compiler.ties import Tie, ties
@@ -231,7 +232,7 @@ class Context(Tables):
         info = np.iinfo(np.int32)
         if dtype == np.int32 and (x.type.lo < info.min or x.type.hi > info.max):
             self.out.wraps[self.out.node] = None
-            self.out.cuts_off(x, x, int(info.min) - 1, int(info.max) + 1)
+            self.out.cuts_off(x, x, int(info.min) - 1, int(info.max) + 1, cause=WRAPS)
 
 
 def input_type(v: Value, precision: Precision, unsigned: bool = False) -> tuple[TensorType, float]:

@@ -35,6 +35,9 @@ COARSE = 2**8  # an accumulator up to this much coarser than asked for is not re
 LIMIT = 2**61
 SAME = 2**-22  # scales that differ by float32 rounding are the same
 LEAST_BITS = 17  # a factor with this many does not have to saturate to get more
+SLOPED_BITS = 26  # of factors of a product, where nothing less keeps the tolerance
+HALF = 27  # bits of half a factor of a long product
+FAR_BELOW = 2**14
 RATIO_BITS = 16  # of ratios between scales, where the machine has room: small entries keep theirs
 SUM_BITS = 48  # what sums take for that; readers have some for factors of their own
 DIRECT = 2**24  # a factor up to this bound is taken as it is
@@ -63,9 +66,9 @@ class Narrowing(Scales):
         y, ratio = self.narrowed[x.name, bits]
         return y.scaled(ratio * x.scale)
 
-    def factor(self, x: Tensor, limit: int = 2**31) -> Tensor:
+    def factor(self, x: Tensor, limit: int = 2**31, bits: int = FINE_BITS) -> Tensor:
         """``x`` as a factor of an exact product: narrow, or where the program is fine up to ``limit``, with
-        ``FINE_BITS`` bits on the samples (``LEAST_BITS``, where that saves saturation)."""
+        ``bits`` bits on the samples (``LEAST_BITS``, where that saves saturation)."""
         if x.name in self.out.params:
             return x
         if not self.precision.fine or 2 * limit <= self._top(self.precision.activations):
@@ -74,12 +77,43 @@ class Narrowing(Scales):
             return x
         if x.bound <= 2 * x.peak and x.type.size > FEW:
             return self.narrow(x)  # the bound is reached: 16 bits cover it, and one lookup is enough
-        return self._fine(x, limit, relu=False)
+        return self._fine(x, limit, relu=False, most=bits)
 
     def multiply(self, a: Tensor, b: Tensor) -> Tensor:
-        """The exact product of both, as factors."""
-        a, b = (self.factor(x, 2**29) for x in (a, b))
+        """The exact product of both, as factors; where functions are sloped they have ``SLOPED_BITS``, which takes no
+        more lookups."""
+        if self.precision.sloped and self._spread(a, b):
+            return self._long(a, b)
+        a, b = (self.factor(x, 2**29, SLOPED_BITS if self.precision.sloped else FINE_BITS) for x in (a, b))
         return self.emit("mul", a, b, scale=a.scale * b.scale)
+
+    @staticmethod
+    def _spread(a: Tensor, b: Tensor) -> bool:
+        """Whether few products on the samples are all far below that of both peaks: large ones meet small ones, and
+        factors of one unit each would lose these."""
+        if a.type.size > FEW or b.type.size > FEW:
+            return False
+        reached = (
+            float(np.abs(x.astype(np.float64) * y).max(initial=0.0)) for x, y in zip(a.values, b.values, strict=True)
+        )
+        return float(a.peak) * b.peak > FAR_BELOW * max(max(reached), 1.0)
+
+    def _long(self, a: Tensor, b: Tensor) -> Tensor:
+        """The product of factors of ``2 * HALF`` bits, by halves: one in that many of what the bounds of both allow."""
+        halves = []
+        for x in (a, b):
+            up = 2 * HALF - x.bound.bit_length()
+            if up < 0:
+                x = self.emit("shr", x, amount=-up, scale=x.scale * 2.0**-up)
+            elif up:
+                x = self.emit("muli", x, value=2**up).scaled(x.scale / 2**up)
+            low = self.emit("mod", x, self.out.param(np.array(2**HALF)), scale=x.scale)
+            halves.append((self.emit("shr", x, amount=HALF, scale=x.scale * 2**HALF), low))
+        (a, low_a), (b, low_b) = halves
+        scale = a.scale * b.scale
+        crossed = [self.emit("mul", x, y, scale=scale / 2**HALF) for x, y in ((a, low_b), (b, low_a))]
+        middle = self.emit("shr", self.emit("add", *crossed), amount=HALF, scale=scale)
+        return self.emit("add", self.emit("mul", a, b, scale=scale), middle)
 
     def addend(self, x: Tensor, count: int) -> Tensor:
         """Reals ``x``, such that sums of ``count`` of them stay integers: as they are where that is so."""
@@ -122,21 +156,21 @@ class Narrowing(Scales):
         y = self.rescale_by(x, mult, shift, dtype, ends[0], ends[1], (flat[0], flat[1]))
         return y.scaled(scale)
 
-    def _fine(self, x: Tensor, limit: int, relu: bool) -> Tensor:
+    def _fine(self, x: Tensor, limit: int, relu: bool, most: int = FINE_BITS) -> Tensor:
         top = 2 ** min(limit.bit_length() - 1, 31) - 1  # intervals are rounded to powers of two
-        key = x.name, -top if relu else top
+        key = x.name, -top if relu else top << (most - FINE_BITS)
         if key not in self.narrowed:
             bound = max(x.type.hi, 1) if relu else x.bound
             peak = max((int(v.max()) for v in x.values if v.size), default=0) if relu else x.peak
             want = max(peak, 1)
-            f = min(1.0, 2**FINE_BITS / want)
+            f = min(1.0, 2**most / want)
             lo, hi = 0 if relu else None, None
             if bound * f * SLACK > top:
                 f = top / (bound * SLACK)
                 if relu and (2**SHIFT - 1) / bound * want >= 2 ** (SHIFT - 2):
                     f = (2**SHIFT - 1) / (bound * SLACK)
-                elif f * want < 2**LEAST_BITS:
-                    bits = min(FINE_BITS, top.bit_length() - ROOM_BITS)
+                elif f * want < 2 ** (LEAST_BITS + most - FINE_BITS):
+                    bits = min(most, top.bit_length() - ROOM_BITS)
                     f = min(1.0, 2**bits / want)
                     hi = 2 ** (bits + ROOM_BITS) - 1
                     lo = 0 if relu else -hi - 1

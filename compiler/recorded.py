@@ -246,7 +246,7 @@ def record(
         "outputs": [asdict(p) for p in outputs],
         "missed": None if missed is None else asdict(missed),
         "nodes": [asdict(r) for r in rows],
-        "ends": [[e.index, e.lo, e.hi, e.below, e.above] for e in ends],
+        "ends": [[e.index, e.lo, e.hi, e.below, e.above, e.cause] for e in ends],
         "decisions": [asdict(d) for d in decisions],
         "held": [asdict(h) for h in held],
         "limits": {name: asdict(x) for name, x in limits.items()},

@@ -2,9 +2,10 @@
 
 A ``rescale`` that narrows, and a table whose function leaves the width of its result, hold what the samples reached
 and the margin above. What lies beyond becomes the end of the interval: defined and proven, and not what the float model
-computes. What a function is not defined for is told in the same way. An ``End`` is an instruction where that can
-happen; cuts that belong to the model (a relu, a clip, a flat function) have none. What is decided by too little is
-counted along with it (``compiler.undecided``).
+computes. What a function is not defined for is told in the same way, and so are sums that wrap, and indices that meet
+or lie outside, each under its own cause. An ``End`` is an instruction where that can happen; cuts that belong to the
+model (a relu, a clip, a flat function) have none. What is decided by too little is counted along with it
+(``compiler.undecided``).
 """
 
 from __future__ import annotations
@@ -25,17 +26,26 @@ if TYPE_CHECKING:
     from syurmy.compiler.recorded import Row
     from syurmy.compiler.rounding import Rounding
 
+RANGE, WRAPS, MEETS, OUTSIDE = "range", "wraps", "meets", "outside"
+CAUSES = {
+    RANGE: "values beyond the calibrated range were cut off",
+    WRAPS: "int32 sums or products left their type and wrapped, where onnxruntime gives the largest or least int32",
+    MEETS: "several indices write to one place, and ONNX does not say what that gives (here it is made of all of them)",
+    OUTSIDE: "indices lie outside of their axis, which ONNX does not allow",
+}
+
 
 @dataclass(frozen=True)
 class End:
     """Instruction ``index`` cuts off at ``lo`` and ``hi`` (None: not at this side). Of sources up to ``below`` and from
-    ``above`` on its function has no value (a logarithm, of what is negative)."""
+    ``above`` on its function has no value (a logarithm, of what is negative). ``cause``: one of ``CAUSES``."""
 
     index: int
     lo: int | None
     hi: int | None
     below: int | None = None
     above: int | None = None
+    cause: str = RANGE
 
     def cut(self, ins: Instruction, source: Integers, result: I64) -> int:
         """How many entries of one execution were cut off. A table's end stands for what is beyond it as well."""
@@ -61,12 +71,14 @@ class End:
 
 @dataclass(frozen=True)
 class Saturation:
-    """``entries`` values of a node (or input) were cut off, which is ``share`` of those that could have been."""
+    """``entries`` values of a node (or input) were cut off, which is ``share`` of those that could have been, or are
+    not what the model's runtime gives for another ``cause`` (of ``CAUSES``)."""
 
     node: str
     op: str
     entries: int
     share: float
+    cause: str = RANGE
 
     def __str__(self) -> str:
         what = f"input '{self.node}'" if self.op == "input" else f"{self.op} '{self.node}'"
@@ -112,18 +124,21 @@ class Watch:
         """What was cut off, by node."""
         out = []
         for r in rows:
-            indices = [i for i in self.ends if r.first <= i < r.last]
-            cut, seen = (sum(counter[i] for i in indices) for counter in (self.cut, self.seen))
-            if cut:
-                out.append(Saturation(r.node, r.op, cut, cut / seen))
+            here = [e for i, e in self.ends.items() if r.first <= i < r.last]
+            for cause in CAUSES:
+                indices = [e.index for e in here if e.cause == cause]
+                cut, seen = (sum(counter[i] for i in indices) for counter in (self.cut, self.seen))
+                if cut:
+                    out.append(Saturation(r.node, r.op, cut, cut / seen, cause))
         return tuple(out)
 
 
 def told(found: Sequence[Saturation]) -> str:
-    """One sentence for all of them; '' for none."""
-    if not found:
-        return ""
-    worst = sorted(found, key=lambda s: -s.share)[:3]
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    listed = "; ".join(map(str, worst))
-    return f"values beyond the calibrated range were cut off, so outputs may be wrong: {listed}{more}"
+    """One sentence for every cause; '' for none."""
+    out = []
+    for cause, what in CAUSES.items():
+        worst = sorted((s for s in found if s.cause == cause), key=lambda s: -s.share)
+        more = f" and {len(worst) - 3} more" if len(worst) > 3 else ""
+        if worst:
+            out.append(f"{what}, so outputs may be wrong: {'; '.join(map(str, worst[:3]))}{more}")
+    return ". ".join(out)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from syurmy.compiler.emit import Tensor
-from syurmy.compiler.narrowing import Narrowing
+from syurmy.compiler.narrowing import MAX_SHIFT, Narrowing
 from syurmy.compiler.scales import FEW, FINE_BITS
 from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.types import DType
@@ -91,8 +91,9 @@ class Tables(Narrowing):
 
     def sloped(self, x: Tensor, f: Callable[[F64], F64], label: str) -> Tensor:
         """``f(x_0) + f'(x_0) (x - x_0)``, x_0 the 16-bit argument of two tables: the rest of a fine x is not lost.
-        Error f'' / 2 times the square of half a unit of x_0."""
-        x = self.factor(x)
+        Error f'' / 2 times the square of half a unit of x_0. Where f is flat, x is cut off: what is left has more
+        bits."""
+        x = self.factor(self._cut_off(x, f))
         shift = self._far(x.peak)
         if shift <= 0:
             return self._plain(self.narrow(x), f, label)
@@ -103,6 +104,26 @@ class Tables(Narrowing):
         rest = self.emit("sub", x, self.muli(near, 2**shift), scale=x.scale)
         product = self.multiply(slope, rest)
         return self.emit("add", *self.align([y, product], y.peak * y.scale))
+
+    def _cut_off(self, x: Tensor, f: Callable[[F64], F64]) -> Tensor:
+        """``x`` with ``FINE_BITS`` bits of the interval outside of which f is flat, or which the samples do not reach:
+        of ``exp -x`` for large x. ``x`` itself where that gains no bit."""
+        seen = np.concatenate([v.reshape(-1) for v in x.values]) * x.scale
+        reach = max(x.peak * self.precision.margin, 1) * x.scale
+        window, ends = (
+            self._window(x, f, _values(f, seen)),
+            (-float(seen.min(initial=0.0)), float(seen.max(initial=0.0))),
+        )
+        flat = [w < reach for w in (-window[0], window[1])]
+        least = reach / 2**4
+        low, high = (min(abs(w), max(e * self.precision.margin, least)) for w, e in zip(window, ends, strict=True))
+        most = max(low, high)
+        shift = math.floor(math.log2(most / x.scale)) - FINE_BITS if most else 0
+        if most > reach / 2 or not 0 <= shift <= MAX_SHIFT:
+            return x
+        unit = x.scale * 2**shift
+        lo, hi = -math.ceil(low / unit), math.ceil(high / unit)
+        return self.rescale_by(x, 1, shift, DType.I32, lo, hi, (flat[0], flat[1]))
 
     def _entries(self, y: F64, scale: float, top: int | None = None) -> I64:
         top = top or self.largest

@@ -89,7 +89,7 @@ def div(c: Context, n: Node) -> Result:
         if not b.all():
             raise Unsupported("division by a constant that is zero")
         return times_constant(c, a, 1.0 / b, n.outputs[0])
-    if not is_positive(c, b) and is_spread(c, b):
+    if is_spread(c, b) and (c.precision.sloped or not is_positive(c, b)):
         return exact_quotient(c, a, b, c.peak(n.outputs[0]) or 1.0)
     r = reciprocal(c, b) if is_positive(c, b) else c.table(b, lambda v: 1.0 / v, "reciprocal")
     if not isinstance(a, Tensor):

@@ -19,7 +19,7 @@ from syurmy.compiler.scales import FEW, power_of_two
 from syurmy.isa.arrays import I64
 
 MAX_RUNS = 4096
-TABLE_BITS = 40  # of a few constants that data chooses among, in a fine program
+TABLE_BITS = 48  # of a few constants that data chooses among, in a fine program
 
 
 def flat(c: Context, x: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def compress(c: Context, n: Node) -> Result:
 
 @lowering("GatherElements", since=11)
 def gather_elements(c: Context, n: Node) -> Result:
-    """Indices may be data; one outside the axis traps."""
+    """Indices may be data; one outside the axis traps, or a run tells of it."""
     x = c.tensor(n.inputs[0])
     rank = len(x.shape)
     axis, shape = n.attr("axis", 0) % rank, c.shape(n.inputs[1])
@@ -116,6 +116,8 @@ def gather_elements(c: Context, n: Node) -> Result:
         places[axis] = at
         return take(c, x, np.ravel_multi_index(tuple(places), x.shape))
     index = from_zero(c, c.tensor(n.inputs[1]), x.shape[axis])
+    if rank > 1:
+        c.out.within(index, x.shape[axis])  # it is a place of another row
     strides = np.cumprod([1, *x.shape[:0:-1]])[::-1]
     others = sum((np.arange(shape[a]) * strides[a]).reshape([-1 if b == a else 1 for b in range(rank)])
                  for a in range(rank) if a != axis)  # fmt: skip
@@ -143,6 +145,7 @@ def row_numbers(c: Context, index: Tensor, shape: tuple[int, ...]) -> Tensor:
     row: Tensor | None = None
     for k in range(index.shape[-1]):
         part = from_zero(c, c.reshape(cut(c, index, len(index.shape) - 1, k, 1), index.shape[:-1]), shape[k])
+        c.out.within(part, shape[k])  # of several coordinates, one outside is another place
         row = part if row is None else c.emit("add", c.muli(row, shape[k]), part)
     assert row is not None
     return row
@@ -150,7 +153,7 @@ def row_numbers(c: Context, index: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 @lowering("GatherND", since=11)
 def gather_nd(c: Context, n: Node) -> Result:
-    """Indices may be data; a place outside the tensor traps."""
+    """Indices may be data; a place outside the tensor traps, or a run tells of it."""
     x, at, batch = c.tensor(n.inputs[0]), c.const(n.inputs[1]), n.attr("batch_dims", 0)
     if at is not None:
         return take(c, x, places_of(at.astype(np.int64), x.shape, batch))

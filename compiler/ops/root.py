@@ -30,6 +30,7 @@ RECIPROCAL_BITS, SHORT_BITS = 20, 13  # of reciprocals; with fewer, divisors are
 DIVISOR_BITS = 26
 SPREAD_BITS = 8  # between divisors: a table of their reciprocals has as few for the small ones' quotients
 QUOTIENT_BITS = 40  # of operands; and a quotient's resolution
+DIVIDED_BITS = 56  # of divisors where nothing less keeps the tolerance
 KEEPING = {"add", "sum", "mov", "reshape", "transpose", "slice", "concat", "broadcast", "flip", "rescale"}  # of x >= 0
 
 
@@ -108,7 +109,7 @@ def is_spread(c: Context, x: Tensor) -> bool:
 def exact_quotient(c: Context, a: Tensor | F64, b: Tensor, peak: float) -> Tensor:
     """``floor(2^k a / b)`` for quotients that reach ``peak`` on the samples, cut off at four times that; b of 0 counts
     as 1 unit."""
-    b = b if b.bound < 2**QUOTIENT_BITS else c.factor(b)
+    b = b if b.bound < 2 ** (DIVIDED_BITS if c.precision.sloped else QUOTIENT_BITS) else c.factor(b)
     if not isinstance(a, Tensor):
         a = c.quantised(a)
     elif a.bound >= 2**QUOTIENT_BITS:

@@ -3,7 +3,7 @@
 Places that are data are products with truth values, one comparison per index and place it could mean:
 
 ``y = x (1 - sum_j h_j) + sum_j h_j u_j`` with ``h_j[p] = 1`` where index j is p. An index outside writes nothing; that
-indices differ is ONNX's condition, and a run tells where they do not (with ``reduction`` add, where
+indices differ, and lie inside, is ONNX's condition, and a run tells where they do not (with ``reduction`` add, where
 ``y = x + sum_j h_j u_j``, they need not).
 """
 
@@ -19,6 +19,7 @@ from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.indexing import flat, from_zero, indices, places_of, row_numbers, take
 from syurmy.compiler.ops.shape import cut, pick
+from syurmy.compiler.saturation import MEETS
 from syurmy.isa.arrays import I64
 
 MAX_PAIRS = 2**20
@@ -29,7 +30,9 @@ def hot(c: Context, index: Tensor, count: int) -> Tensor:
     if math.prod(index.shape) * count > MAX_PAIRS:
         raise Unsupported(f"{math.prod(index.shape)} indices that are data into {count} places",
                           f"{MAX_PAIRS} pairs or less, or constants")  # fmt: skip
-    return c.emit("eq", c.reshape(index, (*index.shape, 1)), c.out.param(np.arange(count)), scale=1.0)
+    index = c.reshape(index, (*index.shape, 1))
+    c.out.within(index, count)
+    return c.emit("eq", index, c.out.param(np.arange(count)), scale=1.0)
 
 
 def written(c: Context, x: Tensor, rows: Tensor, h: Tensor, add: bool) -> Tensor:
@@ -39,7 +42,7 @@ def written(c: Context, x: Tensor, rows: Tensor, h: Tensor, add: bool) -> Tensor
     sums = c.emit("matmul", turned, rows, scale=rows.scale)
     if not add:
         taken = c.emit("sum", turned, axes=(-1,), keepdims=True)
-        c.out.cuts_off(taken, taken, None, 2)  # by two indices: a run tells that
+        c.out.cuts_off(taken, taken, None, 2, cause=MEETS)  # by two indices: a run tells that
         free = c.emit("addi", c.emit("neg", taken), value=1)
         x = c.emit("mul", x, free, scale=x.scale)
     return c.emit("add", x, sums)

@@ -352,5 +352,26 @@ def test_indices_that_meet_are_told(op: str, tmp_path: Path) -> None:
     assert not said
     given = {name: v[0] for name, v in samples.items()}
     assert not done.run(given).saturated
-    with pytest.warns(UserWarning, match=f"may be wrong: {op}"):
+    with pytest.warns(UserWarning, match=f"one place.* may be wrong: {op}"):
         done.run(given | {"at": np.zeros_like(at[0])})
+
+
+@pytest.mark.parametrize("op", ["GatherElements", "GatherND", "ScatterElements", "ScatterND"])
+def test_indices_outside_are_told(op: str, tmp_path: Path) -> None:
+    """One coordinate of several that is outside is another place, not none: nothing traps there."""
+    elements = op.endswith("Elements")
+    x, u = floats(rng(), 6, 2 if elements else 3, 5), floats(rng(), 6, 2, *([2] if elements else []))
+    at = np.array([[[0, k % 4 + 1], [2, k % 2 + 3]] for k in range(6)])
+    samples = {"x": x, "at": at, "u": u}
+    along = {"axis": 1} if elements else {}
+    read = ["x", "at", "u"] if op.startswith("Scatter") else ["x", "at"]
+    samples = {k: samples[k] for k in read}
+    done, said = compiled(built([node(op, read, ["y"], **along)], samples, ["y"]), tmp_path / "m", calibrate=samples)
+    given = {name: v[0] for name, v in samples.items()}
+    assert not said
+    assert not done.run(given).saturated
+    outside = at[0].copy()
+    outside[0, 1] = 5
+    with pytest.warns(UserWarning, match=f"outside of their axis.* may be wrong: {op}"):
+        made = done.run(given | {"at": outside})
+    assert [s.cause for s in made.saturated] == ["outside"]

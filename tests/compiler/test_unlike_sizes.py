@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 
 from syurmy.compiler import compile_model, load
+from syurmy.compiler.emit import Emitter
+from syurmy.compiler.narrowing import Narrowing
+from syurmy.compiler.scales import Precision
+from syurmy.isa.types import DType, TensorType
 from tests.compiler.harness import check, evaluated, floats, helper, model_of
 
 node = helper.make_node
@@ -111,3 +115,53 @@ def test_products_of_unlike_columns_leave_weights_their_bits(tmp_path: Path) -> 
     want = [evaluated(model, {"x": row[None]})[0].item() for row in x]
     off = [abs(done.run({"x": row[None]}).outputs["y"].item() - y) for row, y in zip(x, want, strict=True)]
     assert max(off) < 5e-4 * np.ptp(want)
+
+
+def test_interpolation_between_the_quantiles_of_unlike_features(tmp_path: Path) -> None:
+    """As scikit-learn's QuantileTransformer is written: places of one flat table by comparisons, then a slope that is
+    large where steps are small, times what is left of a step."""
+    r, width = rng(), 6
+    sizes = np.array([2e5, 3.0, 1e-2], np.float32)
+    bins = np.cumsum(r.random((3, width)) + 0.1, axis=1)
+    bins = (bins / bins[:, -1:] * sizes[:, None]).astype(np.float32)
+    bins[1] = np.array([0, 0, 1, 2, 2, 3])  # steps of no length
+    steps = [
+        ("Unsqueeze", "x last", "u"), ("GreaterOrEqual", "u bins", "ge"), ("Cast", "ge", "ones"),
+        ("ReduceSum", "ones last", "n"), ("Add", "n starts", "i"), ("Add", "i one", "j"),
+        ("Gather", "edges i", "a"), ("Gather", "edges j", "b"), ("Sub", "b a", "step"), ("Sub", "x a", "left"),
+        ("Gather", "heights i", "ya"), ("Gather", "heights j", "yb"), ("Sub", "yb ya", "dy"),
+        ("Div", "dy step", "slope"), ("Mul", "slope left", "part"), ("Add", "ya part", "y"),
+    ]  # fmt: skip
+    options: dict[str, dict[str, int]] = {"Cast": {"to": 7}, "ReduceSum": {"keepdims": 0}}
+    nodes = [node(op, read.split(), [made], **options.get(op, {})) for op, read, made in steps]
+    ends = [bins[:, :1] - sizes[:, None], bins, bins[:, -1:] + sizes[:, None]]
+    constants = {
+        "last": np.array([-1]), "one": np.array(1), "starts": np.arange(3)[None] * (width + 2), "bins": bins[None],
+        "edges": np.concatenate(ends, axis=1).reshape(-1),
+        "heights": np.tile(np.linspace(0, 1, width + 2, dtype=np.float32), 3),
+    }  # fmt: skip
+    x = (r.random((40, 1, 3)) * sizes).astype(np.float32)
+    x[::4, :, 1] = np.rint(x[::4, :, 1])
+    model = model_of(nodes, {"x": x[0]}, ["y"], constants)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x[:24]})
+        assert done.missed is None
+        for one in x[24:]:
+            assert np.abs(done.run({"x": one}).outputs["y"] - evaluated(model, {"x": one})[0]).max() < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_long_products(seed: int) -> None:
+    """By halves, of integers of up to 60 bits of either sign: one in 2^50 of what the bounds allow."""
+    r = np.random.default_rng(seed)
+    out = Emitter("long", 4)
+    c = Narrowing(out, Precision(fine=True, sloped=True))
+    sides = []
+    for name, bits in (("a", 59), ("b", 20 + 15 * seed)):
+        values = [r.integers(-(2**bits), 2**bits, 8) for _ in range(4)]
+        sides.append(out.input(name, TensorType(DType.I64, (8,), -(2**bits), 2**bits), 2.0**-bits, values, True))
+    y = c._long(sides[0], sides[1])
+    for a, b, found in zip(sides[0].values, sides[1].values, y.values, strict=True):
+        want = a * sides[0].scale * (b * sides[1].scale)
+        assert np.abs(found * y.scale - want).max() < 2.0**-50
