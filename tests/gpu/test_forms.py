@@ -10,7 +10,7 @@ import pytest
 
 from syurmy import gpu
 from syurmy.gpu.emulator import Emulated, Emulator, NotEmulated
-from syurmy.prover import lookup
+from syurmy.prover import layers
 from syurmy.prover.field import Ext, P
 from syurmy.prover.kernels import blake3, compiled, matrix, moves, nibbles, ntt, opening, place, rounds, vectors
 from syurmy.prover.kernels.pool import for_ranges
@@ -90,7 +90,7 @@ def lookups() -> Iterator[np.ndarray]:
         layer, v, w, eq = (up(field(*shape, draw=draw)) for shape in shapes)
         constants, pads, text, behind, state, out = transcript(draw, log, 4)
         sums, claim = vectors.zeros((log, 2, 2, 4), gpu.place(1)), up(field(4, draw=draw)[2:].copy())
-        apart = np.array([lookup.distances(i, log - i - 1) for i in range(log)])
+        apart = np.array([layers.distances(i, log - i - 1) for i in range(log)])
         args = layer, v, w, apart, *LAMBDA, eq, sums, constants, pads, text, behind, state, claim, out
         for_ranges(rounds.lookup_rounds, 1, *args, first)
         yield from (out, claim)

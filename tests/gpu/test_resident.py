@@ -18,6 +18,7 @@ from syurmy.gpu.grid import rounded
 from syurmy.prover import commitment, lookup
 from syurmy.prover.field import U64, P
 from syurmy.prover.kernels import mle, pool
+from syurmy.prover.layers import Corrections
 from syurmy.prover.placed import index_set, moved_axes, narrowed
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.prove import prove
@@ -115,7 +116,7 @@ def test_a_tree_that_does_not_fit_is_on_the_host(monkeypatch: pytest.MonkeyPatch
     expected = syurmy.prove(key, trace).data
     build, tried = lookup._build, []
 
-    def full(leaves: lookup.Leaves, corrected: lookup._Corrections) -> list[U64]:
+    def full(leaves: lookup.Leaves, corrected: Corrections) -> list[U64]:
         """Other parts of this proof take more than its tree."""
         tried.append(gpu.on_host(leaves.den))
         if tried[-1]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from syurmy.prover import lookup, sumcheck
+from syurmy.prover import layers, lookup, sumcheck
 from syurmy.prover.kernels import compiled, pool
 
 FEW = 256
@@ -11,5 +11,7 @@ FEW = 256
 @pytest.fixture(autouse=True)
 def _shared_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(pool.for_ranges.__kwdefaults__, "min_chunk", FEW)
-    for module, name in ((pool, "MIN_CHUNK"), (compiled, "MIN_CHUNK"), (lookup, "_CHUNK"), (sumcheck, "_CHUNK")):
-        monkeypatch.setattr(module, name, FEW)
+    for module in (pool, compiled):
+        monkeypatch.setattr(module, "MIN_CHUNK", FEW)
+    for module in (layers, lookup, sumcheck):
+        monkeypatch.setattr(module, "_CHUNK", FEW)

@@ -1,0 +1,369 @@
+"""The rounds of the sumchecks of a layer of the lookups' tree (prover/lookup.py has the equations): what a round sums,
+where its pairs are, and what is added for those that are not stored.
+
+Round i of a layer at r in K^k: h(t) = sum over the x behind t of eq(rest of r, x) * (p0*q1 + p1*q0 + lambda*q0*q1), of
+which h(0) and the leading coefficient are computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from syurmy import gpu
+from syurmy.gpu.arrays import Scalars
+from syurmy.isa.arrays import I64
+from syurmy.prover.ahead import LookupRounds, Now
+from syurmy.prover.field import ONE, U64, ZERO, Ext
+from syurmy.prover.kernels import compiled
+from syurmy.prover.kernels import logup as kernels
+from syurmy.prover.kernels.mle import eq_suffixes
+from syurmy.prover.kernels.pool import for_ranges
+from syurmy.prover.kernels.vectors import eq_vector, filled, part
+from syurmy.prover.layer import last_rounds
+from syurmy.prover.protocol import layout
+from syurmy.prover.protocol.transcript import Sender
+
+if TYPE_CHECKING:
+    from syurmy.prover.lookup import Leaves
+
+Challenge = Ext | Scalars
+Adder = Callable[..., None]
+_CHUNK = 1 << 12  # pairs a thread takes at least
+
+
+def run_length(k: int) -> int:
+    """Nodes of a run, in a layer of 2^k."""
+    return 1 << min(layout.LOG_RUN, k)
+
+
+def fill(planes: U64, lo: int, hi: int, values: Sequence[Ext]) -> None:
+    """Sets the elements [lo, hi) of every two planes."""
+    if lo < hi:
+        for i, x in enumerate(values):
+            filled(planes[2 * i, lo:hi], x.a)
+            filled(planes[2 * i + 1, lo:hi], x.b)
+
+
+class Corrections:
+    """What numerators are beside 1: ``uint64[4, *]``, planes of d0 = p0 - 1 and d1 = p1 - 1 of the nodes above; d is
+    zero outside of ``ranges``, which are whole runs, and not given there."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        stored, used = leaves.stored(leaves.log_size), leaves.used
+        self.run = run_length(leaves.log_size - 1)
+        others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
+        if used < stored:
+            others.append((used, stored))
+        two = 2 * self.run
+        self.ranges = _united((lo // two * self.run, -(-hi // two) * self.run) for lo, hi in others)
+        self.values: U64 = gpu.beside(leaves.den).empty((4, stored // 2 + kernels.PAD))
+        for lo, hi in self.ranges:
+            for_ranges(kernels.numerators, hi - lo, leaves.num, self.run, self.values, lo, min_chunk=2 * _CHUNK)
+
+    def shift(self, leaves: Leaves, c: Ext) -> None:
+        """Adds c*(p - 1) to the denominators."""
+        for lo, hi in self.ranges:
+            for_ranges(kernels.shift, hi - lo, leaves.den, self.run, self.values, lo, *words(c), min_chunk=2 * _CHUNK)
+
+
+def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The ranges in which ``mask`` is set."""
+    ends = [0] * bool(mask[:1].any()), [len(mask)] * bool(mask[-1:].any())
+    edges = [*ends[0], *(np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist(), *ends[1]]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted ranges without overlap that cover the same."""
+    out: list[tuple[int, int]] = []
+    for lo, hi in sorted(r for r in ranges if r[0] < r[1]):
+        if out and lo <= out[-1][1]:
+            out[-1] = out[-1][0], max(hi, out[-1][1])
+        else:
+            out.append((lo, hi))
+    return out
+
+
+class _Eq:
+    """eq(rest, .) as the outer product of two tables, for the rounds of a layer at r, ``uint64[2, k]``, of which so
+    many ``runs`` are stored. ``later`` rounds follow."""
+
+    one = np.array([[1], [0]], dtype=np.uint64)
+
+    def __init__(self, r: U64, runs: int) -> None:
+        self.r, self.runs = r, runs
+        self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
+        self.suffixes: U64 | None = None  # on the host: the tables of all variables within a run, of all but one, ...
+
+    def pairs(self, later: int) -> int:
+        """How many runs of pairs there are."""
+        return -(-self.runs >> self.r.shape[1] - later) if later > layout.LOG_RUN else 1
+
+    def count(self, later: int) -> int:
+        """How many pairs there are."""
+        return self.pairs(later) * run_length(later)
+
+    def missing(self, later: int) -> tuple[int, int]:
+        """The rows from, to which a round that binds reads, and the one before has not written."""
+        if later < layout.LOG_RUN:
+            return 0, 0
+        return 2 * self.count(later + 1), 4 * self.count(later)
+
+    def room(self, later: int) -> int:
+        """The rows that a round writes that binds, with those that the next one reads besides."""
+        return max(2 * self.count(later), self.missing(later - 1)[1])
+
+    def _outer(self, later: int) -> U64:
+        """The variables of runs, the most significant first."""
+        k = self.r.shape[1]
+        return np.ascontiguousarray(self.r[:, k - later : max(k - later, k - layout.LOG_RUN)][:, ::-1])
+
+    def __call__(self, later: int, memory: gpu.Memory) -> tuple[U64, U64]:
+        """The table of the variables within a run is in ``memory``."""
+        count = min(later, layout.LOG_RUN)
+        if memory is gpu.HOST:
+            if self.suffixes is None:
+                most = min(layout.LOG_RUN, self.r.shape[1] - 1)
+                self.suffixes = np.empty(4 << most, np.uint64)
+                eq_suffixes(self.r, most, self.suffixes)
+            self.inner = self.suffixes[2 << count : 4 << count].reshape(2, -1)
+        elif self.inner.shape[1] != 1 << count:  # it serves all rounds before them
+            self.inner = eq_vector(_elements(self.r[:, self.r.shape[1] - count :]), memory)
+        outer = self.one if later == count else compiled.eq_vector(self._outer(later), self.pairs(later))
+        return outer, self.inner
+
+    def sum(self, later: int) -> Ext:
+        """Of eq over all pairs that there are."""
+        pairs = self.pairs(later)
+        if pairs == 1 << max(0, later - layout.LOG_RUN):
+            return ONE
+        out = ZERO
+        for i, z in enumerate(reversed(_elements(self._outer(later)))):
+            out = 1 - z + z * out if pairs >> i & 1 else (1 - z) * out
+        return out
+
+
+def _apart(log_rows: int, sides: bool, count: int) -> list[int]:
+    """Of 2^log_rows rows, in runs: how far apart children are, if there are two ``sides``, and rows that differ in the
+    first, the second, ... variable."""
+    out = [run_length(log_rows)] if sides else []
+    for i in range(count):
+        bit = log_rows - 1 - i
+        out.append(1 << (layout.LOG_RUN + sides + i if bit >= layout.LOG_RUN else bit))
+    return out
+
+
+def distances(i: int, later: int) -> tuple[int, int, int]:
+    """``child``, ``bind`` and ``pair`` of round i of a layer (kernels/logup.py); 0 where it has none."""
+    if i == 0:
+        child, pair = _apart(later + 1, True, 1)
+        return child, 0, pair
+    child, bind, pair = _apart(later + 2, True, 2) if i == 1 else (0, *_apart(later + 2, False, 2))
+    return child, bind, pair
+
+
+@lru_cache(maxsize=64)
+def _all_distances(rounds: int, log_run: int) -> I64:
+    return np.array([distances(i, rounds - i - 1) for i in range(rounds)], np.int64)
+
+
+class Rounds:
+    """A layer of 2^k nodes, from its children ``uint64[4, *]``; rounds work in the memory of both."""
+
+    scale = ONE
+
+    def __init__(self, source: U64, spare: U64, runs: int, factor: Ext, r: U64) -> None:
+        self.source = source
+        self.factor = factor
+        self.eq = _Eq(r, runs)
+        self.space = [source.reshape(8, -1), _beside(source, spare).reshape(8, -1)]  # one is read, the other written
+        rounds = r.shape[1]
+        here = gpu.on_host(source)
+        self.together = max(0, rounds - 1 - layout.LOG_RUN) if here else rounds  # from here on: ``finish``
+
+    def less(self, later: int) -> Ext:
+        """What a round's sum lacks at 0, negative: the pairs that are not there."""
+        return self.factor * (self.eq.sum(later) - 1)
+
+    def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
+        """h(0) and the leading coefficient after the challenges x; ``later`` rounds follow."""
+        now = Now(_CHUNK)
+        self.work(x, later, now, now)
+        return now.low - self.less(later), now.top
+
+    def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
+        """Adds both to ``main``."""
+        count = self.eq.count(later)
+        eq = self.eq(later, gpu.beside(self.space[0]))
+        factor = words(self.factor)
+        child, bind, pair = distances(len(x), later)
+        if not x:
+            main(kernels.first_round, count, self.source, child, pair, *factor, *eq)
+        elif len(x) == 1:
+            args = child, bind, pair, *factor, *words(x[0])
+            main(kernels.second_round, count, self.source, *args, *eq, self.space[1])
+        else:
+            self.complete(later)
+            out, rows = self.space
+            main(kernels.next_round, count, rows, bind, pair, *words(x[-1]), *eq, out)
+            self.space = [rows, out]
+
+    def complete(self, later: int) -> None:
+        """Rows that a round after the second reads, and the one before has not written."""
+        fill(self.space[1], *self.eq.missing(later), (ZERO, ONE, self.factor, ONE))
+
+    def finish(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
+        """On a processor, the rounds after the challenges x, of one run of pairs each, and what ``_merge`` gives."""
+        first, count = len(x), self.eq.r.shape[1]
+        if first > 1:
+            self.complete(count - first - 1)
+        apart = _all_distances(count, layout.LOG_RUN)
+        return last_rounds(sender, self.source, self.space, apart, self.factor, self.eq.r, x, claim)
+
+    def last(self, there: LookupRounds, first: int, count: int) -> None:
+        """On a device, the rounds from ``first`` on of ``count``; each has one run of pairs."""
+        if first > 1:
+            self.complete(count - first - 1)
+        _, eq = self.eq(count - first - 1, gpu.beside(self.source))  # it is not read again
+        apart = _all_distances(count, layout.LOG_RUN)
+        there.last(first, self.source, *self.space, apart, *words(self.factor), eq)
+        if max(0, count - max(2, first)) % 2:
+            self.space.reverse()
+
+    def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
+        """p0, p1, q0, q1 at x."""
+        if len(x) == 1:
+            nodes = [node(self.source, i) for i in range(4)]
+            (p0, q0), (p1, q1) = ((a + x[0] * (c - a), b + x[0] * (d - b)) for (a, b), (c, d) in (nodes[:2], nodes[2:]))
+            return p0, p1, q0, q1
+        last = part(self.space[1], 0, 2)
+        p0, q0, a1, q1 = (_line(last, c, x[-1]) for c in (0, 2, 4, 6))
+        return p0, a1 - self.factor * q1, q0, q1
+
+
+class LeafRounds:
+    """The layer above the leaves: h = lambda*s - c*e + what is corrected, e the sum of eq, s that of eq*(q0 +
+    c*p0)*(q1 + c*p1), c = 1/lambda (kernels/logup.py), and what ``Rounds`` has for pairs that are not there."""
+
+    def __init__(self, leaves: Leaves, corrected: Corrections, spare: U64, runs: int, factor: Ext, r: U64) -> None:
+        self.q, self.d, self.ranges = leaves.den, corrected.values, corrected.ranges
+        self.source, self.scale, self.shift = leaves.den, factor, factor.inverse()
+        self.together = r.shape[1]
+        corrected.shift(leaves, self.shift)
+        self.eq = _Eq(r, runs)
+        self.spare = _beside(leaves.den, spare).reshape(-1)
+        self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
+
+    def less(self, later: int) -> Ext:
+        there = self.eq.sum(later)
+        return self.scale * (there - 1) + self.shift * there
+
+    def round(self, x: list[Ext], later: int) -> tuple[Ext, Ext]:
+        main, more = Now(_CHUNK), Now(_CHUNK)
+        self.work(x, later, main, more)
+        return self.scale * main.low - self.less(later) + more.low, self.scale * main.top + more.top
+
+    def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
+        """Adds s to ``main``, and what is corrected to ``more``."""
+        width, binding = run_length(later), bool(x)
+        eq = self.eq(later, gpu.beside(self.q))
+        q, d, r = self.q, self.d, words(x[-1] if x else ZERO)
+        child, bind, pair = distances(1 if x else 0, later)
+        if x:
+            if len(x) > 1:
+                self._complete(*self.eq.missing(later))
+            q, d = self._space(self.eq.room(later))
+        main(
+            kernels.ones_round, self.eq.count(later), self.q, child, bind, pair, *words(self.shift), *r, binding, q,
+            run_length(later + 1), *eq,
+        )  # fmt: skip
+        rows = 4 * width if x else 2 * width  # that a run of pairs reads
+        pairs = self.eq.pairs(later)
+        runs = _united((lo // rows, min(-(-hi // rows), pairs)) for lo, hi in self.ranges)
+        for lo, hi in _missing(((a * rows, b * rows) for a, b in runs), self.ranges):
+            fill(self.d, lo, hi, (ZERO, ZERO))
+        bind, pair = _apart(later + 2, False, 2) if x else (0, _apart(later + 1, False, 1)[0])
+        for a, b in runs:
+            n = (b - a) * width
+            more(kernels.corrections, n, self.d, bind, pair, *r, binding, d, *words(-self.shift), a * width, *eq)
+        self.q, self.d = q, d
+        if x:
+            self.ranges = [(a * 2 * width, b * 2 * width) for a, b in runs]
+
+    def _complete(self, lo: int, hi: int) -> None:
+        """Rows of leaves that are not used."""
+        if lo < hi:
+            fill(self.q, 2 * lo, 2 * hi, (1 - self.shift,))
+            fill(self.d, lo, hi, (-ONE, -ONE))
+            self.ranges = _united([*self.ranges, (lo, hi)])
+
+    def _space(self, rows: int) -> tuple[U64, U64]:
+        """Room for leaves and corrections of so many rows."""
+        if len(self.space) < 2:
+            memory = gpu.beside(self.q)
+            words = 2 * (2 * rows + kernels.PAD)
+            if words > len(self.spare):
+                self.spare = memory.empty(words)
+            self.space.append((self.spare[:words].reshape(2, -1), memory.empty((4, rows + kernels.PAD))))
+            self.spare = self.spare[words:]
+        else:
+            self.space.reverse()
+        return self.space[-1]
+
+    def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
+        """p0, p1, q0, q1 at x."""
+        p0, p1 = ONE, ONE
+        if self.ranges:
+            d = part(self.d, 0, 2)
+            p0, p1 = p0 + _line(d, 0, x[-1]), p1 + _line(d, 2, x[-1])
+        q = part(self.q, 0, 4)
+        left, right = _line(q, 0, x[-1]), _line(q[:, 2:], 0, x[-1])
+        return p0, p1, left - self.shift * (p0 - 1), right - self.shift * (p1 - 1)
+
+
+def _missing(wanted: Iterable[tuple[int, int]], have: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts of the wanted ranges outside ``have``, which is sorted and disjoint."""
+    out = []
+    for lo, hi in wanted:
+        for a, b in have:
+            if a < hi and b > lo:
+                if lo < a:
+                    out.append((lo, a))
+                lo = max(lo, b)
+        if lo < hi:
+            out.append((lo, hi))
+    return out
+
+
+def _beside(a: U64, spare: U64) -> U64:
+    """Room of the shape of ``spare`` where ``a`` is: that, if it is there."""
+    if gpu.on_host(a) == gpu.on_host(spare):
+        return spare
+    out: U64 = gpu.beside(a).empty(spare.shape)
+    return out
+
+
+def _elements(words: U64) -> list[Ext]:
+    """Those of ``uint64[2, n]``."""
+    return [Ext(a, b) for a, b in words.T.tolist()]
+
+
+def _line(w: U64, plane: int, t: Ext) -> Ext:
+    """The line through the first two entries of the planes ``plane``, ``plane`` + 1, at t."""
+    a, b = (Ext(int(w[plane, j]), int(w[plane + 1, j])) for j in range(2))
+    return a + t * (b - a)
+
+
+def words(x: Challenge) -> tuple[Any, ...]:
+    return (np.uint64(x.a), np.uint64(x.b)) if isinstance(x, Ext) else (x,)
+
+
+def node(layer: U64, i: int) -> tuple[Ext, Ext]:
+    """Numerator and denominator of a node."""
+    a, b, c, d = (int(x) for x in part(layer, i, 1)[:, 0])
+    return Ext(a, b), Ext(c, d)
