@@ -109,7 +109,7 @@ def exit_code(work: Callable[[], int], command: str, json: bool, debug: bool) ->
     except SyurmyError as e:
         return report(e, json, debug)
     except KeyboardInterrupt:
-        return report(InputError("interrupted; nothing was written", code="X130"), json, debug)
+        return report(InputError("interrupted; no file is half written", code="X130"), json, debug)
     except MemoryError:
         return report(InputError("not enough memory", code="X140"), json, debug)
     except OSError as e:

@@ -449,5 +449,5 @@ def test_a_process_verifies_and_an_interrupted_one_is_silent(proven: Path) -> No
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err == "error[X130]: interrupted; nothing was written\n"
+    assert err == "error[X130]: interrupted; no file is half written\n"
     assert written(proven) == before
