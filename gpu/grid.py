@@ -233,8 +233,8 @@ def raw(a: Any) -> Any:
 
 
 def rounded(size: int) -> int:
-    """The size of the piece of memory that so many bytes get: one of eight between two powers of two."""
-    step = max(256, 1 << max(0, (size - 1).bit_length() - 3))
+    """The size of the piece of memory that so many bytes get: one of 32 between two powers of two."""
+    step = max(256, 1 << max(0, (size - 1).bit_length() - 6))
     return max(step, -(-size // step) * step)
 
 

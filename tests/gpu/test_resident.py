@@ -169,6 +169,8 @@ def test_memory_is_used_again_and_counted() -> None:
     del b
     assert backend.empty(600).nbytes == 4800  # of another size: what is free goes back first
     assert isinstance(backend.empty(0), DeviceArray)
+    sizes = [1, 255, 257, *(k << i for i in range(8, 34, 5) for k in (31, 33, 47, 63)), (2 << 20) + 528]
+    assert all(0 <= rounded(size) - size < max(256, size / 32) for size in sizes)
 
 
 def test_what_is_kept_goes_with_the_array() -> None:
