@@ -255,7 +255,7 @@ def _prove_layer(
     """One layer: from the claims p, q at r to those at its children."""
     factor = sender.transcript.challenge("lookup lambda")
     rounds = begin(factor, ext_array(r))
-    inverses = _inverses(r[: rounds.together])
+    inverses = _inverses(r[: rounds.together] if sender.plain else r)
     x, claim = _ahead(sender, rounds, p + factor * q, r, inverses)
     for i, inverse in enumerate(inverses[len(x) :], len(x)):
         low, top = rounds.round(x, len(r) - i - 1)

@@ -127,6 +127,12 @@ class Sender:
         """Bytes sent so far."""
         return self._size
 
+    @property
+    def plain(self) -> bool:
+        """Whether messages and challenges are what they are here, and not what a subclass makes of them: then a kernel
+        may hash them (prover/layer.py)."""
+        return type(self) is Sender and type(self.transcript) is Transcript
+
     def pad_with(self, pads: U64 | None) -> None:
         """From here on ``ext`` sends its elements plus the next of ``pads``, ``uint64[2, n]``; None: as they are."""
         self._pads = pads

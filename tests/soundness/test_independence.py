@@ -93,7 +93,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tape]:
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(Secrets, "seeded", staticmethod(lambda seed, bound_to: tape))
     monkeypatch.setattr(budget, "hiding_ladder", one_level)
-    cached = (shapes.ladder, shapes.hiding_ladder, tensors.tensor_layout)
+    cached = (shapes.room, shapes._nominal, shapes.ladder, shapes.hiding_ladder, tensors.tensor_layout)
     for f in cached:
         f.cache_clear()
     yield tape
