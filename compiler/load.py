@@ -46,6 +46,8 @@ def load(path: Path, shapes: Shapes | None = None, change: Change | None = None)
 
 def _read(path: Path) -> tuple[onnx.ModelProto, int]:
     """The model without its external data, and the file's size."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ModelError(f"cannot read {path}: it is no regular file", code="F100", help="store the model in a file")
     try:
         other = recognised(path)
         if other is not None:
