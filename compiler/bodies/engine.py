@@ -87,7 +87,8 @@ def expanded(model: onnx.ModelProto) -> onnx.ModelProto:
     raise UnsupportedModel(wave.waiting)
 
 
-def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
+def nodes_of(graph: GraphProto | onnx.FunctionProto) -> Iterator[NodeProto]:
+    """Its nodes, those of If, Loop and Scan too."""
     for n in graph.node:
         yield n
         for inner in _graphs(n):

@@ -9,7 +9,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from syurmy.compiler import ModelError, UnsupportedModel, apart, compile_model, compile_onnx, graph, load, scales
+from syurmy.compiler import (
+    ModelError,
+    UnsupportedModel,
+    apart,
+    bounds,
+    compile_model,
+    compile_onnx,
+    graph,
+    load,
+    scales,
+)
 from syurmy.isa import exact, wellformed
 from tests.compiler.harness import floats, model_of
 
@@ -272,3 +282,27 @@ def test_bodies_read_after_what_they_read_is_written(tmp_path: Path) -> None:
     onnx.save(model_of(nodes, {"x": x}, ["y"], {"yes": np.array(True)}), tmp_path / "m.onnx")
     done = compile_onnx(tmp_path / "m.onnx", tmp_path / "out", calibrate={"x": x})
     assert np.abs(done.run({"x": x}).outputs["y"] - np.maximum(np.tanh(-x), 0)).max() < 1e-4
+
+
+def nested(depth: int, last: str) -> onnx.ModelProto:
+    """Functions each of which calls the one before twice; the first is a Relu, or calls ``last``."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+
+    def function(k: int) -> onnx.FunctionProto:
+        called = f"f{k - 1}" if k else last
+        domain = "own" if called.startswith("f") else ""
+        nodes = [helper.make_node(called, [a], [b], domain=domain) for a, b in ("xt", "ty")]
+        return helper.make_function("own", f"f{k}", ["x"], ["y"], nodes, opsets)
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node(f"f{depth - 1}", ["x"], ["y"], domain="own")], "g", ends[:1], ends[1:])
+    functions = [function(k) for k in range(depth)]
+    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+
+
+def test_functions_that_multiply_or_recur_are_refused_before_they_are_written_out(tmp_path: Path) -> None:
+    assert len(load.prepare(nested(3, "Relu")).graph.node) <= 8
+    for depth, last, code in ((15, "Relu", "M114"), (40, "Relu", "M114"), (3, "f2", "M108")):
+        onnx.save(nested(depth, last), tmp_path / "m.onnx")
+        assert "function" in refused(tmp_path / "m.onnx", code, tmp_path / "out")
+    assert bounds.inlined(nested(14, "Relu")).graph.node
