@@ -21,7 +21,7 @@ from syurmy import inputs
 from syurmy.compiler import tabular
 from syurmy.compiler.apart import Apart
 from syurmy.compiler.bodies import expanded, without_selections
-from syurmy.compiler.bounds import inlined
+from syurmy.compiler.bounds import bounded, inlined
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
 from syurmy.compiler.held import without_held
@@ -122,6 +122,7 @@ def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
     _check_weights(model.graph)
     _fix_shapes(model, shapes or {})
     model = inlined(model)
+    bounded(model)
     weights = Apart(without_selections(expanded(model)))
     light = weights.light
     try:
@@ -130,6 +131,7 @@ def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
         onnx.checker.check_model(_shaped(light))
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
+    bounded(light)
     return weights.back(_simplified(weights.to_fold(without_held(light))))
 
 

@@ -209,7 +209,7 @@ M110 Some operators have no lowering, or not with these attributes. docs/operato
 M112 The model is no causal language model of a form that can be wrapped: token ids [1, tokens] in (besides them at most attention_mask, position_ids, token_type_ids and a cache past_* of free length), logits [1, tokens, vocabulary] out. With --cache: a token, attention_mask, position_ids and caches past_* in, logits and presents out that are the caches with one place more behind them.
 M113 Logits change with tokens that come later, so nothing is written token after token. Export the model with its causal mask; where the program does so and the model does not, masked scores are not low enough to vanish in softmax.
 M111 The float model itself gives NaN on a sample, so there is nothing to prove.
-M114 The file is small and what it stands for is not: nodes of functions within functions.
+M114 The file is small and what it stands for is not: nodes of functions within functions, entries of a tensor (at most 2^28) or of all of them, rounds of a Loop (at most 16384).
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
 P172 The proof needs more memory than is free on the graphics card. Codewords that do not fit are made in strips; all else has to fit. Prove with --device cpu, or a smaller batch.
