@@ -21,6 +21,7 @@ from syurmy.assembler import syntax as s
 from syurmy.assembler.diagnostics import suggestion
 from syurmy.isa.errors import AssemblyError, InputError, Span, SyurmyError
 from syurmy.isa.instruction import REGISTRY, Flow
+from syurmy.isa.source import read_bytes
 
 MAX_EXPANSIONS = 2**16
 FRAME = {name for name, op in REGISTRY.items() if op.flow in (Flow.OPEN, Flow.CLOSE, Flow.STOP)}
@@ -237,11 +238,14 @@ def substituted(x: Any, binding: dict[str, Argument], prefix: str) -> Any:
 def read_text(path: Path, span: Span | None = None) -> str:
     """A source file's text; raises ``InputError`` I101."""
     try:
-        return path.read_text(encoding="utf-8-sig")  # some editors write a mark at the beginning
+        text = read_bytes(path).decode("utf-8-sig")  # some editors write a mark at the beginning
     except OSError as e:
         raise InputError(f"cannot read {path}: {e.strerror}", code="I101", span=span) from None
     except UnicodeDecodeError:
         raise InputError(f"cannot read {path}: it is not UTF-8 text", code="I101", span=span) from None
+    except ValueError as e:
+        raise InputError(f"cannot read {path}: {e}", code="I101", span=span) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _shown(path: Path) -> str:

@@ -3,7 +3,7 @@
 M101 not an ONNX file or truncated, M102 external data missing, M103 cyclic or undefined tensors, M104 opset, M105 NaN,
 M106 larger than 2 GiB, M107 a shape is not fixed, M108 the model breaks a rule of ONNX, M109 calibration data, M110
 something in it has no lowering, M111 the float model gives NaN, M112 no causal language model of a known form, M113
-logits depend on later tokens.
+logits depend on later tokens, M114 what a small file stands for is too large.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ opset). Which implementation runs the model (onnxruntime, else the ONNX referenc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from syurmy.compiler.apart import Apart, without_inputs
+from syurmy.compiler.bounds import RANDOM
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.load import captured, free_first
 from syurmy.compiler.tabular import labels_of
@@ -29,7 +31,6 @@ GUARDS = {
 }  # fmt: skip
 VIEWS = {"Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}  # that move entries of weights
 WITHOUT_WEIGHTS = {"BatchNormalization", "InstanceNormalization", "GroupNormalization"}  # that stay integers
-RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _FIXED = "a mask or weights of fixed shape in its place"
 DYNAMIC = {  # the result's shape depends on values
     "NonZero": _FIXED, "Unique": _FIXED, "Compress": f"a constant condition, or {_FIXED}",
@@ -190,13 +191,27 @@ class Runner:
                     stub.external_data.add(key=key, value=value)
         return light
 
+    def _interruptibly(self, feeds: Mapping[str, Array]) -> Sequence[Any]:
+        """onnxruntime on a thread of its own, since Ctrl-C reaches this one only between two lines of Python."""
+        import onnxruntime as ort
+
+        options = ort.RunOptions()
+        options.log_severity_level = 4
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                results: Sequence[Any] = pool.submit(self._session.run, self.names, dict(feeds), options).result()
+                return results
+            except KeyboardInterrupt:
+                options.terminate = True
+                raise
+
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
         """Tensors by name, the inputs among them. Raises ``ModelError``."""
         results: Sequence[Any] | None = None
         failed: Exception | None = None
         if self._session is not None:
             try:
-                results = self._session.run(self.names, dict(feeds))
+                results = self._interruptibly(feeds)
             except Exception as e:  # an operator that it builds and cannot run, or inputs that no operator takes
                 failed = e
         if results is None:

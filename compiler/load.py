@@ -21,6 +21,7 @@ from syurmy import inputs
 from syurmy.compiler import tabular
 from syurmy.compiler.apart import Apart
 from syurmy.compiler.bodies import expanded, without_selections
+from syurmy.compiler.bounds import bounded, inlined
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
 from syurmy.compiler.held import without_held
@@ -46,6 +47,8 @@ def load(path: Path, shapes: Shapes | None = None, change: Change | None = None)
 
 def _read(path: Path) -> tuple[onnx.ModelProto, int]:
     """The model without its external data, and the file's size."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ModelError(f"cannot read {path}: it is no regular file", code="F100", help="store the model in a file")
     try:
         other = recognised(path)
         if other is not None:
@@ -118,8 +121,8 @@ def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
     _sort(model.graph)
     _check_weights(model.graph)
     _fix_shapes(model, shapes or {})
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+    model = inlined(model)
+    bounded(model)
     weights = Apart(without_selections(expanded(model)))
     light = weights.light
     try:
@@ -128,6 +131,7 @@ def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
         onnx.checker.check_model(_shaped(light))
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
+    bounded(light)
     return weights.back(_simplified(weights.to_fold(without_held(light))))
 
 
@@ -204,8 +208,7 @@ def _unknown(n: onnx.NodeProto) -> Problem:
 
 def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]) -> onnx.ModelProto:
     """The model's own functions, and operators without a lowering that ONNX defines by others, replaced by bodies."""
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+    model = inlined(model)
     versions = {o.domain: o.version for o in model.opset_import}
     for _ in range(4):  # bodies may use functions again
         model = expanded(model)
@@ -218,15 +221,15 @@ def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]
             return model
         typed = onnx.shape_inference.infer_shapes(_initializers_typed(model), data_prop=True)
         try:
-            inlined = onnx.inliner.inline_selected_functions(typed, sorted(ids), inline_schema_functions=True)
+            written = onnx.inliner.inline_selected_functions(typed, sorted(ids), inline_schema_functions=True)
         except RuntimeError:  # the node is reported as not lowered
             return model
-        nameless = [v for v in inlined.graph.value_info if not v.name]
+        nameless = [v for v in written.graph.value_info if not v.name]
         for v in nameless:
-            inlined.graph.value_info.remove(v)
-        if [n.op_type for n in inlined.graph.node] == [n.op_type for n in model.graph.node]:
+            written.graph.value_info.remove(v)
+        if [n.op_type for n in written.graph.node] == [n.op_type for n in model.graph.node]:
             return model
-        model = inlined
+        model = written
     return model
 
 

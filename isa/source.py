@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from os import PathLike
 from pathlib import Path
 
 from syurmy.isa.errors import InputError
 
 Source = bytes | bytearray | memoryview | str | PathLike[str]
+PIPED = 2**28  # bytes that are read of what is no regular file: a pipe, a terminal, a device, which may have no end
 
 
 def content(source: Source, what: str) -> bytes:
@@ -17,9 +20,20 @@ def content(source: Source, what: str) -> bytes:
     if not isinstance(source, str | PathLike):
         raise other_kind(source, what)
     try:
-        return Path(source).read_bytes()
+        return read_bytes(Path(source))
     except (OSError, ValueError) as e:
         raise unreadable(Path(source), e) from e
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file, of a pipe at most ``PIPED``. Raises ``OSError``, and ``ValueError`` for more."""
+    with path.open("rb") as f:
+        if stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+            return f.read()
+        data = f.read(PIPED + 1)
+    if len(data) > PIPED:
+        raise ValueError(f"it is no regular file and gives more than {PIPED:,} bytes")
+    return data
 
 
 def unreadable(path: Path, e: OSError | ValueError) -> InputError:

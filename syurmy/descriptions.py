@@ -18,9 +18,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from syurmy.files import unreadable
+from syurmy.files import named_once, unreadable
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.source import read_bytes
 from syurmy.prover.protocol.description import INTEGER, REAL, Description, Quantity, wrong
 
 LONGEST = 400  # characters of a scale
@@ -42,8 +43,8 @@ def beside(program_path: Path, program: Program) -> Description:
 def read(file: Path, program: Program) -> Description:
     """The description in a JSON file. Raises ``InputError`` I130 for a file that is not one, K124 for what it says."""
     try:
-        text = file.read_text(encoding="utf-8")
-        data = json.loads(text, parse_float=_exact, parse_constant=_exact)
+        text = read_bytes(file).decode()
+        data = json.loads(text, parse_float=_exact, parse_constant=_exact, object_pairs_hook=named_once)
     except OSError as e:
         raise unreadable(file, e) from e
     except (ValueError, RecursionError) as e:
@@ -66,11 +67,11 @@ def read(file: Path, program: Program) -> Description:
 def labels_in(path: Path) -> tuple[str, ...]:
     """The labels in a file: a list in JSON, or one a line. Raises ``InputError``."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as e:
-        raise unreadable(path, e) from e
+        text = read_bytes(path).decode()
     except UnicodeDecodeError as e:
         raise InputError(f"{path} is not UTF-8 text", code="F110") from e
+    except (OSError, ValueError) as e:
+        raise unreadable(path, e) from e
     if path.suffix != ".json":
         return tuple(line.strip() for line in text.splitlines())
     try:

@@ -112,7 +112,7 @@ D112 That step lies outside what has run.
 D120 There is no such command, or several begin like this. help lists them.
 D121 The command has other arguments.
 E000 An error of no other kind.
-F100 A file cannot be read: it is not there, or the system does not allow it.
+F100 A file cannot be read: it is not there, or the system does not allow it. A pipe or device is read to 256 MiB.
 F110 A file does not hold what its name says, or is damaged.
 F111 A file holds several entries or no such entry. Name one as FILE:KEY.
 F112 This is no program. Commands take PROG.tasm, the folder of a compiled model, or MODEL.onnx.
@@ -128,7 +128,7 @@ I103 An input does not hold numbers, or is no rectangular array.
 I104 An input holds reals, NaN or infinity where integers are needed. Scale and round it; a compiled model does so by itself.
 I105 An input has another shape. Only axes of length 1 are added or left out for you; many inputs at once need --batch.
 I106 A value is outside what the program declares or the dtype holds.
-I107 An input is given twice.
+I107 An input is given twice, or a JSON object names something twice.
 I108 It is not said which input a file is for. Use NAME=FILE.
 I109 The inputs of a batch have one more leading axis, of the same length, at least 1.
 I110 An option of the compiler has no usable value.
@@ -209,6 +209,7 @@ M110 Some operators have no lowering, or not with these attributes. docs/operato
 M112 The model is no causal language model of a form that can be wrapped: token ids [1, tokens] in (besides them at most attention_mask, position_ids, token_type_ids and a cache past_* of free length), logits [1, tokens, vocabulary] out. With --cache: a token, attention_mask, position_ids and caches past_* in, logits and presents out that are the caches with one place more behind them.
 M113 Logits change with tokens that come later, so nothing is written token after token. Export the model with its causal mask; where the program does so and the model does not, masked scores are not low enough to vanish in softmax.
 M111 The float model itself gives NaN on a sample, so there is nothing to prove.
+M114 The file is small and what it stands for is not: nodes of functions within functions, entries of a tensor (at most 2^28) or of all of them, rounds of a Loop (at most 16384).
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
 P172 The proof needs more memory than is free on the graphics card. Codewords that do not fit are made in strips; all else has to fit. Prove with --device cpu, or a smaller batch.

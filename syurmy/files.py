@@ -13,12 +13,14 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from syurmy.isa.arrays import Array
 from syurmy.isa.errors import InputError
 from syurmy.isa.source import content
+from syurmy.isa.source import read_bytes as read_to_end
 from syurmy.isa.source import unreadable as unreadable
 
 # what damaged or hostile files make NumPy, zipfile and csv raise
@@ -127,11 +129,21 @@ def read_content(path: Path) -> Array | dict[str, Array]:
             array: Array = np.load(path, allow_pickle=False)
             return array
         if path.suffix == ".json":
-            value = json.loads(path.read_text(encoding="utf-8-sig"))
+            value = json.loads(read_to_end(path).decode("utf-8-sig"), object_pairs_hook=named_once)
             if isinstance(value, dict) and isinstance(value.get("input_data"), list):
                 return Listed(value)
             return {str(k): _array(v) for k, v in value.items()} if isinstance(value, dict) else _array(value)
-        return _array([number(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split()])
+        return _array([number(word) for word in read_to_end(path).decode("utf-8-sig").replace(",", " ").split()])
+
+
+def named_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose last entry of a name would silently be the one that counts. Raises ``InputError`` I107."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise InputError(f"'{name[:60]}' is given twice in one JSON object", code="I107", help="leave one of them")
+        found[name] = value
+    return found
 
 
 def check_archive(path: Path, archive: np.lib.npyio.NpzFile) -> None:
@@ -182,7 +194,9 @@ def _array(value: object) -> Array:
 
 
 def number(word: str) -> int | float:
-    """An integer as such, exactly; otherwise a float."""
+    """An integer as such, exactly; otherwise a float. Raises ``ValueError``."""
+    if "_" in word:  # which Python takes between digits, and no table
+        raise ValueError(f"{word[:40]!r} is no number")
     try:
         return int(word)
     except ValueError:

@@ -33,12 +33,13 @@ def table(path: Path) -> dict[str, Array]:
 
     Raises ``ValueError`` for rows that differ in length, and for what is no number.
     """
-    with path.open(newline="", encoding="utf-8-sig") as f:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(f) if any(cell.strip() for cell in row)]
+    text = io.StringIO(files.read_bytes(path).decode("utf-8-sig"), newline="")
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text) if any(cell.strip() for cell in row)]
     if not rows:
         raise ValueError("it is empty")
     first = rows[0]
-    header = [str(k) for k in range(len(first))] if all(_is_number(cell) for cell in first) else first
+    numbers = all(_is_number(cell.replace("_", "")) for cell in first)  # with '_' refused below, and no header
+    header = [str(k) for k in range(len(first))] if numbers else first
     entries = rows[header is first :]
     if len(set(header)) != len(header):
         raise ValueError("two columns have the same name")
@@ -139,7 +140,7 @@ def _samples(path: Path) -> tuple[Array, int]:
     """``[frames, channels]`` as 16-bit integers (more bits are kept as fractions), and frames per second."""
     if path.suffix.lower() == ".wav":
         try:
-            with wave.open(str(path)) as f:
+            with wave.open(io.BytesIO(files.read_bytes(path))) as f:
                 raw, width, channels = f.readframes(f.getnframes()), f.getsampwidth(), f.getnchannels()
                 rate = f.getframerate()
             if not rate:

@@ -87,14 +87,16 @@ def expanded(model: onnx.ModelProto) -> onnx.ModelProto:
     raise UnsupportedModel(wave.waiting)
 
 
-def nodes_of(graph: GraphProto) -> Iterator[NodeProto]:
+def nodes_of(graph: GraphProto | onnx.FunctionProto) -> Iterator[NodeProto]:
+    """Its nodes, those of If, Loop and Scan too."""
     for n in graph.node:
         yield n
-        for inner in _graphs(n):
+        for inner in graphs(n):
             yield from nodes_of(inner)
 
 
-def _graphs(n: NodeProto) -> list[GraphProto]:
+def graphs(n: NodeProto) -> list[GraphProto]:
+    """The bodies of a node."""
     return [g for a in n.attribute for g in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
 
 
@@ -102,7 +104,7 @@ def taken_names(graph: GraphProto) -> set[str]:
     names = {i.name for i in graph.input} | {t.name for t in graph.initializer}
     for n in nodes_of(graph):
         names.update(n.output)
-        names.update(i.name for g in _graphs(n) for i in (*g.input, *g.initializer))
+        names.update(i.name for g in graphs(n) for i in (*g.input, *g.initializer))
     return names
 
 
@@ -152,7 +154,7 @@ class _Wave:
                 values[n.output[0]] = n.attribute[0].t
         nodes: list[NodeProto] = []
         for n, typed in zip(graph.node, inferred.node, strict=True):
-            for inner, known in zip(_graphs(n), _graphs(typed), strict=True):
+            for inner, known in zip(graphs(n), graphs(typed), strict=True):
                 self.graph(inner, known, types, values)
             found = self.entry(n)
             nodes += [n] if found is None else self.replaced(n, found, types, values)

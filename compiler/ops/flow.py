@@ -17,6 +17,7 @@ import onnx
 from onnx import helper
 
 from syurmy.compiler import passes
+from syurmy.compiler.bounds import ROUNDS
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node, Runner, graph_of
@@ -29,7 +30,6 @@ from syurmy.isa.arrays import Array
 from syurmy.isa.types import DType, TensorType
 
 IR_VERSION = 8
-MAX_ROUNDS = 2**14  # every tensor of the body is kept for all of them while it is compiled
 ROOM = 2  # bits above the samples that a fine program's state keeps
 
 
@@ -102,8 +102,8 @@ def loop(c: Context, n: Node) -> Result:
 
 
 def _looped(c: Context, n: Node, form: Form) -> Result:
-    if form.rounds > MAX_ROUNDS:
-        raise Unsupported(f"a loop of {form.rounds} rounds", f"at most {MAX_ROUNDS}")
+    if form.rounds > ROUNDS:
+        raise Unsupported(f"a loop of {form.rounds} rounds", f"at most {ROUNDS}")
     model, outer = _model(c, n, form)
     run = Runner(model)
     runs = [r for k in range(c.out.samples) for r in _rounds(c, form, run, outer, k)]

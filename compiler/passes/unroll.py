@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
+from syurmy.compiler.bounds import always
 from syurmy.compiler.errors import Problem, UnsupportedModel
 from syurmy.compiler.graph import Runner, folds
 from syurmy.compiler.load import inline_functions
@@ -52,28 +53,13 @@ def loops(n: NodeProto) -> bool:
     if n.op_type == "Scan":
         return True
     number, condition = (i.name for i in body.input[:2])
-    if not _always(body, body.output[0].name, condition):
+    if not always(body, body.output[0].name, condition):
         return False
     inside = {o for m in body.node for o in m.output} | {i.name for i in body.input}
     readers = [m for m in body.node if number in m.input]
     return number not in {o.name for o in body.output} and all(
         m.op_type == "Gather" and m.input[1] == number and m.input[0] not in inside for m in readers
     )
-
-
-def _always(body: onnx.GraphProto, name: str, condition: str) -> bool:
-    """Whether a body's condition is the one it got, or true."""
-    if name == condition:
-        return True
-    for t in body.initializer:
-        if t.name == name:
-            return bool(numpy_helper.to_array(t).all())
-    made = next((m for m in body.node if name in m.output), None)
-    if made is None:
-        return False
-    if made.op_type == "Constant":
-        return bool(numpy_helper.to_array(_attribute(made, "value", None)).all())
-    return made.op_type in ("Identity", "Cast") and _always(body, made.input[0], condition)
 
 
 def _controls(n: NodeProto) -> bool:

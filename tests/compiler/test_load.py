@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from syurmy.compiler import ModelError, UnsupportedModel, apart, compile_model, compile_onnx, graph, load, scales
+from syurmy.compiler import (
+    ModelError,
+    UnsupportedModel,
+    apart,
+    bounds,
+    compile_model,
+    compile_onnx,
+    graph,
+    load,
+    scales,
+)
 from syurmy.isa import exact, wellformed
 from tests.compiler.harness import floats, model_of
 
@@ -272,3 +284,115 @@ def test_bodies_read_after_what_they_read_is_written(tmp_path: Path) -> None:
     onnx.save(model_of(nodes, {"x": x}, ["y"], {"yes": np.array(True)}), tmp_path / "m.onnx")
     done = compile_onnx(tmp_path / "m.onnx", tmp_path / "out", calibrate={"x": x})
     assert np.abs(done.run({"x": x}).outputs["y"] - np.maximum(np.tanh(-x), 0)).max() < 1e-4
+
+
+def nested(depth: int, last: str) -> onnx.ModelProto:
+    """Functions each of which calls the one before twice; the first is a Relu, or calls ``last``."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+
+    def function(k: int) -> onnx.FunctionProto:
+        called = f"f{k - 1}" if k else last
+        domain = "own" if called.startswith("f") else ""
+        nodes = [helper.make_node(called, [a], [b], domain=domain) for a, b in ("xt", "ty")]
+        return helper.make_function("own", f"f{k}", ["x"], ["y"], nodes, opsets)
+
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node(f"f{depth - 1}", ["x"], ["y"], domain="own")], "g", ends[:1], ends[1:])
+    functions = [function(k) for k in range(depth)]
+    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+
+
+def test_functions_that_multiply_or_recur_are_refused_before_they_are_written_out(tmp_path: Path) -> None:
+    assert len(load.prepare(nested(3, "Relu")).graph.node) <= 8
+    for depth, last, code in ((16, "Relu", "M114"), (40, "Relu", "M114"), (3, "f2", "M108")):
+        onnx.save(nested(depth, last), tmp_path / "m.onnx")
+        assert "function" in refused(tmp_path / "m.onnx", code, tmp_path / "out")
+    assert bounds.inlined(nested(14, "Relu")).graph.node
+
+
+def unevaluated(nodes: list[onnx.NodeProto], shape: list[int], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """``model_of`` without running it: from 'x' to 'y' of one shape."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+    weights = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    made = helper.make_graph(nodes, "case", ends[:1], ends[1:], weights)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def grown(kind: str, to: int) -> onnx.ModelProto:
+    """A model of a few nodes that makes about ``to`` entries."""
+    count = np.array([to], np.int64)
+    scales = np.array([to**0.5, to**0.5], np.float32)
+    made: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray]]] = {
+        "ConstantOfShape": ([helper.make_node("ConstantOfShape", ["n"], ["t"])], {"n": count}),
+        "Pow": (
+            [helper.make_node("Pow", ["n", "two"], ["m"]), helper.make_node("ConstantOfShape", ["m"], ["t"])],
+            {"n": np.array([round(to**0.5)]), "two": np.array(2)},
+        ),
+        "Range": (
+            [helper.make_node("Range", ["a", "n", "b"], ["r"]), helper.make_node("Cast", ["r"], ["t"], to=1)],
+            {"a": np.array(0), "n": np.array(to), "b": np.array(1)},
+        ),
+        "Expand": ([helper.make_node("Expand", ["x", "n"], ["t"])], {"n": np.array([to, 1, 1])}),
+        "Tile": ([helper.make_node("Tile", ["x", "n"], ["t"])], {"n": np.array([to, 1])}),
+        "Pad": ([helper.make_node("Pad", ["x", "n"], ["t"])], {"n": np.array([to, 0, 0, 0])}),
+        "Resize": ([helper.make_node("Resize", ["x", "", "n"], ["t"])], {"n": scales}),
+        "Concat": (
+            [
+                helper.make_node("Concat", [f"x{k}" if k else "x"] * 2, [f"x{k + 1}"], axis=1)
+                for k in range(to.bit_length())
+            ]
+            + [helper.make_node("Identity", [f"x{to.bit_length()}"], ["t"])],
+            {},
+        ),
+    }
+    nodes, constants = made[kind]
+    nodes = [
+        *nodes,
+        helper.make_node("ReduceSum", ["t"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    return unevaluated(nodes, [1, 4], constants)
+
+
+KINDS = ["ConstantOfShape", "Pow", "Range", "Expand", "Tile", "Pad", "Resize", "Concat"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sizes_are_known_before_anything_is_computed(kind: str, tmp_path: Path) -> None:
+    onnx.save(grown(kind, 2**40), tmp_path / "m.onnx")
+    assert "entries" in refused(tmp_path / "m.onnx", "M114", tmp_path / "out")
+    load.prepare(grown(kind, 16))
+
+
+def test_tensors_that_no_machine_holds_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds.host, "memory", lambda: 1000)
+    load.prepare(grown("Tile", 4))
+    with pytest.raises(ModelError, match="together") as e:
+        load.prepare(grown("Tile", 64))
+    assert e.value.code == "M114"
+
+
+def test_a_float_model_that_does_not_end_is_stopped() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Add", ["s", "s"], ["t"]), helper.make_node("Identity", ["c"], ["d"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("s", TensorProto.FLOAT, [4]),
+        ],
+        [
+            helper.make_tensor_value_info("d", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("t", TensorProto.FLOAT, [4]),
+        ],
+    )
+    nodes = [helper.make_node("Loop", ["n", "", "x"], ["y"], body=body)]
+    endless = unevaluated(nodes, [4], {"n": np.array(2**40)})
+    with pytest.raises(ModelError, match="rounds") as e:
+        load.prepare(endless)
+    assert e.value.code == "M114"
+    run = graph.Runner(endless)
+    timer = threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run({"x": np.zeros(4, np.float32)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import zipfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 
 from syurmy import files, inputs
 from syurmy.files import write_whole, written_whole
+from syurmy.isa import source
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Input, Program
 from syurmy.isa.types import DType, TensorType
@@ -250,3 +252,34 @@ def test_a_file_whose_name_is_a_number_is_read(folder: Path, monkeypatch: pytest
     monkeypatch.chdir(folder)
     (folder / "5").write_text("1 2 3 4")
     assert (read(ONE, ["x=5"], folder / "t.tasm")["x"] == X).all()
+
+
+def test_what_has_no_end_is_refused_and_pipes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "PIPED", 2**16)
+    for option in ("/dev/zero", "x=/dev/zero", "x=/dev/zero:x"):
+        with pytest.raises(InputError, match="list of numbers") as e:
+            read(ONE, [option], Path("t.tasm"))
+        assert e.value.code == "F110"
+    with pytest.raises(InputError, match="no regular file") as e:
+        files.read_bytes(Path("/dev/zero"))
+    assert e.value.code == "F100"
+    out, into = os.pipe()
+    os.write(into, b"1 2 3 4")
+    os.close(into)
+    assert read(ONE, [f"x=/dev/fd/{out}"], Path("t.tasm"))["x"].tolist() == X.tolist()
+    os.close(out)
+
+
+def test_names_given_twice_in_one_object(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"x": [[1, 2], [3, 4]], "x": [[5, 6], [7, 8]]}')
+    with pytest.raises(InputError, match="'x' is given twice") as e:
+        read(ONE, [str(tmp_path / "x.json")], tmp_path / "t.tasm")
+    assert e.value.code == "I107"
+
+
+def test_python_spellings_of_numbers_are_none(tmp_path: Path) -> None:
+    for name, text in (("x.txt", "1_0 2 3 4"), ("x.csv", "1_0,2\n3,4\n"), ("y.csv", "a,b\n1,2_0\n3,4\n")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match="does not hold") as e:
+            read(ONE, [f"x={tmp_path / name}"], tmp_path / "t.tasm")
+        assert e.value.code == "F110"
