@@ -51,6 +51,7 @@ from syurmy.prover.trees import ShortTree
 
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
+DAMAGE = OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError  # raised of a file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,7 +139,7 @@ def leaves(path: Path) -> int:
         with path.open("rb") as f:
             length = struct.unpack_from("<Q", f.read(16), 8)[0]
             return int(json.loads(f.read(min(length, 1 << 24))).get("leaves", 0))
-    except (OSError, ValueError, struct.error, AttributeError, TypeError):
+    except (*DAMAGE, struct.error):
         return 0
 
 
@@ -322,5 +323,5 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
             digest, described = bytes.fromhex(manifest["key"]), bytes.fromhex(manifest["description"])
             params, integers = bytes.fromhex(manifest["params"]), bytes.fromhex(manifest["integers"])
             return Recorded(digest, int(manifest["max_steps"]), described, mode, params, integers), arrays
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except DAMAGE:
         raise damaged from None

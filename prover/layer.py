@@ -44,12 +44,16 @@ def last_rounds(
         point[:, 1 : first + 1] = ext_array(x)
     state = np.frombuffer(transcript._state, "<u4").astype(np.uint32)
     claims = np.array([claim.a, claim.b, 0, 0], np.uint64)
-    pads = NO_PADS if sender._pads is None else sender._pads
+    pads, padded = NO_PADS, 0
+    if sender._pads is not None:
+        pads, padded = sender._pads, 2 * (rounds - first) + 4
+        if sender._padded + padded > pads.shape[1]:  # the kernel would read on, or take none for nothing to hide
+            raise ValueError("there are fewer pads than messages")
     for_ranges(
         layer_rounds, 1, layer, *space, apart, first, np.uint64(factor.a), np.uint64(factor.b), r, point, claims, pads,
         sender._padded, *TEXTS, state, out,
     )  # fmt: skip
-    sender.skip_pads(len(TREE) + (0 if sender._pads is None else 2 * (rounds - first) + 4))
+    sender.skip_pads(padded + len(TREE))
     for j in range(first, rounds):
         _sent(sender, ROUND, out[j, :4], x, out[j, 4:6].tolist())
     mu: list[Ext] = []

@@ -10,7 +10,7 @@ import syurmy
 from syurmy.assembler import assemble
 from syurmy.isa.encoding import decode, encode
 from syurmy.isa.errors import InputError
-from syurmy.prover.keys import ProvingKey, VerifyingKey, setup
+from syurmy.prover.keys import PK_MAGIC, ProvingKey, VerifyingKey, leaves, setup
 from syurmy.prover.protocol.key import PROTOCOL_VERSION, Mode
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
@@ -174,6 +174,22 @@ def test_a_key_of_another_version_says_what_to_do(tmp_path):
         with pytest.raises(InputError, match=f"protocol version {version}") as e:
             VerifyingKey.from_bytes(bytes(data))
         assert (e.value.code, e.value.help) == ("K121", todo)
+
+
+@pytest.mark.parametrize("value", ["Infinity", "1e999", "NaN", '"x"', "[1]", "[" * 99999])
+def test_numbers_that_are_none_are_refused(tmp_path, value):
+    """Where a key is opened; nothing is prepared for it before."""
+    program, path = assemble(TEXT % 6), tmp_path / "small.pk"
+    setup(program).save(path)
+    assert leaves(path) > 0
+    for name in ("leaves", "max_steps"):
+        version = f'{{"version": {PROTOCOL_VERSION}, "arrays": {{}}'
+        data = f'{version}, "hiding": true, "proofs": 1, "{name}": {value}}}'.encode()
+        path.write_bytes(PK_MAGIC + len(data).to_bytes(8, "little") + data)
+        assert leaves(path) == 0
+        with pytest.raises(InputError) as e:
+            ProvingKey.load(path, program)
+        assert e.value.code == "K130"
 
 
 @pytest.mark.parametrize(
