@@ -314,6 +314,8 @@ def chosen(text: str, s: Shape, each: int) -> list[tuple[str, int, int]]:
             out.append(("head", s.layers, 0))
             continue
         low, _, high = word.partition("-")
+        if not low.isdecimal() or not (high or low).isdecimal():
+            raise SystemExit(f"--parts {word}: as in 0-2,head")
         first, last = int(low), int(high or low)
         if not 0 <= first <= last < s.layers:
             raise SystemExit(f"--parts {word}: there are layers 0 to {s.layers - 1}")
@@ -332,6 +334,8 @@ def main() -> None:
     for name in ("hidden", "layers", "ffn", "vocabulary", "tokens"):
         parser.add_argument(f"--{name}", type=int, help=f"another {name} than the shape's")
     o = parser.parse_args()
+    if o.folder is not None and not o.folder.is_dir():
+        parser.error(f"--folder {o.folder}: there is no such folder")
     changes = {n: getattr(o, n) for n in ("hidden", "layers", "ffn", "vocabulary", "tokens") if getattr(o, n)}
     s = replace(SHAPES[o.shape], **changes)
     print(json.dumps({"shape": o.shape, **vars(s), "machine": machine()}), flush=True)

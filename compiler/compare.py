@@ -198,7 +198,12 @@ class _Reals:
         if name not in self.known:
             r = self.results[name]
             integers = integers_of(self.trace, r.register, self.inputs, self.written)
-            self.known[name] = integers * np.array(r.scale, np.float64)
+            try:
+                scale = np.broadcast_to(np.array(r.scale, np.float64), integers.shape)
+            except ValueError as e:
+                message = f"the scale of {name!r} in the record of the model does not fit the tensor"
+                raise InputError(message, code="F110", help="compile the model again") from e
+            self.known[name] = integers * scale
         return self.known[name]
 
 

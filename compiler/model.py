@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,7 @@ from syurmy.compiler.recorded import (
     entered,
     rounded_off,
     told_missed,
+    typed,
     whole,
 )
 from syurmy.compiler.rounding import Rounded, Rounding, Whole, largest_off, told_rounded
@@ -169,10 +171,10 @@ class CompiledModel(Summary):
             if record["format"] != FORMAT:
                 raise ValueError
             ports = [tuple(map(Port.read, record[k])) for k in ("inputs", "outputs")]
-            rows = tuple(Row(**r) for r in record["nodes"])
+            rows = tuple(typed(Row(**r)) for r in record["nodes"])
             error, fine = float(record["error"]), bool(record["precision"]["fine"])
-            missed = None if record["missed"] is None else Missed(**record["missed"])
-            ends = tuple(End(*e) for e in record["ends"])
+            missed = None if record["missed"] is None else typed(Missed(**record["missed"]))
+            ends = tuple(typed(End(*e)) for e in record["ends"])
             decisions = tuple(map(Decision.read, record["decisions"]))
             held = tuple(map(Held.read, record["held"]))
             if not all(0 <= h.row < len(rows) for h in held):
@@ -181,6 +183,8 @@ class CompiledModel(Summary):
             cuts = tuple(map(int, record.get("cuts", ())))
             steps = tuple(map(Stepped.read, record["steps"]))
             rests = {str(name): tuple(map(float, r)) for name, r in record["rests"].items()}
+            if not all(map(math.isfinite, chain.from_iterable(rests.values()))):
+                raise ValueError
             title, source = checked_text(record.get("title", "")), record["source"]
             bytes.fromhex(source or "")
             said_of = record.get("generation")

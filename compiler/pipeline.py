@@ -89,7 +89,7 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
         own_files(out_dir or default_folder(path))  # refused before anything is read
         if isinstance(options.calibrate, str | Path):
             ports = load.input_ports(path, options.shapes)
-            options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports))
+            options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports, tell=_told))
         options.tell("read", 0.0)
         change = functools.partial(generating, options=options) if options.generate else None
         model = load.load(path, options.shapes, change)
@@ -102,7 +102,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     """See ``syurmy.compiler.compile_model``; ``source`` is recorded."""
     own, o = own_files(out_dir), options
     if isinstance(o.calibrate, str | Path):
-        o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes)))
+        o = replace(o, calibrate=inputs.read([str(o.calibrate)], load.ports_of(model, o.shapes), tell=_told))
     if o.generate:
         if causal.found(model) is None:
             model = load.prepare(*generating(model, o.shapes, o))
@@ -205,6 +205,11 @@ def generating(
     if options.chunk != 1:
         raise InputError("chunk is of models with a cache", code="I110", help="--cache N, a multiple of it")
     return causal.wrapped(model, shapes, options.show, options.prompt_tokens)
+
+
+def _told(note: str) -> None:
+    """What is said of how calibration data were read."""
+    warnings.warn(f"calibration: {note}", stacklevel=2)
 
 
 def _all_whole(g: graph.Graph) -> bool:

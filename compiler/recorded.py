@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -39,7 +39,9 @@ from syurmy.prover.protocol.description import (
 if TYPE_CHECKING:
     from syurmy.compiler.scales import Precision
 
+T = TypeVar("T")
 FORMAT = 8
+KINDS: dict[object, Any] = {"str": str, "int": int, "int | None": int | None, "float": int | float}  # as declared
 PROGRAM, RECORD, EXAMPLE = "model.tasm", "model.json", "example-input.npz"
 WEIGHTS, TABLES, SEGMENTS, TOKENIZER = "model.safetensors", "tables", "segments", "tokenizer.json"
 
@@ -47,6 +49,18 @@ WEIGHTS, TABLES, SEGMENTS, TOKENIZER = "model.safetensors", "tables", "segments"
 def default_folder(model: Path) -> Path:
     """Where a model is compiled to unless told: ``MODEL`` for ``MODEL.onnx``."""
     return model.with_suffix("") if model.suffix else model.with_name(f"{model.name}.compiled")
+
+
+def typed(x: T) -> T:
+    """``x``, whose fields were taken from JSON, which may hold anything under their names. Raises ``ValueError`` where
+    one is not of the type that it declares, or is an integer beyond 64 bits."""
+    for f in fields(x):  # type: ignore[arg-type]
+        value, kind = getattr(x, f.name), KINDS.get(f.type)
+        if kind is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise ValueError(f"{f.name} is a {type(value).__name__}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError(f"{f.name} is too large")
+    return x
 
 
 @dataclass(frozen=True)
@@ -108,15 +122,8 @@ class Port:
         if code is not None:
             cuts = code["cuts"]
             code = Code(code["dtype"], None if cuts is None else tuple(tuple(map(int, at)) for at in cuts))
-        return Port(
-            **{
-                **p,
-                "shape": tuple(p["shape"]),
-                "code": code,
-                "labels": tuple(p.get("labels", ())),
-                "scales": tuple(p.get("scales", ())),
-            }
-        )
+        lists = {k: tuple(p.get(k, ())) for k in ("labels", "scales")}
+        return typed(Port(**{**p, "shape": tuple(p["shape"]), "code": code, **lists}))
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,7 @@ class Held:
     @staticmethod
     def read(h: Mapping[str, Any]) -> Held:
         """From its record. Raises ``ValueError`` for scales that are none."""
-        results = tuple(Result(**r) for r in h["results"])
+        results = tuple(typed(Result(**r)) for r in h["results"])
         if not all(np.isfinite(np.array(r.scale, np.float64)).all() for r in results):
             raise ValueError
         return Held(int(h["row"]), tuple(map(str, h["inputs"])), results)

@@ -49,7 +49,8 @@ def read(
 
     ``NAME=VALUE`` is a number or a list (``limit=500``, ``x=[1,2]``); ``NAME=FILE`` a file, ``NAME=FILE:KEY`` an entry
     of a ``.npz`` or of an object in a ``.json``; ``FILE`` alone the only input, or all that its keys or columns name.
-    A batch axis of 1 that is missing is added, and ``tell`` is told; so are the units of images and sound. With
+    A batch axis of 1 that is missing is added, and ``tell`` is told; so are the units of images and sound, and an array
+    that is taken though it has another name than the input. With
     ``batch`` every input has one more leading axis. Raises ``InputError``.
     """
     out: dict[str, Array] = {}
@@ -98,6 +99,9 @@ def _all(text: str, ports: Mapping[str, Port], batch: bool, tell: Tell) -> dict[
                 for k, v in content.items()
                 if k in ports or not table
             }
+        if isinstance(content, Mapping) and path.suffix.lower() != ".csv" and len(content) == len(distinct) == 1:
+            entry = next(iter(content))
+            tell(f"input '{distinct[0]}': {path} has no entry of that name; '{entry}', its only one, is taken")
     if len(distinct) > 1:
         message = f"which input is {text}? There are {len(distinct)} inputs: {', '.join(distinct)}"
         raise InputError(message, code="I108", help="say which: NAME=FILE, or NAME=FILE:KEY for one of several in it")

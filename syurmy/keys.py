@@ -68,11 +68,12 @@ def obtain(
     from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover.keys import ProvingKey, used_path
     from syurmy.prover.keys import setup as make
-    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
+    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 
     mode = Mode.of(program, False if no_zk else hiding, (usual or DEFAULT_PROOFS) if proofs is None else proofs)
     pk_path, vk_path = key_paths(program_path, folder)
-    old = _readable(vk_path)
+    there = readable(vk_path)
+    old = there if isinstance(there, VerifyingKey) else None
     description = descriptions.beside(program_path, program) if description is None else description
     key = None
     with suppress(InputError):
@@ -92,31 +93,29 @@ def obtain(
             help="--no-zk if that is meant; `syurmy-vm setup PROG --renew` replaces it by one whose proofs hide, --keys"
             " DIR keeps both",
         )
-    if key is None or (proofs is not None and key.mode != mode):
+    reused = key is not None and (proofs is None or key.mode == mode)
+    if key is None or not reused:
         limit = old.max_steps if max_steps is None and old is not None else max_steps
         key = make(program, mode, description=description, max_steps=DEFAULT_MAX_STEPS if limit is None else limit)
-        verifying_key = key.verifying_key
-        replaced = None
-        if old is not None and old.digest() != verifying_key.digest():
-            replaced = old.digest()
-            change = (
-                f"{vk_path} is {replaced.hex()[:16]}…, the key of this program is {verifying_key.digest().hex()[:16]}…"
-            )
-            if not agreed(change):
-                message = f"{_changed(old, verifying_key)}: {change}"
-                raise InputError(message, code="K160", help="--rekey replaces it, --keys DIR keeps both")
+    new, replaced = key.verifying_key, None
+    if there is not None and there.digest() != new.digest():
+        replaced = there.digest()
+        change = f"{vk_path} is {replaced.hex()[:16]}…, the key of this program is {new.digest().hex()[:16]}…"
+        if not agreed(change):
+            what = "the key there is that of segments" if old is None else _changed(old, new)
+            raise InputError(f"{what}: {change}", code="K160", help="--rekey replaces it, --keys DIR keeps both")
+    data = new.to_bytes()
+    if not reused:
         vk_path.parent.mkdir(parents=True, exist_ok=True)
         counted = [used_path(pk_path)] if key.allowance is not None else []
         with written_whole(*counted, pk_path, vk_path) as temporary:  # the count first: no key without it
             key.save(temporary[-2], temporary[0])
-            temporary[-1].write_bytes(verifying_key.to_bytes())
+            temporary[-1].write_bytes(data)
         if key.allowance is not None:
             key.allowance.path = used_path(pk_path)
-        return Kept(key, False, replaced)
-    data = key.verifying_key.to_bytes()
-    if not vk_path.exists() or read_bytes(vk_path) != data:
+    elif not vk_path.exists() or read_bytes(vk_path) != data:
         write_whole(vk_path, data)
-    return Kept(key, True)
+    return Kept(key, reused, replaced)
 
 
 def _changed(old: VerifyingKey, new: VerifyingKey) -> str:
@@ -131,10 +130,10 @@ def _changed(old: VerifyingKey, new: VerifyingKey) -> str:
     return f"{', '.join(names)} changed" if names else "params, or the secrets in the .pk that hide them, changed"
 
 
-def _readable(path: Path) -> VerifyingKey | None:
-    """The verifying key in a file, None if there is none of this version."""
+def readable(path: Path) -> BundleKey | VerifyingKey | None:
+    """The verifying key in a file, of one program or of bundles, None if there is none of this version."""
     try:
-        return read_verifying_key(path) if path.exists() else None
+        return read_any_key(path) if path.exists() else None
     except InputError:
         return None
 
@@ -164,8 +163,11 @@ def read_any_key(path: Path) -> VerifyingKey | BundleKey:
 
 def named(path: Path, digest: bytes) -> str:
     """A clause that names the program of the key in a file, if it is there and has this digest."""
-    key = _readable(path)
-    return f"{path} is that of {key.decoded.name}" if key is not None and key.digest() == digest else ""
+    try:
+        key = read_verifying_key(path)
+    except InputError:
+        return ""
+    return f"{path} is that of {key.decoded.name}" if key.digest() == digest else ""
 
 
 def read_program(path: Path) -> Program:

@@ -141,7 +141,7 @@ def obtain(
     ``keys.obtain``. It is agreed once to replace what others have. Raises ``InputError`` as that does."""
     hiding = False if no_zk else Mode.of(at.program).hiding
     vk_path = keys.key_paths(at.path, folder)[1]
-    old = _readable(vk_path)
+    old = keys.readable(vk_path)
     answers: list[bool] = []
 
     def once(change: str) -> bool:
@@ -183,14 +183,6 @@ def obtain(
     if not vk_path.exists() or read_bytes(vk_path) != data:
         write_whole(vk_path, data)
     return Kept(key, tuple(paths), reused, replaced)
-
-
-def _readable(path: Path) -> BundleKey | VerifyingKey | None:
-    """The verifying key in a file, of a whole or of one program, None if there is none of this version."""
-    try:
-        return keys.read_any_key(path) if path.exists() else None
-    except InputError:
-        return None
 
 
 # ---- runs ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ def _count(text: str, default: int = 1) -> int:
     """A number of times. Raises ``DebugError``."""
     if not text:
         return default
-    if not text.isdigit() or not 1 <= int(text) <= 10**9:
+    if not text.isdecimal() or not 1 <= int(text) <= 10**9:
         raise DebugError(f"'{text}' is not a number of times", code="D121")
     return int(text)
 
@@ -92,7 +92,7 @@ def goto(s: Session, text: str) -> None:
     """Go to the place before a step, back or on, stopping nowhere else."""
     before = s.d.step
     named = {"start": 0, "end": s.d.max_steps}
-    if text not in named and not text.replace(",", "").isdigit():
+    if text not in named and not text.replace(",", "").isdecimal():
         raise DebugError(f"'{text}' is not a step", code="D112", help="as in goto 41, goto start, goto end")
     s.stopped(s.d.goto(named[text] if text in named else int(text.replace(",", ""))), before)
 

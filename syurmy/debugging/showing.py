@@ -33,7 +33,7 @@ def where(s: Session, text: str) -> None:
 
 def _level(s: Session, text: str, by: int) -> None:
     frames = s.frames()
-    wanted = s.level + by * (int(text) if text.isdigit() else 1)
+    wanted = s.level + by * (int(text) if text.isdecimal() else 1)
     if not frames or not 0 <= wanted < len(frames):
         raise DebugError(f"there is no level further {'out' if by > 0 else 'in'}", code="D112")
     s.level, s.listed = wanted, None
@@ -59,7 +59,7 @@ def list_(s: Session, text: str) -> None:
     if f.span is None:
         dis(s, "")
         return
-    if text and not text.isdigit():
+    if text and not text.isdecimal():
         raise DebugError(f"'{text}' is not a line", code="D110")
     if text:
         first = int(text) - AROUND
@@ -100,7 +100,7 @@ def _lines(s: Session, file: str, current: int, first: int, last: int) -> None:
 def dis(s: Session, text: str) -> None:
     """The instructions around the current one, or from FIRST to LAST."""
     code = s.d.program.code
-    numbers = [int(w) for w in text.split() if w.isdigit()]
+    numbers = [int(w) for w in text.split() if w.isdecimal()]
     if len(numbers) != len(text.split()) or len(numbers) > 2:
         raise DebugError("dis takes instruction numbers", code="D110", help=f"0 to {len(code) - 1}")
     here = s.d.index if s.d.index is not None else len(code) - 1
@@ -252,7 +252,7 @@ def why(s: Session, text: str) -> None:
     """Where an element came from: the instructions and elements behind it, through views, put, mov and RAM, with
     values. LINKS is how many to follow."""
     target, _, links = text.rpartition(" ")
-    if target and links.isdigit() and "[" not in links:
+    if target and links.isdecimal() and "[" not in links:
         s.tell(texts.chain(s.d, s.d.why(target, int(links))))
     else:
         s.tell(texts.chain(s.d, s.d.why(text)))
@@ -261,7 +261,7 @@ def why(s: Session, text: str) -> None:
 @command("diff", usage="[STEP]", group=GROUP)
 def diff(s: Session, text: str) -> None:
     """What registers and buffers hold here that they did not at a step (the one before the last command that moved)."""
-    if text and not text.replace(",", "").isdigit():
+    if text and not text.replace(",", "").isdecimal():
         raise DebugError(f"'{text}' is not a step", code="D112")
     step = int(text.replace(",", "")) if text else s.before
     new = dict(s.d.registers) | {n: v.copy() for n, v in s.d.memories.items()}

@@ -12,7 +12,7 @@ GROUP = "stop"
 
 
 def _number(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise DebugError(f"'{text}' is not the number of a breakpoint", code="D111")
     return int(text)
 
@@ -101,7 +101,7 @@ def ignore(s: Session, text: str) -> None:
     """Pass breakpoint N the next COUNT times."""
     number, _, count = text.partition(" ")
     p = s.d.point(_number(number))
-    if count.strip() and not count.strip().isdigit():
+    if count.strip() and not count.strip().isdecimal():
         raise DebugError(f"'{count.strip()}' is not a number of times", code="D121")
     p.ignore = int(count or 0)
     s.tell(_describe(s, p))

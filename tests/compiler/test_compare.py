@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from syurmy.cli import app
 from syurmy.compiler import CompiledModel, compile_onnx
 from syurmy.compiler.compare import CAUSES, compare
 from syurmy.isa.arrays import Array
+from syurmy.isa.errors import InputError
 from tests.compiler.harness import floats, helper, model_of
 
 node = helper.make_node
@@ -71,6 +73,13 @@ def test_what_is_read_from_the_folder_compares_the_same(tmp_path: Path) -> None:
     assert again.held == model.held
     assert again.source == model.source
     assert compare(again, path, {"x": data()}) == compare(model, path, {"x": data()})
+
+
+def test_a_scale_that_does_not_fit_its_tensor_is_refused(tmp_path: Path) -> None:
+    model, path = mlp(tmp_path, data())
+    held = tuple(replace(h, results=tuple(replace(r, scale=[1.0] * 7) for r in h.results)) for h in model.held)
+    with pytest.raises(InputError, match="does not fit the tensor"):
+        compare(replace(model, held=held), path, {"x": data()})
 
 
 def test_saturation_begins_where_values_leave_the_range(tmp_path: Path) -> None:

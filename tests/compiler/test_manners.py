@@ -87,6 +87,38 @@ def test_a_record_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     assert all(p.read_bytes() == b"kept" for p in outside)
 
 
+def test_a_record_of_other_types_is_refused(tmp_path: Path) -> None:
+    """Whoever hands on a folder may have written anything into its record."""
+    table = compile_onnx(saved(tmp_path, "Sigmoid"), tmp_path / "out", calibrate={"x": X}).program.luts[0]
+    path = tmp_path / "out" / "model.json"
+    good = json.loads(path.read_text())
+    good["rests"] = {table.name: [0.0] * len(table.array)}
+    good["ends"] = [[0, None, 5, None, None, "range"]]
+    places: list[tuple[list[Any], list[Any]]] = [
+        (["nodes", 0, "first"], [None, "x", [], True, 10**30]),
+        (["ends", 0, 0], [{}, "x", 0.5]),
+        (["ends", 0, 1], [[], 1e308, 10**30]),
+        (["outputs", 0, "scale"], [[], [[1.0]], "x", None]),
+        (["outputs", 0, "unit"], [5]),
+        (["held", 0, "results", 0, "name"], [5, None]),
+        (["rests", table.name, 0], [float("nan"), float("inf")]),
+        (["missed"], [dict.fromkeys(("output", "error", "wrong", "node", "op", "cause", "what", "help"), "x")]),
+    ]
+    for place, values in places:
+        for value in values:
+            bad = json.loads(json.dumps(good))
+            at = bad
+            for k in place[:-1]:
+                at = at[k]
+            at[place[-1]] = value
+            path.write_text(json.dumps(bad))
+            with pytest.raises(InputError) as e:
+                CompiledModel.read(tmp_path / "out")
+            assert e.value.code == "F110", (place, value)
+    path.write_text(json.dumps(good))
+    CompiledModel.read(tmp_path / "out")
+
+
 @pytest.mark.parametrize("order", [("a/b", "a_b"), ("a_b", "a/b")])
 def test_names_that_look_alike_in_the_program(order: tuple[str, str], tmp_path: Path) -> None:
     given = {order[0]: X, order[1]: 3 * X + 1}

@@ -45,6 +45,16 @@ def test_a_missing_batch_axis_is_added_and_said(tmp_path: Path) -> None:
     assert given("x=7", (1, 1))[0].tolist() == [[7]]
 
 
+def test_an_only_array_of_another_name_is_taken_and_said(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", wrong=np.ones(2))
+    value, notes = given(str(tmp_path / "a.npz"), (2,))
+    assert value.tolist() == [1, 1]
+    assert notes == [f"input 'x': {tmp_path / 'a.npz'} has no entry of that name; 'wrong', its only one, is taken"]
+    assert given(f"x={tmp_path / 'a.npz'}", (2,))[1] == []  # whoever names the input has said which
+    np.savez(tmp_path / "a.npz", x=np.ones(2))
+    assert given(str(tmp_path / "a.npz"), (2,))[1] == []
+
+
 def test_names_of_models_may_hold_anything() -> None:
     ports = {n: Port(n, (), True) for n in ("in:0", "a=b", "a")}
     assert inputs.read(["in:0=1", "a=b=2", "a=3"], ports) == {"in:0": 1, "a=b": 2, "a": 3}

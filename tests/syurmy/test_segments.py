@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import syurmy
-from syurmy import segmented
+from syurmy import keys, segmented
 from syurmy.cli import app
 from syurmy.isa.encoding import digest
 from syurmy.isa.errors import InputError
@@ -114,6 +114,22 @@ def test_commands(folder: Path) -> None:
     text = CliRunner().invoke(app, ["verify", str(folder / "model.vk"), str(folder / "model.proof")])
     assert "in 3 segments" in text.output
     assert vm("verify", folder / "model.vk", folder / "model.proof", "--expect", "y=[[0, 0, 0, 0]]", code=1)
+
+
+def test_a_key_of_bundles_is_not_replaced_by_that_of_a_program_unasked(tmp_path: Path) -> None:
+    """The model was compiled into segments, others have its key, and it is compiled into one piece."""
+    program = syurmy.assemble(".program p\n.input x : i8[2] public\n.output y public\nmov y, x\nhalt")
+    bundles = example().key.to_bytes()
+    (tmp_path / "p.vk").write_bytes(bundles)
+    for _ in range(2):  # the second time the proving key is there and may be loaded
+        with pytest.raises(InputError) as e:
+            keys.obtain(program, tmp_path / "p.tasm")
+        assert e.value.code == "K160"
+        assert (tmp_path / "p.vk").read_bytes() == bundles
+        kept = keys.obtain(program, tmp_path / "p.tasm", agreed=lambda change: True)
+        assert kept.replaced == example().key.digest()
+        assert keys.readable(tmp_path / "p.vk") == kept.key.verifying_key
+        (tmp_path / "p.vk").write_bytes(bundles)
 
 
 class Stopped(Exception):

@@ -9,9 +9,11 @@ past by replay, so links carry the values of that moment.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,22 +127,24 @@ def origins(call: Call, operands: Sequence[Array], at: Element) -> Origins:
         return Origins(((chosen, _broadcast(operands[chosen], at)),), 1, moved=True, by=((0, condition),))
     if isinstance(op, Sum):
         axes = {normal_axis(a, operands[0].ndim) for a in ints(call["axes"])} if call["axes"] is not None else None
-        return _heaviest(operands, [(e,) for e in _along(operands[0].shape, axes, at, bool(call["keepdims"]))])
+        return _heaviest(operands, Terms.along(operands[0].shape, axes, at, bool(call["keepdims"])))
     if isinstance(op, ReduceExtremum | ArgExtremum):
         x = operands[0]
-        axis = normal_axis(call["axis"], x.ndim)
-        entries = list(_along(x.shape, {axis}, at, bool(call["keepdims"])))
-        best = int((np.argmax if op.sign > 0 else np.argmin)([int(x[e]) for e in entries]))
-        return Origins(((0, entries[best]),), len(entries), moved=isinstance(op, ReduceExtremum))
+        along = Terms.along(x.shape, {normal_axis(call["axis"], x.ndim)}, at, bool(call["keepdims"]))
+        entries = along.values(0, x)
+        best = int((np.argmax if op.sign > 0 else np.argmin)(entries))
+        return Origins(((0, along.elements(best)[0]),), entries.size, moved=isinstance(op, ReduceExtremum))
     if isinstance(op, Sort | TopK | ArgSort):
         x = operands[0][at[:-1]]
         down = isinstance(op, TopK) or bool(call["descending"])
         place = int(np.argsort(-x if down else x, kind="stable")[at[-1]])
         return Origins(((0, (*at[:-1], place)),), 1, moved=not isinstance(op, ArgSort))
     if isinstance(op, Contraction):
-        return _heaviest(operands, list(_terms(call, operands, at)))
+        return _heaviest(operands, _contracted(call, operands, at))
     if isinstance(op, Conv2d):
-        return _heaviest(operands, list(_window(call, operands, at)))
+        pairs = list(_window(call, operands, at))
+        products = [np.array([int(x[p[k]]) for p in pairs], np.int64) for k, x in enumerate(operands)]
+        return _named(_largest(products), len(pairs), pairs.__getitem__)
     if op.family in ELEMENTWISE:
         return Origins(tuple((k, _broadcast(x, at)) for k, x in enumerate(operands)), len(operands))
     return Origins(tuple((k, None) for k in range(len(operands))), len(operands))
@@ -241,37 +245,63 @@ def _broadcast(x: Array, at: Element) -> Element:
     return tuple(i if d > 1 else 0 for i, d in zip(at[len(at) - x.ndim :], x.shape, strict=True))
 
 
-def _along(shape: Sequence[int], axes: set[int] | None, at: Element, keepdims: bool) -> Iterator[Element]:
-    """The entries that a reduction over ``axes`` (None: all) makes entry ``at`` of."""
-    reduced = set(range(len(shape))) if axes is None else axes
-    kept = iter([i for k, i in enumerate(at) if not (keepdims and k in reduced)])
-    ranges = [range(d) if k in reduced else (next(kept),) for k, d in enumerate(shape)]
-    return itertools.product(*ranges)
+@dataclass(frozen=True)
+class Terms:
+    """The terms that one entry of a result is made of: ``labels`` of each operand's axes, the index of those that are
+    ``fixed`` by the entry, and the lengths of all others, over which ``summed`` runs. Operands of a million entries are
+    taken as arrays, never entry by entry."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    labels: tuple[Sequence[Any], ...]
+    fixed: Mapping[Any, int]
+    summed: Mapping[Any, int]
+
+    @staticmethod
+    def along(shape: tuple[int, ...], axes: set[int] | None, at: Element, keepdims: bool) -> Terms:
+        """Those of a reduction over ``axes`` (None: all)."""
+        reduced = set(range(len(shape))) if axes is None else axes
+        kept = [k for k in range(len(shape)) if k not in reduced]
+        fixed = {k: at[k] for k in kept} if keepdims else dict(zip(kept, at, strict=True))
+        return Terms((shape,), (range(len(shape)),), fixed, {k: shape[k] for k in sorted(reduced)})
+
+    def values(self, k: int, x: Array) -> Array:
+        """What operand ``k`` gives to the terms: an array over ``summed``, of length 1 along what it does not have."""
+        index = [
+            0 if d == 1 else self.fixed[n] if n in self.fixed else self._axis(n, d)
+            for n, d in zip(self.labels[k], x.shape, strict=True)
+        ]
+        return np.asarray(x[tuple(index)], np.int64)
+
+    def _axis(self, name: Any, length: int) -> Array:
+        return np.arange(length).reshape([length if n == name else 1 for n in self.summed])
+
+    def elements(self, i: int) -> tuple[Element, ...]:
+        """The entries of the operands in term ``i``."""
+        values = np.unravel_index(i, tuple(self.summed.values())) if self.summed else ()
+        place = {**self.fixed, **{n: int(v) for n, v in zip(self.summed, values, strict=True)}}
+        return tuple(
+            tuple(place[n] if d > 1 else 0 for n, d in zip(names, shape, strict=True))
+            for names, shape in zip(self.labels, self.shapes, strict=True)
+        )
 
 
-def _terms(call: Call, operands: Sequence[Array], at: Element) -> Iterator[tuple[Element, ...]]:
+def _contracted(call: Call, operands: Sequence[Array], at: Element) -> Terms:
     """The pairs (or, of one operand, entries) whose products a contraction sums."""
-    op, shapes = call.op, [x.shape for x in operands]
+    op, shapes = call.op, tuple(x.shape for x in operands)
     assert isinstance(op, Contraction)
     if len(operands) == 1:
         left, _, right = str(call["spec"]).replace(" ", "").partition("->")
-        labels: list[Sequence[Any]] = [left]
+        labels: tuple[Sequence[Any], ...] = (left,)
         out: Sequence[Any] = right
     else:
         form = op.form(call, shapes)
-        labels, out = [form.a, form.b], form.out
+        labels, out = (form.a, form.b), form.out
     lengths: dict[Any, int] = {}
     for names, shape in zip(labels, shapes, strict=True):
         for x, d in zip(names, shape, strict=True):
             lengths[x] = max(lengths.get(x, 1), d)
     fixed = dict(zip(out, at, strict=True))
-    summed = [x for x in lengths if x not in fixed]
-    for values in itertools.product(*(range(lengths[x]) for x in summed)):
-        place = fixed | dict(zip(summed, values, strict=True))
-        yield tuple(
-            tuple(place[x] if d > 1 else 0 for x, d in zip(names, shape, strict=True))
-            for names, shape in zip(labels, shapes, strict=True)
-        )
+    return Terms(shapes, labels, fixed, {x: d for x, d in lengths.items() if x not in fixed})
 
 
 def _window(call: Call, operands: Sequence[Array], at: Element) -> Iterator[tuple[Element, ...]]:
@@ -286,8 +316,27 @@ def _window(call: Call, operands: Sequence[Array], at: Element) -> Iterator[tupl
             yield (*lead, first + c, int(y), int(column)), (o, c, ky, kx)
 
 
-def _heaviest(operands: Sequence[Array], terms: Sequence[tuple[Element, ...]]) -> Origins:
+def _heaviest(operands: Sequence[Array], terms: Terms) -> Origins:
     """The terms of a sum of products whose products are largest, in the order in which they stand."""
-    weights = [-abs(int(np.prod([int(x[e]) for x, e in zip(operands, t, strict=True)], dtype=object))) for t in terms]
-    chosen = sorted(sorted(range(len(terms)), key=weights.__getitem__)[:TERMS])
-    return Origins(tuple((k, e) for i in chosen for k, e in enumerate(terms[i])), len(terms))
+    lengths = tuple(terms.summed.values())
+    factors = [np.broadcast_to(terms.values(k, x), lengths).reshape(-1) for k, x in enumerate(operands)]
+    return _named(_largest(factors), len(factors[0]), terms.elements)
+
+
+def _named(chosen: Sequence[int], count: int, elements: Callable[[int], tuple[Element, ...]]) -> Origins:
+    return Origins(tuple((k, e) for i in chosen for k, e in enumerate(elements(i))), count)
+
+
+def _largest(factors: Sequence[Array]) -> list[int]:
+    """Which ``TERMS`` products are largest in size, the first of equal ones. Products fit ``i64`` in a run; values that
+    were injected may not: then they are Python's."""
+    sizes = [np.abs(f) for f in factors]
+    if math.prod(int(s.max(initial=0)) for s in sizes) >= 2**63:
+        sizes = [s.astype(object) for s in sizes]
+    weights = reduce(np.multiply, sizes)
+    if len(weights) > TERMS:  # sorting all would take as long as the run
+        least = np.partition(weights, -TERMS)[-TERMS]
+        above = np.flatnonzero(weights > least)
+        equal = np.flatnonzero(weights == least)[: TERMS - len(above)]
+        return sorted(int(i) for i in np.concatenate([above, equal]))
+    return list(range(len(weights)))

@@ -144,6 +144,29 @@ def test_through_ram_views_put_and_mov() -> None:
     assert [(x.name, x.element, x.value, x.kind) for x in initial] == [("m", (2,), 0, "initial")]
 
 
+def test_the_heaviest_terms_are_the_first_of_equals_whatever_their_size() -> None:
+    rng = np.random.default_rng(0)
+    for width in (8, 2**40):  # products of the latter do not fit i64: values that were injected
+        for n in (1, 2, 3, 5, 40):
+            a, b = rng.integers(-width, width, (2, n))
+            sizes = [-abs(int(x) * int(y)) for x, y in zip(a, b, strict=True)]
+            assert provenance._largest([a, b]) == sorted(sorted(range(n), key=sizes.__getitem__)[:3])
+
+
+def test_a_sum_of_many_is_not_taken_term_by_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = syurmy.assemble(".input x : i16[60, 50] private\n.output y public\nsum y, x, axes=(0, 1)\nhalt")
+    x = np.zeros((60, 50), np.int64)
+    x[7, 9], x[59, 49], x[8, 0] = -5, 9, 3
+    d = Debugger(program, {"x": x})
+    d.resume()
+    asked: list[int] = []
+    elements = provenance.Terms.elements
+    monkeypatch.setattr(provenance.Terms, "elements", lambda self, i: asked.append(i) or elements(self, i))
+    link = d.why("y")
+    assert [(s.element, s.value) for s in link.sources] == [((7, 9), -5), ((8, 0), 3), ((59, 49), 9)]
+    assert (link.terms, asked) == (3000, [359, 400, 2999])
+
+
 def test_elements_that_do_not_exist_are_refused() -> None:
     program = syurmy.assemble(".input x : i16[4] private\n.output y public\nmov y, x\nhalt")
     d = Debugger(program, {"x": [1, 2, 3, 4]})
