@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import syurmy
+from syurmy import interrupts
 from syurmy.commands.asm import asm
 from syurmy.commands.certify import certify, verify_key
 from syurmy.commands.check import check
@@ -37,7 +38,7 @@ from syurmy.commands.share import share
 from syurmy.commands.testing import run_tests
 from syurmy.commands.verify import verify
 from syurmy.help import Command, Group
-from syurmy.outcome import EXITS, INTERRUPTED, seldom_collect, settle_streams, tell, warn
+from syurmy.outcome import EXITS, seldom_collect, settle_streams, tell, warn
 
 app = typer.Typer(
     name="syurmy-vm",
@@ -86,7 +87,8 @@ class _Notes(logging.Handler):
 
 
 def main() -> None:
-    """Entry point of ``syurmy-vm``."""
+    """The command line, once everything is imported (``syurmy.__main__``)."""
+    interrupts.ended_at_once()
     settle_streams()
     listen()
     seldom_collect()
@@ -95,9 +97,6 @@ def main() -> None:
     app.registered_commands = [c for c in everything if c.name in sys.argv[1:2]] or everything
     try:
         app()
-    except KeyboardInterrupt:  # before a command started
-        print("error[X130]: interrupted", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
     finally:
         app.registered_commands = everything
 

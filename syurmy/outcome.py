@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from syurmy import interrupts
+
 if TYPE_CHECKING:
     from syurmy.isa.errors import SyurmyError
 
@@ -103,8 +105,9 @@ def exit_code(work: Callable[[], int], command: str, json: bool, debug: bool) ->
     global _running
     _running = _Running(command)
     try:
-        code = work()
-        sys.stdout.flush()
+        with interrupts.raised():
+            code = work()
+            sys.stdout.flush()
         return code
     except SyurmyError as e:
         return report(e, json, debug)

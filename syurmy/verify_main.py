@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import syurmy
-from syurmy import outcome
+from syurmy import interrupts, outcome
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,6 +51,7 @@ def _verify(json: bool, debug: bool, **given: Any) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syurmy-verify``; returns the exit code."""
     if arguments is None:
+        interrupts.ended_at_once()
         outcome.settle_streams()
         outcome.seldom_collect()
     given = parser().parse_args(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -82,3 +83,44 @@ def test_a_defect_is_one_line_that_asks_for_a_report(
         result.stderr,
     )
     assert "Traceback" in CliRunner().invoke(app, [*arguments, "--debug"]).stderr
+
+
+# ---- Ctrl-C outside of a command -----------------------------------------------------------------------------------
+
+IMPORTING = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from syurmy.__main__ import main
+main()
+"""
+WORKING = """
+import signal
+from syurmy import interrupts, outcome
+interrupts.ended_at_once()
+def work():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        return 3
+code = outcome.exit_code(work, "run", False, False)
+signal.raise_signal(signal.SIGINT)  # the answer is out
+raise SystemExit(code)
+"""
+
+
+@pytest.mark.parametrize("at", ["typer", "syurmy.commands.verify"])
+def test_an_interrupt_among_imports_is_one_line(at: str) -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTING, at, "--json"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "error[X130]: interrupted; nothing was written\n")
+    said = json.loads(done.stdout)
+    assert said.keys() == outcome.record({}).keys()
+    assert (said["schema"], said["ok"], said["error"]["code"]) == (outcome.SCHEMA, False, "X130")
+
+
+def test_an_interrupt_reaches_a_command_and_nothing_behind_it() -> None:
+    done = subprocess.run([sys.executable, "-c", WORKING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (3, "")
