@@ -106,7 +106,10 @@ def obtain(
             raise InputError(f"{what}: {change}", code="K160", help="--rekey replaces it, --keys DIR keeps both")
     data = new.to_bytes()
     if not reused:
-        vk_path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            vk_path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise InputError(f"cannot write {vk_path.parent}: {e.strerror or e}", code="F120") from e
         counted = [used_path(pk_path)] if key.allowance is not None else []
         with written_whole(*counted, pk_path, vk_path) as temporary:  # the count first: no key without it
             key.save(temporary[-2], temporary[0])

@@ -32,9 +32,9 @@ def fmt(
                 raise InputError(f"{path} is no .tasm file", code="I101")
             formatted = format_text(read_text(path), str(path))
             if formatted.encode() != path.read_bytes():
-                changed.append(str(path))
                 if not check:
                     files.write_whole(path, formatted.encode())
+                changed.append(str(path))
         except SyurmyError as e:  # the other files are none the worse for it
             failed.append(e)
             print(display.error_text(e), file=sys.stderr)

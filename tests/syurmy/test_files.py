@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from syurmy import files, inputs
+import syurmy
+from syurmy import files, inputs, keys
+from syurmy.cli import app
 from syurmy.files import write_whole, written_whole
 from syurmy.isa import source
 from syurmy.isa.errors import InputError
@@ -46,6 +49,24 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "both.json").write_text(json.dumps({"x": X.tolist(), "y": [9]}))
     (tmp_path / "x.txt").write_text("1, 2\n3 4\n")
     return tmp_path
+
+
+def test_what_cannot_be_written_is_not_said_to_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a folder that may only be read (which root is not kept from)."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(13, "Permission denied")
+
+    (tmp_path / "p.tasm").write_text(".program p\n.output y public\n.input x : i8[] public\nmov y, x\nhalt")
+    monkeypatch.setattr("tempfile.mkstemp", fails)
+    done = CliRunner().invoke(app, ["fmt", str(tmp_path / "p.tasm")])
+    assert done.exit_code == 2
+    assert "F120" in done.output
+    assert "changed" not in done.output
+    monkeypatch.setattr(Path, "mkdir", fails)
+    with pytest.raises(InputError, match=r"cannot write .*/k: Permission denied") as e:
+        keys.obtain(syurmy.load(tmp_path / "p.tasm"), tmp_path / "p.tasm", tmp_path / "k")
+    assert e.value.code == "F120"
 
 
 @pytest.mark.parametrize("file", ["x.npy", "one.npz", "both.npz:x", "x.json", "both.json:x", "x.txt"])
