@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.plan import Plan
 
 BATCH = 64
-# Proving on two cores of an Intel Xeon with zero knowledge, fitted to seven networks that were measured idle:
-# all were within 13 %, and so was the character GPT, which took no part in the fit. Kernels are faster since: on an AMD
-# EPYC networks of up to VGG16's size take 44 to 78 % of it (benchmarks/README.md).
-FIXED_SECONDS, LEAF_SECONDS, ENTRY_SECONDS, PARAM_SECONDS = 0.05, 2.2e-7, 2.2e-7, 1.05e-8
+# The first proof of a process with zero knowledge, kernels compiled, on two cores of an AMD EPYC: fitted to thirteen
+# programs from 2,784 to 40 million leaves, of which all are within 25 % and ten within 15 (docs/large_models.md;
+# python -m benchmarks.capacity --fit). ``pace.FIT`` names the fit.
+FIXED_SECONDS, LEAF_SECONDS, ENTRY_SECONDS, PARAM_SECONDS = 0.11, 1.0e-7, 1.67e-7, 3.9e-9
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,19 @@ def proof_seconds(plan: Plan) -> float:
     return _seconds(plan.used_leaves, plan.witness.true_entries, params)
 
 
+def fitted_seconds(plan: Plan) -> float:
+    """``Cost.fitted_seconds`` of a proof by this plan, without what else it costs."""
+    return proof_seconds(plan) + _encoding_seconds(plan)
+
+
+def _encoding_seconds(plan: Plan) -> float:
+    from syurmy.prover.commitment import anew_seconds, kept
+
+    if plan.params is None or kept(plan.params.shape, proof_seconds(plan)):
+        return 0.0
+    return anew_seconds(plan.params.shape)
+
+
 def _seconds(leaves: int, committed_entries: int, params_entries: int) -> float:
     return FIXED_SECONDS + work_seconds(leaves, committed_entries) + params_entries * PARAM_SECONDS
 
@@ -80,12 +93,9 @@ NAMES = (*(f.name for f in fields(Cost)), "estimated_seconds")
 def of_plan(plan: Plan) -> Cost:
     """What a proof by this plan costs."""
     from syurmy import memory
-    from syurmy.prover.commitment import anew_seconds, kept
     from syurmy.prover.protocol.soundness import InsufficientSoundness
 
-    system, need, anew = plan.system, None, 0.0
-    if plan.params is not None and not kept(plan.params.shape, proof_seconds(plan)):
-        anew = anew_seconds(plan.params.shape)
+    system, need = plan.system, None
     with suppress(InsufficientSoundness):
         need = memory.of_plan(plan)
     return Cost(
@@ -98,7 +108,7 @@ def of_plan(plan: Plan) -> Cost:
         batch=system.flow.path.batch,
         setup_bytes=None if need is None else need.setup,
         prove_bytes=None if need is None else need.prove,
-        encoding_seconds=anew,
+        encoding_seconds=_encoding_seconds(plan),
     )
 
 

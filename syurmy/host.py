@@ -103,7 +103,10 @@ class Fresh:
         except MemoryError:
             return
         self._thread = threading.Thread(target=self._take, args=(self._memory,), name="syurmy_pages", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads can be had
+            self._memory = None
 
     def _take(self, memory: Any) -> None:
         for at in range(0, len(memory), self.STEP):

@@ -9,40 +9,37 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 
 from syurmy import files, host
 from syurmy.isa.errors import SyurmyError
 
 LAST = 9  # proofs; odd, so that one which other work slowed down does not count
-LEAST = 0.02  # estimated seconds; what is faster says more of how a process starts
+FIT = "2026-11-28"  # of the constants of ``syurmy.costs``; what was measured beside others says nothing of these
 
 
 def factor() -> float:
     """What estimated seconds are to be multiplied by on this machine; 1 before the first proof."""
     known = _known()
-    return median(known) if known else 1.0
+    return sorted(known)[len(known) // 2] if known else 1.0
 
 
 def record(estimated: float, measured: float) -> None:
     """A proof was estimated (without ``factor``) to take so many seconds, and took so many."""
-    if estimated < LEAST or measured <= 0:
-        return
     folder = host.cache_folder()
     with suppress(OSError, SyurmyError):  # what cannot be kept is estimated as before
         folder.mkdir(parents=True, exist_ok=True)
-        kept = [*_known(), round(measured / estimated, 3)][-LAST:]
+        kept = [*_known(), round(measured / estimated, 9)][-LAST:]
         files.write_whole(_path(), json.dumps(kept).encode())
 
 
 def _path() -> Path:
-    return host.cache_folder() / f"pace-{host.threads()}.json"
+    return host.cache_folder() / f"pace-{FIT}-{host.threads()}.json"
 
 
 def _known() -> list[float]:
     """Of the last proofs, the oldest first; what is not such a list is none."""
     with suppress(OSError, ValueError, RecursionError):
         kept = json.loads(_path().read_bytes())
-        if isinstance(kept, list) and all(isinstance(x, int | float) and 0 < x < 1e6 for x in kept):
+        if isinstance(kept, list) and all(type(x) in (int, float) and 0 < x < 1e6 for x in kept):
             return kept[-LAST:]
     return []

@@ -36,12 +36,7 @@ def test_a_sentence_says_where_it_is_of(tmp_path: Path) -> None:
     assert "to prove here" in costs.lines((COST, None))[0]
 
 
-def test_what_is_too_short_to_tell_is_not_kept() -> None:
-    pace.record(pace.LEAST / 2, 1.0)
-    assert pace.factor() == 1
-
-
-@pytest.mark.parametrize("kept", ["", "{}", "[", "[0]", '["1"]', "[1e9]", "[[1]]", "[true, NaN]", "[" * 9999])
+@pytest.mark.parametrize("kept", ["", "{}", "[", "[0]", '["1"]', "[1e9]", "[[1]]", "[true]", "[NaN]", "[" * 9999])
 def test_a_file_that_is_not_ours_is_no_proof(kept: str, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     pace._path().write_text(kept)
