@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BATCH = 64
 # The first proof of a process with zero knowledge, kernels compiled, on two cores of an AMD EPYC: fitted to thirteen
-# programs from 2,784 to 40 million leaves, of which all are within 25 % and ten within 15 (docs/large_models.md;
+# programs from 2,784 to 40 million leaves, of which all are within 25 % and eleven within 15 (docs/large_models.md;
 # python -m benchmarks.capacity --fit). ``pace.FIT`` names the fit.
 FIXED_SECONDS, LEAF_SECONDS, ENTRY_SECONDS, PARAM_SECONDS = 0.11, 1.0e-7, 1.67e-7, 3.9e-9
 
