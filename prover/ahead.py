@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from blake3 import blake3
 
 from syurmy import gpu
@@ -20,7 +21,7 @@ from syurmy.prover.kernels.challenges import LONGEST, product_kernel, round_kern
 from syurmy.prover.kernels.pool import added, for_ranges
 from syurmy.prover.kernels.rounds import lookup_rounds, product_rounds
 from syurmy.prover.kernels.vectors import filled
-from syurmy.prover.protocol.transcript import Sender
+from syurmy.prover.protocol.transcript import Sender, _head
 
 
 class OtherChallenge(AssertionError):
@@ -44,14 +45,10 @@ class Ahead:
     ) -> None:
         assert isinstance(memory, Grid)
         self.sender, self.labels = sender, labels
-        head = b"A" + _label(labels[0]) + (8 * words).to_bytes(8, "little")
-        tail = b"C" + _label(labels[1]) + (64).to_bytes(8, "little")
-        if 32 + len(head) + 8 * words + len(tail) > LONGEST:
-            raise ValueError("labels that are too long")
-        self.behind = len(head)
+        text, self.behind = around(labels, 8 * words)
         answers = np.zeros((rounds + 1) * (words + 2) + 2, np.uint64)
         answers[words : words + 2], answers[-2:] = (before.a, before.b), (claim.a, claim.b)
-        state, text = np.frombuffer(_state(sender), "<u4").astype(np.uint32), np.frombuffer(head + tail, np.uint8)
+        state = state_of(sender)
         pads = _pads(sender, rounds, words)
         self._answers, self.state, self.text, self.pads, *self.more = memory.together(answers, state, text, pads, *more)
         self.out = self._answers[:-2].reshape(rounds + 1, words + 2)
@@ -181,17 +178,21 @@ def _words(rows: Sequence[Sequence[Ext]]) -> U64:
     return np.array([[w for x in row for w in (x.a, x.b)] for row in rows], np.uint64).reshape(len(rows), 6)
 
 
-def _label(label: str) -> bytes:
-    name = label.encode()
-    return len(name).to_bytes(2, "little") + name
+def around(labels: tuple[str, str], size: int) -> tuple[npt.NDArray[np.uint8], int]:
+    """What is hashed before and after a message of ``size`` bytes, and how much of it is before."""
+    head = _head(b"A", labels[0]) + size.to_bytes(8, "little")
+    tail = _head(b"C", labels[1]) + (64).to_bytes(8, "little")
+    if 32 + len(head) + size + len(tail) > LONGEST:
+        raise ValueError("labels that are too long")
+    return np.array([*head, *tail], np.uint8), len(head)
 
 
-def _state(sender: Sender) -> bytes:
-    """Of the transcript, which has absorbed nothing since its last challenge."""
+def state_of(sender: Sender) -> npt.NDArray[np.uint32]:
+    """Of the transcript, which has absorbed nothing since its last challenge; ``uint32[8]``, a copy."""
     transcript = sender.transcript
     if transcript._buffer.digest() != blake3(transcript._state).digest():
         raise ValueError("something was absorbed since the last challenge")
-    return transcript._state
+    return np.frombuffer(transcript._state, "<u4").astype(np.uint32)
 
 
 def _pads(sender: Sender, count: int, words: int) -> Any:

@@ -7,28 +7,22 @@ A wrong challenge would make a proof that is rejected; the tests compare all of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.arrays import I64
+from syurmy.prover.ahead import around, state_of
 from syurmy.prover.field import U64, Ext, ext_array
 from syurmy.prover.kernels.layer import layer_rounds
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol.hidden import TREE
-from syurmy.prover.protocol.transcript import Sender, _head
+from syurmy.prover.protocol.transcript import Sender
 
 ROUND, VALUES = ("lookup round", "lookup challenge"), ("lookup values", "lookup merge")
 
 
-def _text(labels: tuple[str, str], size: int) -> tuple[Any, int]:
-    """What is hashed before and after a message of ``size`` bytes, and how much of it is before."""
-    head = _head(b"A", labels[0]) + size.to_bytes(8, "little")
-    return np.array([*head, *_head(b"C", labels[1]), *(64).to_bytes(8, "little")], np.uint8), len(head)
-
-
-TEXTS = (*_text(ROUND, 32), *_text(VALUES, 64))
+TEXTS = (*around(ROUND, 32), *around(VALUES, 64))
 NO_PADS = np.zeros((2, 0), np.uint64)
 
 
@@ -38,11 +32,10 @@ def last_rounds(
     """The rounds after the challenges ``x`` of a layer at r ``uint64[2, rounds]``, and its values: the next claims'
     point, and these. ``layer``, ``space``, ``apart``: as of ``layer_rounds``."""
     transcript, first, rounds = sender.transcript, len(x), r.shape[1]
-    assert transcript.log[-1][0] == "challenge", "something was absorbed since the last challenge"
     point, out = np.empty((2, rounds + 1), np.uint64), np.empty((rounds + 1, 10), np.uint64)
     if x:
         point[:, 1 : first + 1] = ext_array(x)
-    state = np.frombuffer(transcript._state, "<u4").astype(np.uint32)
+    state = state_of(sender)
     claims = np.array([claim.a, claim.b, 0, 0], np.uint64)
     pads, padded = NO_PADS, 0
     if sender._pads is not None:
