@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 
 import syurmy
-from syurmy import interrupts
 from syurmy.commands.asm import asm
 from syurmy.commands.certify import certify, verify_key
 from syurmy.commands.check import check
@@ -87,8 +86,8 @@ class _Notes(logging.Handler):
 
 
 def main() -> None:
-    """The command line, once everything is imported (``syurmy.__main__``)."""
-    interrupts.ended_at_once()
+    """The command line, once everything is imported (``syurmy.__main__`` answers Ctrl-C until then). Whoever calls it
+    in a process of their own keeps their handlers."""
     settle_streams()
     listen()
     seldom_collect()
