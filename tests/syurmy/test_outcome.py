@@ -87,8 +87,10 @@ def test_a_defect_is_one_line_that_asks_for_a_report(
 
 # ---- Ctrl-C outside of a command -----------------------------------------------------------------------------------
 
+# who runs the tests in the background may have Ctrl-C ignored, which processes inherit
 IMPORTING = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == sys.argv[1]:
@@ -99,6 +101,7 @@ main()
 """
 WORKING = """
 import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from syurmy import interrupts, outcome
 interrupts.ended_at_once()
 def work():
