@@ -21,11 +21,12 @@ from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Graph, Node, applied
 from syurmy.compiler.narrowing import Narrowing
-from syurmy.costs import ENTRY_SECONDS, PARAM_SECONDS
 from syurmy.isa.arrays import F64, I64, Array, Integers
 from syurmy.isa.types import DType
 
 WORTH = 0.5
+ENTRY = 21  # weights that cost a prover as much as one entry of a column; not of today's fit (syurmy/costs.py), so that
+# a model does not compile otherwise where estimates are fitted to another machine
 LEAST = 2**16  # weights, from which on narrower ones are worth an instruction
 STRIP = 2**20  # weights that are compared, or rounded, at a time
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel
@@ -116,8 +117,7 @@ def _dequantised(graph: Graph, n: Node) -> Mantissas | None:
 
 def worth(c: Narrowing, weights: int, entries: int) -> bool:
     """Whether so many weights are worth a column of ``entries``, for every round of a loop, in every proof."""
-    added = entries * c.out.executions * ENTRY_SECONDS
-    return weights >= LEAST and added <= WORTH * weights * PARAM_SECONDS
+    return weights >= LEAST and entries * c.out.executions * ENTRY <= WORTH * weights
 
 
 def multiplied(c: Narrowing, y: Tensor, m: I64, unit: float) -> Tensor:
