@@ -273,8 +273,8 @@ def prove(
 
 def certify(key: ProvingKey, progress: Progress | None = None) -> Certificate:
     """A certificate that the key's params are what its program declares, for those who verify: nothing in a
-    verification rests on who made the key then. Where params are hidden it takes the place of one of the proofs that
-    the key is for."""
+    verification rests on who made the key then. Where params are hidden it uses up what several proofs may open of
+    them; one less than the key is for are left, if these rest on it."""
     from syurmy.device import settle
     from syurmy.isa.source import other_kind
     from syurmy.prover.certify import certify as construct

@@ -101,7 +101,7 @@ def test_it_takes_of_the_allowance():
         for _ in range(proofs - 1):
             assert prove(pk, c.trace_of(c.DENSE), certificate=certificate)
         pk.allowance.take(pk.allowance.limit - pk.allowance.used)
-        with pytest.raises(InputError, match="used up"):
+        with pytest.raises(InputError, match="are left to be opened"):
             certify(pk)
     pk = setup(program, Mode.of(program, True, 1))
     with pytest.raises(InputError, match="this key is for one"):
