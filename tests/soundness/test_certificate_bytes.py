@@ -104,7 +104,7 @@ def test_it_takes_of_the_allowance():
         with pytest.raises(InputError, match="are left to be opened"):
             certify(pk)
     pk = setup(program, Mode.of(program, True, 1))
-    with pytest.raises(InputError, match="this key is for one"):
+    with pytest.raises(InputError, match="leaves one proof less"):
         certify(pk)
     assert pk.allowance is not None
     assert pk.allowance.used == 0
