@@ -150,16 +150,15 @@ class PowerWeights:
         size = 1 << self.log_block
         block = np.ascontiguousarray(z[:, self.offset : self.offset + size])
         low = min(size, _LOW)
-        table, power = np.ones((self.claims, 1), np.uint64), self.x  # x is in F: plane 1 is zero
+        table, power = np.ones((self.claims, 1), np.uint64), self.x[0]  # x is in F: plane 1 is zero
         while table.shape[1] < low:  # power = x^(known exponents)
-            more = mle.mul(lift(table.reshape(-1)), np.repeat(power, table.shape[1], axis=1))
-            table = np.concatenate([table, more[0].reshape(table.shape)], axis=1)
-            power = mle.mul(power, power)
+            table = np.concatenate([table, mul_f(table, power[:, None])], axis=1)
+            power = mul_f(power, power)
         bind = arithmetic.current().bind_columns
         out = bind(table, np.ascontiguousarray(block[:, size - low :]))
         for at in range(size - 2 * low, -1, -low):
             part = bind(table, np.ascontiguousarray(block[:, at : at + low]))
-            out = mle.add(mle.mul(out, power), part)
+            out = mle.add(mul_f(out, power), part)
         return mle.mul(out, self.coefficients)
 
     def scaled(self, factors: U64) -> PowerWeights:

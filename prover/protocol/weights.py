@@ -308,10 +308,7 @@ class WeightSpace:
         """Sum of coefficient * weight."""
 
         def compute() -> U64:
-            out = mle.scale(parts[0][1].array, parts[0][0])
-            for c, w in parts[1:]:
-                out = mle.add(out, mle.scale(w.array, c))
-            return out
+            return mle.combination([w.array for _, w in parts], [c for c, _ in parts])
 
         if self.dry:  # coefficients are unknown: no two sums count as equal
             return self._make(("linear", len(self._memo)), parts[0][1].dims, compute, [w for _, w in parts])
@@ -386,9 +383,7 @@ class WeightSpace:
         a = w.array.reshape(2, *w.dims)
         for r in reversed(point[1:]):
             d = a.shape[-1]
-            e = self._vector(r, d)
-            rows = a.reshape(2, -1, d)
-            a = mle.sum_axis(mle.mul(rows, np.broadcast_to(e[:, None, :], rows.shape)), 1).reshape(a.shape[:-1])
+            a = mle.weighted(a.reshape(2, -1, d), self._vector(r, d)).reshape(a.shape[:-1])
         return mle.dot(np.ascontiguousarray(a), self._vector(point[0], a.shape[1]))
 
     def _vector(self, point: Sequence[Ext], d: int) -> U64:
