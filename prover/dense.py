@@ -10,7 +10,7 @@ import numpy as np
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.types import padded
-from syurmy.prover.field import U64
+from syurmy.prover.field import U64, ext_array
 from syurmy.prover.kernels.place import outer_sum
 from syurmy.prover.operands import pad_table
 from syurmy.prover.protocol import mle
@@ -20,12 +20,12 @@ RUN = 64  # entries of the right factors of a term, at least, if its groups allo
 
 
 class Dense:
-    """Writes weights out; what several terms share is multiplied once."""
+    """Writes weights out; of terms that differ in their coefficient only, the factors are multiplied once."""
 
     def __init__(self) -> None:
-        self._right: dict[object, U64] = {}
+        self._known: dict[object, tuple[U64, U64]] = {}
 
-    def into(self, out: U64, at: int, terms: Sequence[Term], shape: Sequence[int], order: Sequence[int]) -> None:
+    def into(self, out: U64, at: int, terms: Sequence[Term], shape: tuple[int, ...], order: tuple[int, ...]) -> None:
         """The sum of the terms into ``out[:, at:]``, ``uint64[2, *]``: axes in ``order``, each with zeros up to a power
         of two. Written piece by piece, from two factors of each term."""
         if not terms:
@@ -35,26 +35,30 @@ class Dense:
             left, right = self._factors(term, shape, order)
             factors.setdefault(right.shape[1], []).append((left, right))
         for i, pairs in enumerate(factors.values()):
-            left, right = (np.concatenate(side, axis=1) for side in zip(*pairs, strict=True))
+            left, right = pairs[0] if len(pairs) == 1 else (np.concatenate(s, axis=1) for s in zip(*pairs, strict=True))
             outer_sum(left, right, len(pairs), i > 0, out, at)
 
-    def _factors(self, term: Term, shape: Sequence[int], order: Sequence[int]) -> tuple[U64, U64]:
+    def _factors(self, term: Term, shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[U64, U64]:
         """Two vectors whose outer product the term is."""
-        rank = {a: i for i, a in enumerate(order)}
-        groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
-        coefficient = np.array([[term.coefficient.a], [term.coefficient.b]], np.uint64)
-        axes = [a for group, _ in groups for a in group if shape[a] > 1]
-        if any(rank[a] > rank[b] for a, b in pairwise(axes)):
-            return coefficient, _permuted(groups, shape, order)
+        key = term.key, shape, order
+        found = self._known.get(key)
+        if found is None:
+            rank = {a: i for i, a in enumerate(order)}
+            groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
+            axes = [a for group, _ in groups for a in group if shape[a] > 1]
+            if any(rank[a] > rank[b] for a, b in pairwise(axes)):
+                return ext_array([term.coefficient]), _permuted(groups, shape, order)
+            found = self._known[key] = self._split(groups, shape)
+        return mle.scale(found[0], term.coefficient), found[1]
+
+    def _split(self, groups: Sequence[Group], shape: Sequence[int]) -> tuple[U64, U64]:
+        """Of a term with coefficient 1."""
         split, size = len(groups), 1
         while split > 0 and size < RUN:
             split -= 1
             size *= math.prod(padded(shape[a]) for a in groups[split][0])
-        key = tuple((group, w.key) for group, w in groups[split:])
-        if key not in self._right:
-            self._right[key] = _product([_padded(g, shape) for g in groups[split:]])
-        left = _product([coefficient, *(_padded(g, shape) for g in groups[:split])])
-        return left, self._right[key]
+        left, right = ([_padded(g, shape) for g in part] for part in (groups[:split], groups[split:]))
+        return _product(left), _product(right)
 
 
 def _product(factors: Sequence[U64]) -> U64:

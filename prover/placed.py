@@ -326,7 +326,7 @@ class Placed:
         for_ranges(moves.bind_kernel, math.prod(kept), values, lengths, strides, offsets, weights, *out, put)
 
     def _batch(self, c: Contraction) -> Array:
-        """``operands.batch_table``: constant along contracted labels, on padded entries too."""
+        """``operands._batch_table``: constant along contracted labels, on padded entries too."""
         axes, long, weights = self._joined(c.batch)
         steps = dict(zip(axes, c_strides(long), strict=True))
         wide = [padded(d) for d in c.dims]

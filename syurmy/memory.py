@@ -194,7 +194,7 @@ def evaluated_rows(plan: Plan, space: WeightSpace, points: Sequence[ParamPoint],
 
 
 def contraction_bytes(contractions: Sequence[Contraction]) -> int:
-    """The tables of products (``operands.instance``), over F where no weights are bound, and what they are folded
+    """The tables of products (``operands.Tables``), over F where no weights are bound, and what they are folded
     into; and the largest operand that has the entries of another tensor in other places (``Witness.moved``)."""
     from syurmy.isa.graph import IndexMap
 

@@ -38,6 +38,7 @@ from syurmy.prover.protocol.layout import prefix_eq, stack
 from syurmy.prover.protocol.plain import mul_f
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
+_REVERSED = np.array([int(f"{i:08b}"[::-1], 2) for i in range(256)], np.int64)  # bytes
 _LOW = 64  # entries that one step of a polynomial's evaluation takes
 
 
@@ -332,11 +333,10 @@ def evaluation_points(log_n: int, positions: Sequence[int], exponent: int = 1) -
 
 
 def bit_reversed(x: I64, bits: int) -> I64:
-    """The lowest ``bits`` bits of every entry in reverse order."""
-    out = np.zeros_like(x)
-    for i in range(bits):
-        out |= (x >> i & 1) << (bits - 1 - i)
-    return out
+    """The lowest ``bits`` bits of every entry in reverse order, at most 32."""
+    r = _REVERSED
+    out: I64 = r[x & 255] << 24 | r[x >> 8 & 255] << 16 | r[x >> 16 & 255] << 8 | r[x >> 24 & 255]
+    return out >> (32 - bits)
 
 
 @lru_cache(maxsize=64)

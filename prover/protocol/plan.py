@@ -81,6 +81,7 @@ class Plan:
     # What is worked out of it (budget.Opening); ``replace`` starts anew, as what it changes may decide on queries.
     opening: object = field(default=None, init=False, repr=False)
     openings: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # by layouts of tensors
+    _certified: Plan | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def used_leaves(self) -> int:
@@ -144,7 +145,9 @@ class Plan:
 
     def certified(self) -> Plan:
         """The plan of proofs that rest on a certificate of the key's params."""
-        return replace(self, closeness=Closeness.CERTIFIED)
+        if self._certified is None:
+            self._certified = replace(self, closeness=Closeness.CERTIFIED)
+        return self._certified
 
 
 def branches(program: Program) -> bool:
