@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -43,22 +43,47 @@ class Dense:
         key = term.key, shape, order
         found = self._known.get(key)
         if found is None:
-            rank = {a: i for i, a in enumerate(order)}
-            groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
-            axes = [a for group, _ in groups for a in group if shape[a] > 1]
-            if any(rank[a] > rank[b] for a, b in pairwise(axes)):
+            groups, split = _split(term, shape, order)
+            if split is None:
                 return ext_array([term.coefficient]), _permuted(groups, shape, order)
-            found = self._known[key] = self._split(groups, shape)
+            left, right = ([_padded(g, shape) for g in part] for part in (groups[:split], groups[split:]))
+            found = self._known[key] = _product(left), _product(right)
         return mle.scale(found[0], term.coefficient), found[1]
 
-    def _split(self, groups: Sequence[Group], shape: Sequence[int]) -> tuple[U64, U64]:
-        """Of a term with coefficient 1."""
-        split, size = len(groups), 1
-        while split > 0 and size < RUN:
-            split -= 1
-            size *= math.prod(padded(shape[a]) for a in groups[split][0])
-        left, right = ([_padded(g, shape) for g in part] for part in (groups[:split], groups[split:]))
-        return _product(left), _product(right)
+
+def dense_bytes(claims: Iterable[tuple[Sequence[Term], tuple[int, ...], tuple[int, ...]]]) -> int:
+    """What there is at most while these are written one after the other, beside ``out`` and the weights themselves:
+    the factors of one tensor's terms, which are joined, or brought into order; and those that are kept."""
+    kept: dict[object, int] = {}
+    most = 0
+    for terms, shape, order in claims:
+        own = making = 0
+        for term in terms:
+            groups, split = _split(term, shape, order)
+            wide = [math.prod(padded(shape[a]) for a in group) for group, _ in groups]
+            if split is None:
+                own += math.prod(wide)
+                making = max(making, 2 * math.prod(wide))
+            else:
+                own += math.prod(wide[:split])
+                kept[term.key, shape, order] = math.prod(wide[:split]) + math.prod(wide[split:])
+        most = max(most, own + max(making, own) + sum(kept.values()))
+    return 16 * most
+
+
+def _split(term: Term, shape: Sequence[int], order: Sequence[int]) -> tuple[list[Group], int | None]:
+    """The groups of a term in the order of their first axes, and how many make the left factor; None where their axes
+    do not come one after the other."""
+    rank = {a: i for i, a in enumerate(order)}
+    groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
+    axes = [a for group, _ in groups for a in group if shape[a] > 1]
+    if any(rank[a] > rank[b] for a, b in pairwise(axes)):
+        return groups, None
+    split, size = len(groups), 1
+    while split > 0 and size < RUN:
+        split -= 1
+        size *= math.prod(padded(shape[a]) for a in groups[split][0])
+    return groups, split
 
 
 def _product(factors: Sequence[U64]) -> U64:
