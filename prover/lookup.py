@@ -39,7 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 
 import numpy as np
@@ -96,7 +96,7 @@ def fill_planes(
 ) -> None:
     """``fill_denominators`` into two planes, of members that have ``shape`` in C order."""
     constant, empty = alpha - tag, alpha
-    lengths, wide, _ = joined(shape, padded, [math.prod(shape[i + 1 :]) for i in range(len(shape))])
+    lengths, wide = _axes(tuple(shape), tuple(padded))
     for_ranges(
         kernels.fill,
         len(out[0]),
@@ -108,6 +108,12 @@ def fill_planes(
         ext_array(betas[: len(members)]),
         np.array([empty.a, empty.b], dtype=np.uint64),
     )
+
+
+@lru_cache(maxsize=4096)  # few shapes have many blocks
+def _axes(shape: tuple[int, ...], padded: tuple[int, ...]) -> tuple[I64, I64]:
+    """True and padded lengths of the axes of a tensor in C order, neighbours as one where that can be."""
+    return joined(shape, padded, [math.prod(shape[i + 1 :]) for i in range(len(shape))])[:2]
 
 
 def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:

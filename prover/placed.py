@@ -161,8 +161,7 @@ class Placed:
 
     def leaves(self, alpha: Ext, betas: Sequence[Ext]) -> lookup.Leaves:
         blocks = self.plan.blocks
-        others = [(b.offset, b.offset + b.size) for b in blocks if b.multiplicity is not None or b.sign < 0]
-        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, others)
+        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, self.plan.signed_leaves)
         for b in blocks:
             parts = [leaves.den[p, b.offset : b.offset + b.size] for p in range(2)]
             if isinstance(b.source, Tuples):

@@ -92,6 +92,11 @@ class Plan:
         """Of the tree: at least two leaves, as its root is not sent."""
         return log2_ceil(max(2, self.used_leaves)) if self.blocks else 0
 
+    @cached_property
+    def signed_leaves(self) -> list[tuple[int, int]]:
+        """The ranges of leaves whose numerators are not 1."""
+        return [(b.offset, b.offset + b.size) for b in self.blocks if b.multiplicity is not None or b.sign < 0]
+
     @property
     def padding(self) -> int:
         """Padded leaves, each +1/alpha, minus those that are -1/alpha."""

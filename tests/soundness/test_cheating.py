@@ -262,7 +262,7 @@ class Dropping(Prover):
     """Leaves of the remainder's lookups count for nothing, so a value outside the table does no harm to the root."""
 
     def leaves(self) -> Leaves:
-        leaves = super().leaves()
+        leaves = replace(super().leaves(), others=None)
         for b in self.plan.blocks:
             if isinstance(b.source, Lookup) and b.source.label.startswith("remainder"):
                 assert b.piece is not None
@@ -296,7 +296,7 @@ class PaddedLeaves(Prover):
     part = 0
 
     def leaves(self) -> Leaves:
-        leaves = super().leaves()
+        leaves = replace(super().leaves(), others=None)
         b = next(b for b in self.plan.blocks if b.size != b.true_size)
         if self.part == 0:
             leaves.num[b.offset + b.size - 1] = 5
