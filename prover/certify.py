@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from syurmy import costs
 from syurmy.isa.declared import params_alone
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import Path
@@ -9,10 +10,8 @@ from syurmy.isa.trace import Trace
 from syurmy.prover.keys import ProvingKey, check_bounds
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.certificate import Certificate, certificate_plan
-from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.statement import CERTIFICATE_MAGIC
-from syurmy.prover.protocol.tensors import tensor_layout
 from syurmy.prover.prove import Progress, Prover
 
 
@@ -36,8 +35,7 @@ def proofs_left(pk: ProvingKey) -> tuple[int, int] | None:
     not; None where nothing is counted, or a path depends on data."""
     if pk.allowance is None or pk.plan is None:
         return None
-    given = Mode(True, DEFAULT_PROOFS)  # of committed tensors, which change nothing of this
-    tensors = [tensor_layout(x.shape, given) for x in pk.plan.system.externals]
+    tensors = costs.new_tensors(pk.plan)  # which change nothing of this
     resting, others = (pk.allowance.proofs(Opening.of(plan, tensors)) for plan in (pk.plan.certified(), pk.plan))
     return None if resting is None or others is None else (resting, others)
 

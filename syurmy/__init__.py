@@ -184,8 +184,8 @@ def setup(
     proofs: int | None = None,
 ) -> tuple[ProvingKey, VerifyingKey]:
     """The keys of ``program``: its constraints and the commitment to its params, for runs of at most ``max_steps``
-    instructions (a million unless given, at most 2^24). Once per program and weights.
-
+    instructions (a million unless given, at most 2^24). Once per program and weights. They are for many proofs in one
+    process: with up to 1 GiB of the weights' encoding, which those of the command line do not have, if that saves much.
 
     ``description``: what its integers stand for, a part of the key. A compiled model has one, and beside a file there
     may be ``PROG.description.json``; then the keys are those that ``syurmy-vm setup`` makes.

@@ -71,28 +71,26 @@ def of_plan(plan: Plan) -> Memory:
     """What a proof by this plan takes. Raises ``InsufficientSoundness`` for a plan that has none."""
     from syurmy.prover.prove import LARGE, keeps
 
-    sizes = _Sizes(plan)
+    sizes = Sizes(plan)
     large, kept = plan.used_leaves >= LARGE, keeps(plan.used_leaves)
     whole, lean = sizes.proof(large, kept), sizes.proof(True, False)
     return Memory(sizes.setup(), whole, min(whole, lean))
 
 
-class _Sizes:
+class Sizes:
     """Bytes of everything that a proof by a plan, or set-up for it, holds."""
 
     def __init__(self, plan: Plan) -> None:
+        from syurmy.costs import new_tensors
         from syurmy.prover.dense import dense_bytes
         from syurmy.prover.protocol import reduction as red
         from syurmy.prover.protocol.budget import Opening
         from syurmy.prover.protocol.claims import Sweep
         from syurmy.prover.protocol.counts import sweeps
-        from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
-        from syurmy.prover.protocol.tensors import tensor_layout
         from syurmy.prover.protocol.weights import WeightSpace
 
         self.plan, self.system = plan, plan.system
-        given = Mode(plan.mode.hiding, DEFAULT_PROOFS if plan.mode.hiding else 0)  # of commitments not there yet
-        self.tensors = [tensor_layout(x.shape, given) for x in plan.system.externals]
+        self.tensors = new_tensors(plan)
         self.opening = Opening.of(plan, self.tensors)
         sweep = Sweep(space := WeightSpace())
         products, pulled = sweeps(plan, sweep)
@@ -131,22 +129,24 @@ class _Sizes:
 
     def setup(self) -> int:
         """The peak of set-up."""
-        from syurmy.costs import proof_seconds
         from syurmy.prover.commitment import kept, strip_rows
 
-        held = SETUP + sum(self.program.values())
-        planned = held + self.made
-        if self.plan.params is None:
-            return planned
-        shape = self.plan.params.shape
-        strip = min(strip_rows(shape), shape.height)
-        held += self.integers + 8 * shape.n  # and the powers of its domain
-        if kept(shape, proof_seconds(self.plan)):
-            strips = 8 * strip * (shape.cols + (shape.n if strip < shape.height else 0))
-            return max(planned, held + 8 * shape.encoded + max(strips, 58 * shape.n))
-        chunks = -(-shape.height // CHUNK)  # strips and what was hashed of the columns; then the tree
-        hashing = 8 * strip * (shape.cols + shape.n) + 32 * shape.n * (2 + (chunks - 1).bit_length())
-        return max(planned, held + max(hashing, 58 * shape.n))
+        held = sum(self.program.values())
+        peak = held + self.made
+        if self.plan.params is not None:
+            shape = self.plan.params.shape
+            strip = min(strip_rows(shape), shape.height)
+            held += self.integers + 8 * shape.n  # and the powers of its domain
+            strips, tree = 8 * strip * (shape.cols + shape.n), 58 * shape.n
+            if kept(shape, single=True):
+                if strip == shape.height:  # they are the codeword
+                    strips = 8 * strip * shape.cols
+                held += 8 * shape.encoded
+            else:  # beside a strip what was hashed of the columns
+                chunks = -(-shape.height // CHUNK)
+                strips += 32 * shape.n * (2 + (chunks - 1).bit_length())
+            peak = max(peak, held + max(strips, tree))
+        return SETUP + peak + int(SMALL[True] * peak)
 
     def proof(self, lean: bool, keep: bool) -> int:
         """The peak of a proof whose process keeps what it frees, or not."""

@@ -136,7 +136,7 @@ def test_what_is_there_at_one_time_is_what_was_counted(program: Program, lean: b
     key, count = setup(program), 16
     rows = np.random.default_rng(1).integers(-99, 99, (count, 64, 64))
     trace = syurmy.run(program, {"x": rows}, batch=True)
-    sizes = memory._Sizes(Plan.of(program, ExecutedPath(batch=count), mode=key.mode))
+    sizes = memory.Sizes(Plan.of(program, ExecutedPath(batch=count), mode=key.mode))
     construct(key, trace, lean=lean)  # what is worked out once
     tracemalloc.start()
     try:
