@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -90,11 +91,20 @@ class Graph:
 
     def readers(self, name: str) -> list[str]:
         """Operators of the nodes that read a tensor."""
-        return [n.op for n in self.nodes if name in n.inputs]
+        return [n.op for n in self.reading.get(name, ())]
 
     def uses(self, name: str) -> int:
         """How many inputs of nodes and model outputs read a tensor."""
-        return sum(n.inputs.count(name) for n in self.nodes) + self.outputs.count(name)
+        return sum(n.inputs.count(name) for n in self.reading.get(name, ())) + self.outputs.count(name)
+
+    @cached_property
+    def reading(self) -> dict[str, list[Node]]:
+        """The nodes that read each tensor, in order."""
+        found: dict[str, list[Node]] = {}
+        for n in self.nodes:
+            for name in dict.fromkeys(n.inputs):
+                found.setdefault(name, []).append(n)
+        return found
 
 
 def graph_of(

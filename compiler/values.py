@@ -23,8 +23,8 @@ def _held(x: Array) -> Array:
 def accepted(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     """``value`` for an input of ``dtype``: floats as they are or from integers, integers whole and within the dtype.
 
-    Raises ``InputError``: I103 for what holds no real numbers or is for text, I104 for fractions where integers are expected, I106 for
-    integers outside the dtype.
+    Raises ``InputError``: I103 for what holds no real numbers or is for text, I104 for fractions where integers are
+    expected, I106 for integers outside the dtype.
     """
     if dtype.kind == "O":
         help = "encode it before the model (categories as numbers), and export what comes behind"

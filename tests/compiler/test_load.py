@@ -137,6 +137,31 @@ def test_cycle_and_undefined(tmp_path: Path) -> None:
     assert "'nothing'" in refused(tmp_path / "m.onnx", "M103", tmp_path / "out")
 
 
+def rounds_of(nodes: list[onnx.NodeProto]) -> list[str]:
+    """The definition: all that read nothing which is still to be written, again and again."""
+    done: list[str] = []
+    while nodes:
+        written = {o for n in nodes for o in n.output}
+        ready = [n for n in nodes if not written.intersection(n.input)]
+        done += [n.output[0] for n in ready]
+        nodes = [n for n in nodes if n not in ready]
+    return done
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_order_of_nodes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    nodes = []
+    for k in range(40):
+        read = [f"t{j}" if j >= 0 else "x" for j in rng.integers(-2, k, 3) if j < k]
+        nodes.append(helper.make_node("Sum", [*read, "x"], [f"t{k}"]))
+    nodes = [nodes[k] for k in rng.permutation(40)] if seed else nodes
+    shape = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph(nodes, "case", [shape], [helper.make_tensor_value_info("t39", TensorProto.FLOAT, [1])])
+    load._sort(graph)
+    assert [n.output[0] for n in graph.node] == rounds_of(nodes)
+
+
 def test_unsorted_nodes_are_sorted(tmp_path: Path) -> None:
     m = linear()
     m.graph.node[0].output[0] = "h"
