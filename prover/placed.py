@@ -160,10 +160,8 @@ class Placed:
     # ---- leaves --------------------------------------------------------------------------------------------------
 
     def leaves(self, alpha: Ext, betas: Sequence[Ext]) -> lookup.Leaves:
-        blocks = self.plan.blocks
-        others = [(b.offset, b.offset + b.size) for b in blocks if b.multiplicity is not None or b.sign < 0]
-        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, others)
-        for b in blocks:
+        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, lookup.counted(self.plan.blocks))
+        for b in self.plan.blocks:
             parts = [leaves.den[p, b.offset : b.offset + b.size] for p in range(2)]
             if isinstance(b.source, Tuples):
                 self._tuples(parts, b, b.source, alpha, betas)

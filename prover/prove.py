@@ -362,7 +362,7 @@ class Prover:
             betas.append(betas[-1] * self.beta)
         if self.placed is not None:
             return self.placed.leaves(self.alpha, betas)
-        leaves = lookup.Leaves.ones(plan.used_leaves)
+        leaves = lookup.Leaves.ones(plan.used_leaves, others=lookup.counted(plan.blocks))
         num, den = leaves.num, leaves.den
         for b in plan.blocks:
             part = den[:, b.offset : b.offset + b.size]

@@ -47,6 +47,7 @@ FIRST = {
     "mle.eq_suffixes": "TiW",
     "logup.ones_round": "TiiiuuuubTiTTii",
     "logup.corrections": "TiiuubTuuiTTii",
+    "logup.leaf_rows": "TiiTbuuuuiTii",
     "mle.eq_prefix": "TiiT",
     "matrix.signed_limbs_kernel": "TLii",
     "bind.dot_rows_limbs": "SLTii",
