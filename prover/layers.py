@@ -253,7 +253,9 @@ class LeafRounds:
     def __init__(self, leaves: Leaves, corrected: Corrections, spare: U64, runs: int, factor: Ext, r: U64) -> None:
         self.q, self.d, self.ranges = leaves.den, corrected.values, corrected.ranges
         self.source, self.scale, self.shift = leaves.den, factor, factor.inverse()
-        self.together = r.shape[1]
+        rounds = r.shape[1]
+        # the first two are of leaves alone
+        self.together = min(rounds, max(2, rounds - layout.LOG_RUN)) if gpu.on_host(leaves.den) else rounds
         corrected.shift(leaves, self.shift)
         self.eq = _Eq(r, runs)
         self.spare = _beside(leaves.den, spare).reshape(-1)
@@ -314,6 +316,19 @@ class LeafRounds:
         else:
             self.space.reverse()
         return self.space[-1]
+
+    def finish(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
+        """``Rounds.finish``: from here on the leaves are a layer as others, with rows of their own."""
+        count = self.eq.r.shape[1]
+        later = count - len(x)  # rounds after the one before
+        width, right = 1 << later, run_length(later + 1)
+        rows, spare = (np.empty((8, n + kernels.PAD), np.uint64) for n in (2 * width, width))
+        for_ranges(
+            kernels.leaf_rows, 1, self.q, right, 3 * width - right, self.d, bool(self.ranges), *words(self.shift),
+            *words(self.scale), width, rows,
+        )  # fmt: skip
+        apart = _all_distances(count, layout.LOG_RUN)
+        return last_rounds(sender, self.d, (spare, rows), apart, self.scale, self.eq.r, x, claim)
 
     def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""

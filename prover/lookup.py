@@ -132,7 +132,8 @@ def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:
 class Leaves:
     """The leaves of a tree: numerators ``uint64[used]``, denominators ``uint64[2, stored + PAD]``, 1 from ``used`` on;
     on the host or on a device. A leaf that is not used is 0/1. Numerators that are 1 cost nothing. ``others``: the
-    ranges with numerators that are not 1; None: they are looked for. A tree uses its leaves up."""
+    ranges with numerators that are not 1, and elsewhere none is read but in the runs of these; None: they are looked
+    for. A tree uses its leaves up."""
 
     num: U64
     den: U64
@@ -141,12 +142,16 @@ class Leaves:
 
     @staticmethod
     def ones(used: int, memory: gpu.Memory = gpu.HOST, others: Sequence[tuple[int, int]] | None = None) -> Leaves:
-        """Numerators 1, denominators to be filled in; on a device ``others`` has to be given."""
+        """Numerators 1 where they are read, denominators to be filled in; on a device ``others`` has to be given."""
         log_size = log2_ceil(max(2, used))
         den: U64 = memory.empty((2, _stored(used, log_size, log_size) + kernels.PAD))
         filled(den[0, used:], 1)
         filled(den[1, used:], 0)
-        return Leaves(filled(memory.empty(used), 1), den, used, others)
+        num = memory.empty(used)
+        two = 2 * run_length(log_size - 1)  # runs whose numerators make those of a run of nodes
+        for lo, hi in [(0, used)] if others is None or used <= two else [*others, (used - 1, used)]:
+            filled(num[lo // two * two : -(-hi // two) * two], 1)
+        return Leaves(num, den, used, others)
 
     @staticmethod
     def of(num: U64, den: U64) -> Leaves:
@@ -230,7 +235,8 @@ def _build(leaves: Leaves, corrected: Corrections) -> list[U64]:
         if out and memory is not gpu.HOST and gpu.place(1 << k + SHORTEST) is gpu.HOST:
             memory = gpu.HOST
             out[-1] = gpu.download(out[-1])
-        run, count, stored = run_length(k), leaves.stored(k + 1) // 2, leaves.stored(k)
+        run, stored = run_length(k), leaves.stored(k)
+        count = leaves.runs(k) * run
         layer: U64 = memory.empty((4, stored + kernels.PAD))
         if out:
             for_ranges(kernels.combine, count, out[-1], run, layer, min_chunk=_CHUNK)
@@ -269,7 +275,7 @@ def _prove_layer(
         sender.ext("lookup round", [slope, top])
         x.append(sender.transcript.challenge("lookup challenge"))
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
-    if isinstance(rounds, Rounds) and len(x) < len(r):
+    if len(x) < len(r):
         return rounds.finish(sender, x, claim)
     return _merge(sender, x, rounds.values(x))
 

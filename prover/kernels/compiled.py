@@ -90,9 +90,10 @@ def add(a: U64, b: U64) -> U64:
 
 
 def combination(arrays: Sequence[U64], factors: U64) -> U64:
-    out = multiply(arrays[0], factors[:, :1])
-    for i, a in enumerate(arrays[1:], 1):
-        out = add(out, multiply(a, factors[:, i : i + 1]))
+    first, *others = np.ascontiguousarray(factors.T)[:, :, None]
+    out = multiply(arrays[0], first)
+    for a, factor in zip(arrays[1:], others, strict=True):
+        out = add(out, multiply(a, factor))
     return out
 
 
