@@ -90,6 +90,7 @@ def generate(
     """
     from syurmy import display
     from syurmy.commands import models
+    from syurmy.compiler.generation import end_of
     from syurmy.isa.errors import InputError
     from syurmy.keys import key_paths
 
@@ -108,6 +109,7 @@ def generate(
         raise InputError(f"{model} does not generate", code="I144", help="compile it with --generate greedy")
     vocabulary = _vocabulary(language, tokenizer, needed=prompt is not None)
     given = _prompt(prompt, tokens, vocabulary)
+    end_of(language.generation, given, max_tokens, stop or ())  # before anything of it is printed
     whole = at.segmented
     if how is not None and whole is None:
         how.refuse_larger(at.program, key_paths(at.path, keys)[0])

@@ -117,6 +117,12 @@ def test_errors(folder: Path, arguments: tuple[str, ...], code: str, monkeypatch
     assert call("generate", "m", *arguments, code=2)["error"]["code"] == code
 
 
+def test_nothing_is_printed_of_what_is_refused(folder: Path) -> None:
+    for words in (("--prompt", "dbe", "--max-tokens", "10"), ("--tokens", "1,11"), ("--prompt", "d", "--stop", "11")):
+        done = CliRunner().invoke(app, ["generate", str(folder / "m"), *words])
+        assert (done.exit_code, done.stdout) == (2, "")
+
+
 def test_other_programs(folder: Path) -> None:
     for other in (folder / "lm.onnx", ROOT / "programs" / "digits_mlp.tasm"):
         assert call("generate", other, "--tokens", "1", code=2)["error"]["code"] == "I144"
