@@ -248,7 +248,7 @@ def undecided(model: CompiledModel, trace: Trace) -> list[int]:
 
 
 def end_of(g: Generation, prompt: Sequence[int], most: int | None, stop: Sequence[int] = ()) -> int:
-    """How many tokens there are at most, prompt and completion. Raises ``InputError`` I140 and I141 as ``generated``."""
+    """How many tokens there are at most, prompt and completion. Raises ``InputError`` as ``generated`` does."""
     if len(prompt) < g.least:
         raise InputError(
             f"the prompt has {len(prompt)} tokens: this program continues {g.least} or more",

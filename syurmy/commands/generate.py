@@ -224,7 +224,10 @@ def _prompt(text: str | None, tokens: str | None, vocabulary: Vocabulary | None)
     if (text is None) == (tokens is None):
         raise InputError("give --prompt TEXT or --tokens 1,2,3, and not both", code="I140")
     if text is not None and vocabulary is not None:
-        return vocabulary.encode(text)
+        read = vocabulary.encode(text)
+        if vocabulary.misread(text, read):
+            warn(f"the tokenizer reads the prompt as {vocabulary.decode(read)!r}")
+        return read
     try:
         return [int(t) for t in (tokens or "").split(",")]
     except ValueError:
