@@ -19,7 +19,7 @@ from syurmy.compiler import compile_onnx
 from tests.compiler.harness import floats, helper, model_of
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-NAME = "</script><b><a href='https://example.org/'>first"
+NAME = "</script><b><a href='mailto:a@b.org'>first"
 HEADLESS = ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
             "disable-sync", "no-first-run", "window-size=1280,1000")  # fmt: skip
 
