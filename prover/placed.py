@@ -160,9 +160,8 @@ class Placed:
     # ---- leaves --------------------------------------------------------------------------------------------------
 
     def leaves(self, alpha: Ext, betas: Sequence[Ext]) -> lookup.Leaves:
-        blocks = self.plan.blocks
         leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, self.plan.signed_leaves)
-        for b in blocks:
+        for b in self.plan.blocks:
             parts = [leaves.den[p, b.offset : b.offset + b.size] for p in range(2)]
             if isinstance(b.source, Tuples):
                 self._tuples(parts, b, b.source, alpha, betas)
