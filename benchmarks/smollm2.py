@@ -6,8 +6,8 @@
 
 The weights are those of the file in GGUF, 4 and 8 bits in blocks of 32, as the reals that they stand for; the graph is
 that of LLaMA (30 layers of 576, 9 heads of queries and 3 of keys, 49,152 tokens, the head tied to the embedding), ids
-[1, 32] to logits. Texts are those of Python's Language Reference as ``pydoc`` has them: samples for scales, and others,
-of which the first 16 tokens are the prompt.
+[1, 16] to logits. Texts are those of Python's Language Reference as ``pydoc`` has them: samples for scales, and others,
+of which the first 8 tokens are the prompt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from syurmy.compiler import CompiledModel
 from syurmy.isa.arrays import I64
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-TOKENS, PROMPT, SAMPLES = 32, 16, 16
+TOKENS, PROMPT, SAMPLES = 16, 8, 4
 NAMES = {
     "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "ln1.g": "attn_norm",
     "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down", "ln2.g": "ffn_norm",
@@ -58,7 +58,7 @@ def opened() -> Any:
 
 
 def write_model(path: Path, read: Any) -> None:
-    """ids [1, 32] to logits [1, 32, 49152]."""
+    """ids [1, 16] to logits [1, 32, 49152]."""
     import gguf
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -119,7 +119,7 @@ def tokenizer_of(read: Any) -> Any:
 
 
 def texts(tokenizer: Any, count: int, first: int) -> I64:
-    """``[count, 32]``, one of each topic from ``first`` on."""
+    """``[count, 16]``, one of each topic from ``first`` on."""
     found: list[list[int]] = []
     for name in sorted(topics.topics)[first:]:
         prose = topics.topics[name].split("\n\n")

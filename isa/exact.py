@@ -4,15 +4,18 @@ and entries that leave an interval."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from syurmy import host
 from syurmy.isa.arrays import I64, Integers
 
 BLAS_LIMIT = 2**53
 BLOCK = 2**20  # entries of a matrix that are converted at a time
 THIN, ONE_THREAD = 32, 2**19  # columns; products of a block with fewer are computed by BLAS without threads, which spin
+SHARED = 2**22  # entries from which on threads of ours share the blocks of a thin product
 
 
 def einsum(
@@ -65,17 +68,28 @@ def einsum(
 
 
 def _matmul(a: Any, b: Any, dtype: type) -> I64:
-    """``a @ b`` in ``dtype``. The larger of two matrices is converted in blocks: a whole one is fresh memory. Times few
-    columns, converting it is most of the work: blocks then stay in the cache, and BLAS in this thread."""
+    """``a @ b`` in ``dtype``. The larger of two matrices is converted in blocks: a whole one is fresh memory. With few
+    columns converting it is most of the work: then blocks stay in the cache, and threads convert and multiply their
+    own."""
     if a.ndim == 2 and b.ndim == 2 and max(a.size, b.size) > BLOCK:
         if a.size < b.size:
             return _matmul(b.T, a.T, dtype).T
         b, out = b.astype(dtype, copy=False), np.empty((len(a), b.shape[1]), np.int64)
         columns = b.shape[1]
-        block = BLOCK if columns > THIN else min(BLOCK, (ONE_THREAD - 1) // max(columns, 1))
+        thin = 1 < columns <= THIN
+        block = (ONE_THREAD - 1) // columns if thin else BLOCK
         rows = max(block * len(a) // a.size, 1)
-        for k in range(0, len(a), rows):
-            out[k : k + rows] = np.matmul(a[k : k + rows].astype(dtype, copy=False), b)
+        threads = host.threads() if thin and a.size >= SHARED else 1
+
+        def share(first: int) -> None:
+            for k in range(first * rows, len(a), threads * rows):
+                out[k : k + rows] = np.matmul(a[k : k + rows].astype(dtype, copy=False), b)
+
+        if threads == 1:
+            share(0)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(share, range(threads)))
         return out
     product: I64 = np.matmul(a.astype(dtype, copy=False), b.astype(dtype, copy=False)).astype(np.int64, copy=False)
     return product

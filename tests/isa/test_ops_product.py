@@ -70,9 +70,10 @@ def test_products_in_blocks(columns: int, monkeypatch: pytest.MonkeyPatch) -> No
     rng = np.random.default_rng(columns)
     a = rng.integers(-(2**15), 2**15, (67, 31)).astype(np.int16)
     b = rng.integers(-(2**20), 2**20, (31, columns))
-    for block, threaded in ((2**20, 2**19), (700, 2000), (1, 2)):
+    for block, threaded, shared in ((2**20, 2**19, 2**21), (700, 2000, 2**21), (700, 2000, 1), (1, 2, 1)):
         monkeypatch.setattr(exact, "BLOCK", block)
         monkeypatch.setattr(exact, "ONE_THREAD", threaded)
+        monkeypatch.setattr(exact, "SHARED", shared)
         for kind in (np.float64, np.int64):
             assert np.array_equal(exact._matmul(a, b, kind), slow(a) @ slow(b))
             assert np.array_equal(exact._matmul(b.T, a.T, kind), (slow(a) @ slow(b)).T)
