@@ -25,4 +25,5 @@ def grinding_nonce(seed: bytes, bits: int) -> bytes:
             return (first + int(found[0])).to_bytes(8, "little")
         first += count
         messages[:, 4] += np.uint32(count)
-        messages[:, 5] = first >> 32
+        if not first & 0xFFFFFFFF:
+            messages[:, 5] += np.uint32(1)

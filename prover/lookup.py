@@ -39,7 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -51,7 +51,7 @@ from syurmy.prover.field import ONE, U64, ZERO, Ext, ext_array, log2_ceil
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.moves import moved_kernel
-from syurmy.prover.kernels.place import joined
+from syurmy.prover.kernels.place import joined_axes
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import cut, filled, part
 from syurmy.prover.layers import Corrections, LeafRounds, Rounds, fill, node, run_length
@@ -96,7 +96,7 @@ def fill_planes(
 ) -> None:
     """``fill_denominators`` into two planes, of members that have ``shape`` in C order."""
     constant, empty = alpha - tag, alpha
-    lengths, wide = _axes(tuple(shape), tuple(padded))
+    lengths, wide, _ = joined_axes(tuple(shape), tuple(range(len(shape))), tuple(padded))
     for_ranges(
         kernels.fill,
         len(out[0]),
@@ -108,12 +108,6 @@ def fill_planes(
         ext_array(betas[: len(members)]),
         np.array([empty.a, empty.b], dtype=np.uint64),
     )
-
-
-@lru_cache(maxsize=4096)  # few shapes have many blocks
-def _axes(shape: tuple[int, ...], padded: tuple[int, ...]) -> tuple[I64, I64]:
-    """True and padded lengths of the axes of a tensor in C order, neighbours as one where that can be."""
-    return joined(shape, padded, [math.prod(shape[i + 1 :]) for i in range(len(shape))])[:2]
 
 
 def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:

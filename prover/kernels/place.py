@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -106,17 +107,22 @@ def count_kernel(rows, counts, lo, hi):
 def place(values: I64, order: tuple[int, ...], padded: tuple[int, ...], out: U64, at: int) -> None:
     """Integers over F into ``out[at:]``, C order over the ``padded`` axes: the axes of ``values`` in ``order``, zero
     beyond them. ``ValueError`` where they do not fit."""
-    axes = np.transpose(values, order)
-    if axes.ndim != len(padded) or any(a > b for a, b in zip(axes.shape, padded, strict=True)):
-        raise ValueError(f"values of shape {axes.shape} in a place of {padded}")
+    values = np.ascontiguousarray(values, np.int64)
+    lengths, wide, steps = joined_axes(values.shape, tuple(order), tuple(padded))
     size = math.prod(padded)
     if not 0 <= at <= at + size <= len(out):
         raise ValueError("a place beyond its matrix")
-    values = np.ascontiguousarray(values, np.int64)
-    strides = [s // 8 for s in np.transpose(values, order).strides]
-    lengths, wide, steps = joined(axes.shape, padded, strides)
     args = values.reshape(-1), steps, lengths, out, at, wide
     pool.for_ranges(place_kernel, size, *args, min_chunk=16 * pool.MIN_CHUNK)
+
+
+@lru_cache(maxsize=4096)  # few shapes have many tensors
+def joined_axes(shape: tuple[int, ...], order: tuple[int, ...], padded: tuple[int, ...]) -> tuple[I64, I64, I64]:
+    """``joined`` of the axes of a tensor in C order, in another order."""
+    lengths = [shape[a] for a in order]
+    if len(order) != len(padded) or any(a > b for a, b in zip(lengths, padded, strict=True)):
+        raise ValueError(f"values of shape {shape} in a place of {padded}")
+    return joined(lengths, padded, [math.prod(shape[a + 1 :]) for a in order])
 
 
 def joined(lengths: Sequence[int], padded: Sequence[int], strides: Sequence[int]) -> tuple[I64, I64, I64]:

@@ -171,6 +171,19 @@ def test_long_rows_bind_to_weights():
             assert int(got[plane, i]) == sum(w * v for w, v in zip(weights[plane].tolist(), row, strict=True)) % P
 
 
+def test_rows_bind_to_several_vectors():
+    """Of every dtype, and of large entries."""
+    rng = np.random.default_rng(5)
+    weights = random_field(rng, 2, 3 * 7).reshape(2, 3, 7)
+    for dtype, bound in ((np.int8, 127), (np.int16, 2**15), (np.int64, 2**15), (np.int64, 2**62)):
+        values = rng.integers(-bound, bound, (4, 7)).astype(dtype)
+        got = bind.dot_rows_each(values, weights, bound)
+        assert got.shape == (2, 3, 4)
+        for plane, i, k in np.ndindex(got.shape):
+            want = sum(w * v for w, v in zip(weights[plane, i].tolist(), values[k].tolist(), strict=True)) % P
+            assert int(got[plane, i, k]) == want
+
+
 def test_limbs_fit_and_recombine():
     weights = np.array([EDGES, EDGES[::-1]], np.uint64)
     limbs = matrix.signed_limbs(weights).astype(object)
