@@ -127,7 +127,7 @@ def commitment(log: int) -> Iterator[Row]:
 def lookups(log: int) -> Iterator[Row]:
     """The tree over generic leaves, and filling them."""
     leaves = lookup.Leaves.ones(1 << log)
-    den = leaves.den[:, : leaves.used]
+    den = leaves.denominators()[:, : leaves.used]
     den[:] = elements(*den.shape)
     t = median(lambda: lookup.prove_tree(Sender(Transcript()), leaves), RUNS)
     yield Row("LogUp-GKR", f"2^{log} leaves", t / leaves.used * 1e9, "ns per leaf", THREADS, (30.0, 40.0), 2)

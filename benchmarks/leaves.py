@@ -47,10 +47,11 @@ def tree(used: int) -> lookup.Leaves:
     rng = np.random.default_rng(used)
     table = slice(used // 2, used // 2 + min(TABLE, used // 4))
     leaves = lookup.Leaves.ones(used, others=[(table.start, table.stop)])
+    factors = lookup.factors(1, Ext(3, 5), [Ext(7, 11)])
     for lo in range(0, used, STRIP):
         members = rng.integers(0, 1 << 16, min(STRIP, used - lo))
-        part = leaves.den[:, lo : lo + len(members)]
-        lookup.fill_planes((part[0], part[1]), [members], members.shape, members.shape, 1, Ext(3, 5), [Ext(7, 11)])
+        part = leaves.denominators()[:, lo : lo + len(members)]
+        lookup.fill_planes((part[0], part[1]), [members], members.shape, members.shape, factors)
     leaves.num[table] = P - rng.integers(1, 1 << 16, table.stop - table.start, np.uint64)
     return leaves
 

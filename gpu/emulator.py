@@ -5,7 +5,7 @@ like. Its syntax tree is cut at the barriers. What lies between two of them beco
 block, so that every thread has passed a barrier before any goes on; a loop or condition that holds a barrier stays
 outside of those loops, and must be the same for all threads. An assignment that does not depend on the thread runs once
 a block. A variable of a thread that lives across a barrier is kept in an array, whose type its annotation says
-(``x: uint64 = ...``).
+(``x: uint64 = ...``). A function that holds barriers is put in the place of its call before anything is cut.
 
 What it sees: types, indices (``checked``: every one of them against its array), barriers that are missing and blocks
 that depend on each other, given that threads and blocks run in either order. What it does not: warps and alignment.
@@ -58,12 +58,12 @@ class Emulated:
         self.name = kernel.__name__
         tree = ast.parse(textwrap.dedent(inspect.getsource(kernel))).body[0]
         assert isinstance(tree, ast.FunctionDef)
+        scope = {**kernel.__globals__, **inspect.getclosurevars(kernel).nonlocals, "np": np}
+        tree = _Inlined(self.name, scope).visit(tree)
         self.barriers = sum(map(_is_barrier, ast.walk(tree)))
         if without is not None:
             tree = _Without(without).visit(tree)
         self.source = ast.unparse(self._translated(tree))
-        closure = inspect.getclosurevars(kernel)
-        scope = {**kernel.__globals__, **closure.nonlocals, "np": np}
         exec(compile(self.source, f"<{self.name} on a grid>", "exec"), scope)
         self._run = njit(nogil=True, boundscheck=checked)(scope[self.name])
 
@@ -274,6 +274,41 @@ def _for(name: str, count: str, body: list[ast.stmt]) -> ast.For:
     return ast.For(
         ast.Name(name, ast.Store()), _expression(f"range(_of{count}[0], _of{count}[1], _of{count}[2])"), body, []
     )
+
+
+class _Inlined(ast.NodeTransformer):
+    """Functions that hold barriers in place of the statements that call them: their parameters are the arguments, names
+    or constants, and are not assigned to; names of their own are new ones in every place."""
+
+    def __init__(self, name: str, scope: dict[str, Any]) -> None:
+        self.name, self.scope, self.calls = name, scope, 0
+
+    def visit_Expr(self, n: ast.Expr) -> Any:
+        f = getattr(self.scope.get(_called(n.value)), "py_func", None)
+        if f is None or "syncthreads" not in f.__code__.co_names:
+            return n
+        assert isinstance(n.value, ast.Call)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(f))).body[0]
+        assert isinstance(tree, ast.FunctionDef)
+        parameters, own = [a.arg for a in tree.args.args], set().union(*map(_written, tree.body))
+        names = dict(zip(parameters, n.value.args, strict=True))
+        plain = all(isinstance(a, ast.Name | ast.Constant) for a in n.value.args) and not own & names.keys()
+        if not plain or any(isinstance(x, ast.Return) for x in ast.walk(tree)):
+            raise NotEmulated(f"{self.name}: this call cannot be replaced by what it calls: {ast.unparse(n)}")
+        self.calls += 1
+        new = {name: f"_{f.__name__}_{self.calls}_{name}" for name in own}
+        for name in f.__code__.co_names:
+            if name in f.__globals__ and self.scope.setdefault(name, f.__globals__[name]) is not f.__globals__[name]:
+                raise NotEmulated(f"{self.name}: '{name}' is another thing in {f.__name__}")
+        return [_Renamed(names, new).visit(s) for s in tree.body if not _is_text(s)]
+
+
+class _Renamed(ast.NodeTransformer):
+    def __init__(self, names: dict[str, ast.expr], new: dict[str, str]) -> None:
+        self.names, self.new = names, new
+
+    def visit_Name(self, n: ast.Name) -> ast.AST:
+        return ast.Name(self.new[n.id], n.ctx) if n.id in self.new else self.names.get(n.id, n)
 
 
 class _Plain(ast.NodeTransformer):

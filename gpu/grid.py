@@ -269,6 +269,7 @@ def wrapped(kernel: Any, counts: Sequence[int], words: int) -> Callable[..., Non
     """The CUDA kernel of a range kernel that returns ``words`` words. ``counts``: of each argument, 0, or how many
     numbers it is that are read from an array."""
     from syurmy.prover.kernels.field import add
+    from syurmy.prover.kernels.tile import add_up
 
     name = f"{kernel.__module__.rpartition('.')[2]}_{kernel.__name__}"
     given = ", ".join(f"a{k}" for k in range(len(counts)))
@@ -280,14 +281,16 @@ def wrapped(kernel: Any, counts: Sequence[int], words: int) -> Callable[..., Non
         lines += ["    for i in range(cuda.grid(1), n, cuda.gridsize(1)):", f"        r = kernel({read}, i, i + 1)"]
         lines += [f"        s{w} = add(s{w}, r[{w}])" for w in range(words)]
         lines += [f"    tile[{w}, tid] = s{w}" for w in range(words)]
-        lines += SUMS.format(words=words).splitlines()
+        lines += [f"    add_up(tile, tid, {words})", f"    if tid < {words}:"]
+        for k, half in enumerate(("& HALF", ">> uint64(32)")):
+            lines.append(f"        cuda.atomic.add(sums, ({k}, tid), tile[tid, 0] {half})")
     else:
         lines += ["    i = cuda.grid(1)", "    if i < n:", f"        kernel({read}, i, i + 1)"]
     text = "\n".join(lines) + "\n"
     file = f"<{name} on a grid, {next(_numbers)}>"
     linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file  # inspect finds it there
     scope: dict[str, Any] = {"cuda": cuda, "uint64": uint64, "kernel": narrowed(kernel), "add": add}
-    scope["HALF"] = np.uint64(2**32 - 1)
+    scope |= {"HALF": np.uint64(2**32 - 1), "add_up": add_up}
     exec(compile(text, file, "exec"), scope)
     made: Callable[..., None] = scope[name]
     return calling(made, "kernel")
@@ -297,18 +300,3 @@ def calling(kernel: Callable[..., None], *names: str) -> Callable[..., None]:
     """A CUDA kernel that calls range kernels by these names (``gpu.local``)."""
     setattr(kernel, "ranged", {name: kernel.__globals__[name] for name in names})  # noqa: B010  (not known to mypy)
     return kernel
-
-
-SUMS = """\
-    cuda.syncthreads()
-    step = cuda.blockDim.x // 2
-    while step > 0:
-        if tid < step:
-            for w in range({words}):
-                tile[w, tid] = add(tile[w, tid], tile[w, tid + step])
-        cuda.syncthreads()
-        step = step // 2
-    if tid < {words}:
-        cuda.atomic.add(sums, (0, tid), tile[tid, 0] & HALF)
-        cuda.atomic.add(sums, (1, tid), tile[tid, 0] >> uint64(32))
-"""

@@ -7,7 +7,8 @@ rests on is still drawn by one transcript. The last rounds are one launch of one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,19 @@ from blake3 import blake3
 
 from syurmy import gpu
 from syurmy.gpu.arrays import Scalars
-from syurmy.gpu.grid import Grid
 from syurmy.prover.field import U64, ZERO, Ext
 from syurmy.prover.kernels.challenges import LONGEST, product_kernel, round_kernel
+from syurmy.prover.kernels.moves import cut_kernel
 from syurmy.prover.kernels.pool import added, for_ranges
 from syurmy.prover.kernels.rounds import lookup_rounds, product_rounds
 from syurmy.prover.kernels.vectors import filled
 from syurmy.prover.protocol.transcript import Sender, _head
+
+if TYPE_CHECKING:
+    from syurmy.gpu.grid import Grid
+
+
+Part = tuple[gpu.Array, int, int]  # planes, and of each how many entries from where on
 
 
 class OtherChallenge(AssertionError):
@@ -30,7 +37,8 @@ class OtherChallenge(AssertionError):
 
 class Ahead:
     """``labels`` of message and challenge; ``words`` of a message; ``before``: the challenge before the first round;
-    ``claim``: the running one; ``more``: what else the rounds read, which goes up with it (``self.more``)."""
+    ``claim``: the running one; ``room``: words that come down with the messages; ``more``: what else the rounds read,
+    which goes up with it (``self.more``)."""
 
     def __init__(
         self,
@@ -42,33 +50,41 @@ class Ahead:
         more: Sequence[Any],
         before: Ext = ZERO,
         claim: Ext = ZERO,
+        room: int = 0,
     ) -> None:
-        assert isinstance(memory, Grid)
         self.sender, self.labels = sender, labels
         text, self.behind = around(labels, 8 * words)
-        answers = np.zeros((rounds + 1) * (words + 2) + 2, np.uint64)
-        answers[words : words + 2], answers[-2:] = (before.a, before.b), (claim.a, claim.b)
+        end = (rounds + 1) * (words + 2)
+        answers = np.zeros(end + 2 + room, np.uint64)
+        answers[words : words + 2], answers[end : end + 2] = (before.a, before.b), (claim.a, claim.b)
         state = state_of(sender)
         pads = _pads(sender, rounds, words)
-        self._answers, self.state, self.text, self.pads, *self.more = memory.together(answers, state, text, pads, *more)
-        self.out = self._answers[:-2].reshape(rounds + 1, words + 2)
-        self.claim = self._answers[-2:]
+        parts = cast("Grid", memory).together(answers, state, text, pads, *more)
+        self._answers, self.state, self.text, self.pads, *self.more = parts
+        self.out = self._answers[:end].reshape(rounds + 1, words + 2)
+        self.claim = self._answers[end : end + 2]
 
     def x(self, i: int) -> Scalars:
         """The challenge of round i."""
         return Scalars(self.out[i + 1, self.out.shape[1] - 2 : self.out.shape[1]])
 
-    def sent(self) -> tuple[list[Ext], Ext]:
-        """Sends the messages; the challenges and the claim. Raises ``OtherChallenge``."""
+    def sent(self, parts: Sequence[Part] = ()) -> tuple[list[Ext], Ext, list[U64]]:
+        """Sends the messages; the challenges, the claim and, of arrays, parts. Raises ``OtherChallenge``."""
+        end = self.out.size
+        places = list(accumulate((len(planes) * count for planes, _, count in parts), initial=end + 2))
+        for at, (planes, first, count) in zip(places, parts, strict=False):
+            n = len(planes) * count
+            for_ranges(cut_kernel, n, planes, first, self._answers[at : at + n].reshape(len(planes), count))
         found, answers = [], gpu.download(self._answers)
-        for row in answers[:-2].reshape(self.out.shape)[1:].tolist():
+        for row in answers[:end].reshape(self.out.shape)[1:].tolist():
             *message, x = (Ext(a, b) for a, b in zip(row[::2], row[1::2], strict=True))
             self.sender.ext(self.labels[0], message)
             found.append(self.sender.transcript.challenge(self.labels[1]))
             if found[-1] != x:
                 raise OtherChallenge(f"another challenge in round {len(found)} of '{self.labels[0]}'")
-        a, b = answers[-2:].tolist()
-        return found, Ext(a, b)
+        a, b = answers[end : end + 2].tolist()
+        read = [answers[at:after].reshape(-1, p[2]) for at, after, p in zip(places, places[1:], parts, strict=False)]
+        return found, Ext(a, b), read
 
 
 class LookupRounds(Ahead):
@@ -81,9 +97,10 @@ class LookupRounds(Ahead):
         labels: tuple[str, str],
         claim: Ext,
         constants: Sequence[Sequence[Ext]],
+        room: int = 0,
     ) -> None:
         count = len(constants)
-        super().__init__(memory, sender, labels, count, 4, [_words(constants)], claim=claim)
+        super().__init__(memory, sender, labels, count, 4, [_words(constants)], claim=claim, room=room)
         (self.constants,) = self.more
         self.sums = filled(memory.empty((count, 2, 2, 4)), 0)
 

@@ -7,9 +7,9 @@ which h(0) and the leading coefficient are computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +17,24 @@ import numpy.typing as npt
 from syurmy import gpu
 from syurmy.gpu.arrays import Scalars
 from syurmy.isa.arrays import I64
-from syurmy.prover.ahead import LookupRounds, Now
+from syurmy.prover.ahead import LookupRounds, Now, Part
 from syurmy.prover.field import ONE, U64, ZERO, Ext
 from syurmy.prover.kernels import compiled
 from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.kernels.vectors import eq_vector, filled, part
+from syurmy.prover.kernels.vectors import eq_vector, fill, part
 from syurmy.prover.layer import last_rounds
 from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.transcript import Sender
 
 if TYPE_CHECKING:
+    from syurmy.gpu.grid import Grid
     from syurmy.prover.lookup import Leaves
 
 Challenge = Ext | Scalars
 Adder = Callable[..., None]
+ENDS = 16  # words that the values of a layer are made of, at most
 _CHUNK = 1 << 12  # pairs a thread takes at least
 
 
@@ -41,68 +43,16 @@ def run_length(k: int) -> int:
     return 1 << min(layout.LOG_RUN, k)
 
 
-def fill(planes: U64, lo: int, hi: int, values: Sequence[Ext]) -> None:
-    """Sets the elements [lo, hi) of every two planes."""
-    if lo < hi:
-        for i, x in enumerate(values):
-            filled(planes[2 * i, lo:hi], x.a)
-            filled(planes[2 * i + 1, lo:hi], x.b)
+class Pairs:
+    """How many pairs the rounds of a layer with so many ``variables`` have, of which so many ``runs`` are stored.
+    ``later`` rounds follow."""
 
-
-class Corrections:
-    """What numerators are beside 1: ``uint64[4, *]``, planes of d0 = p0 - 1 and d1 = p1 - 1 of the nodes above; d is
-    zero outside of ``ranges``, which are whole runs, and not given there."""
-
-    def __init__(self, leaves: Leaves) -> None:
-        stored, used = leaves.stored(leaves.log_size), leaves.used
-        self.run = run_length(leaves.log_size - 1)
-        others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
-        if used < stored:
-            others.append((used, stored))
-        two = 2 * self.run
-        self.ranges = _united((lo // two * self.run, -(-hi // two) * self.run) for lo, hi in others)
-        self.values: U64 = gpu.beside(leaves.den).empty((4, stored // 2 + kernels.PAD))
-        for lo, hi in self.ranges:
-            for_ranges(kernels.numerators, hi - lo, leaves.num, self.run, self.values, lo, min_chunk=2 * _CHUNK)
-
-    def shift(self, leaves: Leaves, c: Ext) -> None:
-        """Adds c*(p - 1) to the denominators."""
-        for lo, hi in self.ranges:
-            for_ranges(kernels.shift, hi - lo, leaves.den, self.run, self.values, lo, *words(c), min_chunk=2 * _CHUNK)
-
-
-def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The ranges in which ``mask`` is set."""
-    ends = [0] * bool(mask[:1].any()), [len(mask)] * bool(mask[-1:].any())
-    edges = [*ends[0], *(np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist(), *ends[1]]
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _united(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Sorted ranges without overlap that cover the same."""
-    out: list[tuple[int, int]] = []
-    for lo, hi in sorted(r for r in ranges if r[0] < r[1]):
-        if out and lo <= out[-1][1]:
-            out[-1] = out[-1][0], max(hi, out[-1][1])
-        else:
-            out.append((lo, hi))
-    return out
-
-
-class _Eq:
-    """eq(rest, .) as the outer product of two tables, for the rounds of a layer at r, ``uint64[2, k]``, of which so
-    many ``runs`` are stored. ``later`` rounds follow."""
-
-    one = np.array([[1], [0]], dtype=np.uint64)
-
-    def __init__(self, r: U64, runs: int) -> None:
-        self.r, self.runs = r, runs
-        self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
-        self.suffixes: U64 | None = None  # on the host: the tables of all variables within a run, of all but one, ...
+    def __init__(self, variables: int, runs: int) -> None:
+        self.variables, self.runs = variables, runs
 
     def pairs(self, later: int) -> int:
         """How many runs of pairs there are."""
-        return -(-self.runs >> self.r.shape[1] - later) if later > layout.LOG_RUN else 1
+        return -(-self.runs >> self.variables - later) if later > layout.LOG_RUN else 1
 
     def count(self, later: int) -> int:
         """How many pairs there are."""
@@ -118,9 +68,94 @@ class _Eq:
         """The rows that a round writes that binds, with those that the next one reads besides."""
         return max(2 * self.count(later), self.missing(later - 1)[1])
 
+
+class Corrections:
+    """What numerators are beside 1, d0 = p0 - 1 and d1 = p1 - 1 of the nodes above, of the ``runs`` where they are not
+    all zero: ``values`` ``uint64[4, *]`` as in kernels/logup.py, with room for the rounds."""
+
+    def __init__(self, leaves: Leaves) -> None:
+        stored, used, k = leaves.stored(leaves.log_size), leaves.used, leaves.log_size - 1
+        self.run, memory = run_length(k), gpu.beside(leaves.num)
+        others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
+        if used < stored:
+            others.append((used, stored))
+        two = 2 * self.run
+        parts = [np.arange(lo // two, -(-hi // two)) for lo, hi in others]
+        self.runs: gpu.Array = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+        self.count = self.run * len(self.runs)  # nodes
+        self.places: list[gpu.Array]
+        self.places, self.to, rows = _places(self.runs, self.run, Pairs(k, leaves.runs(k)))
+        if memory is not gpu.HOST:
+            self.runs, *self.places = cast("Grid", memory).together(self.runs, *self.places)
+        self.values: U64 = memory.empty((4, rows + kernels.PAD))
+        fill(self.values, 0, self.run, (ZERO, ZERO))
+        fill(self.values, self.run, two, (-ONE, -ONE))
+        self.each(kernels.numerators, leaves.num)
+
+    def each(self, kernel: Any, a: U64, *more: Any) -> None:
+        """Runs a kernel of these nodes."""
+        if self.count:
+            for_ranges(kernel, self.count, a, self.runs, self.run, self.values, *more, min_chunk=2 * _CHUNK)
+
+    def shift(self, den: U64, c: Ext) -> None:
+        """Adds c*(p - 1) to the denominators."""
+        self.each(kernels.shift, den, *words(c))
+
+
+def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The ranges in which ``mask`` is set."""
+    ends = [0] * bool(mask[:1].any()), [len(mask)] * bool(mask[-1:].any())
+    edges = [*ends[0], *(np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist(), *ends[1]]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _places(runs: I64, run: int, pairs: Pairs) -> tuple[list[gpu.Array], list[int], int]:
+    """Of each round, ``places`` and ``to`` of ``logup.corrections``, for d of these runs; and how many rows there are.
+    The rounds that bind write two spaces behind d in turn."""
+    have, at, unit = runs, run * np.arange(len(runs)), run  # the runs that there are, of what is read, and where
+    found, sizes = [], [0, 0]
+    for i in range(pairs.variables):
+        later, several = pairs.variables - i - 1, 4 if i else 2
+        width = run_length(later)
+        if width < unit:  # a run is two
+            have, at, unit = (2 * have[:, None] + (0, 1)).reshape(-1), (at[:, None] + (0, width)).reshape(-1), width
+        lo, hi = (row // width for row in (pairs.missing(later) if i > 1 else (0, 0)))
+        of = np.unique(np.concatenate([have, np.arange(lo, hi, dtype=np.int64)]) // several)
+        of = of[of < pairs.pairs(later)]
+        bind, pair = _apart(later + 2, False, 2) if i else (_apart(later + 1, False, 1)[0], 0)
+        wanted = several * of[:, None] + np.array([0, bind, pair, bind + pair]) // width
+        k = np.searchsorted(have, wanted)
+        there, lost = np.append(have, -1)[k] == wanted, (lo <= wanted) & (wanted < hi)
+        found.append((of, np.append(at, 0)[k], there, lost))
+        if i:
+            sizes[i % 2] = max(sizes[i % 2], 2 * width * len(of))
+            have, unit = (2 * of[:, None] + np.arange(2)).reshape(-1), width
+            at = width * np.arange(len(have))
+    begin = 2 * run
+    odd = begin + run * len(runs)
+    spaces = odd + sizes[1], odd
+    places: list[gpu.Array] = []
+    for i, (of, row, there, lost) in enumerate(found):
+        source = spaces[(i - 1) % 2] if i > 1 else begin
+        places.append(np.column_stack([of, np.where(there, source + row, np.where(lost, run, 0))]))
+    return places, [spaces[i % 2] for i in range(len(found))], spaces[0] + sizes[0]
+
+
+class _Eq(Pairs):
+    """eq(rest, .) as the outer product of two tables, for the rounds of a layer at r, ``uint64[2, k]``."""
+
+    one = np.array([[1], [0]], dtype=np.uint64)
+
+    def __init__(self, r: U64, runs: int) -> None:
+        super().__init__(r.shape[1], runs)
+        self.r = r
+        self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
+        self.outers: dict[int, gpu.Array] = {}  # on a device
+        self.suffixes: U64 | None = None  # on the host: the tables of all variables within a run, of all but one, ...
+
     def _outer(self, later: int) -> U64:
         """The variables of runs, the most significant first."""
-        k = self.r.shape[1]
+        k = self.variables
         return np.ascontiguousarray(self.r[:, k - later : max(k - later, k - layout.LOG_RUN)][:, ::-1])
 
     def __call__(self, later: int, memory: gpu.Memory) -> tuple[U64, U64]:
@@ -133,9 +168,21 @@ class _Eq:
                 eq_suffixes(self.r, most, self.suffixes)
             self.inner = self.suffixes[2 << count : 4 << count].reshape(2, -1)
         elif self.inner.shape[1] != 1 << count:  # it serves all rounds before them
-            self.inner = eq_vector(_elements(self.r[:, self.r.shape[1] - count :]), memory)
-        outer = self.one if later == count else compiled.eq_vector(self._outer(later), self.pairs(later))
-        return outer, self.inner
+            self.inner = eq_vector(_elements(self.r[:, self.variables - count :]), memory)
+        if later == count:
+            return memory.kept(self.one), self.inner
+        if memory is gpu.HOST:
+            return self._table(later), self.inner
+        if not self.outers:  # those of all rounds in one copy
+            rounds = range(layout.LOG_RUN + 1, self.variables)
+            tables = cast("Grid", memory).together(*map(self._table, rounds))
+            self.outers = dict(zip(rounds, tables, strict=True))
+        return self.outers[later], self.inner
+
+    def _table(self, later: int) -> U64:
+        """The outer one."""
+        out: U64 = compiled.eq_vector(self._outer(later), self.pairs(later))
+        return out
 
     def sum(self, later: int) -> Ext:
         """Of eq over all pairs that there are."""
@@ -178,7 +225,7 @@ class Rounds:
     scale = ONE
 
     def __init__(self, source: U64, spare: U64, runs: int, factor: Ext, r: U64) -> None:
-        self.source = source
+        self.source, self.memory = source, gpu.beside(source)
         self.factor = factor
         self.eq = _Eq(r, runs)
         self.space = [source.reshape(8, -1), _beside(source, spare).reshape(8, -1)]  # one is read, the other written
@@ -199,7 +246,7 @@ class Rounds:
     def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
         """Adds both to ``main``."""
         count = self.eq.count(later)
-        eq = self.eq(later, gpu.beside(self.space[0]))
+        eq = self.eq(later, self.memory)
         factor = words(self.factor)
         child, bind, pair = distances(len(x), later)
         if not x:
@@ -229,19 +276,23 @@ class Rounds:
         """On a device, the rounds from ``first`` on of ``count``; each has one run of pairs."""
         if first > 1:
             self.complete(count - first - 1)
-        _, eq = self.eq(count - first - 1, gpu.beside(self.source))  # it is not read again
+        _, eq = self.eq(count - first - 1, self.memory)  # it is not read again
         apart = _all_distances(count, layout.LOG_RUN)
         there.last(first, self.source, *self.space, apart, *words(self.factor), eq)
         if max(0, count - max(2, first)) % 2:
             self.space.reverse()
 
-    def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
+    def ends(self, rounds: int) -> list[Part]:
+        """What ``values`` reads after so many rounds."""
+        return [(self.source, 0, 4)] if rounds == 1 else [(self.space[1], 0, 2)]
+
+    def values(self, x: list[Ext], ends: list[U64]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
+        (last,) = ends
         if len(x) == 1:
-            nodes = [node(self.source, i) for i in range(4)]
+            nodes = [node(last, i) for i in range(4)]
             (p0, q0), (p1, q1) = ((a + x[0] * (c - a), b + x[0] * (d - b)) for (a, b), (c, d) in (nodes[:2], nodes[2:]))
             return p0, p1, q0, q1
-        last = part(self.space[1], 0, 2)
         p0, q0, a1, q1 = (_line(last, c, x[-1]) for c in (0, 2, 4, 6))
         return p0, a1 - self.factor * q1, q0, q1
 
@@ -251,15 +302,15 @@ class LeafRounds:
     c*p0)*(q1 + c*p1), c = 1/lambda (kernels/logup.py), and what ``Rounds`` has for pairs that are not there."""
 
     def __init__(self, leaves: Leaves, corrected: Corrections, spare: U64, runs: int, factor: Ext, r: U64) -> None:
-        self.q, self.d, self.ranges = leaves.den, corrected.values, corrected.ranges
-        self.source, self.scale, self.shift = leaves.den, factor, factor.inverse()
+        self.q, self.corrected = leaves.denominators(), corrected
+        self.memory, self.scale, self.shift = gpu.beside(self.q), factor, factor.inverse()
         rounds = r.shape[1]
         # the first two are of leaves alone
-        self.together = min(rounds, max(2, rounds - layout.LOG_RUN)) if gpu.on_host(leaves.den) else rounds
-        corrected.shift(leaves, self.shift)
+        self.together = min(rounds, max(2, rounds - layout.LOG_RUN)) if self.memory is gpu.HOST else rounds
+        corrected.shift(self.q, self.shift)
         self.eq = _Eq(r, runs)
-        self.spare = _beside(leaves.den, spare).reshape(-1)
-        self.space: list[tuple[U64, U64]] = []  # two, so that a round reads one and writes the other
+        self.spare = _beside(self.q, spare).reshape(-1)
+        self.space: list[U64] = []  # two, so that a round reads one and writes the other
 
     def less(self, later: int) -> Ext:
         there = self.eq.sum(later)
@@ -272,87 +323,62 @@ class LeafRounds:
 
     def work(self, x: Sequence[Challenge], later: int, main: Adder, more: Adder) -> None:
         """Adds s to ``main``, and what is corrected to ``more``."""
-        width, binding = run_length(later), bool(x)
-        eq = self.eq(later, gpu.beside(self.q))
-        q, d, r = self.q, self.d, words(x[-1] if x else ZERO)
+        binding, eq = bool(x), self.eq(later, self.memory)
+        q, r = self.q, words(x[-1] if x else ZERO)
         child, bind, pair = distances(1 if x else 0, later)
         if x:
-            if len(x) > 1:
-                self._complete(*self.eq.missing(later))
-            q, d = self._space(self.eq.room(later))
+            if len(x) > 1:  # rows of leaves that are not used
+                lo, hi = self.eq.missing(later)
+                fill(q, 2 * lo, 2 * hi, (1 - self.shift,))
+            q = self._space(self.eq.room(later))
         main(
             kernels.ones_round, self.eq.count(later), self.q, child, bind, pair, *words(self.shift), *r, binding, q,
             run_length(later + 1), *eq,
         )  # fmt: skip
-        rows = 4 * width if x else 2 * width  # that a run of pairs reads
-        pairs = self.eq.pairs(later)
-        runs = _united((lo // rows, min(-(-hi // rows), pairs)) for lo, hi in self.ranges)
-        for lo, hi in _missing(((a * rows, b * rows) for a, b in runs), self.ranges):
-            fill(self.d, lo, hi, (ZERO, ZERO))
-        bind, pair = _apart(later + 2, False, 2) if x else (0, _apart(later + 1, False, 1)[0])
-        for a, b in runs:
-            n = (b - a) * width
-            more(kernels.corrections, n, self.d, bind, pair, *r, binding, d, *words(-self.shift), a * width, *eq)
-        self.q, self.d = q, d
-        if x:
-            self.ranges = [(a * 2 * width, b * 2 * width) for a, b in runs]
+        places, to, values = self.corrected.places[len(x)], self.corrected.to[len(x)], self.corrected.values
+        if len(places):
+            n = len(places) * run_length(later)
+            more(kernels.corrections, n, values, places, *r, binding, to, *words(-self.shift), *eq)
+        self.q = q
 
-    def _complete(self, lo: int, hi: int) -> None:
-        """Rows of leaves that are not used."""
-        if lo < hi:
-            fill(self.q, 2 * lo, 2 * hi, (1 - self.shift,))
-            fill(self.d, lo, hi, (-ONE, -ONE))
-            self.ranges = _united([*self.ranges, (lo, hi)])
-
-    def _space(self, rows: int) -> tuple[U64, U64]:
-        """Room for leaves and corrections of so many rows."""
+    def _space(self, rows: int) -> U64:
+        """Room for the leaves of so many rows."""
         if len(self.space) < 2:
-            memory = gpu.beside(self.q)
-            words = 2 * (2 * rows + kernels.PAD)
-            if words > len(self.spare):
-                self.spare = memory.empty(words)
-            self.space.append((self.spare[:words].reshape(2, -1), memory.empty((4, rows + kernels.PAD))))
-            self.spare = self.spare[words:]
+            size = 2 * (2 * rows + kernels.PAD)
+            if size > len(self.spare):
+                self.spare = self.memory.empty(size)
+            self.space.append(self.spare[:size].reshape(2, -1))
+            self.spare = self.spare[size:]
         else:
             self.space.reverse()
         return self.space[-1]
 
     def finish(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
         """``Rounds.finish``: from here on the leaves are a layer as others, with rows of their own."""
-        count = self.eq.r.shape[1]
+        count, d, i = self.eq.r.shape[1], self.corrected.values, len(x) - 1
         later = count - len(x)  # rounds after the one before
         width, right = 1 << later, run_length(later + 1)
         rows, spare = (np.empty((8, n + kernels.PAD), np.uint64) for n in (2 * width, width))
         for_ranges(
-            kernels.leaf_rows, 1, self.q, right, 3 * width - right, self.d, bool(self.ranges), *words(self.shift),
-            *words(self.scale), width, rows,
+            kernels.leaf_rows, 1, self.q, right, 3 * width - right, d, self.corrected.to[i],
+            bool(len(self.corrected.places[i])), *words(self.shift), *words(self.scale), width, rows,
         )  # fmt: skip
         apart = _all_distances(count, layout.LOG_RUN)
-        return last_rounds(sender, self.d, (spare, rows), apart, self.scale, self.eq.r, x, claim)
+        return last_rounds(sender, d, (spare, rows), apart, self.scale, self.eq.r, x, claim)
 
-    def values(self, x: list[Ext]) -> tuple[Ext, Ext, Ext, Ext]:
+    def ends(self, rounds: int) -> list[Part]:
+        """What ``values`` reads after so many rounds."""
+        c = self.corrected
+        return [(self.q, 0, 4)] + [(c.values, c.to[-1] if rounds > 1 else 2 * c.run, 2)] * bool(len(c.places[-1]))
+
+    def values(self, x: list[Ext], ends: list[U64]) -> tuple[Ext, Ext, Ext, Ext]:
         """p0, p1, q0, q1 at x."""
+        q, *more = ends
         p0, p1 = ONE, ONE
-        if self.ranges:
-            d = part(self.d, 0, 2)
+        for d in more:
             p0, p1 = p0 + _line(d, 0, x[-1]), p1 + _line(d, 2, x[-1])
-        q = part(self.q, 0, 4)
         left, right = _line(q, 0, x[-1]), _line(q[:, 2:], 0, x[-1])
         return p0, p1, left - self.shift * (p0 - 1), right - self.shift * (p1 - 1)
-
-
-def _missing(wanted: Iterable[tuple[int, int]], have: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The parts of the wanted ranges outside ``have``, which is sorted and disjoint."""
-    out = []
-    for lo, hi in wanted:
-        for a, b in have:
-            if a < hi and b > lo:
-                if lo < a:
-                    out.append((lo, a))
-                lo = max(lo, b)
-        if lo < hi:
-            out.append((lo, hi))
-    return out
 
 
 def _beside(a: U64, spare: U64) -> U64:

@@ -53,8 +53,8 @@ from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.moves import moved_kernel
 from syurmy.prover.kernels.place import joined_axes
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.kernels.vectors import cut, filled, part
-from syurmy.prover.layers import Corrections, LeafRounds, Rounds, fill, node, run_length
+from syurmy.prover.kernels.vectors import cut, fill, filled, part
+from syurmy.prover.layers import ENDS, Corrections, LeafRounds, Rounds, node, run_length
 from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
@@ -82,7 +82,12 @@ def fill_denominators(
     fits = len(padded) == len(shape) and all(0 < s <= p for s, p in zip(shape, padded, strict=True))
     if not fits or out.shape != (2, size) or len(betas) < len(members) or any(m.shape != shape for m in members):
         raise ValueError("a block of leaves does not fit its members")
-    fill_planes((out[0], out[1]), members, shape, padded, tag, alpha, betas)
+    fill_planes((out[0], out[1]), members, shape, padded, factors(tag, alpha, betas[: len(members)]))
+
+
+def factors(tag: int, alpha: Ext, betas: Sequence[Ext]) -> U64:
+    """Of ``logup.fill``, for members with these betas."""
+    return ext_array([alpha - tag, alpha, *betas])
 
 
 def fill_planes(
@@ -90,12 +95,9 @@ def fill_planes(
     members: Sequence[gpu.Array],
     shape: Sequence[int],
     padded: Sequence[int],
-    tag: int,
-    alpha: Ext,
-    betas: Sequence[Ext],
+    factors: gpu.Array,
 ) -> None:
     """``fill_denominators`` into two planes, of members that have ``shape`` in C order."""
-    constant, empty = alpha - tag, alpha
     lengths, wide, _ = joined_axes(tuple(shape), tuple(range(len(shape))), tuple(padded))
     for_ranges(
         kernels.fill,
@@ -104,18 +106,18 @@ def fill_planes(
         _columns(members, gpu.beside(*out)),
         lengths,
         wide,
-        np.array([constant.a, constant.b], dtype=np.uint64),
-        ext_array(betas[: len(members)]),
-        np.array([empty.a, empty.b], dtype=np.uint64),
+        factors,
     )
 
 
 def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:
-    """``int64[members, entries]``."""
+    """Integers ``[members, entries]``; on the host of int64."""
     if memory is gpu.HOST:
         flat = [np.asarray(m, dtype=np.int64).reshape(1, -1) for m in members]
         return np.concatenate(flat) if len(flat) > 1 else np.ascontiguousarray(flat[0])
-    out = memory.empty((len(members), members[0].size), np.int64)
+    if len(members) == 1 and pool.contiguous(members[0]) is members[0]:
+        return members[0].reshape(1, -1)
+    out = memory.empty((len(members), members[0].size), np.result_type(*(m.dtype for m in members)))
     for k, m in enumerate(members):
         whole = np.array([m.size], np.int64), np.ones(1, np.int64)
         for_ranges(moved_kernel, m.size, pool.contiguous(m).reshape(-1), *whole, out[k])
@@ -127,25 +129,37 @@ class Leaves:
     """The leaves of a tree: numerators ``uint64[used]``, denominators ``uint64[2, stored + PAD]``, 1 from ``used`` on;
     on the host or on a device. A leaf that is not used is 0/1. Numerators that are 1 cost nothing. ``others``: the
     ranges with numerators that are not 1, and elsewhere none is read but in the runs of these; None: they are looked
-    for. A tree uses its leaves up."""
+    for. A tree uses its leaves up. ``fill``: writes all used denominators into such an array; then they are not kept,
+    but made where they are read."""
 
     num: U64
-    den: U64
+    den: U64 | None
     used: int
     others: Sequence[tuple[int, int]] | None = None
+    fill: Callable[[gpu.Array], None] | None = None
 
     @staticmethod
-    def ones(used: int, memory: gpu.Memory = gpu.HOST, others: Sequence[tuple[int, int]] | None = None) -> Leaves:
+    def ones(
+        used: int,
+        memory: gpu.Memory = gpu.HOST,
+        others: Sequence[tuple[int, int]] | None = None,
+        fill: Callable[[gpu.Array], None] | None = None,
+    ) -> Leaves:
         """Numerators 1 where they are read, denominators to be filled in; on a device ``others`` has to be given."""
-        log_size = log2_ceil(max(2, used))
-        den: U64 = memory.empty((2, _stored(used, log_size, log_size) + kernels.PAD))
-        filled(den[0, used:], 1)
-        filled(den[1, used:], 0)
         num = memory.empty(used)
-        two = 2 * run_length(log_size - 1)  # runs whose numerators make those of a run of nodes
+        two = 2 * run_length(log2_ceil(max(2, used)) - 1)  # runs whose numerators make those of a run of nodes
         for lo, hi in [(0, used)] if others is None or used <= two else [*others, (used - 1, used)]:
             filled(num[lo // two * two : -(-hi // two) * two], 1)
-        return Leaves(num, den, used, others)
+        return Leaves(num, None if fill else _room(used, memory), used, others, fill)
+
+    def denominators(self) -> U64:
+        """Those that are kept; else new ones."""
+        if self.den is not None:
+            return self.den
+        assert self.fill is not None
+        den = _room(self.used, gpu.beside(self.num))
+        self.fill(den)
+        return den
 
     @staticmethod
     def of(num: U64, den: U64) -> Leaves:
@@ -153,7 +167,7 @@ class Leaves:
         if den.shape != (2, len(num)) or len(num) < 1:
             raise ValueError("leaves do not fit: as many denominators as numerators, at least one")
         out = Leaves.ones(len(num))
-        out.num[:], out.den[:, : len(num)] = num, den
+        out.num[:], out.denominators()[:, : len(num)] = num, den
         return out
 
     @property
@@ -167,6 +181,14 @@ class Leaves:
     def runs(self, k: int) -> int:
         """The runs of the layer of 2^k nodes that have used leaves."""
         return -(-self.used >> self.log_size - k + layout.LOG_RUN) if k > layout.LOG_RUN else 1
+
+
+def _room(used: int, memory: gpu.Memory) -> U64:
+    """Denominators, 1 from ``used`` on."""
+    log_size = log2_ceil(max(2, used))
+    den: U64 = memory.empty((2, _stored(used, log_size, log_size) + kernels.PAD))
+    fill(den, used, den.shape[1], (ONE,))
+    return den
 
 
 def _stored(used: int, log_size: int, k: int) -> int:
@@ -217,14 +239,14 @@ def prove_layers(sender: Sender, tree: Tree) -> tuple[list[Ext], Ext, Ext]:
 
 def _leaf(leaves: Leaves, i: int) -> tuple[Ext, Ext]:
     num = int(part(leaves.num.reshape(1, -1), i, 1)[0, 0]) if i < len(leaves.num) else 0
-    a, b = part(leaves.den, i, 1)[:, 0]
+    a, b = part(leaves.denominators(), i, 1)[:, 0]
     return Ext(num), Ext(int(a), int(b))
 
 
 def _build(leaves: Leaves, corrected: Corrections) -> list[U64]:
     """Layers 0 .. log_size - 1; small ones on the host."""
     out: list[U64] = []
-    memory = gpu.beside(leaves.den)
+    memory = gpu.beside(leaves.num)
     for k in range(leaves.log_size - 1, -1, -1):
         if out and memory is not gpu.HOST and gpu.place(1 << k + SHORTEST) is gpu.HOST:
             memory = gpu.HOST
@@ -235,10 +257,10 @@ def _build(leaves: Leaves, corrected: Corrections) -> list[U64]:
         if out:
             for_ranges(kernels.combine, count, out[-1], run, layer, min_chunk=_CHUNK)
         else:
-            for_ranges(kernels.combine_ones, count, leaves.den, run, layer, min_chunk=_CHUNK)
-            for lo, hi in corrected.ranges:
-                d = corrected.values
-                for_ranges(kernels.combine_corrections, hi - lo, leaves.den, run, d, lo, layer, min_chunk=_CHUNK)
+            den = leaves.denominators()
+            for_ranges(kernels.combine_ones, count, den, run, layer, min_chunk=_CHUNK)
+            corrected.each(kernels.combine_corrections, den, layer)
+            del den
         fill(layer, count, stored, (ZERO, ONE))
         out.append(layer)
     return out[::-1]
@@ -262,7 +284,7 @@ def _prove_layer(
     factor = sender.transcript.challenge("lookup lambda")
     rounds = begin(factor, ext_array(r))
     inverses = _inverses(r[: rounds.together] if sender.plain else r)
-    x, claim = _ahead(sender, rounds, p + factor * q, r, inverses)
+    x, claim, ends = _ahead(sender, rounds, p + factor * q, r, inverses)
     for i, inverse in enumerate(inverses[len(x) :], len(x)):
         low, top = rounds.round(x, len(r) - i - 1)
         slope = (claim - low) * inverse
@@ -271,26 +293,26 @@ def _prove_layer(
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
     if len(x) < len(r):
         return rounds.finish(sender, x, claim)
-    return _merge(sender, x, rounds.values(x))
+    return _merge(sender, x, rounds.values(x, ends or [part(*p) for p in rounds.ends(len(x))]))
 
 
 def _ahead(
     sender: Sender, rounds: Rounds | LeafRounds, claim: Ext, r: list[Ext], inverses: list[Ext]
-) -> tuple[list[Ext], Ext]:
-    """The challenges of the rounds of a layer that is on a device, which does them by itself, and the claim after
-    them."""
-    memory = gpu.beside(rounds.source)
+) -> tuple[list[Ext], Ext, list[U64]]:
+    """Of a layer that is on a device, which does the rounds by itself: their challenges, the claim after them, and the
+    ``ends``."""
+    memory = rounds.memory
     if memory is gpu.HOST:
-        return [], claim
+        return [], claim, []
     constants = [(rounds.scale, rounds.less(len(r) - i - 1), inverse) for i, inverse in enumerate(inverses)]
-    there = LookupRounds(memory, sender, ("lookup round", "lookup challenge"), claim, constants)
+    there = LookupRounds(memory, sender, ("lookup round", "lookup challenge"), claim, constants, ENDS)
     first = max(0, len(r) - 1 - FEW) if isinstance(rounds, Rounds) else len(r)
     for i in range(first):
         rounds.work([there.x(k) for k in range(i)], len(r) - i - 1, there.main(i), there.added(i))
         there.finish(i)
     if isinstance(rounds, Rounds) and first < len(r):
         rounds.last(there, first, len(r))
-    return there.sent()
+    return there.sent(rounds.ends(len(r)))
 
 
 def _merge(sender: Sender, x: list[Ext], values: tuple[Ext, Ext, Ext, Ext]) -> tuple[list[Ext], Ext, Ext]:

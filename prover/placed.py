@@ -8,10 +8,11 @@ tables and indices once per key (``kept``). Everything that is made of them is m
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy import gpu
 from syurmy.gpu.grid import Grid
@@ -32,11 +33,11 @@ from syurmy.isa.graph import (
 from syurmy.isa.pieces import Piece
 from syurmy.isa.types import padded
 from syurmy.prover import lookup
-from syurmy.prover.field import ONE, Ext, P, ext_array
+from syurmy.prover.field import U64, Ext, P, ext_array
 from syurmy.prover.kernels import compiled, moves
 from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
 from syurmy.prover.kernels.pool import for_ranges
-from syurmy.prover.kernels.vectors import SHORT, eq_vector, filled, outer
+from syurmy.prover.kernels.vectors import ONES, SHORT, eq_vector, filled, outer
 from syurmy.prover.operands import flat_weight
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Group, Sweep, Term
@@ -45,10 +46,13 @@ from syurmy.prover.protocol.layout import Place
 from syurmy.prover.protocol.plan import Block, Plan
 from syurmy.prover.protocol.weights import Weight
 from syurmy.prover.sumcheck import Instance
+from syurmy.prover.trees import taken
 from syurmy.prover.witness import Witness
 
 Array = gpu.Array
-KEPT = 1 << 16  # entries of a product of weights that stays for the next claim
+INT32 = 1 << 31
+TOGETHER = 1 << 16  # entries of a column, or of weights, that goes up with others
+KEPT = 1 << 16  # entries of a product of weights that stays for the next claim, of an image that is looked up
 
 
 class Placed:
@@ -57,11 +61,20 @@ class Placed:
     def __init__(self, plan: Plan, witness: Witness, sweep: Sweep, memory: Grid) -> None:
         self.plan, self.witness, self.sweep, self.memory = plan, witness, sweep, memory
         self._values: dict[Node, Array] = {}
+        self._images: dict[Node, Array] = {}
         self._weights: dict[Hashable, Array] = {}
         self._products: dict[tuple[Hashable, ...], Array] = {}  # of weights, unless they are long
         self._counts: dict[Committed, Array] = {}
 
     # ---- tensors of the graph ------------------------------------------------------------------------------------
+
+    def columns_up(self) -> None:
+        """All columns of a few entries in one copy."""
+        counted = set(self.plan.multiplicities.values())
+        few = [
+            c for c in self.plan.witness.places if isinstance(c, Committed) and c.size <= TOGETHER and c not in counted
+        ]
+        self._values |= zip(few, self.memory.together(*(_flat(self.witness(c)) for c in few)), strict=True)
 
     def values(self, node: Node) -> Array:
         """The integers of a node, flat in C order, of any signed dtype."""
@@ -105,12 +118,15 @@ class Placed:
         steps = c_strides(long)
         return self._moved(made, node.shape, [steps[a] for a in order])
 
-    def _moved(self, source: Array, shape: Sequence[int], strides: Sequence[int]) -> Array:
-        """The entries at these strides, in C order."""
+    def _moved(
+        self, source: Array, shape: Sequence[int], strides: Sequence[int], dtype: npt.DTypeLike | None = None
+    ) -> Array:
+        """The entries at these strides, in C order, of another ``dtype`` where one is given."""
         lengths, taken = index_set(shape, strides)
-        if len(lengths) == 1 and taken[0] == 1 and lengths[0] == source.size:
+        dtype = source.dtype if dtype is None else np.dtype(dtype)
+        if len(lengths) == 1 and taken[0] == 1 and lengths[0] == source.size and dtype == source.dtype:
             return source
-        out = self.memory.empty(math.prod(shape), source.dtype)
+        out = self.memory.empty(math.prod(shape), dtype)
         for_ranges(moves.moved_kernel, out.size, source, lengths, taken, out)
         return out
 
@@ -118,19 +134,22 @@ class Placed:
 
     def count(self) -> None:
         """Counts how often each row of the tables is looked up. Raises as ``Witness.multiplicities``."""
-        counts = {t: filled(self.memory.empty((1 << t.log_size) + 1), 0) for t in self.plan.system.tables}
+        self.columns_up()
+        tables = self.plan.system.tables
+        ends = np.cumsum([0, *((1 << t.log_size) + 1 for t in tables)])
+        every = filled(self.memory.empty(int(ends[-1])), 0)
+        counts = {t: every[a:b] for t, a, b in zip(tables, ends.tolist(), ends[1:].tolist(), strict=False)}
         for lk in self.plan.system.lookups:
             if lk.table.is_range:
-                rows = self.values(lk.members[0])
+                rows = self.member(lk.members[0])
             else:
                 rows = self.memory.upload(narrowed(self.witness.rows(lk.table, lk.members)))
             for_ranges(moves.count_kernel, rows.size, rows, counts[lk.table])
+        if taken(every.reshape(-1, 1), (ends[1:] - 1).tolist()).any():
+            self.witness.multiplicities()
+            raise AssertionError("a lookup that only a device does not find")
         for table, column in self.plan.multiplicities.items():
-            size = 1 << table.log_size
-            if gpu.download(counts[table][size : size + 1])[0]:
-                self.witness.multiplicities()
-                raise AssertionError(f"a lookup in {table.name} that only a device does not find")
-            self._counts[column] = counts[table][:size]
+            self._counts[column] = counts[table][: 1 << table.log_size]
 
     def column(self, column: Committed) -> Array:
         """Its integers, flat."""
@@ -160,19 +179,18 @@ class Placed:
     # ---- leaves --------------------------------------------------------------------------------------------------
 
     def leaves(self, alpha: Ext, betas: Sequence[Ext]) -> lookup.Leaves:
-        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, self.plan.signed_leaves)
-        for b in self.plan.blocks:
-            parts = [leaves.den[p, b.offset : b.offset + b.size] for p in range(2)]
-            if isinstance(b.source, Tuples):
-                self._tuples(parts, b, b.source, alpha, betas)
-            elif isinstance(b.source, Table):
-                columns = [self.memory.kept(c, _flat) for c in b.source.columns] or [self._counting(b.size)]
-                lookup.fill_planes(parts, columns, b.dims, b.dims, b.tag, alpha, betas)
-            else:
-                assert b.piece is not None
-                piece = b.piece
-                members = [self._piece(self.values(m), piece) for m in b.source.members]
-                lookup.fill_planes(parts, members, piece.true, b.dims, b.tag, alpha, betas)
+        """Denominators are made of what is kept of each block, where they are read."""
+        blocks = self.plan.blocks
+        made, factors = zip(*(self._block(b, alpha, betas) for b in blocks), strict=True)
+        self._images.clear()
+        there = self.memory.together(*factors)
+
+        def fill(den: Array) -> None:
+            for b, write, given in zip(blocks, made, there, strict=True):
+                write([den[p, b.offset : b.offset + b.size] for p in range(2)], given)
+
+        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, self.plan.signed_leaves, fill)
+        for b in blocks:
             num = leaves.num[b.offset : b.offset + b.size]
             if b.multiplicity is not None:
                 shape = b.multiplicity.shape[len(b.multiplicity.shape) - len(b.dims) :]
@@ -183,28 +201,53 @@ class Placed:
                 filled(num, P - 1)
         return leaves
 
-    def _piece(self, values: Array, piece: Piece) -> Array:
-        """``Piece.of``, in C order."""
-        if piece.whole and piece.first == 0:
-            return values
-        strides = c_strides(piece.shape)
-        taken = [strides[piece.last], *(strides[a] for a in piece.others)]
-        return self._moved(values[piece.lo * taken[0] :], piece.true, taken)
+    def _block(self, b: Block, alpha: Ext, betas: Sequence[Ext]) -> tuple[Callable[[list[Array], Array], None], U64]:
+        """What writes the denominators of a block into two planes, given the factors, and these."""
+        if isinstance(b.source, Tuples):
+            return self._tuples(b, b.source, alpha, betas)
+        if isinstance(b.source, Table):
+            columns, shape = [self.memory.kept(c, _flat) for c in b.source.columns], b.dims
+        else:
+            assert b.piece is not None
+            columns, shape = [self._piece(m, b.piece) for m in b.source.members], b.piece.true
+
+        def write(parts: list[Array], factors: Array) -> None:
+            lookup.fill_planes(parts, columns or [self._counting(b.size)], shape, b.dims, factors)
+
+        return write, lookup.factors(b.tag, alpha, betas[: max(1, len(columns))])
+
+    def _piece(self, node: Node, piece: Piece) -> Array:
+        """``Piece.of`` a node, in C order, of int32 where an image fits."""
+        values, shape, steps = self.member(node), [node.size], [1]
+        if not piece.whole or piece.first:
+            strides = c_strides(piece.shape)
+            steps = [strides[piece.last], *(strides[a] for a in piece.others)]
+            values, shape = values[piece.lo * steps[0] :], [*piece.true]
+        return self._moved(values, shape, steps, _narrow(node, values))
+
+    def member(self, node: Node) -> Array:
+        """``values``, of int32 where a short image fits, which is kept until the leaves are there."""
+        found = self._images.get(node)
+        if found is None:
+            found = self.values(node)
+            if found.dtype.itemsize > 4 and node.size <= KEPT:
+                found = self._moved(found, [node.size], [1], _narrow(node, found))
+                self._images[node] = found
+        return found
 
     def _counting(self, size: int) -> Array:
         out = self.memory.empty(size, np.int64)
         for_ranges(moves.offsets_kernel, size, *index_set([size], [1]), out)
         return out
 
-    def _tuples(self, parts: list[Array], b: Block, tuples: Tuples, alpha: Ext, betas: Sequence[Ext]) -> None:
-        """Denominators of a block of tuples: plain members like a lookup's, rows by their fingerprints."""
+    def _tuples(
+        self, b: Block, tuples: Tuples, alpha: Ext, betas: Sequence[Ext]
+    ) -> tuple[Callable[[list[Array], Array], None], U64]:
+        """``_block`` of tuples: plain members like a lookup's, rows by their fingerprints."""
         rank = len(tuples.shape)
         members = [(beta, m) for beta, m in zip(betas, tuples.members, strict=False) if m is not None]
         plain = [(beta, self.values(m)) for beta, m in members if len(m.shape) == rank]
-        if not plain:
-            zeros = self.memory.empty(math.prod(tuples.shape), np.int64)
-            plain = [(Ext(0), filled(zeros, 0))]
-        lookup.fill_planes(parts, [v for _, v in plain], tuples.shape, b.dims, b.tag, alpha, [c for c, _ in plain])
+        rows = []
         for beta, m in members:
             if len(m.shape) == rank:
                 continue
@@ -212,29 +255,42 @@ class Placed:
             if groups := red.fingerprint_groups(self.sweep, m.shape, rank, self.plan.fingerprint_bits):
                 _, w = self.sweep.joint(groups)
                 weights = compiled.multiply(np.ascontiguousarray(w.array.reshape(2, -1)), weights)
-            strides = c_strides(m.shape)
-            self._bind(
-                self.values(m), tuples.shape, strides[:rank], m.shape[rank:], strides[rank:],
-                self.memory.upload(weights), parts, c_strides(b.dims),
-            )  # fmt: skip
+            rows.append((m, self.memory.upload(weights)))
+
+        def write(parts: list[Array], factors: Array) -> None:
+            values = [v for _, v in plain] or [filled(self.memory.empty(math.prod(tuples.shape), np.int64), 0)]
+            lookup.fill_planes(parts, values, tuples.shape, b.dims, factors)
+            for m, weights in rows:
+                strides = c_strides(m.shape)
+                self._bind(
+                    self.values(m), tuples.shape, strides[:rank], m.shape[rank:], strides[rank:], weights, parts,
+                    c_strides(b.dims),
+                )  # fmt: skip
+
+        return write, lookup.factors(b.tag, alpha, [c for c, _ in plain] or [Ext(0)])
 
     # ---- weights -------------------------------------------------------------------------------------------------
 
     def weight(self, w: Weight) -> Array:
         """``uint64[2, size]``; a long eq vector is made from its point."""
-        found = self._weights.get(w.key)
-        if found is None:
-            if w.point is not None and w.size > 1 << SHORT:
-                found = eq_vector(self.sweep.space.coordinates(w.point), self.memory, w.size)
+        if w.key not in self._weights:
+            if _long(w):
+                assert w.point is not None
+                self._weights[w.key] = eq_vector(self.sweep.space.coordinates(w.point), self.memory, w.size)
             else:
-                found = self.memory.upload(np.ascontiguousarray(w.array.reshape(2, -1)))
-            self._weights[w.key] = found
-        return found
+                self.weights_up([w])
+        return self._weights[w.key]
+
+    def weights_up(self, weights: Iterable[Weight]) -> None:
+        """Those that are not made there, and are not there, in one copy."""
+        wanted = {w.key: w for w in weights if w.key not in self._weights and not _long(w)}
+        arrays = (w.array.reshape(2, -1) for w in wanted.values())
+        self._weights |= zip(wanted, self.memory.together(*arrays), strict=True)
 
     def _joined(self, groups: Sequence[Group]) -> tuple[list[int], list[int], Array]:
         """The outer product of weights: its axes, their lengths, and ``uint64[2, size]``."""
         if not groups:
-            return [], [], self.memory.upload(ext_array([ONE]))
+            return [], [], self.memory.kept(ONES)
         axes = [a for more, _ in groups for a in more]
         lengths = [d for _, w in groups for d in w.dims]
         key = tuple(w.key for _, w in groups)
@@ -252,6 +308,7 @@ class Placed:
         layout = self.plan.witness
         out = self.memory.empty((2, 1 << layout.log_entries))
         filled(out, 0)
+        self.weights_up(w for terms in columns.values() for term in terms for _, w in term.groups)
         for node, terms in columns.items():
             for term in terms:
                 self._add_term(out, layout.places[node], term)
@@ -282,14 +339,15 @@ class Placed:
     def _operand(self, side: Side, dims: Sequence[int]) -> Array:
         """The operand bound to its weights, as a table with every axis padded by zeros to a power of two."""
         wide = [padded(d) for d in dims]
-        out = filled(self.memory.empty((2, math.prod(wide))), 0)
+        out = self.memory.empty((2, math.prod(wide)))
         node, places = side.node, c_strides(wide)
         strides = c_strides(node.shape)
         kept, taken = [node.shape[a] for a in side.kept], [strides[a] for a in side.kept]
         bound = [a for axes, _ in side.bound for a in axes]
         values = self.values(node)
         if not bound:
-            self._place(values, kept, taken, out[0], 0, places)
+            sets = tuple(np.array(x, np.int64) for x in (kept, taken, wide))
+            for_ranges(moves.table_kernel, out.shape[1], values, *sets, out)
             return out
         lengths, steps = [node.shape[a] for a in bound], [strides[a] for a in bound]
         if max(abs(node.lo), abs(node.hi)) < SMALL and values.dtype.itemsize <= 4 and math.prod(kept) > 1:
@@ -299,10 +357,12 @@ class Placed:
                 row = IntegerMatrix((matrix,), np.zeros(0, np.int64)).bind(0, flat_weight(side.bound))
                 if list(dims) == wide:
                     return row
+                filled(out, 0)
                 spread, put = index_set(kept, places)
                 for_ranges(moves.spread_kernel, math.prod(kept), row, spread, put, out)
                 return out
         weights = self._joined(side.bound)[2]
+        filled(out, 0)
         self._bind(values, kept, taken, lengths, steps, weights, [out[0], out[1]], places)
         return out
 
@@ -331,7 +391,7 @@ class Placed:
         shape = [d if i in axes else w for i, (d, w) in enumerate(zip(c.dims, wide, strict=True))]
         out = filled(self.memory.empty((2, math.prod(wide))), 0)
         lengths, s, put = index_set(shape, [steps.get(i, 0) for i in range(len(shape))], c_strides(wide))
-        b, t = self.memory.upload(ext_array([ONE])), np.zeros(len(lengths), np.int64)
+        b, t = self.memory.kept(ONES), np.zeros(len(lengths), np.int64)
         one = np.uint64(1), np.uint64(0)
         for_ranges(moves.dense_kernel, math.prod(shape), weights, s, b, t, *one, lengths, out, 0, put)
         return out
@@ -374,6 +434,17 @@ def narrowed(values: Integers) -> Integers:
         if np.iinfo(dtype).min <= lo and hi <= np.iinfo(dtype).max:
             return values.astype(dtype)
     return values
+
+
+def _narrow(node: Node, values: Array) -> np.dtype[Any]:
+    """The dtype of what is made of its values: int32 instead of int64 where these fit."""
+    fits = values.dtype.itemsize > 4 and -INT32 <= node.lo <= node.hi < INT32
+    return np.dtype(np.int32) if fits else values.dtype
+
+
+def _long(w: Weight) -> bool:
+    """Whether it is made on the device."""
+    return w.point is not None and w.size > 1 << SHORT
 
 
 def _flat(values: Any) -> Integers:

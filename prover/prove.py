@@ -366,7 +366,7 @@ class Prover:
         if self.placed is not None:
             return self.placed.leaves(self.alpha, betas)
         leaves = lookup.Leaves.ones(plan.used_leaves, others=plan.signed_leaves)
-        num, den = leaves.num, leaves.den
+        num, den = leaves.num, leaves.denominators()
         for b in plan.blocks:
             part = den[:, b.offset : b.offset + b.size]
             if isinstance(b.source, Tuples):

@@ -171,6 +171,11 @@ class _Workspace:
         m, running = self.entered(left), self.entered(left + 1)
         if left + 1 > self.small:
             for x in self.instances[running:m]:
+                if self.small:
+                    several = [x.tables[min(k, len(x.tables) - 1)] for k in range(3)]
+                    n, at = len(x.tables) << left, np.array(x.offsets, np.int64)
+                    for_ranges(kernels.fold_tables, n, *several, *r, self.values, at)
+                    continue
                 for t, first in zip(x.tables, x.offsets, strict=False):
                     if t is self.values:
                         for_ranges(kernels.fold_here, 1 << left, t, *r)

@@ -11,7 +11,8 @@ from syurmy import gpu, host
 from syurmy.isa.arrays import U8
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import blake3
-from syurmy.prover.kernels.moves import shorten_kernel, take_rows_kernel
+from syurmy.prover.kernels.chunks import parents_kernel
+from syurmy.prover.kernels.moves import take_rows_kernel
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol.merkle import DIGEST, LEAF_KEY, NODE_KEY, ROOT, MerkleTree, hash_nodes, shortened, siblings
 
@@ -93,12 +94,12 @@ def _digests(n: int, memory: gpu.Memory, leaves: Callable[[gpu.Array], None]) ->
     leaves(level)
     at = n
     while len(level) > 1:
+        parents = digests[at : at + len(level) // 2]
         if gpu.on_host(level):
             shortened(level.view(np.uint8))
+            blake3.hash_into(level.reshape(-1, 2 * WORDS), NODE_KEY, parents)
         else:
-            for_ranges(shorten_kernel, len(level), level)
-        parents = digests[at : at + len(level) // 2]
-        blake3.hash_into(level.reshape(-1, 2 * WORDS), NODE_KEY, parents)
+            for_ranges(parents_kernel, len(parents), level, memory.kept(blake3.words_of(NODE_KEY)), parents)
         at += len(parents)
         level = parents
     return digests

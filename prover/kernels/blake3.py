@@ -8,6 +8,8 @@ even. The last compression of all has the flag ROOT. Between two parts of a mess
 the stack are kept.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -249,8 +251,14 @@ def hash_into(messages: gpu.Array, key: bytes, out: gpu.Array) -> None:
 
 def _hash(messages: gpu.Array, begin: int, words: int, state: U32, key: bytes, out: gpu.Array) -> None:
     n, width = messages.shape
-    args = messages, begin, words, state, np.frombuffer(key, "<u4").astype(np.uint32), out
+    args = messages, begin, words, state, gpu.beside(messages, out).kept(words_of(key)), out
     pool.for_ranges(hash_kernel, n, *args, min_chunk=max(LANES, (1 << 16) // max(16, width)))
+
+
+@lru_cache(maxsize=16)
+def words_of(key: bytes) -> U32:
+    """A key, as kernels take it."""
+    return np.frombuffer(key, "<u4").astype(np.uint32)
 
 
 class Hashing:

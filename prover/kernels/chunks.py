@@ -49,6 +49,25 @@ def chunk_kernel(messages, key, number, out, lo, hi):
 
 
 @kernel
+def parents_kernel(level, key, out, lo, hi):
+    """A level of a Merkle tree of which only a root is whole: out[i] = keyed BLAKE3 of the digests 2i and 2i + 1 of
+    ``level``, which become short (protocol/merkle.py); uint32[2n, 8], uint32[8], uint32[n, 8]."""
+    for i in range(lo, hi):
+        x, y = level[2 * i], level[2 * i + 1]
+        x[6] &= uint32(0xFF)
+        y[6] &= uint32(0xFF)
+        x[7] = y[7] = 0
+        m = (
+            x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7], y[0], y[1], y[2], y[3], y[4], y[5], y[6], y[7],
+        )  # fmt: skip
+        k = (key[0], key[1], key[2], key[3], key[4], key[5], key[6], key[7])
+        flags = KEYED_HASH | CHUNK_START | CHUNK_END | ROOT
+        h = compress(k, m, uint32(0), uint32(64), uint32(flags))
+        for w in range(8):
+            out[i, w] = h[w]
+
+
+@kernel
 def join_kernel(values, key, out, lo, hi):
     """A level of the trees of n messages: out[j, c] joins values[2j, c] and values[2j + 1, c], for i = (j, c) in C
     order; uint32[k, n, 8], uint32[8], uint32[(k + 1) // 2, n, 8]."""

@@ -27,6 +27,7 @@ from syurmy.prover.kernels.blake3 import (
 from syurmy.prover.kernels.chunks import compress, word
 from syurmy.prover.kernels.field import EPS, ONE, S32, ZERO, add, kscale, mul, power, reduce128, sub
 from syurmy.prover.kernels.moves import set_kernel
+from syurmy.prover.kernels.tile import add_up
 from syurmy.prover.kernels.transform import reverse, scaled
 from syurmy.prover.kernels.wide import from_limbs, mac, reduce
 
@@ -368,14 +369,7 @@ def lookup_tail(
         tile[1, tid] = s1
         tile[2, tid] = s2
         tile[3, tid] = s3
-        cuda.syncthreads()
-        step = cuda.blockDim.x // 2
-        while step > 0:
-            if tid < step:
-                for k in range(4):
-                    tile[k, tid] = add(tile[k, tid], tile[k, tid + step])
-            cuda.syncthreads()
-            step = step // 2
+        add_up(tile, tid, 4)
         for i in range(tid, half // 2, cuda.blockDim.x):
             eq[0, i] = add(eq[0, i], eq[0, i + half // 2])
             eq[1, i] = add(eq[1, i], eq[1, i + half // 2])
@@ -425,14 +419,7 @@ def product_tail(
         tile[3, tid] = s3
         tile[4, tid] = s4
         tile[5, tid] = s5
-        cuda.syncthreads()
-        step = cuda.blockDim.x // 2
-        while step > 0:
-            if tid < step:
-                for k in range(6):
-                    tile[k, tid] = add(tile[k, tid], tile[k, tid + step])
-            cuda.syncthreads()
-            step = step // 2
+        add_up(tile, tid, 6)
         if tid == 0:
             for k in range(6):
                 sums[j, 0, k] = tile[k, 0]

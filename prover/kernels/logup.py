@@ -21,7 +21,9 @@ and q + c*(p - 1) is stored: the first part is a sum of products of two elements
     p0*p1 = 1 + d1 + d0*(d1 + 1):
 
 the sum of eq is known, and the rest is summed where d is not zero only (``corrections``). Denominators are
-``uint64[2, *]``, left and right children as in a layer; d is ``uint64[4, *]``, planes of d0 and d1 of the nodes above.
+``uint64[2, *]``, left and right children as in a layer; d is ``uint64[4, *]``, planes of d0 and d1 of the nodes above:
+a run of zeros, a run of -1, the runs that are not zero everywhere (``runs``, by number), one after the other, and room
+for what is bound.
 """
 
 import numpy as np
@@ -90,45 +92,46 @@ def _combine_ones(den, at, run, i, j, out):
 
 
 @kernel
-def numerators(num, run, d, first, lo, hi):
-    """d of the nodes first + [lo, hi): their leaves' numerators less 1, and -1 where there is none."""
-    for i in range(first + lo, first + hi):
-        left = i + i // run * run
+def numerators(num, runs, run, d, lo, hi):
+    """d of the nodes [lo, hi) of ``runs``: their leaves' numerators less 1, and -1 where there is none."""
+    for i in range(lo, hi):
+        left = 2 * runs[i // run] * run + i % run
         for side in range(2):
             at = left + side * run
             v = num[at] if at < num.shape[0] else ZERO
-            d[2 * side, i] = v - ONE if v != ZERO else P - ONE
-            d[2 * side + 1, i] = ZERO
+            d[2 * side, 2 * run + i] = v - ONE if v != ZERO else P - ONE
+            d[2 * side + 1, 2 * run + i] = ZERO
 
 
 @kernel
-def combine_corrections(den, run, d, first, out, lo, hi):
-    """Adds d0*q1 + d1*q0 to the numerators of the nodes first + [lo, hi); d over F: its planes 0 and 2."""
-    for block in range((first + lo) // run, (first + hi + run - 1) // run):
-        i, j = max(first + lo, block * run), min(first + hi, block * run + run)
-        _combine_corrections(den, i + block * run, run, d, i, j, out)
+def combine_corrections(den, runs, run, d, out, lo, hi):
+    """Adds d0*q1 + d1*q0 to the numerators of the nodes [lo, hi) of ``runs``; d over F: its planes 0 and 2."""
+    for block in range(lo // run, (hi + run - 1) // run):
+        i, j = max(lo, block * run), min(hi, block * run + run)
+        node = runs[block] * run + i - block * run
+        _combine_corrections(den, node + runs[block] * run, run, d, 2 * run + i, j - i, out, node)
 
 
 @part
-def _combine_corrections(den, at, run, d, i, j, out):
-    e, h = at + j - i, at + run
-    f = h + j - i
-    x, y = d[0, i:j], d[2, i:j]
+def _combine_corrections(den, at, run, d, row, m, out, node):
+    e, h = at + m, at + run
+    f = h + m
+    x, y = d[0, row : row + m], d[2, row : row + m]
     q0, q1, v0, v1 = den[0, at:e], den[1, at:e], den[0, h:f], den[1, h:f]
-    o0, o1 = out[0, i:j], out[1, i:j]
+    o0, o1 = out[0, node : node + m], out[1, node : node + m]
     for k in range(x.shape[0]):
         o0[k] = add(o0[k], add(mul(x[k], v0[k]), mul(y[k], q0[k])))
         o1[k] = add(o1[k], add(mul(x[k], v1[k]), mul(y[k], q1[k])))
 
 
 @kernel
-def shift(den, run, d, first, c0, c1, lo, hi):
-    """Adds c*d to the denominators under the nodes first + [lo, hi); d as in ``combine_corrections``."""
-    for block in range((first + lo) // run, (first + hi + run - 1) // run):
-        i, j = max(first + lo, block * run), min(first + hi, block * run + run)
-        at = i + block * run
+def shift(den, runs, run, d, c0, c1, lo, hi):
+    """Adds c*d to the denominators under the nodes [lo, hi) of ``runs``; d as in ``combine_corrections``."""
+    for block in range(lo // run, (hi + run - 1) // run):
+        i, j = max(lo, block * run), min(hi, block * run + run)
+        at = 2 * runs[block] * run + i - block * run
         for side in range(2):
-            x = d[2 * side, i:j]
+            x = d[2 * side, 2 * run + i : 2 * run + j]
             y, z = den[0, at : at + j - i], den[1, at : at + j - i]
             for k in range(x.shape[0]):
                 y[k] = add(y[k], mul(c0, x[k]))
@@ -364,10 +367,10 @@ def ones_round(q, child, bind, pair, c0, c1, r0, r1, binding, out, right, outer,
 
 
 @kernel
-def leaf_rows(q, right, far, d, known, c0, c1, k0, k1, width, w, lo, hi):
+def leaf_rows(q, right, far, d, at, known, c0, c1, k0, k1, width, w, lo, hi):
     """Bound leaves q and, where there are any (``known``), corrections d of one run of pairs, as ``ones_round`` and
-    ``corrections`` write them, as rows of the workspace of other layers, where [lo, hi) is [0, 1): p = 1 + d, q less
-    c*d, and p1 + lambda*q1 = 1 + lambda*(what is bound), as lambda*c = 1."""
+    ``corrections`` write them (from ``at`` on), as rows of the workspace of other layers, where [lo, hi) is [0, 1):
+    p = 1 + d, q less c*d, and p1 + lambda*q1 = 1 + lambda*(what is bound), as lambda*c = 1."""
     for half in range(2):
         i = half * width
         j, s = i + width, half * far
@@ -381,7 +384,9 @@ def leaf_rows(q, right, far, d, known, c0, c1, k0, k1, width, w, lo, hi):
             a, b = kmul(z0[k], z1[k], k0, k1)
             y0[k], y1[k] = add(a, ONE), b
         if known:
-            p0, p1, d0, d1, e0, e1 = w[0, i:j], w[1, i:j], d[0, i:j], d[1, i:j], d[2, i:j], d[3, i:j]
+            first, last = at + i, at + j
+            p0, p1, d0, d1 = w[0, i:j], w[1, i:j], d[0, first:last], d[1, first:last]
+            e0, e1 = d[2, first:last], d[3, first:last]
             for k in range(width):
                 p0[k], p1[k] = add(p0[k], d0[k]), d1[k]
                 a, b = kmul(d0[k], d1[k], c0, c1)
@@ -403,31 +408,35 @@ def _numerators(d, i, m, g):
 
 
 @kernel
-def corrections(d, bind, pair, r0, r1, binding, out, f0, f1, first, outer, inner, lo, hi):
-    """What the numerators that are not 1 add to a round, over pairs first + [lo, hi): f times the sums of eq*(d1 +
-    d0*(d1 + 1)) at 0 and of the leading coefficients. Where ``binding``, a variable of d is bound at r into ``out``
-    first; otherwise ``out`` and ``bind`` are not used.
+def corrections(d, places, r0, r1, binding, to, f0, f1, outer, inner, lo, hi):
+    """What the numerators that are not 1 add to a round: f times the sums of eq*(d1 + d0*(d1 + 1)) at 0 and of the
+    leading coefficients, over pairs [lo, hi), as many at a time as there are entries of the inner table.
+
+    places ``int64[*, 5]``: of these, the entry of the outer table, and where their first and their second ones begin in
+    d. Where ``binding``, a variable is bound at r first: places of the first ones and what they are bound with, of the
+    second ones and theirs; of what is bound, first ones and second ones are written from ``to`` on, in this order.
     """
     r7 = mul_one(SEVEN, r1)
     width = inner.shape[1]
     s, z = (ZERO, ZERO), (ZERO, ZERO)
     g = np.empty((2, STRIP), np.uint64)
-    source = out if binding else d
-    far = width if binding else pair
-    for block in range((first + lo) // width, (first + hi + width - 1) // width):
+    for block in range(lo // width, (hi + width - 1) // width):
         base = block * width
-        e0, e1 = outer[0, block], outer[1, block]
-        i = max(first + lo, base)
-        m = min(first + hi, base + width) - i
-        at = i + base
+        e0, e1 = outer[0, places[block, 0]], outer[1, places[block, 0]]
+        i = max(lo, base)
+        m = min(hi, base + width) - i
+        at = i - base
+        near, far = places[block, 1] + at, places[block, 2] + at
         if binding:
-            near = i + 3 * base
+            third, last = places[block, 3] + at, places[block, 4] + at
+            at += to + 2 * base
             for p in range(0, 4, 2):
-                _bind(d[p : p + 2], near, bind, m, r0, r1, r7, out[p : p + 2], at)
-                _bind(d[p : p + 2], near + pair, bind, m, r0, r1, r7, out[p : p + 2], at + width)
-        _numerators(source, at, m, g)
+                _bind(d[p : p + 2], near, far - near, m, r0, r1, r7, d[p : p + 2], at)
+                _bind(d[p : p + 2], third, last - third, m, r0, r1, r7, d[p : p + 2], at + width)
+            near, far = at, at + width
+        _numerators(d, near, m, g)
         s = _weigh(g, m, inner, i - base, s, e0, e1)
-        _leading_numerators(source, at, far, m, g)
+        _leading_numerators(d, near, far - near, m, g)
         z = _weigh(g, m, inner, i - base, z, e0, e1)
     s, z = kmul_one(s[0], s[1], f0, f1), kmul_one(z[0], z[1], f0, f1)
     return s[0], s[1], z[0], z[1]
@@ -446,11 +455,11 @@ def _leading_numerators(d, i, pair, m, g):
 
 
 @kernel
-def fill(out0, out1, members, extents, padded, constant, betas, empty, lo, hi):
+def fill(out0, out1, members, extents, padded, factors, lo, hi):
     """Denominators of the padded leaves [lo, hi) of a block, C order.
 
-    members ``int64[w, n]`` over the true index set; extents, padded ``int64[d]``; constant = alpha - tag and empty =
-    alpha ``uint64[2]``; betas ``uint64[2, w]``. A true leaf is constant - sum beta_i * member_i, a padded one empty.
+    members: integers ``[w, n]`` over the true index set; extents, padded ``int64[d]``; factors ``uint64[2, 2 + w]``:
+    alpha - tag, alpha, and the betas. A true leaf is alpha - tag - sum beta_i * member_i, a padded one alpha.
     """
     axes = extents.shape[0]
     last = axes - 1
@@ -474,19 +483,19 @@ def fill(out0, out1, members, extents, padded, constant, betas, empty, lo, hi):
             for first in range(i, j, STRIP):
                 after = min(j, first + STRIP)
                 x0, x1 = out0[first:after], out1[first:after]
-                x0[:] = constant[0]
-                x1[:] = constant[1]
+                x0[:] = factors[0, 0]
+                x1[:] = factors[1, 0]
                 for m in range(members.shape[0]):
-                    _subtract(x0, x1, members[m, at + first : at + after], betas[0, m], betas[1, m])
-        out0[j:end] = empty[0]
-        out1[j:end] = empty[1]
+                    _subtract(x0, x1, members[m, at + first : at + after], factors[0, 2 + m], factors[1, 2 + m])
+        out0[j:end] = factors[0, 1]
+        out1[j:end] = factors[1, 1]
 
 
 @part
 def _subtract(x0, x1, values, b0, b1):
-    """x -= b * values over K, of int64 values."""
+    """x -= b * values over K, of integers."""
     for k in range(x0.shape[0]):
-        v = np.uint64(values[k])
+        v = np.uint64(np.int64(values[k]))
         y = v + (v >> S63) * P  # 2^64 - |v|  ->  p - |v|, as 2^64 wraps
         x0[k] = sub(x0[k], mul(b0, y))
         x1[k] = sub(x1[k], mul(b1, y))

@@ -29,11 +29,34 @@ def set_kernel(out, value, lo, hi):
 
 
 @kernel
+def set_planes_kernel(planes, first, width, a0, a1, b0, b1, c0, c1, d0, d1, lo, hi):
+    """planes[p, first + k] = the p-th of the words a0, a1, b0, ... for i = (p, k) in C order, k < width."""
+    words = (a0, a1, b0, b1, c0, c1, d0, d1)
+    for i in range(lo, hi):
+        planes[i // width, first + i % width] = words[i // width]
+
+
+@kernel
 def place_kernel(source, lengths, strides, out, first, places, lo, hi):
     """out[first + offset by places] = the integer at the offset by strides, over F; of a flat source."""
     for i in range(lo, hi):
         v = source[offset(i, lengths, strides)]
         out[first + offset(i, lengths, places)] = from_int(np.int64(v))
+
+
+@kernel
+def table_kernel(source, lengths, strides, padded, out, lo, hi):
+    """out[0, i] = the integer at the offset by strides, over F, of a flat source; 0 where ``padded`` has more entries
+    than ``lengths``, in which i is numbered in C order. out[1, i] = 0."""
+    for i in range(lo, hi):
+        at, inside, rest = 0, True, i
+        for axis in range(lengths.shape[0] - 1, -1, -1):
+            k = rest % padded[axis]
+            rest //= padded[axis]
+            inside = inside and k < lengths[axis]
+            at += k * strides[axis]
+        out[0, i] = from_int(np.int64(source[at])) if inside else ZERO
+        out[1, i] = ZERO
 
 
 @kernel
@@ -204,11 +227,3 @@ def bind_kernel(values, lengths, strides, offsets, weights, out0, out1, places, 
             t = mac(t, weights[1, j], v)
         at = offset(k, lengths, places)
         out0[at], out1[at] = kadd(out0[at], out1[at], reduce(s), reduce(t))
-
-
-@kernel
-def shorten_kernel(digests, lo, hi):
-    """Keeps the first 25 bytes of the digests [lo, hi), ``uint32[n, 8]``."""
-    for i in range(lo, hi):
-        digests[i, 6] &= np.uint32(0xFF)
-        digests[i, 7] = np.uint32(0)

@@ -138,6 +138,17 @@ def fold_first(t, r0, r1, w, at, lo, hi):
 
 
 @kernel
+def fold_tables(x, y, z, r0, r1, w, at, lo, hi):
+    """``fold_first`` of an instance's tables at once, for i = (table, entry) in C order; at ``int64[3]``: their
+    places. A device has no time for a launch of each."""
+    half = x.shape[1] // 2
+    for i in range(lo, hi):
+        p, j = i // half, i % half
+        t = x if p == 0 else (y if p == 1 else z)
+        fold_first(t, r0, r1, w, at[p], j, j + 1)
+
+
+@kernel
 def fold_here(t, r0, r1, lo, hi):
     """t[:, i] += r*(t[:, i + half] - t[:, i]) for i in [lo, hi); ``uint64[2, n]``."""
     half = t.shape[1] // 2

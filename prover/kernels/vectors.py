@@ -13,6 +13,7 @@ from syurmy.prover.kernels import moves
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol import mle
 
+ONES = ext_array([1])
 SHORT = 10  # variables of an eq vector, each of whose entries one thread multiplies
 
 
@@ -23,6 +24,18 @@ def filled(out: Array, value: int) -> Array:
     else:
         for_ranges(moves.set_kernel, out.size, out.reshape(-1), np.uint64(value))
     return out
+
+
+def fill(planes: Array, lo: int, hi: int, values: Sequence[Ext]) -> None:
+    """Sets the elements [lo, hi) of every two planes, of which there are as many as at most four ``values``."""
+    if lo >= hi:
+        return
+    words = [np.uint64(w) for x in values for w in (x.a, x.b)]
+    if gpu.on_host(planes):
+        planes[:, lo:hi] = np.array(words)[:, None]
+        return
+    words += [np.uint64(0)] * (8 - len(words))
+    for_ranges(moves.set_planes_kernel, len(planes) * (hi - lo), planes, lo, hi - lo, *words)
 
 
 def zeros(shape: int | tuple[int, ...], memory: gpu.Memory) -> Array:
@@ -98,7 +111,7 @@ def add_scaled(out: Array, offset: int, a: Array, c: Ext) -> None:
     one, zero = np.ones(1, np.int64), np.zeros(1, np.int64)
     length = np.array([a.shape[1]], np.int64)
     factor = np.uint64(c.a), np.uint64(c.b)
-    for_ranges(moves.dense_kernel, a.shape[1], a, one, ext_array([1]), zero, *factor, length, out, offset, one)
+    for_ranges(moves.dense_kernel, a.shape[1], a, one, out.memory.kept(ONES), zero, *factor, length, out, offset, one)
 
 
 def dot_rows(rows: Array, weights: Array) -> Array:

@@ -107,12 +107,12 @@ def test_results_replace_what_stands_between_the_markers(tmp_path: Path) -> None
 
 def test_a_tree_is_measured_by_its_used_leaves() -> None:
     """The numbers are per used leaf; a quarter of them is a table's rows."""
-    found = leaves.measure(5000, 2)
+    found = leaves.measure(5000, True)
     assert found["used"] == 5000
     assert 0 < found["user"] + found["system"] < 1e6
     tree = leaves.tree(5000)
-    assert (tree.num != 1).sum() == 1250
-    assert (tree.den[:, :5000] != 0).all()
+    assert tree.others == [(2500, 3750)] and (tree.num[2500:3750] != 1).all()
+    assert (tree.denominators()[:, :5000] != 0).all()
 
 
 def test_every_network_has_its_generator() -> None:

@@ -1,6 +1,7 @@
 """``python -m tests.gpu.sanitized``: every form, on a card, under NVIDIA's compute-sanitizer: indices and alignment
 (memcheck), threads that do not meet at a barrier (synccheck), shared memory that two of them use at once (racecheck),
-and memory that is read before it is written (initcheck). Exit code 1 where it finds something or is not installed."""
+and memory that is read before it is written (initcheck). Exit code 1 where it finds something or is not installed, 3
+where there is no card: it would have nothing to look at."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from syurmy.gpu import cuda
 
 TOOLS = "memcheck", "synccheck", "racecheck", "initcheck"
 TESTS = "tests/gpu/test_cuda.py::test_a_card_gives_the_bits_of_the_cpu"
@@ -27,6 +30,9 @@ def sanitizer() -> str | None:
 
 
 def main() -> int:
+    if why := cuda.missing():
+        print(f"no card: {why}", file=sys.stderr)
+        return 3
     program = sanitizer()
     if program is None:
         print("compute-sanitizer is not installed: pip install nvidia-cuda-sanitizer-api", file=sys.stderr)

@@ -41,7 +41,7 @@ def test_rounds_on_a_device_are_those_of_the_transcript(labels: tuple[str, str],
             for add, j in ((there.main(i), i), (there.added(i), 0)):
                 add(four_words, 300, a, b, np.uint64(j))
             there.finish(i)
-        x, last = there.sent()
+        x, last, _ = there.sent()
     finally:
         gpu.select(pool.CPU)
     expected = []

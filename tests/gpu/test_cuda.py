@@ -1,4 +1,4 @@
-"""Kernels and proofs on a graphics card: ``make test-gpu``; without a card they are skipped.
+"""Kernels and proofs on a graphics card: ``python -m tests.gpu``; without a card they are skipped.
 
 How a kernel is launched and its arrays copied is tested without one as well, in Numba's simulator.
 """
@@ -15,6 +15,7 @@ import pytest
 
 from syurmy import gpu
 from syurmy.gpu import cuda
+from tests.gpu import __main__ as everything
 from tests.gpu import sanitized
 from tests.gpu.common import FOLDER, on, proven
 from tests.gpu.test_forms import CASES, found
@@ -65,11 +66,37 @@ def test_the_sanitizer_runs_every_form(finds: str, code: int, tmp_path: Path, mo
     tool.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\ntest "$2" != {finds}\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(cuda, "missing", lambda: "no driver")
+    assert sanitized.main() == 3
+    monkeypatch.setattr(cuda, "missing", lambda: "")
     assert sanitized.main() == code
     asked = (tmp_path / "asked").read_text().splitlines()
     ran = sanitized.TOOLS if code == 0 else sanitized.TOOLS[: sanitized.TOOLS.index(finds) + 1]
     assert [line.split()[1] for line in asked] == list(ran)
     assert all(line.endswith(f"-m pytest -q {sanitized.TESTS}") for line in asked)
+
+
+def test_everything_for_a_card_ends_with_the_first_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+    fails: set[str] = set()
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command[2])
+        return subprocess.CompletedProcess(command, 5 if command[2] in fails else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(cuda, "missing", lambda: "no driver")
+    assert everything.main() == 3
+    assert capsys.readouterr().err == "no card: no driver\n"
+    assert not ran
+    monkeypatch.setattr(cuda, "missing", lambda: "")
+    assert everything.main() == 0
+    assert ran == ["pytest", "tests.gpu.sanitized", "benchmarks.gpu"]
+    fails.add("tests.gpu.sanitized")
+    assert everything.main() == 5
+    assert ran[3:] == ["pytest", "tests.gpu.sanitized"]
 
 
 SIMULATED = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numba import cuda, int64
+from numba import cuda, int64, njit
 
 from syurmy.gpu.emulator import Emulated, NotEmulated
 
@@ -80,6 +80,57 @@ def without_a_barrier_between(x, out):
         out[cuda.grid(1)] = tile[LENGTH - 1 - cuda.threadIdx.x]
 
 
+@njit
+def turn(tile, tid, by):
+    """Every entry from that many places behind it."""
+    step: int64 = tile[(tid + by) % LENGTH]
+    cuda.syncthreads()
+    tile[tid] = step
+    cuda.syncthreads()
+
+
+@njit
+def turn_and_tell(tile, tid):
+    cuda.syncthreads()
+    return tile[tid]
+
+
+@njit
+def turn_from(tile, tid):
+    tid = (tid + 1) % LENGTH
+    cuda.syncthreads()
+    tile[tid] += 1
+
+
+def turned(x, out):
+    """Two calls of a function with barriers, and a name of the kernel that it has as well."""
+    tile = cuda.shared.array(LENGTH, int64)
+    tid = cuda.threadIdx.x
+    step = 3
+    tile[tid] = x[cuda.grid(1)]
+    cuda.syncthreads()
+    turn(tile, tid, 1)
+    turn(tile, tid, step)
+    out[cuda.grid(1)] = tile[tid]
+
+
+def calls_with_a_sum(x, out):
+    tile = cuda.shared.array(LENGTH, int64)
+    turn(tile, cuda.threadIdx.x + 1, 2)
+
+
+def calls_what_returns(x, out):
+    tile = cuda.shared.array(LENGTH, int64)
+    tid = cuda.threadIdx.x
+    turn_and_tell(tile, tid)
+
+
+def calls_what_assigns(x, out):
+    tile = cuda.shared.array(LENGTH, int64)
+    tid = cuda.threadIdx.x
+    turn_from(tile, tid)
+
+
 X = np.arange(1, 25)
 ORDERS = [False, True]
 
@@ -95,6 +146,13 @@ def test_every_thread_passes_a_barrier_before_any_goes_on(backwards: bool) -> No
     assert found.tolist() == X.reshape(3, 8)[:, ::-1].reshape(-1).tolist()
     found = ran(prefix_sums, np.zeros(24, np.int64), backwards=backwards)
     assert found.tolist() == X.reshape(3, 8).cumsum(1).reshape(-1).tolist()
+
+
+@pytest.mark.parametrize("backwards", ORDERS)
+def test_functions_with_barriers_are_cut_as_well(backwards: bool) -> None:
+    found = ran(turned, np.zeros(24, np.int64), backwards=backwards)
+    assert found.tolist() == np.roll(X.reshape(3, 8), -4, axis=1).reshape(-1).tolist()
+    assert Emulated(turned).barriers == 5
 
 
 def test_atomic_sums_and_strides_of_the_grid() -> None:
@@ -116,6 +174,9 @@ def test_indices_are_checked() -> None:
         (untyped, "'mine' lives across a barrier"),
         (without_a_barrier_before, "no barrier between shared memory and a loop"),
         (without_a_barrier_between, "the rounds of a loop touch shared memory"),
+        (calls_with_a_sum, "this call cannot be replaced"),
+        (calls_what_returns, "this call cannot be replaced"),
+        (calls_what_assigns, "this call cannot be replaced"),
     ],
 )
 def test_what_would_not_do_on_a_device_is_refused(kernel, why: str) -> None:

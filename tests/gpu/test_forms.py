@@ -10,11 +10,12 @@ import pytest
 
 from syurmy import gpu
 from syurmy.gpu.emulator import Emulated, Emulator, NotEmulated
-from syurmy.prover import layers
-from syurmy.prover.field import Ext, P
+from syurmy.prover import layers, lookup
+from syurmy.prover.field import Ext, P, ext_array
 from syurmy.prover.kernels import blake3, compiled, matrix, moves, nibbles, ntt, opening, place, rounds, vectors
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol import mle
+from syurmy.prover.protocol.transcript import Sender, Transcript
 from tests.gpu.common import on
 
 pytestmark = pytest.mark.slow  # compiling
@@ -96,6 +97,27 @@ def lookups() -> Iterator[np.ndarray]:
         yield from (out, claim)
 
 
+def trees() -> Iterator[np.ndarray]:
+    """Trees whose denominators are not kept: of ten runs, three of them with numerators that are not 1, and of less
+    than one."""
+    for used, others in ((5000, [(700, 1030), (3000, 3001)]), (300, [])):
+        memory, draw = gpu.place(1), np.random.default_rng(used)
+        members = [memory.upload(draw.integers(-9, 99, used).astype(np.int32))]
+        leaves = lookup.Leaves.ones(used, memory, others, filling(members, used))
+        for lo, hi in others:
+            vectors.filled(leaves.num[lo:hi], 5)
+        tree, sender = lookup.Tree.of(leaves), Sender(Transcript())
+        point, num, den = lookup.prove_layers(sender, tree)
+        yield np.frombuffer(sender.bytes(), np.uint64)
+        yield ext_array([*point, num, den])
+
+
+def filling(members: list[gpu.Array], used: int) -> Callable[[gpu.Array], None]:
+    """Writes the denominators of one block."""
+    factors = lookup.factors(1, Ext(3, 5), [Ext(7, 9)])
+    return lambda den: lookup.fill_planes((den[0, :used], den[1, :used]), members, [used], [used], factors)
+
+
 def products() -> Iterator[np.ndarray]:
     """Products of one to three tables, 2^10 entries or, of the last one, which comes in later, 2^8."""
     draw = np.random.default_rng(10)
@@ -132,6 +154,7 @@ CASES: dict[str, Callable[[], Iterable[gpu.Array]]] = {
     "place": placed,
     "map": lambda: [compiled.multiply(up(LONG), OTHER), compiled.outer(up(LONG[:, :70].copy()), OTHER[:, :9].copy())],
     "lookups": lookups,
+    "trees": trees,
     "products": products,
     "sums": lambda: [np.array([x.a, x.b], np.uint64) for x in [compiled.dot(up(LONG), OTHER)]],
 }
@@ -159,6 +182,15 @@ def test_the_grid_gives_the_bits_of_the_cpu(name: str, device: Emulator) -> None
     assert device.launched
     for e, f in zip(expected, there, strict=True):
         assert np.array_equal(e, f)
+
+
+def test_what_a_tree_makes_anew_is_what_it_would_keep() -> None:
+    members = [np.random.default_rng(300).integers(-9, 99, 300)]
+    leaves = lookup.Leaves.ones(300)
+    filling(members, 300)(leaves.denominators())
+    sender = Sender(Transcript())
+    lookup.prove_tree(sender, leaves)
+    assert sender.bytes() == found("trees")[2].tobytes()
 
 
 def test_columns_lie_where_the_cpu_places_them() -> None:

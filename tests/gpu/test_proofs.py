@@ -27,7 +27,7 @@ def test_the_proof_is_that_of_the_cpu(name: str, zk: bool, device: Emulator, mon
     assert proven(name, zk, on(device), monkeypatch) == expected
     assert (
         zk
-        or {"logup_next_round", "sumcheck_round_all", "sumcheck_fold_first", "moves_evaluate_kernel"}
+        or {"logup_next_round", "sumcheck_round_all", "sumcheck_fold_tables", "moves_evaluate_kernel"}
         <= device.launched.keys()
     )
     assert {

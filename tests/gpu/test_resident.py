@@ -21,8 +21,10 @@ from syurmy.prover.kernels import mle, pool
 from syurmy.prover.layers import Corrections
 from syurmy.prover.placed import index_set, moved_axes, narrowed
 from syurmy.prover.protocol.reed_solomon import MatrixShape
+from syurmy.prover.protocol.transcript import Sender, Transcript
 from syurmy.prover.prove import prove
 from tests.gpu.common import PROGRAMS, Apart, few, proven, traced
+from tests.gpu.test_forms import filling
 
 
 @contextmanager
@@ -118,10 +120,10 @@ def test_a_tree_that_does_not_fit_is_on_the_host(monkeypatch: pytest.MonkeyPatch
 
     def full(leaves: lookup.Leaves, corrected: Corrections) -> list[U64]:
         """Other parts of this proof take more than its tree."""
-        tried.append(gpu.on_host(leaves.den))
+        tried.append(gpu.on_host(leaves.num))
         if tried[-1]:
             return build(leaves, corrected)
-        raise gpu.OutOfDeviceMemory(leaves.den.nbytes, 0, 0)
+        raise gpu.OutOfDeviceMemory(1, 0, 0)
 
     monkeypatch.setattr(lookup, "_build", full)
     with selected(backend := Apart()):
@@ -129,6 +131,19 @@ def test_a_tree_that_does_not_fit_is_on_the_host(monkeypatch: pytest.MonkeyPatch
     assert tried == [False, True]
     assert "combine" not in backend.traffic.launches
     assert "product_rounds" in backend.traffic.launches
+
+
+def test_a_tree_takes_38_bytes_a_leaf() -> None:
+    """Of its layers 32, of a member 4: denominators and corrections are not kept for all leaves."""
+    used = 1 << 18
+    with selected(backend := Apart(1 << 12)):
+        members = [backend.upload(np.random.default_rng(1).integers(0, 1 << 16, used, np.int32))]
+        fill = filling(members, used)
+        tree = lookup.Tree.of(lookup.Leaves.ones(used, backend, [(0, 1 << 12)], fill))
+        lookup.prove_layers(Sender(Transcript()), tree)
+        assert 36 < backend.traffic.peak / used < 39
+        del tree, fill, members
+    assert backend.traffic.held < 1 << 12  # lengths and strides
 
 
 def test_a_device_that_is_too_small_is_told() -> None:

@@ -185,7 +185,7 @@ def test_what_is_stored_is_what_is_used(used: int) -> None:
         if k:
             assert leaves.stored(k - 1) * 2 >= size
     if k > 12:
-        assert leaves.den.shape[1] < used + 4096 + kernels.PAD
+        assert leaves.denominators().shape[1] < used + 4096 + kernels.PAD
 
 
 def test_leaves_elsewhere_are_refused() -> None:

@@ -30,3 +30,4 @@ def test_import_closure_of_the_verifier():
 def test_the_product_loads_no_top_level_module_of_a_common_name():
     loaded = loaded_by("syurmy.cli, syurmy.prover.prove, syurmy.vm, syurmy.assembler, syurmy.compiler")
     assert not {m for m in loaded if m.split(".")[0] in {"isa", "assembler", "compiler", "vm", "prover", "gpu"}}
+    assert not {m for m in loaded if m.startswith(("numba.cuda", "numba_cuda"))}  # where a device is used only

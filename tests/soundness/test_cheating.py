@@ -302,7 +302,7 @@ class PaddedLeaves(Prover):
         if self.part == 0:
             leaves.num[b.offset + b.size - 1] = 5
         else:
-            leaves.den[:, b.offset + b.size - 1] = 5
+            leaves.denominators()[:, b.offset + b.size - 1] = 5
         return leaves
 
 

@@ -62,7 +62,8 @@ def multiplicities_after_alpha() -> bytes:
     class First(Prover):
         def leaves(self) -> Leaves:
             leaves = written_out(super().leaves())
-            seen["leaves"], seen["alpha"] = (leaves.num.copy(), leaves.den[:, : len(leaves.num)].copy()), self.alpha
+            den = leaves.denominators()[:, : len(leaves.num)]
+            seen["leaves"], seen["alpha"] = (leaves.num.copy(), den.copy()), self.alpha
             return leaves
 
     cheat(c.RESCALE, Cheat(**FALSE, prover=First))
