@@ -1,9 +1,11 @@
-"""What models take and what was predicted: ``python -m benchmarks.capacity [PROGRAM|DIR|MODEL.onnx ...]``.
+"""What models take and what was predicted: ``python -m benchmarks.capacity [[NAME=]PROGRAM|DIR|MODEL.onnx ...]``.
 
-Each is set up, proven three times and verified by the command line, every command in a process of its own; beside the
+Each is set up, proven some times and verified by the command line, every command in a process of its own; beside the
 memory at its peak and the seconds of its proof stands what ``info`` said before. Without arguments: generated networks
 and ``programs/onnx``. Prints a markdown table and keeps the raw numbers in ``benchmarks/results/DATE-capacity.json``.
-``--fit FILE`` prints the constants of ``syurmy.costs`` that fit such a file best, and how far each program is off.
+
+``--renew`` then fits the seconds to what was measured (``syurmy/fitted.py``), predicts anew, and writes the table of
+docs/large_models.md; ``--from FILE`` takes the measurements from such a file. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -21,14 +23,29 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks import report
 from benchmarks.measure import RESULTS, ROOT, Failed, child, machine
 from benchmarks.programs import GENERATE, TIMEOUT
+from syurmy.fitted import FIXED, SECONDS
 
-NETWORKS = ("mlp64", "mlp784", "lenet5", "cnn264k", "vgg16")
-MODELS = ("chargpt",)
-COUNTS = ("leaves", "committed_entries", "params_entries", "columns")
+NETWORKS = {
+    "mlp64": "MLP 64-64-64-10",
+    "mlp784": "MLP 784-512-512-10",
+    "lenet5": "LeNet-5, 28×28",
+    "cnn264k": "CNN 264 k, 32×32",
+    "vgg16": "VGG16, 32×32",
+}
+MODELS = {"resnet": "ResNet, 32×32 (`programs/onnx`)", "chargpt": "character GPT, 4 layers, 64 characters"}
+SHORT = 2.0  # seconds of a proof that is made five times, not three
+COUNTS = (
+    *("leaves", "committed_entries", "params_entries", "columns"),
+    *("places", "encoded_entries", "product_entries"),
+)
+DOCS = ROOT / "docs" / "large_models.md"
+FITTED = ROOT / "syurmy" / "fitted.py"
+BEGIN, END = "<!-- written by benchmarks/capacity.py -->", "<!-- end of what is written -->"
 
 
 def command(*arguments: object) -> tuple[dict[str, Any], float, float]:
@@ -45,23 +62,29 @@ def command(*arguments: object) -> tuple[dict[str, Any], float, float]:
         return json.load(out), took, usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def measure(path: Path, folder: Path) -> dict[str, Any]:
+def measure(name: str, path: Path, folder: Path) -> dict[str, Any]:
     """Predictions and measurements of one program; ``folder`` for its keys and proof, which must be empty."""
     said = command("info", path)[0]
     keys = "--keys", folder
     made, setup, setup_peak = command("setup", path, "--out", folder)
-    proofs = [command("prove", path, *keys, "--proof", folder / "x.proof", "--force") for _ in range(3)]
+    prove = "prove", path, *keys, "--proof", folder / "x.proof", "--force"
+    proofs = [command(*prove)]
+    proofs += [command(*prove) for _ in range(4 if proofs[0][0]["seconds"]["prove"] < SHORT else 2)]
     first, last = proofs[0][0], proofs[-1][0]
-    prove = median(x["seconds"]["prove"] for x, *_ in proofs)
     _, verify, _ = command("verify", made["verifying_key"], folder / "x.proof")
+
+    def took(phase: str) -> float:
+        return float(median(x["seconds"][phase] for x, *_ in proofs))
+
     return {
-        "name": path.stem if path.suffix else path.name,
-        **{name: said[name] for name in (*COUNTS, "encoding_seconds", "estimated_seconds")},
+        "name": name,
+        **{count: said[count] for count in (*COUNTS, "encoding_seconds", "estimated_seconds")},
         "predicted": {"setup": said["setup_bytes"], "prove": said["prove_bytes"]},
         "peak_mb": {"setup": setup_peak, "prove": max(x["peak_mb"] for x, *_ in proofs)},
         "key_bytes": made["proving_key_bytes"],
         "proof_bytes": last["proof_bytes"],
-        "seconds": {"setup": setup, "first": first["seconds"]["prove"], "prove": prove, "verify": verify},
+        "seconds": {"setup": setup, "first": first["seconds"]["prove"], "verify": verify, "prove": took("prove")},
+        "phases": {phase: took(phase) for phase in SECONDS},
         "load": os.getloadavg()[0],
     }
 
@@ -91,55 +114,98 @@ def table(rows: list[dict[str, Any]]) -> str:
     return report.table(head, cells)
 
 
-def fit(rows: list[dict[str, Any]]) -> str:
-    """Non-negative constants, one that is fixed and one for each of ``COUNTS``, with the least sum of squares of
-    relative errors; a constant that would be negative is left out."""
-    counts = np.array([[1, *(r[name] for name in COUNTS)] for r in rows], np.float64)
-    found = np.array([r["seconds"]["prove"] for r in rows])
-    rest = found - [r["encoding_seconds"] for r in rows]
-    used = np.ones(counts.shape[1], bool)
+def fit(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Non-negative constants of every term of ``SECONDS``, with the least sum of squares of errors beside the whole
+    proof's time, of every phase and, three times as much, of all together; one that would be negative is left out."""
+    terms = [(phase, name) for phase in SECONDS for name in SECONDS[phase]]
+    lines, found = [], []
+    for r in rows:
+        phases = {phase: r["phases"][phase] - (r["encoding_seconds"] if phase == "opening" else 0) for phase in SECONDS}
+        whole = r["seconds"]["prove"]
+        one = np.array([1 if name == FIXED else r[name] for _, name in terms], np.float64) / whole
+        for phase, took in phases.items():
+            lines.append(one * [p == phase for p, _ in terms])
+            found.append(took / whole)
+        lines.append(3 * one)
+        found.append(3 * sum(phases.values()) / whole)
+    counts, wanted = np.array(lines), np.array(found)
+    used: npt.NDArray[np.bool_] = np.any(counts, axis=0)
     while True:
         constants = np.zeros(len(used))
-        constants[used] = np.linalg.lstsq(counts[:, used] / found[:, None], rest / found, rcond=None)[0]
+        constants[used] = np.linalg.lstsq(counts[:, used], wanted, rcond=None)[0]
         if (constants >= 0).all():
             break
         used[np.argmin(constants * counts.mean(axis=0))] = False
-    off = (counts @ constants - rest) / found
-    said = [f"{name}: {x:.3g}" for name, x in zip(("fixed", *COUNTS), constants, strict=True)]
-    return "\n".join(said + [f"{r['name']}: {100 * x:+.0f} %" for r, x in zip(rows, off, strict=True)])
+    out: dict[str, dict[str, float]] = {phase: {} for phase in SECONDS}
+    for (phase, name), x in zip(terms, constants.tolist(), strict=True):
+        out[phase][name] = float(f"{x:.3g}")
+    return out
+
+
+def predicted(r: dict[str, Any], constants: dict[str, dict[str, float]]) -> float:
+    """Seconds of a proof of a row."""
+    each = (s * (1 if name == FIXED else r[name]) for terms in constants.values() for name, s in terms.items())
+    return float(sum(each) + r["encoding_seconds"])
+
+
+def renew(result: dict[str, Any], source: str) -> None:
+    """Writes ``fitted.py`` and the table of the documentation; what was predicted is of the new constants then."""
+    rows, constants = result["rows"], fit(result["rows"])
+    for r in rows:
+        r["estimated_seconds"] = predicted(r, constants)
+    head, _, _ = FITTED.read_text().partition("DATE = ")
+    lines = ["SECONDS = {", *(f"    {json.dumps(p)}: {json.dumps(terms)}," for p, terms in constants.items()), "}"]
+    name = 'FIXED = "fixed"  # the name of what no count is multiplied by'
+    date = result["machine"]["date"][:16].replace(" ", "T").replace(":", "")
+    FITTED.write_text(head + "\n".join([f'DATE = "{date}"', name, *lines, ""]))
+    text = DOCS.read_text()
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    off = sorted(abs(r["estimated_seconds"] / r["seconds"]["prove"] - 1) for r in rows)
+    told = f"Predicted seconds are off by {100 * off[len(off) // 2]:.0f} % (median), {100 * off[-1]:.0f} % at most."
+    said = f"{report.machine(result['machine'])} Raw numbers: `benchmarks/results/{source}`. {told}"
+    DOCS.write_text(f"{before}\n{said}\n\n{table(rows)}\n{after}")
+    print("\n".join(f"{r['name']}: {100 * r['estimated_seconds'] / r['seconds']['prove'] - 100:+.0f} %" for r in rows))
+
+
+def _named(given: str) -> tuple[str, Path]:
+    name, is_given, path = given.rpartition("=")
+    return (name if is_given else Path(path).stem), Path(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity")
-    parser.add_argument("programs", nargs="*", type=Path, metavar="PROGRAM|DIR|MODEL.onnx")
-    parser.add_argument("--fit", type=Path, metavar="FILE")
+    parser.add_argument("programs", nargs="*", metavar="[NAME=]PROGRAM|DIR|MODEL.onnx")
+    parser.add_argument("--renew", action="store_true")
+    parser.add_argument("--from", type=Path, metavar="FILE", dest="known")
     options = parser.parse_args()
-    if options.fit is not None:
-        print(fit(json.loads(options.fit.read_text())["rows"]))
+    if options.known is not None:
+        renew(json.loads(options.known.read_text()), options.known.name)
         return
-    given = options.programs
+    given = [_named(x) for x in options.programs]
     result: dict[str, Any] = {"machine": machine(), "rows": []}
     with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as made:
         folder = Path(made)
         if not given:
             for name in NETWORKS:
                 child(["-c", GENERATE, name, str(folder)], timeout=TIMEOUT)
-            given = [folder / f"{name}.tasm" for name in NETWORKS]
-            given += [ROOT / "programs" / "onnx" / f"{name}.onnx" for name in MODELS]
-        for path in given:
+            given = [(title, folder / f"{name}.tasm") for name, title in NETWORKS.items()]
+            given += [(title, ROOT / "programs" / "onnx" / f"{name}.onnx") for name, title in MODELS.items()]
+        for name, path in given:
             at = path
             if path.suffix == ".onnx":
                 at = folder / path.stem
                 command("compile", path, "-o", at)
             keys = folder / "keys"
             keys.mkdir()
-            result["rows"].append(measure(at, keys))
+            result["rows"].append(measure(name, at, keys))
             shutil.rmtree(keys)
     print(report.machine(result["machine"]))
     print(table(result["rows"]))
     RESULTS.mkdir(parents=True, exist_ok=True)
     target = RESULTS / f"{time.strftime('%Y-%m-%d')}-capacity.json"
     target.write_text(json.dumps(result, indent=1) + "\n")
+    if options.renew:
+        renew(result, target.name)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,7 @@ HIDDEN, HEADS, VOCABULARY = 768, 12, 50257
 
 
 def text(prompts: int, most: int, given: int = 16) -> dict[str, Any]:
-    """Continues windows of held-out text. Of every completion each token is compared with the float model's choice
-    behind the same text, and the whole with what the float model writes alone."""
+    """Continues windows of held-out text."""
     import onnxruntime
 
     data = np.load(HERE / "chargpt_test.npz")
@@ -42,21 +41,28 @@ def text(prompts: int, most: int, given: int = 16) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         calibrate = {"ids": data["calibration"][:, None].astype(np.int64)}
         model = compile_onnx(HERE / "chargpt.onnx", folder, generate="greedy", calibrate=calibrate)
-        same = whole = tokens = told = untold = 0
-        for window in data["ids"][:prompts, :given].astype(np.int64):
-            done = generated(model, window.tolist(), most)
-            says = best(session, done.tokens)
-            apart = [i for i in range(given, len(done.tokens)) if says[i - 1] != done.tokens[i]]
-            tokens += len(done.completion)
-            same += len(done.completion) - len(apart)
-            told += len(done.undecided)
-            untold += len(set(apart) - set(done.undecided))
-            alone = window.tolist()
-            for _ in range(most):
-                alone.append(int(best(session, alone)[len(alone) - 1]))
-            whole += tuple(alone) == done.tokens
+        return agreement(model, session, data["ids"][:prompts, :given].astype(np.int64), most)
+
+
+def agreement(model: CompiledModel, session: Any, prompts: I64, most: int) -> dict[str, Any]:
+    """Continues each prompt. Of every completion each token is compared with the float model's choice behind the same
+    text, and the whole with what the float model writes alone."""
+    same = whole = tokens = told = untold = 0
+    for window in prompts:
+        given = len(window)
+        done = generated(model, window.tolist(), most)
+        says = best(session, done.tokens)
+        apart = [i for i in range(given, len(done.tokens)) if says[i - 1] != done.tokens[i]]
+        tokens += len(done.completion)
+        same += len(done.completion) - len(apart)
+        told += len(done.undecided)
+        untold += len(set(apart) - set(done.undecided))
+        alone = window.tolist()
+        for _ in range(most):
+            alone.append(int(best(session, alone)[len(alone) - 1]))
+        whole += tuple(alone) == done.tokens
     return {
-        "texts": prompts,
+        "texts": len(prompts),
         "tokens": tokens,
         "same_tokens": same,
         "same_texts": whole,
@@ -67,7 +73,7 @@ def text(prompts: int, most: int, given: int = 16) -> dict[str, Any]:
 
 def best(session: Any, tokens: Any) -> I64:
     """The float model's choice behind every place."""
-    ids = np.zeros((1, 64), np.int64)
+    ids = np.zeros(session.get_inputs()[0].shape, np.int64)
     ids[0, : len(tokens)] = tokens
     return np.asarray(session.run(None, {"ids": ids})[0][0].argmax(axis=1))
 

@@ -106,7 +106,7 @@ def wrapped(
         ]
     )
     real = logits.type.tensor_type.elem_type
-    shown, more = causal.shown_of(graph, logits.name, real, show, taken)
+    shown, more = causal.shown_of(graph, logits.name, logits.type.tensor_type, show, taken)
     outputs = [(logits.name, real), (chosen, TensorProto.INT64), *more]
     outputs += [(name, kinds[c.past]) for c in caches for name in (c.new, c.present)]
     del graph.output[:], graph.value_info[:]

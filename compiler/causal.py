@@ -26,6 +26,7 @@ from syurmy.compiler.generation import LAST, LENGTH, PROMPT, Generation
 from syurmy.compiler.lower import Context
 from syurmy.compiler.recorded import Port
 from syurmy.isa.arrays import Array
+from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
 
 MARK = "syurmy.greedy"  # metadata of a wrapped model
@@ -118,7 +119,7 @@ def wrapped(
     del graph.input[:], graph.output[:]
     graph.input.extend(held)
     real = logits.type.tensor_type.elem_type
-    shown, more = shown_of(graph, rows, real, show, taken)
+    shown, more = shown_of(graph, rows, logits.type.tensor_type, show, taken)
     outputs = [(rows, real), (chosen, TensorProto.INT64), *more]
     graph.output.extend(helper.make_tensor_value_info(name, dtype, None) for name, dtype in outputs)
     greedy = Greedy(tokens.name, rows, chosen, least, show, shown)
@@ -129,16 +130,19 @@ def wrapped(
 
 
 def shown_of(
-    graph: onnx.GraphProto, rows: str, real: int, show: str, taken: set[str]
+    graph: onnx.GraphProto, rows: str, logits: onnx.TypeProto.Tensor, show: str, taken: set[str]
 ) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
-    """What ``show`` makes outputs of a program, of the logits ``rows``; and those that the graph has not yet, with
-    their types."""
+    """What ``show`` makes outputs of a program, of ``rows`` of the model's logits; and those that the graph has not
+    yet, with their types. Raises ``InputError`` I110 for more than there are."""
     if not show.startswith("topk="):
         return ((rows,) if show == "all" else ()), []
+    most = logits.shape.dim[-1].dim_value if logits.shape.dim else 0
+    if 0 < most < int(show[5:]):
+        raise InputError(f"--show {show} is more than the {most} logits that the model has", code="I110")
     shown, many = (free_name("top_logits", taken), free_name("top_tokens", taken)), free_name("top_k", taken)
     graph.initializer.append(numpy_helper.from_array(np.array([int(show[5:])], np.int64), many))
     graph.node.append(helper.make_node("TopK", [rows, many], shown, name="/top", axis=-1))
-    return shown, list(zip(shown, (real, TensorProto.INT64), strict=True))
+    return shown, list(zip(shown, (logits.elem_type, TensorProto.INT64), strict=True))
 
 
 def observed(greedy: Greedy, model: onnx.ModelProto, runs: Runs) -> Greedy:

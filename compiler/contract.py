@@ -1,12 +1,14 @@
 """What a program is worth: every output and every node beside the float model, on all samples.
 
 Of a real tensor ``error = max |float - scale * integer|`` counts where the float model is finite, over its range for an
-output and over its peak for a node; of an integer or boolean one, how many entries differ. The samples that scales came
-from were executed while the program was emitted; held-out ones are run here, on the machine itself.
+output and over its peak for a node; for an output of one row whose columns are of unlike range (several targets, each
+in its unit) over each column's. Of an integer or boolean one it counts how many entries differ. The samples that scales
+came from were executed while the program was emitted; held-out ones are run here, on the machine itself.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from syurmy.compiler.channels import Channels
+from syurmy.compiler.channels import UNLIKE, Channels
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Graph
 from syurmy.compiler.lower import Context, Step
 from syurmy.compiler.recorded import Missed, Port, entered
 from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
-from syurmy.isa.arrays import Array
+from syurmy.isa.arrays import F64, Array
 from syurmy.isa.program import Program
 from syurmy.isa.trace import Trace
 from syurmy.vm.machine import run
@@ -29,13 +31,19 @@ from syurmy.vm.machine import run
 SUMS = {"Add", "Sub", "Sum", "ReduceSum", "ReduceMean", "MatMul", "Gemm", "Conv", "Mean", "Einsum"}
 LIKE_YOURS = "calibrate on inputs like yours (--calibrate)"
 CANCELLED = 2.0**8  # terms so much larger than their sum
+SEEN = 16  # samples from which on ranges of columns are known
+MOST_COLUMNS = 32
 
 
 @dataclass
 class Difference:
     """Of one tensor over samples: the largest difference of reals, the sum of every sample's largest, the float model's
-    range, integers that differ."""
+    range, integers that differ. ``spans``: ranges of unlike columns; ``columns``: the largest difference of each, over
+    them, and ``sum`` those of all columns of every sample."""
 
+    spans: F64 | None = None
+    columns: F64 | None = None
+    sum: float = 0.0
     error: float = 0.0
     total: float = 0.0
     lo: float = np.inf
@@ -48,6 +56,10 @@ class Difference:
             with np.errstate(invalid="ignore"):
                 off -= floats
             lo, hi = float(floats.min()), float(floats.max())
+            if self.spans is not None:
+                shares = np.abs(off.reshape(-1)) / self.spans
+                self.columns = shares if self.columns is None else np.maximum(self.columns, shares)
+                self.sum += float(shares.sum())
             if not (np.isfinite(lo) and np.isfinite(hi)):
                 finite = np.isfinite(floats)
                 off, real = off[finite], floats[finite]
@@ -70,8 +82,15 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """The error over the range."""
+        """The error over the range, of the worst column where those are unlike."""
+        if self.columns is not None:
+            return float(self.columns.max())
         return self.error / (self.span or 1.0) if self.error else 0.0
+
+    @property
+    def column(self) -> int | None:
+        """Of unlike columns that which is furthest off."""
+        return None if self.columns is None else int(np.argmax(self.columns))
 
 
 @dataclass
@@ -93,9 +112,9 @@ class Measured:
         return max((self.tensors[n].share for n in names if n in self.tensors), default=0.0)
 
     def total(self, names: Sequence[str]) -> float:
-        """Of every sample's largest difference, over its tensor's range."""
+        """Of every sample's largest difference, over its tensor's range, and those of all columns that are unlike."""
         kept = (self.tensors[n] for n in names if n in self.tensors and self.tensors[n].error)
-        return sum(d.total / d.error * d.share for d in kept)
+        return sum(d.total / d.error * d.share if d.columns is None else d.sum for d in kept)
 
     def wrong(self, names: Sequence[str]) -> int:
         return sum(self.tensors[n].wrong for n in names if n in self.tensors)
@@ -104,12 +123,27 @@ class Measured:
 def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tensor], count: int) -> Measured:
     """By the values that emission computed on ``count`` samples."""
     m = Measured()
+    m.tensors.update({o: Difference(_spans(g, o)) for o in outputs})
     for name, t in _tensors(steps, outputs):
         floats = g.samples[name] if name in g.samples else [g.constants[name]] * count
         x, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
         for f, q in zip(floats, x.values, strict=True):
             m.add(name, np.asarray(f), q, scale)
     return m
+
+
+def _spans(g: Graph, output: str) -> F64 | None:
+    """The ranges of an output's columns, if it is one row of a few, and they are unlike; not of shares and the like,
+    which mean what they are beside 1. A column that is constant is judged with the others."""
+    v, rows = g.values[output], g.samples.get(output, ())
+    if v.dtype.kind != "f" or not v.shape or v.shape[-1] != math.prod(v.shape) or len(rows) < SEEN:
+        return None
+    seen = np.stack([np.asarray(x, np.float64).reshape(-1) for x in rows])
+    spans = np.ptp(seen, axis=0)
+    if spans.size > MOST_COLUMNS or not np.isfinite(seen).all() or not spans.any() or (v.lo >= 0 and v.hi <= 1):
+        return None
+    spans = np.where(spans > 0, spans, np.ptp(seen))
+    return spans if spans.max() >= UNLIKE * spans.min() else None
 
 
 def on_held_out(
@@ -136,10 +170,10 @@ def on_held_out(
 
 
 def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Channels]]:
-    made: dict[str, Tensor | Channels] = dict(outputs)
+    made: dict[str, Tensor | Channels] = {}
     for s in steps:
         made.update(s.results)
-    return iter(made.items())
+    return iter({**made, **outputs}.items())  # outputs as they leave, at one scale
 
 
 def integers_of(trace: Trace, register: str, inputs: Mapping[str, Array], written: Mapping[str, int]) -> Array:
@@ -162,7 +196,7 @@ def missed(m: Measured, g: Graph, c: Context, steps: Sequence[Step], tolerance: 
         node, op, cause, what, help = cut, "input", *_saturated(m.entered[cut], random)
     elif step is not None:
         cause, what, help = _cause(m, g, c, step, random)
-    return Missed(out, m.error([out]), m.wrong([out]), node, op, cause, what, help)
+    return Missed(out, m.error([out]), m.wrong([out]), node, op, cause, what, help, m.tensors[out].column)
 
 
 def _origin(m: Measured, g: Graph, steps: Sequence[Step], out: str, tolerance: float) -> Step | None:

@@ -2,10 +2,11 @@
 
     minimise   sum over segments of cross(segment)     subject to   own(segment) + cross(segment) <= cap
 
-``own`` is the estimated time of what a segment computes and of the params it reads, ``cross`` that of the tensors it
-takes in: each of their entries is committed once more and looked up in its interval. ``cap`` is the first of a few
-multiples of an even share with which there are so many segments at all; then the cuts are the best there are (dynamic
-programming over all places and numbers of segments).
+``own`` is the cost of what a segment computes and of the params it reads, ``cross`` that of the tensors it takes in:
+each of their entries is committed once more and looked up in its interval. Costs are in weights (``ENTRY``), so that
+a model is cut at the same places, and has the same keys, whatever estimated seconds are fitted to. ``cap`` is the
+first of a few multiples of an even share with which there are so many segments at all; then the cuts are the best
+there are (dynamic programming over all places and numbers of segments).
 """
 
 from __future__ import annotations
@@ -13,11 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from syurmy.costs import PARAM_SECONDS, work_seconds
-from syurmy.isa.arrays import F64, I64
-from syurmy.isa.attribution import costs
+from syurmy.isa.arrays import I64
+from syurmy.isa.attribution import ENTRY, costs
 from syurmy.isa.program import Program
 from syurmy.isa.segments import Seams, refused
 from syurmy.isa.system import build
@@ -33,10 +31,10 @@ SEGMENT_BYTES, LEAF_BYTES, PARAM_BYTES = 2 << 30, 150, 24
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """Of every instruction: ``seconds`` float64 ``[n]``, ``leaves`` int64 ``[n]``; ``params``: the entries of each
-    param; ``names``: those of them that each instruction reads."""
+    """Of every instruction: ``cost`` int64 ``[n]`` without params, ``leaves`` int64 ``[n]``; ``params``: the entries of
+    each param; ``names``: those of them that each instruction reads."""
 
-    seconds: F64
+    cost: I64
     leaves: I64
     params: dict[str, int]
     names: list[tuple[str, ...]]
@@ -45,16 +43,20 @@ class Measures:
 def measured(program: Program) -> Measures:
     """What each instruction costs, from the constraint system."""
     found = costs(build(program))
-    seconds = np.array([work_seconds(*map(int, x)) for x in zip(found.lookups, found.committed, strict=True)])
     params = {p.name: p.type.size for p in program.params}
     names = [tuple(n for n in dict.fromkeys(ins.src) if n in params) for ins in program.code]
-    return Measures(seconds[:-1], found.lookups[:-1], params, names)
+    return Measures(ENTRY * (found.lookups + found.committed)[:-1], found.lookups[:-1], params, names)
 
 
-def crossing_seconds(t: TensorType) -> float:
-    """About how much longer a proof takes that takes such a tensor in."""
+def crossing_cost(t: TensorType) -> int:
+    """Of a tensor that a segment takes in."""
     limbs = -(-max((t.hi - t.lo).bit_length(), 1) // LIMB)
-    return work_seconds(t.size * limbs, t.size * limbs)
+    return ENTRY * 2 * t.size * limbs
+
+
+def total_cost(m: Measures) -> int:
+    """Of the program in one piece."""
+    return int(m.cost.sum()) + sum(m.params.values())
 
 
 def enough(program: Program) -> int:
@@ -85,7 +87,7 @@ def chosen(program: Program, count: int, seams: Seams | None = None) -> tuple[in
     if len(places) - 1 < count:
         raise refused(f"it has {len(places) - 2} places for a cut, {count - 1} are asked for")
     m = measured(program)
-    total = float(m.seconds.sum()) + PARAM_SECONDS * sum(m.params.values())
+    total = total_cost(m)
     parts = _Parts(seams, m, places)
     for cap in CAPS:
         found = _best(parts.within(cap * total / count), len(places) - 1, count)
@@ -101,33 +103,33 @@ class _Parts:
         self.m, self.places = m, places
         self.written = {c.name: c for c in seams.crossings}
         self.reads = [tuple(n for n in dict.fromkeys(ins.src) if n in self.written) for ins in seams.program.code]
-        self.seconds = {c.name: crossing_seconds(c.type) for c in seams.crossings}
+        self.cost = {c.name: crossing_cost(c.type) for c in seams.crossings}
         self.made = {c.written: c for c in seams.crossings}
 
-    def within(self, cap: float) -> list[list[tuple[int, float]]]:
-        """For every place the places where a segment from there may end that costs at most ``cap``, with the seconds
-        of what it takes in."""
+    def within(self, cap: float) -> list[list[tuple[int, int]]]:
+        """For every place the places where a segment from there may end that costs at most ``cap``, with the cost of
+        what it takes in."""
         return [self._from(j, cap) for j in range(len(self.places) - 1)]
 
-    def _from(self, j: int, cap: float) -> list[tuple[int, float]]:
+    def _from(self, j: int, cap: float) -> list[tuple[int, int]]:
         places, start = self.places, self.places[j]
-        own = cross = 0.0
+        own = cross = 0
         known: set[str] = set()
         taken: set[str] = set()
         alive: dict[str, int] = {}  # written here: where it is read last
-        out: list[tuple[int, float]] = []
+        out: list[tuple[int, int]] = []
         for i in range(j + 1, len(places)):
             for k in range(places[i - 1], places[i]):
-                own += float(self.m.seconds[k])
+                own += int(self.m.cost[k])
                 for name in self.m.names[k]:
                     if name not in known:
                         known.add(name)
-                        own += PARAM_SECONDS * self.m.params[name]
+                        own += self.m.params[name]
                 for name in self.reads[k]:
                     c = self.written[name]
                     if c.written < start and name not in taken:
                         taken.add(name)
-                        cross += self.seconds[name]
+                        cross += self.cost[name]
                 if (made := self.made.get(k)) is not None:
                     alive[made.name] = made.read[-1]
             if own + cross > cap:
@@ -139,7 +141,7 @@ class _Parts:
         return out
 
 
-def _best(ends: list[list[tuple[int, float]]], last: int, count: int) -> list[int] | None:
+def _best(ends: list[list[tuple[int, int]]], last: int, count: int) -> list[int] | None:
     """The places (numbers) of the cheapest ``count - 1`` cuts, None where there are none."""
     inf = float("inf")
     best = [0.0] + [inf] * last

@@ -1,6 +1,7 @@
 """The folder of a compiled model: new, empty, or a compiled model already; nobody else's files are touched.
 
-The record lists the files that belong to it. A compilation replaces those, and removes what is left of them last.
+The record lists the files that belong to it. A compilation replaces those, and removes what is left of them last. Keys
+are not among them: those of segments that a model has no longer stay, and are told of.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from syurmy.compiler.recorded import EXAMPLE, FORMAT, PROGRAM, RECORD, SEGMENTS, TABLES, TOKENIZER, WEIGHTS
@@ -67,6 +68,21 @@ def move(made: Path, folder: Path, own: set[str]) -> None:
         os.replace(made / name, folder / name)
     for name in own - set(new):
         (folder / name).unlink(missing_ok=True)
+    for where in sorted({Path(name).parent for name in own} - {Path(name).parent for name in new}, reverse=True):
+        with suppress(OSError):  # not empty: keys stay
+            (folder / where).rmdir()
+    with suppress(OSError):
+        (folder / SEGMENTS).rmdir()
+
+
+def left_over(folder: Path) -> list[str]:
+    """What to tell of segments that the compiled model in ``folder`` has no longer: their keys, which stay."""
+    below = folder / SEGMENTS
+    found = sorted(p.name for p in below.iterdir() if not (p / PROGRAM).exists()) if below.is_dir() else []
+    if not found:
+        return []
+    names = ", ".join(str(below / name) for name in found[:4]) + (" and others" if len(found) > 4 else "")
+    return [f"keys of segments that this model no longer has stay in {names}; remove them if nobody proves with them"]
 
 
 @contextmanager

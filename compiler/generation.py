@@ -185,8 +185,7 @@ def generated(
     g = model.generation
     if g is None:
         raise InputError(f"{model.folder} does not generate", code="I144", help="compile it with --generate greedy")
-    end = _end(g, prompt, most)
-    in_vocabulary(g, stop)
+    end = end_of(g, prompt, most, stop)
     if g.step is not None:
         from syurmy.compiler.stepwise import written
 
@@ -248,7 +247,8 @@ def undecided(model: CompiledModel, trace: Trace) -> list[int]:
     return sorted(found)
 
 
-def _end(g: Generation, prompt: Sequence[int], most: int | None) -> int:
+def end_of(g: Generation, prompt: Sequence[int], most: int | None, stop: Sequence[int] = ()) -> int:
+    """How many tokens there are at most, prompt and completion. Raises ``InputError`` as ``generated`` does."""
     if len(prompt) < g.least:
         raise InputError(
             f"the prompt has {len(prompt)} tokens: this program continues {g.least} or more",
@@ -265,7 +265,7 @@ def _end(g: Generation, prompt: Sequence[int], most: int | None) -> int:
             code="I140",
             help=f"compile the model for more ({_more(g)}), or give less",
         )
-    in_vocabulary(g, prompt)
+    in_vocabulary(g, [*prompt, *stop])
     return end
 
 

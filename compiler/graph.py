@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ import onnx
 from onnx import numpy_helper
 
 from syurmy.compiler.apart import Apart, without_inputs
-from syurmy.compiler.bounds import RANDOM
+from syurmy.compiler.bodies.engine import captured
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
-from syurmy.compiler.load import captured, free_first
+from syurmy.compiler.load import free_first
+from syurmy.compiler.sizes import RANDOM
 from syurmy.compiler.tabular import labels_of
 from syurmy.isa.arrays import Array
 
@@ -89,11 +91,20 @@ class Graph:
 
     def readers(self, name: str) -> list[str]:
         """Operators of the nodes that read a tensor."""
-        return [n.op for n in self.nodes if name in n.inputs]
+        return [n.op for n in self.reading.get(name, ())]
 
     def uses(self, name: str) -> int:
         """How many inputs of nodes and model outputs read a tensor."""
-        return sum(n.inputs.count(name) for n in self.nodes) + self.outputs.count(name)
+        return sum(n.inputs.count(name) for n in self.reading.get(name, ())) + self.outputs.count(name)
+
+    @cached_property
+    def reading(self) -> dict[str, list[Node]]:
+        """The nodes that read each tensor, in order."""
+        found: dict[str, list[Node]] = {}
+        for n in self.nodes:
+            for name in dict.fromkeys(n.inputs):
+                found.setdefault(name, []).append(n)
+        return found
 
 
 def graph_of(
@@ -248,8 +259,18 @@ class Defined(Runner):
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
         tensors = super().__call__(feeds)
+        _refuse_sequences(self.model, tensors)
         _refuse_nan(self.model, tensors)
         return tensors
+
+
+def _refuse_sequences(model: onnx.ModelProto, tensors: Mapping[str, Any]) -> None:
+    """Those that are no tensor, either; others are refused where they are made."""
+    for n in model.graph.node:
+        for parts in (tensors[o] for o in n.output if isinstance(tensors.get(o), list)):
+            if len({np.shape(p) for p in parts}) > 1:
+                why, need = "it makes a sequence of tensors of unlike shapes", "an output for each"
+                raise UnsupportedModel([Problem(n.name or n.output[0], n.op_type, why, need)])
 
 
 def _refuse_nan(model: onnx.ModelProto, tensors: Mapping[str, Any]) -> None:

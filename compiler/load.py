@@ -21,6 +21,7 @@ from syurmy import inputs
 from syurmy.compiler import tabular
 from syurmy.compiler.apart import Apart
 from syurmy.compiler.bodies import expanded, without_selections
+from syurmy.compiler.bodies.engine import captured, typed
 from syurmy.compiler.bounds import bounded, inlined
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
@@ -127,7 +128,7 @@ def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
     light = weights.light
     try:
         with contextlib.suppress(onnx.shape_inference.InferenceError):  # outputs may come without a shape
-            light = onnx.shape_inference.infer_shapes(light, data_prop=True)
+            light = typed(light)
         onnx.checker.check_model(_shaped(light))
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
@@ -219,9 +220,9 @@ def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]
         }
         if not ids:
             return model
-        typed = onnx.shape_inference.infer_shapes(_initializers_typed(model), data_prop=True)
+        known = typed(_initializers_typed(model))
         try:
-            written = onnx.inliner.inline_selected_functions(typed, sorted(ids), inline_schema_functions=True)
+            written = onnx.inliner.inline_selected_functions(known, sorted(ids), inline_schema_functions=True)
         except RuntimeError:  # the node is reported as not lowered
             return model
         nameless = [v for v in written.graph.value_info if not v.name]
@@ -236,16 +237,16 @@ def inline_functions(model: onnx.ModelProto, lowered: Callable[[str, str], bool]
 def _initializers_typed(model: onnx.ModelProto) -> onnx.ModelProto:
     """With type and shape of each initializer among the graph's values, where the inliner looks for them; and with some
     type for '', an absent input, of which it asks too."""
-    typed = onnx.ModelProto()
-    typed.CopyFrom(model)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
     known = {v.name for v in (*model.graph.value_info, *model.graph.input)}
-    typed.graph.value_info.extend(
+    copy.graph.value_info.extend(
         onnx.helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
         for t in model.graph.initializer
         if t.name not in known
     )
-    typed.graph.value_info.append(onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, []))
-    return typed
+    copy.graph.value_info.append(onnx.helper.make_tensor_value_info("", onnx.TensorProto.FLOAT, []))
+    return copy
 
 
 def _has_body(op: str, domain: str, version: int) -> bool:
@@ -286,42 +287,39 @@ def _external_data(model: onnx.ModelProto, path: Path, size: int) -> None:
 
 
 def _sort(graph: onnx.GraphProto) -> None:
-    """Nodes in an order in which tensors are written before they are read, by bodies as well."""
+    """Nodes in an order in which tensors are written before they are read, by bodies as well: in rounds, of all that
+    read nothing else than what was written in rounds before."""
     known = {i.name for i in graph.input} | {t.name for t in graph.initializer} | {""}
     known |= {t.values.name for t in graph.sparse_initializer}
-    written = {o for n in graph.node for o in n.output}
-    waiting, done = list(graph.node), []
-    read = {id(n): {*n.input, *written.intersection(captured(n))} for n in waiting}
-    for n in waiting:
-        missing = [i for i in n.input if i not in written | known]
+    nodes = list(graph.node)
+    writers = {o: k for k, n in enumerate(nodes) for o in n.output if o not in known}
+    readers: list[list[int]] = [[] for _ in nodes]
+    waits = [0] * len(nodes)
+    for k, n in enumerate(nodes):
+        missing = [i for i in n.input if i not in writers and i not in known]
         if missing:
             raise ModelError(f"node '{n.name or n.op_type}' reads '{missing[0]}', which nothing writes", code="M103")
-    while waiting:
-        ready = [n for n in waiting if known.issuperset(read[id(n)])]
-        if not ready:
-            names = ", ".join(n.name or n.op_type for n in waiting[:5])
-            raise ModelError(f"the graph is cyclic: {names} wait for each other", code="M103")
-        done += ready
-        known.update(o for n in ready for o in n.output)
-        rest = {id(n) for n in ready}
-        waiting = [n for n in waiting if id(n) not in rest]
-    ordered = [onnx.NodeProto.FromString(n.SerializeToString()) for n in done]
+        before = {writers[i] for i in (*n.input, *captured(n)) if i in writers}
+        waits[k] = len(before)
+        for w in before:
+            readers[w].append(k)
+    order: list[int] = []
+    ready = [k for k, count in enumerate(waits) if not count]
+    while ready:
+        order += ready
+        freed = [r for k in ready for r in readers[k]]
+        for r in freed:
+            waits[r] -= 1
+        ready = sorted({r for r in freed if not waits[r]})
+    if len(order) < len(nodes):
+        names = ", ".join([n.name or n.op_type for n, count in zip(nodes, waits, strict=True) if count][:5])
+        raise ModelError(f"the graph is cyclic: {names} wait for each other", code="M103")
+    ordered = [onnx.NodeProto.FromString(nodes[k].SerializeToString()) for k in order]
     del graph.node[:]
     graph.node.extend(ordered)
-    unwritten = [o.name for o in graph.output if o.name not in known]
+    unwritten = [o.name for o in graph.output if o.name not in known and o.name not in writers]
     if unwritten:
         raise ModelError(f"output '{unwritten[0]}' is never written", code="M103")
-
-
-def captured(n: onnx.NodeProto) -> list[str]:
-    """What the bodies of a node read from outside, in order."""
-    found: dict[str, None] = {}
-    for a in n.attribute:
-        for body in [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs:
-            own = {i.name for i in (*body.input, *body.initializer)} | {o for m in body.node for o in m.output}
-            reads = [i for m in body.node for i in (*m.input, *captured(m))] + [o.name for o in body.output]
-            found.update(dict.fromkeys(i for i in reads if i and i not in own))
-    return list(found)
 
 
 def _check_weights(graph: onnx.GraphProto) -> None:

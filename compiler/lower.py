@@ -298,7 +298,7 @@ def quantised_input(graph: Graph, name: str) -> tuple[TensorType, float] | None:
 
 def own_units(graph: Graph, name: str, margin: float) -> tuple[TensorType, Array] | None:
     """``input_scales`` of an input that a reader can take up so; of integers, where something computes with reals."""
-    readers = [n for n in graph.nodes if name in n.inputs and absorbs(n)]
+    readers = [n for n in graph.reading.get(name, ()) if absorbs(n)]
     if graph.values[name].dtype.kind != "f":
         readers = [n for n in readers if n.domain or (n.op == "Cast" and graph.values[n.outputs[0]].dtype.kind == "f")]
     return input_scales(graph, name, margin) if readers else None

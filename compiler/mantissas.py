@@ -22,11 +22,10 @@ from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Graph, Node, applied
 from syurmy.compiler.narrowing import Narrowing
 from syurmy.isa.arrays import F64, I64, Array, Integers
+from syurmy.isa.attribution import ENTRY
 from syurmy.isa.types import DType
 
 WORTH = 0.5
-ENTRY = 21  # weights that cost a prover as much as one entry of a column; not of today's fit (syurmy/costs.py), so that
-# a model does not compile otherwise where estimates are fitted to another machine
 LEAST = 2**16  # weights, from which on narrower ones are worth an instruction
 STRIP = 2**20  # weights that are compared, or rounded, at a time
 RATIO = 2**8  # resolution of per-channel scales below that of the largest channel

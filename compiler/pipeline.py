@@ -35,7 +35,7 @@ from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.estimates import Estimates
-from syurmy.compiler.folder import files_of, move, own_files, writing
+from syurmy.compiler.folder import files_of, left_over, move, own_files, writing
 from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import CompiledModel
 from syurmy.compiler.options import Options
@@ -172,7 +172,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
-    for text in wrapping(made.context.out.wraps):
+    for text in (*wrapping(made.context.out.wraps), *left_over(out_dir)):
         warnings.warn(text, stacklevel=3)
     return done
 

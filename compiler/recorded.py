@@ -197,8 +197,8 @@ class Limit:
 @dataclass(frozen=True)
 class Missed:
     """The worst of the outputs that are further from the float model than the tolerance: a real one by ``error``, over
-    its range; of an integer one ``wrong`` entries. ``op``, ``node``: where it began, by ``cause`` (saturation,
-    cancelled sum, resolution, decision); ``help``: what to do."""
+    its range, or that of its ``column`` where those are unlike; of an integer one ``wrong`` entries. ``op``, ``node``:
+    where it began, by ``cause`` (saturation, cancelled sum, resolution, decision); ``help``: what to do."""
 
     output: str
     error: float
@@ -208,9 +208,11 @@ class Missed:
     cause: str
     what: str
     help: str
+    column: int | None = None
 
     def __str__(self) -> str:
-        by = f"{self.wrong} of its integers" if self.wrong else f"{self.error:.2g} of its range"
+        of = "its range" if self.column is None else f"the range of its column {self.column}"
+        by = f"{self.wrong} of its integers" if self.wrong else f"{self.error:.2g} of {of}"
         return (
             f"output '{self.output}' is off by {by} on the samples, more than the tolerance; "
             f"worst at {self.op} '{self.node}' ({self.cause}: {self.what}); {self.help}"

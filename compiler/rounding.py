@@ -275,7 +275,7 @@ def _product(call: Call, q: Sequence[Any], off: Sequence[Off], y: I64) -> F64:
         if d is None or not d.any():
             continue
         others = [np.asarray(v) for j, v in enumerate(q) if j != k]
-        largest = max([int(np.abs(v.astype(np.int64)).max(initial=0)) for v in others] or [0])
+        largest = max([max(-int(v.min(initial=0)), int(v.max(initial=0))) for v in others] or [0])
         terms = float(largest or 1) * d.size
         unit = float(np.abs(d).max()) * terms / FIXED
         fixed = np.rint(d / unit).astype(np.int64)

@@ -23,9 +23,12 @@ def _held(x: Array) -> Array:
 def accepted(name: str, value: npt.ArrayLike, dtype: np.dtype[Any]) -> Array:
     """``value`` for an input of ``dtype``: floats as they are or from integers, integers whole and within the dtype.
 
-    Raises ``InputError``: I103 for what holds no real numbers, I104 for fractions where integers are expected, I106 for
-    integers outside the dtype.
+    Raises ``InputError``: I103 for what holds no real numbers or is for text, I104 for fractions where integers are
+    expected, I106 for integers outside the dtype.
     """
+    if dtype.kind == "O":
+        help = "encode it before the model (categories as numbers), and export what comes behind"
+        raise InputError(f"input '{name}' of the model is text, numbers are needed", code="I103", help=help)
     if np.ma.is_masked(value):
         raise InputError(f"input '{name}' has masked entries", code="I104", help="fill them in (x.filled(...))")
     try:

@@ -10,6 +10,10 @@ import numpy as np
 from syurmy.isa.arrays import I64
 from syurmy.isa.builder import ConstraintSystem
 
+# Weights that cost a prover as much as one leaf, or one entry of a column. What is compiled and where it is cut is
+# decided by this, never by the fit of the day (syurmy/costs.py): keys of a model stay what they are.
+ENTRY = 21
+
 
 @dataclass(frozen=True, eq=False)
 class Costs:

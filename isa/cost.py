@@ -23,20 +23,22 @@ class Account:
     """``allowed``, entries that may be worked on in all, given what proving writes anyway, and ``spent``."""
 
     def __init__(self) -> None:
-        self.allowed = min(MOST, FREE)
         self.spent = 0
         self._worked = 0
         self._owed = 0
 
+    @property
+    def allowed(self) -> int:
+        return min(MOST, FREE + RATE * self._worked)
+
     def worked(self, entries: int) -> None:
         """The honest prover writes so many entries."""
         self._worked += entries
-        self.allowed = min(MOST, FREE + RATE * self._worked)
 
     def owe(self, entries: int, what: str) -> None:
         """What will be asked for later on is refused now if it will be too much."""
         self._owed += entries
-        if self.spent + self._owed > self.allowed:
+        if self.spent + self._owed > FREE and self.spent + self._owed > self.allowed:
             self.spend(self._owed, what)
 
     def settle(self) -> None:
@@ -46,7 +48,7 @@ class Account:
     def spend(self, entries: int, what: str) -> None:
         """Raises ``ConstraintError`` C112 where the program asks for more than is allowed."""
         self.spent += entries
-        if self.spent > self.allowed:
+        if self.spent > FREE and self.spent > self.allowed:
             raise ConstraintError(
                 f"verifying this program would take more than {self.allowed} entries of work ({what})",
                 code="C112",

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from syurmy.isa.arrays import I64
+from syurmy.isa.arrays import I32, I64
 from syurmy.isa.cost import PER_MOMENT, PER_OUTPUT, Account
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY, Flow
@@ -39,18 +39,19 @@ TRIED = 6  # rounds after which a loop that has not come to repeat itself is fol
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A tensor made of several writes: for each position along ``axis`` a producer, its execution and its position."""
+    """A tensor made of several writes: for each position along ``axis`` a producer, its execution and its position.
+    A stranger's program makes thousands of them, so they are in 32 bits."""
 
     axis: int
-    producers: I64
-    executions: I64
-    positions: I64
+    producers: I32
+    executions: I32
+    positions: I32
 
     @staticmethod
     def whole(source: Source, axis: int, length: int) -> View:
         """One write as a view."""
-        full = np.full(length, source.producer, np.int64)
-        return View(axis, full, np.full(length, source.execution, np.int64), np.arange(length, dtype=np.int64))
+        full = np.full(length, source.producer, np.int32)
+        return View(axis, full, np.full(length, source.execution, np.int32), np.arange(length, dtype=np.int32))
 
     def same(self, other: View) -> bool:
         pairs = ((getattr(self, f), getattr(other, f)) for f in ("producers", "executions", "positions"))
@@ -249,6 +250,8 @@ class _Resolving:
         self.program, self.types, self.max_steps, self.account, self.derive = program, types, max_steps, account, derive
         self.flow = Dataflow(path, executions=[0] * n, runs=[0] * n)
         self.ops = [REGISTRY[ins.op] for ins in program.code]
+        self.control = [op.control for op in self.ops]
+        self.through = [op.renames or op.patches for op in self.ops]  # what readers can see through
         self.sizes = [0 if t is None else t.size for t in types.results]
         self.outputs = [out.name for out in program.outputs]
         self.rows = [_Rows() for _ in (*program.code, *self.outputs)]
@@ -293,9 +296,8 @@ class _Resolving:
         left = self.max_steps - flow.steps
         for pc, counters in walk(self.prepared, left, decide, self._skip if self.derive else None):
             flow.steps += 1
-            op = self.ops[pc]
-            if op.control:
-                if op.flow is Flow.OPEN:
+            if self.control[pc]:
+                if self.ops[pc].flow is Flow.OPEN:
                     self.moments[pc] = []
                 continue
             ins = program.code[pc]
@@ -303,11 +305,14 @@ class _Resolving:
             self.account.worked(self.sizes[pc])
             sources = []
             for name in ins.src:
-                source = Source(COUNTER, counters[name]) if name in counters else self._held(name)
+                if name in counters:
+                    source: Source | None = Source(COUNTER, counters[name])
+                else:
+                    source = registers.get(name) or self._held(name)
                 if source is None:
                     raise PathError(f"'{name}' is read before it is written", span=ins.span)
                 sources.append(source)
-            if ins.dst is not None:
+            if self.through[pc] and ins.dst is not None:
                 seen = self._seen_through(pc, sources, counters)
                 if seen is not None:
                     registers[ins.dst] = seen
@@ -334,12 +339,15 @@ class _Resolving:
             rows.names = tuple(counters)
         row = [flow.runs[pc] - 1, self.batch, tick, *counters.values()]
         for source in sources:
+            producer, execution, view = source
+            if view is None:
+                row += (producer, execution, -1)
+                if producer >= pc:
+                    flow.loop_carried.add(producer)
+                continue
             row += self._numbered(source)
-            if source.view is not None:
-                if source.view.last >= pc:
-                    flow.loop_carried.update(p for p in source.view.distinct if p >= pc)
-            elif source.producer >= pc:
-                flow.loop_carried.add(source.producer)
+            if view.last >= pc:
+                flow.loop_carried.update(p for p in view.distinct if p >= pc)
         self.account.spend(len(row), "executions")
         rows.append(row)
         flow.executions[pc] += 1

@@ -12,6 +12,7 @@ from syurmy.isa.arrays import I64, Integers
 
 BLAS_LIMIT = 2**53
 BLOCK = 2**20  # entries of a matrix that are converted at a time
+THIN, ONE_THREAD = 32, 2**19  # columns; products of a block with fewer are computed by BLAS without threads, which spin
 
 
 def einsum(
@@ -64,12 +65,15 @@ def einsum(
 
 
 def _matmul(a: Any, b: Any, dtype: type) -> I64:
-    """``a @ b`` in ``dtype``. The larger of two matrices is converted in blocks: a whole one is fresh memory."""
+    """``a @ b`` in ``dtype``. The larger of two matrices is converted in blocks: a whole one is fresh memory. Times few
+    columns, converting it is most of the work: blocks then stay in the cache, and BLAS in this thread."""
     if a.ndim == 2 and b.ndim == 2 and max(a.size, b.size) > BLOCK:
         if a.size < b.size:
             return _matmul(b.T, a.T, dtype).T
         b, out = b.astype(dtype, copy=False), np.empty((len(a), b.shape[1]), np.int64)
-        rows = max(BLOCK * len(a) // a.size, 1)
+        columns = b.shape[1]
+        block = BLOCK if columns > THIN else min(BLOCK, (ONE_THREAD - 1) // max(columns, 1))
+        rows = max(block * len(a) // a.size, 1)
         for k in range(0, len(a), rows):
             out[k : k + rows] = np.matmul(a[k : k + rows].astype(dtype, copy=False), b)
         return out

@@ -110,7 +110,7 @@ def leaves(*members: Node) -> int:
 def _cut_of(members: tuple[Node, ...]) -> tuple[tuple[int, int], tuple[int, ...]]:
     shape = members[0].shape
     ends = [reach(m) for m in members]
-    return cut(shape, tuple(min(e[a] for e in ends) for a in range(len(shape))))
+    return cut(shape, ends[0] if len(ends) == 1 else tuple(map(min, *ends)))
 
 
 @lru_cache(maxsize=4096)

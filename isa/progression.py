@@ -259,6 +259,11 @@ class Progression:
 
 
 @lru_cache(maxsize=2**12)
+def repeated(value: int, times: int) -> Part:
+    """The same entry again and again."""
+    return Part(np.array([value]), np.zeros(1, np.int64), times)
+
+
 def single(value: int) -> Progression:
     """One entry."""
     rows = np.array([value], np.int64)

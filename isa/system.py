@@ -206,8 +206,8 @@ class Assembly:
             views, which = views[:1], np.zeros(1, np.int64)
         b.account.spend(length * len(which), "views")
         producers = np.stack([v.producers for v in views])
-        executions = np.stack([v.executions for v in views])
-        positions = np.stack([v.positions for v in views])
+        executions = np.stack([v.executions for v in views], dtype=np.int64)
+        positions = np.stack([v.positions for v in views], dtype=np.int64)
         parts = []
         for p in sorted({p for v in views for p in v.distinct}):
             n = self.producers[p]

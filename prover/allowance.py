@@ -19,8 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from syurmy.isa.errors import InputError
+
+if TYPE_CHECKING:
+    from syurmy.prover.protocol.budget import Opening
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,18 @@ class Allowance:
         with self._locked() as fd:
             return self._read(fd)
 
+    def proofs(self, opening: Opening) -> int | None:
+        """How many more proofs of a key, opened like this one, it is enough for; None where they open no params."""
+        return (self.limit - self.used) // opening.matrices[1].queries if opening.counts.rows else None
+
     def take(self, positions: int) -> None:
         """Takes so many. ``InputError`` P180 where fewer are left."""
         with self._locked() as fd:
             used = self._read(fd)
             if used + positions > self.limit:
+                left = f"{self.limit - used:,} of {self.limit:,} positions are left"
                 raise InputError(
-                    f"{self.subject.part} would not stay hidden: its allowance of proofs is used up",
+                    f"{self.subject.part} would not stay hidden: {left} to be opened, and this takes {positions:,}",
                     code="P180",
                     help=self.subject.renew + self.subject.more,
                 )

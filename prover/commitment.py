@@ -4,8 +4,8 @@ The matrix is column-major, ``uint64[C, R]``; the codeword ``uint64[n, R]`` has 
 of prover/kernels/ntt.py. The root binds the prover to the matrix only together with an opening (prover/opening.py).
 
 A params commitment is made once and kept in a proving key (prover/keys.py). Whoever loads one trusts the file; the
-verifier compares openings with the root in its own key. A large codeword is not kept where a proof takes much longer
-than to encode the few columns anew that it opens.
+verifier compares openings with the root in its own key. A large codeword is not kept where a proof, or the process that
+makes one, takes much longer than to encode the few columns anew that it opens.
 
 A hiding commitment has random coefficients in every row: as long as fewer columns are opened than there are of them,
 what is opened is uniform, whatever the matrix is.
@@ -212,10 +212,10 @@ def _signed(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def commit_params(
-    integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None, seconds: float = 0.0
+    integers: IntegerMatrix, shape: MatrixShape, secrets: Secrets | None = None, keep: bool | None = None
 ) -> ParamsCommitment:
-    """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. ``seconds``:
-    about how long a proof takes (``kept``). The rows are encoded some at a time, so that they are never all there as
+    """Commitment to params or a committed tensor; hiding where ``shape`` is, with what ``secrets`` give. ``keep``: its
+    codeword (``kept`` unless given). The rows are encoded some at a time, so that they are never all there as
     field elements; nor is their codeword, where it is not kept: columns are hashed as far as they are there."""
     if integers.shape != (shape.rows, shape.cols):
         raise ValueError(f"{integers.shape} integers committed as {shape}")
@@ -227,7 +227,7 @@ def commit_params(
         tail = secrets.elements(shape.tail * shape.height).reshape(shape.tail, shape.height)
         aux = secrets.elements(shape.cols * shape.aux).reshape(shape.cols, shape.aux)
     parts = _encoded(integers, shape, aux, tail)
-    if kept(shape, seconds):
+    if kept(shape) if keep is None else keep:
         codeword = _joined(parts, shape)
         tree = ShortTree.of_leaves(hash_columns(codeword))
         return ParamsCommitment(Commitment(shape, codeword, tree, None, tail, integers), integers)
@@ -278,12 +278,14 @@ def strip_rows(shape: MatrixShape) -> int:
     return max(LEAST, STRIP // shape.n)
 
 
-def kept(shape: MatrixShape, seconds: float = 0.0) -> bool:
+def kept(shape: MatrixShape, seconds: float = 0.0, single: bool = False) -> bool:
     """Whether the codeword of params is kept: where it has rows that are kept nowhere else; and where it is not large,
-    if it is small or encoding columns anew would take long beside the ``seconds`` of a proof (0: not known)."""
+    if it is small or encoding columns anew would take long beside the ``seconds`` of a proof (0: not known).
+    ``single``: for processes that make one proof each, which take a second beside it: only what is small is kept. Of a
+    codeword of ``KEPT`` elements that is an eighth of all, of others less."""
     if shape.aux or shape.encoded > KEPT:
         return shape.aux > 0
-    return shape.encoded <= ALWAYS or anew_seconds(shape) > SHARE * seconds
+    return shape.encoded <= ALWAYS or (not single and anew_seconds(shape) > SHARE * seconds)
 
 
 def anew_seconds(shape: MatrixShape) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.types import padded
-from syurmy.prover.field import U64
+from syurmy.prover.field import U64, ext_array
 from syurmy.prover.kernels.place import outer_sum
 from syurmy.prover.operands import pad_table
 from syurmy.prover.protocol import mle
@@ -20,12 +20,12 @@ RUN = 64  # entries of the right factors of a term, at least, if its groups allo
 
 
 class Dense:
-    """Writes weights out; what several terms share is multiplied once."""
+    """Writes weights out; of terms that differ in their coefficient only, the factors are multiplied once."""
 
     def __init__(self) -> None:
-        self._right: dict[object, U64] = {}
+        self._known: dict[object, tuple[U64, U64]] = {}
 
-    def into(self, out: U64, at: int, terms: Sequence[Term], shape: Sequence[int], order: Sequence[int]) -> None:
+    def into(self, out: U64, at: int, terms: Sequence[Term], shape: tuple[int, ...], order: tuple[int, ...]) -> None:
         """The sum of the terms into ``out[:, at:]``, ``uint64[2, *]``: axes in ``order``, each with zeros up to a power
         of two. Written piece by piece, from two factors of each term."""
         if not terms:
@@ -35,26 +35,55 @@ class Dense:
             left, right = self._factors(term, shape, order)
             factors.setdefault(right.shape[1], []).append((left, right))
         for i, pairs in enumerate(factors.values()):
-            left, right = (np.concatenate(side, axis=1) for side in zip(*pairs, strict=True))
+            left, right = pairs[0] if len(pairs) == 1 else (np.concatenate(s, axis=1) for s in zip(*pairs, strict=True))
             outer_sum(left, right, len(pairs), i > 0, out, at)
 
-    def _factors(self, term: Term, shape: Sequence[int], order: Sequence[int]) -> tuple[U64, U64]:
+    def _factors(self, term: Term, shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[U64, U64]:
         """Two vectors whose outer product the term is."""
-        rank = {a: i for i, a in enumerate(order)}
-        groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
-        coefficient = np.array([[term.coefficient.a], [term.coefficient.b]], np.uint64)
-        axes = [a for group, _ in groups for a in group if shape[a] > 1]
-        if any(rank[a] > rank[b] for a, b in pairwise(axes)):
-            return coefficient, _permuted(groups, shape, order)
-        split, size = len(groups), 1
-        while split > 0 and size < RUN:
-            split -= 1
-            size *= math.prod(padded(shape[a]) for a in groups[split][0])
-        key = tuple((group, w.key) for group, w in groups[split:])
-        if key not in self._right:
-            self._right[key] = _product([_padded(g, shape) for g in groups[split:]])
-        left = _product([coefficient, *(_padded(g, shape) for g in groups[:split])])
-        return left, self._right[key]
+        key = term.key, shape, order
+        found = self._known.get(key)
+        if found is None:
+            groups, split = _split(term, shape, order)
+            if split is None:
+                return ext_array([term.coefficient]), _permuted(groups, shape, order)
+            left, right = ([_padded(g, shape) for g in part] for part in (groups[:split], groups[split:]))
+            found = self._known[key] = _product(left), _product(right)
+        return mle.scale(found[0], term.coefficient), found[1]
+
+
+def dense_bytes(claims: Iterable[tuple[Sequence[Term], tuple[int, ...], tuple[int, ...]]]) -> int:
+    """What there is at most while these are written one after the other, beside ``out`` and the weights themselves:
+    the factors of one tensor's terms, which are joined, or brought into order; and those that are kept."""
+    kept: dict[object, int] = {}
+    most = 0
+    for terms, shape, order in claims:
+        own = making = 0
+        for term in terms:
+            groups, split = _split(term, shape, order)
+            wide = [math.prod(padded(shape[a]) for a in group) for group, _ in groups]
+            if split is None:
+                own += math.prod(wide)
+                making = max(making, 2 * math.prod(wide))
+            else:
+                own += math.prod(wide[:split])
+                kept[term.key, shape, order] = math.prod(wide[:split]) + math.prod(wide[split:])
+        most = max(most, own + max(making, own) + sum(kept.values()))
+    return 16 * most
+
+
+def _split(term: Term, shape: Sequence[int], order: Sequence[int]) -> tuple[list[Group], int | None]:
+    """The groups of a term in the order of their first axes, and how many make the left factor; None where their axes
+    do not come one after the other."""
+    rank = {a: i for i, a in enumerate(order)}
+    groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
+    axes = [a for group, _ in groups for a in group if shape[a] > 1]
+    if any(rank[a] > rank[b] for a, b in pairwise(axes)):
+        return groups, None
+    split, size = len(groups), 1
+    while split > 0 and size < RUN:
+        split -= 1
+        size *= math.prod(padded(shape[a]) for a in groups[split][0])
+    return groups, split
 
 
 def _product(factors: Sequence[U64]) -> U64:

@@ -144,8 +144,8 @@ def from_field(x: int) -> int:
 
 def ext_array(values: Iterable[Ext | int]) -> U64:
     """``uint64[2, n]`` from scalars."""
-    vs = [Ext.of(v) for v in values]
-    return np.array([[v.a for v in vs], [v.b for v in vs]], dtype=np.uint64).reshape(2, len(vs))
+    vs = [v if isinstance(v, Ext) else Ext(v) for v in values]
+    return np.array([v.a for v in vs] + [v.b for v in vs], dtype=np.uint64).reshape(2, len(vs))
 
 
 def ext_list(a: U64) -> list[Ext]:

@@ -39,7 +39,7 @@ from syurmy.isa.program import Program
 from syurmy.isa.summary import Summary
 from syurmy.isa.wellformed import l1_bound
 from syurmy.prover.allowance import Allowance
-from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows
+from syurmy.prover.commitment import Commitment, ParamsCommitment, commit_params, in_rows, kept
 from syurmy.prover.kernels.matrix import IntegerMatrix
 from syurmy.prover.protocol.description import Description, wrong
 from syurmy.prover.protocol.key import MAX_PROOFS, PROTOCOL_VERSION, Mode, VerifyingKey, refuse_version
@@ -163,10 +163,12 @@ def setup(
     *,
     description: Description | None = None,
     max_steps: int = DEFAULT_MAX_STEPS,
+    single: bool = False,
 ) -> ProvingKey:
     """Check the bounds of params, commit to them, make the keys, for runs of at most ``max_steps`` instructions.
     ``description``: what the key says to people; ``mode``: what proofs hide, by default all that is not public. Every
-    hiding key with params is another one: their commitment is randomised.
+    hiding key with params is another one: their commitment is randomised. ``single``: the key is for processes that
+    prove once (``commitment.kept``).
 
     Raises ``InputError`` where a param breaks a bound that the program declares, or the description is of another.
     """
@@ -187,8 +189,9 @@ def setup(
         if mode.hiding:  # two keys never share coefficients, as each counts what is opened of its own
             told = [encode(program), repr((mode, max_steps)).encode(), described.to_bytes()]
             secrets = Secrets.fresh([*told, params_digest(program)])
-        seconds = 0.0 if plan is None else costs.proof_seconds(plan)
-        params = commit_params(params_matrix(program, layout), layout.shape, secrets, seconds)
+        seconds = 0.0 if plan is None or single else costs.proof_seconds(plan)
+        keep = kept(layout.shape, seconds, single)
+        params = commit_params(params_matrix(program, layout), layout.shape, secrets, keep)
     root = params.commitment.root if params is not None else None
     vk = VerifyingKey(encode(program), root, described, max_steps, mode)
     if layout is not None and layout.shape.tail:

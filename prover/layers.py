@@ -304,7 +304,9 @@ class LeafRounds:
     def __init__(self, leaves: Leaves, corrected: Corrections, spare: U64, runs: int, factor: Ext, r: U64) -> None:
         self.q, self.corrected = leaves.denominators(), corrected
         self.memory, self.scale, self.shift = gpu.beside(self.q), factor, factor.inverse()
-        self.together = r.shape[1]
+        rounds = r.shape[1]
+        # the first two are of leaves alone
+        self.together = min(rounds, max(2, rounds - layout.LOG_RUN)) if self.memory is gpu.HOST else rounds
         corrected.shift(self.q, self.shift)
         self.eq = _Eq(r, runs)
         self.spare = _beside(self.q, spare).reshape(-1)
@@ -350,6 +352,21 @@ class LeafRounds:
         else:
             self.space.reverse()
         return self.space[-1]
+
+    def finish(self, sender: Sender, x: list[Ext], claim: Ext) -> tuple[list[Ext], Ext, Ext]:
+        """``Rounds.finish``: from here on the leaves are a layer as others, with rows of their own."""
+        count = self.eq.r.shape[1]
+        later = count - len(x)  # rounds after the one before
+        width, right = 1 << later, run_length(later + 1)
+        rows, spare = (np.empty((8, n + kernels.PAD), np.uint64) for n in (2 * width, width))
+        c, last = self.corrected, len(x) - 1
+        at = c.to[last] if len(c.places[last]) else -1
+        for_ranges(
+            kernels.leaf_rows, 1, self.q, right, 3 * width - right, c.values, at, *words(self.shift),
+            *words(self.scale), width, rows,
+        )  # fmt: skip
+        apart = _all_distances(count, layout.LOG_RUN)
+        return last_rounds(sender, c.values, (spare, rows), apart, self.scale, self.eq.r, x, claim)
 
     def ends(self, rounds: int) -> list[Part]:
         """What ``values`` reads after so many rounds."""

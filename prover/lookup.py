@@ -39,7 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import accumulate
 
 import numpy as np
@@ -98,7 +98,7 @@ def fill_planes(
     factors: gpu.Array,
 ) -> None:
     """``fill_denominators`` into two planes, of members that have ``shape`` in C order."""
-    lengths, wide, _ = joined(shape, padded, [math.prod(shape[i + 1 :]) for i in range(len(shape))])
+    lengths, wide = _axes(tuple(shape), tuple(padded))
     for_ranges(
         kernels.fill,
         len(out[0]),
@@ -108,6 +108,12 @@ def fill_planes(
         wide,
         factors,
     )
+
+
+@lru_cache(maxsize=4096)  # few shapes have many blocks
+def _axes(shape: tuple[int, ...], padded: tuple[int, ...]) -> tuple[I64, I64]:
+    """True and padded lengths of the axes of a tensor in C order, neighbours as one where that can be."""
+    return joined(shape, padded, [math.prod(shape[i + 1 :]) for i in range(len(shape))])[:2]
 
 
 def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:
@@ -128,8 +134,9 @@ def _columns(members: Sequence[gpu.Array], memory: gpu.Memory) -> gpu.Array:
 class Leaves:
     """The leaves of a tree: numerators ``uint64[used]``, denominators ``uint64[2, stored + PAD]``, 1 from ``used`` on;
     on the host or on a device. A leaf that is not used is 0/1. Numerators that are 1 cost nothing. ``others``: the
-    ranges with numerators that are not 1; None: they are looked for. A tree uses its leaves up. ``fill``: writes all
-    used denominators into such an array; then they are not kept, but made where they are read."""
+    ranges with numerators that are not 1, and elsewhere none is read but in the runs of these; None: they are looked
+    for. A tree uses its leaves up. ``fill``: writes all used denominators into such an array; then they are not kept,
+    but made where they are read."""
 
     num: U64
     den: U64 | None
@@ -144,8 +151,12 @@ class Leaves:
         others: Sequence[tuple[int, int]] | None = None,
         fill: Callable[[gpu.Array], None] | None = None,
     ) -> Leaves:
-        """Numerators 1, denominators to be filled in; on a device ``others`` has to be given."""
-        return Leaves(filled(memory.empty(used), 1), None if fill else _room(used, memory), used, others, fill)
+        """Numerators 1 where they are read, denominators to be filled in; on a device ``others`` has to be given."""
+        num = memory.empty(used)
+        two = 2 * run_length(log2_ceil(max(2, used)) - 1)  # runs whose numerators make those of a run of nodes
+        for lo, hi in [(0, used)] if others is None or used <= two else [*others, (used - 1, used)]:
+            filled(num[lo // two * two : -(-hi // two) * two], 1)
+        return Leaves(num, None if fill else _room(used, memory), used, others, fill)
 
     def denominators(self) -> U64:
         """Those that are kept; else new ones."""
@@ -246,7 +257,8 @@ def _build(leaves: Leaves, corrected: Corrections) -> list[U64]:
         if out and memory is not gpu.HOST and gpu.place(1 << k + SHORTEST) is gpu.HOST:
             memory = gpu.HOST
             out[-1] = gpu.download(out[-1])
-        run, count, stored = run_length(k), leaves.stored(k + 1) // 2, leaves.stored(k)
+        run, stored = run_length(k), leaves.stored(k)
+        count = leaves.runs(k) * run
         layer: U64 = memory.empty((4, stored + kernels.PAD))
         if out:
             for_ranges(kernels.combine, count, out[-1], run, layer, min_chunk=_CHUNK)
@@ -285,7 +297,7 @@ def _prove_layer(
         sender.ext("lookup round", [slope, top])
         x.append(sender.transcript.challenge("lookup challenge"))
         claim = low + x[-1] * (slope + (x[-1] - 1) * top)
-    if isinstance(rounds, Rounds) and len(x) < len(r):
+    if len(x) < len(r):
         return rounds.finish(sender, x, claim)
     return _merge(sender, x, rounds.values(x, ends or [part(*p) for p in rounds.ends(len(x))]))
 

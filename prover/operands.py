@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import numpy as np
 
 from syurmy.isa.arrays import Integers
+from syurmy.isa.graph import IndexMap
 from syurmy.isa.types import padded
 from syurmy.prover.field import U64, lift, to_field
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.matrix import SMALL, IntegerMatrix
 from syurmy.prover.kernels.place import place
+from syurmy.prover.patches import Source
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Sweep
 from syurmy.prover.protocol.contraction import Contraction, Side
@@ -23,6 +26,8 @@ from syurmy.prover.witness import Witness
 def bind_operand(witness: Witness, side: Side, sweep: Sweep) -> U64:
     """The operand bound to its weights: ``uint64[2, *kept]`` flat, in the order of the shared labels (true lengths)."""
     bound = max(abs(side.node.lo), abs(side.node.hi))
+    if side.bound and isinstance(side.node, IndexMap) and (source := Source.of(side)) is not None:
+        return source.bound(witness, side)
     narrow = bool(side.bound) and bound < SMALL
     values = witness.moved(side.node, np.int32) if narrow else witness(side.node)
     bound_axes = [a for axes, _ in side.bound for a in axes]
@@ -63,10 +68,8 @@ def pad_table(values: U64, dims: Sequence[int]) -> U64:
     return out.reshape(2, -1)
 
 
-def batch_table(c: Contraction) -> U64 | None:
-    """w_b over all shared labels (constant along contracted ones), or None without batch weights."""
-    if not c.batch:
-        return None
+def _batch_table(c: Contraction) -> U64:
+    """w_b over all shared labels (constant along contracted ones)."""
     order = [a for axes, _ in c.batch for a in axes]
     flat = flat_weight(c.batch).reshape(2, *(c.dims[a] for a in order))
     perm = sorted(range(len(order)), key=lambda i: order[i])
@@ -79,18 +82,31 @@ def batch_table(c: Contraction) -> U64 | None:
     return pad_table(np.ascontiguousarray(np.broadcast_to(joint, (2, *dims))), dims)
 
 
-def instance(witness: Witness, c: Contraction, sweep: Sweep) -> Instance:
-    tables = [_table(witness, side, c.dims, sweep) for side in (c.a, c.b)]
-    weights = batch_table(c)
-    return Instance(c.coefficient, tables if weights is None else [weights, *tables])
+class Tables:
+    """The tables of the contractions of one proof; those that several have are made once."""
 
+    def __init__(self, witness: Witness, sweep: Sweep) -> None:
+        self.witness, self.sweep = witness, sweep
+        self._made: dict[Hashable, U64] = {}
 
-def _table(witness: Witness, side: Side, dims: Sequence[int], sweep: Sweep) -> U64:
-    """The operand bound to its weights as a table; one that is bound to none is over F."""
-    if side.bound:
-        return pad_table(bind_operand(witness, side, sweep), dims)
-    values, wide = witness(side.node), [padded(d) for d in dims]
-    unit = [a for a in range(values.ndim) if values.shape[a] == 1]
-    out = np.empty(math.prod(wide), np.uint64)
-    place(values, (*unit, *side.kept), (*(1 for _ in unit), *wide), out, 0)
-    return out
+    def instance(self, c: Contraction) -> Instance:
+        tables = [self._once((side.key, c.dims), partial(self._table, side, c.dims)) for side in (c.a, c.b)]
+        if c.batch:
+            tables.insert(0, self._once(c.batch_key, partial(_batch_table, c)))
+        return Instance(c.coefficient, tables)
+
+    def _once(self, key: Hashable, make: Callable[[], U64]) -> U64:
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make()
+        return found
+
+    def _table(self, side: Side, dims: Sequence[int]) -> U64:
+        """The operand bound to its weights as a table; one that is bound to none is over F."""
+        if side.bound:
+            return pad_table(bind_operand(self.witness, side, self.sweep), dims)
+        values, wide = self.witness(side.node), [padded(d) for d in dims]
+        unit = [a for a in range(values.ndim) if values.shape[a] == 1]
+        out = np.empty(math.prod(wide), np.uint64)
+        place(values, (*unit, *side.kept), (*(1 for _ in unit), *wide), out, 0)
+        return out

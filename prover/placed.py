@@ -189,8 +189,7 @@ class Placed:
             for b, write, given in zip(blocks, made, there, strict=True):
                 write([den[p, b.offset : b.offset + b.size] for p in range(2)], given)
 
-        others = [(b.offset, b.offset + b.size) for b in blocks if b.multiplicity is not None or b.sign < 0]
-        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, others, fill)
+        leaves = lookup.Leaves.ones(self.plan.used_leaves, self.memory, self.plan.signed_leaves, fill)
         for b in blocks:
             num = leaves.num[b.offset : b.offset + b.size]
             if b.multiplicity is not None:
@@ -385,7 +384,7 @@ class Placed:
         for_ranges(moves.bind_kernel, math.prod(kept), values, lengths, strides, offsets, weights, *out, put)
 
     def _batch(self, c: Contraction) -> Array:
-        """``operands.batch_table``: constant along contracted labels, on padded entries too."""
+        """``operands._batch_table``: constant along contracted labels, on padded entries too."""
         axes, long, weights = self._joined(c.batch)
         steps = dict(zip(axes, c_strides(long), strict=True))
         wide = [padded(d) for d in c.dims]

@@ -19,8 +19,10 @@ from syurmy.isa.graph import Committed, Node, Table, Tuples
 from syurmy.isa.path import Path
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
+from syurmy.prover.again import Again
 from syurmy.prover.check import Unsatisfied, check
 from syurmy.prover.commitment import Commitment, commit, stored_matrix
+from syurmy.prover.course import Course
 from syurmy.prover.dense import Dense
 from syurmy.prover.field import U64, ZERO, Ext, P, lift, to_field
 from syurmy.prover.given import check_names, check_opening
@@ -28,17 +30,17 @@ from syurmy.prover.grinding import grinding_nonce
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.kernels.place import place as placed
 from syurmy.prover.keys import ProvingKey
-from syurmy.prover.operands import bind_operand, instance, pad_table
+from syurmy.prover.operands import Tables, bind_operand, pad_table
 from syurmy.prover.pads import fill_pads, pad_rows, sacrificed
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.certificate import Certificate
-from syurmy.prover.protocol.claims import Pulled, Sweep, Term
+from syurmy.prover.protocol.claims import Pulled, Term
 from syurmy.prover.protocol.contraction import Contraction, Side, all_contractions
 from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_seed, needs_grinding
-from syurmy.prover.protocol.hidden import Hidden, Ledger, Value
+from syurmy.prover.protocol.hidden import Hidden, Value
 from syurmy.prover.protocol.layout import MatrixLayout
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.path import encode_path
@@ -53,11 +55,10 @@ from syurmy.prover.protocol.statement import (
     start_transcript,
 )
 from syurmy.prover.protocol.tensors import named
-from syurmy.prover.protocol.transcript import Receiver, Replay, Sender, Transcript
-from syurmy.prover.protocol.weights import WeightSpace
+from syurmy.prover.protocol.transcript import Sender, Transcript
 from syurmy.prover.secrets import Secrets
 from syurmy.prover.tensors import TensorOpening
-from syurmy.prover.verifier.front import Ends, Front
+from syurmy.prover.verifier.front import Ends
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows
 from syurmy.prover.verifier.verify import rows_of
 from syurmy.prover.witness import Witness
@@ -87,10 +88,11 @@ def prove(
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
         with host.objects_set_aside():
-            prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean)
+            course = Course.of(pk, pk.plan is not None and trace.batch == 1)
+            prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean, course)
             host.keep_freed_memory(prover.keeps)
             proof = prover.run()
-        prover.space.forget()
+        course.end(pk)
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
         raise InputError(
@@ -145,6 +147,7 @@ class Prover:
         commitments: Mapping[str, TensorOpening] | None = None,
         certificate: bytes = NO_CERTIFICATE,
         lean: bool = False,
+        course: Course | None = None,
     ) -> None:
         self.pk = pk
         self.certificate = certificate
@@ -163,8 +166,8 @@ class Prover:
         self.transcript = Transcript()
         start_transcript(self.transcript, self.magic)
         self.sender = Sender(self.transcript)
-        self.space = WeightSpace()
-        self.sweep = Sweep(self.space)
+        self.course = Course(False) if course is None else course
+        self.space, self.sweep = self.course.space, self.course.sweep
         self.secrets: Secrets | None = None
         self.pads: U64 | None = None
         self.on_operands: list[red.Claim] = []
@@ -320,13 +323,13 @@ class Prover:
             self.sender.raw("grinding nonce", grinding_nonce(grinding_seed(transcript), GRINDING_BITS))
         self.alpha = transcript.challenge("alpha")
         self.beta = transcript.challenge("beta")
-        self.space.points[red.FINGERPRINT] = transcript.challenges("fingerprint point", plan.fingerprint_bits)
+        self.course.point(red.FINGERPRINT, transcript.challenges("fingerprint point", plan.fingerprint_bits))
         point: list[Ext] = []
         num, den = Ext(0), Ext(1)
         if plan.blocks:
             point, num, den = lookup.prove_layers(self.sender, self.tree())
         extra = transcript.challenges("equation point", plan.point_length - len(point))
-        self.space.points[red.LOOKUP] = extra + point
+        self.course.point(red.LOOKUP, extra + point)
         return num, den
 
     def tree(self) -> lookup.Tree:
@@ -362,7 +365,7 @@ class Prover:
             betas.append(betas[-1] * self.beta)
         if self.placed is not None:
             return self.placed.leaves(self.alpha, betas)
-        leaves = lookup.Leaves.ones(plan.used_leaves)
+        leaves = lookup.Leaves.ones(plan.used_leaves, others=plan.signed_leaves)
         num, den = leaves.num, leaves.denominators()
         for b in plan.blocks:
             part = den[:, b.offset : b.offset + b.size]
@@ -415,30 +418,43 @@ class Prover:
 
     def contract(self, num: Ext, den: Ext) -> tuple[list[Pulled], list[Contraction]]:
         gamma = self.transcript.challenge("gamma")
-        point = self.space.points[red.LOOKUP]
-        leaf_point = point[len(point) - self.plan.log_leaves :]
-        first = self.sweep.run(red.claims_at_leaves(self.plan, self.sweep, self.beta, gamma, leaf_point))
-        contractions = all_contractions(first.products, self.sweep)
+        first, contractions = self.course.step("leaves", (self.beta, gamma), self.from_leaves)
         if not contractions:
             return [first], []
         rounds = max(c.variables for c in contractions)
-        begun = sumcheck.begin([self.instance(c) for c in contractions], rounds)
+        begun = sumcheck.begin(self.instances(contractions), rounds)
         self.sender.ext("contraction sum", [sumcheck.total(begun)])
         point, finals = sumcheck.prove(self.sender, "contraction", begun, rounds)
-        self.space.points[red.CONTRACTION] = point
+        self.course.point(red.CONTRACTION, point)
         self.sender.ext("contraction values", [v for f in finals for v in f[-2:]])
         self.sender.skip_pads(len(finals))
         eta = self.transcript.challenge("eta")
-        self.on_operands = red.operand_claims(contractions, self.sweep, rounds, eta)
-        second = self.sweep.run(self.on_operands)
-        assert not second.products, "an operand of a product holds a product"
+        self.on_operands, second = self.course.step(
+            "operands", (eta,), lambda eta: self.from_operands(contractions, rounds, eta)
+        )
         return [first, second], contractions
 
-    def instance(self, c: Contraction) -> sumcheck.Instance:
-        """Its tables, on the device where one is used, unless they are small."""
-        if self.placed is None or gpu.place(1 << c.variables) is gpu.HOST:
-            return instance(self.witness, c, self.sweep)
-        return self.placed.instance(c)
+    def from_leaves(self, beta: Ext, gamma: Ext) -> tuple[Pulled, list[Contraction]]:
+        """Where the claims at the leaves end, and the contractions."""
+        point = self.space.points[red.LOOKUP]
+        leaf_point = point[len(point) - self.plan.log_leaves :]
+        first = self.sweep.run(red.claims_at_leaves(self.plan, self.sweep, beta, gamma, leaf_point))
+        return first, all_contractions(first.products, self.sweep)
+
+    def from_operands(self, contractions: list[Contraction], rounds: int, eta: Ext) -> tuple[list[red.Claim], Pulled]:
+        """The claims in which the contractions end, and where these end."""
+        on_operands = red.operand_claims(contractions, self.sweep, rounds, eta)
+        second = self.sweep.run(on_operands)
+        assert not second.products, "an operand of a product holds a product"
+        return on_operands, second
+
+    def instances(self, contractions: Sequence[Contraction]) -> list[sumcheck.Instance]:
+        """Their tables, on the device where one is used, unless they are small."""
+        here, there = Tables(self.witness, self.sweep), self.placed
+        if there is None:
+            return [here.instance(c) for c in contractions]
+        small = [gpu.place(1 << c.variables) is gpu.HOST for c in contractions]
+        return [here.instance(c) if s else there.instance(c) for c, s in zip(contractions, small, strict=True)]
 
     # ---- openings ------------------------------------------------------------------------------------------------
 
@@ -450,7 +466,9 @@ class Prover:
         contractions: list[Contraction],
     ) -> None:
         plan, params, ways = self.plan, self.pk.params, self.opening
-        points, rest = red.split_params(pulled)
+        points, rest, columns = self.course.step(
+            "ends", (), lambda: (*red.split_params(pulled), red.columns_of(pulled, self.sweep))
+        )
         if Counts.of(plan, contractions, points, rest) != ways.counts:
             raise InputError("the claims are not as many as the plan counts", code="P170", help="prove again")
         if rest:
@@ -463,7 +481,6 @@ class Prover:
             e = self.transcript.challenge("sacrifice challenge")
             self.sender.ext_array("sacrifice", sacrificed(ways.hiding.pads, self.pads, e))
         claims = red.params_claims(plan, points, self.sweep)
-        columns = red.columns_of(pulled, self.sweep)
         omega = self.omega(columns) if self.placed is None else self.placed.omega(columns)
         point, delta, of_omega = opening.prove_claims(
             self.sender, omega, flat, claims, None if params is None else params.integers
@@ -539,53 +556,6 @@ class Prover:
             at += place.size
         out[:, at:] = 0
         return out
-
-
-class Again(Front):
-    """The proof so far as its verifier reads it, to learn which relations its pads satisfy. What does not depend on
-    pads is not computed again; the known parts of targets are of no use here and left out."""
-
-    def __init__(
-        self,
-        prover: Prover,
-        pulled: list[Pulled],
-        contractions: list[Contraction],
-        claims: list[ParamsClaim],
-        tensors: list[ParamsClaim],
-        of_omega: Ext,
-    ) -> None:
-        assert prover.opening.hiding is not None
-        drawn, sent = prover.after_statement
-        ledger = Ledger()
-        replay = Replay(prover.transcript.history[drawn:])
-        super().__init__(Receiver(replay, prover.sender.bytes()[sent:], ledger), prover.space)
-        self.plan, self.opening, self.on_operands = prover.plan, prover.opening, prover.on_operands
-        self.of = iter(pulled), contractions, claims, of_omega
-        self.of_tensors = tensors
-        found, contractions, target = self.contract(*self.lookups())
-        self.ends = self.claims(found, contractions, target)
-        self.relations = ledger.relations
-
-    def leaf_claims(self, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value) -> tuple[list[red.Claim], Value]:
-        return [], ZERO - den - num * gamma
-
-    def pull(self, claims: list[red.Claim]) -> tuple[Pulled, Ext]:
-        return next(self.of[0]), ZERO
-
-    def contractions(self, pulled: Pulled) -> list[Contraction]:
-        return self.of[1]
-
-    def operand_claims(self, contractions: list[Contraction], rounds: int, eta: Ext) -> list[red.Claim]:
-        return self.on_operands
-
-    def params_claims(self, points: list[red.ParamPoint]) -> list[ParamsClaim]:
-        return self.of[2]
-
-    def tensor_claims(self, pulled: list[Pulled]) -> list[ParamsClaim]:
-        return self.of_tensors
-
-    def omega_at(self, pulled: list[Pulled]) -> Callable[[list[Ext]], Ext]:
-        return lambda point: self.of[3]
 
 
 def bind_tensor(tensor: TensorOpening, claim: ParamsClaim) -> U64:

@@ -22,11 +22,12 @@ import numpy as np
 
 from syurmy import gpu
 from syurmy.prover.ahead import ProductRounds
-from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, ext_list
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels import sumcheck as kernels
 from syurmy.prover.kernels.pool import added, for_ranges
 from syurmy.prover.kernels.vectors import cut, part, put, zeros
+from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.transcript import Sender
 
 HALF = (P + 1) // 2
@@ -319,13 +320,18 @@ def _finals(work: Sequence[Begun], space: _Workspace, point: list[Ext]) -> list[
         for_ranges(kernels.ends, at.size, values, at, there)
         values = np.ascontiguousarray(gpu.download(there).transpose(1, 0, 2)).reshape(2, -1)
         at = np.arange(0, values.shape[1], 2)
-    rows = {id(x): row for x, row in zip(space.instances, at.reshape(-1, 3).tolist(), strict=True)}
+    ends: list[Ext] = []
+    if len(at):
+        low, high = (np.ascontiguousarray(values[:, i]) for i in (at, at + 1))
+        ends = ext_list(mle.add(mle.scale(low, 1 - point[-1]), mle.scale(high, point[-1])))
+    rows = {id(x): ends[3 * i : 3 * i + len(x.tables)] for i, x in enumerate(space.instances)}
     out = []
     for x in work:
         if x.variables == 0:
             out.append([_entries(t, 0, 1)[0] for t in x.tables])
             continue
-        pairs = [(values, i) for i in rows[id(x)][: len(x.tables)]] if x.variables > 1 else [(t, 0) for t in x.tables]
-        low = [_entries(t, i, 2) for t, i in pairs]
-        out.append([a + point[-1] * (b - a) for a, b in low])
+        if x.variables > 1:
+            out.append(rows[id(x)])
+            continue
+        out.append([a + point[-1] * (b - a) for a, b in (_entries(t, 0, 2) for t in x.tables)])
     return out

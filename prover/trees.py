@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from syurmy import gpu
+from syurmy import gpu, host
 from syurmy.isa.arrays import U8
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import blake3
@@ -71,7 +71,8 @@ class ShortTree:
         rows = np.asarray(siblings(self.log_n, positions), np.int64)
         trees = np.unique(np.asarray(positions, np.int64) >> self.low)  # a sibling below ``low`` lies in a position's
         level = np.zeros((len(trees) << self.low, ROOT), np.uint8)
-        level[:, :DIGEST] = self.leaves.reshape(len(self.leaves) >> self.low, -1)[trees].reshape(-1, DIGEST)
+        known = self.leaves.reshape(len(self.leaves) >> self.low, -1)
+        level[:, :DIGEST] = host.rows_of(known, trees).reshape(-1, DIGEST)
         parts, start = [], 0
         for height in range(self.low, 0, -1):
             size = len(self.leaves) >> (self.low - height)
@@ -79,7 +80,7 @@ class ShortTree:
             where = np.searchsorted(trees, of_level >> height) << height | of_level & ((1 << height) - 1)
             parts.append(level[where, :DIGEST])
             level, start = hash_nodes(level), start + size
-        parts.append(self.above[rows[rows >= start] - start, :DIGEST])
+        parts.append(host.rows_of(self.above, rows[rows >= start] - start)[:, :DIGEST])
         return np.concatenate(parts)
 
 
@@ -119,7 +120,7 @@ def of_columns(columns: gpu.Array) -> Tree:
 def taken(a: gpu.Array, rows: Sequence[int]) -> U64:
     """Rows of a matrix, on the host."""
     if isinstance(a, np.ndarray):
-        chosen: U64 = a[rows]
+        chosen: U64 = host.rows_of(a, rows)
         return chosen
     out = a.memory.empty((len(rows), a.shape[1]), a.dtype)
     for_ranges(take_rows_kernel, out.size, a, np.asarray(rows, np.int64), out)

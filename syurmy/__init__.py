@@ -12,12 +12,14 @@ shapes, and its public values. The ranges of committed params are trusted from s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
+TYPE_CHECKING = False  # little is imported here: until a command heeds it, Ctrl-C ends in a traceback
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
     import numpy.typing as npt
 
     from syurmy.assembler import AssemblyErrors
@@ -114,6 +116,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _HOMES.items():
         if name in names.split():
+            from importlib import import_module
+
             value = globals()[name] = getattr(import_module(module), name)
             return value
     from difflib import get_close_matches
@@ -142,6 +146,8 @@ def assemble(text: str, *, filename: str = "<string>", folder: str | Path = ".")
 def load(path: str | Path, *, max_steps: int | None = None) -> Program:
     """The program in a ``.tasm`` file. Raises ``InputError`` if it cannot be read, ``AssemblyErrors`` if it is wrong,
     or cannot but take more than ``max_steps`` steps (10^6 unless given)."""
+    from pathlib import Path
+
     from syurmy import assembler
 
     return assembler.assemble_file(Path(path), max_steps=max_steps)
@@ -178,8 +184,8 @@ def setup(
     proofs: int | None = None,
 ) -> tuple[ProvingKey, VerifyingKey]:
     """The keys of ``program``: its constraints and the commitment to its params, for runs of at most ``max_steps``
-    instructions (a million unless given, at most 2^24). Once per program and weights.
-
+    instructions (a million unless given, at most 2^24). Once per program and weights. They are for many proofs in one
+    process: with up to 1 GiB of the weights' encoding, which those of the command line do not have, if that saves much.
 
     ``description``: what its integers stand for, a part of the key. A compiled model has one, and beside a file there
     may be ``PROG.description.json``; then the keys are those that ``syurmy-vm setup`` makes.
@@ -187,6 +193,8 @@ def setup(
     params stay hidden in ``proofs`` proofs (16 unless given), after which the key refuses to make another.
     Raises ``ConstraintError`` if the program cannot be proven, ``InputError`` if a param leaves its declared bounds.
     """
+    from pathlib import Path
+
     from syurmy.isa.path import DEFAULT_MAX_STEPS
     from syurmy.prover import keys
     from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
@@ -273,8 +281,8 @@ def prove(
 
 def certify(key: ProvingKey, progress: Progress | None = None) -> Certificate:
     """A certificate that the key's params are what its program declares, for those who verify: nothing in a
-    verification rests on who made the key then. Where params are hidden it takes the place of one of the proofs that
-    the key is for."""
+    verification rests on who made the key then. Where params are hidden it uses up what several proofs may open of
+    them; one less than the key is for are left, if these rest on it."""
     from syurmy.device import settle
     from syurmy.isa.source import other_kind
     from syurmy.prover.certify import certify as construct
@@ -337,6 +345,8 @@ def verify(
 
 def _begins(source: object, magic: bytes) -> bool:
     """Whether bytes, or a file, begin so."""
+    from pathlib import Path
+
     if isinstance(source, str | Path):
         try:
             with Path(source).open("rb") as f:
@@ -357,6 +367,8 @@ def check(program: Program | str | Path, trace: Trace, *, max_steps: int | None 
 
 def _program(given: Program | CompiledModel | str | Path) -> Program:
     """The program that is given, in a file, or of a compiled model."""
+    from pathlib import Path
+
     from syurmy.isa.program import Program
     from syurmy.isa.source import other_kind
 

@@ -1,14 +1,14 @@
 """``python -m syurmy`` is ``syurmy-vm``."""
 
-from syurmy import interrupts
+from syurmy.interrupts import ended_at_once
 
 
 def main() -> None:
     """Entry point of ``syurmy-vm``."""
-    interrupts.ended_at_once()
-    from syurmy import cli
+    ended_at_once()
+    from syurmy.cli import main as run
 
-    cli.main()
+    run()
 
 
 if __name__ == "__main__":

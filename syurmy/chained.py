@@ -58,8 +58,8 @@ def refuse_spent(allowance: Allowance | None, key: VerifyingKey, program: Progra
     plan = Plan.of(program, ExecutedPath(batch=batch), key.max_steps, key.mode)
     tensors = [tensor_layout(x.shape, Mode(True, 2 + SPARE)) for x in plan.system.externals]
     opening = Opening.of(plan, tensors)
-    left = (allowance.limit - allowance.used) // opening.matrices[1].queries if opening.counts.rows else wanted
-    if left < wanted:
+    left = allowance.proofs(opening)
+    if left is not None and left < wanted:
         raise InputError(
             f"{wanted} proofs are to be made, and the key's params stay hidden in {left} more",
             code="P180",

@@ -7,29 +7,29 @@ tables that lookups are answered from. A batch shares it.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from syurmy import pace
 from syurmy.display import bytes_text, seconds_text
+from syurmy.fitted import FIXED, SECONDS
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.path import Path
 
 if TYPE_CHECKING:
     from syurmy.isa.program import Program
+    from syurmy.prover.protocol.budget import Opening
+    from syurmy.prover.protocol.layout import MatrixLayout
     from syurmy.prover.protocol.plan import Plan
 
 BATCH = 64
-# The first proof of a process with zero knowledge, kernels compiled, on two cores of an AMD EPYC: fitted to thirteen
-# programs from 2,784 to 40 million leaves, of which all are within 25 % and eleven within 15 (docs/large_models.md;
-# python -m benchmarks.capacity --fit). ``pace.FIT`` names the fit.
-FIXED_SECONDS, LEAF_SECONDS, ENTRY_SECONDS, PARAM_SECONDS = 0.11, 1.0e-7, 1.67e-7, 3.9e-9
 
 
 @dataclass(frozen=True)
 class Cost:
     """Of one proof. ``leaves``: entries that are looked up, and rows of tables; ``committed_entries``: what the prover
-    commits to, in ``columns``; ``params_entries``: what the key has committed to; bytes: of memory at the peaks of
+    commits to, in ``columns``, which lie in ``places`` and are encoded to ``encoded_entries``; ``product_entries``: of
+    the tables of all products; ``params_entries``: what the key has committed to; bytes: of memory at the peaks of
     set-up and of a proof under a key that is there (``syurmy.memory``), None where it is too much for one proof;
     ``encoding_seconds``: for what of the params' encoding is not in the key."""
 
@@ -40,6 +40,9 @@ class Cost:
     committed_entries: int
     params_entries: int
     batch: int = 1
+    places: int = 0
+    encoded_entries: int = 0
+    product_entries: int = 0
     setup_bytes: int | None = None
     prove_bytes: int | None = None
     encoding_seconds: float = 0.0
@@ -52,7 +55,15 @@ class Cost:
     @property
     def fitted_seconds(self) -> float:
         """The same on the machine that the estimate was fitted on."""
-        return _seconds(self.leaves, self.committed_entries, self.params_entries) + self.encoding_seconds
+        return sum(self.phases.values()) + self.encoding_seconds
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Its phases, without what the key may leave to the proof."""
+        return {
+            phase: sum(s * (1 if name == FIXED else getattr(self, name)) for name, s in terms.items())
+            for phase, terms in SECONDS.items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """All numbers by name, the estimate as ``estimated_seconds``."""
@@ -60,31 +71,64 @@ class Cost:
 
 
 def work_seconds(leaves: int, committed_entries: int) -> float:
-    """About how long so many lookup leaves and committed entries take the prover."""
-    return leaves * LEAF_SECONDS + committed_entries * ENTRY_SECONDS
+    """About how long so many lookup leaves and committed entries take the prover, in columns that are encoded at a rate
+    of 1/4 and lie in half as many places again."""
+    one = Cost(
+        *(0, 0, leaves, 0, committed_entries, 0),
+        places=3 * committed_entries // 2,
+        encoded_entries=4 * committed_entries,
+    )
+    return sum(one.phases.values()) - sum(terms[FIXED] for terms in SECONDS.values())
 
 
 def proof_seconds(plan: Plan) -> float:
     """About how long a proof by this plan takes, without what the key may leave to it."""
-    params = 0 if plan.params is None else plan.params.true_entries
-    return _seconds(plan.used_leaves, plan.witness.true_entries, params)
+    return sum(counted(plan).phases.values())
 
 
-def fitted_seconds(plan: Plan) -> float:
-    """``Cost.fitted_seconds`` of a proof by this plan, without what else it costs."""
-    return proof_seconds(plan) + _encoding_seconds(plan)
-
-
-def _encoding_seconds(plan: Plan) -> float:
+def counted(plan: Plan) -> Cost:
+    """What a proof by this plan costs, but for its memory."""
     from syurmy.prover.commitment import anew_seconds, kept
+    from syurmy.prover.protocol.soundness import InsufficientSoundness
 
-    if plan.params is None or kept(plan.params.shape, proof_seconds(plan)):
-        return 0.0
-    return anew_seconds(plan.params.shape)
+    system, params = plan.system, None if plan.params is None else plan.params.shape
+    encoded, products = plan.witness.shape.encoded, 0
+    with suppress(InsufficientSoundness):
+        opening = _opening(plan)
+        encoded = opening.matrices[0].shape.encoded
+        products = sum(degree << variables for variables, degree in opening.counts.contractions)
+    return Cost(
+        instructions=len(system.program.code),
+        steps=system.flow.steps,
+        leaves=plan.used_leaves,
+        columns=len(plan.witness.places),
+        committed_entries=plan.witness.true_entries,
+        params_entries=0 if plan.params is None else plan.params.true_entries,
+        batch=system.flow.path.batch,
+        places=1 << plan.witness.log_entries,
+        encoded_entries=encoded,
+        product_entries=products,
+        encoding_seconds=0.0 if params is None or kept(params, single=True) else anew_seconds(params),
+    )
 
 
-def _seconds(leaves: int, committed_entries: int, params_entries: int) -> float:
-    return FIXED_SECONDS + work_seconds(leaves, committed_entries) + params_entries * PARAM_SECONDS
+def _opening(plan: Plan) -> Opening:
+    """One that was worked out for the plan, whatever its commitments to tensors are for, or one for new ones."""
+    from syurmy.prover.protocol.budget import Opening
+
+    for known in (plan.opening, *plan.openings.values()):
+        if isinstance(known, Opening):
+            return known
+    return Opening.of(plan, new_tensors(plan))
+
+
+def new_tensors(plan: Plan) -> list[MatrixLayout]:
+    """The layouts of commitments to the plan's tensors that are not there yet."""
+    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
+    from syurmy.prover.protocol.tensors import tensor_layout
+
+    given = Mode(plan.mode.hiding, DEFAULT_PROOFS if plan.mode.hiding else 0)
+    return [tensor_layout(x.shape, given) for x in plan.system.externals]
 
 
 NAMES = (*(f.name for f in fields(Cost)), "estimated_seconds")
@@ -95,21 +139,11 @@ def of_plan(plan: Plan) -> Cost:
     from syurmy import memory
     from syurmy.prover.protocol.soundness import InsufficientSoundness
 
-    system, need = plan.system, None
+    need = None
     with suppress(InsufficientSoundness):
         need = memory.of_plan(plan)
-    return Cost(
-        instructions=len(system.program.code),
-        steps=system.flow.steps,
-        leaves=plan.used_leaves,
-        columns=len(plan.witness.places),
-        committed_entries=plan.witness.true_entries,
-        params_entries=0 if plan.params is None else plan.params.true_entries,
-        batch=system.flow.path.batch,
-        setup_bytes=None if need is None else need.setup,
-        prove_bytes=None if need is None else need.prove,
-        encoding_seconds=_encoding_seconds(plan),
-    )
+    out = counted(plan)
+    return out if need is None else replace(out, setup_bytes=need.setup, prove_bytes=need.prove)
 
 
 def of_program(program: Program, batch: bool = True) -> tuple[Cost, Cost | None] | None:

@@ -183,7 +183,7 @@ K148 The key that is there makes proofs that do not hide what is private, and no
 K150 The file is no proof.
 K152 The file is no key certificate.
 K153 The certificate belongs to another key: a proof under this one cannot rest on it. certify makes its own.
-K154 A certificate takes the place of one of the proofs in which a key hides its params, and this key is for one. setup --renew --proofs N makes one for more.
+K154 A certificate opens as much of a key's hidden params as several proofs; N - 1 of the N proofs that the key is for are left if they rest on it. This key is for one. setup --renew --proofs N makes one for more.
 K155 What hides params or a committed tensor counts its proofs; where it was not saved, in memory only, which another process does not share. Save it and load it there.
 K156 A bundle of segments' proofs is verified under the key of the whole, a single proof under the key of its program; key certificates are of the latter.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
@@ -213,7 +213,7 @@ M114 The file is small and what it stands for is not: nodes of functions within 
 P170 The prover counted other claims than the plan: a defect of this software. Please report it.
 P171 The run is too large for 100 bits of soundness. Prove a smaller batch or fewer steps.
 P172 The proof needs more memory than is free on the graphics card. Codewords that do not fit are made in strips; all else has to fit. Prove with --device cpu, or a smaller batch.
-P180 The params of a key, or a committed tensor, are hidden in a number of proofs, and these are made. setup --renew --proofs N makes a new key for N proofs, commit --proofs N a new commitment.
+P180 The params of a key, or a committed tensor, stay hidden while few enough of their positions are opened. Proofs open some each, a certificate as many as several proofs; fewer are left than this one needs. setup --renew --proofs N makes a new key for N proofs, commit --proofs N a new commitment.
 P181 The count of proofs beside the proving key (PROG.pk.used) or the opening (X.opening.used) is missing, damaged or of another one. Without it nothing would stay hidden. A copy gets a count of its own by syurmy-vm share; setup --renew makes a new key, commit a new commitment.
 P184 An input or output is declared committed, and no commitment to it was given to the prover. commit makes one; give its opening with -i NAME=@FILE.opening.
 P185 A commitment is given for something that is not declared committed.
@@ -242,7 +242,7 @@ X151 Reports and charts need the package plotly: pip install 'syurmy-vm[report]'
 X160 The program has no .expect line, so there is nothing to test.
 X161 A register does not hold what an .expect line says, or the run never came there.
 X162 A cluster cannot prove this: no scheduler answers at the address, or it is gone; it has no workers, or one of another version of syurmy-vm or with another key at the path; workers died again and again (most often for want of memory), failed, or have less memory than a proof takes. docs/large_models.md says how clusters are set up.
-X163 The store of keys (--store) cannot be written or read, or what is there is damaged. It is a folder, or a URL of fsspec, for which a package such as s3fs may be needed.
+X163 The store of keys (--store) cannot be written or read, or what is there is damaged or another key. It is a folder, or a URL of fsspec, for which a package such as s3fs may be needed.
 X170 A defect of this software. Please report it, with the command and what --debug prints.
 X180 Something on this machine keeps it from proving.
 X181 There is no such device to prove on: cpu, cuda, cuda:N and auto are names of devices, and the message says why there is no card. syurmy-vm devices shows what there is; --device cpu proves everywhere.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # of glibc's malloc.h
 _MAPPED = 65536  # arrays with pages of their own at one time, as glibc has it
+APART = 32 << 20  # bytes of an array with pages of its own, where freed memory is not kept: the most that is possible
 
 
 def cores() -> int:
@@ -65,6 +67,27 @@ def return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+TOGETHER = 4  # rows of a mapped file that are read before it is let go of
+
+
+def rows_of(a: Any, rows: Any) -> Any:
+    """``a[rows]`` of an array. Around each place of a mapped file that is read the system brings in up to some MiB, if
+    it has them in its cache: these are given back on the way."""
+    import numpy as np
+
+    owner: Any = a
+    while owner is not None and not hasattr(owner, "_mmap"):
+        owner = getattr(owner, "base", None)
+    if owner is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return a[rows]
+    pages: Any = owner._mmap
+    out = np.empty((len(rows), *a.shape[1:]), a.dtype)
+    for at in range(0, len(rows), TOGETHER):
+        out[at : at + TOGETHER] = a[rows[at : at + TOGETHER]]
+        pages.madvise(mmap.MADV_DONTNEED)
+    return out
+
+
 def keep_freed_memory(all_of_it: bool = True) -> None:
     """Let this process keep what it frees (glibc; elsewhere nothing happens): a proof uses the same buffers over and
     over, and the system clears every page that it gives out, 5 to 30 % of a large proof's time. Without ``all_of_it``
@@ -74,7 +97,7 @@ def keep_freed_memory(all_of_it: bool = True) -> None:
         return
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that is possible
+        mallopt(_M_MMAP_THRESHOLD, APART)
         mallopt(_M_MMAP_MAX, 0 if all_of_it else _MAPPED)
         mallopt(_M_TRIM_THRESHOLD, -1 if all_of_it else 512 << 20)
 

@@ -96,7 +96,8 @@ def obtain(
     reused = key is not None and (proofs is None or key.mode == mode)
     if key is None or not reused:
         limit = old.max_steps if max_steps is None and old is not None else max_steps
-        key = make(program, mode, description=description, max_steps=DEFAULT_MAX_STEPS if limit is None else limit)
+        limit = DEFAULT_MAX_STEPS if limit is None else limit
+        key = make(program, mode, description=description, max_steps=limit, single=True)
     new, replaced = key.verifying_key, None
     if there is not None and there.digest() != new.digest():
         replaced = there.digest()

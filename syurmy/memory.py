@@ -1,40 +1,48 @@
 """What set-up and a proof hold at their peaks, from the plan: known before any of it is allocated.
 
-Bytes of what lives at one time (prover/prove.py), for T entries in 2^m places, S of them in the rows that are stored,
-L leaves, R of them not with numerator 1, and P entries of params in rows of C:
+A proof takes and gives back large arrays in a fixed order (prover/prove.py), each of a size that the plan has: these
+are gone through here as the prover does, with what its process keeps of what is freed (``syurmy.heap``). For columns in
+2^m places, S of them in the rows that are stored, whose codeword has n columns, L leaves, R of them not with numerator
+1, and rows of C params:
 
-    held         the process with its kernels; the params and their rows of integers; what the run wrote, 8 a cell
-    columns      T as integers, and what is computed from them
+    held         the process with its kernels; the params, and their rows of integers; tables, which a program has twice
+                 and its system as columns; index maps; what the run wrote, 8 a cell
+    columns      those that are computed, and images of all that is looked up, 8 an entry each
     commitment   all columns side by side, 8 * 2^m; the matrix, 8 * S; its codeword, 8 * S / rho; its tree, 64 * n
-    lookup       denominators 16 * L, the layers above them 32 * L, how numerators are not 1, 28 * R; while leaves are
-                 filled in, numerators 8 * L and images of columns
+    lookup       denominators 16 * L, numerators 8 * L until they are known where they are not 1, 16 * R; the layers
+                 above, 16 * L, 8 * L, ...
     contraction  the tables of products, 16 a table and entry, over F 8, and 8 to fold them into
     opening      weights of all columns, 16 * 2^m, in which all are folded, or as much again where params are large
-                 beside them; of each row of params that is evaluated 48 * C
-    queries      positions of the key's file that are read, on top of what the process keeps of what it has freed
-
-The last four come one after the other; the peak is the largest of lookup, contraction and opening on top of the others,
-and the queries' on top of that, where what is freed is kept by the process. The constants are from measurements
-(``benchmarks.capacity``).
+                 beside them; what is multiplied to write them; of each row of params that is evaluated 48 * C
 
 A *lean* proof keeps neither the codeword of the columns nor the columns side by side while lookups and contractions are
 proven, nor images of columns: it lays them out again and encodes the columns that are opened anew. It is the same
 proof, and takes hardly longer where it is large; so large proofs on the host are lean in any case (``prove.LARGE``).
+
+Measured (``benchmarks.capacity``) are what a process takes that does nothing else, and what small arrays come to.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from syurmy import host
 from syurmy.display import bytes_text
+from syurmy.heap import Heap
 from syurmy.isa.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from syurmy.isa.builder import ConstraintSystem
+    from syurmy.isa.graph import Node
     from syurmy.isa.types import TensorType
     from syurmy.prover.protocol.contraction import Contraction
     from syurmy.prover.protocol.plan import Plan
@@ -42,11 +50,9 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.weights import WeightSpace
 
 PROCESS = 150_000_000  # with kernels
-COLUMN, IMAGES = 8, 25  # an entry, and images of it that are kept
-READ = 1 << 20  # of a mapped file that a read of one place brings in
-WASTE, MOST = 0.2, 512 << 20  # what lies free between arrays, of all but the process; and the most (syurmy/host.py)
-LARGE_WASTE = 0.25  # of a large proof
-LEAF, OTHER = 48, 28  # a leaf with the layers above it; more of one whose numerator is not 1
+SETUP = 132_000_000  # that of set-up, which loads fewer
+SMALL = 0.08, 0.03  # what else is in a heap that keeps what is freed, or large arrays apart; of all but the process
+READ = 8 << 20  # of the key's file, what is there at one time of the positions that are read (host.rows_of)
 CHUNK = 128  # elements of a column that BLAKE3 hashes to one value
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -63,78 +69,191 @@ class Memory:
 
 def of_plan(plan: Plan) -> Memory:
     """What a proof by this plan takes. Raises ``InsufficientSoundness`` for a plan that has none."""
-    from syurmy.costs import proof_seconds
-    from syurmy.prover.commitment import kept, strip_rows
-    from syurmy.prover.protocol.budget import Opening
-    from syurmy.prover.protocol.counts import swept
-    from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode
-    from syurmy.prover.protocol.tensors import tensor_layout
-    from syurmy.prover.protocol.weights import WeightSpace
     from syurmy.prover.prove import LARGE, keeps
 
-    program = plan.system.program
-    given = Mode(plan.mode.hiding, DEFAULT_PROOFS if plan.mode.hiding else 0)  # of commitments that are not there yet
-    tensors = [tensor_layout(x.shape, given) for x in plan.system.externals]
-    opening = Opening.of(plan, tensors)
-    data = sum(p.type.size * p.type.dtype.bits // 8 for p in program.params)
-    held = PROCESS + data + 8 * (plan.trace_cells + sum(p.type.size for p in program.params if not p.committed))
-    held += sum(8 * (t.shape.encoded + t.shape.every * t.shape.cols) + 64 * t.shape.n for t in tensors)
-    setup, of_params, queries = held, 0, 0
-    rows = of_row = 0
-    products, points, rest = swept(plan, space := WeightSpace())
-    if plan.params is not None:
-        params = plan.params.shape
-        committed = [p.type for p in program.params if p.committed]
+    sizes = Sizes(plan)
+    large, kept = plan.used_leaves >= LARGE, keeps(plan.used_leaves)
+    whole, lean = sizes.proof(large, kept), sizes.proof(True, False)
+    return Memory(sizes.setup(), whole, min(whole, lean))
+
+
+class Sizes:
+    """Bytes of everything that a proof by a plan, or set-up for it, holds."""
+
+    def __init__(self, plan: Plan) -> None:
+        from syurmy.costs import new_tensors
+        from syurmy.prover.dense import dense_bytes
+        from syurmy.prover.protocol import reduction as red
+        from syurmy.prover.protocol.budget import Opening
+        from syurmy.prover.protocol.claims import Sweep
+        from syurmy.prover.protocol.counts import sweeps
+        from syurmy.prover.protocol.weights import WeightSpace
+
+        self.plan, self.system = plan, plan.system
+        self.tensors = new_tensors(plan)
+        self.opening = Opening.of(plan, self.tensors)
+        sweep = Sweep(space := WeightSpace())
+        products, pulled = sweeps(plan, sweep)
+        points, rest = red.split_params(pulled)
+        self.tables, self.folded, self.moved = contraction_bytes(products)
+        self.rows = evaluated_rows(plan, space, points, rest) if self.opening.counts.rows else 0
+        written = red.columns_of(pulled, sweep).items()
+        places = plan.witness.places
+        self.written = dense_bytes((terms, places[node].shape, places[node].order) for node, terms in written)
+        sizes = space.sizes()  # of the columns' claims too
+        space.forget()
+        self.weights = 16 * sum(sizes)
+        self.maps, largest = _index_maps(self.system)
+        self.made = 3 * largest  # while it is narrowed
+
+    @cached_property
+    def program(self) -> dict[str, int]:
+        """With its constraint system."""
+        program = self.system.program
+        return {
+            "params": sum(p.type.size * p.type.dtype.bits // 8 for p in program.params),
+            "constants": 8 * sum(p.type.size for p in program.params if not p.committed),
+            "tables": 16 * sum(len(t.array) for t in program.luts),
+            "columns of tables": sum(8 * t.width << t.log_size for t in self.system.tables if not t.is_range),
+            "index maps": self.maps,
+        }
+
+    @cached_property
+    def integers(self) -> int:
+        """The params' rows, of a proof pages of the key's file."""
+        if self.plan.params is None:
+            return 0
+        committed = [p.type for p in self.system.program.params if p.committed]
         width = sum(t.size * _bits(t) for t in committed) / (8 * sum(t.size for t in committed))
-        integers = int(width * params.rows * params.cols)
-        strip = min(strip_rows(params), params.height)
-        strips = 8 * strip * (params.cols + params.n)
-        codeword_kept = kept(params, proof_seconds(plan))
-        if not codeword_kept:  # strips and what was hashed of the columns; then the tree
-            chunks = -(-params.height // CHUNK)
-            setup += integers + max(strips + 32 * params.n * (2 + (chunks - 1).bit_length()), 58 * params.n)
+        return int(width * self.plan.params.shape.rows * self.plan.params.shape.cols)
+
+    def setup(self) -> int:
+        """The peak of set-up."""
+        from syurmy.prover.commitment import kept, strip_rows
+
+        held = sum(self.program.values())
+        peak = held + self.made
+        if self.plan.params is not None:
+            shape = self.plan.params.shape
+            strip = min(strip_rows(shape), shape.height)
+            held += self.integers + 8 * shape.n  # and the powers of its domain
+            strips, tree = 8 * strip * (shape.cols + shape.n), 58 * shape.n
+            if kept(shape, single=True):
+                if strip == shape.height:  # they are the codeword
+                    strips = 8 * strip * shape.cols
+                held += 8 * shape.encoded
+            else:  # beside a strip what was hashed of the columns
+                chunks = -(-shape.height // CHUNK)
+                strips += 32 * shape.n * (2 + (chunks - 1).bit_length())
+            peak = max(peak, held + max(strips, tree))
+        return SETUP + peak + int(SMALL[True] * peak)
+
+    def proof(self, lean: bool, keep: bool) -> int:
+        """The peak of a proof whose process keeps what it frees, or not."""
+        from syurmy.prover.commitment import strip_rows
+        from syurmy.prover.prove import fresh_pages
+
+        plan, shape = self.plan, self.opening.matrices[0].shape
+        leaves, others = plan.used_leaves, _others(plan)
+        flat, matrix = 8 << plan.witness.log_entries, 8 * shape.every * shape.cols
+        heap = Heap(None if keep else host.APART)
+        heap.take(fresh=fresh_pages(leaves) if lean and keep else 0)
+        heap.take(**self.program, cells=8 * plan.trace_cells, tensors=self._of_tensors())
+        planned = heap.live + self.made
+        heap.give(["fresh"])
+
+        images, computed = _witness(self.system)
+        counts = 8 * sum(1 << t.log_size for t in self.system.tables)
+        heap.take(images=images, computed=computed, counted=counts, counts=counts)
+        heap.give(["counted"])
+        heap.take(flat=flat, matrix=matrix)
+        if lean:
+            strip = min(strip_rows(shape), shape.height)
+            heap.give(["flat"])
+            heap.take(powers=8 * shape.n, strips=8 * strip * shape.n, hashing=64 * shape.n, cut=8 * strip * shape.cols)
+            heap.give(["strips", "cut", "hashing"])
         else:
-            strips = strips if strip < params.height else 8 * params.height * params.cols
-            setup += integers + 8 * params.encoded + 58 * params.n + strips
-        held += integers
-        if opening.counts.rows:
-            rows, of_row = evaluated_rows(plan, space, points, rest), params.cols
-            of_params = 48 * rows * of_row
-            of_params += sum(48 << size for size in opening.counts.reduced)
-            window = opening.matrices[1].queries * READ
-            queries = min(25 * params.n, window) + params.n  # of the tree
-            anew = 24 * params.cols + 8 * params.n  # one row, of which columns are encoded
-            queries += min(8 * params.encoded, window) if codeword_kept else anew
-    shape = opening.matrices[0].shape
-    held += COLUMN * plan.witness.true_entries + 8 * shape.every * shape.cols + 64 * shape.n
-    images = IMAGES * plan.witness.true_entries
-    flat, codeword = 8 << plan.witness.log_entries, 8 * shape.encoded
-    others = sum(b.size for b in plan.blocks if b.multiplicity is not None or b.sign < 0)
-    filling, lookup = 24 * plan.used_leaves, LEAF * plan.used_leaves + OTHER * others
-    sizes = space.sizes()
-    space.forget()
-    weights = 16 * sum(sizes)
-    setup = max(setup, PROCESS + data + 16 * max(sizes, default=0))  # the plan goes through the same positions
-    contraction = contraction_bytes(products) + weights
-    within = (rows + 1) * of_row <= 1 << plan.witness.log_entries - 1 >= 2 * of_row  # sumcheck._behind
-    opened = (2 if within else 4) * flat + of_params + weights
-    committing, later = images + flat + codeword, max(lookup, contraction, flat + opened)
-    before = max(committing, images + filling, later)
-    asked = max(codeword, min(before, MOST)) + queries  # with what the process keeps of what it has freed
-    lean = held + max(before, asked)
-    whole = held + committing + max(lookup, contraction, opened) + queries
-    if plan.used_leaves < LARGE:
-        whole = wasted(whole)
-        lean = wasted(lean)
-    else:  # of what comes later, seven tenths find no place in what the commitment took
-        lean = wasted(lean, LARGE_WASTE)
-        whole = held + committing + 7 * later // 10 + queries if keeps(plan.used_leaves) else lean
-    return Memory(setup, max(whole, lean), lean)
+            heap.take(powers=8 * shape.n, codeword=8 * shape.encoded)
+        heap.take(tree=64 * shape.n)
+
+        heap.take(denominators=16 * leaves, numerators=8 * leaves)
+        if lean:
+            heap.give(["images"])
+            if not keep:
+                heap.trim()
+        heap.take(corrections=16 * others)
+        heap.give(["numerators"])
+        layers = {f"layer {k}": 16 * leaves >> k for k in range(leaves.bit_length())}
+        heap.take(**layers)
+        heap.give(list(layers)[1:])
+        heap.take(rounds=12 * others)
+        heap.give(["rounds", "layer 0", "denominators", "corrections"])
+
+        heap.take(weights=self.weights, moved=self.moved, products=self.tables, folded=self.folded)
+        heap.give(["moved", "products", "folded"])
+        if lean:
+            if not keep:
+                heap.trim()
+            heap.take(flat=flat)
+        cols = 0 if plan.params is None else plan.params.shape.cols
+        of_params = 48 * self.rows * cols + sum(48 << size for size in self.opening.counts.reduced)
+        within = (self.rows + 1) * cols <= 1 << plan.witness.log_entries - 1 >= 2 * cols  # sumcheck._behind
+        heap.take(omega=2 * flat, written=self.written)
+        if keep:  # else these are many below ``APART``, and stay
+            heap.give(["written"])
+        heap.take(evaluated=of_params, folds=0 if within else 2 * flat)
+        peak = max(planned, heap.peak)
+        return PROCESS + self.integers + (READ if self.rows else 0) + peak + int(SMALL[not keep] * peak)
+
+    def _of_tensors(self) -> int:
+        shapes = [t.shape for t in self.tensors]
+        return sum(8 * (s.encoded + s.every * s.cols) + 64 * s.n for s in shapes)
 
 
-def wasted(size: int, share: float = WASTE) -> int:
-    """With what the process wastes."""
-    return size + int(min(share * (size - PROCESS), MOST))
+def _others(plan: Plan) -> int:
+    """Leaves whose numerator is not 1."""
+    return sum(b.size for b in plan.blocks if b.multiplicity is not None or b.sign < 0)
+
+
+def _witness(system: ConstraintSystem) -> tuple[int, int]:
+    """Bytes of the images of columns that lookups ask for, with what these are computed from, and of the columns that
+    are not the trace's (``prover.witness``)."""
+    from syurmy.isa.graph import Broadcast, Committed, Public, Reshape, Transpose
+
+    given: set[Node] = {*system.inputs.values(), *system.params.values(), *system.publics, *system.externals}
+    given.update(node for _, node in system.reveals)
+    given.update(n for pc, n in system.results.items() if n.origin == pc and not isinstance(n, Public))
+    images = 0
+    for node in _reached(_looked_up(system), lambda n: n in given or isinstance(n, Committed | Public)):
+        if not isinstance(node, Reshape | Transpose | Broadcast):  # these are views
+            images += 8 * node.size
+    return images, sum(8 * c.size for c in system.columns if c not in given)
+
+
+def _looked_up(system: ConstraintSystem) -> list[Node]:
+    members = [m for lk in system.lookups for m in lk.members]
+    return members + [m for t in system.tuples for m in t.members if m is not None]
+
+
+def _index_maps(system: ConstraintSystem) -> tuple[int, int]:
+    """Bytes of the indices that have no closed form, and of the largest."""
+    from syurmy.isa.graph import IndexMap
+
+    roots = _looked_up(system) + [e.expression for e in system.equations]
+    maps = (n for n in _reached(roots, lambda n: False) if isinstance(n, IndexMap))
+    sizes = [n.where.nbytes for n in maps if isinstance(n.where, np.ndarray)]
+    return sum(sizes), max(sizes, default=0)
+
+
+def _reached(roots: list[Node], known: Callable[[Node], bool]) -> set[Node]:
+    """All nodes that these are computed from, themselves included, but for those that are ``known``."""
+    todo = list(roots)
+    out: set[Node] = set()
+    while todo:
+        if (node := todo.pop()) not in out and not known(node):
+            out.add(node)
+            todo += node.inputs
+    return out
 
 
 def _bits(t: TensorType) -> int:
@@ -193,14 +312,16 @@ def evaluated_rows(plan: Plan, space: WeightSpace, points: Sequence[ParamPoint],
     return len(found)
 
 
-def contraction_bytes(contractions: Sequence[Contraction]) -> int:
-    """The tables of products (``operands.instance``), over F where no weights are bound, and what they are folded
-    into; and the largest operand that has the entries of another tensor in other places (``Witness.moved``)."""
+def contraction_bytes(contractions: Sequence[Contraction]) -> tuple[int, int, int]:
+    """The tables of products (``operands.Tables``), over F where no weights are bound; what they are folded into;
+    and the largest operand that has the entries of another tensor in other places (``Witness.moved``)."""
     from syurmy.isa.graph import IndexMap
 
     sides = [side.node for c in contractions for side in (c.a, c.b)]
-    out = max((8 * math.prod(node.shape) for node in sides if isinstance(node, IndexMap)), default=0)
+    moved = max((8 * math.prod(node.shape) for node in sides if isinstance(node, IndexMap)), default=0)
+    given = folded = 0
     for c in contractions:
         tables = [16 if side.bound else 8 for side in (c.a, c.b)] + [16] * (c.degree - 2)
-        out += sum(tables) + 8 * len(tables) << c.variables
-    return out
+        given += sum(tables) << c.variables
+        folded += 8 * len(tables) << c.variables
+    return given, folded, moved

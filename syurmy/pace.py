@@ -10,11 +10,10 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from syurmy import files, host
+from syurmy import files, fitted, host
 from syurmy.isa.errors import SyurmyError
 
 LAST = 9  # proofs; odd, so that one which other work slowed down does not count
-FIT = "2026-11-28"  # of the constants of ``syurmy.costs``; what was measured beside others says nothing of these
 
 
 def factor() -> float:
@@ -33,7 +32,8 @@ def record(estimated: float, measured: float) -> None:
 
 
 def _path() -> Path:
-    return host.cache_folder() / f"pace-{FIT}-{host.threads()}.json"
+    """What was measured beside other constants says nothing of those of today."""
+    return host.cache_folder() / f"pace-{fitted.DATE}-{host.threads()}.json"
 
 
 def _known() -> list[float]:

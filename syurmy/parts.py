@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -100,11 +101,13 @@ class Parts:
         """The bundle is written: what was kept for it goes."""
         self._clear()
         (self.folder / LOCK).unlink(missing_ok=True)
-        self.folder.rmdir()
+        with suppress(OSError):  # somebody else's files are in it
+            self.folder.rmdir()
 
     def _clear(self) -> None:
-        """Removes what this module wrote, the job first: what is left of it is never taken for a whole."""
-        own = [p for p in self.folder.iterdir() if p.suffix in (".proof", ".opening", ".used")]
+        """Removes what this module wrote, and was writing when a process was killed, the job first: what is left of it
+        is never taken for a whole."""
+        own = [p for p in self.folder.iterdir() if p.suffix in (".proof", ".opening", ".used", ".tmp")]
         for path in (self.folder / JOB, *own):
             path.unlink(missing_ok=True)
 

@@ -26,7 +26,7 @@ import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.encoding import decode, encode
-from syurmy.isa.errors import InputError
+from syurmy.isa.errors import InputError, SyurmyError
 
 if TYPE_CHECKING:
     from syurmy.isa.program import Program
@@ -83,6 +83,22 @@ class Store:
                 shutil.rmtree(temporary, ignore_errors=True)
         return folder
 
+    def load(self, digest: bytes, into: Path) -> ProvingKey:
+        """The key that is there under a digest, as ``fetch`` brings it, without a count of its own; files that are not
+        those of this key do not stay. Raises ``InputError`` X163."""
+        from safetensors import SafetensorError
+
+        folder = self.fetch(digest, into)
+        try:
+            key = load(folder)
+            if (found := key.verifying_key.digest()) != digest:
+                raise ValueError(f"it is the key {found.hex()[:16]}…")
+        except (SyurmyError, SafetensorError, KeyError, ValueError, TypeError, OSError) as e:
+            shutil.rmtree(folder, ignore_errors=True)
+            message = f"the store {self.url} has another key, or none, under {digest.hex()[:16]}…: {e}"
+            raise InputError(message, code="X163", help="delete that folder there and prove again") from e
+        return key
+
     @contextmanager
     def _reached(self) -> Iterator[tuple[Any, str]]:
         """The file system and the path in it; what goes wrong there becomes ``InputError`` X163."""
@@ -96,11 +112,13 @@ class Store:
             reason = getattr(e, "strerror", None) or str(e) or type(e).__name__
             if isinstance(e, FileNotFoundError) and " " not in reason:  # some name the path and nothing else
                 reason = f"there is no {reason}"
-            raise InputError(f"the store {self.url} cannot be used: {reason}", code="X163") from e
+            help = "memory:// is in each process its own" if self.url.startswith("memory:") else ""
+            raise InputError(f"the store {self.url} cannot be used: {reason}", code="X163", help=help) from e
 
 
 def load(folder: Path) -> ProvingKey:
-    """The key that was fetched into a folder, without a count of its own. Raises ``InputError``."""
+    """The key that was fetched into a folder, without a count of its own. Raises ``InputError``, and for files that are
+    none of a store what reading them does."""
     from safetensors.numpy import load_file
 
     from syurmy.prover.keys import ProvingKey

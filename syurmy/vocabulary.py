@@ -43,9 +43,12 @@ class Vocabulary:
             help = "pip install 'syurmy-vm[text]'"
             raise InputError("a tokenizer.json needs the package tokenizers", code="X150", help=help) from e
         try:
-            return tokenizers.Tokenizer.from_str(self.data.decode("utf-8"))
+            made = tokenizers.Tokenizer.from_str(self.data.decode("utf-8"))
         except Exception as e:  # the package raises Exception itself
             raise self._unreadable(" ".join(str(e).split())[:200]) from e
+        made.no_truncation()  # files keep what batches were cut and filled up to
+        made.no_padding()
+        return made
 
     @staticmethod
     def read(path: Path) -> Vocabulary:
@@ -72,6 +75,14 @@ class Vocabulary:
                 message = f"the vocabulary has no character {c!r}"
                 raise InputError(message, code="I143", help=f"it has {json.dumps(some, ensure_ascii=False)}")
         return [self._characters[c] for c in text]
+
+    def misread(self, text: str, tokens: Sequence[int]) -> bool:
+        """Whether the tokens of a text stand for another one, but for spaces and tokens that the vocabulary adds: it
+        leaves out characters that it has not, or changes them."""
+        if self._tokenizer is None:
+            return False
+        read = (self._tokenizer.decode(list(tokens), skip_special_tokens=skip) for skip in (True, False))
+        return all("".join(r.split()) != "".join(text.split()) for r in read)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens; one that the vocabulary has not is U+FFFD."""

@@ -21,6 +21,8 @@ from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 Body = Callable[[Writer], str | Sequence[str]]
 MAX_WAVES = 256
 SMALL = 1024  # entries; larger constants say nothing about shapes
+LONG = 2**20  # entries of vectors that inference takes for shapes
+COUNTED = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,17 @@ def graphs(n: NodeProto) -> list[GraphProto]:
     return [g for a in n.attribute for g in ([a.g] if a.type == AttributeProto.GRAPH else a.graphs)]
 
 
+def captured(n: NodeProto) -> list[str]:
+    """What the bodies of a node read from outside, in order."""
+    found: dict[str, None] = {}
+    for a in n.attribute:
+        for body in [a.g] if a.type == AttributeProto.GRAPH else a.graphs:
+            own = {i.name for i in (*body.input, *body.initializer)} | {o for m in body.node for o in m.output}
+            reads = [i for m in body.node for i in (*m.input, *captured(m))] + [o.name for o in body.output]
+            found.update(dict.fromkeys(i for i in reads if i and i not in own))
+    return list(found)
+
+
 def taken_names(graph: GraphProto) -> set[str]:
     names = {i.name for i in graph.input} | {t.name for t in graph.initializer}
     for n in nodes_of(graph):
@@ -123,8 +136,25 @@ def inferred(model: onnx.ModelProto) -> GraphProto:
         else:
             light.graph.input.append(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)))
     with contextlib.suppress(onnx.shape_inference.InferenceError):
-        return onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+        return typed(light).graph
     return light.graph
+
+
+def typed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with the types that inference finds, also by what integers of vectors are; that takes 200 bytes for every
+    entry of a vector of integers, known or not, so without it where those are long. Raises ``InferenceError``."""
+    plain = onnx.shape_inference.infer_shapes(model)
+    if _integers(plain.graph) > LONG:
+        return plain
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _integers(graph: GraphProto) -> int:
+    """Entries of all vectors of integers, those of bodies too."""
+    vectors = (
+        k.shape[0] or 0 for k in known_types(graph).values() if k.dtype in COUNTED and k.shape and not k.shape[1:]
+    )
+    return sum(vectors) + sum(_integers(g) for n in graph.node for g in graphs(n))
 
 
 @dataclass

@@ -1,5 +1,5 @@
 """Products with quantised weights: with a scale per block of 4 bits, and with activations that are quantised as they
-come."""
+come; rows of tables with such scales."""
 
 from __future__ import annotations
 
@@ -53,6 +53,27 @@ def matmul_nbits(w: Writer) -> str:
         b = w.reshape(w("DequantizeLinear", *rows, axis=0), [n, blocks * size])
         b = w("Transpose", b if k == blocks * size else w.part(b, 1, 0, k), perm=[1, 0])
     return w.total(w("MatMul", w.input(0), b), w.input(5))
+
+
+@body("GatherBlockQuantized", domain=RUNTIME)
+def gather_block_quantized(w: Writer) -> str:
+    """Rows of a table ``(q - zero) * scale`` of 2, 4 or 8 bits, zero and scale per block along an axis."""
+    q, scales = w.fixed(0, "the table"), w.fixed(2, "the scales")
+    zeros = w.fixed(3, "the zero points") if w.has(3) else None
+    size, bits = w.attr("block_size", 128), w.attr("bits", 4)
+    axis, rows = (w.attr(name, default) % q.ndim for name, default in (("quantize_axis", 1), ("gather_axis", 0)))
+    if q.dtype == np.uint8:
+        count = q.shape[-1] * 8 // bits
+        zeros = 2 ** (bits - 1) if zeros is None else unpacked(zeros, bits, scales.shape[-1])
+        q = unpacked(q, bits, count)
+    elif q.dtype.name not in ("int4", "uint4"):
+        raise Unsupported(f"a table of {q.dtype.name}", "integers of 2, 4 or 8 bits")
+
+    def along(x: Array) -> Array:
+        return np.repeat(x.astype(np.float32), size, axis).take(range(q.shape[axis]), axis)
+
+    fine = q.astype(np.float32) - (zeros if isinstance(zeros, int) else 0 if zeros is None else along(zeros))
+    return w("Gather", w.const((fine * along(scales)).astype(scales.dtype)), w.input(1), axis=rows)
 
 
 def scaled_product(w: Writer, a: str, b: str, zeros: tuple[str, str], scales: tuple[str, str], bias: str) -> str:

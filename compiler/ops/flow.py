@@ -17,15 +17,14 @@ import onnx
 from onnx import helper
 
 from syurmy.compiler import passes
-from syurmy.compiler.bounds import ROUNDS
+from syurmy.compiler.bodies.engine import captured
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node, Runner, graph_of
-from syurmy.compiler.load import captured
 from syurmy.compiler.loops import Loop
 from syurmy.compiler.lower import Context, Result, lower_node, lowering
-from syurmy.compiler.passes.unroll import loops
 from syurmy.compiler.scales import FINE_BITS
+from syurmy.compiler.sizes import ROUNDS, changes, stays
 from syurmy.isa.arrays import Array
 from syurmy.isa.types import DType, TensorType
 
@@ -90,7 +89,7 @@ def loop(c: Context, n: Node) -> Result:
     trips = c.const(n.inputs[0]) if n.inputs[0] else None
     wanted = c.const(n.inputs[1]) if n.inputs[1] else np.array(True)
     node = helper.make_node("Loop", [], [], body=body)
-    if trips is None or wanted is None or not wanted.all() or not loops(node):
+    if trips is None or wanted is None or not wanted.all() or not stays(node):
         raise Unsupported("the trip count or the condition is computed from the input", "a constant number of rounds")
     initial = n.inputs[2 : 2 + states]
     axes = [(0, False)] * (len(body.output) - 1 - states)
@@ -211,9 +210,7 @@ def _rounds(c: Context, form: Form, run: Runner, outer: Sequence[str], k: int) -
         outputs = [np.asarray(found[o.name]) for o in form.body.output[form.skipped :]]
         for j, (old, new) in enumerate(zip(states, outputs, strict=False)):
             if old.shape != new.shape or old.dtype != new.dtype:
-                raise Unsupported(
-                    f"state {j} changes its shape from {list(old.shape)} to {list(new.shape)}", "one shape"
-                )
+                raise Unsupported(*changes(j, old.shape, new.shape))
         states = outputs[: len(states)]
     return out
 

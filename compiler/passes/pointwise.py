@@ -56,7 +56,7 @@ def fuse(graph: Graph, precision: Precision) -> Graph:
     nodes = []
     for n in graph.nodes:
         e = known.get(n.outputs[0])
-        read = [m for m in graph.nodes if n.outputs[0] in m.inputs]
+        read = graph.reading.get(n.outputs[0], [])
         name = n.outputs[0]
         ends = name not in inner or name in graph.outputs or any(m.outputs[0] not in known for m in read)
         if (

@@ -14,16 +14,14 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
 
-from syurmy.compiler.bounds import always
 from syurmy.compiler.errors import Problem, UnsupportedModel
 from syurmy.compiler.graph import Runner, folds
 from syurmy.compiler.load import inline_functions
+from syurmy.compiler.sizes import MIN_ROUNDS, controls, stays
 from syurmy.isa.arrays import Array
 
-CONTROL = {"If", "Loop", "Scan"}
 MAX_NODES = 2**14  # of all rounds together
 MAX_DEPTH = 8
-MIN_ROUNDS = 8  # from which on a loop is shorter than its rounds (``ops.flow``)
 
 
 def flattened(
@@ -31,7 +29,7 @@ def flattened(
 ) -> onnx.ModelProto:
     """The model without such control flow, also inside bodies, and with bodies' functions inlined."""
     for _ in range(MAX_DEPTH):
-        if not any(_controls(n) for n in model.graph.node):
+        if not any(controls(n) for n in model.graph.node):
             break
         nodes = _Unrolling(model, sample).nodes()
         if nodes is None:
@@ -42,28 +40,6 @@ def flattened(
         flat.graph.node.extend(nodes)
         model = inline_functions(flat, lowered)
     return model
-
-
-def loops(n: NodeProto) -> bool:
-    """Whether a Scan, or a Loop whose trip count is known, becomes a loop of the program: all rounds run, and the body
-    has no control flow of its own and makes nothing of the iteration's number but places in tensors from outside."""
-    body = _attribute(n, "body", None)
-    if any(_controls(m) for m in body.node) or len(body.output) != len({o.name for o in body.output}):
-        return False
-    if n.op_type == "Scan":
-        return True
-    number, condition = (i.name for i in body.input[:2])
-    if not always(body, body.output[0].name, condition):
-        return False
-    inside = {o for m in body.node for o in m.output} | {i.name for i in body.input}
-    readers = [m for m in body.node if number in m.input]
-    return number not in {o.name for o in body.output} and all(
-        m.op_type == "Gather" and m.input[1] == number and m.input[0] not in inside for m in readers
-    )
-
-
-def _controls(n: NodeProto) -> bool:
-    return n.op_type in CONTROL and n.domain in ("", "ai.onnx")
 
 
 class _Unrolling:
@@ -87,7 +63,7 @@ class _Unrolling:
         changed = False
         for n in self.model.graph.node:
             self.made, self.producers = [], {}
-            done = _controls(n) and forms[n.op_type](n)
+            done = controls(n) and forms[n.op_type](n)
             changed |= done
             out += self.made if done else [n]
         return out if changed else None
@@ -107,7 +83,7 @@ class _Unrolling:
         if any(g is None for g in given) or not any(n.input[:2]):
             return False
         rounds = int(given[0].reshape(())) if n.input[0] else 2**62  # type: ignore[union-attr]
-        if n.input[0] and rounds >= MIN_ROUNDS and loops(n):
+        if n.input[0] and rounds >= MIN_ROUNDS and stays(n):
             return False
         condition, body = bool(given[1].any()), _attribute(n, "body", None)  # type: ignore[union-attr]
         states = list(n.input[2:])
@@ -142,7 +118,7 @@ class _Unrolling:
         )
         first = self.fixed[sources[0]] if sources[0] in self.fixed else self.values[sources[0]]
         length = first.shape[into[0]]
-        if length >= MIN_ROUNDS and loops(n):
+        if length >= MIN_ROUNDS and stays(n):
             return False
         scanned: list[list[str]] = [[] for _ in range(outs)]
         for k in range(length):

@@ -17,6 +17,7 @@ import numpy as np
 from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
 from syurmy.isa.program import Affine
+from syurmy.isa.progression import Progression, repeated
 from syurmy.isa.types import MAX_ENTRIES, DType, TensorType, join
 
 if TYPE_CHECKING:
@@ -329,8 +330,9 @@ class Pad(Op):
         widths = self._widths(call, len(shape))
         for axis, (before, after) in enumerate(widths):
             if before or after:
-                index = np.pad(np.arange(shape[axis]), (before, after), constant_values=-1)
-                n = b.pick(n, axis, index)
+                runs = [repeated(-1, before), *Progression.upto(shape[axis]).parts, repeated(-1, after)]
+                index = Progression(tuple(part for part in runs if part.times))
+                n = b.index_map(n, (axis + 1,), (axis + 1,), index)
         if value == 0 or n is nodes[0]:
             return n
         outside = np.pad(np.zeros(shape, np.int64), widths, constant_values=value)

@@ -80,6 +80,21 @@ def dot_rows(values: Integers, weights: U64, bound: int) -> U64:
     return _dot_small(values, _limbs(weights)) if bound < SMALL else _dot_large(values, weights)
 
 
+def dot_rows_each(values: Integers, weights: U64, bound: int) -> U64:
+    """``dot_rows`` for several vectors of weights, ``uint64[2, n, C]``: ``uint64[2, n, R]``."""
+    _, n, cols = weights.shape
+    out = np.empty((2, n, len(values)), np.uint64)
+    if bound < SMALL:
+        values = np.ascontiguousarray(values, None if values.dtype.itemsize <= 4 else np.int32)
+        limbs = signed_limbs(weights.reshape(2, -1))
+    for i in range(n):
+        if bound < SMALL:
+            out[:, i] = _dot_small(values, np.ascontiguousarray(limbs[i * cols : (i + 1) * cols].T))
+        else:
+            out[:, i] = _dot_large(values, weights[:, i])
+    return out
+
+
 def _limbs(weights: U64) -> npt.NDArray[np.int32]:
     return np.ascontiguousarray(signed_limbs(weights).T)
 

@@ -4,7 +4,7 @@ are where the arrays are.
 Importing ``prover.kernels`` selects it for the process (protocol/arithmetic.py).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from syurmy.prover.kernels.pool import MIN_CHUNK, for_ranges
 __all__ = [
     "add",
     "bind_columns",
+    "combination",
     "dot",
     "dot_base",
     "dot_int",
@@ -85,6 +86,14 @@ def outer(a: U64, b: U64) -> U64:
 def add(a: U64, b: U64) -> U64:
     out: U64 = gpu.beside(a, b).empty(a.shape)
     for_ranges(mle.add_flat, a.size, a.reshape(-1), b.reshape(-1), out.reshape(-1), min_chunk=8 * MIN_CHUNK)
+    return out
+
+
+def combination(arrays: Sequence[U64], factors: U64) -> U64:
+    first, *others = np.ascontiguousarray(factors.T)[:, :, None]
+    out = multiply(arrays[0], first)
+    for a, factor in zip(arrays[1:], others, strict=True):
+        out = add(out, multiply(a, factor))
     return out
 
 

@@ -26,7 +26,7 @@ MOST = 3  # helpers
 _T, _W = "uint64[:,::1]", "uint64[::1]"
 _TYPES = {
     **{"T": _T, "W": _W, "u": "uint64", "i": "int64", "b": "boolean", "I": "int64[::1]", "J": "int64[:,::1]"},
-    **{"S": "int16[:,::1]", "L": "int32[:,::1]", "C": "uint64[:,:,::1]"},
+    **{"S": "int16[:,::1]", "L": "int32[:,::1]"},
     **{"Y": "uint8[::1]", "h": "uint32[::1]", "H": "uint32[:,::1]", "B": "uint32[:,:,::1]"},
 }
 FIRST = {
@@ -47,6 +47,7 @@ FIRST = {
     "mle.eq_suffixes": "TiW",
     "logup.ones_round": "TiiiuuuubTiTTii",
     "logup.corrections": "TJuubiuuTTii",
+    "logup.leaf_rows": "TiiTiuuuuiTii",
     "mle.eq_prefix": "TiiT",
     "matrix.signed_limbs_kernel": "TLii",
     "bind.dot_rows_limbs": "SLTii",
@@ -65,7 +66,6 @@ FIRST = {
     "opening.power_table_kernel": "WTii",
     "opening.split_sum_kernel": "TTWIWWTii",
     "opening.power_sum_kernel": "TTWTii",
-    "mle.sum_middle": "CTii",
 }  # in the order in which a proof needs them, with the types of their arguments
 
 

@@ -366,6 +366,34 @@ def ones_round(q, child, bind, pair, c0, c1, r0, r1, binding, out, right, outer,
     return s[0], s[1], z[0], z[1]
 
 
+@kernel
+def leaf_rows(q, right, far, d, first, c0, c1, k0, k1, width, w, lo, hi):
+    """Bound leaves q and, unless ``first`` is negative, corrections d from there on, of one run of pairs, as
+    ``ones_round`` and ``corrections`` write them, as rows of the workspace of other layers, where [lo, hi) is [0, 1):
+    p = 1 + d, q less c*d, and p1 + lambda*q1 = 1 + lambda*(what is bound), as lambda*c = 1."""
+    for half in range(2):
+        i = half * width
+        j, s = i + width, half * far
+        e, h = s + width, s + right
+        f = h + width
+        w[0, i:j], w[1, i:j] = ONE, ZERO
+        w[2, i:j], w[3, i:j] = q[0, s:e], q[1, s:e]
+        w[6, i:j], w[7, i:j] = q[0, h:f], q[1, h:f]
+        x0, x1, y0, y1, z0, z1 = w[2, i:j], w[3, i:j], w[4, i:j], w[5, i:j], w[6, i:j], w[7, i:j]
+        for k in range(width):
+            a, b = kmul(z0[k], z1[k], k0, k1)
+            y0[k], y1[k] = add(a, ONE), b
+        if first >= 0:
+            m, n = first + i, first + j
+            p0, p1, d0, d1, e0, e1 = w[0, i:j], w[1, i:j], d[0, m:n], d[1, m:n], d[2, m:n], d[3, m:n]
+            for k in range(width):
+                p0[k], p1[k] = add(p0[k], d0[k]), d1[k]
+                a, b = kmul(d0[k], d1[k], c0, c1)
+                x0[k], x1[k] = sub(x0[k], a), sub(x1[k], b)
+                a, b = kmul(e0[k], e1[k], c0, c1)
+                z0[k], z1[k] = sub(z0[k], a), sub(z1[k], b)
+
+
 @part
 def _numerators(d, i, m, g):
     """d1 + d0*(d1 + 1)."""

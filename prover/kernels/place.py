@@ -152,7 +152,7 @@ def count(rows: Integers, counts: I64) -> bool:
     flat = pool.lent(np.ascontiguousarray(rows, np.int64).reshape(-1))
     beyond = 0
     if len(flat) < 2 * len(counts):  # counts of each thread's own would cost more than they save
-        return not count_kernel(flat, counts, 0, len(flat))
+        return not any(pool.for_ranges(count_kernel, len(flat), flat, counts, min_chunk=len(flat) or 1))
     size = len(counts)
 
     def counted(lo: int, hi: int) -> tuple[I64, int]:

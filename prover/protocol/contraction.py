@@ -8,9 +8,9 @@ After the sumcheck the claims A'(rho) and B'(rho) are claims on the operands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 
 from syurmy.isa.graph import Node, Product
@@ -29,6 +29,12 @@ class Side:
     node: Node
     kept: tuple[int, ...]
     bound: tuple[Group, ...]
+    prepared: list[object] = field(default_factory=list, compare=False, repr=False)  # what a prover makes of it once
+
+    @cached_property
+    def key(self) -> Hashable:
+        """Equal for sides that are the same."""
+        return self.node, self.kept, tuple((axes, w.key) for axes, w in self.bound)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class Contraction:
     @property
     def variables(self) -> int:
         return sum(padded(d).bit_length() - 1 for d in self.dims)
+
+    @cached_property
+    def batch_key(self) -> Hashable:
+        """Equal for contractions with the same table of batch weights."""
+        return self.dims, tuple((axes, w.key) for axes, w in self.batch)
 
     @property
     def degree(self) -> int:
@@ -116,7 +127,7 @@ def batch_values(contractions: Sequence[Contraction], sweep: Sweep, name: str, r
     known: dict[object, Ext] = {}
     out = []
     for c in contractions:
-        key = c.dims, tuple((axes, w.key) for axes, w in c.batch)
+        key = c.batch_key
         if key not in known:
             known[key] = ONE
             points = [sweep.space.coordinates(p) for p in c.label_points(name, rounds)]

@@ -15,7 +15,7 @@ from blake3 import blake3
 from syurmy.isa import collector
 from syurmy.prover.field import Ext
 from syurmy.prover.protocol import reduction as red
-from syurmy.prover.protocol.claims import Sweep
+from syurmy.prover.protocol.claims import Pulled, Sweep
 from syurmy.prover.protocol.contraction import Contraction, all_contractions
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.weights import WeightSpace
@@ -70,6 +70,12 @@ def count_claims(plan: Plan) -> Counts:
 def swept(plan: Plan, space: WeightSpace) -> tuple[list[Contraction], list[red.ParamPoint], list[red.Reduced]]:
     """What both sweeps come to at the fixed points: contractions, evaluation claims on params, and claims of other
     shapes."""
+    contractions, pulled = sweeps(plan, Sweep(space))
+    return contractions, *red.split_params(pulled)
+
+
+def sweeps(plan: Plan, sweep: Sweep) -> tuple[list[Contraction], list[Pulled]]:
+    """Contractions, and what each of both sweeps came to."""
     stream = blake3(_SEED)
     at = 0
 
@@ -80,7 +86,7 @@ def swept(plan: Plan, space: WeightSpace) -> tuple[list[Contraction], list[red.P
         words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
         return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
 
-    sweep = Sweep(space)
+    space = sweep.space
     space.points[red.FINGERPRINT] = draw(plan.fingerprint_bits)
     space.points[red.LOOKUP] = point = draw(plan.point_length)
     beta, gamma, eta = draw(3)
@@ -90,4 +96,4 @@ def swept(plan: Plan, space: WeightSpace) -> tuple[list[Contraction], list[red.P
         rounds = max(c.variables for c in contractions)
         space.points[red.CONTRACTION] = draw(rounds)
         pulled.append(sweep.run(red.operand_claims(contractions, sweep, rounds, eta)))
-    return contractions, *red.split_params(pulled)
+    return contractions, pulled

@@ -38,6 +38,7 @@ from syurmy.prover.protocol.layout import prefix_eq, stack
 from syurmy.prover.protocol.plain import mul_f
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
+_REVERSED = np.array([int(f"{i:08b}"[::-1], 2) for i in range(256)], np.int64)  # bytes
 _LOW = 64  # entries that one step of a polynomial's evaluation takes
 
 
@@ -150,16 +151,15 @@ class PowerWeights:
         size = 1 << self.log_block
         block = np.ascontiguousarray(z[:, self.offset : self.offset + size])
         low = min(size, _LOW)
-        table, power = np.ones((self.claims, 1), np.uint64), self.x  # x is in F: plane 1 is zero
+        table, power = np.ones((self.claims, 1), np.uint64), self.x[0]  # x is in F: plane 1 is zero
         while table.shape[1] < low:  # power = x^(known exponents)
-            more = mle.mul(lift(table.reshape(-1)), np.repeat(power, table.shape[1], axis=1))
-            table = np.concatenate([table, more[0].reshape(table.shape)], axis=1)
-            power = mle.mul(power, power)
+            table = np.concatenate([table, mul_f(table, power[:, None])], axis=1)
+            power = mul_f(power, power)
         bind = arithmetic.current().bind_columns
         out = bind(table, np.ascontiguousarray(block[:, size - low :]))
         for at in range(size - 2 * low, -1, -low):
             part = bind(table, np.ascontiguousarray(block[:, at : at + low]))
-            out = mle.add(mle.mul(out, power), part)
+            out = mle.add(mul_f(out, power), part)
         return mle.mul(out, self.coefficients)
 
     def scaled(self, factors: U64) -> PowerWeights:
@@ -333,11 +333,10 @@ def evaluation_points(log_n: int, positions: Sequence[int], exponent: int = 1) -
 
 
 def bit_reversed(x: I64, bits: int) -> I64:
-    """The lowest ``bits`` bits of every entry in reverse order."""
-    out = np.zeros_like(x)
-    for i in range(bits):
-        out |= (x >> i & 1) << (bits - 1 - i)
-    return out
+    """The lowest ``bits`` bits of every entry in reverse order, at most 32."""
+    r = _REVERSED
+    out: I64 = r[x & 255] << 24 | r[x >> 8 & 255] << 16 | r[x >> 16 & 255] << 8 | r[x >> 24 & 255]
+    return out >> (32 - bits)
 
 
 @lru_cache(maxsize=64)

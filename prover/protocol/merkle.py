@@ -91,14 +91,17 @@ class MerkleTree:
 
 def siblings(log_n: int, positions: Sequence[int]) -> list[int]:
     """Rows of ``MerkleTree.digests`` that a multi-proof holds."""
-    out: list[int] = []
-    start = 0
-    for depth, (level, known) in enumerate(_levels(log_n, positions)):
-        alone = np.ones(len(known), np.bool_)
-        both = known[1:] >> 1 == known[:-1] >> 1
-        alone[1:][both] = alone[:-1][both] = False
-        out += (start + (level[alone] ^ 1)).tolist()
-        start += 1 << (log_n - depth)
+    _check_positions(log_n, positions)
+    at = np.asarray(positions, np.int64)
+    levels = at >> np.arange(log_n, dtype=np.int64)[:, None]  # the nodes over them, one level after the other
+    first = np.ones(levels.shape, np.bool_)  # of those with one parent
+    np.not_equal(levels[:, 1:] >> 1, levels[:, :-1] >> 1, out=first[:, 1:])
+    begin = np.flatnonzero(first)
+    end = np.append(begin[1:], first.size) - 1
+    nodes = levels.reshape(-1)[begin]
+    alone = nodes == levels.reshape(-1)[end]
+    start = (2 << log_n) - (2 << log_n >> begin // len(at))  # of the level
+    out: list[int] = (start + (nodes ^ 1))[alone].tolist()
     return out
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from syurmy.isa.arrays import I64
 from syurmy.prover.field import ONE, U64, Ext, P, ext_array
 from syurmy.prover.protocol import arithmetic
+from syurmy.prover.protocol.plain import times_u
 
 
 def eq_vector(point: Sequence[Ext], size: int | None = None) -> U64:
@@ -108,6 +109,20 @@ def combined(matrix: U64, weights: U64) -> U64:
     if weights.shape != (2, matrix.shape[1]):
         raise ValueError(f"weights of shape {weights.shape} for rows of {matrix.shape[1]}")
     return arithmetic.current().bind_columns(np.ascontiguousarray(matrix), np.ascontiguousarray(weights))
+
+
+def combination(arrays: Sequence[U64], factors: Sequence[Ext]) -> U64:
+    """The sum of factors[i] * arrays[i], at least one, ``uint64[2, ...]`` of one shape."""
+    if any(a.shape != arrays[0].shape for a in arrays):
+        raise ValueError(f"sum of shapes {[a.shape for a in arrays]}")
+    total = arithmetic.current().combination([_flat(a) for a in arrays], ext_array(factors))
+    return total.reshape(arrays[0].shape)
+
+
+def weighted(rows: U64, weights: U64) -> U64:
+    """``uint64[2, n]``: the inner products of the rows of ``uint64[2, n, d]`` over K with ``uint64[2, d]``."""
+    both = np.concatenate([weights, times_u(weights)], axis=1)  # plane 1 counts u
+    return combined(np.concatenate([rows[0], rows[1]], axis=1), both)
 
 
 def outer(a: U64, b: U64) -> U64:

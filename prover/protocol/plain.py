@@ -10,17 +10,21 @@ Vectors over K = F[u]/(u^2 - 7) are ``uint64[2, ...]``, plane 0 the coefficients
 (a0 + a1 u)(b0 + b1 u) = (a0 b0 + 7 a1 b1) + (a0 b1 + a1 b0) u. Sums of many elements keep two exact sums, of the low
 and of the high halves, which holds for fewer than 2^32 terms.
 
+Sums of products are products of matrices of doubles, of the elements' four digits of 16 bits: digits are below 2^16, a
+sum of at most 2^21 products of two is an integer below 2^53, and so is every partial sum, in whatever order and with
+whatever fused operations a library adds them: all are exact.
+
 ``prover/kernels/compiled.py`` is their compiled twin: same functions, same results (protocol/arithmetic.py chooses).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from blake3 import blake3
 
-from syurmy.isa.arrays import I64, U8
+from syurmy.isa.arrays import F64, I64, U8
 from syurmy.prover.field import U64, Ext, eq_list, ext_array, ext_list, root_of_unity, to_field
 from syurmy.prover.field import P as P_INT
 
@@ -29,8 +33,10 @@ name = "plain"
 P = np.uint64(P_INT)
 LOW = np.uint64(2**32 - 1)  # mask of the low half, and 2^64 mod p
 HALF = np.uint64(32)  # bits of a half
-TWO_32, SEVEN = (np.array([x], np.uint64) for x in (1 << 32, 7))
 BLOCK = 1 << 13  # products whose intermediate results stay in the second-level cache, in memory that is not given back
+FACTORS = 1 << 15  # doubles of a matrix that do, and are too few for a library to use threads
+WHOLE = 1 << 24  # integers below it may be summed as they are: BLOCK of them times 2^16 are below 2^53
+FEW = 256  # entries times one element that are no product of matrices
 _SMALL = 3  # coordinates of an eq vector that are multiplied one by one
 
 
@@ -51,22 +57,55 @@ def sub_f(a: U64, b: U64) -> U64:
 def mul_f(a: U64, b: U64) -> U64:
     """a * b; shapes are broadcast."""
     a0, a1, b0, b1 = a & LOW, a >> HALF, b & LOW, b >> HALF
-    low = a0 * b0
-    middle = a1 * b0 + (low >> HALF)  # at most (2^32 - 1)^2 + 2^32 - 1
+    middle = a1 * b0 + (a0 * b0 >> HALF)  # at most (2^32 - 1)^2 + 2^32 - 1
     cross = a0 * b1 + (middle & LOW)
     hi = a1 * b1 + (middle >> HALF) + (cross >> HALF)
-    lo = (cross << HALF) | (low & LOW)
-    return add_f(sub_f(lo, hi >> HALF), (hi & LOW) * LOW)
+    lo, top = a * b, hi >> HALF
+    difference = lo - top - (lo < top) * LOW  # a borrow counts 2^64, as a carry below
+    hi = (hi & LOW) * LOW
+    total = difference + hi
+    total += (total < hi) * LOW
+    out: U64 = np.minimum(total, total - P)
+    return out
+
+
+def _shifted(a: U64, bits: int) -> U64:
+    """2^bits * a of words, for bits up to 32: what is shifted out counts 2^64 = 2^32 - 1."""
+    return add_f(a << np.uint64(bits), (a >> np.uint64(64 - bits)) * LOW)
+
+
+def _sum_f(a: U64, axis: int) -> U64:
+    return _from_halves((a & LOW).sum(axis, dtype=np.uint64), (a >> HALF).sum(axis, dtype=np.uint64))
+
+
+def seven_f(a: U64) -> U64:
+    """7 * a."""
+    return sub_f(_shifted(a, 3), a)
 
 
 def _from_halves(low: U64, high: U64) -> U64:
     """low + 2^32 * high of two words."""
     low, high = (np.where(x >= P, x - P, x) for x in (low, high))
-    return add_f(low, mul_f(high, TWO_32))
+    return add_f(_shifted(high, 32), low)
 
 
-def _sum_f(a: U64, axis: int) -> U64:
-    return _from_halves((a & LOW).sum(axis, dtype=np.uint64), (a >> HALF).sum(axis, dtype=np.uint64))
+def _digits(a: U64) -> F64:
+    """``float64[..., 4]``: the digits of 16 bits of ``uint64[...]``, the lowest first."""
+    return a.astype("<u8", copy=False)[..., None].view("<u2").astype(np.float64)
+
+
+def _from_digits(sums: U64) -> U64:
+    """The sum of 2^(16 i) * sums[i] of ``uint64[4, ...]``, each below 2^47."""
+    s0, s1, s2, s3 = sums
+    d = np.uint64(16)
+    low = s0 + (s1 << d) + (s2 << 2 * d) + (s3 << 3 * d)
+    high = s3 + (s2 + (s1 + (s0 >> d) >> d) >> d) >> d  # of the same sum before it wraps: below 2^32
+    return add_f(low, high * LOW)
+
+
+def _powers_of_digits(sums: U64 | I64) -> int:
+    """The sum over i, j of 2^(16 (i + j)) * sums[i, j] of exact integers."""
+    return sum(int(x) << 16 * (i + j) for i, row in enumerate(sums.tolist()) for j, x in enumerate(row))
 
 
 # ---- K ---------------------------------------------------------------------------------------------------------------
@@ -74,9 +113,13 @@ def _sum_f(a: U64, axis: int) -> U64:
 
 def mul_k(a: U64, b: U64) -> U64:
     """a * b entrywise for ``uint64[2, ...]``; shapes are broadcast."""
-    seven = mul_f(b[1], SEVEN)
-    p = mul_f(np.stack([a[0], a[1], a[0], a[1]]), np.stack([b[0], seven, b[1], b[0]]))
+    p = mul_f(np.stack([a[0], a[1], a[0], a[1]]), np.stack([b[0], seven_f(b[1]), b[1], b[0]]))
     return add_f(p[::2], p[1::2])
+
+
+def times_u(a: U64) -> U64:
+    """u * a for ``uint64[2, ...]``."""
+    return np.stack([seven_f(a[1]), a[0]])
 
 
 def _blocks(n: int, products: int = 1) -> Iterator[slice]:
@@ -88,6 +131,8 @@ def _blocks(n: int, products: int = 1) -> Iterator[slice]:
 
 def multiply(a: U64, b: U64) -> U64:
     """a * b entrywise for ``uint64[2, n]``; b may be one element, ``uint64[2, 1]``."""
+    if b.shape[1] == 1 and a.shape[1] > FEW:
+        return _bound(a.T, _times(b))
     out = np.empty_like(a)
     for s in _blocks(a.shape[1], 4):
         out[:, s] = mul_k(a[:, s], b if b.shape[1] == 1 else b[:, s])
@@ -96,32 +141,79 @@ def multiply(a: U64, b: U64) -> U64:
 
 def outer(a: U64, b: U64) -> U64:
     """``uint64[2, n, m]`` of the products a[i] * b[j]."""
-    out = np.empty((2, a.shape[1], b.shape[1]), np.uint64)
-    for s in _blocks(a.shape[1], 4 * b.shape[1]):
-        out[:, s] = mul_k(a[:, s, None], b[:, None, :])
+    n, m = a.shape[1], b.shape[1]
+    if n > m:
+        return np.ascontiguousarray(outer(b, a).swapaxes(1, 2))
+    if n * m <= FEW:
+        return mul_k(a[:, :, None], b[:, None, :])
+    out = np.empty((2, n, m), np.uint64)
+    step = max(1, FACTORS // (8 * m))
+    for lo in range(0, n, step):
+        out[:, lo : lo + step] = _bound(b.T, _times(a[:, lo : lo + step])).reshape(2, -1, m)
     return out
+
+
+def _times(b: U64) -> U64:
+    """``uint64[2 k, 2]``: what multiplies the coefficients of any a in those of a * b[0], a * b[1], ..., plane 0
+    first."""
+    return np.stack([b, times_u(b)], 2).reshape(-1, 2)
+
+
+def _bound(matrix: U64, weights: U64) -> U64:
+    """``uint64[k, C]``: the inner products of the rows of ``uint64[C, R]`` with those of ``uint64[k, R]``."""
+    cols, rows = matrix.shape
+    out = np.zeros((len(weights), cols), np.uint64)
+    for r in _blocks(rows):
+        two = np.stack([weights[:, r], _shifted(weights[:, r], 16)], 2)
+        digits = _digits(np.concatenate([two, _shifted(two, 32)], 2))  # what a digit of the matrix counts
+        factors = np.ascontiguousarray(digits.transpose(3, 0, 1, 2)).reshape(4 * len(weights), -1)
+        step = max(1, FACTORS // max(factors.shape))
+        for lo in range(0, cols, step):
+            part = _digits(matrix[lo : lo + step, r]).reshape(-1, factors.shape[1])
+            sums = (factors @ part.T).astype(np.uint64).reshape(4, len(weights), -1)
+            out[:, lo : lo + step] = add_f(out[:, lo : lo + step], _from_digits(sums))
+    return out
+
+
+def _dots(a: U64, b: U64) -> list[list[int]]:
+    """For ``uint64[r, n]`` and ``uint64[q, n]`` the inner product, as an integer, of each row with each row."""
+    total = np.zeros((len(a), len(b), 4, 4), np.uint64)
+    for s in _blocks(a.shape[1]):
+        total += np.matmul(_digits(a[:, s]).transpose(0, 2, 1)[:, None], _digits(b[:, s])[None]).astype(np.uint64)
+    return [[_powers_of_digits(sums) for sums in row] for row in total]
 
 
 def dot(a: U64, b: U64) -> Ext:
     """Sum of a[i] * b[i] for two ``uint64[2, n]``."""
-    parts = [_sum_f(mul_k(a[:, s], b[:, s]), 1) for s in _blocks(a.shape[1], 4)]
-    return Ext(sum(int(p[0]) for p in parts), sum(int(p[1]) for p in parts))
+    (s00, s01), (s10, s11) = _dots(a, b)
+    return Ext(s00 + 7 * s11, s01 + s10)
 
 
 def dot_base(w: U64, v: U64) -> Ext:
     """Sum of w[i] * v[i] for ``uint64[2, n]`` and ``uint64[n]`` over F."""
-    parts = [_sum_f(mul_f(w[:, s], v[None, s]), 1) for s in _blocks(len(v), 2)]
-    return Ext(sum(int(p[0]) for p in parts), sum(int(p[1]) for p in parts))
+    ((a, b),) = _dots(v[None], w)
+    return Ext(a, b)
 
 
 def dot_int(w: U64, v: I64) -> Ext:
     """Sum of w[i] * v[i] for ``uint64[2, n]`` and signed integers, |v| < 2^63."""
-    return dot_base(w, to_field(v))
+    if not len(v) or max(-int(v.min()), int(v.max())) >= WHOLE:
+        return dot_base(w, to_field(v))
+    total = np.zeros((2, 4), np.int64)
+    for s in _blocks(len(v)):
+        total += (v[s].astype(np.float64) @ _digits(w[:, s])).astype(np.int64)
+    return Ext(*(_powers_of_digits(sums[None]) for sums in total))
 
 
 def add(a: U64, b: U64) -> U64:
     """a + b entrywise, over F or K."""
     return add_f(a, b)
+
+
+def combination(arrays: Sequence[U64], factors: U64) -> U64:
+    """``uint64[2, n]``: the sum of factors[:, i] * arrays[i], each ``uint64[2, n]``, of at least one."""
+    matrix = np.stack([plane for a in arrays for plane in a], axis=1)
+    return _bound(matrix, np.stack([factors, times_u(factors)], 2).reshape(2, -1))
 
 
 def sum_middle(a: U64) -> U64:
@@ -172,11 +264,9 @@ def hash_messages(messages: U8, key: bytes) -> U8:
 def bind_columns(matrix: U64, weights: U64) -> U64:
     """``uint64[2, C]``: column c is the sum over r of weights[:, r] * matrix[c, r], of ``uint64[C, R]`` and
     ``uint64[2, R]``."""
-    cols, rows = matrix.shape
-    out = np.empty((2, cols), np.uint64)
-    for s in _blocks(cols, 2 * rows):
-        out[:, s] = _sum_f(mul_f(matrix[None, s], weights[:, None, :]), 2)
-    return out
+    if len(matrix) < _SMALL:
+        return ext_array([dot_base(weights, row) for row in matrix])
+    return _bound(matrix, weights)
 
 
 def _powers(log_n: int) -> U64:

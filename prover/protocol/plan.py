@@ -81,6 +81,7 @@ class Plan:
     # What is worked out of it (budget.Opening); ``replace`` starts anew, as what it changes may decide on queries.
     opening: object = field(default=None, init=False, repr=False)
     openings: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # by layouts of tensors
+    _certified: Plan | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def used_leaves(self) -> int:
@@ -90,6 +91,11 @@ class Plan:
     def log_leaves(self) -> int:
         """Of the tree: at least two leaves, as its root is not sent."""
         return log2_ceil(max(2, self.used_leaves)) if self.blocks else 0
+
+    @cached_property
+    def signed_leaves(self) -> list[tuple[int, int]]:
+        """The ranges of leaves whose numerators are not 1."""
+        return [(b.offset, b.offset + b.size) for b in self.blocks if b.multiplicity is not None or b.sign < 0]
 
     @property
     def padding(self) -> int:
@@ -144,7 +150,9 @@ class Plan:
 
     def certified(self) -> Plan:
         """The plan of proofs that rest on a certificate of the key's params."""
-        return replace(self, closeness=Closeness.CERTIFIED)
+        if self._certified is None:
+            self._certified = replace(self, closeness=Closeness.CERTIFIED)
+        return self._certified
 
 
 def branches(program: Program) -> bool:

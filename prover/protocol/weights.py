@@ -150,9 +150,13 @@ class WeightSpace:
                 levels,
             )
             if depth > _DEPTH:
-                found = Weight(found.key, found.dims, partial(np.asarray, found.array), point)
+                found = self._computed(found)
             self._memo[key] = found
         return found
+
+    def _computed(self, w: Weight) -> Weight:
+        """The same weight, its array computed."""
+        return Weight(w.key, w.dims, partial(np.asarray, w.array), w.point)
 
     def _written(self, dims: tuple[int, ...], parts: Sequence[Strand]) -> U64:
         """The array that consists of these strands."""
@@ -263,8 +267,7 @@ class WeightSpace:
                 return None
             parts = w.strands
             if parts is None and w.size <= _SHORT:
-                each = ext_list(w.array.reshape(2, -1))
-                parts = tuple(Strand(c, (), 0, 0, i, 0, 1) for i, c in enumerate(each))
+                parts = tuple(Strand(c, (), 0, 0, i, 0, 1) for i, c in enumerate(self._entries(w)))
             if parts is None:
                 return None
             to = index if isinstance(index, Progression) else Progression.of(index.astype(np.int64))
@@ -308,10 +311,7 @@ class WeightSpace:
         """Sum of coefficient * weight."""
 
         def compute() -> U64:
-            out = mle.scale(parts[0][1].array, parts[0][0])
-            for c, w in parts[1:]:
-                out = mle.add(out, mle.scale(w.array, c))
-            return out
+            return mle.combination([w.array for _, w in parts], [c for c, _ in parts])
 
         if self.dry:  # coefficients are unknown: no two sums count as equal
             return self._make(("linear", len(self._memo)), parts[0][1].dims, compute, [w for _, w in parts])
@@ -340,18 +340,19 @@ class WeightSpace:
         if self.dry:
             return ONE
         if w.key not in self._sums:
-            if w.point is not None:
-                total = first_terms([(1 - x, x) for x in self.coordinates(w.point)], w.size)
-            elif w.total is not None:
-                total = w.total()
-            elif w.strands is not None:
-                each = [strands.total(s, self.coordinates(s.point), self._whole) for s in w.strands]
-                total = sum(each, ZERO)
-            else:
-                flat = w.array.reshape(2, -1)
-                total = Ext(*(sum(int(x) for x in _column_sums(plane)) for plane in flat))
-            self._sums[w.key] = total
+            self._sums[w.key] = self._total(w) if w.point is not None or w.total is None else w.total()
         return self._sums[w.key]
+
+    def _total(self, w: Weight) -> Ext:
+        """``total`` that follows from no other."""
+        if w.point is not None:
+            return first_terms([(1 - x, x) for x in self.coordinates(w.point)], w.size)
+        if w.strands is not None:
+            return sum((strands.total(s, self.coordinates(s.point), self._whole) for s in w.strands), ZERO)
+        return Ext(*(sum(int(x) for x in _column_sums(plane)) for plane in w.array.reshape(2, -1)))
+
+    def _entries(self, w: Weight) -> list[Ext]:
+        return ext_list(w.array.reshape(2, -1))
 
     def evaluate(self, w: Weight, point: Sequence[Sequence[Ext]]) -> Ext:
         """The multilinear extension of the zero-padded array at one point per dimension."""
@@ -386,9 +387,7 @@ class WeightSpace:
         a = w.array.reshape(2, *w.dims)
         for r in reversed(point[1:]):
             d = a.shape[-1]
-            e = self._vector(r, d)
-            rows = a.reshape(2, -1, d)
-            a = mle.sum_axis(mle.mul(rows, np.broadcast_to(e[:, None, :], rows.shape)), 1).reshape(a.shape[:-1])
+            a = mle.weighted(a.reshape(2, -1, d), self._vector(r, d)).reshape(a.shape[:-1])
         return mle.dot(np.ascontiguousarray(a), self._vector(point[0], a.shape[1]))
 
     def _vector(self, point: Sequence[Ext], d: int) -> U64:

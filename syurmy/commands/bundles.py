@@ -122,6 +122,7 @@ def proven(
                         else chained.prove_steps(whole, key, load, runs, parts, working, how.memory, cluster, how.keys)
                     ),
                 )
+                files.write_whole(target, made.bundle.data)
             except KeyboardInterrupt:
                 kept = sum(parts.proof(k) is not None for k in range(count))
                 raise InputError(
@@ -129,7 +130,6 @@ def proven(
                     code="X130",
                     help="the same command goes on from there",
                 ) from None
-            files.write_whole(target, made.bundle.data)
             parts.finish()
     if made.resumed:
         tell(f"{made.resumed} of {count} {kind} were proven before")

@@ -21,13 +21,14 @@ def certify(
 ) -> None:
     """Prove that the params of PROG.pk are what the program declares; write PROG.cert, for those who verify.
 
-    Where params are hidden, a certificate takes the place of one of the proofs that the key is for: make one and keep
-    it.
+    Where params are hidden, a certificate uses up what several proofs may open of them: of N proofs that the key is for
+    N - 1 are left, if they rest on it, fewer if they do not. Make one and keep it.
     """
     from syurmy import display
     from syurmy import keys as kept
     from syurmy.commands import models
     from syurmy.isa.errors import InputError
+    from syurmy.prover.certify import proofs_left
     from syurmy.prover.keys import ProvingKey
     from syurmy.prover.verifier.certificate import check_certificate
 
@@ -45,6 +46,7 @@ def certify(
         working("verify", 1.0)
         found = clock("verify", lambda: check_certificate(key.verifying_key, certificate))
     certificate.save(target)
+    left = proofs_left(key)
     if json:
         print_json({
             "program": at.program.name,
@@ -54,6 +56,8 @@ def certify(
             "certificate_bytes": len(certificate.data),
             "soundness_bits": found.soundness_bits,
             "zero_knowledge": key.mode.hiding,
+            "proofs_left": None if left is None else left[0],
+            "uncertified_proofs_left": None if left is None else left[1],
             "seconds": clock.seconds,
         })  # fmt: skip
         return
@@ -61,8 +65,14 @@ def certify(
     size = display.bytes_text(len(certificate.data))
     console.print(f"{target}: {size}, certificate {found.digest.hex()}", markup=False, soft_wrap=True)
     console.print(f"certified {display.seconds_text(clock.seconds['certify'])}")
-    if key.allowance is not None:
-        console.print("it took the place of one of the key's proofs: keep it", markup=False)
+    if left is not None:
+        resting, others = left
+        console.print(
+            f"params stay hidden in {resting} more proofs that rest on it (prove --certificate), or in {others} that "
+            "do not: keep it, as another would use up as much again",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def verify_key(

@@ -90,6 +90,7 @@ def generate(
     """
     from syurmy import display
     from syurmy.commands import models
+    from syurmy.compiler.generation import end_of
     from syurmy.isa.errors import InputError
     from syurmy.keys import key_paths
 
@@ -108,6 +109,7 @@ def generate(
         raise InputError(f"{model} does not generate", code="I144", help="compile it with --generate greedy")
     vocabulary = _vocabulary(language, tokenizer, needed=prompt is not None)
     given = _prompt(prompt, tokens, vocabulary)
+    end_of(language.generation, given, max_tokens, stop or ())  # before anything of it is printed
     whole = at.segmented
     if how is not None and whole is None:
         how.refuse_larger(at.program, key_paths(at.path, keys)[0])
@@ -222,7 +224,10 @@ def _prompt(text: str | None, tokens: str | None, vocabulary: Vocabulary | None)
     if (text is None) == (tokens is None):
         raise InputError("give --prompt TEXT or --tokens 1,2,3, and not both", code="I140")
     if text is not None and vocabulary is not None:
-        return vocabulary.encode(text)
+        read = vocabulary.encode(text)
+        if vocabulary.misread(text, read):
+            warn(f"the tokenizer reads the prompt as {vocabulary.decode(read)!r}")
+        return read
     try:
         return [int(t) for t in (tokens or "").split(",")]
     except ValueError:

@@ -308,7 +308,7 @@ class Proving:
 
         plain = self.scheduler is None and trace.batch == 1 and gpu.current().name == "cpu"
         if plain and key.plan is not None and not counted["compiled"]:
-            pace.record(costs.fitted_seconds(key.plan), report.seconds["prove"])
+            pace.record(costs.counted(key.plan).fitted_seconds, report.seconds["prove"])
 
     def _made(
         self,

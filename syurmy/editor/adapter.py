@@ -8,6 +8,7 @@ What a request gets wrong raises an error with a sentence, and the session goes 
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -139,8 +140,7 @@ class Adapter:
             inputs = [f"{name}={value}" for name, value in inputs.items()]
         if not isinstance(inputs, list) or not all(isinstance(x, str) for x in inputs):
             raise Refused('\'inputs\' is a list such as ["x=x.npy", "limit=500"], or an object of names and values')
-        path = Path(program)
-        if not path.exists():
+        if not os.path.exists(program):  # also where a name is too long for one
             raise Refused(f"{program} does not exist")
         steps = a.get("maxSteps")
         if steps is not None and not (arguments.whole(steps) and steps > 0):
@@ -148,7 +148,7 @@ class Adapter:
         batch = a.get("batch")
         if batch is not None and not (arguments.whole(batch) and batch >= 0):
             raise Refused("'batch' is the number of an input, from 0")
-        made = opened(path, inputs, batch, bool(a.get("raw", False)), steps)
+        made = opened(Path(program), inputs, batch, bool(a.get("raw", False)), steps)
         made.say = lambda text: self.send("output", {"category": "console", "output": text + "\n"})
         self._begin(made, a)
 

@@ -18,6 +18,7 @@ from syurmy.isa.manual import directives, entry, shown, summary, usage
 from syurmy.isa.types import DType, TensorType
 from syurmy.isa.wellformed import RESERVED, valid_name
 
+WORDS = frozenset([*s.VISIBILITIES, "in", "bounds", "l1"])  # of declarations; a name that is one reads as none
 SHOWN = 4  # types of one place in several expansions
 _WORD = re.compile(r"[.%]?[A-Za-z_][\w.]*")
 
@@ -29,7 +30,7 @@ def hover(programs: Sequence[Analysis], path: Path, line: int, column: int) -> s
     """Markdown on the word at a place of the file ``path``, which all ``programs`` hold; the first is its own."""
     own = programs[0]
     file = own.file(path)
-    lines = own.draft.sources.texts[file].split("\n") if file else []
+    lines = own.lines(file) if file else []
     if file is None or not 1 <= line <= len(lines):
         return None
     word = word_at(lines[line - 1], column)
@@ -88,11 +89,11 @@ def _definition(programs: Sequence[Analysis], o: Occurrence) -> str:
 
 def _comment(a: Analysis, span: Span) -> str:
     """The lines of comment right above a line."""
-    lines = a.draft.sources.texts[span.file].split("\n")[: span.line - 1]
-    out: list[str] = []
-    while lines and lines[-1].startswith(";") and not lines[-1].startswith("; ----"):
-        out.insert(0, lines.pop()[1:].strip())
-    return "\n".join(out)
+    lines = a.lines(span.file)
+    first = span.line - 1
+    while first and lines[first - 1].startswith(";") and not lines[first - 1].startswith("; ----"):
+        first -= 1
+    return "\n".join(line[1:].strip() for line in lines[first : span.line - 1])
 
 
 def _types(programs: Sequence[Analysis], path: Path, o: Occurrence) -> Iterator[str]:
@@ -294,10 +295,12 @@ def why_not(symbol: Symbol, new: str, programs: Sequence[Analysis]) -> str | Non
     local = symbol.name.startswith("%")
     if local and not new.startswith("%"):
         return "names of a macro start with %"
-    if not valid_name(new.removeprefix("%") if local else new) or new in RESERVED:
-        return f"'{new}' cannot be a name"
-    if symbol.space == "macro" and new in REGISTRY:
-        return f"'{new}' is an instruction"
+    if new in RESERVED or new in WORDS:
+        return f"'{new}' is a word of the language: choose another name"
+    if not valid_name(new.removeprefix("%") if local else new):
+        return f"'{new}' cannot be a name: a name is a letter or _, then letters, digits, _ and ."
+    if new in REGISTRY:
+        return f"'{new}' is an instruction: choose another name"
     for a in programs:
         uses = [o for o in a.symbols.occurrences if o.symbol.name == new]
         if any(o.symbol.space == symbol.space and o.symbol.scope == symbol.scope for o in uses):

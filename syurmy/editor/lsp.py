@@ -7,14 +7,16 @@ Positions: the protocol counts lines and columns from 0, columns in units that t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lsprotocol import types as t
 from pygls import uris
-from pygls.exceptions import JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcInvalidRequest
 from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol
 
 import syurmy
 from syurmy.assembler import AssemblyErrors
@@ -25,6 +27,7 @@ from syurmy.editor.project import Analysis, Project
 from syurmy.editor.streams import own_streams
 from syurmy.isa.errors import Span, SyurmyError
 
+_log = logging.getLogger(__name__)
 PAUSE = 0.15  # seconds without a key before a text is analysed
 
 _ICONS: dict[str | Kind, t.CompletionItemKind] = {
@@ -50,11 +53,35 @@ _OUTLINE = {
 }
 
 
+class Messages(LanguageServerProtocol):
+    """What pygls tells the user of and leaves unanswered, a request that is malformed, is answered with an error."""
+
+    def structure_message(self, data: dict[str, Any]) -> Any:
+        try:
+            return super().structure_message({"params": None, **data} if "method" in data else data)
+        except JsonRpcException:
+            return data
+
+    def handle_message(self, message: Any) -> None:
+        if hasattr(message, "jsonrpc"):
+            super().handle_message(message)
+            return
+        request = message if isinstance(message, dict) else {}
+        error: JsonRpcException = JsonRpcInvalidRequest("this is no request")
+        if isinstance(method := request.get("method"), str) and "jsonrpc" in request:
+            error = JsonRpcInvalidParams(f"these are no parameters of {method}")
+        if isinstance(request.get("id"), str | int):
+            self._send_response(request["id"], error=error.to_response_error())
+        else:
+            _log.warning("a message is ignored: %s", error.message)
+
+
 class Server(LanguageServer):
     """``project``: what is known of the programs; ``told``: the diagnostics of every open program, by file."""
 
     def __init__(self) -> None:
-        super().__init__("syurmy-vm", syurmy.__version__)
+        # whole texts, since pygls would count lines of its own in edits (a form feed ends one)
+        super().__init__("syurmy-vm", syurmy.__version__, t.TextDocumentSyncKind.Full, protocol_cls=Messages)
         self.project = Project()
         self.told: dict[Path, dict[Path, list[t.Diagnostic]]] = {}
         self.names: dict[Path, str] = {}  # URIs of open files, as the client writes them
@@ -65,10 +92,11 @@ class Server(LanguageServer):
     def path(self, uri: str) -> Path:
         """The file of a URI; a text without a file gets a name that is none."""
         try:
-            name = uris.to_fs_path(uri)
-        except (ValueError, UnicodeError):
-            name = None
-        return Path(name).resolve() if name and uri.startswith("file:") else Path("/", uri.replace("/", "_"))
+            if uri.startswith("file:") and (name := uris.to_fs_path(uri)):
+                return Path(name).resolve()
+        except (ValueError, OSError):
+            pass
+        return Path("/", uri.replace("/", "_"))
 
     def uri(self, path: Path) -> str:
         return self.names.get(path) or uris.from_fs_path(str(path)) or str(path)
@@ -90,13 +118,13 @@ class Server(LanguageServer):
         return path, at.line + 1, at.character + 1
 
     def range(self, a: Analysis, span: Span) -> t.Range:
-        lines = a.draft.sources.texts.get(span.file, "").split("\n")
+        lines = a.lines(span.file)
         row = min(max(span.line - 1, 0), len(lines) - 1)
         text = lines[row].rstrip("\r")
         first = min(span.column - 1, len(text))
         end = min(first + span.length, max(len(text), first + 1))
         whole = t.Range(t.Position(row, first), t.Position(row, end))
-        return self.workspace.position_codec.range_to_client_units(lines, whole)
+        return whole if text.isascii() else self.workspace.position_codec.range_to_client_units(lines, whole)
 
     def location(self, a: Analysis, span: Span) -> t.Location:
         return t.Location(self.uri(a.path_of(span)), self.range(a, span))

@@ -29,6 +29,7 @@ class Analysis:
     path: Path
     draft: Draft
     stamps: dict[Path, object]
+    _lines: dict[str, list[str]] = field(default_factory=dict)
 
     @cached_property
     def symbols(self) -> Symbols:
@@ -45,9 +46,15 @@ class Analysis:
     def path_of(self, span: Span) -> Path:
         return self.draft.sources.paths[span.file]
 
+    def lines(self, file: str) -> list[str]:
+        """The text of a file by lines; one empty line of a file that is none of this program."""
+        if file not in self._lines:
+            self._lines[file] = self.draft.sources.texts.get(file, "").split("\n")
+        return self._lines[file]
+
     def line(self, span: Span) -> str:
         """The text of the line a span begins in."""
-        return self.draft.sources.texts[span.file].split("\n")[span.line - 1]
+        return self.lines(span.file)[span.line - 1]
 
 
 @dataclass
@@ -65,7 +72,8 @@ class Project:
         if text is None:
             self.edited.pop(path, None)
         else:
-            self.edited[path] = text
+            begun = text.startswith("\ufeff")  # a byte order mark, which takes a column where the client counts
+            self.edited[path] = " " + text[1:] if begun else text
 
     def analysis(self, path: Path) -> Analysis:
         """Raises ``InputError`` for a file that is not open and cannot be read."""

@@ -3,6 +3,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const number = (x) => (x === null || x === undefined ? "" : Number(x).toLocaleString("en"));
 const short = (x) => (x === null || x === undefined ? "" : Number(x).toPrecision(3).replace(/\.?0+(e|$)/, "$1"));
+// Plotly takes text for markup, links among it: what a name holds is escaped
+const safe = (x) => String(x).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 const sum = (xs) => xs.reduce((a, b) => a + b, 0);
 const layout = (more) => ({ margin: { l: 50, r: 16, t: 10, b: 40 }, font: { family: "system-ui", size: 12 }, ...more });
 const plain = { responsive: true, displaylogo: false };
@@ -19,12 +21,15 @@ function text(parent, kind, value, name) {
 function table(id, head, rows, texts, click) {
   const t = at(id), top = document.createElement("thead"), body = document.createElement("tbody");
   const line = text(top, "tr", "");
-  head.forEach((h, k) => text(line, "th", h, texts.has(k) ? "text" : ""));
+  head.forEach((h, k) => { text(line, "th", h, texts.has(k) ? "text" : "").scope = "col"; });
   for (const [key, cells, bad] of rows) {
     const row = text(body, "tr", "");
     row.dataset.group = key;
     cells.forEach((c, k) => text(row, "td", c, texts.has(k) ? "text" : bad && bad.has(k) ? "bad" : ""));
-    if (click) row.addEventListener("click", () => click(key));
+    if (!click) continue;
+    row.tabIndex = 0;
+    row.addEventListener("click", () => click(key));
+    row.addEventListener("keydown", (e) => { if (e.key === "Enter") click(key); });
   }
   t.append(top, body);
 }
@@ -86,7 +91,7 @@ if (!data.source.length) text(at("source"), "div", "the program has no source te
 // ---- cost ----
 
 const MEASURES = {
-  "seconds of proving": (c) => sum(c.seconds), "lookup leaves": (c) => c.leaves, "committed entries": (c) => c.entries,
+  "seconds of proving": (c) => sum(c.seconds), "lookup leaves": (c) => c.leaves, "committed entries, padded": (c) => c.entries,
   "contraction work": (c) => c.work, "proof bytes": (c) => c.bytes,
 };
 for (const name of Object.keys(MEASURES)) text(at("measure"), "option", name);
@@ -99,11 +104,11 @@ function treemap() {
   Plotly.react("treemap", [{
     type: "treemap", branchvalues: "total", maxdepth: wide.length ? 2 : -1,
     ids: ["all", ...boxes.map((b) => `box ${b.j}`), ...shown.map(([, k]) => String(k))],
-    labels: [data.program, ...boxes.map((b) => b.name), ...shown.map(([c]) => c.name)],
+    labels: [data.program, ...boxes.map((b) => b.name), ...shown.map(([c]) => c.name)].map(safe),
     parents: ["", ...boxes.map(() => "all"),
       ...shown.map(([, k]) => (inside.has(boxOf.get(k)) ? `box ${boxOf.get(k)}` : "all"))],
     values: [sum(shown.map(([c]) => of(c))), ...boxes.map((b) => b.value), ...shown.map(([c]) => of(c))],
-    text: ["", ...boxes.map((b) => `${number(b.groups.length)} in one box`), ...shown.map(([c]) => c.place)],
+    text: ["", ...boxes.map((b) => `${number(b.groups.length)} in one box`), ...shown.map(([c]) => safe(c.place))],
     textinfo: "label+percent root", tiling: { pad: 1 },
     marker: { colors: ["#fff", ...boxes.map((b) => COLOURS[b.j % COLOURS.length]),
       ...shown.map(([, k]) => COLOURS[k % COLOURS.length])] },
@@ -117,7 +122,7 @@ at("treemap").on("plotly_treemapclick", (e) => {  // into a box that holds sever
   (id.startsWith("box ") ? openBox : select)(j);
   return id.startsWith("box ");
 });
-table("costs", ["", "place", "runs", "leaves", "committed", "work", "bytes", ...data.phases.map((p) => `${p}, ms`)],
+table("costs", ["name", "place", "runs", "leaves", "committed", "work", "bytes", ...data.phases.map((p) => `${p}, ms`)],
   data.costs.map((c, k) => [k, [c.name, c.place, ...[c.executions, c.leaves, c.entries, c.work, c.bytes].map(number),
     ...c.seconds.map((s) => (1000 * s).toFixed(2))]]), new Set([0, 1]), select);
 
@@ -137,10 +142,10 @@ const off = (k) => [...bad].some(([n, d]) => d.begins && data.costs[k].name.ends
 const cut = new Set(data.tensors.filter((t) => t.saturated).map((t) => t.group));
 function draw(chosen) {
   Plotly.react("graph", [
-    { type: "scatter", mode: "lines", ...edges, hoverinfo: "skip", line: { color: "#c3cad4", width: 1 } },
+    { type: "scatter", mode: "lines", ...edges, hoverinfo: "skip", line: { color: "#8a94a3", width: 1 } },
     {
       type: "scatter", mode: nodes.length > 80 ? "markers" : "markers+text", x: nodes.map((n) => n.x),
-      y: nodes.map((n) => n.y), customdata: nodes.map((_, j) => j), text: nodes.map((n) => n.name),
+      y: nodes.map((n) => n.y), customdata: nodes.map((_, j) => j), text: nodes.map((n) => safe(n.name)),
       textposition: "middle right", hovertemplate: "%{text}<extra></extra>",
       marker: {
         size: nodes.map((n) => 9 + 22 * Math.sqrt(n.seconds / heavy)),
@@ -161,12 +166,14 @@ const kinds = [...new Set(data.pieces.map((p) => p[0]))];
 Plotly.react("timeline", kinds.map((kind, i) => {
   const mine = data.pieces.filter((p) => p[0] === kind);
   return {
-    type: "bar", orientation: "h", name: kind, y: mine.map((p) => p[1]), base: mine.map((p) => 1000 * p[2]),
+    type: "bar", orientation: "h", name: safe(kind), y: mine.map((p) => safe(p[1])), base: mine.map((p) => 1000 * p[2]),
     x: mine.map((p) => 1000 * (p[3] - p[2])), marker: { color: COLOURS[i % COLOURS.length] },
-    hovertemplate: `${kind}: %{x:.3f} ms<extra></extra>`,
+    hovertemplate: `${safe(kind)}: %{x:.3f} ms<extra></extra>`,
   };
 }), layout({ barmode: "overlay", xaxis: { title: { text: "ms" } }, margin: { l: 110, r: 16, t: 10, b: 40 },
-  yaxis: { categoryorder: "array", categoryarray: threads.reverse() } }), plain);
+  yaxis: { categoryorder: "array", categoryarray: threads.map(safe).reverse() } }), plain);
+const phase = (p, i) => `${p} ${(1000 * sum(data.costs.map((c) => c.seconds[i]))).toFixed(2)} ms`;
+at("timeline").setAttribute("aria-label", `What each thread did when; ${data.phases.map(phase).join(", ")}`);
 
 // ---- tensors ----
 
@@ -175,7 +182,6 @@ data.tensors.forEach((t, k) => {
 });
 function showTensor(k) {
   const t = data.tensors[k], n = t.counts.length, [lo, hi] = t.values;
-  if (!t) return;
   const scale = t.scale === null ? 1 : t.scale, step = (Math.max(hi, lo + 1) - lo) / n;
   at("tensor").value = String(k);
   at("tensor-text").textContent = `${t.op}, ${t.type}; values ${number(lo)} to ${number(hi)}, interval ` +
@@ -202,7 +208,7 @@ if (data.comparison) {
   at("comparison-text").textContent = first ? `The error begins at ${first.node}: ${first.cause}.`
     : `Every tensor is within ${data.comparison.tolerance} of its range.`;
   const group = (d) => data.costs.findIndex((c) => c.name.endsWith(` ${d.node}`));
-  table("comparison", ["node", "operator", "tensor", "lowest", "highest", "error", "mean", "% of range", "cut off", ""],
+  table("comparison", ["node", "operator", "tensor", "lowest", "highest", "error", "mean", "% of range", "cut off", "begins"],
     data.comparison.tensors.map((d) => [group(d), [d.node, d.op, d.tensor, short(d.lo), short(d.hi), short(d.error),
       short(d.mean), short(100 * d.relative), d.saturated ? number(d.saturated) : "", d.begins ? d.cause : ""],
       d.begins ? new Set([5, 7, 8, 9]) : null]), new Set([0, 1, 2, 9]), select);
@@ -212,6 +218,14 @@ if (data.comparison) {
 
 const terms = data.soundness.filter(([, bits]) => bits !== null);
 Plotly.react("budget", [{
-  type: "bar", orientation: "h", y: terms.map(([n]) => n), x: terms.map(([, b]) => b),
+  type: "bar", orientation: "h", y: terms.map(([n]) => safe(n)), x: terms.map(([, b]) => b),
   marker: { color: "#55a868" }, hovertemplate: "%{y}: %{x:.1f} bits<extra></extra>",
 }], layout({ xaxis: { title: { text: "bits" } }, yaxis: { automargin: true, autorange: "reversed" } }), plain);
+at("budget").setAttribute("aria-label", terms.map(([n, b]) => `${n}: ${b.toFixed(1)} bits`).join(", "));
+
+// ---- on paper ----
+
+const charts = document.querySelectorAll(".chart");
+const drawn = (size) => charts.forEach((e) => Plotly.relayout(e, size));
+window.addEventListener("beforeprint", () => drawn({ autosize: false, width: 660 }));  // of A4 and of Letter
+window.addEventListener("afterprint", () => drawn({ autosize: true, width: null }));

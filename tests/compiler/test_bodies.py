@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -243,6 +244,7 @@ def integers(rng: np.random.Generator) -> dict[str, One]:
     made["nbits_bias"] = One("MatMulNBits", [x, packed, scales.reshape(-1), None, None, floats(rng, 6)], sizes)
     blocks = rng.permutation(np.arange(48) // 16).astype(np.int32)
     made["nbits_order"] = One("MatMulNBits", [floats(rng, 3, 48), packed, scales, None, blocks], {**sizes, "K": 48})
+    made.update(tables(rng))
     w8, scale, zero = ints(rng, 255, 40, 6, dtype=np.uint8), np.array(0.02, np.float32), np.array(120, np.uint8)
     a8 = ints(rng, 255, 3, 40, dtype=np.uint8)
     column = rng.uniform(0.01, 0.03, 6).astype(np.float32)
@@ -276,6 +278,30 @@ def integers(rng: np.random.Generator) -> dict[str, One]:
          np.array(0.01, np.float32), None, np.array(125, np.uint8), np.array(0, np.int8)],
         {"num_heads": N},
     )  # fmt: skip
+    return made
+
+
+def tables(rng: np.random.Generator) -> dict[str, One]:
+    """Rows of quantised tables: bytes that hold one entry or several, int4 along either axis, the last block short."""
+    at, made = np.array([[4, 0, -1]]), {}
+    for bits, zeros, columns in ((4, True, 40), (4, False, 38), (8, True, 40), (8, False, 24), (2, True, 40)):
+        packed, blocks = ints(rng, 256, 5, columns * bits // 8, dtype=np.uint8), -(-columns // 16)
+        given = [packed, at, rng.uniform(0.02, 0.1, (5, blocks)).astype(np.float32)]
+        given += [ints(rng, 256, 5, -(-blocks * bits // 8), dtype=np.uint8)] if zeros else []
+        made[f"table_{bits}_{zeros}"] = One("GatherBlockQuantized", given, {"bits": bits, "block_size": 16},
+                                            [0, *range(2, len(given))])  # fmt: skip
+    for name, quantised, gathered, shape in (
+        ("int4", 1, 0, (5, 2)),
+        ("uint4", 0, 1, (1, 20)),
+        ("int4", -1, -1, (5, 2)),
+    ):
+        kind = np.dtype(getattr(ml_dtypes, name))
+        low = -8 if name == "int4" else 0
+        q, zero = (rng.integers(low, low + 16, s).astype(kind) for s in ((5, 20), shape))
+        given = [q, at, rng.uniform(0.02, 0.1, shape).astype(np.float32), zero]
+        sizes = {"block_size": 16, "quantize_axis": quantised, "gather_axis": gathered}
+        made[f"table_{name}_{quantised}"] = One("GatherBlockQuantized", given, sizes, [0, 2, 3], opset=21)
+    made["table_int4"] = replace(made["table_int4_1"], feeds=made["table_int4_1"].feeds[:3], fixed=[0, 2])
     return made
 
 

@@ -236,6 +236,12 @@ def test_outputs_that_are_not_shown_cannot_be_committed(tmp_path: Path) -> None:
     assert [o.visibility for o in sealed.program.outputs] == ["committed"]
 
 
+def test_more_logits_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="more than the 11 logits") as e:
+        compiled(tmp_path, show="topk=12")
+    assert e.value.code == "I110"
+
+
 def test_options_are_checked(tmp_path: Path) -> None:
     for bad in (
         {"generate": "beam"},

@@ -21,7 +21,9 @@ from syurmy.compiler import (
     graph,
     load,
     scales,
+    sizes,
 )
+from syurmy.compiler.bodies import engine
 from syurmy.isa import exact, wellformed
 from tests.compiler.harness import floats, model_of
 
@@ -133,6 +135,31 @@ def test_cycle_and_undefined(tmp_path: Path) -> None:
     m.graph.node[1].input[0] = "nothing"
     (tmp_path / "m.onnx").write_bytes(m.SerializeToString())
     assert "'nothing'" in refused(tmp_path / "m.onnx", "M103", tmp_path / "out")
+
+
+def rounds_of(nodes: list[onnx.NodeProto]) -> list[str]:
+    """The definition: all that read nothing which is still to be written, again and again."""
+    done: list[str] = []
+    while nodes:
+        written = {o for n in nodes for o in n.output}
+        ready = [n for n in nodes if not written.intersection(n.input)]
+        done += [n.output[0] for n in ready]
+        nodes = [n for n in nodes if n not in ready]
+    return done
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_order_of_nodes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    nodes = []
+    for k in range(40):
+        read = [f"t{j}" if j >= 0 else "x" for j in rng.integers(-2, k, 3) if j < k]
+        nodes.append(helper.make_node("Sum", [*read, "x"], [f"t{k}"]))
+    nodes = [nodes[k] for k in rng.permutation(40)] if seed else nodes
+    shape = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph(nodes, "case", [shape], [helper.make_tensor_value_info("t39", TensorProto.FLOAT, [1])])
+    load._sort(graph)
+    assert [n.output[0] for n in graph.node] == rounds_of(nodes)
 
 
 def test_unsorted_nodes_are_sorted(tmp_path: Path) -> None:
@@ -365,11 +392,120 @@ def test_sizes_are_known_before_anything_is_computed(kind: str, tmp_path: Path) 
 
 
 def test_tensors_that_no_machine_holds_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds.host, "memory", lambda: 1000)
+    monkeypatch.setattr(sizes.host, "memory", lambda: 1000)
     load.prepare(grown("Tile", 4))
     with pytest.raises(ModelError, match="together") as e:
         load.prepare(grown("Tile", 64))
     assert e.value.code == "M114"
+
+
+STATE = {  # what a round makes of its state s
+    "Concat": ([helper.make_node("Concat", ["s", "s"], ["t"], axis=1)], {}),
+    "Tile": ([helper.make_node("Tile", ["s", "n"], ["t"])], {"n": np.array([1, 3])}),
+    "Pad": ([helper.make_node("Pad", ["s", "n"], ["t"])], {"n": np.array([0, 0, 0, 10**5])}),
+    "Reshape": (
+        [
+            helper.make_node("Reshape", ["s", "n"], ["a"]),
+            helper.make_node("Reshape", ["s", "m"], ["b"]),
+            helper.make_node("Mul", ["a", "b"], ["t"]),
+        ],
+        {"n": np.array([-1, 1]), "m": np.array([1, -1])},
+    ),
+    "Expand": (
+        [
+            helper.make_node("Shape", ["s"], ["a"]),
+            helper.make_node("Mul", ["a", "n"], ["b"]),
+            helper.make_node("Unsqueeze", ["s", "m"], ["f"]),
+            helper.make_node("Concat", ["n", "a"], ["g"], axis=0),
+            helper.make_node("Expand", ["f", "g"], ["e"]),
+            helper.make_node("Reshape", ["e", "b"], ["t"]),
+        ],
+        {"n": np.array([4]), "m": np.array([0])},
+    ),
+}
+
+
+def growing(kind: str, rounds: int, first: str = "true", ends: str = "c", bodies: int = 1) -> onnx.ModelProto:
+    """Loops, one inside the other, whose state grows; ``ends``: what says whether the next round runs."""
+    nodes, constants = STATE[kind]
+    for k in range(bodies):
+        body = helper.make_graph(
+            [*nodes, helper.make_node("Identity", [ends if k == 0 else "c"], ["d"])],
+            f"body{k}",
+            [
+                helper.make_tensor_value_info("i", TensorProto.INT64, []),
+                helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("s", TensorProto.FLOAT, None),
+            ],
+            [helper.make_tensor_value_info(o, t, None) for o, t in (("d", TensorProto.BOOL), ("t", TensorProto.FLOAT))],
+        )
+        inside = k + 1 < bodies
+        nodes = [helper.make_node("Loop", ["rounds", first, "s" if inside else "x"], ["t"], body=body)]
+    nodes += [helper.make_node("ReduceSum", ["t"], ["sum"], keepdims=0), helper.make_node("Add", ["x", "sum"], ["y"])]
+    weights = {**constants, "rounds": np.array(rounds), "true": np.array(True)}
+    shape = [2] if kind == "Expand" else [1, 4]
+    return unevaluated(nodes, shape, weights)
+
+
+@pytest.mark.parametrize("kind", STATE)
+def test_states_that_grow_are_refused_before_a_round_is_run(kind: str) -> None:
+    with pytest.raises(UnsupportedModel, match="state 0 changes its shape"):
+        load.prepare(growing(kind, 30))
+    load.prepare(growing(kind, 3))  # is written out
+
+
+@pytest.mark.parametrize("kind", ["Concat", "Reshape"])
+def test_states_that_grow_without_an_end_that_is_known(kind: str) -> None:
+    """What ends the loop is data, or never; or a loop is run by every round of another."""
+    data = growing(kind, 2**13)
+    data.graph.node[0].input[1] = "begins"
+    data.graph.node.insert(0, helper.make_node("Cast", ["sum0"], ["begins"], to=TensorProto.BOOL))
+    data.graph.node.insert(0, helper.make_node("ReduceSum", ["x"], ["sum0"], keepdims=0))
+    for model in (data, growing(kind, 7, bodies=5)):
+        with pytest.raises(ModelError, match="entries") as e:
+            load.prepare(model)
+        assert e.value.code == "M114"
+
+
+def test_all_rounds_together_must_fit_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes.host, "memory", lambda: 10**6)
+    with pytest.raises(ModelError, match="together"):
+        load.prepare(growing("Pad", 7))
+    monkeypatch.setattr(sizes.host, "memory", lambda: 10**8)
+    load.prepare(growing("Pad", 7))
+
+
+@pytest.mark.parametrize("place", ["initializer", "node", "body", "input"])
+def test_long_vectors_are_no_shapes(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inference that asks what integers are takes 200 bytes for each entry of a vector of them."""
+    asked: list[bool] = []
+    infer = onnx.shape_inference.infer_shapes
+    monkeypatch.setattr(
+        onnx.shape_inference,
+        "infer_shapes",
+        lambda m, **options: asked.append(options.get("data_prop", False)) or infer(m, **options),
+    )
+    for length, expected in ((8, True), (engine.LONG + 2, False)):
+        asked.clear()
+        v = numpy_helper.from_array(np.arange(length), "v")
+        add = helper.make_node("Add", ["v", "v"], ["w"])
+        nodes, weights = [add], []
+        inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])]
+        if place == "initializer":
+            weights = [v]
+        elif place == "input":
+            inputs.append(helper.make_tensor_value_info("v", TensorProto.INT64, [length]))
+        else:
+            nodes = [helper.make_node("Constant", [], ["v"], value=v), add]
+        if place == "body":
+            end = helper.make_tensor_value_info("w", TensorProto.INT64, None)
+            sides = {f"{k}_branch": helper.make_graph(nodes, k, [], [end]) for k in ("then", "else")}
+            nodes = [helper.make_node("If", ["true"], ["w"], **sides)]
+            weights = [numpy_helper.from_array(np.array(True), "true")]
+        graph = helper.make_graph(nodes, "case", inputs, [helper.make_tensor_value_info("w", 7, None)], weights)
+        found = engine.typed(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+        assert any(asked) == expected
+        assert found.graph.output[0].type.tensor_type.shape.dim[0].dim_value == length
 
 
 def test_a_float_model_that_does_not_end_is_stopped() -> None:

@@ -229,11 +229,13 @@ async def test_rename(session: Session) -> None:
     by = await renamed("lib.tasm", 1, 24, "factor")
     assert set(by) == {"lib.tasm", "other.tasm"}
     assert "q, z, factor=3" in by["other.tasm"]
-    for new, why in [("x", "taken"), ("2y", "cannot be a name"), ("i8", "cannot be a name")]:
+    words = [(new, "a word of the language") for new in ("i8", "true", "public", "in")]
+    for new, why in [("x", "taken"), ("2y", "cannot be a name"), ("halt", "is an instruction"), *words]:
         with pytest.raises(JsonRpcException, match=why):
             await renamed("main.tasm", 7, 10, new)
-    with pytest.raises(JsonRpcException, match="is an instruction"):
-        await renamed("lib.tasm", 1, 9, "add")
+    for place in (("lib.tasm", 1, 9), ("main.tasm", 9, 1)):  # a macro, a label
+        with pytest.raises(JsonRpcException, match="is an instruction"):
+            await renamed(*place, "add")
 
 
 @pytest.mark.asyncio
@@ -292,6 +294,8 @@ async def test_columns_are_the_clients(session: Session) -> None:
     session.open("main.tasm", '.include "😋😋😋.tasm"\n    halt\n')
     (fault,) = [d for d in await session.diagnostics("main.tasm") if d.code == "A150"]
     assert (fault.range.start.character, fault.range.end.character) == (9, 9 + 2 + 6 + 5)
+    session.change("main.tasm", "\ufeff" + GOOD)  # the mark takes a column, and is no fault
+    assert await session.diagnostics("main.tasm") == []
 
 
 def test_a_client_that_sends_nonsense_and_leaves(tmp_path: Path) -> None:
@@ -300,11 +304,19 @@ def test_a_client_that_sends_nonsense_and_leaves(tmp_path: Path) -> None:
 
     ask = {"jsonrpc": "2.0", "id": 7, "method": "initialize", "params": {"capabilities": {}}}
     nonsense = framed(b"{not json") + framed(b"[]") + framed(b'{"jsonrpc": "2.0", "id": 1, "method": "no/such"}')
+    nonsense += framed(b'{"jsonrpc": "2.0", "method": "textDocument/didOpen", "params": {}}')
+    nonsense += framed(b'{"jsonrpc": "2.0", "id": 2, "method": "textDocument/hover", "params": {}}')
+    nonsense += framed(b'{"id": 3, "method": "textDocument/hover"}')
     run = subprocess.run(COMMAND, input=nonsense + framed(json.dumps(ask).encode()), capture_output=True, cwd=ROOT,
                          timeout=60, check=False)  # fmt: skip
     assert run.returncode == 0
     assert b'"id": 7' in run.stdout or b'"id":7' in run.stdout
     assert b"hoverProvider" in run.stdout
+    answers = [json.loads(part[part.index(b"{") :]) for part in run.stdout.split(b"Content-Length")[1:]]
+    codes = {a["id"]: a.get("error", {}).get("code") for a in answers if "id" in a}
+    assert codes == {1: -32601, 2: -32602, 3: -32600, 7: None}
+    sync = answers[-1]["result"]["capabilities"]["textDocumentSync"]
+    assert sync["change"] == t.TextDocumentSyncKind.Full, "of parts, pygls takes a form feed for the end of a line"
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:

@@ -117,6 +117,45 @@ def puts_in_rounds(n: int) -> Member:
     return program([op("broadcast", "y", "v", shape=(n,)), *repeat(n, body, "t")])
 
 
+@family(60_000)
+def puts_that_are_read(n: int, length: int = 2**16) -> Member:
+    """Every round makes a view and reads it twice."""
+    part = op("slice", "s", "y", axis=0, start=Affine(1, (("t", 1),)), len=1)
+    body = [op("put", "y", "y", "v", at=Affine(0, (("t", 1),))), part, op("add", "q", "s", "s")]
+    return program([op("broadcast", "y", "v", shape=(length,)), *repeat(min(n, length - 2), body, "t")])
+
+
+@family(2**14)
+def vectors_that_are_padded(n: int, length: int = 2**20) -> Member:
+    code = []
+    for k in range(n):
+        code += [op("pad", "y", "v", axis=(0,), before=(length + k,), after=(3,)), op("sum", "z", "y", axes=(0,))]
+        code += [op("relu", "z", "z")]
+    return program(code)
+
+
+@family()
+def axes_that_change_places(n: int) -> Member:
+    a = Input("a", TensorType.full(DType.I8, (2,) * 8), False)
+    turn = op("transpose", "y", "y", perm=(*range(1, 8), 0))
+    return program([op("mov", "y", "a"), *[turn] * n, op("relu", "y", "y")], inputs=(a,))
+
+
+@family()
+def shapes_that_change(n: int) -> Member:
+    a = Input("a", TensorType.full(DType.I8, (6, 10, 15)), False)
+    there = [op("reshape", "y", "y", shape=(4, 9, 25)), op("transpose", "y", "y", perm=(2, 0, 1))]
+    back = [op("reshape", "y", "y", shape=(6, 10, 15)), op("transpose", "y", "y", perm=(2, 1, 0))]
+    again = [*there, *back, op("reshape", "y", "y", shape=(6, 10, 15))]
+    return program([op("mov", "y", "a"), *again * n, op("relu", "y", "y")], inputs=(a,))
+
+
+@family()
+def selects_in_a_row(n: int) -> Member:
+    a = Input("a", TensorType(DType.I8, (256,), 0, 1), False)
+    return program([op("mov", "y", "a"), *[op("select", "y", "a", "y", "a")] * n], inputs=(a,))
+
+
 @family(400)
 def derived_rounds_with_views(n: int) -> Member:
     """Inner loops that read a view and are derived anew in every round of an outer one that is not."""
@@ -207,6 +246,14 @@ def branches_back(n: int) -> Member:
     code += [op("bz", None, "b", target=1 + k) for k in range(n)]
     b = Input("b", TensorType(DType.I8, (), 0, 1), True)
     return program(code, inputs=(X, b))
+
+
+@family(200)
+def branches_of_a_batch(n: int, branches: int = 2000) -> Member:
+    """Every input takes all branches, the other side of each in turn."""
+    b = Input("b", TensorType(DType.I8, (), 0, 1), True)
+    code = [ins for k in range(branches) for ins in (op("bz", None, "b", target=2 * k + 2), op("mov", f"r{k}", "b"))]
+    return program(code, inputs=(b,), path=Path(n, {2 * k: ([0, 1] * n)[:n] for k in range(branches)}))
 
 
 @family(300_000)

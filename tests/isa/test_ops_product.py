@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syurmy.isa import exact
 from syurmy.isa import graph as g
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.inference import infer_types
@@ -61,6 +62,20 @@ def test_matmul(seed: int, batch: int, row: bool, column: bool, kind: str) -> No
     a = random_array(rng, (k,) if row else (*thinned(rng, lead), m, k), DType.I32)
     b = random_array(rng, (k,) if column else (*thinned(rng, lead), k, n), DType.I16)
     assert np.array_equal(check_op("matmul", a, Operand(b, kind=kind)), np.matmul(slow(a), slow(b)))
+
+
+@pytest.mark.parametrize("columns", [0, 1, 3, exact.THIN, exact.THIN + 1])
+def test_products_in_blocks(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every size, the last block shorter; the larger matrix on either side."""
+    rng = np.random.default_rng(columns)
+    a = rng.integers(-(2**15), 2**15, (67, 31)).astype(np.int16)
+    b = rng.integers(-(2**20), 2**20, (31, columns))
+    for block, threaded in ((2**20, 2**19), (700, 2000), (1, 2)):
+        monkeypatch.setattr(exact, "BLOCK", block)
+        monkeypatch.setattr(exact, "ONE_THREAD", threaded)
+        for kind in (np.float64, np.int64):
+            assert np.array_equal(exact._matmul(a, b, kind), slow(a) @ slow(b))
+            assert np.array_equal(exact._matmul(b.T, a.T, kind), (slow(a) @ slow(b)).T)
 
 
 @examples(25)

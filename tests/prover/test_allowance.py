@@ -35,7 +35,7 @@ def test_taken_until_spent(tmp_path):
     allowance = Allowance(DIGEST, 10)
     for _ in range(2):
         allowance.take(4)
-    with pytest.raises(InputError, match="used up") as e:
+    with pytest.raises(InputError, match="are left to be opened") as e:
         allowance.take(3)
     assert e.value.code == "P180"
     assert "copies" in e.value.help
@@ -87,7 +87,7 @@ def test_a_fork_does_not_go_on_counting_in_memory(tmp_path):
     forked.take(1)
     first.create(tmp_path / "key.pk.used")
     assert first.used == 4
-    with pytest.raises(InputError, match="used up"):
+    with pytest.raises(InputError, match="are left to be opened"):
         forked.take(1)
     assert first.used == 4
 
@@ -213,7 +213,7 @@ def test_as_many_proofs_as_the_key_is_for(tmp_path):
         proof = Prover(ProvingKey.load(path, program), trace).run()
         syurmy.verify(key.verifying_key, proof.data)
     for spent in (ProvingKey.load(path, program), key):  # the key in memory counts in the file too
-        with pytest.raises(InputError, match="used up"):
+        with pytest.raises(InputError, match="are left to be opened"):
             Prover(spent, trace).run()
 
 
@@ -399,10 +399,10 @@ def test_a_copy_takes_its_part(tmp_path):
     allowance.hand_over(4, copy)
     theirs = Allowance(DIGEST, 10, copy)
     assert (allowance.used, theirs.used) == (7, 6)
-    with pytest.raises(InputError, match="used up"):
+    with pytest.raises(InputError, match="are left to be opened"):
         theirs.take(5)
     theirs.take(4)
-    with pytest.raises(InputError, match="used up"):
+    with pytest.raises(InputError, match="are left to be opened"):
         allowance.hand_over(4, tmp_path / "another.pk.used")
     assert not (tmp_path / "another.pk.used").exists()
     allowance.take(3)

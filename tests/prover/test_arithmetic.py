@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from syurmy.prover.field import P, root_of_unity
+from syurmy.prover.field import Ext, P, root_of_unity
 from syurmy.prover.kernels import compiled
 from syurmy.prover.protocol import arithmetic, plain
 
@@ -58,6 +58,20 @@ def test_extension_products():
         assert got[:, i].tolist() == [(a0 * b0 + 7 * a1 * b1) % P, (a0 * b1 + a1 * b0) % P]
 
 
+@pytest.mark.parametrize("n", [1, plain.BLOCK, 3 * plain.BLOCK + 1])
+def test_the_largest_sums_of_products_are_exact(n):
+    """Elements whose digits are as large as they can be, alone and as negative numbers."""
+    for x in (P - 1, 0xFFFF_FFFE_FFFF_FFFF):
+        f, k = np.full(n, x, np.uint64), np.full((2, n), x, np.uint64)
+        square = n * x * x % P
+        assert plain.dot(k, k) == Ext(8 * square, 2 * square)
+        assert plain.dot_base(k, f) == Ext(square, square)
+        assert plain.bind_columns(np.full((3, n), x, np.uint64), k).tolist() == [[square] * 3] * 2
+        for v in (plain.WHOLE - 1, plain.WHOLE, 2**63 - 1):
+            for sign in (1, -1):
+                assert plain.dot_int(k, np.full(n, sign * v)) == Ext(sign * v * n * x, sign * v * n * x)
+
+
 def test_encoding_is_evaluation():
     row = words(np.random.default_rng(2), 2, 8)
     omega = root_of_unity(5)
@@ -87,6 +101,8 @@ def calls(rng):
         yield "dot_int", a, rng.choice([0, 1, -1, 2**63 - 1, 1 - 2**63, 12345], n).astype(np.int64)
         yield "multiply", a, b
         yield "multiply", a, words(rng, 2, 1)
+        yield "combination", [a], words(rng, 2, 1)
+        yield "combination", [a, b, a[:, ::-1].copy()], words(rng, 2, 3)
         yield "add", a, b
         yield "add", a[0], b[0]
         yield "scatter_add", a, rng.integers(-1, 7, n), 7

@@ -15,9 +15,11 @@ from syurmy.isa.pieces import Piece
 from syurmy.isa.program import Instruction, Program
 from syurmy.isa.system import started
 from syurmy.prover.field import ONE, ZERO, Ext, P
+from syurmy.prover.operands import Tables, bind_operand
+from syurmy.prover.patches import Source
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Sweep, Term, eq_term, inner_product, piece_term, point_bits
-from syurmy.prover.protocol.contraction import Contraction, batch_values
+from syurmy.prover.protocol.contraction import Contraction, Side, batch_values
 from syurmy.prover.protocol.plan import separable
 from syurmy.prover.protocol.weights import WeightSpace
 from tests.drawing import SEEDS, examples
@@ -155,7 +157,6 @@ def test_evaluations_of_pieces(seed):
 def test_contractions_of_products(seed):
     """c * sum w_b A' B' is the claim on the product, and the operand terms are A'(rho), B'(rho)."""
     from syurmy.prover import sumcheck
-    from syurmy.prover.operands import instance
 
     rng = random.Random(seed)
     b = started(EMPTY)
@@ -176,7 +177,7 @@ def test_contractions_of_products(seed):
     term = eq_term(space, [("r", i) for i in range(16)], p.shape, random_point(rng, 1)[0])
     assert separable(p, term)
     k = Contraction.of(p, term, sweep)
-    x = instance(values, k, sweep)
+    x = Tables(values, sweep).instance(k)
     assert sumcheck.total(sumcheck.begin([x], 12)) == direct(values, p, term, sweep)
     point = space.points["contraction"][12 - k.variables :]
     for side, table in ((k.a, x.tables[-2]), (k.b, x.tables[-1])):
@@ -229,3 +230,41 @@ def test_one_known_entry_has_no_axis():
     space = WeightSpace()
     for known in (Progression.of(np.array([7])), np.array([[7]])):
         assert inner_product(known, Term(Ext(3), ()), space) == Ext(21)
+
+
+def mapped_operand(rng):
+    """An operand made by index maps of one axis or two, with zeros, one after the other, and how it is bound."""
+    b = started(EMPTY)
+    interval = rng.choice([(-100, 100), (-(2**20), 100)])
+    node: Node = Committed(*b.new((1, *(rng.randrange(1, 6) for _ in range(3))), interval), ())
+    for _ in range(rng.randrange(1, 4)):
+        in_axes = sorted(rng.sample(range(1, len(node.shape)), rng.randrange(1, 3)))
+        count = rng.randrange(1, 3)
+        out_axes = sorted(rng.sample(range(1, len(node.shape) - len(in_axes) + count), count))
+        size = math.prod(node.shape[a] for a in in_axes)
+        index = np.array([rng.randrange(-1, size) for _ in range(4)])[: 4 if count == 2 else rng.randrange(1, 5)]
+        node = b.index_map(node, in_axes, out_axes, index.reshape([2, 2][:count] if count == 2 else -1))
+    long = [a for a, d in enumerate(node.shape) if d > 1]
+    kept = rng.sample(long, rng.randrange(len(long) + 1))
+    rest = [a for a in long if a not in kept]
+    space = WeightSpace(points={"r": random_point(rng, 16)})
+    groups = []
+    for axes in [rest] if rest and rng.random() < 0.3 else [[a] for a in rest]:
+        dims = [node.shape[a] for a in axes]
+        w = space.eq([("r", i) for i in range((math.prod(dims) - 1).bit_length())], math.prod(dims))
+        groups.append((tuple(axes), space.reshape(w, dims)))
+    return Side(node, tuple(kept), tuple(groups)), Sweep(space)
+
+
+def test_operands_bound_through_index_maps():
+    """As where they are laid out."""
+    through = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        side, sweep = mapped_operand(rng)
+        values = Values(rng)
+        found = bind_operand(values, side, sweep)
+        through += Source.of(side) is not None if side.bound else 0
+        side.prepared[:] = [None]  # laid out
+        assert np.array_equal(found, bind_operand(values, side, sweep))
+    assert 12 < through < 48

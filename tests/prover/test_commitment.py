@@ -75,7 +75,9 @@ def test_a_codeword_is_kept_where_proofs_would_miss_it():
         (64, 0, 0.0, True), (64, 0, 7.9 * seconds, True), (64, 0, 8.1 * seconds, False),
         (129, 0, 0.0, False), (129, 4, 0.0, True), (64, 4, 9e9, True), (16, 0, 9e9, True), (17, 0, 9e9, False),
     ):  # fmt: skip
-        assert cm.kept(MatrixShape(rows, 16, 4, aux=aux), proof) == want
+        shape = MatrixShape(rows, 16, 4, aux=aux)
+        assert cm.kept(shape, proof) == want
+        assert cm.kept(shape, proof, single=True) == (rows == 16 or aux > 0)
 
 
 def test_four_bits_are_packed_and_read_as_they_were(monkeypatch):

@@ -226,6 +226,19 @@ def test_views_are_charged_before_they_are_spread_over_rounds(family):
     assert peak < 2**24
 
 
+@pytest.mark.parametrize(
+    ("member", "most"),
+    [
+        (growth.puts_that_are_read(2000, 2**12), 5 * 2**20),  # 12 bytes a position, three of which are charged
+        (growth.vectors_that_are_padded(20, 2**16), 2**20),
+    ],
+)
+def test_what_is_charged_takes_little_memory(member, most):
+    peak, code = planned(member, allowed=2**20)
+    assert code == "C112"
+    assert peak < most
+
+
 def test_a_view_that_all_rounds_read_is_one_view():
     peak, code = planned(growth.a_view_read_in_rounds(2**16, 10_000))
     assert code is None

@@ -20,6 +20,7 @@ from syurmy.isa.graph import Committed, Node, Table
 from syurmy.isa.trace import Trace
 from syurmy.prover.field import ZERO, Ext
 from syurmy.prover.keys import ProvingKey, setup
+from syurmy.prover.lookup import Leaves
 from syurmy.prover.protocol.budget import Opening
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
@@ -366,6 +367,14 @@ def at(index: int, change: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return out
 
     return new
+
+
+def written_out(leaves: Leaves) -> Leaves:
+    """Leaves all of whose numerators are there to be changed: those that are 1 are not written otherwise."""
+    num = np.ones_like(leaves.num)
+    for lo, hi in leaves.others or ():
+        num[lo:hi] = leaves.num[lo:hi]
+    return replace(leaves, num=num, others=None)
 
 
 class Forged(Witness):

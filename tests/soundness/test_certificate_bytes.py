@@ -101,10 +101,10 @@ def test_it_takes_of_the_allowance():
         for _ in range(proofs - 1):
             assert prove(pk, c.trace_of(c.DENSE), certificate=certificate)
         pk.allowance.take(pk.allowance.limit - pk.allowance.used)
-        with pytest.raises(InputError, match="used up"):
+        with pytest.raises(InputError, match="are left to be opened"):
             certify(pk)
     pk = setup(program, Mode.of(program, True, 1))
-    with pytest.raises(InputError, match="this key is for one"):
+    with pytest.raises(InputError, match="leaves one proof less"):
         certify(pk)
     assert pk.allowance is not None
     assert pk.allowance.used == 0

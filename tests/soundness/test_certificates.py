@@ -249,14 +249,14 @@ def test_padding_makes_a_false_statement(monkeypatch):
     trace = c.trace_of(NORM)
     trace.outputs["s"] = np.array(14 + 4)
 
-    def whole(*args: Any, old: Any = proving.instance) -> Any:
+    def whole(*args: Any, old: Any = proving.Tables.instance) -> Any:
         """With the padded entry in both operands."""
         found = old(*args)
         for table in found.tables[-2:]:
             table[(0, 3) if table.ndim == 2 else 3] = 2
         return found
 
-    monkeypatch.setattr(proving, "instance", whole)
+    monkeypatch.setattr(proving.Tables, "instance", whole)
     proof = Prover(bad, trace).run()
     assert Verifier(bad.verifying_key).verify(proof).outputs["s"] == 18
     refused(bad, Certifier(bad).run().data, VALUES[0], "")

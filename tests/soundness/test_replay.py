@@ -21,7 +21,19 @@ from syurmy.prover.protocol.mle import dot_base
 from syurmy.prover.protocol.transcript import Transcript
 from syurmy.prover.prove import Prover
 from tests.soundness import common as c
-from tests.soundness.common import Cheat, accepted, at, cheat, ext_bytes, exts, keys, refused, result_of, says
+from tests.soundness.common import (
+    Cheat,
+    accepted,
+    at,
+    cheat,
+    ext_bytes,
+    exts,
+    keys,
+    refused,
+    result_of,
+    says,
+    written_out,
+)
 from tests.soundness.test_cheating import Covering
 
 
@@ -49,7 +61,7 @@ def multiplicities_after_alpha() -> bytes:
 
     class First(Prover):
         def leaves(self) -> Leaves:
-            leaves = super().leaves()
+            leaves = written_out(super().leaves())
             seen["leaves"], seen["alpha"] = (leaves.num.copy(), leaves.den[:, : len(leaves.num)].copy()), self.alpha
             return leaves
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 import syurmy
 from syurmy import verify_main
 from syurmy.cli import app
+from syurmy.isa.errors import InputError
 from syurmy.outcome import CERTIFIED, TRUSTED
 
 PROGRAM = """
@@ -29,6 +32,9 @@ def vm(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+LEFT = r"stay hidden in (\d+) more proofs that rest on it \(prove --certificate\), or in (\d+) that do not: keep it"
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program with its key, a certificate, a proof that rests on it and one that does not."""
@@ -38,7 +44,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert vm(*run, "--proof", folder / "plain.proof").exit_code == 0
     made = vm("certify", folder / "score.tasm")
     assert made.exit_code == 0, made.stderr
-    assert "it took the place of one of the key's proofs" in made.stdout
+    assert re.search(LEFT, made.stdout), made.stdout
     proven = vm(*run, "--prove", "--certificate", folder / "score.cert")
     assert proven.exit_code == 0, proven.stderr
     assert proven.stdout.endswith(CERTIFIED + "\n")
@@ -149,7 +155,28 @@ def test_spent_allowance(shop: Path, tmp_path: Path) -> None:
     key.allowance.take(key.allowance.limit - key.allowance.used)
     result = vm("certify", tmp_path / "score.tasm")
     assert (result.exit_code, result.stderr[:11]) == (2, "error[P180]")
+    assert f"0 of {key.allowance.limit:,} positions are left to be opened, and this takes" in result.stderr
     assert not (tmp_path / "score.cert").exists()
+
+
+def test_what_is_told_to_be_left_is_left(shop: Path, tmp_path: Path) -> None:
+    """So many proofs that rest on no certificate can be made of a key just certified, and no more; of those that do, 15
+    of the 16 that it is for at least."""
+    for name in ("score.tasm", "score.vk"):
+        shutil.copy(shop / name, tmp_path / name)
+    assert vm("setup", tmp_path / "score.tasm", "--renew").exit_code == 0
+    found = re.search(LEFT, vm("certify", tmp_path / "score.tasm").stdout)
+    assert found is not None
+    resting, others = map(int, found.groups())
+    assert resting >= 15 > others > 0
+    program = syurmy.load(tmp_path / "score.tasm")
+    key = syurmy.ProvingKey.load(tmp_path / "score.pk", program)
+    trace = syurmy.run(program, {"x": np.array([5, 7])})
+    for _ in range(others):
+        syurmy.prove(key, trace)
+    with pytest.raises(InputError) as e:
+        syurmy.prove(key, trace)
+    assert e.value.code == "P180"
 
 
 def test_the_verifier_alone(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

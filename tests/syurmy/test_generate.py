@@ -117,6 +117,12 @@ def test_errors(folder: Path, arguments: tuple[str, ...], code: str, monkeypatch
     assert call("generate", "m", *arguments, code=2)["error"]["code"] == code
 
 
+def test_nothing_is_printed_of_what_is_refused(folder: Path) -> None:
+    for words in (("--prompt", "dbe", "--max-tokens", "10"), ("--tokens", "1,11"), ("--prompt", "d", "--stop", "11")):
+        done = CliRunner().invoke(app, ["generate", str(folder / "m"), *words])
+        assert (done.exit_code, done.stdout) == (2, "")
+
+
 def test_other_programs(folder: Path) -> None:
     for other in (folder / "lm.onnx", ROOT / "programs" / "digits_mlp.tasm"):
         assert call("generate", other, "--tokens", "1", code=2)["error"]["code"] == "I144"
@@ -190,6 +196,16 @@ def test_a_tokenizer_of_words(tmp_path: Path) -> None:
     assert vocabulary.encode("the cat sat") == [0, 1, 2]
     assert vocabulary.decode([0, 1, 2]) == "the cat sat"
     assert vocabulary.added([0, 1], [0, 1, 2]) == " sat"
+    assert not vocabulary.misread("the  cat", [0, 1])
+    assert vocabulary.misread("the dog", vocabulary.encode("the dog"))
+    made.enable_truncation(2)
+    made.enable_padding(length=5, pad_id=5, pad_token="<unk>")
+    assert Vocabulary(made.to_str().encode(), "").encode("the cat sat") == [0, 1, 2]
+    added = tokenizers.AddedToken("<s>", special=True)
+    made.add_special_tokens([added])
+    made.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 6)])
+    begun = Vocabulary(made.to_str().encode(), "")
+    assert (begun.encode("the cat"), begun.misread("the cat", [6, 0, 1])) == ([6, 0, 1], False)
     vocabulary.refuse_other(6)
     with pytest.raises(InputError) as e:
         vocabulary.refuse_other(5)
@@ -198,6 +214,17 @@ def test_a_tokenizer_of_words(tmp_path: Path) -> None:
     with pytest.raises(InputError) as e:
         Vocabulary.read(tmp_path / "bad.json")
     assert e.value.code == "F110"
+
+
+def test_characters_that_a_tokenizer_drops(folder: Path, tmp_path: Path) -> None:
+    """Those without a token for what they have not leave it out."""
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE({c: k for k, c in enumerate(LETTERS)}, []))
+    made.save(str(tmp_path / "t.json"))
+    words = "generate", folder / "m", "--tokenizer", tmp_path / "t.json", "--max-tokens", 1, "--prompt"
+    assert call(*words, "dbe")["warnings"] == []
+    (warning,) = call(*words, "dzbe")["warnings"]
+    assert warning == "the tokenizer reads the prompt as 'd b e'"
 
 
 def test_without_the_package(tmp_path: Path) -> None:

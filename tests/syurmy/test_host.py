@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from syurmy import host
@@ -107,3 +108,21 @@ def test_objects_that_were_there_are_set_aside() -> None:
         assert gc.get_freeze_count()
     assert gc.get_freeze_count() == 0
     assert any(o is old for o in gc.get_objects())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what is mapped")
+def test_rows_of_a_mapped_file_do_not_stay(tmp_path: Path) -> None:
+    def mapped() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssFile"))
+
+    values = np.arange(1 << 22).reshape(1 << 12, -1)
+    values.tofile(tmp_path / "values")
+    rows = np.random.default_rng(0).permutation(1 << 12)[:101]
+    seen = np.asarray(np.memmap(tmp_path / "values", dtype=values.dtype, mode="r", shape=values.shape))
+    before = mapped()
+    assert np.array_equal(host.rows_of(seen.reshape(1 << 12, -1), rows), values[rows])
+    assert mapped() - before < 1 << 10
+    assert np.array_equal(seen[rows], values[rows])
+    assert mapped() - before > 1 << 10  # as it was read before
+    assert np.array_equal(host.rows_of(values, rows), values[rows])

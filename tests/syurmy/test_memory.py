@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import syurmy
 from syurmy import memory
 from syurmy.assembler import assemble
 from syurmy.cli import app
+from syurmy.heap import Heap
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import Path as ExecutedPath
 from syurmy.isa.program import Program
@@ -22,6 +24,7 @@ from syurmy.prover.protocol.counts import swept
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.weights import WeightSpace
+from syurmy.prover.prove import prove as construct
 from syurmy.prover.verifier.verify import verify
 from syurmy.prover.witness import Witness
 
@@ -125,6 +128,53 @@ def test_a_lean_proof_is_the_same_proof(hiding: bool, program: Program, monkeypa
     monkeypatch.setattr("syurmy.prover.prove.keeps", lambda leaves: False)
     need = memory.of_plan(Plan.of(program, mode=key.mode))
     assert need.prove == need.lean
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_what_is_there_at_one_time_is_what_was_counted(program: Program, lean: bool) -> None:
+    """The arrays that a proof holds at its peak, measured; keeping what is freed takes somewhat more."""
+    key, count = setup(program), 16
+    rows = np.random.default_rng(1).integers(-99, 99, (count, 64, 64))
+    trace = syurmy.run(program, {"x": rows}, batch=True)
+    sizes = memory.Sizes(Plan.of(program, ExecutedPath(batch=count), mode=key.mode))
+    construct(key, trace, lean=lean)  # what is worked out once
+    tracemalloc.start()
+    try:
+        construct(key, trace, lean=lean)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    apart, kept = (sizes.proof(lean, keep) - memory.PROCESS - memory.READ for keep in (False, True))
+    assert 0.85 * peak < apart < kept < 1.1 * peak
+
+
+def test_a_heap_gives_out_the_smallest_place_that_fits() -> None:
+    heap = Heap()
+    heap.take(a=10, b=1, c=6, d=1)
+    heap.give("ac")
+    assert (heap.live, heap.held, heap.peak) == (2, 18, 18)
+    heap.take(e=5)  # where c was
+    heap.take(f=10)  # where a was
+    assert heap.held == 18
+    heap.give("def")
+    heap.take(g=9)
+    assert heap.held == 18  # what is free at the end is joined, and grows
+    heap.take(h=20)
+    assert (heap.peak, heap.live) == (31, 30)
+    heap.give("g")
+    heap.trim()
+    assert heap.held == heap.live == 21
+    heap.take(i=4)
+    assert (heap.held, heap.peak) == (25, 31)
+    with pytest.raises(ValueError, match="i is there already"):
+        heap.take(i=1)
+
+
+def test_large_arrays_go_back_at_once() -> None:
+    heap = Heap(mapped=8)
+    heap.take(a=8, b=7)
+    heap.give("ab")
+    assert (heap.live, heap.held, heap.peak) == (0, 7, 15)
 
 
 def test_images_of_columns_are_made_again(program: Program) -> None:

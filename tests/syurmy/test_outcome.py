@@ -127,3 +127,9 @@ def test_an_interrupt_among_imports_is_one_line(at: str) -> None:
 def test_an_interrupt_reaches_a_command_and_nothing_behind_it() -> None:
     done = subprocess.run([sys.executable, "-c", WORKING], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_little_is_imported_before_interrupts_are_heeded() -> None:
+    code = "import sys, syurmy.__main__; print(*sorted({'pathlib', 'typing', 'difflib', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("\n", "")

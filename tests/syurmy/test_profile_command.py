@@ -19,6 +19,7 @@ from syurmy.compiler import compile_onnx
 from tests.compiler.harness import floats, helper, model_of
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+NAME = "</script><b><a href='mailto:a@b.org'>first"
 HEADLESS = ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
             "disable-sync", "no-first-run", "window-size=1280,1000")  # fmt: skip
 
@@ -29,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("profile")
     r = np.random.default_rng(5)
     x = floats(r, 4, 2, 6)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], name="</script><b>first"),
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], name=NAME),
              helper.make_node("Relu", ["h"], ["r"], name="cut"),
              helper.make_node("MatMul", ["r", "v"], ["y"], name="last")]  # fmt: skip
     weights = {"w": floats(r, 6, 8), "v": floats(r, 8, 3)}
@@ -92,7 +93,7 @@ def test_a_report_needs_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_the_report_is_one_page_without_a_network(report: Path) -> None:
     text = report.read_text()
     own = text[: text.index("<script>")] + text[text.index('<script id="data"') :]
-    assert "http" not in own
+    assert "http" not in own.replace("http-equiv", "")
     assert "<!--" not in own
     assert text.count("</script>") == 3  # what a model is called is data
 
@@ -136,6 +137,23 @@ def test_a_click_leads_from_box_to_source_and_node(browser: Any) -> None:
     marked = [e.text for e in browser.find_elements(By.CSS_SELECTOR, "#source .marked")]
     assert marked
     assert all("r.re" in line for line in marked)
+
+
+@pytest.mark.slow
+def test_names_are_no_markup_and_rows_answer_to_keys(browser: Any) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    assert browser.find_elements(By.CSS_SELECTOR, ".chart a, .chart b") == []
+    assert any(NAME in e.text for e in browser.find_elements(By.CSS_SELECTOR, "#graph text"))
+    (row,) = browser.find_elements(By.XPATH, "//table[@id='costs']//tr[td[contains(., 'MatMul last')]]")
+    row.send_keys(Keys.ENTER)
+    assert browser.find_element(By.ID, "chosen").text == "MatMul last"
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    width = "return document.querySelector('#timeline .main-svg').getBoundingClientRect().width"
+    assert browser.execute_script(width) == 660
+    browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert browser.execute_script(width) > 1000
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -77,6 +78,29 @@ def test_the_folder(folder: Path) -> None:
     assert written[0] == written[1]
     before = sorted(p.name for p in (folder / "segments").iterdir())
     assert before == ["0", "1", "2"]
+
+
+def test_compiled_again_in_fewer_segments(folder: Path, tmp_path: Path) -> None:
+    """Programs of segments go, and folders that are empty then; keys stay, and their owner is told."""
+    at = tmp_path / "net"
+    shutil.copytree(folder, at)
+    (at / "segments" / "2" / "model.pk").write_bytes(b"made with care")
+
+    def compiled(*options: object) -> list[str]:
+        said = vm("compile", folder.parent / "net.onnx", "-o", at, *options)["warnings"]
+        return [text for text in said if "calibration" not in text]
+
+    (told,) = compiled("--segments", 2)
+    assert told.startswith(f"keys of segments that this model no longer has stay in {at / 'segments' / '2'};")
+    left = [p.relative_to(at / "segments").as_posix() for p in sorted((at / "segments").rglob("*"))]
+    assert left == ["0", "0/model.tasm", "1", "1/model.tasm", "2", "2/model.pk"]
+    (told,) = compiled()
+    assert [p.name for p in sorted((at / "segments").rglob("*"))] == ["2", "model.pk"]
+    (at / "segments" / "2" / "model.pk").unlink()
+    (at / "segments" / "2").rmdir()
+    assert compiled("--segments", 3) == []
+    assert compiled() == []
+    assert not (at / "segments").exists()
 
 
 @pytest.mark.slow
@@ -158,6 +182,7 @@ def test_an_interrupted_bundle_goes_on(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in folder.iterdir())
     first = (folder / "0.proof").read_bytes()
+    (folder / ".2.proof.x1.tmp").write_bytes(first[:99])  # of a process that was killed while it wrote
     with pytest.raises(InputError) as e:
         Parts(folder, w.key.digest(), done.inputs | {"n": np.array(1)}, openings)
     assert e.value.code == "F131"

@@ -3,15 +3,20 @@ is too short is put there again. With s3fs and moto also by S3's protocol."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import syurmy
 from syurmy import stores
+from syurmy.isa.encoding import encode
 from syurmy.isa.errors import InputError
 from syurmy.prover.keys import ProvingKey
 
@@ -117,6 +122,41 @@ def test_what_is_half_there(
         with pytest.raises(InputError, match=r"s3://other/keys cannot be used: .*bucket does not exist"):
             stores.Store("s3://other/keys").publish(key.program, path, digest)
         assert [x.rstrip("/") for x in fs.ls("")] == ["bucket"]
+
+
+def test_what_is_there_and_another(made: tuple[ProvingKey, Path], tmp_path: Path) -> None:
+    """Files that fit the list beside them and are not those of the key: whoever writes in a store can say anything."""
+    (key, path), store, into = made, stores.Store(f"{tmp_path}/store"), tmp_path / "fetched"
+    digest = key.verifying_key.digest()
+    store.publish(key.program, path, digest)
+    there = tmp_path / "store" / digest.hex()
+    assert store.load(digest, into).verifying_key.digest() == digest
+    honest = {name: (there / name).read_bytes() for name in stores.FILES}
+    (tmp_path / "b.tasm").write_text(SOURCE.replace("{3}", "{4}"))
+    again, other = syurmy.setup(key.program)[0], syurmy.setup(tmp_path / "b.tasm")[0]
+    again.save(tmp_path / "again.pk")
+    few = key.program.params[:1]
+    save_file({p.name: np.array(key.program.data[p.name], np.int8) for p in few}, tmp_path / "few")
+    for name, data, why in (
+        ("program", encode(other.program)[:-1], "malformed program"),
+        ("program", b"", "malformed program"),
+        ("params", b"{", "header"),
+        ("params", (tmp_path / "few").read_bytes(), "'v'"),
+        ("key", b"", "not a proving key"),
+        ("key", (tmp_path / "again.pk").read_bytes(), "it is the key"),
+    ):
+        for each, own in honest.items():
+            (there / each).write_bytes(data if each == name else own)
+        files = {each: stores._measured(there / each) for each in stores.FILES}
+        (there / stores.CONTENTS).write_text(json.dumps({"format": stores.FORMAT, "files": files}))
+        shutil.rmtree(into / digest.hex(), ignore_errors=True)
+        with pytest.raises(InputError, match=why) as e:
+            store.load(digest, into)
+        assert (e.value.code, list(into.iterdir())) == ("X163", [])
+        assert e.value.message.startswith(f"the store {store.url} has another key")
+    shutil.rmtree(there)
+    store.publish(key.program, path, digest)
+    assert store.load(digest, into).verifying_key.digest() == digest
 
 
 def test_errors_of_a_protocol(made: tuple[ProvingKey, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

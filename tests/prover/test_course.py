@@ -1,0 +1,76 @@
+"""Later proofs of a key are what a first proof is: claims that were worked out once get new values."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import syurmy
+from syurmy import inputs as given
+from syurmy.prover.course import Course, Recorded, Tape
+from syurmy.prover.field import Ext
+
+PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
+
+
+def runs(name):
+    """A program, and runs of it with two inputs."""
+    path = PROGRAMS / f"{name}.tasm"
+    program = syurmy.load(path)
+    first = given.read(given.beside(path), given.of_program(program))
+    rng = np.random.default_rng(1)
+    second = {k: rng.permutation(v.reshape(-1)).reshape(v.shape) if v.ndim else v for k, v in first.items()}
+    return program, [syurmy.run(program, x) for x in (first, second)]
+
+
+@pytest.mark.parametrize("name", ["digits_mlp", "attention", "rnn", "lenet"])
+def test_later_proofs(name):
+    """With and without a certificate: the bytes do not depend on what the key has proven before."""
+    program, (a, b) = runs(name)
+    key, verifying = syurmy.setup(program, zk=False)
+    proofs = [syurmy.prove(key, trace).to_bytes() for trace in (a, b, a)]
+    other, _ = syurmy.setup(program, zk=False)
+    assert proofs[1] == syurmy.prove(other, b).to_bytes()
+    assert proofs[0] == proofs[2] != proofs[1]
+    syurmy.verify(verifying, proofs[1])
+
+
+def test_a_course_is_for_one_proof_at_a_time():
+    program, (a, _) = runs("digits_mlp")
+    key, _ = syurmy.setup(program, zk=False)
+    syurmy.prove(key, a)
+    kept = Course.of(key, True)
+    assert kept._steps
+    assert not Course.of(key, True)._steps
+    assert Course.of(key, False) is not kept
+    kept.end(key)
+    assert Course.of(key, True) is kept
+
+
+def test_nothing_of_a_proof_is_kept_but_challenges():
+    """No array of weights, and no element that is not worked out again."""
+    program, (a, _) = runs("attention")
+    key, _ = syurmy.setup(program)
+    syurmy.prove(key, a)
+    space = Course.of(key, True).space
+    weights = [*space._memo.values(), *space._ahead]
+    assert weights
+    assert not any("array" in vars(w) for w in weights)
+    assert not space._sums | space._values | space._vectors
+
+
+def test_elements_are_worked_out_again():
+    tape = Tape()
+    x, y = Recorded(Ext(3, 4), tape), Recorded(Ext(5, 6), tape)
+
+    def work(x, y):
+        return [x + y, y - x, 1 - x, x - 1, -x, x * y, 3 * x, x**5, x.inverse(), Ext(2, 1) - x, Ext(7, 8) * x + 2]
+
+    with tape.recording():
+        found = work(x, y)
+    assert len(tape.steps) == 12
+    x.take(Ext(30, 2**40)), y.take(Ext(9, 1))
+    tape.again(0, len(tape.steps))
+    assert found == work(Ext(30, 2**40), Ext(9, 1))
+    assert work(x, y) == found
+    assert len(tape.steps) == 12
