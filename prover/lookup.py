@@ -148,7 +148,8 @@ class Leaves:
         """Numerators 1 where they are read, denominators to be filled in; on a device ``others`` has to be given."""
         num = memory.empty(used)
         two = 2 * run_length(log2_ceil(max(2, used)) - 1)  # runs whose numerators make those of a run of nodes
-        for lo, hi in [(0, used)] if others is None or used <= two else [*others, (used - 1, used)]:
+        every = others is None or used <= two or memory is not gpu.HOST  # on a device, in one launch
+        for lo, hi in [(0, used)] if every else [*(others or ()), (used - 1, used)]:
             filled(num[lo // two * two : -(-hi // two) * two], 1)
         return Leaves(num, None if fill else _room(used, memory), used, others, fill)
 
