@@ -30,6 +30,7 @@ WEIGHT_BITS = 18  # of the largest weight, which it leaves
 RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
 FARTHEST_BITS = 54  # of these, where nothing less keeps the tolerance
 FACTOR_BITS, ROOMY_BITS = 19, 22  # of a factor of a product of data on the samples, and at all
+FAR_BITS = 8  # above those of an input
 TERM_BITS, SHORT_BITS = 27, 6  # of a term of a sum, where ratios would lose more than some bits
 LEFT_BITS = 22  # what a sum with a constant leaves at least
 UNLIKE = 8.0  # features whose peaks are this far apart are unlike
@@ -186,8 +187,13 @@ def squared(c: Tables, x: Channels) -> Channels:
 
 
 def joined(c: Tables, parts: Sequence[Channels], axis: int) -> Channels:
+    """Integers of about one size; those that are far larger than an input's would leave the others no bits."""
+    wide = [p.q.bound >= 2 ** (INPUT_BITS + FAR_BITS) for p in parts]
+    if any(wide) and not all(wide):
+        both = zip(parts, wide, strict=True)
+        parts = [factor(c, p, INPUT_BITS - 2, INPUT_BITS) if w else p for p, w in both]
     most = min(max(p.q.bound for p in parts), 2**INPUT_BITS)
-    up = [2 ** max(0, most.bit_length() - max(p.q.bound, 1).bit_length()) for p in parts]  # integers of one size
+    up = [2 ** max(0, most.bit_length() - max(p.q.bound, 1).bit_length()) for p in parts]
     q = c.emit("concat", *(c.muli(p.q, m) for p, m in zip(parts, up, strict=True)), axis=axis, scale=1.0)
     return Channels(q, np.concatenate([p.scales / m for p, m in zip(parts, up, strict=True)], axis=axis))
 

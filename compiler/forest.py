@@ -83,6 +83,11 @@ def _flat(n: Node) -> Forest:
     return Forest(roots, features, modes, splits, members, sides[0], sides[1], tracks, weights, given)
 
 
+def _together(a: float, b: float, aggregate: str) -> float:
+    """Two weights that a leaf has for one target, as onnxruntime takes them: the first where there is one target."""
+    return {"FIRST": a, "MAX": max(a, b), "MIN": min(a, b)}.get(aggregate, a + b)
+
+
 def _by_tree(n: Node) -> Forest:
     kind = "class" if n.op == "TreeEnsembleClassifier" else "target"
     trees, ids = n.attr("nodes_treeids"), n.attr("nodes_nodeids")
@@ -108,17 +113,19 @@ def _by_tree(n: Node) -> Forest:
     weights = np.zeros((len(leaves), count))
     given = np.zeros(weights.shape, bool)
     found = _numbers(n, f"{kind}_weights").astype(np.float64)
+    aggregate = "FIRST" if kind == "target" and count == 1 else n.attr("aggregate_function", "SUM")
     for t, node, target, w in zip(n.attr(f"{kind}_treeids"), n.attr(f"{kind}_nodeids"), n.attr(f"{kind}_ids"), found,
                                   strict=True):  # fmt: skip
         leaf = leaves.get(place[t, node])
         if leaf is not None:
-            weights[leaf, target] += w
+            before = float(weights[leaf, target])
+            weights[leaf, target] = _together(before, w, aggregate) if given[leaf, target] else w
             given[leaf, target] = True
-    roots, before = [], None
+    roots, last = [], None
     for t, node in zip(trees, ids, strict=True):
-        if t != before:
+        if t != last:
             roots.append(reference(t, node))
-        before = t
+        last = t
     tracks = np.array(n.attr("nodes_missing_value_tracks_true") or [0] * len(modes)) != 0
     features = np.array(n.attr("nodes_featureids"), np.int64)
     return Forest(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from syurmy.compiler.channels import channels_of, joined, scaled, shifted
+from syurmy.compiler.channels import INPUT_BITS, channels_of, factor, joined, scaled, shifted
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import FUSED, Node
@@ -32,6 +32,8 @@ def scaler(c: Context, n: Node) -> Result:
     name = n.inputs[0]
     x = channels_of(c.channels[name] if name in c.channels else c.tensors[name])
     moved = shifted(c, x, -offset)
+    if moved is None:  # products of features have more bits than those of an input
+        moved = shifted(c, factor(c, x, INPUT_BITS - 2, INPUT_BITS), -offset)
     if moved is None:
         raise Unsupported("an offset far beyond the samples", "offsets of the size of the features")
     return scaled(c, moved, scale)
@@ -117,16 +119,18 @@ def feature_vectorizer(c: Context, n: Node) -> Result:
 
 @lowering("ArrayFeatureExtractor", domain=DOMAIN)
 def array_feature_extractor(c: Context, n: Node) -> Result:
-    """Columns at constant places, or entries of a constant row at places that are data."""
+    """Columns at constant places, or at places that are data."""
     at, shape = c.const(n.inputs[1]), c.shape(n.outputs[0])
     if at is not None:
         x = c.tensor(n.inputs[0])
         return c.reshape(pick(c, x, len(x.shape) - 1, at.reshape(-1).astype(np.int64)), shape)
     x = c.tensor(n.inputs[0])
-    if x.type.size != x.shape[-1]:
-        raise Unsupported("columns that the input chooses", "one row, or constant columns")
-    rows = c.reshape(x, (x.shape[-1],))
-    return c.reshape(rows_at(c, rows, c.tensor(n.inputs[1]), c.is_float(n.inputs[0])), shape)
+    length, others = x.shape[-1], x.type.size // x.shape[-1]
+    places = c.tensor(n.inputs[1])
+    columns = c.reshape(x, (length,) if others == 1 else (others, length))
+    columns = columns if others == 1 else c.emit("transpose", columns, perm=(1, 0))
+    y = rows_at(c, columns, c.reshape(places, (places.type.size,)), c.is_float(n.inputs[0]))
+    return c.reshape(y if others == 1 else c.emit("transpose", y, perm=(1, 0)), shape)
 
 
 @absorbing("ArrayFeatureExtractor", domain=DOMAIN)

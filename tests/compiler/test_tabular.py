@@ -84,6 +84,10 @@ def compile_on(model: onnx.ModelProto, x: Array, folder: Path) -> CompiledModel:
     return compile_model(load.prepare(model), folder, calibrate={"x": x[:, None]})
 
 
+def floats_of(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
 def features(rng: np.random.Generator, rows: int, spread: Array = SPREAD) -> Array:
     return (rng.standard_normal((rows, len(spread))) * spread).astype(np.float32)
 
@@ -202,6 +206,22 @@ def test_aggregates_and_base_values(aggregate: str) -> None:
     if aggregate in ("MIN", "MAX"):
         del regressor.attribute[[a.name for a in regressor.attribute].index("base_values")]
     check(model_of([regressor], x, ["y"]), x, x, 1e-6)
+
+
+@pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
+@pytest.mark.parametrize("targets", [1, 2])
+def test_a_leaf_with_several_weights_for_one_target(aggregate: str, targets: int) -> None:
+    """As converters write the number of a tree's leaf, cast to an integer; what counts is onnxruntime's."""
+    rng = np.random.default_rng(17)
+    x = features(rng, 16)
+    attrs = ensemble(rng, 2, ["BRANCH_LEQ"], x)
+    ids = [0, 0, targets - 1]
+    attrs = with_weights(attrs, "target", ids, rng.integers(1, 9, (len(leaves(attrs)), 3)))
+    regressor = node("TreeEnsembleRegressor", ["r"], n_targets=targets, aggregate_function=aggregate, **attrs)
+    whole = helper.make_node(
+        "Cast", ["r"], ["y"], to=TensorProto.FLOAT if aggregate == "AVERAGE" else TensorProto.INT64
+    )
+    check(model_of([regressor, whole], x, ["y"]), x, x, 1e-6)
 
 
 @pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"])
@@ -382,6 +402,15 @@ def test_features_and_categories() -> None:
     check(model_of([node("Scaler", offset=[10.0, 2, 0, 1900], scale=(1 / SPREAD).tolist())], x, ["y"]), x, x)
     check(model_of([node("Binarizer", threshold=float(x[3, 1]))], x, ["y"]), x, x)
     ints = rng.integers(-3, 9, (32, 3)).astype(np.int64)
+    for held in (floats_of(rng, 7), floats_of(rng, 3, 7), floats_of(rng, 2, 3, 7)):  # columns at places that are data
+        nodes = [
+            helper.make_node("Constant", [], ["w"], value=numpy_helper_of(held, "w")),
+            helper.make_node("Clip", ["x", "lo", "hi"], ["at"]),
+            helper.make_node("ArrayFeatureExtractor", ["w", "at"], ["y"], domain=ML),
+        ]
+        ends = [("lo", np.array(0)), ("hi", np.array(6))]
+        nodes = [helper.make_node("Constant", [], [k], value=numpy_helper_of(v, k)) for k, v in ends] + nodes
+        check(model_of(nodes, ints, ["y"]), ints, ints)
     check(model_of([node("OneHotEncoder", cats_int64s=[0, 2, -1, 8], zeros=1)], ints, ["y"]), ints, ints)
     near = node("LabelEncoder", keys_int64s=[-1, 4, 0], values_floats=[0.5, -2.25, 7.0], default_float=9.0)
     far = node("LabelEncoder", keys_int64s=[-1, 400000, 0], values_int64s=[5, -2, 7], default_int64=-9)

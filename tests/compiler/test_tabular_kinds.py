@@ -6,6 +6,7 @@ Graphs as scikit-learn's converters write them; onnxruntime has the right values
 from __future__ import annotations
 
 import warnings
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,52 @@ def test_networks_on_unlike_columns() -> None:
            helper.make_node("Log", ["a"], ["z"])]  # fmt: skip
     for nodes in (norm, log):
         check(model_of([w, *nodes, helper.make_node("MatMul", ["z", "w"], ["y"])], x, ["y"]), x, x)
+
+
+def test_products_of_features_that_are_standardised(tmp_path: Path) -> None:
+    """Polynomial features of the third degree as they are converted, and a regression on them whose terms cancel."""
+    r = np.random.default_rng(21)
+    x = r.standard_normal((60, 4)).astype(np.float32)
+    powers = [at for degree in (1, 2, 3) for at in combinations_with_replacement(range(4), degree)]
+    nodes = []
+    for j, at in enumerate(powers):
+        taken = helper.make_node("ArrayFeatureExtractor", ["x", f"at{j}"], [f"f{j}"], domain=ML)
+        product = helper.make_node("ReduceProd", [f"f{j}"], [f"p{j}"], axes=[1], keepdims=1)
+        nodes += [constant(f"at{j}", np.array(at)), taken, product]
+    values = np.stack([np.prod(x[:, at], axis=1, dtype=np.float64) for at in powers], axis=1)
+    deviation = values.std(axis=0)
+    cancelling = np.linalg.svd((values - values.mean(axis=0)) / deviation)[2][-1] * 400
+    nodes += [
+        helper.make_node("Concat", [f"p{j}" for j in range(len(powers))], ["all"], axis=1),
+        helper.make_node("Scaler", ["all"], ["s"], domain=ML, offset=values.mean(axis=0).tolist(),
+                         scale=(1 / deviation).tolist()),
+        helper.make_node("LinearRegressor", ["s"], ["y"], domain=ML, intercepts=[150.0],
+                         coefficients=cancelling.tolist()),
+    ]  # fmt: skip
+    model = load.prepare(model_of(nodes, x, ["y"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = compile_model(model, tmp_path / "m", calibrate={"x": x[:, None]}, tolerance=1e-7)
+    assert done.missed is not None
+    assert "no finer program" not in done.missed.help  # all are tried
+    assert done.missed.error < 5e-5
+
+
+def test_features_beside_products_of_them() -> None:
+    """Components of raw features (sums of many bits) and standardised ones, in one row for a classifier."""
+    r = np.random.default_rng(22)
+    x = rows(60)
+    w = (r.standard_normal((4, 2)) / 40).astype(np.float32)
+    mean, deviation = x.mean(axis=0), x.std(axis=0)
+    size = float(np.abs((x - mean) @ w).max())
+    coefficients = np.concatenate([r.standard_normal(2) / size * 4, r.standard_normal(4)])
+    nodes = [
+        constant("m", mean), constant("w", w), helper.make_node("Sub", ["x", "m"], ["d"]),
+        helper.make_node("MatMul", ["d", "w"], ["c"]),
+        node("Scaler", ["s"], offset=mean.tolist(), scale=(1 / deviation).tolist()),
+        helper.make_node("Concat", ["c", "s"], ["all"], axis=1),
+        helper.make_node("LinearClassifier", ["all"], ["label", "scores"], domain=ML, classlabels_ints=[0, 1],
+                         coefficients=[*(-coefficients), *coefficients], intercepts=[0.0, 0.0],
+                         post_transform="SOFTMAX"),
+    ]  # fmt: skip
+    check(model_of(nodes, x, ["label", "scores"]), x[:40], x)
