@@ -1,6 +1,7 @@
-"""RAM, long scalar runs, decoding and batches: ``python -m benchmarks.memory [--quick]``.
+"""RAM, long runs, decoding and batches: ``python -m benchmarks.memory [--quick | --from FILE]``.
 
-Prints markdown tables and keeps the raw numbers in ``benchmarks/results/DATE-memory.json``. Every proof is verified.
+Keeps the raw numbers in ``benchmarks/results/DATE-memory.json``, and writes them into ``benchmarks/README.md`` and
+``README.md`` (``--quick`` prints a table only). Every proof is verified. ``--from``: of results that there are.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
-from benchmarks.measure import RESULTS, machine, median
+from benchmarks import report, steps
+from benchmarks.measure import RESULTS, ROOT, machine, median
 from syurmy.assembler import assemble, assemble_file
 from syurmy.host import peak_mb
 from syurmy.isa.arrays import I64
@@ -26,7 +27,9 @@ from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import Verifier
 from syurmy.vm import run, run_batch
 
-PROGRAMS = Path(__file__).resolve().parents[1] / "programs"
+PROGRAMS = ROOT / "programs"
+LONG = 10**7  # steps of the longest run
+BEGIN, END = "<!-- memory: written by python -m benchmarks.memory -->", "<!-- end of memory -->"
 Inputs = Mapping[str, I64]
 
 ACCESSES = """
@@ -128,34 +131,80 @@ def _table(first: str, rows: list[tuple[str, dict[str, Any], str]]) -> str:
     return report.table(head, cells)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
-    parser.add_argument("--quick", action="store_true")
-    quick = parser.parse_args().quick
+def measured(quick: bool) -> dict[str, Any]:
+    """Everything, as it is kept."""
     runs = 1 if quick else 3
     logs = [10, 12] if quick else [10, 12, 14, 16, 18]
-    result: dict[str, Any] = {"machine": machine(), "quick": quick}
+    result: dict[str, Any] = {"machine": machine(), "quick": quick, "runs": runs}
     result["accesses"] = [accesses(log, runs) for log in logs]
     result["scalar"] = [scalar(n, runs) for n in ([100] if quick else [112, 1111])]
     names = ["generate_text", "generate_text_ram"]
     result["programs"] = {} if quick else {name: program(name, runs) for name in names}
     result["lenet"] = [lenet(b, runs) for b in ([1, 2] if quick else [1, 8, 64])]
+    result["long"] = None if quick else steps.alone(LONG)
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """The rows of ``benchmarks/README.md``."""
     base = result["accesses"][0]
     rows = []
     for r in result["accesses"]:
-        more = max(1, r["accesses"] - base["accesses"])
-        per = (r["prove"] - base["prove"]) / more * 1e6 if r is not base else r["prove"] / r["accesses"] * 1e6
-        rows.append((f"{r['accesses']:,} accesses of 8-wide rows", r, f"{per:.1f} us per access"))
+        rows.append((f"{r['accesses']:,} accesses of 8-wide rows", r, f"{1e6 * _access(r, base):.1f} µs per access"))
     rows += [(f"scalar loop, {r['steps']:,} steps", r, "") for r in result["scalar"]]
     rows += [(name, r, "") for name, r in result["programs"].items()]
     for r in result["lenet"]:
         per = f"prove {report.duration(r['prove'] / r['batch'])}, {report.size(r['bytes'] / r['batch'])} an inference"
         rows.append((f"LeNet-5, batch {r['batch']}", r, per))
-    print(report.machine(result["machine"]))
-    print(_table("program", rows))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    target = RESULTS / f"{time.strftime('%Y-%m-%d')}-memory{'-quick' * quick}.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
+    return _table("program", rows)
+
+
+def _access(r: dict[str, Any], base: dict[str, Any]) -> float:
+    """Seconds of proving that an access adds to the smallest run, or of that run has."""
+    if r is base:
+        return float(r["prove"] / r["accesses"])
+    return float((r["prove"] - base["prove"]) / (r["accesses"] - base["accesses"]))
+
+
+def paragraph(result: dict[str, Any]) -> str:
+    """What ``README.md`` says of it."""
+    m, long, base = result["machine"], result["long"], result["accesses"]
+    loop, batch, text = result["scalar"][-1], result["lenet"][-1], result["programs"]["generate_text"]
+    took = {k: report.duration(v) for k, v in long["seconds"].items()}
+    where = f"{m['cpu']}, {m['cores']} cores (load {m['load']})"
+    lines = [
+        f"On {m['date'][:10]}, {where}, medians of {result['runs']}, nothing hidden:",
+        f"- a loop of {loop['steps']:,} scalar instructions in {report.duration(loop['prove'])}, "
+        f"{report.size(loop['bytes'])}, verified in {report.duration(loop['verify'])};",
+        f"- RAM at {1e6 * _access(base[-1], base[0]):.1f} µs per access of an 8-wide row;",
+        f"- LeNet-5 in a batch of {batch['batch']} at {report.duration(batch['prove'] / batch['batch'])} and "
+        f"{report.size(batch['bytes'] / batch['batch'])} an inference;",
+        f"- a transformer that writes 55 characters in {report.duration(text['prove'])}, one proof of "
+        f"{report.size(text['bytes'])};",
+        f"- once, its input hidden, a loop of {long['steps']:,} instructions (`--max-steps`): run {took['execute']}, "
+        f"prove {took['prove']} with {long['peak_mb'] / 1024:.1f} GiB, {report.size(long['bytes'])}, "
+        f"verified in {took['verify']}.",
+    ]
+    return "\n".join([lines[0], "", *lines[1:]]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--from", dest="kept", type=Path, metavar="FILE", help="results to write down")
+    options = parser.parse_args()
+    target = options.kept
+    if target is None:
+        result = measured(options.quick)
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        target = RESULTS / f"{time.strftime('%Y-%m-%d')}-memory{'-quick' * options.quick}.json"
+        target.write_text(json.dumps(result, indent=1) + "\n")
+    result = json.loads(target.read_text())
+    said = f"{report.machine(result['machine'])}\n\n{table(result)}\n\nRaw numbers: `results/{target.name}`.\n"
+    print(said, end="")
+    if not result["quick"]:
+        report.write_readme(said, begin=BEGIN, end=END)
+        report.write_readme(paragraph(result), ROOT / "README.md", BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -230,14 +230,13 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def write_readme(text: str, readme: Path = README) -> None:
+def write_readme(text: str, readme: Path = README, begin: str = BEGIN, end: str = END) -> None:
     """Replace what stands between the markers. ``ValueError`` if a marker is missing."""
-    old = readme.read_text()
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{readme} lacks the markers {BEGIN} and {END}")
-    readme.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    before, found, rest = readme.read_text().partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise ValueError(f"{readme} lacks the markers {begin} and {end}")
+    readme.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
 
 
 def main() -> None:

@@ -7,13 +7,12 @@ the VM takes most of them.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from typing import Any
 
 import syurmy
-from benchmarks.measure import ROOT, machine
+from benchmarks.measure import child, machine
 from syurmy.assembler import assemble
 from syurmy.host import peak_mb
 
@@ -54,15 +53,19 @@ def _small() -> tuple[syurmy.ProvingKey, syurmy.Trace]:
     return syurmy.setup(program)[0], syurmy.run(program, {"x": 5})
 
 
+def alone(steps: int) -> dict[str, Any]:
+    """``measured`` in a process of its own. Raises ``Failed``."""
+    found: dict[str, Any] = child(["-m", "benchmarks.steps", "--child", str(steps)])
+    return found
+
+
 def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--child"]:
         print(json.dumps(measured(int(arguments[1]))))
         return
     print(json.dumps(machine()))
     for steps in map(int, arguments or ["10000", "100000", "1000000"]):
-        command = [sys.executable, "-m", "benchmarks.steps", "--child", str(steps)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        print(done.stdout.splitlines()[-1])
+        print(json.dumps(alone(steps)))
 
 
 if __name__ == "__main__":

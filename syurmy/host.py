@@ -149,7 +149,8 @@ class Fresh:
 def objects_set_aside() -> Iterator[None]:
     """Python's collections inside the block do not go through the objects that were there before it: a program, its
     plan and the interpreter's modules, of which a proof drops none. They do again after it; where some are set aside
-    already, nothing changes."""
+    already, nothing changes. (``isa.collector`` makes no collections at all, where nothing is dropped; who verifies
+    needs only that.)"""
     if gc.get_freeze_count():
         yield
         return
