@@ -111,7 +111,8 @@ def test_a_tree_is_measured_by_its_used_leaves() -> None:
     assert found["used"] == 5000
     assert 0 < found["user"] + found["system"] < 1e6
     tree = leaves.tree(5000)
-    assert tree.others == [(2500, 3750)] and (tree.num[2500:3750] != 1).all()
+    assert tree.others == [(2500, 3750)]
+    assert (tree.num[2500:3750] != 1).all()
     assert (tree.denominators()[:, :5000] != 0).all()
 
 
