@@ -57,7 +57,7 @@ def test_three_programs_and_a_second_model() -> None:
     assert statements["ink"].outputs["blank"] == 0
     assert not statements["scan"].outputs
     assert not statements["model"].outputs
-    with pytest.raises(InputError, match="allowance"):  # x was for three proofs
+    with pytest.raises(InputError, match="positions are left"):  # x was for three proofs
         step("ink", {"x": x}, "x")
 
 
