@@ -4,8 +4,9 @@ Each is set up, proven some times and verified by the command line, every comman
 memory at its peak and the seconds of its proof stands what ``info`` said before. Without arguments: generated networks
 and ``programs/onnx``. Prints a markdown table and keeps the raw numbers in ``benchmarks/results/DATE-capacity.json``.
 
-``--renew`` then fits the seconds to what was measured (``syurmy/fitted.py``), predicts anew, and writes the table of
-docs/large_models.md; ``--from FILE`` takes the measurements from such a file. Nothing else should run on the machine.
+``--renew`` measures these and what is given, then fits the seconds to what was measured (``syurmy/fitted.py``),
+predicts anew, and writes the table of docs/large_models.md; ``--from FILE`` takes the measurements from such a file.
+Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -185,11 +186,11 @@ def main() -> None:
     result: dict[str, Any] = {"machine": machine(), "rows": []}
     with tempfile.TemporaryDirectory(prefix="syurmy-bench-") as made:
         folder = Path(made)
-        if not given:
+        if not given or options.renew:
             for name in NETWORKS:
                 child(["-c", GENERATE, name, str(folder)], timeout=TIMEOUT)
-            given = [(title, folder / f"{name}.tasm") for name, title in NETWORKS.items()]
-            given += [(title, ROOT / "programs" / "onnx" / f"{name}.onnx") for name, title in MODELS.items()]
+            models = [(title, ROOT / "programs" / "onnx" / f"{name}.onnx") for name, title in MODELS.items()]
+            given = [*((title, folder / f"{name}.tasm") for name, title in NETWORKS.items()), *models, *given]
         for name, path in given:
             at = path
             if path.suffix == ".onnx":

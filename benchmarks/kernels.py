@@ -155,7 +155,7 @@ def float_product(side: int) -> Row:
 
 
 def measure(quick: bool = False) -> Iterator[Row]:
-    """All kernels; ``quick`` shrinks every size by 2^6, leaves out the largest tree (2^25 leaves, 3 GB) and is only
+    """All kernels; ``quick`` shrinks every size by 2^6, leaves out the largest tree (2^25 leaves, 2 GB) and is only
     good for seeing that it runs."""
     less = 6 if quick else 0
     yield extension_product(4096 >> less)
