@@ -119,6 +119,11 @@ class RecordedSpace(WeightSpace):
         self.tape = tape
         self._ahead: list[Weight] = []  # whose arrays were computed for others to start from
 
+    def forget(self) -> None:
+        super().forget()
+        self._ahead.clear()
+        self.tape.steps.clear()  # they refer to weights, and these to this space
+
     def known_sums(self) -> None:
         """Forget the sums that are not recorded."""
         self._sums = {k: x for k, x in self._sums.items() if isinstance(x, Recorded)}

@@ -36,6 +36,7 @@ HALF = np.uint64(32)  # bits of a half
 BLOCK = 1 << 13  # products whose intermediate results stay in the second-level cache, in memory that is not given back
 FACTORS = 1 << 15  # doubles of a matrix that do, and are too few for a library to use threads
 WHOLE = 1 << 24  # integers below it may be summed as they are: BLOCK of them times 2^16 are below 2^53
+MANY = 1 << 23  # and so many of them, times 2^16, below 2^63
 FEW = 256  # entries times one element that are no product of matrices
 _SMALL = 3  # coordinates of an eq vector that are multiplied one by one
 
@@ -197,7 +198,7 @@ def dot_base(w: U64, v: U64) -> Ext:
 
 def dot_int(w: U64, v: I64) -> Ext:
     """Sum of w[i] * v[i] for ``uint64[2, n]`` and signed integers, |v| < 2^63."""
-    if not len(v) or max(-int(v.min()), int(v.max())) >= WHOLE:
+    if not 0 < len(v) <= MANY or max(-int(v.min()), int(v.max())) >= WHOLE:
         return dot_base(w, to_field(v))
     total = np.zeros((2, 4), np.int64)
     for s in _blocks(len(v)):

@@ -72,6 +72,15 @@ def test_the_largest_sums_of_products_are_exact(n):
                 assert plain.dot_int(k, np.full(n, sign * v)) == Ext(sign * v * n * x, sign * v * n * x)
 
 
+@pytest.mark.parametrize("n", [plain.MANY, plain.MANY + 2 * plain.BLOCK])
+def test_many_of_the_largest_integers(n):
+    """Where sums of blocks still fit an int64, and where they would not."""
+    x, v = 0xFFFE_FFFF_FFFF_FFFF, plain.WHOLE - 1
+    weights = np.broadcast_to(np.uint64(x), (2, n))
+    for most in (v, -v):
+        assert plain.dot_int(weights, np.broadcast_to(np.int64(most), n)) == Ext(most * n * x, most * n * x)
+
+
 def test_encoding_is_evaluation():
     row = words(np.random.default_rng(2), 2, 8)
     omega = root_of_unity(5)

@@ -1,5 +1,7 @@
 """Later proofs of a key are what a first proof is: claims that were worked out once get new values."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import syurmy
 from syurmy import inputs as given
+from syurmy.prover import course
 from syurmy.prover.course import Course, Recorded, Tape
 from syurmy.prover.field import Ext
 
@@ -74,3 +77,25 @@ def test_elements_are_worked_out_again():
     assert found == work(Ext(30, 2**40), Ext(9, 1))
     assert work(x, y) == found
     assert len(tape.steps) == 12
+
+
+def test_a_course_that_is_too_long_goes_at_once(monkeypatch):
+    """Without the collector: what is recorded refers to itself."""
+    monkeypatch.setattr(course, "MOST", 10)
+    program, (a, _) = runs("attention")
+    key, _ = syurmy.setup(program, zk=False)
+    spaces = []
+    made = course.RecordedSpace.__init__
+
+    def counted(self, tape):
+        made(self, tape)
+        spaces.append(weakref.ref(self))
+
+    monkeypatch.setattr(course.RecordedSpace, "__init__", counted)
+    gc.disable()
+    try:
+        for _ in range(3):
+            syurmy.prove(key, a)
+    finally:
+        gc.enable()
+    assert [space() for space in spaces] == [None] * 3
