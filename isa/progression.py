@@ -258,12 +258,12 @@ class Progression:
         return tuple(out)
 
 
-@lru_cache(maxsize=2**12)
 def repeated(value: int, times: int) -> Part:
     """The same entry again and again."""
     return Part(np.array([value]), np.zeros(1, np.int64), times)
 
 
+@lru_cache(maxsize=2**12)
 def single(value: int) -> Progression:
     """One entry."""
     rows = np.array([value], np.int64)

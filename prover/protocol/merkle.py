@@ -97,7 +97,7 @@ def siblings(log_n: int, positions: Sequence[int]) -> list[int]:
     first = np.ones(levels.shape, np.bool_)  # of those with one parent
     np.not_equal(levels[:, 1:] >> 1, levels[:, :-1] >> 1, out=first[:, 1:])
     begin = np.flatnonzero(first)
-    end = np.append(begin[1:], first.size) - 1
+    end = np.append(begin, first.size)[1:] - 1
     nodes = levels.reshape(-1)[begin]
     alone = nodes == levels.reshape(-1)[end]
     start = (2 << log_n) - (2 << log_n >> begin // len(at))  # of the level

@@ -125,3 +125,8 @@ def test_counts_are_checked():
         merkle.verify_multiproof(bytes(32), 2, [0], leaves[:1], np.zeros((3, 32), np.uint8))
     with pytest.raises(ValueError, match="power of two"):
         merkle.MerkleTree(np.zeros((2, 32), np.uint8))
+
+
+def test_a_leaf_that_is_the_root_has_no_siblings():
+    assert merkle.siblings(0, [0]) == []
+    assert merkle.siblings(3, [0, 1, 5]) == [4, 9, 11]
