@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,10 +54,10 @@ from syurmy.prover.protocol.description import (
 )
 
 if TYPE_CHECKING:
+    from syurmy.isa.source import Source
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
-    from syurmy.isa.source import Source
     from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey, Steps
     from syurmy.prover.protocol.certificate import Certificate
     from syurmy.prover.protocol.key import VerifyingKey

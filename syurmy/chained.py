@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 def refuse_spent(
     allowance: Allowance | None, key: VerifyingKey, program: Program, wanted: int, batch: int, certified: bool
 ) -> None:
-    """Before any is made: raises ``InputError`` P180 where the params stay hidden in fewer proofs than are wanted. These
-    rest on a certificate where ``certified``."""
+    """Before any is made: raises ``InputError`` P180 where the params stay hidden in fewer proofs than are wanted.
+    ``certified``: they rest on a certificate."""
     from syurmy.isa.path import Path as ExecutedPath
     from syurmy.prover.protocol.budget import Opening
     from syurmy.prover.protocol.plan import Plan, branches

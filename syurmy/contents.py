@@ -20,9 +20,9 @@ from syurmy.isa.path import MAX_STEPS
 from syurmy.isa.program import Program, visibility
 from syurmy.prover.protocol import tensors
 from syurmy.prover.protocol.bundle import CERTIFICATE_MAGIC as BUNDLE_CERTIFICATE_MAGIC
-from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey
 from syurmy.prover.protocol.bundle import KEY_MAGIC as BUNDLE_KEY_MAGIC
 from syurmy.prover.protocol.bundle import MAGIC as BUNDLE_MAGIC
+from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey
 from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import VK_MAGIC, Mode, VerifyingKey

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from syurmy.compiler.rounding import Rounded
     from syurmy.compiler.undecided import Undecided
     from syurmy.prover.keys import ProvingKey
-    from syurmy.prover.protocol.bundle import BundleKey
     from syurmy.segmented import Segmented
 
 

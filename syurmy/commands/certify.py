@@ -123,7 +123,7 @@ def _of_bundles(
     from syurmy.parts import Parts, folder_of
 
     folder = folder_of(target)
-    with Parts(folder, key.digest(), {}, {}, others=f"delete it, or write elsewhere with -o FILE") as parts:
+    with Parts(folder, key.digest(), {}, {}, others="delete it, or write elsewhere with -o FILE") as parts:
         with going_on(parts, len(key.segments), "segments are certified"):
             made: Certifying = clock(
                 "certify", lambda: segmented.certify(key, lambda k: whole.load(k, keys), parts, working)
