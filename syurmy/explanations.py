@@ -242,7 +242,7 @@ X151 Reports and charts need the package plotly: pip install 'syurmy-vm[report]'
 X160 The program has no .expect line, so there is nothing to test.
 X161 A register does not hold what an .expect line says, or the run never came there.
 X162 A cluster cannot prove this: no scheduler answers at the address, or it is gone; it has no workers, or one of another version of syurmy-vm or with another key at the path; workers died again and again (most often for want of memory), failed, or have less memory than a proof takes. docs/large_models.md says how clusters are set up.
-X163 The store of keys (--store) cannot be written or read, or what is there is damaged or another key. It is a folder, or a URL of fsspec, for which a package such as s3fs may be needed.
+X163 The store of keys (--store) cannot be written or read, or what is there is damaged, another key, longer than it may be, or of another version. It is a folder, or a URL of fsspec, for which a package such as s3fs may be needed.
 X170 A defect of this software. Please report it, with the command and what --debug prints.
 X180 Something on this machine keeps it from proving.
 X181 There is no such device to prove on: cpu, cuda, cuda:N and auto are names of devices, and the message says why there is no card. syurmy-vm devices shows what there is; --device cpu proves everywhere.
