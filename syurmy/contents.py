@@ -255,7 +255,8 @@ def _bundle_certificate(path: Path, data: bytes) -> Content:
         raise InputError(f"{path} is a damaged certificate: {e.reason}", code="K152") from e
     digest, key = certificate.digest().hex(), certificate.key_digest.hex()
     found: dict[str, Any] = {"protocol": version, "bytes": len(data), "certificate": digest, "key": key}
-    found["segments"] = [len(part) for part in parts]
+    digests = [Certificate(part).digest().hex() if part else None for part in parts]  # what proofs name
+    found["segments"] = [{"bytes": len(p), "certificate": d} for p, d in zip(parts, digests, strict=True)]
     rows = {"certificate": digest, "for key": key, "protocol": str(version), "size": display.bytes_text(len(data))}
     others = ", the others commit no param" * (not all(parts))
     rows["of segments"] = f"{sum(map(bool, parts))} of {len(parts)}{others}"

@@ -170,7 +170,10 @@ def _is_whole(fs: Any, folder: str) -> bool:
 def _listed(fs: Any, folder: str) -> dict[str, tuple[int, str]]:
     """Length and digest of each file of a key, as the list beside them says. Raises ``ValueError`` for what is none."""
     path = f"{folder}/{CONTENTS}"
-    data = fs.cat_file(path, start=0, end=LONGEST_LIST + 1)
+    try:
+        data = fs.cat_file(path, start=0, end=LONGEST_LIST + 1)
+    except FileNotFoundError:
+        raise FileNotFoundError(path) from None  # some say another thing
     damaged = ValueError(f"{path} is damaged: delete it and prove again")
     try:
         if len(data) > LONGEST_LIST:

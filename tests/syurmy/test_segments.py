@@ -170,7 +170,9 @@ def test_certify(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert [s["key"] for s in found["segments"]] == [s["key"] for s in vm("info", at / "model.vk")["segments"]]
     assert found["soundness_bits"] == made["soundness_bits"] == min(found["soundness"].values()) >= 100
     assert found["certificate"] == made["certificate"] == vm("info", target)["certificate"]
-    assert vm("info", target)["matches"] == str(at / "model.vk")
+    about = vm("info", target)
+    assert about["matches"] == str(at / "model.vk")
+    assert [s["certificate"] for s in about["segments"]] == [s["certificate"] for s in found["segments"]]
     proven = vm("prove", at, "-i", "x=[[1, 2, 3, 4]]", "--certificate", target)
     assert proven["certificate"] == made["certificate"]
     said = vm("verify", at / "model.vk", at / "model.proof", "--certificate", target)
