@@ -99,7 +99,7 @@ check-operators: $(READY) ## Fail if docs/operators.md is not what ONNX's node t
 
 fuzz: $(READY) ## Fuzz keys, proofs, programs, models and bundles, each for SECONDS from SEED (1; 0: new); failures go to tests/fuzz/corpus.
 	$(PIP) --editable '.[fuzz]'
-	printf '%s\n' key proof program model bundle_key bundle | xargs -P $(JOBS) -I TARGET \
+	printf '%s\n' key proof program model bundle_key bundle bundle_certificate | xargs -P $(JOBS) -I TARGET \
 		$(BIN)/python -m tests.fuzz TARGET $(SECONDS) --seed $(or $(SEED),1)
 
 editors: $(READY) ## Test and package the extension for VS Code (needs node and npm), in editors/vscode/dist.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,10 +54,12 @@ from syurmy.prover.protocol.description import (
 )
 
 if TYPE_CHECKING:
+    from syurmy.isa.source import Source
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
-    from syurmy.prover.protocol.bundle import Bundle, BundleKey, Steps
+    from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey, Steps
+    from syurmy.prover.protocol.certificate import Certificate
     from syurmy.prover.protocol.key import VerifyingKey
     from syurmy.prover.protocol.proof import Proof
     from syurmy.prover.prove import Progress
@@ -273,6 +275,19 @@ class CompiledModel(Summary):
         no_zk = zk is not None and not zk
         return obtain(self.segmented, agreed=lambda change: True, no_zk=no_zk, proofs=proofs, tell=told).key
 
+    def certify(
+        self, *, parts: str | Path | None = None, progress: Progress | None = None
+    ) -> Certificate | BundleCertificate:
+        """``syurmy.certify`` of the model's key: of ``keys``, or of ``bundle_key()`` where the model is cut into
+        segments or reads some tokens at a time. ``parts``: see ``prove``."""
+        import syurmy
+
+        if not self.cuts and self.chained is None:
+            return syurmy.certify(self.keys[0], progress)
+        from syurmy.compiler.bundles import certified
+
+        return certified(self, progress, None if parts is None else Path(parts))
+
     def prove(
         self,
         inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
@@ -281,10 +296,13 @@ class CompiledModel(Summary):
         max_steps: int = DEFAULT_MAX_STEPS,
         progress: Progress | None = None,
         parts: str | Path | None = None,
+        certificate: Certificate | BundleCertificate | Source | None = None,
     ) -> ModelRun:
         """``run``, with a proof, and what verifying it gave. ``key``: the model's own unless given. Where the model is
         cut into segments the proof is a bundle, under ``bundle_key()``; finished segments are kept in the folder
-        ``parts`` until it is made, and taken from there by the next call for the same inputs."""
+        ``parts`` until it is made, and taken from there by the next call for the same inputs. ``certificate``: of the
+        key; the proof rests on it."""
+        from syurmy.prover.protocol.certificate import Certificate
         from syurmy.prover.prove import prove
         from syurmy.prover.verifier.verify import verify
 
@@ -295,12 +313,15 @@ class CompiledModel(Summary):
                 )
             from syurmy.compiler.bundles import proven
 
-            return proven(self, inputs, progress, None if parts is None else Path(parts))
+            return proven(self, inputs, progress, None if parts is None else Path(parts), certificate)
         own = self.keys[0] if key is None else key
         done = self.run(inputs, max_steps=max_steps)
         assert done.trace is not None
-        proof = prove(own, done.trace, progress)
-        return replace(done, proof=proof, statement=verify(own.verifying_key, proof, max_steps=max_steps))
+        one: Any = certificate  # one of bundles is refused by what reads it
+        resting = None if one is None else Certificate.load(one)
+        proof = prove(own, done.trace, progress, certificate=resting)
+        said = verify(own.verifying_key, proof, certificate=resting, max_steps=max_steps)
+        return replace(done, proof=proof, statement=said)
 
     def generate(
         self,
@@ -315,14 +336,19 @@ class CompiledModel(Summary):
         return generated(self, prompt, most, stop, heard, max_steps)
 
     def prove_text(
-        self, text: Generated, *, parts: str | Path | None = None, progress: Progress | None = None
+        self,
+        text: Generated,
+        *,
+        parts: str | Path | None = None,
+        progress: Progress | None = None,
+        certificate: Certificate | BundleCertificate | Source | None = None,
     ) -> Generated:
         """What ``generate`` gave, with a proof and what verifying it gave: under ``keys``, or, of a model that is cut
-        into segments or reads some tokens at a time, a bundle under ``bundle_key()``. ``parts``: see ``prove``. Raises
-        ``InputError``: P180 where the key is for fewer proofs."""
+        into segments or reads some tokens at a time, a bundle under ``bundle_key()``. ``parts``, ``certificate``: see
+        ``prove``. Raises ``InputError``: P180 where the key is for fewer proofs."""
         from syurmy.compiler.bundles import proven_text
 
-        return proven_text(self, text, progress, None if parts is None else Path(parts))
+        return proven_text(self, text, progress, None if parts is None else Path(parts), certificate)
 
     def check(self, inputs: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> list[Violation]:
         """Every constraint, evaluated on a run without a proof: the first violated ones, none if all hold."""

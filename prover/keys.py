@@ -21,11 +21,10 @@ import json
 import math
 import os
 import struct
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from blake3 import blake3
@@ -51,6 +50,7 @@ from syurmy.prover.trees import ShortTree
 
 PK_MAGIC = b"SYURMYPK"
 ALIGN = 64
+LONGEST_MANIFEST = 1 << 24  # bytes
 DAMAGE = OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError  # raised of a file
 
 
@@ -71,9 +71,21 @@ class ProvingKey(Summary):
     def summary(self) -> list[tuple[str, str]]:
         return self.verifying_key.summary()
 
-    def save(self, path: str | Path, used: Path | None = None) -> None:
+    def save(self, path: str | Path) -> None:
         """Write one file: complete under its name, or not there; and, where params are hidden, the count of what was
-        opened of them to ``used`` (default ``PATH.used``) before it, so that there is no key without it."""
+        opened of them to ``PATH.used`` before it, so that there is no key without it."""
+        from syurmy.files import written_whole
+
+        with written_whole(Path(path), mode=self._readers) as (temporary,):
+            self.write(temporary, used_path(Path(path)))
+
+    @property
+    def _readers(self) -> int:
+        """Who may read the file."""
+        return 0o600 if self.mode.hiding else 0o644
+
+    def write(self, path: Path, used: Path) -> None:
+        """``save`` into a file that is there, and its count to ``used``."""
         arrays: dict[str, Array] = {}
         if self.params is not None:
             assert isinstance(self.params.commitment.tree, ShortTree)
@@ -84,8 +96,10 @@ class ProvingKey(Summary):
             if self.params.commitment.tail is not None:
                 arrays["tail"] = self.params.commitment.tail
         if self.allowance is not None:
-            self.allowance.create(used_path(Path(path)) if used is None else used)
-        _write(Path(path), self, arrays)
+            self.allowance.create(used)
+        with path.open("r+b") as f:
+            os.fchmod(f.fileno(), self._readers)  # before there is anything to read
+            _write(f, self, arrays)
 
     @staticmethod
     def load(path: str | Path, program: Program, max_steps: int | None = None) -> ProvingKey:
@@ -138,7 +152,7 @@ def leaves(path: Path) -> int:
     try:
         with path.open("rb") as f:
             length = struct.unpack_from("<Q", f.read(16), 8)[0]
-            return int(json.loads(f.read(min(length, 1 << 24))).get("leaves", 0))
+            return int(json.loads(f.read(min(length, LONGEST_MANIFEST))).get("leaves", 0))
     except (*DAMAGE, struct.error):
         return 0
 
@@ -258,7 +272,7 @@ class Recorded:
     integers: bytes
 
 
-def _write(path: Path, made: ProvingKey, arrays: dict[str, Array]) -> None:
+def _write(f: BinaryIO, made: ProvingKey, arrays: dict[str, Array]) -> None:
     key = made.verifying_key
     integers = () if made.params is None else made.params.integers.groups
     manifest: dict[str, Any] = {
@@ -279,20 +293,10 @@ def _write(path: Path, made: ProvingKey, arrays: dict[str, Array]) -> None:
         offset += -(-a.nbytes // ALIGN) * ALIGN
     head = json.dumps(manifest, sort_keys=True).encode()
     start = -(-(16 + len(head)) // ALIGN) * ALIGN
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write((PK_MAGIC + struct.pack("<Q", len(head)) + head).ljust(start, b"\0"))
-            for a in arrays.values():
-                f.write(_bytes(a))
-                f.write(bytes(-a.nbytes % ALIGN))
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(temporary, 0o600 if key.mode.hiding else 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    f.write((PK_MAGIC + struct.pack("<Q", len(head)) + head).ljust(start, b"\0"))
+    for a in arrays.values():
+        f.write(_bytes(a))
+        f.write(bytes(-a.nbytes % ALIGN))
 
 
 def _damaged(path: Path) -> InputError:
@@ -308,7 +312,7 @@ def _read(path: Path) -> tuple[Recorded, dict[str, Array]]:
             if head[:8] != PK_MAGIC or len(head) < 16:
                 raise damaged
             length = struct.unpack_from("<Q", head, 8)[0]
-            if length > size:
+            if length > min(size, LONGEST_MANIFEST):
                 raise damaged
             manifest = json.loads(f.read(length))
             refuse_version(str(path), manifest["version"], "setup", "K132")

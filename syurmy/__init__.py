@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from syurmy.isa.trace import Trace
     from syurmy.prover.check import Violation
     from syurmy.prover.keys import ProvingKey
-    from syurmy.prover.protocol.bundle import Bundle, BundleKey
+    from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey
     from syurmy.prover.protocol.certificate import Certificate
     from syurmy.prover.protocol.description import Description, Quantity
     from syurmy.prover.protocol.key import VerifyingKey
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.tensors import TensorCommitment
     from syurmy.prover.protocol.transcript import Rejected
     from syurmy.prover.tensors import TensorOpening
-    from syurmy.prover.verifier.bundle import BundleStatement, BundleVerifier
+    from syurmy.prover.verifier.bundle import BundleCertified, BundleStatement, BundleVerifier
     from syurmy.prover.verifier.certificate import Certified
     from syurmy.prover.verifier.verify import Statement, Verifier
     from syurmy.vm import Listener
@@ -53,7 +53,7 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.isa.trace": "Trace",
     "syurmy.prover.check": "Violation",
     "syurmy.prover.keys": "ProvingKey",
-    "syurmy.prover.protocol.bundle": "Bundle BundleKey",
+    "syurmy.prover.protocol.bundle": "Bundle BundleCertificate BundleKey",
     "syurmy.prover.protocol.certificate": "Certificate",
     "syurmy.prover.protocol.description": "Description Quantity",
     "syurmy.prover.protocol.key": "VerifyingKey",
@@ -61,7 +61,7 @@ _HOMES = {  # the names above at run time: a module is imported when one of its 
     "syurmy.prover.protocol.proof": "Proof",
     "syurmy.prover.protocol.tensors": "TensorCommitment",
     "syurmy.prover.tensors": "TensorOpening",
-    "syurmy.prover.verifier.bundle": "BundleStatement BundleVerifier",
+    "syurmy.prover.verifier.bundle": "BundleCertified BundleStatement BundleVerifier",
     "syurmy.prover.verifier.certificate": "Certified",
     "syurmy.prover.verifier.verify": "Statement Verifier",
     "syurmy.vm": "Listener",
@@ -71,6 +71,8 @@ __all__ = [
     "AssemblyError",
     "AssemblyErrors",
     "Bundle",
+    "BundleCertificate",
+    "BundleCertified",
     "BundleKey",
     "BundleStatement",
     "BundleVerifier",
@@ -294,19 +296,26 @@ def certify(key: ProvingKey, progress: Progress | None = None) -> Certificate:
     return construct(key, progress)
 
 
-def verify_key(key: VerifyingKey | Source, certificate: Certificate | Source) -> Certified:
-    """What the certificate shows of the key. Raises ``Rejected``, or another ``SyurmyError`` for files and objects that
-    cannot be used."""
+def verify_key(
+    key: VerifyingKey | BundleKey | Source, certificate: Certificate | BundleCertificate | Source
+) -> Certified | BundleCertified:
+    """What the certificate shows of the key, be it that of a program or of a whole. Raises ``Rejected``, or another
+    ``SyurmyError`` for files and objects that cannot be used."""
+    from syurmy.prover.protocol.bundle import KEY_MAGIC, BundleKey
+    from syurmy.prover.verifier.bundle import check_bundle_certificate
     from syurmy.prover.verifier.certificate import check_certificate
 
-    return check_certificate(key, certificate)
+    own: Any = key
+    given: Any = certificate  # one of another kind is refused by what reads it
+    whole = isinstance(key, BundleKey) or _begins(key, KEY_MAGIC)
+    return check_bundle_certificate(own, given) if whole else check_certificate(own, given)
 
 
 def verify(
     key: VerifyingKey | Verifier | BundleKey | BundleVerifier | Source,
     proof: Proof | Bundle | Source,
     *,
-    certificate: Certificate | Source | None = None,
+    certificate: Certificate | BundleCertificate | Source | None = None,
     max_steps: int | None = None,
     max_batch: int | None = None,
 ) -> Statement:
@@ -324,14 +333,13 @@ def verify(
     from syurmy.prover.verifier.verify import Verifier
     from syurmy.prover.verifier.verify import verify as decide
 
+    its: Any = certificate  # one of another kind is refused by what reads it
     if isinstance(key, BundleVerifier | BundleKey) or _begins(key, KEY_MAGIC):
-        if certificate is not None:
-            raise InputError("certificates are of the keys of single programs", code="K156")
-        given: Any = proof  # a proof of another kind is refused by what reads it
+        given: Any = proof  # and so is a proof
         if not isinstance(key, BundleVerifier):
             whole: Any = key
-            key = BundleVerifier(whole, max_steps=max_steps, max_batch=max_batch)
-        elif max_steps is not None or max_batch is not None:
+            key = BundleVerifier(whole, certificate=its, max_steps=max_steps, max_batch=max_batch)
+        elif max_steps is not None or max_batch is not None or certificate is not None:
             raise InputError("a BundleVerifier has its limits already", code="I118")
         return key.verify(given)
     if isinstance(proof, Bundle):
@@ -340,7 +348,7 @@ def verify(
         if max_steps is not None or max_batch is not None or certificate is not None:
             raise InputError("a Verifier has its limits already", code="I118", help="give them to Verifier(key, ...)")
         return key.verify(proof)
-    return decide(key, proof, certificate=certificate, max_steps=max_steps, max_batch=max_batch)
+    return decide(key, proof, certificate=its, max_steps=max_steps, max_batch=max_batch)
 
 
 def _begins(source: object, magic: bytes) -> bool:

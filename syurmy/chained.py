@@ -46,8 +46,11 @@ if TYPE_CHECKING:
     from syurmy.prover.protocol.key import VerifyingKey
 
 
-def refuse_spent(allowance: Allowance | None, key: VerifyingKey, program: Program, wanted: int, batch: int) -> None:
-    """Before any is made: raises ``InputError`` P180 where the params stay hidden in fewer proofs than are wanted."""
+def refuse_spent(
+    allowance: Allowance | None, key: VerifyingKey, program: Program, wanted: int, batch: int, certified: bool
+) -> None:
+    """Before any is made: raises ``InputError`` P180 where the params stay hidden in fewer proofs than are wanted.
+    ``certified``: they rest on a certificate."""
     from syurmy.isa.path import Path as ExecutedPath
     from syurmy.prover.protocol.budget import Opening
     from syurmy.prover.protocol.plan import Plan, branches
@@ -57,7 +60,7 @@ def refuse_spent(allowance: Allowance | None, key: VerifyingKey, program: Progra
         return
     plan = Plan.of(program, ExecutedPath(batch=batch), key.max_steps, key.mode)
     tensors = [tensor_layout(x.shape, Mode(True, 2 + SPARE)) for x in plan.system.externals]
-    opening = Opening.of(plan, tensors)
+    opening = Opening.of(plan.certified() if certified else plan, tensors)
     left = allowance.proofs(opening)
     if left is not None and left < wanted:
         raise InputError(
@@ -74,14 +77,16 @@ def prove_steps(
     runs: Sequence[Run],
     parts: Parts,
     tell: Tell = lambda phase, fraction: None,
-    memory: int | None = None,
     elsewhere: Cluster | None = None,
     keys_folder: Path | None = None,
+    memory: int | None = None,
+    verifier: BundleVerifier | None = None,
 ) -> Proven:
     """``prove`` for a whole that is run in steps, of the runs of all of them: what each hands on is committed to once,
     and all proofs that it is in name that. Raises ``InputError`` I148 for runs that do not follow from each other."""
     refuse_apart(key, runs)
-    chain = _Chain(at, key, runs, parts)
+    chain = _Chain(at, key, runs, parts, verifier)
+    certified = chain.verifier.certificate is not None
     report, size = Report(), len(at.segments)
     pending = [(k, j) for k, finished in enumerate(chain.finished) for j in range(size) if j not in finished]
     resumed = size * len(runs) - len(pending)
@@ -90,7 +95,8 @@ def prove_steps(
         from syurmy.prover.keys import counted
 
         for j, count in wanted.items():
-            refuse_spent(counted(at.key_of(j, keys_folder))[0], key.segments[j], at.segments[j], count, runs[0].batch)
+            own = counted(at.key_of(j, keys_folder))[0]
+            refuse_spent(own, key.segments[j], at.segments[j], count, runs[0].batch, certified)
         _on_cluster(chain, pending, elsewhere, keys_folder, report, tell)
     loaded: dict[int, ProvingKey] = {}
     at_step, step = -1, None
@@ -100,7 +106,8 @@ def prove_steps(
         if j not in loaded:  # one key in memory, of a program in one piece for all steps
             loaded = {j: load(j)}
             if count := wanted.pop(j, 0):  # the first time
-                refuse_spent(loaded[j].allowance, key.segments[j], at.segments[j], count, runs[0].batch)
+                own = loaded[j].allowance
+                refuse_spent(own, key.segments[j], at.segments[j], count, runs[0].batch, certified)
 
         def told(phase: str, fraction: float, k: int = k, made: int = made) -> None:
             tell(f"step {k + 1} of {len(runs)}: {phase}", (made + fraction) / len(pending))
@@ -108,7 +115,7 @@ def prove_steps(
         step.finish(j, *step.proven(j, loaded[j], report, told, memory))
         chain.finished[k][j] = step.finished[j]
     found = [finished[j] for finished in chain.finished for j in range(size)]
-    return bundled(key, found, report, resumed)
+    return bundled(chain.verifier, found, report, resumed)
 
 
 def _on_cluster(
@@ -159,9 +166,12 @@ class _Chain:
     What a step puts out, or is given, and the next one takes in, is one tensor with one commitment: ``places`` has the
     number of that by step, for each committed input and output, ``named`` how many proofs of each step name it."""
 
-    def __init__(self, at: Segmented, key: BundleKey, runs: Sequence[Run], parts: Parts) -> None:
+    def __init__(
+        self, at: Segmented, key: BundleKey, runs: Sequence[Run], parts: Parts, verifier: BundleVerifier | None
+    ) -> None:
         assert key.steps is not None
-        self.at, self.key, self.runs, self.parts, self.verifier = at, key, runs, parts, BundleVerifier(key)
+        self.at, self.key, self.runs, self.parts = at, key, runs, parts
+        self.verifier = BundleVerifier(key) if verifier is None else verifier
         inputs = [i.name for i in at.program.inputs if i.committed]
         outputs = [o.name for o in at.program.outputs if o.committed]
         made = {c.target: c.source for c in key.steps.carried if c.target in inputs}

@@ -19,9 +19,10 @@ from syurmy.isa.errors import InputError
 from syurmy.isa.path import MAX_STEPS
 from syurmy.isa.program import Program, visibility
 from syurmy.prover.protocol import tensors
+from syurmy.prover.protocol.bundle import CERTIFICATE_MAGIC as BUNDLE_CERTIFICATE_MAGIC
 from syurmy.prover.protocol.bundle import KEY_MAGIC as BUNDLE_KEY_MAGIC
 from syurmy.prover.protocol.bundle import MAGIC as BUNDLE_MAGIC
-from syurmy.prover.protocol.bundle import Bundle, BundleKey
+from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey
 from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import VK_MAGIC, Mode, VerifyingKey
@@ -37,7 +38,7 @@ LONGEST_MANIFEST = 2**24  # bytes
 
 @dataclass(frozen=True)
 class Content:
-    """``kind``: program, model, verifying key (or one of bundles), proving key, key certificate, proof, bundle,
+    """``kind``: program, model, verifying key and key certificate (or those of bundles), proving key, proof, bundle,
     commitment or opening; ``program`` where it holds one; ``data``: for JSON; ``rows``: for people."""
 
     kind: str
@@ -56,7 +57,8 @@ def read(path: Path) -> Content:
         return Content("program", program, descriptions.beside(path, program))
     with_magic = {VK_MAGIC: _verifying_key, PK_MAGIC: _proving_key, MAGIC[:8]: _proof}
     with_magic |= {tensors.MAGIC: _commitment, OPENING_MAGIC: _tensor_opening}
-    with_magic |= {CERTIFICATE_MAGIC[:8]: _certificate, BUNDLE_KEY_MAGIC: _bundle_key, BUNDLE_MAGIC[:8]: _bundle}
+    with_magic |= {CERTIFICATE_MAGIC[:8]: _certificate, BUNDLE_CERTIFICATE_MAGIC[:8]: _bundle_certificate}
+    with_magic |= {BUNDLE_KEY_MAGIC: _bundle_key, BUNDLE_MAGIC[:8]: _bundle}
     data = read_bytes(path)
     if (reader := with_magic.get(data[:8])) is not None:
         return reader(path, data)
@@ -156,11 +158,7 @@ def _bundle(path: Path, data: bytes) -> Content:
     digest = bundle.key_digest
     found: dict[str, Any] = {"bytes": len(data), "key": digest.hex(), "segments": [len(p) for p in proofs]}
     rows = {"for key": digest.hex(), "proofs": str(len(proofs)), "size": display.bytes_text(len(data))}
-    if (beside := path.with_suffix(".vk")).exists():
-        mine = BundleKey.load(beside)
-        same = mine.digest() == digest
-        found["matches"] = str(beside) if same else None
-        rows["beside it"] = f"{beside} of {mine.name}{'' if same else ', which is another key'}"
+    _beside_bundle(path, digest, found, rows)
     return Content("bundle", data=found, rows=rows)
 
 
@@ -247,6 +245,32 @@ def _certificate(path: Path, data: bytes) -> Content:
     rows = {"certificate": digest, "for key": key, "protocol": str(version), "size": display.bytes_text(len(data))}
     _beside(path, certificate.key_digest, found, rows)
     return Content("key certificate", data=found, rows=rows)
+
+
+def _bundle_certificate(path: Path, data: bytes) -> Content:
+    certificate, version = BundleCertificate(data), int.from_bytes(data[8:10], "little")
+    try:
+        parts = certificate.parts()
+    except Rejected as e:
+        raise InputError(f"{path} is a damaged certificate: {e.reason}", code="K152") from e
+    digest, key = certificate.digest().hex(), certificate.key_digest.hex()
+    found: dict[str, Any] = {"protocol": version, "bytes": len(data), "certificate": digest, "key": key}
+    digests = [Certificate(part).digest().hex() if part else None for part in parts]  # what proofs name
+    found["segments"] = [{"bytes": len(p), "certificate": d} for p, d in zip(parts, digests, strict=True)]
+    rows = {"certificate": digest, "for key": key, "protocol": str(version), "size": display.bytes_text(len(data))}
+    others = ", the others commit no param" * (not all(parts))
+    rows["of segments"] = f"{sum(map(bool, parts))} of {len(parts)}{others}"
+    _beside_bundle(path, certificate.key_digest, found, rows)
+    return Content("key certificate of bundles", data=found, rows=rows)
+
+
+def _beside_bundle(path: Path, digest: bytes, found: dict[str, Any], rows: dict[str, str]) -> None:
+    """As ``_beside``, of keys of bundles."""
+    if (beside := path.with_suffix(".vk")).exists():
+        mine = BundleKey.load(beside)
+        same = mine.digest() == digest
+        found["matches"] = str(beside) if same else None
+        rows["beside it"] = f"{beside} of {mine.name}{'' if same else ', which is another key'}"
 
 
 def _beside(path: Path, digest: bytes, found: dict[str, Any], rows: dict[str, str]) -> None:

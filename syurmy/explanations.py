@@ -116,11 +116,11 @@ F100 A file cannot be read: it is not there, or the system does not allow it. A 
 F110 A file does not hold what its name says, or is damaged.
 F111 A file holds several entries or no such entry. Name one as FILE:KEY.
 F112 This is no program. Commands take PROG.tasm, the folder of a compiled model, or MODEL.onnx.
-F120 A file cannot be written. Nothing was changed.
+F120 A file cannot be written. Nothing was changed; parts of a bundle that are finished are kept, and the same command goes on from there.
 F121 compile writes into a new or empty folder, or over a model that it made; files of others stay untouched.
 F130 A file is there already that must not be lost: a proof of another run, a commitment, a key. --force replaces it where there is that option; or name another file (--proof FILE).
-F131 The folder FILE.parts beside a bundle holds proofs of segments of another run: other inputs, or another key. Prove that run to its end, write this one elsewhere with --proof FILE, or drop what is there with --force.
-F132 Another process proves the segments of the same bundle. One is enough; it keeps what it finishes.
+F131 The folder FILE.parts beside a bundle, or a certificate, holds finished parts of another run: other inputs, or another key. Prove that run to its end, write this one elsewhere with --proof FILE (certify: -o FILE), or drop what is there with --force (certify: delete it).
+F132 Another process proves, or certifies, the segments of the same bundle. One is enough; it keeps what it finishes.
 I100 A file, an input or an option cannot be used.
 I101 There is no input of that name.
 I102 An input has no value. Give --input NAME=VALUE or NAME=FILE, or put PROG.inputs.json beside the program.
@@ -181,11 +181,11 @@ K149 The program has no committed param, so nothing of its key needs a certifica
 K147 A key is for at least 1 and at most 16384 proofs (setup --proofs).
 K148 The key that is there makes proofs that do not hide what is private, and nobody asked for that. --no-zk uses it all the same; setup --renew replaces it; --keys DIR keeps both.
 K150 The file is no proof.
-K152 The file is no key certificate.
+K152 The file is no key certificate; or that of a single program where one of bundles is needed, or the other way round.
 K153 The certificate belongs to another key: a proof under this one cannot rest on it. certify makes its own.
 K154 A certificate opens as much of a key's hidden params as several proofs; N - 1 of the N proofs that the key is for are left if they rest on it. This key is for one. setup --renew --proofs N makes one for more.
 K155 What hides params or a committed tensor counts its proofs; where it was not saved, in memory only, which another process does not share. Save it and load it there.
-K156 A bundle of segments' proofs is verified under the key of the whole, a single proof under the key of its program; key certificates are of the latter.
+K156 A bundle of segments' proofs is verified under the key of the whole, a single proof under the key of its program.
 K151 The file is none of those that info reads: programs, folders of compiled models, keys, certificates, proofs.
 K160 The program has changed and with it the key, which others may have, or its secrets are lost with the .pk. --rekey replaces it; --keys DIR or setup --out DIR keeps both.
 K170 The file is no commitment to a tensor.
@@ -242,7 +242,7 @@ X151 Reports and charts need the package plotly: pip install 'syurmy-vm[report]'
 X160 The program has no .expect line, so there is nothing to test.
 X161 A register does not hold what an .expect line says, or the run never came there.
 X162 A cluster cannot prove this: no scheduler answers at the address, or it is gone; it has no workers, or one of another version of syurmy-vm or with another key at the path; workers died again and again (most often for want of memory), failed, or have less memory than a proof takes. docs/large_models.md says how clusters are set up.
-X163 The store of keys (--store) cannot be written or read, or what is there is damaged or another key. It is a folder, or a URL of fsspec, for which a package such as s3fs may be needed.
+X163 The store of keys (--store) cannot be written or read, or what is there is damaged, another key, longer than it may be, or of another version. It is a folder, or a URL of fsspec, for which a package such as s3fs may be needed.
 X170 A defect of this software. Please report it, with the command and what --debug prints.
 X180 Something on this machine keeps it from proving.
 X181 There is no such device to prove on: cpu, cuda, cuda:N and auto are names of devices, and the message says why there is no card. syurmy-vm devices shows what there is; --device cpu proves everywhere.

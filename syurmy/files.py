@@ -6,12 +6,13 @@ import csv
 import json
 import lzma
 import os
+import re
 import tempfile
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,23 +49,23 @@ def read_head(path: Path, size: int) -> bytes:
 
 @contextmanager
 def written_whole(*paths: Path, mode: int = 0o644) -> Iterator[tuple[Path, ...]]:
-    """Temporary names beside ``paths``; renamed to them when the block ends well, removed when it does not. ``mode``:
-    who may read them.
+    """Temporary files beside ``paths``, to be written in place; renamed to them when the block ends well, removed when
+    it does not. ``mode``: who may read them. Those of processes that were killed before are removed first: while a
+    process lives, it holds a lock on its own.
 
     An ``OSError`` on the way (full disk, no permission) becomes ``InputError`` F120.
     """
-    temporary: list[Path] = []
+    begun: list[tuple[int, Path]] = []
     targets = [path.resolve() for path in paths]  # a link stays, what it points to is replaced
     for path in targets:
         if path.exists() and not path.is_file():
             raise InputError(f"cannot write {path}: not a regular file", code="F120")
     try:
         for path in targets:
-            fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-            temporary.append(Path(name))
-            os.fchmod(fd, mode)
-            os.close(fd)
-        yield tuple(temporary)
+            _sweep(path)
+            begun.append(_begun(path, mode))
+        temporary = tuple(t for _, t in begun)
+        yield temporary
         for t in temporary:  # a full disk may only show here
             with t.open("rb+") as f:
                 os.fsync(f.fileno())
@@ -73,8 +74,39 @@ def written_whole(*paths: Path, mode: int = 0o644) -> Iterator[tuple[Path, ...]]
     except OSError as e:
         raise InputError(f"cannot write {paths[0]}: {e.strerror or e}", code="F120") from e
     finally:
-        for t in temporary:
+        for fd, t in begun:
             t.unlink(missing_ok=True)
+            os.close(fd)  # gives the lock back
+
+
+def _begun(path: Path, mode: int) -> tuple[int, Path]:
+    """A new temporary file beside ``path``, open and locked. Without locks, as on some network file systems, nobody
+    gets one, and nothing is removed."""
+    import fcntl  # not on Windows, where nothing but verifying is
+
+    while True:
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)  # waits for who takes it for a left one
+        if os.path.exists(name):
+            os.fchmod(fd, mode)
+            return fd, Path(name)
+        os.close(fd)
+
+
+def _sweep(path: Path) -> None:
+    """Removes temporary files beside ``path`` that no process holds."""
+    import fcntl
+
+    ours = re.compile(re.escape(f".{path.name}.") + r"[a-z0-9_]{8}\.tmp")  # as tempfile names them
+    for name in filter(ours.fullmatch, os.listdir(path.parent)):
+        with suppress(OSError):  # it is gone, or somebody else's
+            fd = os.open(path.parent / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path.parent / name)
+            finally:
+                os.close(fd)
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -113,7 +113,7 @@ def obtain(
             raise InputError(f"cannot write {vk_path.parent}: {e.strerror or e}", code="F120") from e
         counted = [used_path(pk_path)] if key.allowance is not None else []
         with written_whole(*counted, pk_path, vk_path) as temporary:  # the count first: no key without it
-            key.save(temporary[-2], temporary[0])
+            key.write(temporary[-2], temporary[0])
             temporary[-1].write_bytes(data)
         if key.allowance is not None:
             key.allowance.path = used_path(pk_path)

@@ -58,9 +58,9 @@ CERTIFIED = (
 )
 
 
-def params(certified: bool) -> str:
-    """What is said of the params of a key."""
-    return CERTIFIED if certified else TRUSTED
+def params(certified: bool, shared: bool = False) -> str:
+    """What is said of the params of a key; ``shared``: several segments have the same, which no certificate shows."""
+    return CERTIFIED + ", but that several segments have the same params" * shared if certified else TRUSTED
 
 
 def privacy(hiding: bool) -> str:

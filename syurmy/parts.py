@@ -1,7 +1,8 @@
-"""What is kept of a bundle while it is made: ``FILE.parts/``, a folder that only its owner may read.
+"""What is kept of a bundle, or of its key's certificate, while it is made: ``FILE.parts/``, which only its owner may
+read.
 
     job.json    which key, which run (a salted digest of the inputs): of another run nothing is taken
-    N.proof     the proof of segment N, as soon as it is made and verified
+    N.proof     the proof of segment N, as soon as it is made and verified; of a key's certificate, that of segment N
     N.opening   the commitment to link N, with the secrets that open it; N.opening.used: how often it was opened
 
 Each proof is written whole, so an interrupted run goes on from the last one that was finished, with fresh randomness
@@ -31,6 +32,7 @@ from syurmy.isa.errors import InputError
 from syurmy.prover.tensors import TensorOpening
 
 FORMAT = 1
+OTHERS = "prove that run to its end, --proof FILE writes this one elsewhere, --force drops them"
 JOB, LOCK = "job.json", "lock"
 SALT = 32
 
@@ -42,11 +44,11 @@ def folder_of(target: Path) -> Path:
 
 class Parts:
     """The folder, for one process at a time. Raises ``InputError`` F131 where it is of another run, unless ``force``
-    lets that go, F132 where another process works in it."""
+    lets that go, F132 where another process works in it. ``others``: what can be done about F131."""
 
     def __init__(
         self, folder: Path, key: bytes, inputs: Mapping[str, npt.ArrayLike], openings: Mapping[str, TensorOpening],
-        force: bool = False,
+        force: bool = False, others: str = OTHERS,
     ) -> None:  # fmt: skip
         self.folder = folder
         try:
@@ -63,9 +65,9 @@ class Parts:
             if not self._is_of(key, inputs, openings):
                 if (folder / JOB).exists() and any(folder.glob("*.proof")) and not force:
                     raise InputError(
-                        f"{folder} holds the finished parts of another run's proof",
+                        f"{folder} holds the finished parts of another run, or of another key's",
                         code="F131",
-                        help="prove that run to its end, --proof FILE writes this one elsewhere, --force drops them",
+                        help=others,
                     )
                 self._clear()
                 salt = os.urandom(SALT)
@@ -88,6 +90,10 @@ class Parts:
         """The kept proof of segment ``k``, if there is one."""
         path = self.folder / f"{k}.proof"
         return read_bytes(path) if path.exists() else None
+
+    def kept(self, count: int) -> int:
+        """How many of the first ``count`` segments have one."""
+        return sum((self.folder / f"{k}.proof").exists() for k in range(count))
 
     def keep(self, k: int, proof: bytes) -> None:
         """Keep a proof that was verified."""

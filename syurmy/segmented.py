@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +27,15 @@ from syurmy.isa.errors import InputError, SyurmyError, Trap
 from syurmy.isa.program import Program
 from syurmy.isa.segments import cut
 from syurmy.parts import Parts, Share
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, Port, Steps
+from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey, Port, Steps
+from syurmy.prover.protocol.certificate import Certificate
 from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.key import DEFAULT_PROOFS, Mode, VerifyingKey
 from syurmy.prover.protocol.proof import Report
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.tensors import TensorOpening
-from syurmy.prover.verifier.bundle import BundleStatement, BundleVerifier, joined
+from syurmy.prover.verifier.bundle import BundleCertified, BundleStatement, BundleVerifier, certified
+from syurmy.prover.verifier.certificate import Certified, check_certificate
 from syurmy.prover.verifier.verify import Statement
 from syurmy.vm.events import Event, Executed, Fetched, Halted, Listener, Trapped
 
@@ -185,6 +188,64 @@ def obtain(
     return Kept(key, tuple(paths), reused, replaced)
 
 
+@dataclass(frozen=True)
+class Certifying:
+    """A certificate of the key of a whole, and what it says; ``resumed``: segments whose certificates were there;
+    ``left``: see ``prover.certify.proofs_left``, of the segment that has the fewest."""
+
+    certificate: BundleCertificate
+    certified: BundleCertified
+    resumed: int
+    left: tuple[int, int] | None
+
+
+def certify(
+    key: BundleKey,
+    load: Callable[[int], ProvingKey],
+    parts: Parts,
+    tell: Tell = lambda phase, fraction: None,
+) -> Certifying:
+    """A certificate of the key of a whole. ``load`` gives the proving key of a segment. What is finished in ``parts``
+    is taken from there. Raises ``InputError`` as ``syurmy.certify``, for each segment."""
+    from syurmy.prover.certify import proofs_left as left_of
+
+    count = len(key.segments)
+    found: list[tuple[bytes, Certified | None]] = []
+    resumed, left = 0, list[tuple[int, int]]()
+    if all(segment.params_root is None for segment in key.segments):
+        raise InputError("no param is committed: there is nothing to certify", code="K149")
+    for k, segment in enumerate(key.segments):
+        if segment.params_root is None:
+            found.append((b"", None))
+            continue
+        own = load(k)
+        if own.verifying_key.digest() != segment.digest():
+            message = f"the proving key of segment {k} is not that of the whole's key"
+            raise InputError(message, code="K131", help="syurmy-vm setup makes the key of the whole again")
+        kept = _kept_certificate(segment, parts.proof(k))
+        resumed += kept is not None
+        found.append(kept or _certified(k, own, parts, _telling(tell, k, count)))
+        left += [one] if (one := left_of(own)) is not None else []
+    made = BundleCertificate.of(key, [data for data, _ in found])
+    fewest = (min(a for a, _ in left), min(b for _, b in left)) if left else None
+    return Certifying(made, certified(key, made, [said for _, said in found]), resumed, fewest)
+
+
+def _kept_certificate(segment: VerifyingKey, data: bytes | None) -> tuple[bytes, Certified] | None:
+    """A certificate that was made before, if it holds."""
+    with suppress(Rejected):
+        return None if data is None else (data, check_certificate(segment, Certificate(data)))
+    return None
+
+
+def _certified(k: int, own: ProvingKey, parts: Parts, tell: Tell) -> tuple[bytes, Certified]:
+    """Makes, checks and keeps the certificate of segment ``k``'s key."""
+    made = syurmy.certify(own, tell)
+    said = check_certificate(own.verifying_key, made)
+    parts.keep(k, made.data)
+    return made.data, said
+
+
 # ---- runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -275,11 +336,13 @@ def prove(
     elsewhere: Cluster | None = None,
     keys_folder: Path | None = None,
     memory: int | None = None,
+    verifier: BundleVerifier | None = None,
 ) -> Proven:
     """A bundle of proofs of a run. ``load`` gives the proving key of a segment; ``openings``: of the whole's committed
     inputs and outputs. What is finished in ``parts`` is taken from there. ``elsewhere``: proves the others instead of
-    this process, with the keys in ``keys_folder``. ``memory``, and what is raised: as ``syurmy.prove``."""
-    parted = Parted(at, key, done, openings, parts)
+    this process, with the keys in ``keys_folder``. ``verifier``: checks them; they rest on the certificate that it has,
+    if it has one. ``memory``, and what is raised: as ``syurmy.prove``."""
+    parted = Parted(at, key, done, openings, parts, verifier)
     report = Report()
     resumed = len(parted.finished)
     pending = [k for k in range(len(at.segments)) if k not in parted.finished]
@@ -291,12 +354,12 @@ def prove(
             add(report, took)
             parted.finish(k, *parted.verified(k, proof))
             tell(f"{len(pending)} segments on the cluster", len(parted.finished) / len(at.segments))
-    return bundled(key, [parted.finished[k] for k in range(len(at.segments))], report, resumed)
+    return bundled(parted.verifier, [parted.finished[k] for k in range(len(at.segments))], report, resumed)
 
 
-def bundled(key: BundleKey, found: Sequence[tuple[bytes, Statement]], report: Report, resumed: int) -> Proven:
-    bundle = Bundle.of(key, [proof for proof, _ in found], report)
-    statement = joined(key, [said for _, said in found])
+def bundled(verifier: BundleVerifier, found: Sequence[tuple[bytes, Statement]], report: Report, resumed: int) -> Proven:
+    bundle = Bundle.of(verifier.key, [proof for proof, _ in found], report)
+    statement = verifier.joined([said for _, said in found])
     report.proof_bytes, report.soundness_bits = len(bundle.data), statement.soundness_bits
     report.soundness = statement.soundness
     return Proven(bundle, statement, resumed)
@@ -316,6 +379,7 @@ class Parted:
     ) -> None:
         self.at, self.key, self.done, self.given, self.parts = at, key, done, openings, parts
         self.verifier = BundleVerifier(key) if verifier is None else verifier
+        self.certificates = self.verifier.certificate and self.verifier.certificate.parts()
         self.links = {x.name: (n, x) for n, x in enumerate(key.links) if not x.public and x.name not in openings}
         self.openings = {name: self.kept(name) or self.fresh(name) for name in self.links}
         self.finished: dict[int, tuple[bytes, Statement]] = {}
@@ -357,6 +421,10 @@ class Parted:
         names = [i.name for i in program.inputs if i.committed] + [o.name for o in program.outputs if o.committed]
         return {name: known[name] for name in names}
 
+    def resting(self, k: int) -> bytes | None:
+        """The certificate that the proof of segment ``k`` rests on."""
+        return self.certificates[k] or None if self.certificates else None
+
     def resumed(self, k: int) -> tuple[bytes, Statement] | None:
         """The kept proof of segment ``k``, if it holds and is of this run."""
         proof = self.parts.proof(k)
@@ -379,7 +447,9 @@ class Parted:
         program, batch = self.at.segments[k], self.done.batch > 1
         inputs = {i.name: self.done.values[i.name] for i in program.inputs}
         trace = syurmy.run(program, inputs, batch=batch, max_steps=key.verifying_key.max_steps)
-        made = syurmy.prove(key, trace, tell, commitments=self.commitments(k), memory=memory)
+        made = syurmy.prove(
+            key, trace, tell, commitments=self.commitments(k), certificate=self.resting(k), memory=memory
+        )
         add(report, made.report)
         return self.verified(k, made.data)
 
@@ -388,7 +458,8 @@ class Parted:
         program, path, key = self.at.segments[k], self.at.file(k), self.at.key_of(k, keys_folder)
         inputs = {i.name: self.done.values[i.name] for i in program.inputs}
         digest, batch = self.key.segments[k].digest(), self.done.batch > 1
-        return cluster.task(k, f"segment {k}", (program, path), (digest, key), inputs, self.commitments(k), batch)
+        named = self.commitments(k)
+        return cluster.task(k, f"segment {k}", (program, path), (digest, key), inputs, named, batch, self.resting(k))
 
     def verified(self, k: int, proof: bytes) -> tuple[bytes, Statement]:
         """A proof just made, and what it says. Raises ``SyurmyError`` V110 where it is rejected."""

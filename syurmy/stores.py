@@ -5,6 +5,9 @@
     STORE/DIGEST/key            the proving key's file
     STORE/DIGEST/contents.json  length and BLAKE3 of these, written last: without it nothing is there
 
+Who may write there can say anything: the list is short, files have the lengths that it says and not a byte more is
+read, and together they fit on the disk; a program is at most 1 GiB, params are as long as that program declares.
+
 Who may read the store may read the weights and what hides them in proofs. The count of what may still be opened of a
 key is not there: it stays beside the key that was published, and proofs ask for their share of it.
 """
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from blake3 import blake3
 
+from syurmy.files import written_whole
 from syurmy.isa.encoding import decode, encode
 from syurmy.isa.errors import InputError, SyurmyError
 
@@ -34,6 +38,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONTENTS, FILES = "contents.json", ("program", "params", "key")
+LONGEST_LIST = 1 << 12  # bytes; it has three lengths and digests
+LONGEST_PROGRAM = 1 << 30
+BLOCK = 1 << 24  # bytes that are read at once
+ROOM = 1 << 26  # bytes of the disk that are left for others
 _FETCHING = threading.Lock()  # threads of one worker share its folder
 
 
@@ -73,10 +81,13 @@ class Store:
             try:
                 with self._reached() as (fs, root):
                     from_there = f"{root}/{digest.hex()}"
-                    contents = json.loads(fs.cat_file(f"{from_there}/{CONTENTS}"))
-                    for name in FILES:
-                        fs.get_file(f"{from_there}/{name}", str(temporary / name))
-                        if contents["files"][name] != _measured(temporary / name):
+                    listed = _listed(fs, from_there)
+                    free = shutil.disk_usage(temporary).free - ROOM
+                    if (needed := sum(size for size, _ in listed.values())) > free:
+                        raise ValueError(f"the files of {from_there} have {needed:,} bytes, {free:,} are free here")
+                    for name, (size, kept) in listed.items():
+                        _get(fs, f"{from_there}/{name}", temporary / name, size)
+                        if _measured(temporary / name) != [size, kept]:
                             raise ValueError(f"{from_there}/{name} is damaged: delete it and prove again")
                 os.replace(temporary, folder)
             finally:
@@ -124,6 +135,10 @@ def load(folder: Path) -> ProvingKey:
     from syurmy.prover.keys import ProvingKey
 
     program = decode((folder / "program").read_bytes())
+    committed = [p for p in program.params if p.committed]
+    most = sum(p.type.size * p.type.dtype.bits // 8 + len(p.name) + 256 for p in committed) + 1024  # with their header
+    if (size := (folder / "params").stat().st_size) > most:
+        raise ValueError(f"its params have {size:,} bytes, those that the program declares at most {most:,}")
     program = replace(program, data={**program.data, **load_file(folder / "params")})
     return ProvingKey.load(folder / "key", program)
 
@@ -147,10 +162,44 @@ def _measured(path: Path) -> list[Any]:
 def _is_whole(fs: Any, folder: str) -> bool:
     """Whether a key is there, all its files as long as they were: what is damaged otherwise shows when it is read."""
     try:
-        files = json.loads(fs.cat_file(f"{folder}/{CONTENTS}"))["files"]
-        return all(fs.info(f"{folder}/{name}")["size"] == files[name][0] for name in FILES)
-    except (FileNotFoundError, ValueError, KeyError, TypeError, IndexError):
+        return all(fs.info(f"{folder}/{name}")["size"] == size for name, (size, _) in _listed(fs, folder).items())
+    except (FileNotFoundError, ValueError):
         return False
+
+
+def _listed(fs: Any, folder: str) -> dict[str, tuple[int, str]]:
+    """Length and digest of each file of a key, as the list beside them says. Raises ``ValueError`` for what is none."""
+    path = f"{folder}/{CONTENTS}"
+    try:
+        data = fs.cat_file(path, start=0, end=LONGEST_LIST + 1)
+    except FileNotFoundError:
+        raise FileNotFoundError(path) from None  # some say another thing
+    damaged = ValueError(f"{path} is damaged: delete it and prove again")
+    try:
+        if len(data) > LONGEST_LIST:
+            raise damaged
+        contents = json.loads(data)
+        version, found = contents["format"], {name: (size, kept) for name, (size, kept) in contents["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise damaged from None
+    if version != FORMAT:
+        raise ValueError(f"{path} has format {str(version)[:20]}, this version of syurmy-vm reads {FORMAT}")
+    whole = all(type(size) is int and size >= 0 and isinstance(kept, str) for size, kept in found.values())
+    if not whole or tuple(found) != FILES or found["program"][0] > LONGEST_PROGRAM:
+        raise damaged
+    return found
+
+
+def _get(fs: Any, source: str, target: Path, size: int) -> None:
+    """Copies a file of this length. Raises ``ValueError`` where it has another, as soon as that shows."""
+    with fs.open(source, "rb") as f, target.open("wb") as out:
+        left = size
+        while left and (data := f.read(min(left, BLOCK))):
+            out.write(data)
+            left -= len(data)
+        if left or f.read(1):
+            message = f"{source} has {'fewer' if left else 'more'} than the {size:,} bytes of its list, it is damaged"
+            raise ValueError(f"{message}: delete it and prove again")
 
 
 def _put(fs: Any, source: Path, target: str) -> None:
@@ -160,11 +209,5 @@ def _put(fs: Any, source: Path, target: str) -> None:
         fs.put_file(str(source), target)
         return
     fs.makedirs(fs._parent(target), exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{source.name}.", dir=Path(target).parent)  # its owner's alone
-    os.close(handle)
-    try:
+    with written_whole(Path(target), mode=0o600) as (temporary,):  # its owner's alone
         shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise

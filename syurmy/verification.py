@@ -23,8 +23,13 @@ from syurmy.prover.protocol.description import Description
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.statement import MAGIC
 from syurmy.prover.protocol.transcript import Rejected
-from syurmy.prover.verifier.bundle import BundleStatement, BundleVerifier
-from syurmy.prover.verifier.certificate import check_certificate
+from syurmy.prover.verifier.bundle import (
+    BundleCertified,
+    BundleStatement,
+    BundleVerifier,
+    check_bundle_certificate,
+)
+from syurmy.prover.verifier.certificate import Certified, check_certificate
 from syurmy.prover.verifier.verify import Statement, Verifier
 from syurmy.vocabulary import Vocabulary
 
@@ -82,15 +87,15 @@ def answer(
         kinds = ("a bundle of segments' proofs", "one program's proof")
         message = f"{proof} is {kinds[whole]}, {key} is the key of {kinds[not whole]}"
         raise InputError(message, code="K156", help="the key of a bundle lies beside the whole model")
-    if whole and certificate is not None:
-        raise InputError("certificates are of the keys of single programs", code="K156", help="leave --certificate out")
     start = time.perf_counter()
     try:
         with arithmetic.using(plain) if reference else nullcontext():
             try:
                 verifier: Verifier | BundleVerifier
                 if isinstance(verifying_key, BundleKey):
-                    verifier = BundleVerifier(verifying_key, max_steps=max_steps, max_batch=max_batch)
+                    verifier = BundleVerifier(
+                        verifying_key, certificate=certificate, max_steps=max_steps, max_batch=max_batch
+                    )
                 else:
                     verifier = Verifier(
                         verifying_key, certificate=certificate, max_steps=max_steps, max_batch=max_batch
@@ -145,13 +150,17 @@ def answer_of_key(
     key: Path, certificate: Path, reference: bool = False, expect_key: str | None = None, verbose: bool = False
 ) -> Answer:
     """Check the certificate in one file of the key in another. Raises ``SyurmyError`` where a file cannot be used."""
-    verifying_key = keys.read_verifying_key(key)
+    verifying_key = keys.read_any_key(key)
     if expect_key is not None and (other := expected.other_key(verifying_key.digest(), expect_key)):
         return _refused("V121", Rejected("expected key", other))
     start = time.perf_counter()
     try:
         with arithmetic.using(plain) if reference else nullcontext():
-            found = check_certificate(verifying_key, certificate)
+            found: Certified | BundleCertified
+            if isinstance(verifying_key, BundleKey):
+                found = check_bundle_certificate(verifying_key, certificate)
+            else:
+                found = check_certificate(verifying_key, certificate)
     except Rejected as e:
         return _refused("V122", e)
     seconds = time.perf_counter() - start
@@ -164,12 +173,25 @@ def answer_of_key(
         "soundness": {name: bits for name, bits in found.soundness if math.isfinite(bits)},
         "seconds": {"verify": seconds},
     }
+    whole = isinstance(found, BundleCertified)
+    result |= _certified_parts(found) if isinstance(found, BundleCertified) else {"segments": [], "shared_params": []}
     lines = [
         f"accepted: program {found.program}, key {result['key'][:16]}…, certificate {result['certificate'][:16]}…",
         "params lie in their declared intervals, keep their bounds, and are well encoded, whoever made the key",
-        f"soundness {found.soundness_bits:.1f} bits, {display.seconds_text(seconds)}",
+        *shared_line(result["shared_params"]),
+        f"soundness {found.soundness_bits:.1f} bits{' in every certificate' * whole}, {display.seconds_text(seconds)}",
     ]
-    return Answer(result, "\n".join(lines + _terms(result) * verbose))
+    return Answer(result, "\n".join(lines + _terms(result, "certificate") * verbose))
+
+
+def _certified_parts(found: BundleCertified) -> dict[str, Any]:
+    """What JSON says of the certificates of segments' keys; null of one that commits no param."""
+    segments = [
+        c and {"program": c.program, "key": c.key_digest.hex(), "certificate": c.digest.hex(),
+               "soundness_bits": c.soundness_bits}
+        for c in found.segments
+    ]  # fmt: skip
+    return {"segments": segments, "shared_params": list(found.shared_params)}
 
 
 def parts_data(statement: Statement) -> dict[str, Any]:
@@ -204,16 +226,20 @@ def parts_line(statement: Statement) -> list[str]:
     said = segments_text(len(statement.segments), len(statement.links))
     if statement.steps:
         said = steps_text(len(statement.steps), len(statement.segments))
-    lines = [f"in {said}: every proof and every link holds"]
-    if shared := statement.shared_params:
-        named = described.name_text(shared[0]) + (f" and {len(shared) - 1} more" if len(shared) > 1 else "")
-        lines.append(f"params in several segments ({named}): that they are the same is trusted from set-up")
-    return lines
+    return [f"in {said}: every proof and every link holds", *shared_line(statement.shared_params)]
 
 
-def _terms(result: dict[str, Any]) -> list[str]:
+def shared_line(shared: Sequence[str]) -> list[str]:
+    """What is trusted of params that several segments have."""
+    if not shared:
+        return []
+    named = described.name_text(shared[0]) + (f" and {len(shared) - 1} more" if len(shared) > 1 else "")
+    return [f"params in several segments ({named}): that they are the same is trusted from set-up"]
+
+
+def _terms(result: dict[str, Any], each: str = "proof") -> list[str]:
     terms = [f"{name} {bits:.1f}" for name, bits in result["soundness"].items() if name != "total"]
-    how = "of every proof" if result.get("segments") else "added up"
+    how = f"of every {each}" if result.get("segments") else "added up"
     return [f"errors in bits, {how}: {', '.join(terms)}"]
 
 
@@ -260,7 +286,8 @@ def _lines(
     every = " in every proof" * isinstance(statement, BundleStatement)
     lines.append(f"soundness {statement.soundness_bits:.1f} bits{every}, {took}, {size}")
     lines += _terms(result) * verbose
-    return [*lines, privacy(statement.hiding), params(statement.certificate is not None)]
+    shared = isinstance(statement, BundleStatement) and bool(statement.shared_params)
+    return [*lines, privacy(statement.hiding), params(statement.certificate is not None, shared)]
 
 
 def about_lines(d: Description) -> list[str]:

@@ -9,6 +9,7 @@ holds the last three tokens, or what the first step was given.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,10 +24,10 @@ from syurmy.isa.arrays import Array
 from syurmy.isa.program import Program
 from syurmy.parts import Parts
 from syurmy.prover.keys import ProvingKey, setup
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, Carried, Steps
+from syurmy.prover.protocol.bundle import MAGIC, Bundle, BundleCertificate, BundleKey, Carried, Steps
 from syurmy.prover.protocol.key import Mode
 from syurmy.prover.verifier.bundle import BundleVerifier
-from syurmy.segmented import Proven, Segmented, prove, run
+from syurmy.segmented import Certifying, Proven, Segmented, certify, prove, run
 
 SOURCE = """\
 .program  whole
@@ -111,8 +112,22 @@ class Whole:
     def verifier(self) -> BundleVerifier:
         return BundleVerifier(self.key)
 
-    def proven(self, folder: Path, inputs: Mapping[str, Array] = INPUTS, batch: bool = False) -> Proven:
+    def certified(self, folder: Path) -> Certifying:
+        """A certificate of the key, made in a folder."""
+        with Parts(folder, self.key.digest(), {}, {}) as parts:
+            made = certify(self.key, self.keys.__getitem__, parts)
+            parts.finish()
+        return made
+
+    def proven(
+        self,
+        folder: Path,
+        inputs: Mapping[str, Array] = INPUTS,
+        batch: bool = False,
+        certificate: BundleCertificate | None = None,
+    ) -> Proven:
         """A bundle of a run, made in a folder; of committed inputs and outputs it makes commitments."""
+        verifier = BundleVerifier(self.key, certificate=certificate)
         done = run(self.at, inputs, batch)
         openings = {}
         for name in [i.name for i in self.at.program.inputs if i.committed] + [
@@ -122,16 +137,19 @@ class Whole:
                 self.at.program, name, done.values[name], proofs=8, zk=self.key.hiding, batch=batch
             )
         with Parts(folder, self.key.digest(), done.inputs, openings) as parts:
-            made = prove(self.at, self.key, self.keys.__getitem__, done, openings, parts)
+            made = prove(self.at, self.key, self.keys.__getitem__, done, openings, parts, verifier=verifier)
             parts.finish()
         return made
 
-    def walked(self, folder: Path, steps: Sequence[Mapping[str, Array]]) -> Proven:
+    def walked(
+        self, folder: Path, steps: Sequence[Mapping[str, Array]], certificate: BundleCertificate | None = None
+    ) -> Proven:
         """A bundle of the runs of all steps."""
+        verifier = BundleVerifier(self.key, certificate=certificate)
         runs = [run(self.at, inputs) for inputs in steps]
         named = {f"{k} {name}": x for k, one in enumerate(steps) for name, x in one.items()}
         with Parts(folder, self.key.digest(), named, {}) as parts:
-            made = prove_steps(self.at, self.key, self.keys.__getitem__, runs, parts)
+            made = prove_steps(self.at, self.key, self.keys.__getitem__, runs, parts, verifier=verifier)
             parts.finish()
         return made
 
@@ -162,13 +180,9 @@ def split(bundle: bytes) -> list[bytes]:
     return Bundle(bundle).proofs()
 
 
-def rejoined(key: BundleKey, proofs: Sequence[bytes]) -> bytes:
-    """A bundle that names the key, of any number of proofs."""
-    import struct
-
-    from syurmy.prover.protocol.bundle import MAGIC
-
-    head = MAGIC + key.digest() + struct.pack("<I", len(proofs))
+def rejoined(key: BundleKey, proofs: Sequence[bytes], magic: bytes = MAGIC) -> bytes:
+    """A bundle, or a certificate, that names the key, of any number of parts."""
+    head = magic + key.digest() + struct.pack("<I", len(proofs))
     return b"".join([head, *(struct.pack("<Q", len(p)) for p in proofs), *proofs])
 
 

@@ -1,7 +1,8 @@
 """Bundles: a proof of a whole in one proof per segment, and the key of the whole (protocol section 12).
 
-    bundle = "SYURMYBP" version key-digest count lengths proofs
-    key    = "SYURMYBK" version interface segment-keys description
+    bundle      = "SYURMYBP" version key-digest count lengths proofs
+    certificate = "SYURMYBC" version key-digest count lengths certificates
+    key         = "SYURMYBK" version interface segment-keys description
 
 Segments are linked by names: what an earlier segment puts out under a name is what later ones take in under it. Both
 declare it committed, and their proofs name the same commitment; or public, and they show the same values. Which inputs
@@ -38,6 +39,7 @@ from syurmy.prover.protocol.transcript import Rejected
 
 KEY_MAGIC = b"SYURMYBK"
 MAGIC = b"SYURMYBP" + struct.pack("<H", PROTOCOL_VERSION)
+CERTIFICATE_MAGIC = b"SYURMYBC" + struct.pack("<H", PROTOCOL_VERSION)
 CONTEXT = b"syurmy-vm bundle key"
 MAX_PORTS = 1 << 12  # inputs, or outputs, of the whole, or what its steps hand on
 MAX_FOLLOWED = 5 * 10**5  # instructions that are followed again in loops, of all segments: a few seconds
@@ -377,30 +379,63 @@ class Bundle(Sent):
         """The bundle of these proofs, one of each segment in order, step after step."""
         if (fault := miscounted(key, len(proofs))) is not None:
             raise ValueError(fault)
-        head = MAGIC + _HEAD.pack(key.digest(), len(proofs))
-        data = b"".join([head, *(_LENGTH.pack(len(p)) for p in proofs), *proofs])
+        data = _packed(MAGIC, key, proofs)
         return Bundle(data) if report is None else Bundle(data, report)
 
     def proofs(self) -> list[bytes]:
         """One of each segment, in order. Raises ``Rejected`` for bytes that are no bundle."""
-        data, start = self.data, len(MAGIC) + _HEAD.size
-        if data[:8] != MAGIC[:8] or len(data) < start:
-            raise Rejected("format", "this is not a bundle of proofs")
-        if data[:10] != MAGIC:
-            version = int.from_bytes(data[8:10], "little")
-            todo = renewed(version, "prove")
-            raise Rejected("format", f"the bundle has protocol version {version}, not {PROTOCOL_VERSION}: {todo}")
-        _, count = _HEAD.unpack_from(data, len(MAGIC))
-        if not 1 <= count <= MAX_SEGMENTS or len(data) < start + _LENGTH.size * count:
-            raise Rejected("format", "the bundle is truncated, or says that it has too many parts")
-        at = start + _LENGTH.size * count
-        out = []
-        for k in range(count):
-            (size,) = _LENGTH.unpack_from(data, start + _LENGTH.size * k)
-            if size > len(data) - at:
-                raise Rejected("format", f"the bundle ends within proof {k} of {count}, counted from 0")
-            out.append(data[at : at + size])
-            at += size
-        if at != len(data):
-            raise Rejected("format", f"{len(data) - at} bytes after the end of the bundle")
-        return out
+        return _unpacked(self.data, MAGIC, "bundle", "proof")
+
+
+class BundleCertificate(Sent):
+    """The certificate of a whole's key: those of its segments' keys (section 12.2)."""
+
+    what = "the key certificate of a bundle"
+    magic = CERTIFICATE_MAGIC
+    named = len(CERTIFICATE_MAGIC)
+    code = "K152"
+
+    @staticmethod
+    def of(key: BundleKey, parts: Sequence[bytes]) -> BundleCertificate:
+        """Of one certificate for each segment in order, no bytes where nothing is committed."""
+        if [bool(part) for part in parts] != [segment.params_root is not None for segment in key.segments]:
+            raise ValueError("a certificate for each segment that commits a param, and no other")
+        return BundleCertificate(_packed(CERTIFICATE_MAGIC, key, parts))
+
+    def parts(self) -> list[bytes]:
+        """One of each segment, in order, empty where there is none. Raises ``Rejected`` for other bytes."""
+        return _unpacked(self.data, CERTIFICATE_MAGIC, "certificate of a bundle", "certificate")
+
+    def digest(self) -> bytes:
+        """What a statement names."""
+        return blake3(b"syurmy-vm bundle certificate" + self.data).digest()
+
+
+def _packed(magic: bytes, key: BundleKey, parts: Sequence[bytes]) -> bytes:
+    head = magic + _HEAD.pack(key.digest(), len(parts))
+    return b"".join([head, *(_LENGTH.pack(len(p)) for p in parts), *parts])
+
+
+def _unpacked(data: bytes, magic: bytes, what: str, part: str) -> list[bytes]:
+    """Raises ``Rejected`` for bytes that ``_packed`` does not give."""
+    start = len(magic) + _HEAD.size
+    if data[:8] != magic[:8] or len(data) < start:
+        raise Rejected("format", f"this is not a {what}")
+    if data[:10] != magic:
+        version = int.from_bytes(data[8:10], "little")
+        todo = renewed(version, "prove" if part == "proof" else "certify")
+        raise Rejected("format", f"the {what} has protocol version {version}, not {PROTOCOL_VERSION}: {todo}")
+    _, count = _HEAD.unpack_from(data, len(magic))
+    if not 1 <= count <= MAX_SEGMENTS or len(data) < start + _LENGTH.size * count:
+        raise Rejected("format", f"the {what} is truncated, or says that it has too many parts")
+    at = start + _LENGTH.size * count
+    out = []
+    for k in range(count):
+        (size,) = _LENGTH.unpack_from(data, start + _LENGTH.size * k)
+        if size > len(data) - at:
+            raise Rejected("format", f"the {what} ends within {part} {k} of {count}, counted from 0")
+        out.append(data[at : at + size])
+        at += size
+    if at != len(data):
+        raise Rejected("format", f"{len(data) - at} bytes after the end of the {what}")
+    return out

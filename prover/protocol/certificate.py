@@ -44,7 +44,7 @@ class Certificate(Summary):
         data = content(source, "a certificate")
         if data[:8] != CERTIFICATE_MAGIC[:8] or len(data) < len(CERTIFICATE_MAGIC) + 64:
             where = "this" if isinstance(source, bytes | bytearray | memoryview) else str(source)
-            raise InputError(f"{where} is not a key certificate", code="K152")
+            raise InputError(f"{where} is not the key certificate of a program", code="K152")
         return Certificate(data)
 
     def save(self, path: str | File) -> None:

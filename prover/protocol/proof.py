@@ -36,6 +36,7 @@ class Sent(Summary):
     what: ClassVar[str]
     magic: ClassVar[bytes]
     named: ClassVar[int]
+    code: ClassVar[str] = "K150"
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -46,7 +47,7 @@ class Sent(Summary):
         data = content(source, cls.what)
         if data[:8] != cls.magic[:8]:
             where = "this" if isinstance(source, bytes | bytearray | memoryview) else str(source)
-            raise InputError(f"{where} is not {cls.what}", code="K150")
+            raise InputError(f"{where} is not {cls.what}", code=cls.code)
         return cls(data)
 
     @classmethod

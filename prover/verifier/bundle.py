@@ -10,14 +10,72 @@ from itertools import pairwise
 import numpy as np
 
 from syurmy.isa.arrays import I64
+from syurmy.isa.errors import InputError
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary
-from syurmy.prover.protocol.bundle import Bundle, BundleKey, Steps, miscounted
+from syurmy.prover.protocol.bundle import Bundle, BundleCertificate, BundleKey, Steps, miscounted
+from syurmy.prover.protocol.certificate import Certificate
+from syurmy.prover.protocol.key import VerifyingKey
 from syurmy.prover.protocol.proof import Proof
 from syurmy.prover.protocol.tensors import TensorCommitment
 from syurmy.prover.protocol.transcript import Rejected
+from syurmy.prover.verifier.certificate import Certified, check_certificate
 from syurmy.prover.verifier.verify import Statement, Verifier
+
+
+@dataclass(frozen=True, repr=False)
+class BundleCertified(Summary):
+    """What an accepted certificate says of a whole's key; ``segments``: of those of its segments, None where no param
+    is committed. ``soundness`` has the bits of each, ``soundness_bits`` is the least of them. That a param of several
+    segments (``shared_params``) is the same in each it does not say."""
+
+    program: str
+    key_digest: bytes
+    digest: bytes
+    soundness_bits: float
+    soundness: list[tuple[str, float]]
+    segments: tuple[Certified | None, ...]
+    shared_params: tuple[str, ...]
+
+    def summary(self) -> list[tuple[str, str]]:
+        return [("of program", self.program), ("key", f"{self.key_digest.hex()[:16]}…")]
+
+
+def check_bundle_certificate(key: BundleKey | Source, certificate: BundleCertificate | Source) -> BundleCertified:
+    """Accepts the certificate of a whole's key, or raises ``Rejected``, which says of what segment; ``InputError`` for
+    a file that cannot be read, or is none, and for a key that cannot be used or has no committed params."""
+    whole, found = BundleKey.load(key), BundleCertificate.given(certificate)
+    if all(segment.params_root is None for segment in whole.segments):
+        raise InputError("no param is committed: there is nothing to certify", code="K149")
+    with refusing(partial(Rejected, "format"), mistakes=True):
+        parts = found.parts()
+    if (named := found.key_digest) != (own := whole.digest()):
+        which = f"it names {named.hex()[:16]}, this is {own.hex()[:16]} of {whole.name}"
+        raise Rejected("statement", f"the certificate belongs to another key: {which}")
+    if len(parts) != (size := len(whole.segments)):
+        raise Rejected("segments", f"it holds {len(parts)} certificates of {size} segments")
+    pairs = [(segment, Certificate(part)) for segment, part in zip(whole.segments, parts, strict=True)]
+    for k, (segment, one) in enumerate(pairs):  # what needs no work first
+        if (segment.params_root is None) != (not one.data):
+            raise Rejected(f"segment {k}", "its certificate is missing" if not one.data else "it commits no param")
+        if (whose := _whose(whole, one.key_digest)) not in (None, k):
+            raise Rejected(f"segment {k}: statement", f"it is the certificate of segment {whose}")
+    return certified(whole, found, [_certified(k, *pair) if pair[1].data else None for k, pair in enumerate(pairs)])
+
+
+def certified(key: BundleKey, certificate: BundleCertificate, segments: Sequence[Certified | None]) -> BundleCertified:
+    """What a certificate says of the whole's key, of which each part was accepted under its segment's."""
+    rows = [(f"segment {k}", one.soundness_bits) for k, one in enumerate(segments) if one is not None]
+    own, said = key.digest(), certificate.digest()
+    return BundleCertified(key.name, own, said, _least(rows), rows, tuple(segments), key.shared_params)
+
+
+def _certified(k: int, segment: VerifyingKey, certificate: Certificate) -> Certified:
+    try:
+        return check_certificate(segment, certificate)
+    except Rejected as e:
+        raise Rejected(f"segment {k}: {e.step}", e.reason) from e
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,12 +97,22 @@ class BundleStatement(Statement):
 
 class BundleVerifier(Summary):
     """The key of a whole. The plan of a segment is made when its proof is read, and let go of with the next: a
-    stranger's key may have many. ``max_steps``, ``max_batch``: of each proof, as ``Verifier`` takes them. Raises
-    ``SyurmyError`` if the key cannot be used, here or, where that is a segment's program, in ``verify``."""
+    stranger's key may have many. ``certificate``: that of the key, which is checked here, once. ``max_steps``,
+    ``max_batch``: of each proof, as ``Verifier`` takes them. Raises ``SyurmyError`` if the key cannot be used, here or,
+    where that is a segment's program, in ``verify``; ``Rejected`` for a certificate that does not hold."""
 
-    def __init__(self, key: BundleKey | Source, *, max_steps: int | None = None, max_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        key: BundleKey | Source,
+        *,
+        certificate: BundleCertificate | Source | None = None,
+        max_steps: int | None = None,
+        max_batch: int | None = None,
+    ) -> None:
         self.key = BundleKey.load(key)
         self.max_steps, self.max_batch = max_steps, max_batch
+        self.certificate = None if certificate is None else BundleCertificate.given(certificate)
+        self.certified = None if self.certificate is None else check_bundle_certificate(self.key, self.certificate)
         self._last: tuple[int, Verifier] | None = None
 
     def segment(self, k: int) -> Verifier:
@@ -52,7 +120,10 @@ class BundleVerifier(Summary):
         the next step, too."""
         at, last = k % len(self.key.segments), self._last
         if last is None or last[0] != at:
-            made = Verifier(self.key.segments[at], max_steps=self.max_steps, max_batch=self.max_batch)
+            certified = None if self.certified is None else self.certified.segments[at]
+            made = Verifier(
+                self.key.segments[at], max_steps=self.max_steps, max_batch=self.max_batch, certified=certified
+            )
             last = self._last = at, made
         return last[1]
 
@@ -67,25 +138,29 @@ class BundleVerifier(Summary):
                 raise Rejected("statement", f"the bundle belongs to another key: {which}")
             if (fault := miscounted(self.key, len(proofs))) is not None:
                 raise Rejected("segments" if self.key.steps is None else "steps", fault)
-            return joined(self.key, [self.part(k, proof) for k, proof in enumerate(proofs)])
+            return self.joined([self.part(k, proof) for k, proof in enumerate(proofs)])
+
+    def joined(self, parts: Sequence[Statement]) -> BundleStatement:
+        """What the whole says, of accepted proofs: see ``joined``. Raises ``Rejected``."""
+        return joined(self.key, parts, None if self.certified is None else self.certified.digest)
 
     def part(self, k: int, proof: bytes) -> Statement:
         """What proof ``k`` of a bundle says. Raises ``Rejected``."""
         try:
             return self.segment(k).verify(proof)
         except Rejected as e:
-            whose = self._whose(proof)
+            whose = _whose(self.key, Proof(proof).key_digest)
             own = whose in (None, k % len(self.key.segments))
             reason = e.reason if own else f"it is the proof of segment {whose}"
             raise Rejected(f"{_place(self.key, k)}: {e.step}", reason) from e
 
-    def _whose(self, proof: bytes) -> int | None:
-        """The segment whose key a proof names, if it is one of these."""
-        named = Proof(proof).key_digest
-        return next((k for k, key in enumerate(self.key.segments) if key.digest() == named), None)
-
     def summary(self) -> list[tuple[str, str]]:
         return self.key.summary()
+
+
+def _whose(key: BundleKey, named: bytes) -> int | None:
+    """The segment whose key has this digest, if one has."""
+    return next((k for k, segment in enumerate(key.segments) if segment.digest() == named), None)
 
 
 def _place(key: BundleKey, k: int) -> str:
@@ -96,9 +171,10 @@ def _place(key: BundleKey, k: int) -> str:
     return ", ".join(names)
 
 
-def joined(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
-    """What the whole says, of accepted proofs of all of its segments in order, step after step. Raises ``Rejected`` for
-    a link that does not hold: the last thing between the parts and the whole."""
+def joined(key: BundleKey, parts: Sequence[Statement], certificate: bytes | None = None) -> BundleStatement:
+    """What the whole says, of accepted proofs of all of its segments in order, step after step, and the digest of the
+    key's ``certificate`` that was checked. Raises ``Rejected`` for a link that does not hold: the last thing between
+    the parts and the whole."""
     size = len(key.segments)
     for k, part in enumerate(parts):
         if part.key_digest != key.segments[k % size].digest():
@@ -107,17 +183,17 @@ def joined(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
             first = _place(key, 0)
             raise Rejected(_place(key, k), f"it is of {part.batch} inputs, {first} of {parts[0].batch}")
     if key.steps is None:
-        return _once(key, parts)
+        return _once(key, parts, certificate)
     steps = []
     for k in range(0, len(parts), size):
         try:
-            steps.append(_once(key, parts[k : k + size]))
+            steps.append(_once(key, parts[k : k + size], certificate))
         except Rejected as e:
             raise Rejected(f"step {k // size}: {e.step}", e.reason) from e
     return _chained(key, key.steps, steps)
 
 
-def _once(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
+def _once(key: BundleKey, parts: Sequence[Statement], certificate: bytes | None) -> BundleStatement:
     """What the whole says of one run. Raises ``Rejected``."""
     links = []
     for link in key.links:
@@ -128,7 +204,7 @@ def _once(key: BundleKey, parts: Sequence[Statement]) -> BundleStatement:
                 raise Rejected(f"link '{link.name}'", f"segment {k} {what} segment {first}")
         if not link.public:
             links.append((link.name, parts[first].commitments[link.name].digest()))
-    return _whole(key, parts, tuple(links))
+    return _whole(key, parts, tuple(links), certificate)
 
 
 def _chained(key: BundleKey, how: Steps, steps: Sequence[BundleStatement]) -> BundleStatement:
@@ -167,7 +243,8 @@ def _chained(key: BundleKey, how: Steps, steps: Sequence[BundleStatement]) -> Bu
     inner = [(f"step {k}: {name}", digest) for k, s in enumerate(steps) for name, digest in s.links]
     return BundleStatement(
         key.name, key.digest(), inputs, outputs, reveals, _least(rows), rows, first.batch, branches,
-        key.description, key.hiding, commitments, None, parts, (*inner, *links), key.shared_params, tuple(steps),
+        key.description, key.hiding, commitments, first.certificate, parts, (*inner, *links), key.shared_params,
+        tuple(steps),
     )  # fmt: skip
 
 
@@ -184,7 +261,9 @@ def _same(a: Statement, b: Statement, name: str, public: bool, made: bool) -> bo
     return x.shape == y.shape and np.array_equal(x, y)
 
 
-def _whole(key: BundleKey, parts: Sequence[Statement], links: tuple[tuple[str, bytes], ...]) -> BundleStatement:
+def _whole(
+    key: BundleKey, parts: Sequence[Statement], links: tuple[tuple[str, bytes], ...], certificate: bytes | None
+) -> BundleStatement:
     inputs: dict[str, I64] = {}
     outputs: dict[str, I64] = {}
     commitments: dict[str, TensorCommitment] = {}
@@ -210,5 +289,5 @@ def _whole(key: BundleKey, parts: Sequence[Statement], links: tuple[tuple[str, b
     rows = [(f"segment {k}", part.soundness_bits) for k, part in enumerate(parts)]
     return BundleStatement(
         key.name, key.digest(), inputs, outputs, reveals, _least(rows), rows, parts[0].batch, branches,
-        key.description, key.hiding, commitments, None, tuple(parts), links, key.shared_params,
+        key.description, key.hiding, commitments, certificate, tuple(parts), links, key.shared_params,
     )  # fmt: skip

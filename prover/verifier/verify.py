@@ -108,8 +108,9 @@ class Verifier(Summary):
 
     The key is one, or its file or bytes; so is the ``certificate``, which is checked here, once. ``plan``: what
     ``fixed_plan`` gives for the key's program and limit, from who has made it already (a prover that checks its own
-    proof); the verifier trusts it. Raises ``SyurmyError`` if they cannot be used, ``Rejected`` for a certificate that
-    does not hold. One verifier may be used by many threads at once.
+    proof), and ``certified`` what ``check_certificate`` gave for this key; the verifier trusts both. Raises
+    ``SyurmyError`` if they cannot be used, ``Rejected`` for a certificate that does not hold. One verifier may be used
+    by many threads at once.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Verifier(Summary):
         max_steps: int | None = None,
         max_batch: int | None = None,
         plan: Plan | None = None,
+        certified: Certified | None = None,
     ) -> None:
         self.vk = vk = VerifyingKey.load(key)
         self.max_steps = vk.max_steps if max_steps is None else min(max_steps, vk.max_steps)
@@ -128,13 +130,12 @@ class Verifier(Summary):
             self.program = vk.decoded
             # None where the path depends on data
             self.plan = fixed_plan(self.program, self.max_steps, vk.mode) if plan is None else plan
-        self.certified: Certified | None = None
-        self._certified_plan: Plan | None = None
         if certificate is not None:
             from syurmy.prover.verifier.certificate import check_certificate  # it reads as _Run does
 
-            self.certified = check_certificate(vk, certificate)
-            self._certified_plan = None if self.plan is None else self.plan.certified()
+            certified = check_certificate(vk, certificate)
+        self.certified = certified
+        self._certified_plan = None if certified is None or self.plan is None else self.plan.certified()
 
     def plan_for(self, path: Path, certified: bool = False) -> Plan:
         """The plan for a path, of a proof that rests on the certificate where ``certified``; raises ``SyurmyError``

@@ -11,7 +11,7 @@ import numpy as np
 
 from syurmy import chained, committing, display, files, segmented, verification
 from syurmy.commands import models
-from syurmy.commands.common import Clock, agreed, elsewhere, print_json, rekeyed, sibling
+from syurmy.commands.common import Clock, agreed, elsewhere, going_on, print_json, rekeyed, sibling
 from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows, told
 from syurmy.isa.errors import InputError
 from syurmy.keys import key_paths
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from syurmy.compiler.rounding import Rounded
     from syurmy.compiler.undecided import Undecided
     from syurmy.prover.keys import ProvingKey
-    from syurmy.prover.protocol.bundle import BundleKey
     from syurmy.segmented import Segmented
 
 
@@ -85,8 +84,6 @@ def proven(
 ) -> dict[str, Any]:
     """Set up if need be, prove what is not proven yet, write the bundle; what is told of it. ``runs``: one, or one for
     every step of what is run in steps."""
-    if how.certificate is not None:
-        raise InputError("certificates are of the keys of single programs", code="K156", help="leave --certificate out")
     target = how.proof or sibling(at.path, ".proof")
     done = runs[0] if whole.steps is None else _stacked(runs)
     with display.Working("set-up") as working:
@@ -94,8 +91,9 @@ def proven(
         found = clock("setup", lambda: segmented.obtain(whole, how.keys, max_steps, ask, how.no_zk, tell=working))
         key = found.key
         rekeyed(found.replaced, key.digest())
+        verifier = BundleVerifier(key, certificate=how.certificate)
         if not how.force:
-            _same_run(target, key, whole, done)
+            _same_run(target, verifier, whole, done)
         inner = whole.program if whole.steps is None else replace(whole.program, outputs=())  # openings in the parts
         uses = {link.name: len(link.segments) - 1 for link in key.links}
         proofs = how.output_proofs + segmented.SPARE + max((uses.get(o.name, 0) for o in inner.outputs), default=0)
@@ -113,23 +111,17 @@ def proven(
             Parts(folder_of(target), key.digest(), done.inputs, openings, how.drop) as parts,
             elsewhere(how.scheduler, how.store) as cluster,
         ):
-            try:
+            with going_on(parts, count, f"{kind} are proven"):
+                with_ = (parts, working, cluster, how.keys, how.memory, verifier)
                 made = clock(
                     "prove",
                     lambda: (
-                        segmented.prove(whole, key, load, done, openings, parts, working, cluster, how.keys, how.memory)
+                        segmented.prove(whole, key, load, done, openings, *with_)
                         if whole.steps is None
-                        else chained.prove_steps(whole, key, load, runs, parts, working, how.memory, cluster, how.keys)
+                        else chained.prove_steps(whole, key, load, runs, *with_)
                     ),
                 )
                 files.write_whole(target, made.bundle.data)
-            except KeyboardInterrupt:
-                kept = sum(parts.proof(k) is not None for k in range(count))
-                raise InputError(
-                    f"interrupted; {kept} of {count} {kind} are proven, in {parts.folder}",
-                    code="X130",
-                    help="the same command goes on from there",
-                ) from None
             parts.finish()
     if made.resumed:
         tell(f"{made.resumed} of {count} {kind} were proven before")
@@ -146,7 +138,7 @@ def proven(
         "zero_knowledge": statement.hiding,
         "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
         "openings": {name: str(path) for name, (path, _) in outputs.items()},
-        "certificate": None,
+        "certificate": None if statement.certificate is None else statement.certificate.hex(),
         **verification.parts_data(statement),
         "resumed": made.resumed,
         "verified": True,
@@ -162,12 +154,12 @@ def _stacked(runs: Sequence[Run]) -> Run:
     return Run(sides[0], sides[1], sides[2], steps, branches, first.batch)
 
 
-def _same_run(target: Path, key: BundleKey, whole: Segmented, done: Run) -> None:
+def _same_run(target: Path, verifier: BundleVerifier, whole: Segmented, done: Run) -> None:
     """Raises ``InputError`` F130 where something is in the way that is not a proof of this run."""
     if not target.exists():
         return
     try:
-        old = BundleVerifier(key).verify(files.read_bytes(target))
+        old = verifier.verify(files.read_bytes(target))
     except Rejected:
         raise another_run(target) from None
     if old.batch != done.batch or not shows(old, whole.program, done.inputs, done.outputs):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from syurmy.cluster import Cluster
+    from syurmy.parts import Parts
 
 ProgramPath = Annotated[
     Path,
@@ -130,6 +131,28 @@ def elsewhere(scheduler: str | None, store: str | None) -> Iterator[Cluster | No
 
     with connected(scheduler, store) as cluster:
         yield cluster
+
+
+@contextmanager
+def going_on(parts: Parts, count: int, are_made: str) -> Iterator[None]:
+    """What ends the block early, be it Ctrl-C or a full disk, says how many of ``count`` parts are kept and how the
+    others are made; ``are_made``: what is said of them."""
+    from syurmy.isa.errors import InputError, SyurmyError
+
+    again = "the same command goes on from there"
+    try:
+        yield
+    except KeyboardInterrupt:
+        message = f"interrupted; {parts.kept(count)} of {count} {are_made}, in {parts.folder}"
+        raise InputError(message, code="X130", help=again) from None
+    except (SyurmyError, OSError, MemoryError) as e:
+        if not (kept := parts.kept(count)):
+            raise
+        said = f"{kept} of {count} {are_made}, in {parts.folder}"
+        if isinstance(e, InputError) and e.code == "F120":
+            raise InputError(f"{e.message}; {said}", code="F120", help=f"make room: {again}") from e
+        tell(f"{said}: kept for the next time that this command is given")
+        raise
 
 
 def terminal() -> Console:

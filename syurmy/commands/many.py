@@ -12,7 +12,7 @@ import numpy as np
 import syurmy
 from syurmy import display, files, keys, segmented
 from syurmy.commands import models
-from syurmy.commands.common import Clock, agreed, elsewhere, print_json, rekeyed, sibling
+from syurmy.commands.common import Clock, agreed, elsewhere, going_on, print_json, rekeyed, sibling
 from syurmy.commands.run import Proving, another_run, measured, output_lines, show, shows, told, verified_anew
 from syurmy.compiler.model import Entered
 from syurmy.isa.errors import InputError
@@ -142,17 +142,10 @@ def _proven(at: Opened, runs: Sequence[Ran], how: Proving, max_steps: int | None
             elsewhere(how.scheduler, how.store) as cluster,
         ):
             work = _Work(at, key, keys.key_paths(at.path, how.keys)[0], verifier, parts, how)
-            try:
+            with going_on(parts, len(runs), "proofs are made"):
                 resumed = clock("prove", lambda: work(runs, cluster, working))
-            except KeyboardInterrupt:
-                kept = sum(parts.proof(k) is not None for k in range(len(runs)))
-                raise InputError(
-                    f"interrupted; {kept} of {len(runs)} proofs are made, in {parts.folder}",
-                    code="X130",
-                    help="the same command goes on from there",
-                ) from None
-            for path, (proof, _) in zip(targets, work.in_order(), strict=True):
-                files.write_whole(path, proof)
+                for path, (proof, _) in zip(targets, work.in_order(), strict=True):
+                    files.write_whole(path, proof)
             parts.finish()
     if resumed:
         tell(f"{resumed} of {len(runs)} proofs were made before")

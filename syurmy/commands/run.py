@@ -444,7 +444,12 @@ def show(result: dict[str, Any], notes: Notes | None, outputs: list[str]) -> Non
         many = [p["proof"] for p in result["proofs"]]
         where = f"{len(many)} proofs, {many[0]} to {many[-1]}" if many else result["proof"]
         console.print(f"verified: {where}", markup=False, soft_wrap=True)
-        console.print(privacy(result["zero_knowledge"]), params(result["certificate"]), sep="\n", markup=False)
+        console.print(
+            privacy(result["zero_knowledge"]),
+            params(result["certificate"], bool(result.get("shared_params"))),
+            sep="\n",
+            markup=False,
+        )
 
 
 def segments_line(result: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from syurmy.isa.errors import SyurmyError
 from syurmy.isa.path import Path as Executed
 from syurmy.prover.protocol.bundle import BundleKey
 from syurmy.prover.protocol.key import VerifyingKey
-from syurmy.prover.verifier.bundle import BundleVerifier
+from syurmy.prover.verifier.bundle import BundleVerifier, check_bundle_certificate
 from syurmy.prover.verifier.verify import Verifier
 from tests.bundles import rejoined, walking, whole_of
 from tests.fuzz.measure import head
@@ -163,6 +163,24 @@ def bundle(data: bytes) -> bool:
     return True
 
 
+@cache
+def _honest_certificate() -> bytes:
+    whole = whole_of(syurmy.assemble(LINKED), [2], hiding=False)  # the keys of ``_honest_bundle``
+    with tempfile.TemporaryDirectory(prefix="syurmy-fuzz-") as folder:
+        return whole.certified(Path(folder) / "parts").certificate.data
+
+
+def bundle_certificate(data: bytes) -> bool:
+    """The certificate of that bundle's key."""
+    try:
+        check_bundle_certificate(_honest_bundle()[0].key, data)
+    except SyurmyError:
+        return False
+    if data != _honest_certificate():
+        raise Accepted("a mutated certificate of a bundle's key")
+    return True
+
+
 def model(data: bytes) -> bool:
     """A model file, through the importer to assembly."""
     with tempfile.TemporaryDirectory(prefix="syurmy-fuzz-") as folder:
@@ -195,6 +213,8 @@ def honest(name: str) -> list[bytes]:
         return [_honest_bundle()[0].key.to_bytes(), walking(False).key.to_bytes()]
     if name == "bundle":
         return [_honest_bundle()[1]]
+    if name == "bundle_certificate":
+        return [_honest_certificate()]
     return [_network()]
 
 
@@ -228,4 +248,5 @@ TARGETS: dict[str, Callable[[bytes], bool]] = {
     "model": model,
     "bundle_key": bundle_key,
     "bundle": bundle,
+    "bundle_certificate": bundle_certificate,
 }

@@ -13,7 +13,7 @@ from syurmy.isa.wellformed import valid_name
 from tests.reference_verifier.errors import Rejected, require
 from tests.reference_verifier.files import VERSION, Bytes, Key, read_key
 from tests.reference_verifier.transcript import digest
-from tests.reference_verifier.verify import Statement, verify
+from tests.reference_verifier.verify import Statement, Verifier
 
 PRIVATE, PUBLIC, COMMITTED = range(3)
 MAX_SEGMENTS = 2**10
@@ -206,26 +206,48 @@ def links_of(segments: Sequence[Key], inputs: Mapping[str, int], outputs: Mappin
     return {name: list(where) for name, where in declared.items() if len(where) > 1}
 
 
-def verify_bundle(key: bytes, bundle: bytes) -> list[Statement]:
-    """The statements of the segments. Raises ``Rejected``."""
+def verify_bundle(key: bytes, bundle: bytes, certificate: bytes | None = None) -> list[Statement]:
+    """The statements of the segments; with the key's ``certificate`` also of proofs that rest on it. Raises
+    ``Rejected``."""
     known = read_bundle_key(key)
-    f = Bytes(bundle, "bundle")
-    require(f.take(8) == b"SYURMYBP", "bundle", "this is no bundle")
-    require(f.number(2) == VERSION, "bundle", "it is of another version")
-    require(f.take(32) == known.digest, "bundle", "it is one of another key")
-    count, size = f.number(4), len(known.segments)
+    verifiers = verifiers_of(known, certificate)
+    proofs, size = parts_of(known, bundle, b"SYURMYBP"), len(known.segments)
+    count = len(proofs)
     whole = count == size if not known.most else count % size == 0 and size <= count <= known.most * size
     require(whole, "bundle", "it has another number of proofs")
-    lengths = [f.number(8) for _ in range(count)]
-    proofs = [f.take(n) for n in lengths]
-    f.end()
-    statements = [verify(known.segments[k % size], proof) for k, proof in enumerate(proofs)]
+    statements = [verifiers[k % size].verify(proof) for k, proof in enumerate(proofs)]
     require(len({s.path.batch for s in statements}) == 1, "links", "the proofs are of different numbers of inputs")
     steps = [statements[k : k + size] for k in range(0, count, size)]
     for one in steps:
         check_links(known.links, one)
     check_steps(known.carried, steps)
     return statements
+
+
+def verifiers_of(known: BundleKey, certificate: bytes | None) -> list[Verifier]:
+    """Of the segments' proofs, each with its part of the certificate, which is verified. Raises ``Rejected``."""
+    if certificate is None:
+        return [Verifier(segment) for segment in known.segments]
+    parts = parts_of(known, certificate, b"SYURMYBC")
+    require(len(parts) == len(known.segments), "certificate", "it has another number of parts")
+    committed = [read_key(segment).root is not None for segment in known.segments]
+    require(any(committed), "certificate", "no segment has committed params")
+    require([len(part) > 0 for part in parts] == committed, "certificate", "a part and a root go together")
+    return [Verifier(segment, part or None) for segment, part in zip(known.segments, parts, strict=True)]
+
+
+def parts_of(known: BundleKey, data: bytes, magic: bytes) -> list[bytes]:
+    """What a bundle or a certificate under this key is made of."""
+    f = Bytes(data, "bundle")
+    require(f.take(8) == magic, "bundle", "this is no such file")
+    require(f.number(2) == VERSION, "bundle", "it is of another version")
+    require(f.take(32) == known.digest, "bundle", "it is one of another key")
+    count = f.number(4)
+    require(1 <= count <= MAX_SEGMENTS, "bundle", "the number of parts is out of range")
+    lengths = [f.number(8) for _ in range(count)]
+    parts = [f.take(n) for n in lengths]
+    f.end()
+    return parts
 
 
 def check_steps(carried: Sequence[Carried], steps: Sequence[Sequence[Statement]]) -> None:

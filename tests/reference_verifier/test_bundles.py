@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from syurmy.isa.errors import SyurmyError
-from syurmy.prover.protocol.bundle import BundleKey
+from syurmy.prover.protocol.bundle import CERTIFICATE_MAGIC, BundleKey
 from syurmy.prover.protocol.soundness import bits
 from syurmy.prover.protocol.transcript import Rejected
-from syurmy.prover.verifier.bundle import BundleVerifier
+from syurmy.prover.verifier.bundle import BundleVerifier, check_bundle_certificate
 from tests.bundles import INPUTS, example, rejoined, split, walk, walking
 from tests.reference_verifier import errors as ours
-from tests.reference_verifier.bundle import read_bundle_key, verify_bundle
+from tests.reference_verifier.bundle import parts_of, read_bundle_key, verifiers_of, verify_bundle
+from tests.vectors.files import CERTIFICATE, CERTIFICATE_LOG, KEY, PROOF, lines, read, stored_certificate
+from tests.vectors.programs import BUNDLES
 
 INPUTS_THERE = [("x", 0), ("n", 1), ("z", 2)]
 OUTPUTS_THERE = [("big", 1), ("y", 1), ("c", 2), ("d", 0)]
@@ -133,6 +135,46 @@ def accepted_by_both(data: bytes) -> bool:
         return False
     verify_bundle(key(), data)
     return True
+
+
+def test_the_stored_bundle():
+    """With the transcripts of its certificate and its proofs; without the certificate it is refused."""
+    (name,) = BUNDLES
+    data, made = read(name, KEY), read(name, CERTIFICATE)
+    known = read_bundle_key(data)
+    parts = verifiers_of(known, made)
+    assert [line for v in parts for line in v.certificate_log] == lines(name, CERTIFICATE_LOG)
+    said = verify_bundle(data, read(name, PROOF), made)
+    assert [line for s in said for line in s.log] == lines(name)
+    assert [s.certificate for s in said] == [v.certificate for v in parts]
+    assert [v.certificate is None for v in parts] == [False, True, False]
+    with pytest.raises(ours.Rejected):
+        verify_bundle(data, read(name, PROOF))
+
+
+def test_certificates_that_cheat_are_refused_by_both():
+    """Parts of other segments, other keys and other versions, and bytes that are no certificate of this key."""
+    name, taken = next(iter(BUNDLES)), 0
+    data, good = read(name, KEY), read(name, CERTIFICATE)
+    whole, known = BundleKey.from_bytes(data), read_bundle_key(data)
+    first, none, last = parts_of(known, good, good[:8])
+    of_other = stored_certificate("dense-certified-clear")
+    lists = [[first, none, last], [last, none, first], [first, first, last], [first, none, first], [first, last]]
+    lists += [[none, none, last], [first, last, none], [first, none, last, none], [first, none], [none] * 3, []]
+    lists += [[first, none, of_other], [first[:-1], none, last], [first, none, last + b"\0"], [first, b"\0", last]]
+    cases = [rejoined(whole, parts, CERTIFICATE_MAGIC) for parts in lists]
+    cases += [good[:k] + bytes([good[k] ^ 1]) + good[k + 1 :] for k in (0, 8, 9, 10, 41, 42, 46, 54, 62, 69, 70, 80)]
+    cases += [good[: len(good) // 2], good[:-1], good + b"\0", b"", good[:42], first, read(name, PROOF)]
+    for case in cases:
+        try:
+            check_bundle_certificate(whole, case)
+        except (Rejected, SyurmyError):
+            with pytest.raises(ours.Rejected):
+                verifiers_of(known, case)
+        else:
+            assert verifiers_of(known, case)
+            taken += 1
+    assert taken == 1
 
 
 def test_steps(tmp_path: Path):

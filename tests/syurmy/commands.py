@@ -69,6 +69,16 @@ JSON_KEYS = RECORD | {
     "unestimated",
     "chained",
 }
+CERTIFY_KEYS = {
+    "certificate",
+    "certificate_file",
+    "certificate_bytes",
+    "soundness_bits",
+    "zero_knowledge",
+    "proofs_left",
+    "uncertified_proofs_left",
+    "resumed",
+}
 PHASES = {"total", "setup", "execute", "commit", "lookup", "contraction", "opening", "prove", "verify"}
 
 

@@ -59,8 +59,8 @@ def dying(flag: Path) -> Callable[[cluster.Part], Any]:
 
 @pytest.mark.slow
 def test_two_workers_of_which_one_dies(tmp_path: Path) -> None:
-    """Clear proofs are the bytes that one process makes. Hiding ones verify; all but that at which a worker died are
-    made once."""
+    """Clear proofs are the bytes that one process makes, and rest on the key's certificate. Hiding ones verify; all but
+    that at which a worker died are made once."""
     onnx.save(model(), tmp_path / "net.onnx")
     compiled = syurmy.compile_onnx(tmp_path / "net.onnx", calibrate={"x": X[:, None]}, segments=3)
     at = compiled.segmented
@@ -70,11 +70,19 @@ def test_two_workers_of_which_one_dies(tmp_path: Path) -> None:
         """On the cluster, or here."""
         folder = tmp_path / f"keys{hiding}"
         key = segmented.obtain(at, folder, no_zk=not hiding).key
+        certificate = None
+        if not hiding:
+            with Parts(tmp_path / "certified", key.digest(), {}, {}) as parts:
+                certificate = segmented.certify(key, lambda k: at.load(k, folder), parts).certificate
+        verifier = syurmy.BundleVerifier(key, certificate=certificate)
         with Parts(tmp_path / "parts", key.digest(), done.inputs, {}) as parts:
             made = segmented.prove(at, key, lambda k: at.load(k, folder), done, {}, parts, elsewhere=there,
-                                   keys_folder=folder)  # fmt: skip
+                                   keys_folder=folder, verifier=verifier)  # fmt: skip
             parts.finish()
-        assert syurmy.verify(key, made.bundle).hiding == hiding
+        assert verifier.verify(made.bundle).hiding == hiding
+        if certificate is not None:
+            with pytest.raises(syurmy.Rejected, match="rests on certificate"):
+                syurmy.verify(key, made.bundle)
         return made
 
     flag = tmp_path / "died"

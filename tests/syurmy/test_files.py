@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -237,6 +239,63 @@ def test_several_files_are_written_together_or_not_at_all(tmp_path: Path) -> Non
     with pytest.raises(InputError):
         write_part_of(*paths, error=OSError(28, "No space left on device"))
     assert listing(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Not what one that lives is writing, what other targets or people call alike, or what is no file."""
+    target = tmp_path / "a.proof"
+    program = (
+        "import os, pathlib, sys\nfrom syurmy.files import written_whole\n"
+        "with written_whole(pathlib.Path(sys.argv[1])) as (t,):\n"
+        "    t.write_bytes(b'half'); print(t.name, flush=True); sys.stdin.read()\n"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program, str(target)], **pipes) as process:  # type: ignore[call-overload]
+        theirs = process.stdout.readline().strip()
+        others = [".a.proof.tmp", ".a.proof.12345678.tmp.more", ".b.proof.12345678.tmp", "a.proof.12345678.tmp"]
+        others += [".a.proof.pk.12345678.tmp", ".a.proof.123456789.tmp"]
+        for name in others:
+            (tmp_path / name).write_bytes(b"")
+        (tmp_path / ".a.proof.folder__.tmp").mkdir()
+        (tmp_path / ".a.proof.alink___.tmp").symlink_to(target)
+        others += [".a.proof.folder__.tmp", ".a.proof.alink___.tmp"]
+        for content in (b"one", b"two"):
+            write_whole(target, content)
+            assert set(listing(tmp_path)) == {"a.proof", theirs, *others}
+        process.kill()
+    assert (tmp_path / theirs).read_bytes() == b"half"
+    write_whole(tmp_path / "b.proof", b"another target")
+    assert theirs in listing(tmp_path)
+    write_whole(target, b"three")
+    assert theirs not in listing(tmp_path)
+    assert target.read_bytes() == b"three"
+
+
+def test_one_that_is_taken_for_a_left_one_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its making and its lock; and where there are no locks nothing is removed."""
+    import fcntl
+
+    flock, seen = fcntl.flock, list[str]()
+
+    def late(fd: int, how: int) -> None:
+        if not how & fcntl.LOCK_NB and len(seen) < 2:
+            seen.extend(listing(tmp_path))
+            files._sweep(tmp_path / "f")
+        flock(fd, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", late)
+        write_whole(tmp_path / "f", b"whole")
+    assert len(seen) == 2
+    assert listing(tmp_path) == ["f"]
+
+    def without(fd: int, how: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    (tmp_path / ".f.12345678.tmp").write_bytes(b"")
+    monkeypatch.setattr(fcntl, "flock", without)
+    write_whole(tmp_path / "f", b"again")
+    assert listing(tmp_path) == [".f.12345678.tmp", "f"]
 
 
 @pytest.mark.parametrize("value", [{"x": [[1, 2], [3]]}, {"x": "text"}])

@@ -280,7 +280,9 @@ def test_a_token_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         *("--tokenizer", tmp_path / "letters.json", "--calibrate", tmp_path / "data.npz"),
     )
     assert call("prove", out, code=2)["error"]["code"] == "I147"
-    assert call("certify", out, code=2)["error"]["code"] == "K156"
+    call("setup", out)
+    certificate = call("certify", out)
+    assert certificate["resumed"] == 0
     written = call("generate", out, "--prompt", "d", "--max-tokens", 2)
     assert (written["verified"], written["outputs"]) == (None, {})
     made = call("generate", out, "--prompt", "d", "--max-tokens", 2, "--prove")
@@ -290,6 +292,11 @@ def test_a_token_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     key, proof = out / "model.vk", out / "model.proof"
     verdict = call("verify", key, proof, "--tokenizer", tmp_path / "letters.json")
     assert verdict["generated"] == made["generated"]
+    given, rested = ("--certificate", out / "model.cert"), tmp_path / "rested.proof"
+    smaller = call("generate", out, "--prompt", "d", "--max-tokens", 2, "--proof", rested, *given)
+    assert smaller["proof_bytes"] < made["proof_bytes"]
+    assert call("verify", key, rested, *given)["certificate"] == certificate["certificate"]
+    assert call("verify", key, rested, code=1)["error"]["step"] == "step 0: certificate"
     assert np.reshape(verdict["inputs"]["ids"], -1).tolist() == [*text["prompt"], text["completion"][0]]
     assert verdict["outputs"] == {"place": [[1], [2]]}
     assert verdict["soundness_bits"] == min(verdict["soundness"].values()) >= 100

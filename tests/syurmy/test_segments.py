@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -23,10 +24,12 @@ from syurmy.isa.encoding import digest
 from syurmy.isa.errors import InputError
 from syurmy.isa.segments import Seams
 from syurmy.parts import Parts, folder_of, run_digest
+from syurmy.prover.keys import counted
 from syurmy.prover.protocol.bundle import Bundle
 from syurmy.prover.tensors import TensorOpening
-from tests.bundles import INPUTS, example
+from tests.bundles import INPUTS, example, interrupted
 from tests.compiler.harness import helper, model_of
+from tests.syurmy.commands import CERTIFY_KEYS, RECORD
 
 DRAW = np.random.default_rng(3)
 X = DRAW.standard_normal((6, 4)).astype(np.float32)
@@ -134,10 +137,75 @@ def test_commands(folder: Path) -> None:
     (folder / "bent.proof").write_bytes(bent)
     e = vm("verify", folder / "model.vk", folder / "bent.proof", code=1)["error"]
     assert e["step"].startswith("segment 2")
-    assert vm("prove", folder, "--certificate", "c", code=2)["error"]["code"] == "K156"
+    assert vm("prove", folder, "--certificate", "c", code=2)["error"]["code"] == "F100"
     text = CliRunner().invoke(app, ["verify", str(folder / "model.vk"), str(folder / "model.proof")])
     assert "in 3 segments" in text.output
     assert vm("verify", folder / "model.vk", folder / "model.proof", "--expect", "y=[[0, 0, 0, 0]]", code=1)
+
+
+def test_certify(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates of segments are made once, kept where it is interrupted, and bundles rest on them."""
+    at, target = tmp_path / "net", tmp_path / "net" / "model.cert"
+    shutil.copytree(folder, at, ignore=shutil.ignore_patterns("*.pk*", "*.vk", "*.proof"))
+    assert vm("certify", at, code=2)["error"]["code"] == "K133"
+    key = vm("setup", at, "--proofs", 32)["key"]
+    with monkeypatch.context() as patch:
+        interrupted(patch)
+        e = vm("certify", at, code=130)["error"]
+    assert e["message"] == f"interrupted; 1 of 3 segments are certified, in {target}.parts"
+    assert not target.exists()
+    spent = counted(at / "segments" / "0" / "model.pk")[0].used  # type: ignore[union-attr]
+    with monkeypatch.context() as patch:
+        full_after(patch, 1)
+        e = vm("certify", at, code=2)["error"]
+    assert e["message"].endswith(f"No space left on device; 2 of 3 segments are certified, in {target}.parts")
+    assert (e["code"], e["help"]) == ("F120", "make room: the same command goes on from there")
+    made = vm("certify", at)
+    assert made.keys() == RECORD | CERTIFY_KEYS
+    assert (made["key"], made["resumed"], made["notes"]) == (key, 2, ["2 segments were certified before"])
+    assert not folder_of(target).exists()
+    assert counted(at / "segments" / "0" / "model.pk")[0].used == spent  # type: ignore[union-attr]
+    assert made["proofs_left"] > made["uncertified_proofs_left"] > 0
+    found = vm("verify-key", at / "model.vk", target)
+    assert [s["key"] for s in found["segments"]] == [s["key"] for s in vm("info", at / "model.vk")["segments"]]
+    assert found["soundness_bits"] == made["soundness_bits"] == min(found["soundness"].values()) >= 100
+    assert found["certificate"] == made["certificate"] == vm("info", target)["certificate"]
+    about = vm("info", target)
+    assert about["matches"] == str(at / "model.vk")
+    assert [s["certificate"] for s in about["segments"]] == [s["certificate"] for s in found["segments"]]
+    proven = vm("prove", at, "-i", "x=[[1, 2, 3, 4]]", "--certificate", target)
+    assert proven["certificate"] == made["certificate"]
+    said = vm("verify", at / "model.vk", at / "model.proof", "--certificate", target)
+    assert said["certificate"] == made["certificate"]
+    refused = vm("verify", at / "model.vk", at / "model.proof", code=1)["error"]
+    assert (refused["code"], refused["step"]) == ("V100", "segment 0: certificate")
+    text = CliRunner().invoke(app, ["verify-key", str(at / "model.vk"), str(target), "-v"]).output
+    assert " bits in every certificate, " in text
+    assert "errors in bits, of every certificate: segment 0 " in text
+    (tmp_path / "bent.cert").write_bytes(target.read_bytes()[:-1] + b"?")
+    for command in ("verify-key", at / "model.vk"), ("verify", at / "model.vk", at / "model.proof", "--certificate"):
+        assert vm(*command, tmp_path / "bent.cert", code=1)["error"]["code"] == "V122"
+    bent = ("--proof", tmp_path / "c", "--certificate", tmp_path / "bent.cert")
+    assert vm("prove", at, "-i", "x=[[4, 2, 3, 4]]", *bent, code=1)["error"]["code"] == "V100"
+    assert not (tmp_path / "c").exists()
+    other = vm("certify", at, "-o", tmp_path / "b.cert", "--keys", tmp_path / "none", code=2)["error"]
+    assert other["code"] == "K133"
+
+
+def test_a_full_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is finished is kept, and who is told so can go on."""
+    command = ("prove", folder, "-i", "x=[[1, 2, 3, 5]]", "--proof", tmp_path / "a.proof")
+    vm("setup", folder)
+    with monkeypatch.context() as patch:
+        full_after(patch, 2)
+        e = vm(*command, code=2)["error"]
+    assert e["message"].endswith(f"No space left on device; 2 of 3 segments are proven, in {tmp_path}/a.proof.parts")
+    assert e["help"] == "make room: the same command goes on from there"
+    with monkeypatch.context() as patch:
+        full_after(patch, 0)
+        again = vm(*command, code=2)
+    assert again["error"]["message"].endswith(f"2 of 3 segments are proven, in {tmp_path}/a.proof.parts")
+    assert vm(*command)["resumed"] == 2
 
 
 def test_a_key_of_bundles_is_not_replaced_by_that_of_a_program_unasked(tmp_path: Path) -> None:
@@ -154,6 +222,22 @@ def test_a_key_of_bundles_is_not_replaced_by_that_of_a_program_unasked(tmp_path:
         assert kept.replaced == example().key.digest()
         assert keys.readable(tmp_path / "p.vk") == kept.key.verifying_key
         (tmp_path / "p.vk").write_bytes(bundles)
+
+
+def full_after(patch: pytest.MonkeyPatch, count: int) -> None:
+    """So many proofs can still be kept; then the disk is full."""
+    keep, left = Parts.keep, [count]
+
+    def filling(self: Parts, k: int, proof: bytes) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            patch.setattr(os, "fsync", full)
+        keep(self, k, proof)
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    patch.setattr(Parts, "keep", filling)
 
 
 class Stopped(Exception):

@@ -159,6 +159,55 @@ def test_what_is_there_and_another(made: tuple[ProvingKey, Path], tmp_path: Path
     assert store.load(digest, into).verifying_key.digest() == digest
 
 
+def test_a_list_that_says_too_much(
+    made: tuple[ProvingKey, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fetched that the list does not allow, and no list that is not short, whole and of this version."""
+    (key, path), store, into = made, stores.Store(f"{tmp_path}/store"), tmp_path / "fetched"
+    digest = key.verifying_key.digest()
+    store.publish(key.program, path, digest)
+    there = tmp_path / "store" / digest.hex()
+    honest = json.loads((there / stores.CONTENTS).read_text())
+    name, size = "params", honest["files"]["params"][0]
+
+    def told(listed: Any) -> str:
+        (there / stores.CONTENTS).write_text(listed if isinstance(listed, str) else json.dumps(listed))
+        return refused(store, digest, into)
+
+    def of(**changed: Any) -> Any:
+        return {**honest, "files": {**honest["files"], **changed}}
+
+    fetched: list[str] = []
+    get = stores._get
+    monkeypatch.setattr(stores, "_get", lambda fs, *what: (fetched.append(what[0]), get(fs, *what)))
+    damaged = "contents.json is damaged: delete it and prove again"
+    for listed in (
+        *("", "[]", "null", "{", "[" * 5000, json.dumps(honest) + " " * 5000, {"format": 1}, {**honest, "files": 3}),
+        *(of(params=x) for x in (3, [], [size], [-1, ""], ["9", ""], [True, ""], [1e300, ""], [size, 5], None)),
+        *(of(more=[1, ""]), of(program=[2**30 + 1, ""]), {"format": 1, "files": {name: [size, ""]}}),
+    ):
+        assert told(listed).endswith(damaged)
+    assert "has format 2, this version of syurmy-vm reads 1" in told({**honest, "format": 2})
+    assert " bytes, " in (message := told(of(key=[2**62, ""])))
+    assert message.endswith(" are free here")
+    assert not fetched
+    digest_of = honest["files"][name][1]
+    assert f"has more than the {size - 1:,} bytes of its list" in told(of(params=[size - 1, digest_of]))
+    assert f"has fewer than the {size + 1:,} bytes of its list" in told(of(params=[size + 1, digest_of]))
+    with (there / name).open("ab") as file:
+        file.truncate(1 << 40)  # of nothing, which takes no room
+    assert f"has more than the {size:,} bytes" in told(honest)
+    assert len(fetched) == 6
+    with (there / name).open("ab") as file:
+        file.truncate(size + 2000)
+    (there / stores.CONTENTS).write_text(json.dumps(of(params=stores._measured(there / name))))
+    with pytest.raises(InputError, match=f"its params have {size + 2000:,} bytes, those that the program declares"):
+        store.load(digest, into)
+    shutil.rmtree(there)
+    store.publish(key.program, path, digest)
+    assert store.load(digest, into).verifying_key.digest() == digest
+
+
 def test_errors_of_a_protocol(made: tuple[ProvingKey, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever class they are of, as that of missing credentials is none of Python's."""
     from fsspec.implementations.memory import MemoryFileSystem

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from tests.vectors.files import FOLDER, write
-from tests.vectors.programs import CASES
+from tests.vectors.programs import BUNDLES, CASES
 
-for name in sys.argv[1:] or CASES:
+for name in sys.argv[1:] or [*CASES, *BUNDLES]:
     write(name)
     print(f"{name}: {sum(f.stat().st_size for f in (FOLDER / name).iterdir()):,} bytes")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,14 +26,17 @@ from syurmy.prover.protocol.transcript import Transcript
 from syurmy.prover.prove import prove
 from syurmy.prover.tensors import TensorOpening, seal
 from syurmy.prover.verifier import verify
-from syurmy.prover.verifier.verify import Statement, Verifier
+from syurmy.prover.verifier.bundle import BundleStatement
+from syurmy.prover.verifier.verify import Statement
 from syurmy.prover.witness import Witness
-from tests.vectors.programs import CASES, Case
+from tests.bundles import Whole, whole_of
+from tests.vectors.programs import BUNDLES, CASES, Case
 
 FOLDER = Path(__file__).parent
 SHOWN = 32  # bytes of a message that are written out
 KEY, PROOF, STATEMENT, LOG = "key.vk", "proof.proof", "statement.json", "transcript.txt"
 CERTIFICATE, CERTIFICATE_LOG = "certificate.cert", "certificate.txt"  # where the proof rests on one
+ALL: Mapping[str, Case] = {**CASES, **BUNDLES}
 
 
 def read(name: str, file: str) -> bytes:
@@ -74,11 +80,26 @@ def openings_of(key: ProvingKey, trace: Trace, mode: Mode) -> dict[str, TensorOp
 
 
 def files_of(name: str) -> list[str]:
-    return [KEY, PROOF, STATEMENT, LOG, *((CERTIFICATE, CERTIFICATE_LOG) if CASES[name].certified else ())]
+    return [KEY, PROOF, STATEMENT, LOG, *((CERTIFICATE, CERTIFICATE_LOG) if ALL[name].certified else ())]
 
 
 def stored_certificate(name: str) -> bytes | None:
-    return read(name, CERTIFICATE) if CASES[name].certified else None
+    return read(name, CERTIFICATE) if ALL[name].certified else None
+
+
+@cache
+def whole(name: str) -> Whole:
+    """The new keys of a vector that is a bundle."""
+    case = BUNDLES[name]
+    return whole_of(syurmy.assemble(case.program), case.cuts, case.hiding)
+
+
+def bundle_of(name: str) -> tuple[bytes, bytes]:
+    """A new bundle under them, and the certificate that its proofs rest on."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificate = whole(name).certified(Path(folder) / "parts").certificate
+        made = whole(name).proven(Path(folder) / "parts", inputs_of(BUNDLES[name]), certificate=certificate)
+    return made.bundle.data, certificate.data
 
 
 def inputs_of(case: Case) -> dict[str, Any]:
@@ -113,7 +134,8 @@ class Logging(Transcript):
 
 
 def logged(key: bytes, proof: bytes, certificate: bytes | None) -> tuple[Statement, list[list[str]]]:
-    """What the project's verifier says, and the logs of its transcripts, that of the certificate first."""
+    """What the project's verifier says, and the logs of its transcripts, that of the certificate first; of a bundle
+    those of its parts are one."""
     made: list[Logging] = []
 
     def logging() -> Logging:
@@ -121,8 +143,12 @@ def logged(key: bytes, proof: bytes, certificate: bytes | None) -> tuple[Stateme
         return made[-1]
 
     with patch.object(verify, "Transcript", logging):
-        statement = Verifier(key, certificate=certificate).verify(proof)
-    return statement, [transcript.text for transcript in made]
+        statement = syurmy.verify(key, proof, certificate=certificate)
+    texts = [transcript.text for transcript in made]
+    if isinstance(statement, BundleStatement):
+        proofs = len(texts) - len(statement.segments)
+        texts = [list(chain(*texts[:proofs])), list(chain(*texts[proofs:]))][certificate is None :]
+    return statement, texts
 
 
 def text_of(statement: Statement) -> str:
@@ -139,6 +165,8 @@ def text_of(statement: Statement) -> str:
         "commitments": {name: c.digest().hex() for name, c in statement.commitments.items()},
         "reveals": [[pc, v.tolist()] for pc, v in statement.reveals],
     }
+    if isinstance(statement, BundleStatement):
+        said["links"] = {name: digest.hex() for name, digest in statement.links}
     return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -146,13 +174,17 @@ def write(name: str) -> None:
     """Make a vector's files anew."""
     folder = FOLDER / name
     folder.mkdir(exist_ok=True)
-    key, proof = key_of(name).verifying_key, proof_of(name).data
-    certificate = certificate_of(name)
-    statement, logs = logged(key.to_bytes(), proof, None if certificate is None else certificate.data)
-    (folder / KEY).write_bytes(key.to_bytes())
+    if name in BUNDLES:
+        key = whole(name).key.to_bytes()
+        proof, certificate = bundle_of(name)
+    else:
+        key, proof, own = key_of(name).verifying_key.to_bytes(), proof_of(name).data, certificate_of(name)
+        certificate = None if own is None else own.data
+    statement, logs = logged(key, proof, certificate)
+    (folder / KEY).write_bytes(key)
     (folder / PROOF).write_bytes(proof)
     (folder / STATEMENT).write_text(text_of(statement))
     if certificate is not None:
-        (folder / CERTIFICATE).write_bytes(certificate.data)
+        (folder / CERTIFICATE).write_bytes(certificate)
     for file, log in zip((CERTIFICATE_LOG, LOG)[-len(logs) :], logs, strict=True):
         (folder / file).write_text("\n".join(log) + "\n")

@@ -21,6 +21,13 @@ class Case:
     certified: bool = False
 
 
+@dataclass(frozen=True)
+class Linked(Case):
+    """A program that is cut before these instructions; a bundle of a run, which rests on a certificate of its key."""
+
+    cuts: tuple[int, ...] = ()
+
+
 def matrix(rows: int, cols: int, step: int) -> str:
     """A matrix of small integers in tensor assembly."""
     lines = ("{" + ", ".join(str((step * r + c) % 17 - 8) for c in range(cols)) + "}" for r in range(rows))
@@ -161,6 +168,20 @@ COMMITTED = """
     sum total, y
     halt
 """
+LINKED = """
+.program linked
+.input x : i8[3] private
+.input n : i8[] public in 1..3
+.param w : i8[3, 3] committed = {{1, -2, 3}, {4, 5, -6}, {0, 7, 1}}
+.param v : i8[3] committed = {2, -1, 3}
+.output y public
+    matmul t, w, x                          ; segment 0
+    rescale t, t, 2, i8
+    mul u, t, n                             ; segment 1, which commits no param
+    add u, u, x
+    dot y, u, v                             ; segment 2
+    halt
+"""
 
 _X = [[1, -2], [3, 4], [-5, 6], [7, -8]]
 _COMMITTED = {"x": [[7 * i - 3 * j for j in range(5)] for i in range(3)], "z": [1, -2, 3, -4, 5]}
@@ -192,4 +213,8 @@ CASES = {
             ],
         },
     ),
+}
+
+BUNDLES = {
+    "bundle-certified-clear": Linked(LINKED, {"x": [1, -2, 3], "n": 2}, certified=True, cuts=(2, 4)),
 }
