@@ -7,10 +7,11 @@ opset). Which implementation runs the model (onnxruntime, else the ONNX referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from onnx import numpy_helper
 from syurmy.compiler.apart import Apart, without_inputs
 from syurmy.compiler.bodies.engine import captured
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.kept import Kept, Store
 from syurmy.compiler.load import free_first
 from syurmy.compiler.sizes import RANDOM
 from syurmy.compiler.tabular import labels_of
@@ -108,15 +110,15 @@ class Graph:
 
 
 def graph_of(
-    model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]], weights: Mapping[str, Array] | None = None
+    model: onnx.ModelProto,
+    runs: Iterable[Mapping[str, Any]],
+    weights: Mapping[str, Array] | None = None,
+    store: Store | None = None,
 ) -> Graph:
-    """The graph of a loaded model, from what ``Runner`` gave on every sample; ``weights``: large ones that are
-    in memory already, by name."""
-    first = runs[0]
-    for other in runs[1:]:
-        for name, x in other.items():
-            if np.shape(x) != np.shape(first[name]):
-                raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
+    """The graph of a loaded model, from what ``Runner`` gives on one sample after the other; ``weights``: large ones
+    that are in memory already, by name; ``store``: where tensors on samples are."""
+    runs = iter(runs)
+    first = next(runs)
     held = weights or {}
     constants = {
         t.name: held[t.name] if t.name in held else _native(numpy_helper.to_array(t)) for t in model.graph.initializer
@@ -142,8 +144,7 @@ def graph_of(
     outputs = tuple(o.name for o in model.graph.output)
     nodes = live(nodes, outputs)
     inputs = tuple(i.name for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer})
-    merged = {name: [np.asarray(o[name]) for o in runs] for name in first}
-    values = {name: observed(xs) for name, xs in merged.items()}
+    merged, values = _merged(first, runs, {name for name in first if name in constants}, store or Store())
     values.update({name: observed([x]) for name, x in constants.items()})
     return Graph(
         model.graph.name or "model",
@@ -157,6 +158,25 @@ def graph_of(
         versions,
         labels_of(model),
     )
+
+
+def _merged(
+    first: Mapping[str, Any], others: Iterable[Mapping[str, Any]], constant: set[str], store: Store
+) -> tuple[dict[str, Sequence[Array]], dict[str, Value]]:
+    """Every tensor on all samples, and what is known of it; those that are ``constant`` once for all."""
+    merged = {name: Kept(store) for name in first if name not in constant}
+    ends: dict[str, list[tuple[float, float] | None]] = {name: [] for name in merged}
+    count = 0
+    for run in chain((first,), others):
+        count += 1
+        for name, x in run.items():
+            if np.shape(x) != np.shape(first[name]):
+                raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
+            if name in merged:
+                merged[name].append(np.asarray(x))
+                ends[name].append(_ends(np.asarray(x)))
+    values = {name: _value(np.asarray(first[name]), found) for name, found in ends.items()}
+    return {name: merged.get(name, [np.asarray(first[name])] * count) for name in first}, values
 
 
 class Runner:
@@ -398,17 +418,19 @@ def live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
 
 def observed(xs: Sequence[Array]) -> Value:
     """dtype, shape and extremes of a tensor on the samples."""
-    x = xs[0]
-    if x.dtype.kind not in "fiub" or any(not a.size for a in xs):
-        return Value(x.dtype, x.shape, 0.0, 0.0)
-    ends = [_ends(a) for a in xs]
-    lo = min((e[0] for e in ends if e is not None), default=0.0)
-    hi = max((e[1] for e in ends if e is not None), default=0.0)
-    return Value(x.dtype, x.shape, lo, hi)
+    return _value(xs[0], map(_ends, xs))
+
+
+def _value(x: Array, ends: Iterable[tuple[float, float] | None]) -> Value:
+    """Of a tensor like ``x`` that has these extremes on the samples."""
+    known = [e for e in ends if e is not None]
+    return Value(x.dtype, x.shape, min((e[0] for e in known), default=0.0), max((e[1] for e in known), default=0.0))
 
 
 def _ends(x: Array) -> tuple[float, float] | None:
-    """The extremes of the finite entries; None without any."""
+    """The extremes of the finite entries; None without any, and of what is no number."""
+    if x.dtype.kind not in "fiub" or not x.size:
+        return None
     lo, hi = float(x.min()), float(x.max())
     if np.isfinite(lo) and np.isfinite(hi):
         return lo, hi

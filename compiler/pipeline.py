@@ -29,13 +29,14 @@ from syurmy.compiler.calibration import Runs, given_samples, random_samples, spl
 from syurmy.compiler.causal import Greedy, Tail
 from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
-from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
+from syurmy.compiler.contract import Measured, OnScaleSamples, missed, on_held_out
 from syurmy.compiler.cutting import cut_into
 from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.estimates import Estimates
 from syurmy.compiler.folder import files_of, left_over, move, own_files, writing
+from syurmy.compiler.kept import Store
 from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import CompiledModel
 from syurmy.compiler.options import Options
@@ -123,18 +124,19 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         samples = given_samples(model, causal.tokens_of(greedy, o.calibrate))
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
+    store = Store()
     runs = Runs(model, samples)
     if greedy is not None:
         greedy = (cached if greedy.caches else causal).observed(greedy, model, runs)
         if vocabulary is not None:
             vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
-    observed = graph.graph_of(model, [runs[k] for k in scaling], runs.weights)
+    observed = graph.graph_of(model, (runs[k] for k in scaling), runs.weights, store)
     read = readings(o.reads or {}, observed.inputs)
     for name, r in read.items():
         r.check(observed, name)
     observed = replace(observed, given=frozenset(read))
-    trial = Trial(observed, held, runs, o, read, greedy)
+    trial = Trial(observed, held, runs, o, read, greedy, store)
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with contextlib.ExitStack() as stack:
         with writing(near):
@@ -293,8 +295,9 @@ class Trial:
         options: Options,
         read: Mapping[str, Reading],
         greedy: Greedy | None,
+        store: Store,
     ) -> None:
-        self.greedy = greedy
+        self.greedy, self.store = greedy, store
         self.observed = observed
         self.read = read
         self.options = options
@@ -316,11 +319,12 @@ class Trial:
         count = len(next(iter(g.samples.values()), [0]))
         caches = Caches(self.greedy) if self.greedy is not None and self.greedy.caches else None
         committed = ([PAST], [PRESENT]) if caches is not None else (options.commit_inputs, options.commit_outputs)
-        out = Emitter(g.name, count, options.committed_params, *committed)
+        out = Emitter(g.name, count, options.committed_params, *committed, self.store)
+        seen = OnScaleSamples(g, shown, count)
         phase = "finer program" if precision.fine or precision.channels else "program"
         within = {} if self.greedy is None else self.greedy.interval
         given = (options.public_inputs, lambda done: tell(phase, LOWERING * done), self.read, within)
-        c, steps = lower(g, out, precision, *given, caches)
+        c, steps = lower(g, out, precision, *given, seen.step, caches)
         tell(phase, LOWERING)
         units = {name: r.port.unit for name, r in self.read.items()}
         own = [i for i in g.inputs if caches is None or i not in caches.names]
@@ -332,7 +336,7 @@ class Trial:
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)
         program = assemble_file(folder / PROGRAM)
-        measured = on_scale_samples(g, steps, outputs, out.samples)
+        measured = seen.left(outputs)
         ports = inputs if tail is None else [*inputs, *tail.inputs]
         if self.held:
             watch = Watch(program.code, out.ends.values(), out.decisions)
