@@ -94,8 +94,9 @@ def _inputs(model: onnx.ModelProto) -> list[tuple[str, np.dtype[Any], tuple[int,
 class Runs:
     """The float model's tensors by name, inputs included, on one sample after the other (``graph.Defined``)."""
 
-    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample]) -> None:
-        self._run = Defined(model)
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample], weights: Mapping[str, Array] | None = None):
+        """``weights``: see ``graph.Runner``."""
+        self._run = Defined(model, weights)
         self.weights = self._run.weights
         self.samples = samples
         self._kept: dict[int, Mapping[str, Any]] = {}

@@ -91,7 +91,7 @@ class Tensor:
     @property
     def bare(self) -> Tensor:
         """Without what it was on the samples."""
-        return self if isinstance(self.values, Constant) else replace(self, values=GONE)
+        return replace(self, values=GONE)
 
 
 class _L1(L1Bounds):
@@ -453,6 +453,11 @@ class Emitter:
             scale = f" ; scale {self.scales[i]:.6g}" if i in self.scales else ""
             lines.append(f"    {instruction_text(ins):<76}{scale}".rstrip())
         return "\n".join([*lines, "", "    halt", ""])
+
+    def close(self) -> None:
+        """Lets go of params, which are written."""
+        self.params.clear()
+        self._shared.clear()
 
     def write(self, folder: Path, weights: str, tables: str) -> None:
         """``model.tasm``, the weights and the tables into ``folder``."""

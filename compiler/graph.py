@@ -180,12 +180,13 @@ def _merged(
 
 
 class Runner:
-    """The float model: every tensor on the way, on one set of inputs after the other."""
+    """The float model: every tensor on the way, on one set of inputs after the other. ``weights``: large ones that are
+    in memory in place of in the model (``lightened``), and that its session shares."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
+    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, Array] | None = None) -> None:
+        self.model, self.weights = (model, weights) if weights is not None else lightened(model)
         self.names = [o for n in model.graph.node for o in n.output if o]
-        self.weights: dict[str, Array] = {}  # large ones, which its session shares
+        self._fixed: dict[str, Any] = {}  # what no input reaches, since the first run
         self._session: Any = None
         try:
             import onnxruntime as ort
@@ -194,7 +195,8 @@ class Runner:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.log_severity_level = 4
             options.intra_op_num_threads = 2
-            wide = self._light()
+            wide = onnx.ModelProto()
+            wide.CopyFrom(self.model)
             outputs = {o.name for o in model.graph.output}
             wide.graph.output.extend(onnx.ValueInfoProto(name=n) for n in self.names if n not in outputs)
             if self.weights:
@@ -204,25 +206,7 @@ class Runner:
         except Exception:  # not installed, or the operator is too new for it: the reference evaluator decides
             self._session = None
 
-    def _light(self) -> onnx.ModelProto:
-        """A copy whose large weights are in ``weights`` instead, and are said to be in a file that nobody reads."""
-        apart = Apart(self.model)
-        if not apart.names:
-            copy = onnx.ModelProto()
-            copy.CopyFrom(self.model)
-            return copy
-        light = apart.light
-        without_inputs(light.graph, apart.names)
-        for t in self.model.graph.initializer:
-            if t.name in apart.names:
-                self.weights[t.name] = numpy_helper.to_array(t)
-                stub = light.graph.initializer.add(name=t.name, data_type=t.data_type, dims=t.dims)
-                stub.data_location = onnx.TensorProto.EXTERNAL
-                for key, value in (("location", "none"), ("offset", "0"), ("length", str(self.weights[t.name].nbytes))):
-                    stub.external_data.add(key=key, value=value)
-        return light
-
-    def _interruptibly(self, feeds: Mapping[str, Array]) -> Sequence[Any]:
+    def _interruptibly(self, names: Sequence[str], feeds: Mapping[str, Array]) -> Sequence[Any]:
         """onnxruntime on a thread of its own, since Ctrl-C reaches this one only between two lines of Python."""
         import onnxruntime as ort
 
@@ -230,7 +214,7 @@ class Runner:
         options.log_severity_level = 4
         with ThreadPoolExecutor(1) as pool:
             try:
-                results: Sequence[Any] = pool.submit(self._session.run, self.names, dict(feeds), options).result()
+                results: Sequence[Any] = pool.submit(self._session.run, names, dict(feeds), options).result()
                 return results
             except KeyboardInterrupt:
                 options.terminate = True
@@ -240,14 +224,47 @@ class Runner:
         """Tensors by name, the inputs among them. Raises ``ModelError``."""
         results: Sequence[Any] | None = None
         failed: Exception | None = None
+        names = [name for name in self.names if name not in self._fixed]
         if self._session is not None:
             try:
-                results = self._interruptibly(feeds)
+                results = self._interruptibly(names, feeds)
             except Exception as e:  # an operator that it builds and cannot run, or inputs that no operator takes
                 failed = e
         if results is None:
-            results = _reference(self.model, self.names, feeds, failed)
-        return {**feeds, **dict(zip(self.names, results, strict=True))}
+            results = _reference(_whole(self.model, self.weights), names, feeds, failed)
+        made = dict(zip(names, results, strict=True))
+        if not self._fixed:
+            self._fixed = {name: made[name] for name in unreached(self.model.graph)}
+        return {**feeds, **{name: made[name] if name in made else self._fixed[name] for name in self.names}}
+
+
+def lightened(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """A model without its large weights, which are said to be in a file that nobody reads, and these; itself where they
+    are few."""
+    apart = Apart(model)
+    light, weights = apart.light, dict[str, Array]()
+    if apart.names:
+        without_inputs(light.graph, apart.names)
+    for t in model.graph.initializer:
+        if t.name in apart.names:
+            weights[t.name] = numpy_helper.to_array(t)
+            stub = light.graph.initializer.add(name=t.name, data_type=t.data_type, dims=t.dims)
+            stub.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in (("location", "none"), ("offset", "0"), ("length", str(weights[t.name].nbytes))):
+                stub.external_data.add(key=key, value=value)
+    return light, weights
+
+
+def _whole(light: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.ModelProto:
+    """What ``lightened`` was given."""
+    if not weights:
+        return light
+    model = onnx.ModelProto()
+    model.CopyFrom(light)
+    for t in model.graph.initializer:
+        if t.name in weights:
+            t.CopyFrom(numpy_helper.from_array(weights[t.name], t.name))
+    return model
 
 
 def _reference(
@@ -273,9 +290,9 @@ class Defined(Runner):
     """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one; refuses models
     that have no fixed shapes first."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, Array] | None = None) -> None:
         _refuse_dynamic(model.graph)
-        super().__init__(model)
+        super().__init__(model, weights)
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
         tensors = super().__call__(feeds)
@@ -367,6 +384,17 @@ def folds(n: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
         return False  # weights with one scale stay integers at the model's own scale
     subgraphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in n.attribute)
     return not subgraphs and n.op_type not in RANDOM and all(not i or i in constants for i in n.input)
+
+
+def unreached(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that nodes compute from no input."""
+    known: dict[str, Any] = {t.name: None for t in graph.initializer}
+    made: set[str] = set()
+    for n in graph.node:
+        if folds(n, known) or (n.op_type == "DequantizeLinear" and all(not i or i in known for i in n.input)):
+            known.update(dict.fromkeys(n.output))
+            made.update(o for o in n.output if o)
+    return made
 
 
 def _node(n: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> Node:

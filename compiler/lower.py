@@ -216,6 +216,12 @@ class Context(Tables):
             else:
                 del self.narrowed[register, bits]
 
+    def close(self) -> None:
+        """Nothing will be emitted any more, and the weights are written: lets go of them, and of all tensors."""
+        for held in (self.tensors, self.tensors.held, self.channels, self.narrowed, self._tied):
+            held.clear()
+        self.out.close()
+
     # ---- what the float model knows --------------------------------------------------------------------------------
 
     def value(self, name: str) -> Value:
@@ -409,7 +415,7 @@ def lower(
             problems.append(Problem(n.name, n.op, f"its numbers: {e}", "a smaller range"))
             continue
         done(Step(n, first, len(out.code), step))
-        steps.append(Step(n, first, len(out.code), tuple((name, t.bare) for name, t in step)))
+        steps.append(Step(n, first, len(out.code), tuple((name, t.bare) for name, t in step)))  # not the integers
         c.give_up(over.get(k, ()))
     reported = {p.node: p for p in problems}
     if problems:

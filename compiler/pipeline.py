@@ -93,10 +93,10 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
             options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports, tell=_told))
         options.tell("read", 0.0)
         change = functools.partial(generating, options=options) if options.generate else None
-        model = load.load(path, options.shapes, change)
+        models = [load.load(path, options.shapes, change)]
         with path.open("rb") as file:
             source = hashlib.file_digest(file, "sha256").hexdigest()
-        return compile_model(model, out_dir or default_folder(path), options, source)
+        return compile_model(models.pop(), out_dir or default_folder(path), options, source)  # which lets go of it
 
 
 def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, source: str | None = None) -> CompiledModel:
@@ -124,20 +124,22 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         samples = given_samples(model, causal.tokens_of(greedy, o.calibrate))
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
-    store = Store()
-    runs = Runs(model, samples)
+    near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
+    import os
+    store = Store(int(os.environ["ROOM"]) if "ROOM" in os.environ else None, near)
+    model, weights = graph.lightened(model)  # nothing holds the model itself any more, unless the caller does
+    runs = Runs(model, samples, weights)
     if greedy is not None:
         greedy = (cached if greedy.caches else causal).observed(greedy, model, runs)
         if vocabulary is not None:
             vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
-    observed = graph.graph_of(model, (runs[k] for k in scaling), runs.weights, store)
+    observed = graph.graph_of(model, (runs[k] for k in scaling), weights, store)
     read = readings(o.reads or {}, observed.inputs)
     for name, r in read.items():
         r.check(observed, name)
     observed = replace(observed, given=frozenset(read))
     trial = Trial(observed, held, runs, o, read, greedy, store)
-    near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
     with contextlib.ExitStack() as stack:
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
@@ -335,8 +337,10 @@ class Trial:
             tail = causal.tail(c, self.greedy) if caches is None else stepwise.tail(c, self.greedy, caches)
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)
-        program = assemble_file(folder / PROGRAM)
         measured = seen.left(outputs)
+        outputs = {name: t.bare for name, t in outputs.items()}
+        c.close()  # weights are read again
+        program = assemble_file(folder / PROGRAM)
         ports = inputs if tail is None else [*inputs, *tail.inputs]
         if self.held:
             watch = Watch(program.code, out.ends.values(), out.decisions)
