@@ -92,7 +92,8 @@ def _inputs(model: onnx.ModelProto) -> list[tuple[str, np.dtype[Any], tuple[int,
 
 
 class Runs:
-    """The float model's tensors by name, inputs included, on one sample after the other (``graph.Defined``)."""
+    """The float model's tensors by name, inputs included, on one sample after the other (``graph.Defined``); ``room``:
+    bytes of them that are kept."""
 
     def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample], weights: Mapping[str, Array] | None = None):
         """``weights``: see ``graph.Runner``."""
@@ -101,6 +102,7 @@ class Runs:
         self.samples = samples
         self._kept: dict[int, Mapping[str, Any]] = {}
         self._bytes = 0
+        self.room = KEPT
         self.inputs = tuple(samples[0])
 
     def __getitem__(self, k: int) -> Mapping[str, Any]:
@@ -108,7 +110,7 @@ class Runs:
             return self._kept[k]
         tensors = self._run(self.samples[k])
         size = sum(np.asarray(x).nbytes for x in tensors.values())
-        if self._bytes + size <= KEPT:
+        if self._bytes + size <= self.room:
             self._kept[k] = tensors
             self._bytes += size
         return tensors

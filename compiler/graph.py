@@ -195,6 +195,7 @@ class Runner:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.log_severity_level = 4
             options.intra_op_num_threads = 2
+            options.enable_cpu_mem_arena = False  # which takes powers of two
             wide = onnx.ModelProto()
             wide.CopyFrom(self.model)
             outputs = {o.name for o in model.graph.output}

@@ -33,7 +33,7 @@ class Store:
 
     def __init__(self, room: int | None = None, folder: Path | None = None) -> None:
         self.room, self.folder = room, folder
-        self._held = 0
+        self.held = self.peak = 0  # bytes in memory, now and at most
         self._file: IO[bytes] | None = None
         self._places = Heap()
         self._last = 0
@@ -44,10 +44,11 @@ class Store:
         return self._places.peak
 
     def put(self, x: Array) -> Array | _Stored:
-        if x.nbytes <= SMALL or self.room is None:
+        if x.nbytes <= SMALL:
             return x
-        if self._held + x.nbytes <= self.room:
-            self._held += x.nbytes
+        if self.room is None or self.held + x.nbytes <= self.room:
+            self.held += x.nbytes
+            self.peak = max(self.peak, self.held)
             return x
         if self._file is None:
             self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115  (gone with the store)
@@ -70,8 +71,8 @@ class Store:
         """What was put is not needed any more."""
         if isinstance(entry, _Stored):
             self._places.give([str(entry.at)])
-        elif entry.nbytes > SMALL and self.room is not None:
-            self._held -= entry.nbytes
+        elif entry.nbytes > SMALL:
+            self.held -= entry.nbytes
 
 
 class Kept(Sequence[Array]):

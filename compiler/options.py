@@ -50,7 +50,9 @@ class Options:
     places of the cache of a model that reads ``chunk`` tokens at a time (0: all tokens at once, unless its cache is
     fixed).
     What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
-    or file for every output that they fit; ``units`` by input or output name. ``progress`` is called with what is being
+    or file for every output that they fit; ``units`` by input or output name. ``memory``: bytes that compiling may take,
+    else what the machine has: tensors on samples are in a file where they would be more, and what cannot be is refused
+    (``compiler.needs``). ``progress`` is called with what is being
     done and how much of that is, from 0 to 1.
     """
 
@@ -76,6 +78,7 @@ class Options:
     labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
     units: Mapping[str, str] | None = None
     segments: int | str = 1
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("weights", "activations"):
@@ -92,6 +95,8 @@ class Options:
             raise _bad("reads", self.reads, "compiled models or their folders by input name")
         if self.segments != "auto" and not (_is_whole(self.segments) and 1 <= int(self.segments) <= MAX_SEGMENTS):
             raise _bad("segments", self.segments, f"auto, or a number from 1 to {MAX_SEGMENTS}")
+        if self.memory is not None and not (_is_whole(self.memory) and self.memory > 0):
+            raise _bad("memory", self.memory, "a number of bytes")
         if self.margin is not None and not (_is_real(self.margin) and self.margin >= 1):
             raise _bad("margin", self.margin, "a finite number, 1 or more")
         if not (_is_real(self.tolerance) and self.tolerance >= 0):

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
-from syurmy import inputs
+from syurmy import host, inputs
 from syurmy.assembler import assemble_file
 from syurmy.assembler.disassembler import disassemble
 from syurmy.compiler import cached, causal, graph, load, stepwise
@@ -36,9 +36,9 @@ from syurmy.compiler.emit import Emitter, Tensor
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.estimates import Estimates
 from syurmy.compiler.folder import files_of, left_over, move, own_files, writing
-from syurmy.compiler.kept import Store
 from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import CompiledModel
+from syurmy.compiler.needs import Needs
 from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
@@ -93,6 +93,7 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
             options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports, tell=_told))
         options.tell("read", 0.0)
         change = functools.partial(generating, options=options) if options.generate else None
+        Needs(options.memory, path).read(load.size_of(path))
         models = [load.load(path, options.shapes, change)]
         with path.open("rb") as file:
             source = hashlib.file_digest(file, "sha256").hexdigest()
@@ -125,21 +126,23 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
     near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
-    import os
-    store = Store(int(os.environ["ROOM"]) if "ROOM" in os.environ else None, near)
+    needs = Needs(o.memory, near)
     model, weights = graph.lightened(model)  # nothing holds the model itself any more, unless the caller does
+    if weights:
+        host.return_memory()
     runs = Runs(model, samples, weights)
+    needs.observe(model, runs, o.weights // 8)
     if greedy is not None:
         greedy = (cached if greedy.caches else causal).observed(greedy, model, runs)
         if vocabulary is not None:
             vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
-    observed = graph.graph_of(model, (runs[k] for k in scaling), weights, store)
+    observed = graph.graph_of(model, (runs[k] for k in scaling), weights, needs.store)
     read = readings(o.reads or {}, observed.inputs)
     for name, r in read.items():
         r.check(observed, name)
     observed = replace(observed, given=frozenset(read))
-    trial = Trial(observed, held, runs, o, read, greedy, store)
+    trial = Trial(observed, held, runs, o, read, greedy, needs)
     with contextlib.ExitStack() as stack:
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
@@ -174,6 +177,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             count = min(ESTIMATED, AT_ONCE // max(made.entries, 1))
             estimated = [runs[k] for k in (held or scaling)[:count]] if few else []
             done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
+            done = replace(done, memory=needs.predicted)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     for text in (*wrapping(made.context.out.wraps), *left_over(out_dir)):
@@ -297,9 +301,9 @@ class Trial:
         options: Options,
         read: Mapping[str, Reading],
         greedy: Greedy | None,
-        store: Store,
+        needs: Needs,
     ) -> None:
-        self.greedy, self.store = greedy, store
+        self.greedy, self.needs = greedy, needs
         self.observed = observed
         self.read = read
         self.options = options
@@ -309,6 +313,7 @@ class Trial:
     def __call__(self, precision: Precision, folder: Path) -> Made:
         g, tell = rewritten(self.observed, precision), self.options.tell
         self._refuse_missing(g)
+        self.needs.lower(g, precision.fine)
         options = self.options
         shown: Sequence[str] = g.outputs if self.greedy is None else self.greedy.shown
         ends = shown if self.greedy is None else self.greedy.outputs
@@ -321,7 +326,7 @@ class Trial:
         count = len(next(iter(g.samples.values()), [0]))
         caches = Caches(self.greedy) if self.greedy is not None and self.greedy.caches else None
         committed = ([PAST], [PRESENT]) if caches is not None else (options.commit_inputs, options.commit_outputs)
-        out = Emitter(g.name, count, options.committed_params, *committed, self.store)
+        out = Emitter(g.name, count, options.committed_params, *committed, self.needs.store)
         seen = OnScaleSamples(g, shown, count)
         phase = "finer program" if precision.fine or precision.channels else "program"
         within = {} if self.greedy is None else self.greedy.interval
