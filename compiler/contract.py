@@ -121,8 +121,8 @@ class Measured:
 
 
 class OnScaleSamples:
-    """By the values that emission computes on ``count`` samples, while they are there; ``outputs`` as they leave, at one
-    scale."""
+    """By the values that emission computes on ``count`` samples, while they are there; ``outputs`` as they leave, at
+    one scale."""
 
     def __init__(self, g: Graph, outputs: Sequence[str], count: int) -> None:
         self.graph, self.outputs, self.count = g, frozenset(outputs), count

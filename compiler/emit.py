@@ -243,7 +243,7 @@ class Emitter:
             values = self._together(call, operands) or Kept(
                 self.store,
                 (
-                    self._executed(call, [o.of(k, narrow) for o in operands], {name: k % n for name, n in rounds.items()})
+                    self._executed(call, [o.of(k, narrow) for o in operands], {i: k % n for i, n in rounds.items()})
                     for k in range(self.samples)
                 ),
             )

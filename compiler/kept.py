@@ -91,8 +91,9 @@ class Kept(Sequence[Array]):
         return len(self._entries)
 
     def __getitem__(self, k: Any) -> Any:
-        found = self._entries[k]
-        return [self._store.get(e) for e in found] if isinstance(k, slice) else self._store.get(found)  # type: ignore[arg-type, union-attr]
+        if isinstance(k, slice):
+            return [self._store.get(e) for e in self._entries[k]]
+        return self._store.get(self._entries[k])
 
     def __del__(self) -> None:
         for e in self._entries:

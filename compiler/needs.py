@@ -36,8 +36,8 @@ AT_ONCE = 2**23  # bytes of what is computed of many samples at one time
 
 
 class Needs:
-    """``limit``: bytes that may be taken (None: what the machine has); ``predicted``: at the peak; ``store``: of tensors
-    on samples, which get what is left."""
+    """``limit``: bytes that may be taken (None: what the machine has); ``predicted``: at the peak; ``store``: of
+    tensors on samples, which get what is left."""
 
     def __init__(self, limit: int | None, folder: Path) -> None:
         self.limit = limit or host.memory() or None

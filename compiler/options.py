@@ -50,10 +50,10 @@ class Options:
     places of the cache of a model that reads ``chunk`` tokens at a time (0: all tokens at once, unless its cache is
     fixed).
     What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
-    or file for every output that they fit; ``units`` by input or output name. ``memory``: bytes that compiling may take,
-    else what the machine has: tensors on samples are in a file where they would be more, and what cannot be is refused
-    (``compiler.needs``). ``progress`` is called with what is being
-    done and how much of that is, from 0 to 1.
+    or file for every output that they fit; ``units`` by input or output name. ``memory``: bytes that compiling may
+    take, else what the machine has: tensors on samples are in a file where they would be more, and what cannot be is
+    refused (``compiler.needs``). ``progress`` is called with what is being done, with the memory that this is predicted
+    to take, and how much of it is, from 0 to 1.
     """
 
     shapes: Mapping[str, Sequence[int]] | None = None

@@ -65,6 +65,7 @@ from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.compiler.stepwise import PAST, PRESENT, Caches
 from syurmy.completions import begins
+from syurmy.display import bytes_text
 from syurmy.isa.arrays import F64
 from syurmy.isa.attribution import costs
 from syurmy.isa.errors import InputError
@@ -329,6 +330,7 @@ class Trial:
         out = Emitter(g.name, count, options.committed_params, *committed, self.needs.store)
         seen = OnScaleSamples(g, shown, count)
         phase = "finer program" if precision.fine or precision.channels else "program"
+        phase += f" ({bytes_text(self.needs.predicted)})"
         within = {} if self.greedy is None else self.greedy.interval
         given = (options.public_inputs, lambda done: tell(phase, LOWERING * done), self.read, within)
         c, steps = lower(g, out, precision, *given, seen.step, caches)
