@@ -1,4 +1,4 @@
-"""Memory that compiling takes: the same bytes however little tensors on samples get, and what does not fit is refused."""
+"""Memory that compiling takes: the same bytes however little tensors on samples get; what does not fit is refused."""
 
 from __future__ import annotations
 
