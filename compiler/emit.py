@@ -110,7 +110,7 @@ class _L1(L1Bounds):
 class Emitter:
     """Collects declarations and instructions. ``samples``: how many calibration samples every tensor carries;
     ``commit_inputs``, ``commit_outputs``: the model's names of those that are declared committed; ``store``: where
-    integers on samples are."""
+    integers on samples are; ``narrow``: see ``Options.narrow_weights``."""
 
     def __init__(
         self,
@@ -120,7 +120,9 @@ class Emitter:
         commit_inputs: Sequence[str] = (),
         commit_outputs: Sequence[str] = (),
         store: Store | None = None,
+        narrow: bool = False,
     ) -> None:
+        self.narrow = narrow
         self.store = store or Store()
         self.commit_inputs, self.commit_outputs = frozenset(commit_inputs), frozenset(commit_outputs)
         self.name = identifier(name)

@@ -34,7 +34,9 @@ class Options:
 
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis, or the file that holds them; without it random samples
-    are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``public_inputs``: proofs show them.
+    are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``narrow_weights``: integers of 8 bits and
+    fewer that the model gives are so in key and memory where that costs a proof much, too (``compiler.mantissas``).
+    ``public_inputs``: proofs show them.
     ``commit_inputs``, ``commit_outputs``: names of those that a proof names commitments to instead. ``reads``: inputs
     that are a tensor of another compiled model, by name: the model, its folder (its only output), or ``DIR:NAME`` (an
     output or input of it). They enter as its integers, by its scale, so that one commitment serves both.
@@ -79,12 +81,13 @@ class Options:
     units: Mapping[str, str] | None = None
     segments: int | str = 1
     memory: int | None = None
+    narrow_weights: bool = False
 
     def __post_init__(self) -> None:
         for name in ("weights", "activations"):
             if not (_is_whole(getattr(self, name)) and int(getattr(self, name)) in BITS):
                 raise _bad(name, getattr(self, name), "8 or 16 bits")
-        for name in ("public_inputs", "committed_params"):
+        for name in ("public_inputs", "committed_params", "narrow_weights"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(name, getattr(self, name), "True or False")
         for name in ("commit_inputs", "commit_outputs"):

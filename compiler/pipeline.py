@@ -327,7 +327,7 @@ class Trial:
         count = len(next(iter(g.samples.values()), [0]))
         caches = Caches(self.greedy) if self.greedy is not None and self.greedy.caches else None
         committed = ([PAST], [PRESENT]) if caches is not None else (options.commit_inputs, options.commit_outputs)
-        out = Emitter(g.name, count, options.committed_params, *committed, self.needs.store)
+        out = Emitter(g.name, count, options.committed_params, *committed, self.needs.store, options.narrow_weights)
         seen = OnScaleSamples(g, shown, count)
         phase = "finer program" if precision.fine or precision.channels else "program"
         phase += f" ({bytes_text(self.needs.predicted)})"

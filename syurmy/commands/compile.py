@@ -44,6 +44,13 @@ def compile(
         typer.Option("--calibrate", metavar="FILE", help=".npz of real inputs by name, stacked; .npy of a single one."),
     ] = None,
     weights: Annotated[int, typer.Option("--weights", help="Bits of weights, 8 or 16.")] = 16,
+    narrow_weights: Annotated[
+        bool,
+        typer.Option(
+            "--narrow-weights",
+            help="Integers of 8 bits and fewer of the model stay so in the key where that makes proofs dearer, too.",
+        ),
+    ] = False,
     activations: Annotated[int, typer.Option("--activations", help="Bits of activations, 8 or 16.")] = 16,
     margin: Annotated[
         float | None,
@@ -152,6 +159,7 @@ def compile(
         calibrate=calibrate,
         weights=weights,
         activations=activations,
+        narrow_weights=narrow_weights,
         public_inputs=input_visibility is Visibility.public,
         commit_inputs=commit_input or [],
         commit_outputs=commit_output or [],
