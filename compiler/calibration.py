@@ -92,14 +92,17 @@ def _inputs(model: onnx.ModelProto) -> list[tuple[str, np.dtype[Any], tuple[int,
 
 
 class Runs:
-    """The float model's tensors by name, inputs included, on one sample after the other (``graph.Defined``)."""
+    """The float model's tensors by name, inputs included, on one sample after the other (``graph.Defined``); ``room``:
+    bytes of them that are kept."""
 
-    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample]) -> None:
-        self._run = Defined(model)
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample], weights: Mapping[str, Array] | None = None):
+        """``weights``: see ``graph.Runner``."""
+        self._run = Defined(model, weights)
         self.weights = self._run.weights
         self.samples = samples
         self._kept: dict[int, Mapping[str, Any]] = {}
         self._bytes = 0
+        self.room = KEPT
         self.inputs = tuple(samples[0])
 
     def __getitem__(self, k: int) -> Mapping[str, Any]:
@@ -107,7 +110,7 @@ class Runs:
             return self._kept[k]
         tensors = self._run(self.samples[k])
         size = sum(np.asarray(x).nbytes for x in tensors.values())
-        if self._bytes + size <= KEPT:
+        if self._bytes + size <= self.room:
             self._kept[k] = tensors
             self._bytes += size
         return tensors

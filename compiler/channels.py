@@ -48,6 +48,11 @@ class Channels:
         return self.q.shape
 
     @property
+    def bare(self) -> Channels:
+        """Without what it was on the samples."""
+        return Channels(self.q.bare, self.scales)
+
+    @property
     def peaks(self) -> F64:
         """The largest magnitude of every entry's integer on the samples."""
         return np.asarray(np.max([np.abs(v) for v in self.q.values], axis=0), np.float64)

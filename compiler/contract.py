@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,16 +120,31 @@ class Measured:
         return sum(self.tensors[n].wrong for n in names if n in self.tensors)
 
 
-def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tensor], count: int) -> Measured:
-    """By the values that emission computed on ``count`` samples."""
-    m = Measured()
-    m.tensors.update({o: Difference(_spans(g, o)) for o in outputs})
-    for name, t in _tensors(steps, outputs):
-        floats = g.samples[name] if name in g.samples else [g.constants[name]] * count
-        x, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
-        for f, q in zip(floats, x.values, strict=True):
-            m.add(name, np.asarray(f), q, scale)
-    return m
+class OnScaleSamples:
+    """By the values that emission computes on ``count`` samples, while they are there; ``outputs`` as they leave, at
+    one scale."""
+
+    def __init__(self, g: Graph, outputs: Sequence[str], count: int) -> None:
+        self.graph, self.outputs, self.count = g, frozenset(outputs), count
+        self.measured = Measured()
+
+    def step(self, s: Step) -> None:
+        """What a node made."""
+        self._add((name, t) for name, t in s.results if name not in self.outputs)
+
+    def left(self, outputs: Mapping[str, Tensor]) -> Measured:
+        """All of it, with the outputs."""
+        self.measured.tensors.update({o: Difference(_spans(self.graph, o)) for o in outputs})
+        self._add(outputs.items())
+        return self.measured
+
+    def _add(self, made: Iterable[tuple[str, Tensor | Channels]]) -> None:
+        g = self.graph
+        for name, t in made:
+            floats = g.samples[name] if name in g.samples else [g.constants[name]] * self.count
+            x, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
+            for f, q in zip(floats, x.values, strict=True):
+                self.measured.add(name, np.asarray(f), q, scale)
 
 
 def _spans(g: Graph, output: str) -> F64 | None:

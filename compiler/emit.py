@@ -20,6 +20,7 @@ import numpy as np
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.assembler.disassembler import instruction_text
 from syurmy.compiler.errors import Unsupported
+from syurmy.compiler.kept import GONE, Kept, Store
 from syurmy.compiler.saturation import OUTSIDE, RANGE, End
 from syurmy.compiler.stepping import Stepped
 from syurmy.compiler.undecided import Decision, off, units_of
@@ -87,6 +88,11 @@ class Tensor:
         """The same integers, standing for other reals."""
         return replace(self, scale=scale)
 
+    @property
+    def bare(self) -> Tensor:
+        """Without what it was on the samples."""
+        return replace(self, values=GONE)
+
 
 class _L1(L1Bounds):
     def __init__(self, data: Mapping[str, Array]) -> None:
@@ -103,7 +109,8 @@ class _L1(L1Bounds):
 
 class Emitter:
     """Collects declarations and instructions. ``samples``: how many calibration samples every tensor carries;
-    ``commit_inputs``, ``commit_outputs``: the model's names of those that are declared committed."""
+    ``commit_inputs``, ``commit_outputs``: the model's names of those that are declared committed; ``store``: where
+    integers on samples are; ``narrow``: see ``Options.narrow_weights``."""
 
     def __init__(
         self,
@@ -112,7 +119,11 @@ class Emitter:
         committed: bool = True,
         commit_inputs: Sequence[str] = (),
         commit_outputs: Sequence[str] = (),
+        store: Store | None = None,
+        narrow: bool = False,
     ) -> None:
+        self.narrow = narrow
+        self.store = store or Store()
         self.commit_inputs, self.commit_outputs = frozenset(commit_inputs), frozenset(commit_outputs)
         self.name = identifier(name)
         if self.name in RESERVED:  # a graph called true
@@ -153,12 +164,12 @@ class Emitter:
         self._names.add(name)
         return name
 
-    def input(self, label: str, t: TensorType, scale: float, values: Sequence[I64], public: bool = False) -> Tensor:
+    def input(self, label: str, t: TensorType, scale: float, values: Iterable[I64], public: bool = False) -> Tensor:
         name = self.fresh(label)
         within = "" if t.interval == (t.dtype.lo, t.dtype.hi) else f" in {t.lo}..{t.hi}"
         seen = visibility(public, label in self.commit_inputs)
         self.inputs.append(f".input   {name} : {t} {seen}{within} ; scale {scale:.9g}")
-        return Tensor(name, t, scale, tuple(values))
+        return Tensor(name, t, scale, Kept(self.store, values))
 
     def param(self, values: Array, scale: float = 1.0, label: str = "c") -> Tensor:
         """A constant tensor of integers (whole reals) in the narrowest dtype; equal ones are declared once."""
@@ -231,9 +242,12 @@ class Emitter:
         call.counter_ranges = dict(rounds)
         try:
             t = call.op.infer(call, [o.type for o in operands])
-            values = self._together(call, operands) or tuple(
-                self._executed(call, [o.of(k, narrow) for o in operands], {name: k % n for name, n in rounds.items()})
-                for k in range(self.samples)
+            values = self._together(call, operands) or Kept(
+                self.store,
+                (
+                    self._executed(call, [o.of(k, narrow) for o in operands], {i: k % n for i, n in rounds.items()})
+                    for k in range(self.samples)
+                ),
             )
         except TypeRuleError as e:
             raise Unsupported(f"{op}: {e.message}", e.help) from e
@@ -244,26 +258,27 @@ class Emitter:
         self.types[dst] = t
         return Tensor(dst, t, scale, values)
 
-    def _together(self, call: Call, operands: Sequence[Tensor]) -> tuple[I64, ...]:
-        """A product with a constant, on all samples at once: what is known of the constant is computed once. () for
+    def _together(self, call: Call, operands: Sequence[Tensor]) -> Kept | None:
+        """A product with a constant, on many samples at once: what is known of the constant is computed once. None for
         what is no such product."""
         constant = [isinstance(o.values, Constant) for o in operands]
         if call.op.name not in STACKED or sum(constant) != 1:
-            return ()
+            return None
         at = constant.index(False)
         x, w = operands[at], operands[1 - at]
         assert isinstance(w.values, Constant)
         joined = call.op.name == "conv2d"
         if (joined and (at or len(x.shape) != 4)) or (not joined and not 2 <= len(w.shape) <= len(x.shape)):
-            return ()
+            return None
         many = max(1, MOST_STACKED // max(x.type.size, 1))  # samples
-        found: list[I64] = []
+        found = Kept(self.store)
         for first in range(0, self.samples, many):
             part = [x.values[k] for k in range(first, min(first + many, self.samples))]
             stack = np.concatenate(part) if joined else np.stack(part)
             y = self._executed(call, [stack, w.values.narrow] if at == 0 else [w.values.narrow, stack], {})
-            found += [y[k * x.shape[0] : (k + 1) * x.shape[0]] for k in range(len(part))] if joined else list(y)
-        return tuple(found)
+            for k in range(len(part)):
+                found.append(y[k * x.shape[0] : (k + 1) * x.shape[0]] if joined else y[k])
+        return found
 
     @staticmethod
     def _executed(call: Call, operands: Sequence[I64], counters: Mapping[str, int]) -> I64:
@@ -372,23 +387,21 @@ class Emitter:
                 error = max(error, min(off(x.values[0], floats[0], x.scale), 0.5))
             else:
                 error = max(error, *(off(q, f, x.scale) for q, f in zip(x.values, floats, strict=True)))
-        ours = list(zip(*(x.values for x in operands), strict=True))
         if error or blur:
-            self._decides(kind, operands, units_of(error, blur), ours, list(zip(*reals, strict=True)), counts, what)
+            self._decides(kind, operands, units_of(error, blur), reals, counts, what)
 
     def decides_within(self, kind: str, x: Tensor, error: float, counts: bool = False, **what: Any) -> None:
         """The same of what is at most about ``error`` units off, usually far less."""
         if error:
             units = units_of(error)
-            self._decides(kind, [x], units, [], [], counts, {**what, "rest": units // BOUNDED})
+            self._decides(kind, [x], units, None, counts, {**what, "rest": units // BOUNDED})
 
     def _decides(
         self,
         kind: str,
         operands: Sequence[Tensor],
         units: int,
-        ours: Sequence[tuple[I64, ...]],
-        theirs: Sequence[tuple[Array, ...]],
+        reals: Sequence[Sequence[Array]] | None,
         counts: bool,
         what: Mapping[str, Any],
     ) -> None:
@@ -401,7 +414,9 @@ class Emitter:
         d = Decision(index, units, kind, node, op, ins.src.index(name), **what)
         swapped = kind == "pair" and d.at == 1
         ties = equal = 0
-        for q, f in zip(ours, theirs, strict=True):
+        seen = [] if reals is None else [x.values for x in operands]
+        for k in range(len(seen[0]) if seen else 0):
+            q, f = [x[k] for x in seen], [x[k] for x in reals or ()]
             found = d.gaps(ins, q[::-1] if swapped else q)
             real = [np.asarray(r, np.float64) / x.scale for r, x in zip(f, operands, strict=True)]
             real = [r.reshape(x.shape) if r.size == x.type.size else r for r, x in zip(real, operands, strict=True)]
@@ -411,7 +426,8 @@ class Emitter:
                 equal += int(np.count_nonzero(tie & (d.gaps(ins, real[::-1] if swapped else real) == 0)))
         d = replace(d, exact=what.get("exact", 0 < ties == equal))
         if counts:
-            self.near += sum(d.near(ins, q[::-1] if swapped else q) for q in ours)
+            ours = zip(*(reversed(seen) if swapped else seen), strict=True) if seen else ()
+            self.near += sum(d.near(ins, q) for q in ours)
         self.decisions.append(d)
 
     def scale_of(self, name: str) -> float:
@@ -439,6 +455,11 @@ class Emitter:
             scale = f" ; scale {self.scales[i]:.6g}" if i in self.scales else ""
             lines.append(f"    {instruction_text(ins):<76}{scale}".rstrip())
         return "\n".join([*lines, "", "    halt", ""])
+
+    def close(self) -> None:
+        """Lets go of params, which are written."""
+        self.params.clear()
+        self._shared.clear()
 
     def write(self, folder: Path, weights: str, tables: str) -> None:
         """``model.tasm``, the weights and the tables into ``folder``."""

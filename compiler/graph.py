@@ -7,10 +7,11 @@ opset). Which implementation runs the model (onnxruntime, else the ONNX referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from onnx import numpy_helper
 from syurmy.compiler.apart import Apart, without_inputs
 from syurmy.compiler.bodies.engine import captured
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
+from syurmy.compiler.kept import Kept, Store
 from syurmy.compiler.load import free_first
 from syurmy.compiler.sizes import RANDOM
 from syurmy.compiler.tabular import labels_of
@@ -108,15 +110,15 @@ class Graph:
 
 
 def graph_of(
-    model: onnx.ModelProto, runs: Sequence[Mapping[str, Any]], weights: Mapping[str, Array] | None = None
+    model: onnx.ModelProto,
+    runs: Iterable[Mapping[str, Any]],
+    weights: Mapping[str, Array] | None = None,
+    store: Store | None = None,
 ) -> Graph:
-    """The graph of a loaded model, from what ``Runner`` gave on every sample; ``weights``: large ones that are
-    in memory already, by name."""
-    first = runs[0]
-    for other in runs[1:]:
-        for name, x in other.items():
-            if np.shape(x) != np.shape(first[name]):
-                raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
+    """The graph of a loaded model, from what ``Runner`` gives on one sample after the other; ``weights``: large ones
+    that are in memory already, by name; ``store``: where tensors on samples are."""
+    runs = iter(runs)
+    first = next(runs)
     held = weights or {}
     constants = {
         t.name: held[t.name] if t.name in held else _native(numpy_helper.to_array(t)) for t in model.graph.initializer
@@ -142,8 +144,7 @@ def graph_of(
     outputs = tuple(o.name for o in model.graph.output)
     nodes = live(nodes, outputs)
     inputs = tuple(i.name for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer})
-    merged = {name: [np.asarray(o[name]) for o in runs] for name in first}
-    values = {name: observed(xs) for name, xs in merged.items()}
+    merged, values = _merged(first, runs, {name for name in first if name in constants}, store or Store())
     values.update({name: observed([x]) for name, x in constants.items()})
     return Graph(
         model.graph.name or "model",
@@ -159,13 +160,33 @@ def graph_of(
     )
 
 
-class Runner:
-    """The float model: every tensor on the way, on one set of inputs after the other."""
+def _merged(
+    first: Mapping[str, Any], others: Iterable[Mapping[str, Any]], constant: set[str], store: Store
+) -> tuple[dict[str, Sequence[Array]], dict[str, Value]]:
+    """Every tensor on all samples, and what is known of it; those that are ``constant`` once for all."""
+    merged = {name: Kept(store) for name in first if name not in constant}
+    ends: dict[str, list[tuple[float, float] | None]] = {name: [] for name in merged}
+    count = 0
+    for run in chain((first,), others):
+        count += 1
+        for name, x in run.items():
+            if np.shape(x) != np.shape(first[name]):
+                raise UnsupportedModel([Problem(name, "tensor", "its shape depends on the input's values")])
+            if name in merged:
+                merged[name].append(np.asarray(x))
+                ends[name].append(_ends(np.asarray(x)))
+    values = {name: _value(np.asarray(first[name]), found) for name, found in ends.items()}
+    return {name: merged.get(name, [np.asarray(first[name])] * count) for name in first}, values
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
+
+class Runner:
+    """The float model: every tensor on the way, on one set of inputs after the other. ``weights``: large ones that are
+    in memory in place of in the model (``lightened``), and that its session shares."""
+
+    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, Array] | None = None) -> None:
+        self.model, self.weights = (model, weights) if weights is not None else lightened(model)
         self.names = [o for n in model.graph.node for o in n.output if o]
-        self.weights: dict[str, Array] = {}  # large ones, which its session shares
+        self._fixed: dict[str, Any] = {}  # what no input reaches, since the first run
         self._session: Any = None
         try:
             import onnxruntime as ort
@@ -174,7 +195,9 @@ class Runner:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.log_severity_level = 4
             options.intra_op_num_threads = 2
-            wide = self._light()
+            options.enable_cpu_mem_arena = False  # which takes powers of two
+            wide = onnx.ModelProto()
+            wide.CopyFrom(self.model)
             outputs = {o.name for o in model.graph.output}
             wide.graph.output.extend(onnx.ValueInfoProto(name=n) for n in self.names if n not in outputs)
             if self.weights:
@@ -184,25 +207,7 @@ class Runner:
         except Exception:  # not installed, or the operator is too new for it: the reference evaluator decides
             self._session = None
 
-    def _light(self) -> onnx.ModelProto:
-        """A copy whose large weights are in ``weights`` instead, and are said to be in a file that nobody reads."""
-        apart = Apart(self.model)
-        if not apart.names:
-            copy = onnx.ModelProto()
-            copy.CopyFrom(self.model)
-            return copy
-        light = apart.light
-        without_inputs(light.graph, apart.names)
-        for t in self.model.graph.initializer:
-            if t.name in apart.names:
-                self.weights[t.name] = numpy_helper.to_array(t)
-                stub = light.graph.initializer.add(name=t.name, data_type=t.data_type, dims=t.dims)
-                stub.data_location = onnx.TensorProto.EXTERNAL
-                for key, value in (("location", "none"), ("offset", "0"), ("length", str(self.weights[t.name].nbytes))):
-                    stub.external_data.add(key=key, value=value)
-        return light
-
-    def _interruptibly(self, feeds: Mapping[str, Array]) -> Sequence[Any]:
+    def _interruptibly(self, names: Sequence[str], feeds: Mapping[str, Array]) -> Sequence[Any]:
         """onnxruntime on a thread of its own, since Ctrl-C reaches this one only between two lines of Python."""
         import onnxruntime as ort
 
@@ -210,7 +215,7 @@ class Runner:
         options.log_severity_level = 4
         with ThreadPoolExecutor(1) as pool:
             try:
-                results: Sequence[Any] = pool.submit(self._session.run, self.names, dict(feeds), options).result()
+                results: Sequence[Any] = pool.submit(self._session.run, names, dict(feeds), options).result()
                 return results
             except KeyboardInterrupt:
                 options.terminate = True
@@ -220,14 +225,47 @@ class Runner:
         """Tensors by name, the inputs among them. Raises ``ModelError``."""
         results: Sequence[Any] | None = None
         failed: Exception | None = None
+        names = [name for name in self.names if name not in self._fixed]
         if self._session is not None:
             try:
-                results = self._interruptibly(feeds)
+                results = self._interruptibly(names, feeds)
             except Exception as e:  # an operator that it builds and cannot run, or inputs that no operator takes
                 failed = e
         if results is None:
-            results = _reference(self.model, self.names, feeds, failed)
-        return {**feeds, **dict(zip(self.names, results, strict=True))}
+            results = _reference(_whole(self.model, self.weights), names, feeds, failed)
+        made = dict(zip(names, results, strict=True))
+        if not self._fixed:
+            self._fixed = {name: made[name] for name in unreached(self.model.graph)}
+        return {**feeds, **{name: made[name] if name in made else self._fixed[name] for name in self.names}}
+
+
+def lightened(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """A model without its large weights, which are said to be in a file that nobody reads, and these; itself where they
+    are few."""
+    apart = Apart(model)
+    light, weights = apart.light, dict[str, Array]()
+    if apart.names:
+        without_inputs(light.graph, apart.names)
+    for t in model.graph.initializer:
+        if t.name in apart.names:
+            weights[t.name] = numpy_helper.to_array(t)
+            stub = light.graph.initializer.add(name=t.name, data_type=t.data_type, dims=t.dims)
+            stub.data_location = onnx.TensorProto.EXTERNAL
+            for key, value in (("location", "none"), ("offset", "0"), ("length", str(weights[t.name].nbytes))):
+                stub.external_data.add(key=key, value=value)
+    return light, weights
+
+
+def _whole(light: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.ModelProto:
+    """What ``lightened`` was given."""
+    if not weights:
+        return light
+    model = onnx.ModelProto()
+    model.CopyFrom(light)
+    for t in model.graph.initializer:
+        if t.name in weights:
+            t.CopyFrom(numpy_helper.from_array(weights[t.name], t.name))
+    return model
 
 
 def _reference(
@@ -253,9 +291,9 @@ class Defined(Runner):
     """``Runner`` for samples: raises ``ModelError`` M111 where an output is NaN, or was decided by one; refuses models
     that have no fixed shapes first."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, Array] | None = None) -> None:
         _refuse_dynamic(model.graph)
-        super().__init__(model)
+        super().__init__(model, weights)
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
         tensors = super().__call__(feeds)
@@ -349,6 +387,17 @@ def folds(n: onnx.NodeProto, constants: Mapping[str, Any]) -> bool:
     return not subgraphs and n.op_type not in RANDOM and all(not i or i in constants for i in n.input)
 
 
+def unreached(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that nodes compute from no input."""
+    known: dict[str, Any] = {t.name: None for t in graph.initializer}
+    made: set[str] = set()
+    for n in graph.node:
+        if folds(n, known) or (n.op_type == "DequantizeLinear" and all(not i or i in known for i in n.input)):
+            known.update(dict.fromkeys(n.output))
+            made.update(o for o in n.output if o)
+    return made
+
+
 def _node(n: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> Node:
     domain = "" if n.domain == "ai.onnx" else n.domain
     opset = versions.get(n.domain, versions.get("", 1))
@@ -398,17 +447,19 @@ def live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
 
 def observed(xs: Sequence[Array]) -> Value:
     """dtype, shape and extremes of a tensor on the samples."""
-    x = xs[0]
-    if x.dtype.kind not in "fiub" or any(not a.size for a in xs):
-        return Value(x.dtype, x.shape, 0.0, 0.0)
-    ends = [_ends(a) for a in xs]
-    lo = min((e[0] for e in ends if e is not None), default=0.0)
-    hi = max((e[1] for e in ends if e is not None), default=0.0)
-    return Value(x.dtype, x.shape, lo, hi)
+    return _value(xs[0], map(_ends, xs))
+
+
+def _value(x: Array, ends: Iterable[tuple[float, float] | None]) -> Value:
+    """Of a tensor like ``x`` that has these extremes on the samples."""
+    known = [e for e in ends if e is not None]
+    return Value(x.dtype, x.shape, min((e[0] for e in known), default=0.0), max((e[1] for e in known), default=0.0))
 
 
 def _ends(x: Array) -> tuple[float, float] | None:
-    """The extremes of the finite entries; None without any."""
+    """The extremes of the finite entries; None without any, and of what is no number."""
+    if x.dtype.kind not in "fiub" or not x.size:
+        return None
     lo, hi = float(x.min()), float(x.max())
     if np.isfinite(lo) and np.isfinite(hi):
         return lo, hi

@@ -46,6 +46,11 @@ def load(path: Path, shapes: Shapes | None = None, change: Change | None = None)
     return _prepared(*((model, shapes) if change is None else change(model, shapes)))
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a model's file; 0 of what is none."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 def _read(path: Path) -> tuple[onnx.ModelProto, int]:
     """The model without its external data, and the file's size."""
     if path.exists() and not (path.is_file() or path.is_dir()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -16,6 +16,7 @@ from syurmy.compiler.emit import Emitter, Tensor, narrowest
 from syurmy.compiler.errors import Problem, Unsupported, UnsupportedModel
 from syurmy.compiler.graph import Graph, Node, Value
 from syurmy.compiler.jumps import told_apart
+from syurmy.compiler.kept import GONE
 from syurmy.compiler.mantissas import coarse, reach
 from syurmy.compiler.questions import code_of, coded_inputs
 from syurmy.compiler.readings import Reading
@@ -91,11 +92,17 @@ class Step:
 
 
 class _Tensors(dict[str, Tensor]):
-    """Tensors by name; one with scales of its entries' own is brought to one scale when it is asked for."""
+    """Tensors by name; one with scales of its entries' own is brought to one scale when it is asked for. ``held``:
+    names of those whose integers on samples are there."""
 
     def __init__(self, c: Context) -> None:
         super().__init__()
         self._context = c
+        self.held: dict[str, None] = {}
+
+    def __setitem__(self, name: str, x: Tensor) -> None:
+        super().__setitem__(name, x)
+        self.held[name] = None
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or name in self._context.channels
@@ -122,7 +129,7 @@ class Context(Tables):
         super().__init__(out, precision)
         self.graph = graph
         self.channels: dict[str, Channels] = {}
-        self.tensors: dict[str, Tensor] = _Tensors(self)
+        self.tensors = _Tensors(self)
         self._tied: dict[str, tuple[Tensor, Tensor | None]] = {}
         self.coded: dict[str, Code] = {}  # inputs whose integers have the order of the reals, and no scale
 
@@ -191,6 +198,29 @@ class Context(Tables):
         if found is None and self.has(n, i):
             found = self.ints(n, i, attr)
         return None if found is None else tuple(int(a) % rank for a in found)
+
+    def give_up(self, names: Iterable[str]) -> None:
+        """No node to come reads these tensors: what they were on the samples goes, and with it what was narrowed of
+        them."""
+        for name in names:
+            if name in self.channels:
+                self.channels[name] = self.channels[name].bare
+            if name in self.tensors.held:
+                self.tensors[name] = self.tensors[name].bare
+                del self.tensors.held[name]
+        read = {x.q.name for x in self.channels.values() if x.q.values is not GONE}
+        read.update(self.tensors[name].name for name in self.tensors.held)
+        for (register, bits), (y, _) in [*self.narrowed.items()]:  # in the order in which they were made
+            if register in read:
+                read.add(y.name)
+            else:
+                del self.narrowed[register, bits]
+
+    def close(self) -> None:
+        """Nothing will be emitted any more, and the weights are written: lets go of them, and of all tensors."""
+        for held in (self.tensors, self.tensors.held, self.channels, self.narrowed, self._tied):
+            held.clear()
+        self.out.close()
 
     # ---- what the float model knows --------------------------------------------------------------------------------
 
@@ -323,11 +353,13 @@ def lower(
     tell: Callable[[float], None],
     readings: Mapping[str, Reading],
     within: Mapping[str, tuple[int, int]],
+    done: Callable[[Step], None],
     apart: Apart | None = None,
 ) -> tuple[Context, list[Step]]:
     """Emits the whole graph; ``tell`` hears which part of it is done; ``within``: intervals of integer inputs that are
-    narrower than their dtypes'; ``apart``: inputs that something else declares. Raises ``UnsupportedModel`` with
-    everything that cannot be compiled."""
+    narrower than their dtypes'; ``done`` gets every node's results while their integers on samples are there: of those
+    that are returned only the model's inputs and outputs have them; ``apart``: inputs that something else declares.
+    Raises ``UnsupportedModel`` with everything that cannot be compiled."""
     c = Context(graph, out, precision)
     problems = [p for n in graph.nodes if (p := _unknown(n)) is not None]
     problems += [p for name in (*graph.inputs, *graph.outputs) if (p := _unusable(name, graph)) is not None]
@@ -358,11 +390,15 @@ def lower(
             _channelled_input(c, name, *found, public)
             continue
         if math.prod(t.shape):
-            samples = [quantise_input(np.asarray(x), t, scale) for x in graph.samples[name]]
+            samples = (quantise_input(np.asarray(x), t, scale) for x in graph.samples[name])
             c.tensors[name] = out.input(name, t, scale, samples, public)
     if apart is not None and not problems:
         apart.enter(c)
     steps = []
+    last = {name: k for k, n in enumerate(graph.nodes) for name in (*n.outputs, *n.inputs)}  # that makes or reads it
+    over: dict[int, list[str]] = {}
+    for name in last.keys() - {*graph.inputs, *graph.outputs}:
+        over.setdefault(last[name], []).append(name)
     for k, n in enumerate(graph.nodes):
         tell(k / len(graph.nodes))
         if not all(not i or i in c.tensors or i in graph.constants for i in n.inputs):
@@ -378,7 +414,9 @@ def lower(
         except ArithmeticError as e:  # a constant or a scale beyond what numbers can hold
             problems.append(Problem(n.name, n.op, f"its numbers: {e}", "a smaller range"))
             continue
-        steps.append(Step(n, first, len(out.code), step))
+        done(Step(n, first, len(out.code), step))
+        steps.append(Step(n, first, len(out.code), tuple((name, t.bare) for name, t in step)))  # not the integers
+        c.give_up(over.get(k, ()))
     reported = {p.node: p for p in problems}
     if problems:
         raise UnsupportedModel(list(reported.values()))
@@ -388,7 +426,7 @@ def lower(
 def _channelled_input(c: Context, name: str, t: TensorType, scales: Array, public: bool) -> None:
     """An input whose features have scales of their own. One of integers is that, too, for its readers that compute
     with reals."""
-    samples = [quantise_input(np.asarray(x), t, scales) for x in c.graph.samples[name]]
+    samples = (quantise_input(np.asarray(x), t, scales) for x in c.graph.samples[name])
     x = c.out.input(name, t, 1.0, samples, public)
     if c.is_float(name):
         c.channels[name] = Channels(x, scales)
@@ -401,7 +439,7 @@ def _read_input(c: Context, name: str, r: Reading, public: bool) -> None:
     if r.scales is not None:
         _channelled_input(c, name, r.type, r.scales, public)
         return
-    samples = [quantise_input(np.asarray(x), r.type, r.port.scale) for x in c.graph.samples[name]]
+    samples = (quantise_input(np.asarray(x), r.type, r.port.scale) for x in c.graph.samples[name])
     c.tensors[name] = c.out.input(name, r.type, r.port.scale, samples, public)
 
 
@@ -411,7 +449,7 @@ def _coded_input(c: Context, name: str, code: Code, public: bool) -> None:
     lo, hi = code.ends(shape)
     dtype = next(d for d in DType if d.lo <= lo.min() and hi.max() <= d.hi)
     t = TensorType(dtype, shape, int(lo.min()), int(hi.max()))
-    samples = [code.encode(np.asarray(x)) for x in c.graph.samples[name]]
+    samples = (code.encode(np.asarray(x)) for x in c.graph.samples[name])
     c.coded[name] = code
     c.tensors[name] = c.out.input(name, t, 1.0, samples, public)
 

@@ -115,8 +115,9 @@ def _dequantised(graph: Graph, n: Node) -> Mantissas | None:
 
 
 def worth(c: Narrowing, weights: int, entries: int) -> bool:
-    """Whether so many weights are worth a column of ``entries``, for every round of a loop, in every proof."""
-    return weights >= LEAST and entries * c.out.executions * ENTRY <= WORTH * weights
+    """Whether so many weights are worth a column of ``entries``, for every round of a loop, in every proof: or whether
+    that was asked for."""
+    return weights >= LEAST and (c.out.narrow or entries * c.out.executions * ENTRY <= WORTH * weights)
 
 
 def multiplied(c: Narrowing, y: Tensor, m: I64, unit: float) -> Tensor:
@@ -139,19 +140,25 @@ class Site:
     label: str
 
 
+def multipliers(c: Narrowing, scales: F64, least: float = 0.0) -> tuple[I64, float]:
+    """Scales as ``unit * m``, no unit below ``least``; 1 where they are all alike."""
+    largest = float(np.abs(scales).max())
+    bits = FINE_UNIT_BITS if c.precision.fine else UNIT_BITS
+    unit = largest if (scales == scales[0, 0]).all() else max(largest / (2**bits - 1), least)
+    return np.rint(scales / unit).astype(np.int64), unit
+
+
 def product(c: Narrowing, x: Tensor, w: Mantissas, least: float, site: Site, made: Product) -> Tensor | None:
     """The product of x with weights that a model gives as integers, ``made(x, q)`` where a sum is one block; None where
     it is not worth its columns, or has no room. ``least``: of a weight's unit."""
     scales = w.by_block()
     if scales is None or not np.isfinite(scales).all() or not scales.any():
         return None
-    blocks, bits = len(scales), FINE_UNIT_BITS if c.precision.fine else UNIT_BITS
+    blocks, largest = len(scales), float(np.abs(scales).max())
     alike = bool((scales == scales[0, 0]).all())
     if not alike and not worth(c, w.q.size, site.outputs * blocks):
         return None
-    largest = float(np.abs(scales).max())
-    unit = largest if alike else max(largest / (2**bits - 1), least)
-    m = np.rint(scales / unit).astype(np.int64)
+    m, unit = multipliers(c, scales, least)
     total = _largest_sum(w.q, m)
     limit = 2**SUM_BITS // max(total, 1)
     x = c.factor(x, limit) if c.precision.fine else c.narrow(x)

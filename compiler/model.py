@@ -136,7 +136,8 @@ class CompiledModel(Summary):
     ``held``: where the model's tensors are; ``limits``: how far rounding may take real outputs before that is told;
     ``generation``: where its tokens are, if it generates; ``cuts``: the instructions before which it is cut into
     segments, which are proven one by one; ``steps``: where reals become integers of the model;
-    ``rests``: what rounding took from small params and tables."""
+    ``rests``: what rounding took from small params and tables; ``memory``: bytes that compiling it was predicted to
+    take, where this process did."""
 
     program: Program
     inputs: tuple[Port, ...]
@@ -156,6 +157,7 @@ class CompiledModel(Summary):
     cuts: tuple[int, ...] = field(default=(), repr=False)
     steps: tuple[Stepped, ...] = field(default=(), repr=False)
     rests: Mapping[str, Sequence[float]] = field(default_factory=dict, repr=False)
+    memory: int | None = field(default=None, repr=False, compare=False)
 
     @property
     def description(self) -> Description:

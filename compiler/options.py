@@ -34,7 +34,9 @@ class Options:
 
     ``shapes``: input dimensions by name; a free first dimension is 1. ``calibrate``: arrays by input name, one sample
     of the input's shape or several stacked along a leading axis, or the file that holds them; without it random samples
-    are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``public_inputs``: proofs show them.
+    are used, with a warning. ``weights``, ``activations``: bits, 8 or 16. ``narrow_weights``: integers of 8 bits and
+    fewer that the model gives are so in key and memory where that costs a proof much, too (``compiler.mantissas``).
+    ``public_inputs``: proofs show them.
     ``commit_inputs``, ``commit_outputs``: names of those that a proof names commitments to instead. ``reads``: inputs
     that are a tensor of another compiled model, by name: the model, its folder (its only output), or ``DIR:NAME`` (an
     output or input of it). They enter as its integers, by its scale, so that one commitment serves both.
@@ -50,8 +52,10 @@ class Options:
     places of the cache of a model that reads ``chunk`` tokens at a time (0: all tokens at once, unless its cache is
     fixed).
     What the key says besides: ``title``; ``labels``: of an output's integers or columns, by output name, or a sequence
-    or file for every output that they fit; ``units`` by input or output name. ``progress`` is called with what is being
-    done and how much of that is, from 0 to 1.
+    or file for every output that they fit; ``units`` by input or output name. ``memory``: bytes that compiling may
+    take, else what the machine has: tensors on samples are in a file where they would be more, and what cannot be is
+    refused (``compiler.needs``). ``progress`` is called with what is being done, with the memory that this is predicted
+    to take, and how much of it is, from 0 to 1.
     """
 
     shapes: Mapping[str, Sequence[int]] | None = None
@@ -76,12 +80,14 @@ class Options:
     labels: Mapping[str, Sequence[str] | str | Path] | Sequence[str] | str | Path | None = None
     units: Mapping[str, str] | None = None
     segments: int | str = 1
+    memory: int | None = None
+    narrow_weights: bool = False
 
     def __post_init__(self) -> None:
         for name in ("weights", "activations"):
             if not (_is_whole(getattr(self, name)) and int(getattr(self, name)) in BITS):
                 raise _bad(name, getattr(self, name), "8 or 16 bits")
-        for name in ("public_inputs", "committed_params"):
+        for name in ("public_inputs", "committed_params", "narrow_weights"):
             if not isinstance(getattr(self, name), bool):
                 raise _bad(name, getattr(self, name), "True or False")
         for name in ("commit_inputs", "commit_outputs"):
@@ -92,6 +98,8 @@ class Options:
             raise _bad("reads", self.reads, "compiled models or their folders by input name")
         if self.segments != "auto" and not (_is_whole(self.segments) and 1 <= int(self.segments) <= MAX_SEGMENTS):
             raise _bad("segments", self.segments, f"auto, or a number from 1 to {MAX_SEGMENTS}")
+        if self.memory is not None and not (_is_whole(self.memory) and self.memory > 0):
+            raise _bad("memory", self.memory, "a number of bytes")
         if self.margin is not None and not (_is_real(self.margin) and self.margin >= 1):
             raise _bad("margin", self.margin, "a finite number, 1 or more")
         if not (_is_real(self.tolerance) and self.tolerance >= 0):

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 
 import syurmy.compiler.ops  # noqa: F401  (fills the registry)
-from syurmy import inputs
+from syurmy import host, inputs
 from syurmy.assembler import assemble_file
 from syurmy.assembler.disassembler import disassemble
 from syurmy.compiler import cached, causal, graph, load, stepwise
@@ -29,7 +29,7 @@ from syurmy.compiler.calibration import Runs, given_samples, random_samples, spl
 from syurmy.compiler.causal import Greedy, Tail
 from syurmy.compiler.channels import Channels, unlike
 from syurmy.compiler.coding import Code
-from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
+from syurmy.compiler.contract import Measured, OnScaleSamples, missed, on_held_out
 from syurmy.compiler.cutting import cut_into
 from syurmy.compiler.described import described
 from syurmy.compiler.emit import Emitter, Tensor
@@ -38,6 +38,7 @@ from syurmy.compiler.estimates import Estimates
 from syurmy.compiler.folder import files_of, left_over, move, own_files, writing
 from syurmy.compiler.lower import Context, Step, is_lowered, lower, own_units
 from syurmy.compiler.model import CompiledModel
+from syurmy.compiler.needs import Needs
 from syurmy.compiler.options import Options
 from syurmy.compiler.passes import rewritten
 from syurmy.compiler.passes.unroll import flattened
@@ -64,6 +65,7 @@ from syurmy.compiler.saturation import Watch
 from syurmy.compiler.scales import Precision
 from syurmy.compiler.stepwise import PAST, PRESENT, Caches
 from syurmy.completions import begins
+from syurmy.display import bytes_text
 from syurmy.isa.arrays import F64
 from syurmy.isa.attribution import costs
 from syurmy.isa.errors import InputError
@@ -92,10 +94,11 @@ def compile_onnx(path: Path, out_dir: Path | None, options: Options) -> Compiled
             options = replace(options, calibrate=inputs.read([str(options.calibrate)], ports, tell=_told))
         options.tell("read", 0.0)
         change = functools.partial(generating, options=options) if options.generate else None
-        model = load.load(path, options.shapes, change)
+        Needs(options.memory, path).read(load.size_of(path))
+        models = [load.load(path, options.shapes, change)]
         with path.open("rb") as file:
             source = hashlib.file_digest(file, "sha256").hexdigest()
-        return compile_model(model, out_dir or default_folder(path), options, source)
+        return compile_model(models.pop(), out_dir or default_folder(path), options, source)  # which lets go of it
 
 
 def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, source: str | None = None) -> CompiledModel:
@@ -123,19 +126,24 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
         samples = given_samples(model, causal.tokens_of(greedy, o.calibrate))
     model = flattened(model, samples[0], is_lowered)
     precision = Precision(o.weights, o.activations, o.margin or (DEFAULT_MARGIN if random else CALIBRATED_MARGIN))
-    runs = Runs(model, samples)
+    near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
+    needs = Needs(o.memory, near)
+    model, weights = graph.lightened(model)  # nothing holds the model itself any more, unless the caller does
+    if weights:
+        host.return_memory()
+    runs = Runs(model, samples, weights)
+    needs.observe(model, runs, o.weights // 8)
     if greedy is not None:
         greedy = (cached if greedy.caches else causal).observed(greedy, model, runs)
         if vocabulary is not None:
             vocabulary.refuse_other(greedy.vocabulary)
     scaling, held = split(runs.extremes(o.tell), precision.margin, random)
-    observed = graph.graph_of(model, [runs[k] for k in scaling], runs.weights)
+    observed = graph.graph_of(model, (runs[k] for k in scaling), weights, needs.store)
     read = readings(o.reads or {}, observed.inputs)
     for name, r in read.items():
         r.check(observed, name)
     observed = replace(observed, given=frozenset(read))
-    trial = Trial(observed, held, runs, o, read, greedy)
-    near = next(p for p in (out_dir, *out_dir.absolute().parents) if p.is_dir())  # moving from there is renaming
+    trial = Trial(observed, held, runs, o, read, greedy, needs)
     with contextlib.ExitStack() as stack:
         with writing(near):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=".syurmy-", dir=near))
@@ -170,6 +178,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             count = min(ESTIMATED, AT_ONCE // max(made.entries, 1))
             estimated = [runs[k] for k in (held or scaling)[:count]] if few else []
             done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
+            done = replace(done, memory=needs.predicted)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
     for text in (*wrapping(made.context.out.wraps), *left_over(out_dir)):
@@ -293,8 +302,9 @@ class Trial:
         options: Options,
         read: Mapping[str, Reading],
         greedy: Greedy | None,
+        needs: Needs,
     ) -> None:
-        self.greedy = greedy
+        self.greedy, self.needs = greedy, needs
         self.observed = observed
         self.read = read
         self.options = options
@@ -304,6 +314,7 @@ class Trial:
     def __call__(self, precision: Precision, folder: Path) -> Made:
         g, tell = rewritten(self.observed, precision), self.options.tell
         self._refuse_missing(g)
+        self.needs.lower(g, precision.fine)
         options = self.options
         shown: Sequence[str] = g.outputs if self.greedy is None else self.greedy.shown
         ends = shown if self.greedy is None else self.greedy.outputs
@@ -316,11 +327,13 @@ class Trial:
         count = len(next(iter(g.samples.values()), [0]))
         caches = Caches(self.greedy) if self.greedy is not None and self.greedy.caches else None
         committed = ([PAST], [PRESENT]) if caches is not None else (options.commit_inputs, options.commit_outputs)
-        out = Emitter(g.name, count, options.committed_params, *committed)
+        out = Emitter(g.name, count, options.committed_params, *committed, self.needs.store, options.narrow_weights)
+        seen = OnScaleSamples(g, shown, count)
         phase = "finer program" if precision.fine or precision.channels else "program"
+        phase += f" ({bytes_text(self.needs.predicted)})"
         within = {} if self.greedy is None else self.greedy.interval
         given = (options.public_inputs, lambda done: tell(phase, LOWERING * done), self.read, within)
-        c, steps = lower(g, out, precision, *given, caches)
+        c, steps = lower(g, out, precision, *given, seen.step, caches)
         tell(phase, LOWERING)
         units = {name: r.port.unit for name, r in self.read.items()}
         own = [i for i in g.inputs if caches is None or i not in caches.names]
@@ -331,8 +344,10 @@ class Trial:
             tail = causal.tail(c, self.greedy) if caches is None else stepwise.tail(c, self.greedy, caches)
         folder.mkdir()
         out.write(folder, WEIGHTS, TABLES)
+        measured = seen.left(outputs)
+        outputs = {name: t.bare for name, t in outputs.items()}
+        c.close()  # weights are read again
         program = assemble_file(folder / PROGRAM)
-        measured = on_scale_samples(g, steps, outputs, out.samples)
         ports = inputs if tail is None else [*inputs, *tail.inputs]
         if self.held:
             watch = Watch(program.code, out.ends.values(), out.decisions)

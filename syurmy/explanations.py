@@ -221,7 +221,7 @@ P186 A commitment hides its tensor and the key's proofs hide nothing, or the oth
 P187 A commitment is to a tensor of another dtype, shape or batch than the program declares.
 P188 The integers of a commitment and those of the program stand for other values: two scales, say. compile --read NAME=DIR gives an input the scale of what the model in DIR gives or takes.
 P189 A commitment is to other values than those of the run.
-P190 Set-up or a proof would take more memory than --memory allows. Known before anything is allocated; the message says how much it needs.
+P190 Set-up, a proof or compiling would take more memory than --memory allows, or compiling more than the machine has. Of the first two known before anything is allocated, of compiling from the model's file, from the float model's first run and before each program that is made; the message says how much it needs.
 T100 The run stopped at an error of the program.
 T101 The run takes more instructions than allowed. Raise --max-steps, which is part of the key, or look for a loop that does not end.
 T110 An assertion does not hold.

@@ -30,6 +30,12 @@ class Heap:
                 self._at[name] = self._place(size), size
                 self.peak = max(self.peak, self.held)
 
+    def start(self, name: str) -> int:
+        """Where an array is that was taken from the heap itself."""
+        at, _ = self._at[name]
+        assert at is not None
+        return at
+
     def give(self, names: Iterable[str]) -> None:
         """Back; those that were never taken are none."""
         for name in names:

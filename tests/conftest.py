@@ -7,9 +7,12 @@ that failed before are not kept), so that a failure is repeated by the command t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 
+from syurmy import host, pace
 from syurmy.isa import refusal
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -24,6 +27,16 @@ settings.register_profile(
 )
 settings.load_profile("fixed")
 refusal.STRICT = True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pace_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands that run inside of the tests prove in a process that is warm: how long that takes says nothing of the
+    user's next proof, and is not kept where that is asked for."""
+    users, asked, own = host.cache_folder(), pace._path, tmp_path_factory.mktemp("pace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace, "_path", lambda: own / asked().name if host.cache_folder() == users else asked())
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -69,6 +69,14 @@ def gather_block_quantized(w: Writer) -> str:
     elif q.dtype.name not in ("int4", "uint4"):
         raise Unsupported(f"a table of {q.dtype.name}", "integers of 2, 4 or 8 bits")
 
+    wide = q.ndim == 2 and axis == 1 and not rows and not q.shape[1] % size
+    if wide and scales.dtype == np.float32 and w.opset >= BY_AXIS:  # as of MatMulNBits
+        kind = np.int8 if q.dtype.name == "int4" else np.uint8
+        points = np.broadcast_to(np.asarray(0 if zeros is None else zeros).astype(kind), scales.shape)
+        parts = [q.astype(kind).reshape(-1, size), scales.reshape(-1), points.reshape(-1)]
+        table = w.reshape(w("DequantizeLinear", *map(w.const, parts), axis=0), list(q.shape))
+        return w("Gather", table, w.input(1), axis=0)
+
     def along(x: Array) -> Array:
         return np.repeat(x.astype(np.float32), size, axis).take(range(q.shape[axis]), axis)
 

@@ -10,13 +10,14 @@ import math
 
 import numpy as np
 
+from syurmy.compiler import mantissas
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.errors import Unsupported
 from syurmy.compiler.graph import Node
 from syurmy.compiler.lower import Context, Result, lowering
 from syurmy.compiler.ops.shape import cut, pick
 from syurmy.compiler.scales import FEW, power_of_two
-from syurmy.isa.arrays import I64
+from syurmy.isa.arrays import I64, Array
 
 MAX_RUNS = 4096
 TABLE_BITS = 48  # of a few constants that data chooses among, in a fine program
@@ -69,11 +70,30 @@ def gather(c: Context, n: Node) -> Result:
     tied = None if known is None or n.attr("axis", 0) else c.tied(n.inputs[0])
     if tied is not None and tied.rows is not None and not tied.turned:
         return c.emit("mul", _gathered(c, n, tied.q), _gathered(c, n, tied.rows), scale=tied.q.scale)
+    if tied is None and known is not None and (found := _narrow_rows(c, n, known)) is not None:
+        return found
     x = c.tensor(n.inputs[0])
     if c.precision.fine and known is not None and known.ndim == 1 and known.size <= FEW and known.dtype.kind == "f":
         peak = float(np.abs(known[np.isfinite(known)]).max(initial=0.0)) or 1.0  # few cost nothing: bins, quantiles
         x = c.constant(known, power_of_two(peak / 2**TABLE_BITS), n.inputs[0])
     return _gathered(c, n, x)
+
+
+def _narrow_rows(c: Context, n: Node, table: Array) -> Tensor | None:
+    """Rows of a table that the model gives as integers of 8 bits and fewer: these, times the scales of their blocks,
+    which are read beside them; None where that is not worth it."""
+    given = None if table.ndim != 2 or n.attr("axis", 0) else mantissas.given(c.graph, n.inputs[0], table)
+    scales = None if given is None else given.transposed().by_block()
+    if given is None or scales is None or c.const(n.inputs[1]) is not None:
+        return None
+    columns = math.prod(c.shape(n.outputs[0])) + len(table) * 2  # both tables are looked up
+    if not np.isfinite(scales).all() or not scales.any() or not mantissas.worth(c, table.size, columns):
+        return None
+    m, unit = mantissas.multipliers(c, scales)
+    q = _gathered(c, n, c.out.param(given.q, 1.0, n.inputs[0]))
+    by = _gathered(c, n, c.out.param(m.T, 1.0, f"{n.inputs[0]}.scales"))
+    parts = c.reshape(q, (*by.shape, table.shape[1] // len(m)))
+    return c.reshape(c.emit("mul", parts, c.reshape(by, (*by.shape, 1)), scale=unit), q.shape)
 
 
 def _gathered(c: Context, n: Node, x: Tensor) -> Tensor:

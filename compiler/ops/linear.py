@@ -99,12 +99,12 @@ def weighted(
 ) -> Tensor:
     """``made`` of x as a factor and of ``weights`` for it, or of their integers of 8 bits, scaled behind it where that
     is worth it: ``given`` ones, or ``coarse`` ones."""
+    x = x if c.precision.fine else c.narrow(x)
     if given is not None:
         y = mantissas.product(c, x, given, least_unit(c, x, peak), site, made)
         if y is not None:
             return y
     if site.channel is not None and c.precision.weights <= COARSE and reach(w) > 0:
-        x = c.narrow(x)
         q, m, unit = coarse(w, site.channel, 2 ** (c.precision.weights - 1) - 1, least_unit(c, x, peak))
         if (m == m.reshape(-1)[0]).all() or worth(c, w.size, site.outputs):
             return multiplied(c, made(x, c.out.param(q, 1.0, site.label)), m.reshape(site.column), unit)

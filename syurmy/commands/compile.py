@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syurmy.commands.common import Debug, Json, print_json
+from syurmy.commands.common import Debug, Json, Memory, print_json
 
 if TYPE_CHECKING:
     from syurmy.compiler import CompiledModel
@@ -44,6 +44,13 @@ def compile(
         typer.Option("--calibrate", metavar="FILE", help=".npz of real inputs by name, stacked; .npy of a single one."),
     ] = None,
     weights: Annotated[int, typer.Option("--weights", help="Bits of weights, 8 or 16.")] = 16,
+    narrow_weights: Annotated[
+        bool,
+        typer.Option(
+            "--narrow-weights",
+            help="Integers of 8 bits and fewer of the model stay so in the key where that makes proofs dearer, too.",
+        ),
+    ] = False,
     activations: Annotated[int, typer.Option("--activations", help="Bits of activations, 8 or 16.")] = 16,
     margin: Annotated[
         float | None,
@@ -132,6 +139,7 @@ def compile(
         list[str] | None,
         typer.Option("--unit", metavar="NAME=TEXT", help="Unit of an input or output; may be repeated."),
     ] = None,
+    memory: Memory = None,
     report: Annotated[bool, typer.Option("--report", help="Accuracy and cost of every node.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 3 where the tolerance is missed.")] = False,
     json: Json = False,
@@ -144,12 +152,14 @@ def compile(
     from syurmy import display
     from syurmy.commands import models
     from syurmy.compiler import Options, compile_onnx
+    from syurmy.memory import read as bytes_of
 
     options = Options(
         shapes=dict(map(_shape, shape or [])),
         calibrate=calibrate,
         weights=weights,
         activations=activations,
+        narrow_weights=narrow_weights,
         public_inputs=input_visibility is Visibility.public,
         commit_inputs=commit_input or [],
         commit_outputs=commit_output or [],
@@ -164,6 +174,7 @@ def compile(
         cache=cache or 0,
         chunk=chunk,
         segments=_segments(segments),
+        memory=None if memory is None else bytes_of(memory),
         title=title,
         labels=_labels(labels or []),
         units=dict(_named("--unit", option) for option in unit or []),
@@ -182,7 +193,7 @@ def compile(
 
 
 def _print(done: CompiledModel, report: bool, bits: tuple[int, int], took: float) -> None:
-    from syurmy import costs, display
+    from syurmy import costs, display, host
     from syurmy.compiler.recorded import PROGRAM
 
     if report:
@@ -205,7 +216,9 @@ def _print(done: CompiledModel, report: bool, bits: tuple[int, int], took: float
             f"segment {k}: {s['instructions']} instructions, {leaves}{s['params_entries']:,} weights, "
             f"takes in {s['taken_in']:,} entries ({reads})"
         )
-    print(f"{done.folder / PROGRAM}: compiled in {display.seconds_text(took)}")
+    of = f", {display.bytes_text(done.memory)} were predicted" if done.memory else ""
+    peak = display.bytes_text(int(host.peak_mb() * 2**20))
+    print(f"{done.folder / PROGRAM}: compiled in {display.seconds_text(took)}, peak memory {peak}{of}")
 
 
 def _segments(text: str) -> int | str:
@@ -265,7 +278,7 @@ def _labels(options: list[str]) -> dict[str, str] | str | None:
 
 
 def _described(done: CompiledModel) -> dict[str, Any]:
-    from syurmy import costs
+    from syurmy import costs, host
     from syurmy.compiler.recorded import PROGRAM
 
     cost = costs.of_program(done.program, batch=done.chained is None)
@@ -280,6 +293,8 @@ def _described(done: CompiledModel) -> dict[str, Any]:
         "missed": None if done.missed is None else vars(done.missed) | {"message": str(done.missed)},
         "instructions": len(done.program.code),
         "segments": _parts(done),
+        "predicted_bytes": done.memory,
+        "peak_mb": host.peak_mb(),
         "cost": None if cost is None else cost[0].to_json(),
         "cost_in_batch": None if cost is None or cost[1] is None else cost[1].to_json(),
     }

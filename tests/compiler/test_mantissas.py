@@ -38,16 +38,18 @@ def model(nodes: list[onnx.NodeProto], x: Array, y: tuple[int, ...], weights: We
     return helper.make_model(graph, opset_imports=imports, ir_version=10)
 
 
-def right(made: onnx.ModelProto, x: Array, folder: Path, off: float = 1e-4, **given: object) -> CompiledModel:
+def right(
+    made: onnx.ModelProto, x: Array, folder: Path, off: float = 1e-4, name: str = "x", **given: object
+) -> CompiledModel:
     """Compiled, with outputs as onnxruntime's."""
     import onnxruntime
 
-    done = compiled(made, {"x": x}, folder, **given)
+    done = compiled(made, {name: x}, folder, **given)
     options = onnxruntime.SessionOptions()  # which would quantise activations of blocks that it fuses
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    want = session.run(None, {"x": x})[0]
-    assert np.abs(outputs_of(done, {"x": x})["y"] - want).max() <= off * np.ptp(want)
+    want = session.run(None, {name: x})[0]
+    assert np.abs(outputs_of(done, {name: x})["y"] - want).max() <= off * np.ptp(want)
     return done
 
 
@@ -94,6 +96,35 @@ def test_blocks_of_few_bits(bits: int, size: int, zeros: bool, blocks: int, tmp_
     assert dtypes(done)[blocks, 24] if blocks > 1 else dtypes(done)[24,] == "i32"
 
 
+@pytest.mark.parametrize("kind", ["packed", "int4", "block", "row"])
+@pytest.mark.usefixtures("any_size")
+def test_rows_of_tables_of_few_bits(kind: str, tmp_path: Path) -> None:
+    """An embedding of 4 bits in blocks, by onnxruntime's operator and ONNX's own: its integers are the param."""
+    rng = np.random.default_rng(1)
+    blocks = 1 if kind == "row" else 4
+    scales = rng.uniform(0.02, 0.1, (64, blocks)).astype(np.float32)
+    q = rng.integers(-8, 8, (64, 64)).astype(ml_dtypes.int4)
+    given: Weights = {"w": q, "s": scales}
+    if kind == "packed":
+        given = {"w": rng.integers(0, 256, (64, 32), dtype=np.uint8), "s": scales}
+        given["z"] = rng.integers(0, 256, (64, 2), dtype=np.uint8)
+    if kind in ("packed", "int4"):
+        sizes = {"bits": 4, "block_size": 16, "gather_axis": 0, "quantize_axis": 1}
+        names = ["w", "ids", *[k for k in given if k != "w"]]
+        nodes = [helper.make_node("GatherBlockQuantized", names, ["y"], domain="com.microsoft", **sizes)]
+    else:
+        how = {"axis": 1, "block_size": 16} if kind == "block" else {"axis": 0}
+        given["s"] = scales if kind == "block" else scales[:, 0]
+        nodes = [helper.make_node("DequantizeLinear", ["w", "s"], ["d"], **how)]
+        nodes.append(helper.make_node("Gather", ["d", "ids"], ["y"], axis=0))
+    made = model(nodes, np.zeros(1), (1, 64), given, 21)
+    made.graph.input[0].CopyFrom(helper.make_tensor_value_info("ids", TensorProto.INT64, [1]))
+    for k in range(5, 64, 19):
+        done = right(made, np.array([k]), tmp_path / str(k), off=2e-5, name="ids")
+    assert dtypes(done)[64, 64] == "i8"
+    assert dtypes(done)[64, blocks] == "i32"
+
+
 @pytest.mark.usefixtures("any_size")
 def test_what_is_not_worth_its_columns(tmp_path: Path) -> None:
     """Of many rows, each block's sums would be more than the weights. An order of blocks of its own is no block."""
@@ -101,6 +132,14 @@ def test_what_is_not_worth_its_columns(tmp_path: Path) -> None:
     assert dtypes(many) == {(128, 24): "i16"}
     longer = right(*by_bits(4, 128, False, 8), tmp_path / "longer")
     assert dtypes(longer)[128, 24] == "i8"
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_narrow_whatever_it_costs(asked: bool, tmp_path: Path) -> None:
+    """16 rows and blocks of 32 have as many sums as half of the weights: only where that is asked for."""
+    made, x = by_bits(4, 32, False, 16, k=4096)
+    done = right(made, x, tmp_path, narrow_weights=asked)
+    assert dtypes(done) == ({(128, 32, 24): "i8", (128, 24): "i32"} if asked else {(4096, 24): "i16"})
 
 
 def test_few_weights_are_not_worth_an_instruction(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syurmy import costs, pace
+from syurmy import costs, host, pace
 from syurmy.costs import Cost
 
 COST = Cost(instructions=1, steps=1, leaves=1_000_000, columns=10, committed_entries=10**6, params_entries=0)
@@ -50,3 +50,13 @@ def test_a_cache_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("not a folder")
     pace.record(1.0, 3.0)
     assert pace.factor() == 1
+
+
+def test_proofs_of_tests_are_not_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    assert pace._path().parent != host.cache_folder()
+    theirs = host.cache_folder() / pace._path().name
+    before = theirs.read_bytes() if theirs.exists() else None
+    pace.record(1.0, 3.0)
+    assert pace._path().exists()
+    assert (theirs.read_bytes() if theirs.exists() else None) == before

@@ -1,0 +1,99 @@
+"""How much memory compiling a model takes, and how much of that tensors on samples may.
+
+What a process has already is asked of the system, once the float model has run on its first sample: weights are there
+then, and the session that runs it. To come are, for E weights of which a sample's tensors have F bytes in the float
+model, S of N samples being those that scales come from:
+
+    floats     N F, or of many samples KEPT + S F
+    integers   of every node that is lowered, of all that a later one reads: 8 bytes an entry, and of what is made on
+               the way OWN times the largest, on S samples
+    weights    2 E, where they have 8 bits E; of a finer program, beside the first, 4 E
+    a run      of one sample, all of whose integers are held: RUN F; of a finer program most of that is there
+
+Floats and integers on samples are in a file where there is no room for them (``compiler.kept``). What else there is
+must fit, or the model is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from syurmy import host
+from syurmy.compiler.calibration import KEPT, MAX_SAMPLES, Runs
+from syurmy.compiler.graph import Graph, unreached
+from syurmy.compiler.kept import Store
+from syurmy.display import bytes_text
+from syurmy.isa.errors import InputError
+
+PROCESS = 150_000_000  # with the packages that read models
+RUN = 5
+OWN = 4
+AT_ONCE = 2**23  # bytes of what is computed of many samples at one time
+
+
+class Needs:
+    """``limit``: bytes that may be taken (None: what the machine has); ``predicted``: at the peak; ``store``: of
+    tensors on samples, which get what is left."""
+
+    def __init__(self, limit: int | None, folder: Path) -> None:
+        self.limit = limit or host.memory() or None
+        self.store = Store(folder=folder)
+        self.predicted = 0
+
+    def read(self, size: int) -> None:
+        """A model of so many bytes is read, in which they are there twice. Raises ``InputError`` P190."""
+        self._refuse(PROCESS + 2 * size, "reading the model")
+
+    def observe(self, model: onnx.ModelProto, runs: Runs, width: int) -> None:
+        """After the float model's first run; ``width``: bytes of a weight. Raises ``InputError`` P190."""
+        fixed = unreached(model.graph)
+        self.floats = sum(np.asarray(x).nbytes for name, x in runs[0].items() if name not in fixed)
+        self.weights = sum(math.prod(t.dims) for t in model.graph.initializer), width
+        self._divide(min(len(runs.samples) * self.floats, KEPT + MAX_SAMPLES * self.floats), AT_ONCE, False)
+        if self.store.room is not None:
+            runs.room = min(runs.room, self.store.room // 4)
+
+    def lower(self, g: Graph, fine: bool) -> None:
+        """Before a program is made. Raises ``InputError`` P190."""
+        sizes = {i: 8 * math.prod(v.shape) for i, v in g.values.items() if i not in g.constants}
+        last = {i: k for k, n in enumerate(g.nodes) for i in (*n.inputs, *n.outputs)}
+        kept, alive = {*g.inputs, *g.outputs}, set(g.inputs)
+        live, most = sum(sizes[i] for i in alive), 0
+        for k, n in enumerate(g.nodes):
+            mine = [i for i in (*n.inputs, *n.outputs) if i in sizes]
+            live += sum(sizes[i] for i in {*mine} - alive)
+            alive.update(mine)
+            most = max(most, live + OWN * max(map(sizes.__getitem__, mine), default=0))
+            over = {i for i in mine if last[i] == k and i not in kept}
+            live -= sum(sizes[i] for i in over)
+            alive -= over
+        count = len(next(iter(g.samples.values()), [0]))
+        largest = count * max(sizes.values(), default=0)
+        self._divide(count * most, OWN * largest if fine else min(2 * largest, AT_ONCE), fine)
+
+    def _divide(self, values: int, once: int, fine: bool) -> None:
+        """What there will be at most of memory, between tensors on samples, of which ``values`` are still to come, and
+        all else; ``once``: bytes that one table takes."""
+        entries, width = self.weights
+        there = host.resident() - self.store.held
+        fixed = there + entries * (4 if fine else width) + (2 if fine else RUN + 1) * self.floats + once
+        values += self.store.held
+        self._refuse(fixed, "a finer program of this" if fine else "compiling this")
+        if self.limit is not None and fixed + values > self.limit:
+            ahead = 0 if fine or width == 1 else entries * 4  # for a finer program
+            self.store.room = max(self.limit - fixed - ahead, 0)
+            values = min(values, self.store.room)
+        self.predicted = max(self.predicted, int(host.peak_mb() * 2**20), fixed + values)
+
+    def _refuse(self, size: int, what: str) -> None:
+        self.predicted = max(self.predicted, size)
+        if self.limit is not None and size > self.limit:
+            raise InputError(
+                f"{what} takes about {bytes_text(size)}, {bytes_text(self.limit)} are allowed",
+                code="P190",
+                help="inputs of a smaller --shape; parts of the model, one by one (--read joins them); or more memory",
+            )
