@@ -157,19 +157,25 @@ def obtain(
     for k, program in enumerate(at.segments):
         tell(f"set-up of segment {k + 1} of {len(at.segments)}", k / len(at.segments))
         where = at.keys_of(k, folder)
-        kept = keys.obtain(
-            program,
-            at.file(k),
-            where,
-            max_steps,
-            once,
-            no_zk,
-            proofs,
-            renew,
-            at.described(k),
-            hiding,
-            usual_proofs(at),
-        )
+        try:
+            kept = keys.obtain(
+                program,
+                at.file(k),
+                where,
+                max_steps,
+                once,
+                no_zk,
+                proofs,
+                renew,
+                at.described(k),
+                hiding,
+                usual_proofs(at),
+            )
+        except InputError as e:
+            if e.code != "F120" or not k or renew:  # which begins with the first
+                raise
+            message = f"{e.message}; the keys of {k} of {len(at.segments)} segments are there"
+            raise InputError(message, code="F120", help="make room: the same command goes on from there") from e
         found.append(kept.key.verifying_key)
         paths.append(keys.key_paths(at.file(k), where)[0])
         reused &= kept.reused

@@ -194,8 +194,19 @@ def test_certify(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_full_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is finished is kept, and who is told so can go on."""
-    command = ("prove", folder, "-i", "x=[[1, 2, 3, 5]]", "--proof", tmp_path / "a.proof")
-    vm("setup", folder)
+    command = ("prove", folder, "-i", "x=[[1, 2, 3, 5]]", "--proof", tmp_path / "a.proof", "--keys", tmp_path)
+    write, full = syurmy.ProvingKey.write, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def second(self: syurmy.ProvingKey, path: Path, used: Path) -> None:
+        if path.parent.name == "1":
+            raise full
+        write(self, path, used)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(syurmy.ProvingKey, "write", second)
+        e = vm(*command, code=2)["error"]
+    assert e["message"].endswith("No space left on device; the keys of 1 of 3 segments are there")
+    assert [p.name for p in (tmp_path / "segments" / "1").iterdir()] == []
     with monkeypatch.context() as patch:
         full_after(patch, 2)
         e = vm(*command, code=2)["error"]
