@@ -7,7 +7,7 @@ model, S of N samples being those that scales come from:
     floats     N F, or of many samples KEPT + S F
     integers   of every node that is lowered, of all that a later one reads: 8 bytes an entry, and of what is made on
                the way OWN times the largest, on S samples
-    weights    2 E, where they have 8 bits E; of a finer program, beside the first, 4 E
+    weights    2 E, where they have 8 bits E; of a finer program, beside the first, 4 E and the largest in 8 bytes
     a run      of one sample, all of whose integers are held: RUN F; of a finer program most of that is there
 
 Floats and integers on samples are in a file where there is no room for them (``compiler.kept``). What else there is
@@ -52,7 +52,8 @@ class Needs:
         """After the float model's first run; ``width``: bytes of a weight. Raises ``InputError`` P190."""
         fixed = unreached(model.graph)
         self.floats = sum(np.asarray(x).nbytes for name, x in runs[0].items() if name not in fixed)
-        self.weights = sum(math.prod(t.dims) for t in model.graph.initializer), width
+        sizes = [math.prod(t.dims) for t in model.graph.initializer]
+        self.weights, self.largest, self.width = sum(sizes), max(sizes, default=0), width
         self._divide(min(len(runs.samples) * self.floats, KEPT + MAX_SAMPLES * self.floats), AT_ONCE, False)
         if self.store.room is not None:
             runs.room = min(runs.room, self.store.room // 4)
@@ -78,13 +79,12 @@ class Needs:
     def _divide(self, values: int, once: int, fine: bool) -> None:
         """What there will be at most of memory, between tensors on samples, of which ``values`` are still to come, and
         all else; ``once``: bytes that one table takes."""
-        entries, width = self.weights
-        there = host.resident() - self.store.held
-        fixed = there + entries * (4 if fine else width) + (2 if fine else RUN + 1) * self.floats + once
+        made = 4 * self.weights + 8 * self.largest if fine else self.width * self.weights
+        fixed = host.resident() - self.store.held + made + (2 if fine else RUN + 1) * self.floats + once
         values += self.store.held
         self._refuse(fixed, "a finer program of this" if fine else "compiling this")
         if self.limit is not None and fixed + values > self.limit:
-            ahead = 0 if fine or width == 1 else entries * 4  # for a finer program
+            ahead = 0 if fine or self.width == 1 else 4 * self.weights  # for a finer program
             self.store.room = max(self.limit - fixed - ahead, 0)
             values = min(values, self.store.room)
         self.predicted = max(self.predicted, int(host.peak_mb() * 2**20), fixed + values)
