@@ -209,5 +209,8 @@ def _put(fs: Any, source: Path, target: str) -> None:
         fs.put_file(str(source), target)
         return
     fs.makedirs(fs._parent(target), exist_ok=True)
-    with written_whole(Path(target), mode=0o600) as (temporary,):  # its owner's alone
-        shutil.copyfile(source, temporary)
+    try:
+        with written_whole(Path(target), mode=0o600) as (temporary,):  # its owner's alone
+            shutil.copyfile(source, temporary)
+    except InputError as e:
+        raise OSError(e.message) from e  # it is the store that cannot be used

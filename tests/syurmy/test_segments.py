@@ -192,6 +192,29 @@ def test_certify(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert other["code"] == "K133"
 
 
+@pytest.mark.parametrize("segments", [1, 2])
+def test_certify_in_python(tmp_path: Path, segments: int) -> None:
+    """The model's key, in one piece or of bundles: its proofs rest on what ``certify`` gives."""
+    onnx.save(model(), tmp_path / "net.onnx")
+    made = syurmy.compile_onnx(tmp_path / "net.onnx", calibrate={"x": X[:, None]}, segments=segments)
+    certificate = made.certify(parts=tmp_path / "parts")
+    assert isinstance(certificate, syurmy.BundleCertificate if segments > 1 else syurmy.Certificate)
+    assert not (tmp_path / "parts").exists()
+    key: Any = made.bundle_key() if segments > 1 else made.keys[1]
+    done = made.prove(X[:1], certificate=certificate)
+    assert done.proof is not None
+    assert done.statement is not None
+    assert done.statement.certificate == certificate.digest()
+    assert syurmy.verify(key, done.proof, certificate=certificate.data).certificate == certificate.digest()
+    with pytest.raises(syurmy.Rejected, match="rests on certificate"):
+        syurmy.verify(key, done.proof)
+    other: Any = syurmy.Certificate(certificate.data) if segments > 1 else syurmy.BundleCertificate(certificate.data)
+    for attempt in (lambda: syurmy.verify_key(key, other), lambda: made.prove(X[:1], certificate=other)):
+        with pytest.raises(InputError) as e:
+            attempt()
+        assert e.value.code == "I118"
+
+
 def test_a_full_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is finished is kept, and who is told so can go on."""
     command = ("prove", folder, "-i", "x=[[1, 2, 3, 5]]", "--proof", tmp_path / "a.proof", "--keys", tmp_path)
