@@ -79,8 +79,10 @@ class Needs:
     def _divide(self, values: int, once: int, fine: bool) -> None:
         """What there will be at most of memory, between tensors on samples, of which ``values`` are still to come, and
         all else; ``once``: bytes that one table takes."""
+        if bounded := self.store.room is not None:
+            host.return_memory()
         made = 4 * self.weights + 8 * self.largest if fine else self.width * self.weights
-        fixed = host.resident() - self.store.held + made + (2 if fine else RUN + 1) * self.floats + once
+        fixed = host.resident() - self.store.held + made + (2 if fine and not bounded else RUN + 1) * self.floats + once
         values += self.store.held
         self._refuse(fixed, "a finer program of this" if fine else "compiling this")
         if self.limit is not None and fixed + values > self.limit:
