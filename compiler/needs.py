@@ -4,11 +4,12 @@ What a process has already is asked of the system, once the float model has run 
 then, and the session that runs it. To come are, for E weights of which a sample's tensors have F bytes in the float
 model, S of N samples being those that scales come from:
 
-    floats     N F, or of many samples KEPT + S F
+    floats     N F, of many samples KEPT + S F
     integers   of every node that is lowered, of all that a later one reads: 8 bytes an entry, and of what is made on
                the way OWN times the largest, on S samples
     weights    2 E, where they have 8 bits E; of a finer program, beside the first, 4 E and the largest in 8 bytes
-    a run      of one sample, all of whose integers are held: RUN F; of a finer program most of that is there
+    a run      when those are gone, of one sample, with all of its integers and what rounding did to them: 8 F; 5 F
+               where freed memory is there from before, of a finer program F
 
 Floats and integers on samples are in a file where there is no room for them (``compiler.kept``). What else there is
 must fit, or the model is refused.
@@ -30,7 +31,7 @@ from syurmy.display import bytes_text
 from syurmy.isa.errors import InputError
 
 PROCESS = 150_000_000  # with the packages that read models
-RUN = 5
+RUNS = {(False, False): 5, (False, True): 1, (True, False): 8, (True, True): 8}  # bounded, of a finer program
 OWN = 4
 AT_ONCE = 2**23  # bytes of what is computed of many samples at one time
 
@@ -54,7 +55,8 @@ class Needs:
         self.floats = sum(np.asarray(x).nbytes for name, x in runs[0].items() if name not in fixed)
         sizes = [math.prod(t.dims) for t in model.graph.initializer]
         self.weights, self.largest, self.width = sum(sizes), max(sizes, default=0), width
-        self._divide(min(len(runs.samples) * self.floats, KEPT + MAX_SAMPLES * self.floats), AT_ONCE, False)
+        count = min(len(runs.samples), MAX_SAMPLES)
+        self._divide(min(count * self.floats, KEPT + count * self.floats * 3 // 4), 0, AT_ONCE, False)
         if self.store.room is not None:
             runs.room = min(runs.room, self.store.room // 4)
 
@@ -74,20 +76,24 @@ class Needs:
             alive -= over
         count = len(next(iter(g.samples.values()), [0]))
         largest = count * max(sizes.values(), default=0)
-        self._divide(count * most, OWN * largest if fine else min(2 * largest, AT_ONCE), fine)
+        self._divide(0, count * most, OWN * largest if fine else min(2 * largest, AT_ONCE), fine)
 
-    def _divide(self, values: int, once: int, fine: bool) -> None:
-        """What there will be at most of memory, between tensors on samples, of which ``values`` are still to come, and
-        all else; ``once``: bytes that one table takes."""
+    def _divide(self, floats: int, integers: int, once: int, fine: bool) -> None:
+        """What there will be at most of memory, between tensors on samples and all else. Of these so many bytes are to
+        come: ``floats``, and ``integers`` while nodes are lowered; ``once``: what one table takes."""
+        if bounded := self.store.room is not None:
+            host.return_memory()
         made = 4 * self.weights + 8 * self.largest if fine else self.width * self.weights
-        fixed = host.resident() - self.store.held + made + (2 if fine else RUN + 1) * self.floats + once
-        values += self.store.held
-        self._refuse(fixed, "a finer program of this" if fine else "compiling this")
-        if self.limit is not None and fixed + values > self.limit:
+        apart = host.resident() - self.store.held + made + self.floats
+        run = RUNS[bounded, fine] * self.floats
+        least = apart + max(once, run)
+        self._refuse(least, "a finer program of this" if fine else "compiling this")
+        whole = apart + self.store.held + floats + max(integers + once, run)
+        if self.limit is not None and whole > self.limit:
             ahead = 0 if fine or self.width == 1 else 4 * self.weights  # for a finer program
-            self.store.room = max(self.limit - fixed - ahead, 0)
-            values = min(values, self.store.room)
-        self.predicted = max(self.predicted, int(host.peak_mb() * 2**20), fixed + values)
+            self.store.room = max(self.limit - least - ahead, 0)
+            whole = min(whole, least + self.store.room)
+        self.predicted = max(self.predicted, int(host.peak_mb() * 2**20), whole)
 
     def _refuse(self, size: int, what: str) -> None:
         self.predicted = max(self.predicted, size)

@@ -176,7 +176,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
                 causal.refuse_leaks(made.program, made.tail.generation, samples[0][greedy.tokens])
             few = made.entries <= MOST and greedy is None  # what a model writes is decided, and told as that
             count = min(ESTIMATED, AT_ONCE // max(made.entries, 1))
-            estimated = [runs[k] for k in (held or scaling)[:count]] if few else []
+            estimated = (runs[k] for k in (held or scaling)[: count if few else 0])
             done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
             done = replace(done, memory=needs.predicted)
     if done.missed is not None:
@@ -404,7 +404,7 @@ def _written(
     refused: Problem | None,
     source: str | None,
     vocabulary: Vocabulary | None,
-    estimated: Sequence[Mapping[str, Any]],
+    estimated: Iterable[Mapping[str, Any]],
 ) -> CompiledModel:
     """The files of a program, moved from where it was made in place of the files of its ``own``. ``refused``: why there
     is no finer program; ``estimated``: samples on which rounding is estimated, and the estimate compared."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -237,3 +238,16 @@ def test_refused_before_anything_runs(tmp_path: Path) -> None:
     assert "X192" in unused.stderr
     none = invoke("prove", path, "--memory", "much")
     assert "X193" in none.stderr
+
+
+def test_compile_says_what_it_takes(tmp_path: Path) -> None:
+    lenet = Path(__file__).parents[2] / "programs/onnx/lenet5.onnx"
+    refused = invoke("compile", lenet, "-o", tmp_path / "out", "--memory", "50M")
+    assert refused.exit_code == 2
+    assert "P190" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    none = invoke("compile", lenet, "-o", tmp_path / "out", "--memory", "much")
+    assert "X193" in none.stderr
+    done = invoke("compile", lenet, "-o", tmp_path / "out", "--json")
+    said = json.loads(done.stdout)
+    assert 0.8 < said["predicted_bytes"] / 2**20 / said["peak_mb"] < 1.3
