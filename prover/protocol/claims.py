@@ -21,7 +21,7 @@ from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Public
 from syurmy.isa.joining import segments
-from syurmy.isa.pieces import Piece
+from syurmy.isa.pieces import Piece, laid
 from syurmy.isa.progression import Progression
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, ZERO, Ext, to_field
@@ -332,6 +332,18 @@ class Sweep:
             perm = sorted(range(len(new_axes)), key=lambda i: new_axes[i])
             groups.append((tuple(new_axes[i] for i in perm), self.space.transpose(w, perm)))
         return _ordered(coefficient, groups)
+
+
+def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[Term]]:
+    """All terms on witness columns, merged, in order of node id, in the shapes in which they lie in the matrix."""
+    terms: dict[Committed, list[Term]] = {}
+    for p in pulled:
+        for node, more in p.columns.items():
+            terms.setdefault(node, []).extend(more)
+    return {
+        node: [sweep.reshaped(t, node.shape, laid(node.shape)) for t in sweep.merge(terms[node])]
+        for node in sorted(terms, key=lambda n: n.id)
+    }
 
 
 def _ordered(coefficient: Ext, groups: Iterable[Group]) -> Term:

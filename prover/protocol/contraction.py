@@ -21,6 +21,9 @@ from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight
 
 
+CONTRACTION = "contraction"  # the name of a point
+
+
 @dataclass(frozen=True)
 class Side:
     """One operand of a contraction. ``kept``: its axes of the shared labels, in table order; ``bound``: groups of its
@@ -120,6 +123,17 @@ def _renamed(sweep: Sweep, axes: Sequence[int], w: Weight) -> Group:
 def all_contractions(products: dict[Product, list[Term]], sweep: Sweep) -> list[Contraction]:
     """In order of node id and of terms."""
     return [Contraction.of(p, t, sweep) for p, terms in products.items() for t in terms]
+
+
+def operand_claims(contractions: Sequence[Contraction], sweep: Sweep, rounds: int, eta: Ext) -> list[tuple[Node, Term]]:
+    """Two claims per contraction with coefficients eta, eta^2, ... (a before b)."""
+    out: list[tuple[Node, Term]] = []
+    power = ONE
+    for c in contractions:
+        for side in (c.a, c.b):
+            power = power * eta
+            out.append((side.node, c.operand_term(side, sweep, CONTRACTION, rounds, power)))
+    return out
 
 
 def batch_values(contractions: Sequence[Contraction], sweep: Sweep, name: str, rounds: int) -> list[Ext]:

@@ -48,8 +48,9 @@ from syurmy.prover.protocol.statement import (
 )
 from syurmy.prover.protocol.tensors import TensorCommitment, named_size, read_named
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
-from syurmy.prover.verifier.front import Ends, Front
+from syurmy.prover.verifier.front import Ends
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows, verify_ladder
+from syurmy.prover.verifier.outlined import Outlined
 
 if TYPE_CHECKING:
     from syurmy.prover.verifier.certificate import Certified
@@ -218,7 +219,7 @@ def rows_of(
     return matrices, on_rows
 
 
-class Reading(Front):
+class Reading(Outlined):
     """One proof, or certificate, as its verifier reads it. ``planned`` says what of."""
 
     what, magic = "proof", MAGIC
