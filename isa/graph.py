@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Protocol
 
 import numpy as np
@@ -73,7 +73,10 @@ class Node:
     reach: tuple[int, ...] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.has_product = any(i.has_product for i in self.inputs)
+        for i in self.inputs:
+            if i.has_product:
+                self.has_product = True
+                return
 
     @property
     def interval(self) -> Interval:
@@ -378,15 +381,7 @@ class Equation:
     label: str
 
 
+@cache
 def range_table(bits: int) -> Table:
     """The integers of ``[0, 2^bits)``."""
     return Table(f"range[{bits}]", bits, ((0, 2**bits - 1),))
-
-
-def combined_interval(coefficients: Sequence[int], nodes: Sequence[Node], const: int) -> Interval:
-    """The interval of ``sum coefficient * node + const``."""
-    lo = hi = const
-    for c, n in zip(coefficients, nodes, strict=True):
-        lo += c * (n.lo if c >= 0 else n.hi)
-        hi += c * (n.hi if c >= 0 else n.lo)
-    return lo, hi

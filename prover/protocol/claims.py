@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -32,15 +32,28 @@ from syurmy.prover.protocol.weights import Weight, WeightSpace
 Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over them
 
 
-@dataclass(frozen=True)
 class Term:
-    coefficient: Ext
-    groups: tuple[Group, ...]  # sorted by first axis; together they cover the axes of length > 1
+    """``coefficient`` times the inner product with these weights. Immutable."""
 
-    @cached_property
+    __slots__ = ("_key", "coefficient", "groups")
+
+    def __init__(self, coefficient: Ext, groups: tuple[Group, ...]) -> None:
+        self.coefficient = coefficient
+        self.groups = groups  # sorted by first axis; together they cover the axes of length > 1
+        self._key: tuple[tuple[tuple[int, ...], Hashable], ...] | None = None
+
+    def __eq__(self, o: object) -> bool:
+        return isinstance(o, Term) and self.coefficient == o.coefficient and self.groups == o.groups
+
+    def __hash__(self) -> int:
+        return hash((self.coefficient, self.groups))
+
+    @property
     def key(self) -> tuple[tuple[tuple[int, ...], Hashable], ...]:
         """Equal for terms that differ in their coefficient only."""
-        return tuple([(axes, w.key) for axes, w in self.groups])
+        if self._key is None:
+            self._key = tuple([(axes, w.key) for axes, w in self.groups])
+        return self._key
 
     def but(self, position: int) -> Hashable:
         """Equal for terms that differ in their coefficient and the weight at ``position`` only."""
@@ -62,6 +75,17 @@ class Pulled:
     publics: dict[Public, list[Term]] = field(default_factory=dict)
     products: dict[Product, list[Term]] = field(default_factory=dict)
     externals: dict[External, list[Term]] = field(default_factory=dict)
+
+    def extend(self, more: Pulled) -> None:
+        """With where further claims ended. Terms on one tensor are not merged."""
+        self.constant = self.constant + more.constant
+        for ours, theirs in zip(self._by_kind, more._by_kind, strict=True):
+            for node, terms in theirs.items():
+                ours[node] = ours.get(node, []) + terms
+
+    @property
+    def _by_kind(self) -> tuple[dict[Any, list[Term]], ...]:
+        return self.columns, self.params, self.publics, self.products, self.externals
 
 
 def eq_term(space: WeightSpace, point: Sequence[Coordinate], shape: Sequence[int], coefficient: Ext = ONE) -> Term:

@@ -151,10 +151,10 @@ class MatrixLayout:
         choose: Callable[[int, Callable[[int], int]], MatrixShape],
     ) -> None:
         orders = [_worst_padding_first(shape) for _, shape in tensors]
-        sizes = [math.prod(padded(d) for d in shape) for _, shape in tensors]
+        sizes = [math.prod(dims) for _, dims in orders]
         self.places: dict[Hashable, Place] = {}
-        for (key, shape), order, offset in zip(tensors, orders, stack(sizes), strict=True):
-            self.places[key] = Place(shape, order, tuple(padded(shape[a]) for a in order), offset)
+        for (key, shape), (order, dims), offset in zip(tensors, orders, stack(sizes), strict=True):
+            self.places[key] = Place(shape, order, dims, offset)
         self.used = sum(sizes)  # entries, the first ones: nothing lies beyond them, and no gap between the tensors
         self.log_entries = max(min_log_entries, log2_ceil(max(1, self.used)))
         counted = cache(lambda log_cols: max(1, self._count(log_cols)))  # asked again at every rate
@@ -226,5 +226,7 @@ class MatrixLayout:
 
 
 @lru_cache(maxsize=4096)
-def _worst_padding_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a)))
+def _worst_padding_first(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes in their order, and their padded lengths."""
+    order = sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a))
+    return tuple(order), tuple(padded(shape[a]) for a in order)

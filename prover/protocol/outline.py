@@ -17,7 +17,7 @@ from typing import Any
 
 from syurmy.isa.arrays import I32
 from syurmy.isa.cost import Account
-from syurmy.isa.graph import Committed, Equation, Table
+from syurmy.isa.graph import Committed, Equation
 from syurmy.isa.progression import Progression
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, columns_of
@@ -174,20 +174,9 @@ class Outline:
         beta, gamma, eta = (lines.element("given", None) for _ in range(3))
         return Outline(blocks, lines, Leaves(lines, blocks), at, beta, gamma, eta, [], [])
 
-    @staticmethod
-    def of(blocks: Sequence[Block], equations: Sequence[Equation]) -> Outline:
-        """Of a plan that commits what it has to."""
-        out = Outline.begun(blocks)
-        sweep = Sweep(out.lines)
-        pulled = [sweep.run(out.on_leaves(True) + out.on_equations(equations))]
-        if pulled[0].products:
-            pulled.append(out.behind(sweep, all_contractions(pulled[0].products, sweep)))
-        return out.ended(pulled)
-
-    def on_leaves(self, multiplicities: bool = False) -> list[Claim]:
-        """The claims on members, and on multiplicities that are columns of the program."""
-        claims = claims_on(self.blocks, self.leaves, self.at, self.beta, self.gamma if multiplicities else None)
-        return [claim for claim in claims if claim[0].id]  # those of tables are numbered behind all others
+    def on_leaves(self) -> list[Claim]:
+        """The claims on members."""
+        return claims_on(self.blocks, self.leaves, self.at, self.beta, None)
 
     def on_equations(self, equations: Sequence[Equation], first: int = 0) -> list[Claim]:
         """The claims on equations, all but the ``first`` ones."""
@@ -199,14 +188,14 @@ class Outline:
         rounds = max(c.variables for c in contractions)
         return sweep.run(operand_claims(contractions, sweep, rounds, self.eta))
 
-    def ended(self, pulled: list[Pulled]) -> Outline:
-        """With what its sweeps came to, and the claims on multiplicities of tables."""
+    def ended(self, first: Pulled, second: Pulled | None) -> Outline:
+        """With what the sweeps came to, and the claims on multiplicities."""
         self.lines.account = None
         for b, place in zip(self.blocks, self.at, strict=True):
-            if isinstance(b.source, Table) and b.multiplicity is not None:
-                groups = self.leaves.whole(b.multiplicity.shape)
-                pulled[0].columns[b.multiplicity] = [Term(place * self.gamma, groups)]
-        self.pulled = pulled
+            if b.multiplicity is not None:
+                term = Term(place * self.gamma, self.leaves.whole(b.multiplicity.shape))
+                first.columns.setdefault(b.multiplicity, []).append(term)
+        self.pulled = [first] if second is None else [first, second]
         return self
 
     @property

@@ -15,11 +15,11 @@ from syurmy.isa import collector
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import PER_TERM, Account
 from syurmy.isa.errors import ConstraintError
-from syurmy.isa.graph import Committed, Equation, Node, Product, Table, Tuples
+from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.pieces import laid, pieces
+from syurmy.isa.pieces import Piece, laid, pieces
 from syurmy.isa.program import Program
 from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
@@ -164,20 +164,19 @@ def block_width(b: Block) -> int:
 def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) -> list[Block]:
     tables = system.tables
     tags: dict[object, int] = {t: i + 1 for i, t in enumerate([*tables, *system.spaces])}
-    blocks: list[Block] = []
-
-    def add(source: Table | Tuples, tag: int, shape: tuple[int, ...], sign: int, m: Committed | None) -> None:
-        blocks.append(Block(source, tag, tuple(padded(d) for d in shape), 0, sign, m, math.prod(shape)))
-
+    found: list[tuple[Lookup | Table | Tuples, object, tuple[int, ...], int, Committed | None, int, Piece | None]] = []
     for lk in system.lookups:
-        for p in pieces(*lk.members):
-            blocks.append(Block(lk, tags[lk.table], p.dims, 0, 1, None, math.prod(p.true), p))
+        found += [(lk, lk.table, p.dims, 1, None, math.prod(p.true), p) for p in pieces(*lk.members)]
     for t in system.tuples:
-        add(t, tags[t.space], t.shape, t.sign, t.multiplicity)
+        found.append((t, t.space, tuple(map(padded, t.shape)), t.sign, t.multiplicity, math.prod(t.shape), None))
     for table in tables:
-        add(table, tags[table], (2**table.log_size,), -1, multiplicities[table])
-    offsets = stack([b.size for b in blocks])
-    return [replace(b, offset=o) for b, o in zip(blocks, offsets, strict=True)]
+        rows = 2**table.log_size
+        found.append((table, table, (rows,), -1, multiplicities[table], rows, None))
+    offsets = stack([math.prod(dims) for _, _, dims, *_ in found])
+    return [
+        Block(source, tags[of], dims, offset, *rest)
+        for (source, of, dims, *rest), offset in zip(found, offsets, strict=True)
+    ]
 
 
 def commit_inseparable(builder: Builder, blocks: Sequence[Block]) -> Outline:
@@ -193,37 +192,36 @@ def commit_inseparable(builder: Builder, blocks: Sequence[Block]) -> Outline:
     system, account = builder.system, builder.account
     outline = Outline.begun(blocks, account)
     on_leaves = outline.on_leaves()
-    products: dict[Product, list[Term]] = {}  # of the equations before ``done``
-    done = rounds = 0
+    ends, done = Pulled(), 0  # of the equations before ``done``
     while True:
-        rounds += 1
         account.settle()
-        claims = [] if done else on_leaves
-        claims = claims + outline.on_equations(system.equations, done)
-        done = len(system.equations)
         first = _Planner(outline.lines, account)
-        pulled = [first.run(claims)]
-        products |= pulled[0].products
+        ends.extend(first.run([*(() if done else on_leaves), *outline.on_equations(system.equations, done)]))
+        done = len(system.equations)
+        products = ends.products
         mixed = [
             p for p, terms in products.items() if len(terms) > MAX_TERMS or not all(map(partial(separable, p), terms))
         ]
-        for p in mixed:
-            del products[p]
+        on_mixed = [products.pop(p) for p in mixed]
         bad: list[Node] = [*mixed, *first.crowded]
         again = bool(first.crowded)  # claims go on behind those, and meet others
+        behind = None
         if not bad and products:
             second = _Planner(outline.lines, account)
-            pulled.append(outline.behind(second, all_contractions(products, second)))
-            assert not pulled[1].products, "operands hold no product"
+            behind = outline.behind(second, all_contractions(products, second))
+            assert not behind.products, "operands hold no product"
             bad += second.crowded
             again = bool(second.crowded)
         if not bad:
-            complete = rounds == 1 and not any(t.multiplicity for t in system.tuples)
-            return outline.ended(pulled) if complete else Outline.of(blocks, system.equations)
+            return outline.ended(ends, behind)
         for n in bad:
             builder.commit(n)
+        for p, terms in zip(mixed, on_mixed, strict=True):
+            assert p.committed_as is not None
+            ends.columns[p.committed_as] = terms
         if again:
-            products, done = {}, 0
+            ends, done = Pulled(), 0
+            outline.lines.sums.clear()
 
 
 class _Planner(Sweep):

@@ -76,8 +76,12 @@ def path_digests(log_n: int, count: int) -> int:
 
 def matrix_bytes(shape: MatrixShape) -> int:
     """Columns and paths of the nominal queries."""
-    count, digests = _nominal(shape.cols + shape.tail, shape.log_n)
-    return 8 * count * shape.height + DIGEST * digests
+    return _bytes(shape.height, shape.cols + shape.tail, shape.log_n)
+
+
+def _bytes(height: int, dimension: int, log_n: int) -> int:
+    count, digests = _nominal(dimension, log_n)
+    return 8 * count * height + DIGEST * digests
 
 
 @cache
@@ -99,15 +103,15 @@ def ladder(used: int) -> tuple[int, tuple[Level, ...]]:
         for log_blowup in LOG_BLOWUPS:
             if not room(log_cols, log_blowup):
                 continue
-            shape = MatrixShape(rows, log_cols, log_blowup, 2)
-            if shape.encoded > MAX_LEVEL_ENCODED and log_blowup > 2:
+            log_n = log_cols + log_blowup
+            if log_blowup > 2 and 2 * rows << log_n > MAX_LEVEL_ENCODED:
                 continue
-            size = 32 + 32 * (log_size - log_cols) + matrix_bytes(shape)
+            size = 32 + 32 * (log_size - log_cols) + _bytes(2 * rows, 1 << log_cols, log_n)
             if size >= best[0]:
                 continue
             rest, levels = ladder(1 << log_cols)
             if size + rest < best[0]:
-                best = (size + rest, (Level(log_size, shape), *levels))
+                best = (size + rest, (Level(log_size, MatrixShape(rows, log_cols, log_blowup, 2)), *levels))
     return best
 
 
