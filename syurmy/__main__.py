@@ -1,11 +1,18 @@
 """``python -m syurmy`` is ``syurmy-vm``."""
 
+import sys
+
 from syurmy.interrupts import ended_at_once
 
 
 def main() -> None:
     """Entry point of ``syurmy-vm``."""
     ended_at_once()
+    if sys.argv[1:2] == ["verify"]:
+        from syurmy.verify_main import of_whole
+
+        if (code := of_whole(sys.argv[2:])) is not None:
+            sys.exit(code)
     from syurmy.cli import main as run
 
     run()

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import lzma
 import os
-import tempfile
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +17,20 @@ from syurmy.isa.source import content
 from syurmy.isa.source import read_bytes as read_to_end
 from syurmy.isa.source import unreadable as unreadable
 
-# what damaged or hostile files make NumPy, zipfile and csv raise
-DAMAGE = (
-    *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, ArithmeticError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError),
-)
 UNPACKED = 2**28  # bytes that an archive may unpack to, or
 RATIO = 100  # times its own, so that a small file cannot fill the memory
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What damaged or hostile files make NumPy, zipfile and csv raise."""
+    import csv
+    import lzma
+    import tokenize
+    import zipfile
+    import zlib
+
+    usual = ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, ArithmeticError
+    return *usual, zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError
 
 
 def read_bytes(path: Path) -> bytes:
@@ -53,6 +54,8 @@ def written_whole(*paths: Path, mode: int = 0o644) -> Iterator[tuple[Path, ...]]
 
     An ``OSError`` on the way (full disk, no permission) becomes ``InputError`` F120.
     """
+    import tempfile
+
     temporary: list[Path] = []
     targets = [path.resolve() for path in paths]  # a link stays, what it points to is replaced
     for path in targets:
@@ -113,7 +116,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as e:
         raise unreadable(path, e) from e
-    except DAMAGE as e:
+    except damage() as e:
         raise InputError(f"{path} does not hold {what}", code="F110", help=str(e).partition("\n")[0]) from e
 
 
