@@ -53,7 +53,7 @@ class Contraction:
 
     @property
     def variables(self) -> int:
-        return sum(padded(d).bit_length() - 1 for d in self.dims)
+        return _variables(self.dims)
 
     @cached_property
     def batch_key(self) -> Hashable:
@@ -104,6 +104,11 @@ class Contraction:
         for axis, point, d in zip(side.kept, points, self.dims, strict=True):
             groups.append(((axis,), sweep.space.eq(point, d)))
         return Term(coefficient, tuple(sorted(groups, key=lambda g: g[0])))
+
+
+@lru_cache(maxsize=4096)
+def _variables(dims: tuple[int, ...]) -> int:
+    return sum(padded(d).bit_length() - 1 for d in dims)
 
 
 @lru_cache(maxsize=4096)

@@ -150,7 +150,7 @@ class Ledger:
         """Sums of products of ``values``, which are the last messages: (x - a)(y - b) = xy - xb - ya + ab, and the
         next pads stand for the sums of the ab."""
         first = self.used - len(values)
-        if [v.pads for v in values] != [{first + i: -ONE} for i in range(len(values))]:
+        if [v.pads for v in values] != [{first + i: MINUS_ONE} for i in range(len(values))]:
             raise ValueError("only the messages just read are multiplied")
         self.groups.append(Group(first, len(values), sums))
         out = []

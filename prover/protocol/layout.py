@@ -53,17 +53,22 @@ class Prefixes:
 
     def __init__(self, point: Sequence[Ext]) -> None:
         self._point = point
-        self._known = {(0, 0): Ext(1)}  # by number of bits, and these
+        self._known = [{0: Ext(1)}, *({} for _ in point)]  # by number of bits, and these
 
     def eq(self, offset: int, log_size: int) -> Ext:
-        return self._of(len(self._point) - log_size, offset >> log_size)
-
-    def _of(self, bits: int, prefix: int) -> Ext:
-        found = self._known.get((bits, prefix))
+        bits = len(self._point) - log_size
+        prefix = offset >> log_size
+        found = self._known[bits].get(prefix)
         if found is None:
-            r = self._point[bits - 1]
-            found = self._of(bits - 1, prefix >> 1) * (r if prefix & 1 else 1 - r)
-            self._known[bits, prefix] = found
+            above = bits
+            while (prefix >> (bits - above)) not in self._known[above]:
+                above -= 1
+            found = self._known[above][prefix >> (bits - above)]
+            for k in range(above + 1, bits + 1):  # both halves cost one product
+                one = found * self._point[k - 1]
+                at, halves = prefix >> (bits - k), (found - one, one)
+                self._known[k][at], self._known[k][at ^ 1] = halves[at & 1], halves[~at & 1]
+                found = halves[at & 1]
         return found
 
 

@@ -41,18 +41,18 @@ class Slot(Ext):
         steps.append(step)
 
     def __add__(self, o: Ext | int) -> Ext:
-        return Slot(self.steps, ("add", self.index, self._of(o)))
+        return Slot(self.steps, ("add", (self.index, self._of(o))))
 
     def __mul__(self, o: Ext | int) -> Ext:
         if isinstance(o, int):
-            return Slot(self.steps, ("times", self.index, o))
-        return self if o is ONE else Slot(self.steps, ("mul", self.index, self._of(o)))
+            return Slot(self.steps, ("times", (self.index,), o))
+        return self if o is ONE else Slot(self.steps, ("mul", (self.index, self._of(o))))
 
     __radd__ = __add__
     __rmul__ = __mul__
 
     def _of(self, o: Ext | int) -> int:
-        return o.index if isinstance(o, Slot) else Slot(self.steps, ("given", Ext.of(o))).index
+        return o.index if isinstance(o, Slot) else Slot(self.steps, ("given", (), Ext.of(o))).index
 
     def __eq__(self, o: object) -> bool:
         return self is o
@@ -138,12 +138,13 @@ class Lines(WeightSpace):
     def linear(self, parts: Sequence[tuple[Ext, Weight]]) -> Weight:
         coefficients, weights = tuple(c for c, _ in parts), tuple(w.key for _, w in parts)
         self.sums.setdefault(weights, []).append(coefficients)  # type: ignore[arg-type]
-        return self._line(parts[0][1].dims, ("linear", weights, coefficients), len(self.steps))
+        made_of = weights + tuple([c.index for c in coefficients if isinstance(c, Slot)])
+        return self._line(parts[0][1].dims, ("linear", made_of, coefficients), len(self.steps))
 
     def total(self, w: Weight) -> Ext:
         found = self._totals.get(w.key)
         if found is None:
-            found = self._totals[w.key] = self.element("total", w.key)
+            found = self._totals[w.key] = self.element("total", (w.key,))
         return found
 
 
@@ -170,9 +171,18 @@ class Outline:
     def begun(blocks: Sequence[Block], account: Account | None = None) -> Outline:
         """Before the sweeps."""
         lines = Lines(account)
-        at = [lines.element("given", None) for _ in blocks]
-        beta, gamma, eta = (lines.element("given", None) for _ in range(3))
+        at = [lines.element("given", (), None) for _ in blocks]
+        beta, gamma, eta = (lines.element("given", (), None) for _ in range(3))
         return Outline(blocks, lines, Leaves(lines, blocks), at, beta, gamma, eta, [], [])
+
+    @staticmethod
+    def of(blocks: Sequence[Block], equations: Sequence[Equation]) -> Outline:
+        """Of a plan that commits what it has to."""
+        out = Outline.begun(blocks)
+        sweep = Sweep(out.lines)
+        first = sweep.run([*out.on_leaves(), *out.on_equations(equations)])
+        second = out.behind(sweep, all_contractions(first.products, sweep)) if first.products else None
+        return out.ended(first, second)
 
     def on_leaves(self) -> list[Claim]:
         """The claims on members."""
@@ -210,37 +220,41 @@ class Outline:
 
     # ---- what is made again, in order --------------------------------------------------------------------------------
 
-    def needed(self, wanted: Iterable[Ext | Weight], known: Iterable[int] = ()) -> list[int]:
-        """The numbers of the steps that these are made by, of those not ``known``."""
-        steps, found = self.lines.steps, set(known)
-        done = len(found)
-        waiting = [i for x in wanted if (i := _number(x)) is not None]
+    def needed(self, elements: Iterable[Ext], weights: Iterable[Weight] = ()) -> list[int]:
+        """The numbers of the steps by which these are made, in order."""
+        steps = self.lines.steps
+        marked = bytearray(len(steps))
+        for x in elements:
+            if isinstance(x, Slot):
+                marked[x.index] = 1
+        for w in weights:
+            marked[w.key] = 1  # type: ignore[index]
         out = []
-        while waiting:
-            i = waiting.pop()
-            if i not in found:
-                found.add(i)
+        for i in range(len(steps) - 1, -1, -1):
+            if marked[i]:
                 out.append(i)
-                waiting += _made_of(steps[i])
-        assert len(found) == done + len(out)
-        return sorted(out)
+                for k in steps[i][1]:
+                    marked[k] = 1
+        return out[::-1]
 
     @cached_property
     def first(self) -> list[int]:
         """The steps before the contraction."""
-        wanted: list[Ext | Weight] = [self.pulled[0].constant, *_of_terms(self.pulled[0].publics)]
-        for c in self.contractions:
-            wanted += [c.coefficient, *(w for _, w in c.batch)]
-        wanted += [w for groups in self.leaves.groups[: self.sorts] for _, w in groups]
-        return self.needed(wanted)
+        terms = [t for terms in self.pulled[0].publics.values() for t in terms]
+        elements = [self.pulled[0].constant, *(x.coefficient for x in (*terms, *self.contractions))]
+        groups = [t.groups for t in terms] + [c.batch for c in self.contractions] + self.leaves.groups[: self.sorts]
+        return self.needed(elements, (w for several in groups for _, w in several))
 
     @cached_property
     def second(self) -> list[int]:
         """The steps behind it."""
-        wanted: list[Ext | Weight] = _of_terms(self.columns)
+        found: list[Mapping[Any, list[Term]]] = [self.columns]
         for p in self.pulled:
-            wanted += [p.constant, *_of_terms(p.publics), *_of_terms(p.params), *_of_terms(p.externals)]
-        return self.needed(wanted, self.first)
+            found += [p.publics, p.params, p.externals]
+        terms = [t for ends in found for several in ends.values() for t in several]
+        elements = [*(t.coefficient for t in terms), *(p.constant for p in self.pulled)]
+        done = set(self.first)
+        return [i for i in self.needed(elements, (w for t in terms for _, w in t.groups)) if i not in done]
 
     @cached_property
     def sorts(self) -> int:
@@ -293,18 +307,20 @@ class Numbers:
             step = steps[i]
             name = step[0]
             if name == "mul":
-                made[i] = made[step[1]] * made[step[2]]
+                a, b = step[1]
+                made[i] = made[a] * made[b]
             elif name == "times":
-                made[i] = made[step[1]] * step[2]
+                made[i] = made[step[1][0]] * step[2]
             elif name == "add":
-                made[i] = made[step[1]] + made[step[2]]
+                a, b = step[1]
+                made[i] = made[a] + made[b]
             elif name == "total":
-                made[i] = space.total(made[step[1]])
+                made[i] = space.total(made[step[1][0]])
             elif name == "given":
-                made[i] = step[1]
+                made[i] = step[2]
             elif name == "linear":
                 count = space.count
-                parts = [(self.element(c), made[k]) for c, k in zip(step[2], step[1], strict=True)]
+                parts = [(self.element(c), made[k]) for c, k in zip(step[2], step[1], strict=False)]
                 made[i] = space.linear(parts)
                 if space.count == count:
                     raise Coincidence
@@ -348,28 +364,3 @@ class Numbers:
                 total = total * self.space.total(self.weight(w))
             out.append(total)
         return out
-
-
-def _number(x: Ext | Weight) -> int | None:
-    if isinstance(x, Slot):
-        return x.index
-    return x.key if isinstance(x, Line) else None  # type: ignore[return-value]
-
-
-def _made_of(step: Step) -> Iterable[int]:
-    name = step[0]
-    if name in ("mul", "add"):
-        return step[1:3]
-    if name in ("times", "total"):
-        return step[1:2]
-    if name == "given":
-        return ()
-    if name == "linear":
-        return (*step[1], *(c.index for c in step[2] if isinstance(c, Slot)))
-    made_of: tuple[int, ...] = step[1]
-    return made_of
-
-
-def _of_terms(found: Mapping[Any, Sequence[Term]]) -> list[Ext | Weight]:
-    """What terms are made of."""
-    return [x for terms in found.values() for t in terms for x in (t.coefficient, *(w for _, w in t.groups))]

@@ -192,7 +192,7 @@ def commit_inseparable(builder: Builder, blocks: Sequence[Block]) -> Outline:
     system, account = builder.system, builder.account
     outline = Outline.begun(blocks, account)
     on_leaves = outline.on_leaves()
-    ends, done = Pulled(), 0  # of the equations before ``done``
+    ends, done, restarted = Pulled(), 0, False  # of the equations before ``done``
     while True:
         account.settle()
         first = _Planner(outline.lines, account)
@@ -213,15 +213,14 @@ def commit_inseparable(builder: Builder, blocks: Sequence[Block]) -> Outline:
             bad += second.crowded
             again = bool(second.crowded)
         if not bad:
-            return outline.ended(ends, behind)
+            return Outline.of(blocks, system.equations) if restarted else outline.ended(ends, behind)
         for n in bad:
             builder.commit(n)
         for p, terms in zip(mixed, on_mixed, strict=True):
             assert p.committed_as is not None
             ends.columns[p.committed_as] = terms
         if again:
-            ends, done = Pulled(), 0
-            outline.lines.sums.clear()
+            ends, done, restarted = Pulled(), 0, True
 
 
 class _Planner(Sweep):
