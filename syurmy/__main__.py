@@ -1,5 +1,6 @@
 """``python -m syurmy`` is ``syurmy-vm``."""
 
+import os
 import sys
 
 from syurmy.interrupts import ended_at_once
@@ -12,7 +13,9 @@ def main() -> None:
         from syurmy.verify_main import of_whole
 
         if (code := of_whole(sys.argv[2:])) is not None:
-            sys.exit(code)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # nothing is left to do but to free objects one by one, which takes as long as reading a key
     from syurmy.cli import main as run
 
     run()

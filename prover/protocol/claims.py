@@ -24,7 +24,7 @@ from syurmy.isa.joining import segments
 from syurmy.isa.pieces import Piece, laid
 from syurmy.isa.progression import Progression
 from syurmy.isa.types import padded
-from syurmy.prover.field import ONE, ZERO, Ext, to_field
+from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight, WeightSpace
@@ -387,7 +387,7 @@ def inner_product(values: I64 | Progression, term: Term, space: WeightSpace) -> 
     order = [a for axes, _ in others for a in axes]
     kept = [a for a, d in enumerate(values.shape) if d > 1]
     matrix = np.transpose(values.reshape([values.shape[a] for a in kept]), [kept.index(a) for a in (*order, *last)])
-    rows = mle.combined(to_field(matrix.reshape(-1, w.size)), w.array.reshape(2, -1))
+    rows = mle.combined_int(matrix.reshape(-1, w.size), w.array.reshape(2, -1))
     if not others:
         return term.coefficient * Ext(*rows[:, 0].tolist())
     weights = others[0][1].array.reshape(2, -1)

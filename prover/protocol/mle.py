@@ -16,7 +16,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.prover.field import ONE, U64, Ext, P, ext_array
-from syurmy.prover.protocol import arithmetic
+from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.plain import times_u
 
 
@@ -109,6 +109,13 @@ def combined(matrix: U64, weights: U64) -> U64:
     if weights.shape != (2, matrix.shape[1]):
         raise ValueError(f"weights of shape {weights.shape} for rows of {matrix.shape[1]}")
     return arithmetic.current().bind_columns(np.ascontiguousarray(matrix), np.ascontiguousarray(weights))
+
+
+def combined_int(matrix: I64, weights: U64) -> U64:
+    """``combined`` of signed integers ``int64[C, R]``, |v| < 2^63."""
+    if weights.shape != (2, matrix.shape[1]):
+        raise ValueError(f"weights of shape {weights.shape} for rows of {matrix.shape[1]}")
+    return plain.combined_int(matrix, np.ascontiguousarray(weights))
 
 
 def combination(arrays: Sequence[U64], factors: Sequence[Ext]) -> U64:

@@ -206,6 +206,22 @@ def dot_int(w: U64, v: I64) -> Ext:
     return Ext(*(_powers_of_digits(sums[None]) for sums in total))
 
 
+def combined_int(matrix: I64, weights: U64) -> U64:
+    """``uint64[2, C]``: the inner products of the rows of signed integers ``int64[C, R]``, |v| < 2^63, with
+    ``uint64[2, R]``."""
+    if not 0 < matrix.shape[1] <= MANY or max(-int(matrix.min()), int(matrix.max())) >= WHOLE:
+        return bind_columns(to_field(matrix), weights)
+    total = np.zeros((len(matrix), 8), np.int64)
+    for s in _blocks(matrix.shape[1]):
+        digits = np.ascontiguousarray(_digits(weights[:, s]).transpose(1, 0, 2)).reshape(-1, 8)
+        total += (matrix[:, s].astype(np.float64) @ digits).astype(np.int64)
+    sums = to_field(total).reshape(-1, 2, 4).T  # digits, planes, rows
+    out: U64 = sums[3]
+    for k in (2, 1, 0):
+        out = add_f(_shifted(out, 16), sums[k])
+    return out
+
+
 def add(a: U64, b: U64) -> U64:
     """a + b entrywise, over F or K."""
     return add_f(a, b)
