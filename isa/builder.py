@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from syurmy.isa.pieces import leaves
 from syurmy.isa.program import Lut, Program
 from syurmy.isa.progression import LONG, Progression
 from syurmy.isa.ranges import Limbs, limbs_for
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 
@@ -349,7 +350,7 @@ class Builder:
     def lut_table(self, lut: Lut) -> Table:
         """The lookup table of a program's table: arguments and values; one for all its uses."""
         if lut.name not in self._luts:
-            x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
+            x = g.arguments(lut.lo, len(lut.array))
             self._luts[lut.name] = self.table(f"lut {lut.name}", (x, lut.array))
         return self._luts[lut.name]
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import field
+from functools import cache, cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from syurmy.isa.arrays import I32, I64
 from syurmy.isa.exact import einsum
 from syurmy.isa.progression import Progression
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import DType, Interval
 
 LIMIT = 2**63 - 1
@@ -338,9 +339,22 @@ class Table:
     def firsts(self) -> tuple[int | None, ...]:
         """Of every stored column that counts upwards, as the arguments of a full table do, its first value."""
         n = 1 << self.log_size
-        steps = np.arange(n, dtype=np.int64)
-        counting = (int(c[-1]) - int(c[0]) == n - 1 and np.array_equal(c - c[0], steps) for c in self.columns)
-        return tuple(int(c[0]) if counts else None for c, counts in zip(self.columns, counting, strict=True))
+        return tuple(int(c[0]) if _counts(c, n) else None for c in self.columns)
+
+
+@lru_cache(maxsize=4)
+def arguments(lo: int, count: int) -> I64:
+    """lo, lo + 1, ...: as many. Read-only."""
+    out = np.arange(lo, lo + count, dtype=np.int64)
+    out.flags.writeable = False
+    return out
+
+
+def _counts(c: I64, n: int) -> bool:
+    if int(c[-1]) - int(c[0]) != n - 1:
+        return False
+    known = arguments(int(c[0]), n)
+    return c is known or np.array_equal(c, known)
 
 
 @dataclass(eq=False)

@@ -16,7 +16,6 @@ from functools import lru_cache
 from syurmy.isa import graph as g
 from syurmy.isa.graph import Node
 
-
 _NONE: frozenset[tuple[int, int]] = frozenset()
 
 

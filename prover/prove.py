@@ -42,9 +42,9 @@ from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_seed, needs_grinding
 from syurmy.prover.protocol.hidden import Hidden, Value
 from syurmy.prover.protocol.layout import MatrixLayout
+from syurmy.prover.protocol.leaves import Block
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.path import encode_path
-from syurmy.prover.protocol.leaves import Block
 from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.proof import Proof, Report
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness

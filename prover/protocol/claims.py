@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Pu
 from syurmy.isa.joining import segments
 from syurmy.isa.pieces import Piece, laid
 from syurmy.isa.progression import Progression
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle

@@ -9,17 +9,17 @@ After the sumcheck the claims A'(rho) and B'(rho) are claims on the operands.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 
 from syurmy.isa.graph import Node, Product
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Group, Sweep, Term
 from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight
-
 
 CONTRACTION = "contraction"  # the name of a point
 

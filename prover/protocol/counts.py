@@ -8,11 +8,11 @@ but for coincidences among random elements of K; where they do not, the prover s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from blake3 import blake3
 
 from syurmy.isa import collector
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import Ext
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Pulled, Sweep

@@ -12,8 +12,9 @@ opening claims about the row that holds them. So the code of the verifier is the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import ONE, ZERO, Ext
 
 Pairs = tuple[tuple[int, int], ...]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.pieces import Piece, whole_of
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import Ext
 from syurmy.prover.protocol.claims import Group, Term, eq_term, piece_term
 from syurmy.prover.protocol.strands import Coordinate
@@ -102,9 +102,7 @@ def fingerprint_groups(space: WeightSpace, shape: Sequence[int], leading: int) -
     return tuple((tuple(a + leading for a in axes), w) for axes, w in term.groups)
 
 
-def claims_on(
-    blocks: Sequence[Block], leaves: Leaves, at: Sequence[Ext], beta: Ext, gamma: Ext | None
-) -> list[Claim]:
+def claims_on(blocks: Sequence[Block], leaves: Leaves, at: Sequence[Ext], beta: Ext, gamma: Ext | None) -> list[Claim]:
     """The claims on members and multiplicities (without ``gamma`` none on these). ``at``: eq of each block's place."""
     claims: list[Claim] = []
     for b, place, number in zip(blocks, at, leaves.numbers, strict=True):
@@ -125,7 +123,7 @@ def claims_of(equations: Sequence[Equation], leaves: Leaves, gamma: Ext, first: 
     """The claims on equations, all but the ``first`` ones."""
     claims: list[Claim] = []
     power = gamma
-    for e in equations[:first]:
+    for _ in range(first):
         power = power * gamma
     for e in equations[first:]:
         power = power * gamma

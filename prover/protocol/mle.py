@@ -111,11 +111,11 @@ def combined(matrix: U64, weights: U64) -> U64:
     return arithmetic.current().bind_columns(np.ascontiguousarray(matrix), np.ascontiguousarray(weights))
 
 
-def combined_int(matrix: I64, weights: U64) -> U64:
-    """``combined`` of signed integers ``int64[C, R]``, |v| < 2^63."""
-    if weights.shape != (2, matrix.shape[1]):
-        raise ValueError(f"weights of shape {weights.shape} for rows of {matrix.shape[1]}")
-    return plain.combined_int(matrix, np.ascontiguousarray(weights))
+def combined_int(rows: I64 | Sequence[I64], weights: U64) -> U64:
+    """``combined`` of rows of signed integers, ``int64[C, R]`` or C of ``int64[R]``, |v| < 2^63."""
+    if any(weights.shape != (2, *row.shape) for row in (rows[:1] if isinstance(rows, np.ndarray) else rows)):
+        raise ValueError(f"weights of shape {weights.shape} do not fit the rows")
+    return plain.combined_int(rows, np.ascontiguousarray(weights))
 
 
 def combination(arrays: Sequence[U64], factors: Sequence[Ext]) -> U64:

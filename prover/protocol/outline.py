@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +18,7 @@ from syurmy.isa.arrays import I32
 from syurmy.isa.cost import Account
 from syurmy.isa.graph import Committed, Equation
 from syurmy.isa.progression import Progression
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Pulled, Sweep, Term, columns_of
 from syurmy.prover.protocol.contraction import Contraction, all_contractions, operand_claims
@@ -82,7 +82,7 @@ class Lines(WeightSpace):
         super().__init__()
         self.account = account
         self.steps: list[Step] = []
-        self.sums: dict[tuple[int, ...], list[tuple[Ext, ...]]] = {}  # coefficients, by the weights that are added
+        self.sums: dict[tuple[Hashable, ...], list[tuple[Ext, ...]]] = {}  # coefficients, by the weights that are added
         self._lines: dict[Hashable, Line] = {}
         self._totals: dict[Hashable, Slot] = {}
 
@@ -137,7 +137,7 @@ class Lines(WeightSpace):
 
     def linear(self, parts: Sequence[tuple[Ext, Weight]]) -> Weight:
         coefficients, weights = tuple(c for c, _ in parts), tuple(w.key for _, w in parts)
-        self.sums.setdefault(weights, []).append(coefficients)  # type: ignore[arg-type]
+        self.sums.setdefault(weights, []).append(coefficients)
         made_of = weights + tuple([c.index for c in coefficients if isinstance(c, Slot)])
         return self._line(parts[0][1].dims, ("linear", made_of, coefficients), len(self.steps))
 
@@ -223,12 +223,12 @@ class Outline:
     def needed(self, elements: Iterable[Ext], weights: Iterable[Weight] = ()) -> list[int]:
         """The numbers of the steps by which these are made, in order."""
         steps = self.lines.steps
-        marked = bytearray(len(steps))
+        marked: Any = bytearray(len(steps))  # by numbers, which weights have as keys
         for x in elements:
             if isinstance(x, Slot):
                 marked[x.index] = 1
         for w in weights:
-            marked[w.key] = 1  # type: ignore[index]
+            marked[w.key] = 1
         out = []
         for i in range(len(steps) - 1, -1, -1):
             if marked[i]:
@@ -241,9 +241,9 @@ class Outline:
     def first(self) -> list[int]:
         """The steps before the contraction."""
         terms = [t for terms in self.pulled[0].publics.values() for t in terms]
-        elements = [self.pulled[0].constant, *(x.coefficient for x in (*terms, *self.contractions))]
+        elements = [t.coefficient for t in terms] + [c.coefficient for c in self.contractions]
         groups = [t.groups for t in terms] + [c.batch for c in self.contractions] + self.leaves.groups[: self.sorts]
-        return self.needed(elements, (w for several in groups for _, w in several))
+        return self.needed([self.pulled[0].constant, *elements], (w for several in groups for _, w in several))
 
     @cached_property
     def second(self) -> list[int]:
@@ -288,7 +288,7 @@ class Numbers:
         eta: Ext | None = None,
     ) -> None:
         self.outline, self.space = outline, space
-        self._made: list[Any] = [None] * len(outline.lines.steps)
+        self._made: Any = [None] * len(outline.lines.steps)  # by numbers, which weights have as keys
         for slot, value in zip((*outline.at, outline.beta, outline.gamma), (*at, beta, gamma), strict=True):
             self._made[slot.index] = value
         self._made[outline.eta.index] = eta
@@ -333,13 +333,13 @@ class Numbers:
 
     def weight(self, w: Weight) -> Weight:
         """The weight of a line."""
-        found: Weight = self._made[w.key]  # type: ignore[index]
+        found: Weight = self._made[w.key]
         return found
 
     def term(self, t: Term) -> Term:
         """The term with its number and weights."""
         made = self._made
-        return Term(self.element(t.coefficient), tuple([(axes, made[w.key]) for axes, w in t.groups]))  # type: ignore[index]
+        return Term(self.element(t.coefficient), tuple([(axes, made[w.key]) for axes, w in t.groups]))
 
     def terms(self, found: dict[Any, list[Term]]) -> dict[Any, list[Term]]:
         """Those of every tensor."""
@@ -348,7 +348,7 @@ class Numbers:
     def contraction(self, c: Contraction) -> Contraction:
         """With its number and the weights of its batch; its sides are lines."""
         made = self._made
-        batch = tuple([(axes, made[w.key]) for axes, w in c.batch])  # type: ignore[index]
+        batch = tuple([(axes, made[w.key]) for axes, w in c.batch])
         return Contraction(c.product, self.element(c.coefficient), c.dims, batch, c.a, c.b)
 
     def ends(self, pulled: Pulled) -> Pulled:

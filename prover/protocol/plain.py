@@ -206,15 +206,23 @@ def dot_int(w: U64, v: I64) -> Ext:
     return Ext(*(_powers_of_digits(sums[None]) for sums in total))
 
 
-def combined_int(matrix: I64, weights: U64) -> U64:
-    """``uint64[2, C]``: the inner products of the rows of signed integers ``int64[C, R]``, |v| < 2^63, with
+def combined_int(rows: I64 | Sequence[I64], weights: U64) -> U64:
+    """``uint64[2, C]``: the inner products of C rows of signed integers, ``int64[R]``, |v| < 2^63, with
     ``uint64[2, R]``."""
-    if not 0 < matrix.shape[1] <= MANY or max(-int(matrix.min()), int(matrix.max())) >= WHOLE:
-        return bind_columns(to_field(matrix), weights)
-    total = np.zeros((len(matrix), 8), np.int64)
-    for s in _blocks(matrix.shape[1]):
+    matrix = rows if isinstance(rows, np.ndarray) else None
+    each = rows if matrix is None else [matrix]
+    if not 0 < weights.shape[1] <= MANY:
+        return bind_columns(to_field(np.asarray(rows)), weights)
+    if (peak := max(max(-int(v.min()), int(v.max())) for v in each)) >= WHOLE:
+        if peak >> 23 >= WHOLE:
+            return bind_columns(to_field(np.asarray(rows)), weights)
+        high, low = np.asarray(rows) >> 23, np.asarray(rows) & (1 << 23) - 1
+        return add_f(_shifted(combined_int(high, weights), 23), combined_int(low, weights))
+    total = np.zeros((len(rows), 8), np.int64)
+    for s in _blocks(weights.shape[1], BLOCK * max(8, len(rows)) // FACTORS):
         digits = np.ascontiguousarray(_digits(weights[:, s]).transpose(1, 0, 2)).reshape(-1, 8)
-        total += (matrix[:, s].astype(np.float64) @ digits).astype(np.int64)
+        part = np.array([v[s] for v in each], np.float64) if matrix is None else matrix[:, s].astype(np.float64)
+        total += (part @ digits).astype(np.int64)
     sums = to_field(total).reshape(-1, 2, 4).T  # digits, planes, rows
     out: U64 = sums[3]
     for k in (2, 1, 0):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, partial
 
 from syurmy.isa import collector
@@ -21,6 +21,7 @@ from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.pieces import Piece, laid, pieces
 from syurmy.isa.program import Program
+from syurmy.isa.records import dataclass
 from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
 from syurmy.prover.field import P, log2_ceil
@@ -174,8 +175,8 @@ def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) ->
         found.append((table, table, (rows,), -1, multiplicities[table], rows, None))
     offsets = stack([math.prod(dims) for _, _, dims, *_ in found])
     return [
-        Block(source, tags[of], dims, offset, *rest)
-        for (source, of, dims, *rest), offset in zip(found, offsets, strict=True)
+        Block(source, tags[of], dims, offset, sign, m, true, piece)
+        for (source, of, dims, sign, m, true, piece), offset in zip(found, offsets, strict=True)
     ]
 
 

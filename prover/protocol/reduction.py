@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, ParamTensor, Public, Table
 from syurmy.isa.progression import Progression
-from syurmy.prover.field import ONE, U64, ZERO, Ext, eq_list
+from syurmy.isa.records import dataclass
+from syurmy.prover.field import ONE, ZERO, Ext, eq_list, ext_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, inner_product
 from syurmy.prover.protocol.claims import columns_of as columns_of
@@ -32,7 +32,8 @@ from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.layout import MatrixLayout, Parts, Place, Prefixes
 from syurmy.prover.protocol.leaves import FINGERPRINT as FINGERPRINT
 from syurmy.prover.protocol.leaves import LOOKUP as LOOKUP
-from syurmy.prover.protocol.leaves import Block, Claim, Leaves, claims_of, claims_on
+from syurmy.prover.protocol.leaves import Block, Leaves, claims_of, claims_on
+from syurmy.prover.protocol.leaves import Claim as Claim
 from syurmy.prover.protocol.leaves import fingerprint_groups as fingerprint_groups
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.plan import Plan
@@ -82,13 +83,13 @@ def leaf_target(
     entries of each of these."""
     covered, signed, known = ZERO, ZERO, ZERO  # of all blocks; with their signs; what is known of their denominators
     alike: dict[tuple[int, int], Ext] = {}  # of blocks with one tag and the same weights
-    vectors: dict[int, U64] = {}
+    values = _at_columns([b.source for b in plan.blocks if isinstance(b.source, Table)], leaf_point)
     for b, place, number in zip(plan.blocks, at, numbers, strict=True):
         covered = covered + place
         if b.multiplicity is None:
             signed = signed + (place if b.sign == 1 else place * b.sign)
         if isinstance(b.source, Table):
-            known = known + place * _table_value(b, b.source, beta, leaf_point, vectors)
+            known = known + place * _table_value(b, b.source, beta, leaf_point, values)
         else:
             key = b.tag, number
             alike[key] = alike[key] + place if key in alike else place
@@ -107,8 +108,24 @@ def _claims(plan: Plan, leaves: Leaves, at: Sequence[Ext], beta: Ext, gamma: Ext
     return claims_on(plan.blocks, leaves, at, beta, gamma) + claims_of(plan.equations, leaves, gamma)
 
 
-def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], vectors: dict[int, U64]) -> Ext:
-    """tag + sum beta^i * column_i at the block's part of the point. ``vectors``: eq of such parts, by their length."""
+def _at_columns(tables: Sequence[Table], leaf_point: Sequence[Ext]) -> dict[int, Ext]:
+    """The values at the point of all columns of long tables that do not count upwards, by their ``id``: columns of one
+    length share its eq vector."""
+    alike: dict[int, list[I64]] = {}
+    for t in tables:
+        if t.log_size > FEW:
+            found = [c for c, first in zip(t.columns, t.firsts, strict=True) if first is None]
+            alike.setdefault(t.log_size, []).extend(found)
+    out: dict[int, Ext] = {}
+    for log_size, columns in alike.items():
+        if columns:
+            vector = mle.eq_vector(leaf_point[len(leaf_point) - log_size :])
+            out.update(zip(map(id, columns), ext_list(mle.combined_int(columns, vector)), strict=True))
+    return out
+
+
+def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], values: dict[int, Ext]) -> Ext:
+    """tag + sum beta^i * column_i at the block's part of the point. ``values``: see ``_at_columns``."""
     point = leaf_point[len(leaf_point) - b.log_size :]
     value, power = Ext(b.tag), beta
     row = ZERO  # the sum of i * eq(point, i)
@@ -120,10 +137,8 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], v
         few = eq_list(point)
         evaluated = [sum((w * v for w, v in zip(few, c.tolist(), strict=True)), ZERO) for c in table.columns]
     else:
-        if len(point) not in vectors:
-            vectors[len(point)] = mle.eq_vector(point)
         evaluated = [
-            mle.dot_int(vectors[len(point)], column) if first is None else row + first
+            values[id(column)] if first is None else row + first
             for column, first in zip(table.columns, table.firsts, strict=True)
         ]
     for at in evaluated:

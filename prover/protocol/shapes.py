@@ -10,10 +10,11 @@ their queries need (``hiding_tail``), and that level is there always.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import log2_ceil
 from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.merkle import DIGEST

@@ -1,4 +1,4 @@
-"""A front that takes claims from its plan's outline (``protocol/outline.py``) where that has one: the same claims as its
+"""A front that takes claims from its plan's outline (``protocol/outline.py``) where that has one: the claims that its
 own sweeps come to, at its own challenges."""
 
 from __future__ import annotations

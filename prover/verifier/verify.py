@@ -8,7 +8,7 @@ extensions, and the plan that both sides derive from the program; nothing of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import Public
 from syurmy.isa.path import Path
+from syurmy.isa.records import dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary, listed
@@ -76,7 +77,7 @@ class Statement(Summary):
     soundness: list[tuple[str, float]]
     batch: int = 1
     branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    description: Description = Description()  # noqa: RUF009  (immutable)
+    description: Description = Description()
     hiding: bool = False
     commitments: Mapping[str, TensorCommitment] = field(default_factory=dict)
     certificate: bytes | None = None
