@@ -166,6 +166,7 @@ class Outline:
     eta: Slot
     pulled: list[Pulled]
     contractions: list[Contraction]
+    swept: int = 0  # steps of the sweeps; in those behind them equal sums change nothing
 
     @staticmethod
     def begun(blocks: Sequence[Block], account: Account | None = None) -> Outline:
@@ -206,6 +207,7 @@ class Outline:
                 term = Term(place * self.gamma, self.leaves.whole(b.multiplicity.shape))
                 first.columns.setdefault(b.multiplicity, []).append(term)
         self.pulled = [first] if second is None else [first, second]
+        self.swept = len(self.lines.steps)
         return self
 
     @property
@@ -322,7 +324,7 @@ class Numbers:
                 count = space.count
                 parts = [(self.element(c), made[k]) for c, k in zip(step[2], step[1], strict=False)]
                 made[i] = space.linear(parts)
-                if space.count == count:
+                if space.count == count and i < self.outline.swept:
                     raise Coincidence
             else:
                 made[i] = getattr(space, name)(*[made[k] for k in step[1]], *step[2:])
