@@ -12,7 +12,7 @@ integers (protocol section 1).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import cache, cached_property, lru_cache
 from typing import Protocol
@@ -287,19 +287,30 @@ class Product(Node):
     @cached_property
     def axes(self) -> tuple[dict[int, int], dict[int, int]]:
         """Of each operand the axis of every label, in its order, where that is longer than 1."""
-        labels = zip((self.labels_a, self.labels_b), self.inputs, strict=True)
-        a, b = ({x: i for i, x in enumerate(named) if operand.shape[i] > 1} for named, operand in labels)
-        return a, b
+        a, b = self.inputs
+        return axes_of((self.labels_a, self.labels_b), (a.shape, b.shape))
 
     @cached_property
     def kinds(self) -> dict[int, str]:
         """Of the labels of the result: "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
-        a, b = self.axes
-        return {x: ("batch" if x in b else "a") if x in a else "b" for x in self.labels_out}
+        return kinds_of(self.labels_out, *self.axes)
 
     def forward(self, args: Sequence[I64]) -> I64:
         bound = max(abs(self.lo), abs(self.hi))
         return einsum(self.labels_a, self.labels_b, self.labels_out, args[0], args[1], self.shape, bound)
+
+
+def axes_of(
+    labels: tuple[tuple[int, ...], tuple[int, ...]], shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """``Product.axes`` of operands with these labels and shapes."""
+    a, b = ({x: i for i, x in enumerate(named) if shape[i] > 1} for named, shape in zip(labels, shapes, strict=True))
+    return a, b
+
+
+def kinds_of(labels: Sequence[int], a: Mapping[int, int], b: Mapping[int, int]) -> dict[int, str]:
+    """``Product.kinds`` of these labels, where those are the operands' axes."""
+    return {x: ("batch" if x in b else "a") if x in a else "b" for x in labels}
 
 
 @dataclass(frozen=True, eq=False)

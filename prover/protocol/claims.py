@@ -30,6 +30,8 @@ from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight, WeightSpace
 
+ENDS = (Committed, ParamTensor, Public, Product, External)  # tensors that claims end on
+
 Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over them
 
 
@@ -84,9 +86,13 @@ class Pulled:
             for node, terms in theirs.items():
                 ours[node] = ours.get(node, []) + terms
 
+    def of(self, node: Node) -> dict[Any, list[Term]]:
+        """The terms on tensors of this one's kind."""
+        return self._by_kind[next(k for k, kind in enumerate(ENDS) if isinstance(node, kind))]
+
     @property
     def _by_kind(self) -> tuple[dict[Any, list[Term]], ...]:
-        return self.columns, self.params, self.publics, self.products, self.externals
+        return self.columns, self.params, self.publics, self.products, self.externals  # as ENDS
 
 
 def eq_term(space: WeightSpace, point: Sequence[Coordinate], shape: Sequence[int], coefficient: Ext = ONE) -> Term:
@@ -148,9 +154,11 @@ class Sweep:
         ends: list[tuple[Node, list[Term]]] = []
         while heap:
             i = -heapq.heappop(heap)
-            node = nodes[i]
-            terms = self.merge(pending.pop(i), isinstance(node, ParamTensor))
-            if isinstance(node, (Committed, External, ParamTensor, Public, Product)):
+            node, terms = nodes[i], pending.pop(i)
+            self.met(len(terms))
+            if len(terms) > 1:
+                terms = self.merge(terms, isinstance(node, ParamTensor))
+            if isinstance(node, ENDS):
                 # a column declared ahead of a loop has a small id, so nothing can be pushed to it after this
                 ends.append((node, terms))
                 continue
@@ -158,17 +166,17 @@ class Sweep:
                 for target, pulled in self.adjoint(node, term, out):
                     push(target, pulled)
         for node, terms in sorted(ends, key=lambda e: e[0].id):
-            if isinstance(node, Committed):
-                out.columns[node] = self.merge(out.columns.get(node, []) + terms)
-            elif isinstance(node, ParamTensor):
-                out.params[node] = self.merge(out.params.get(node, []) + terms, equal_only=True)
-            elif isinstance(node, Public):
-                out.publics[node] = self.merge(out.publics.get(node, []) + terms)
-            elif isinstance(node, External):
-                out.externals[node] = terms  # of one equation only
-            elif isinstance(node, Product):
-                out.products[node] = self.merge(out.products.get(node, []) + terms)
+            found = out.of(node)
+            known = found.get(node)
+            if known is not None:
+                terms = known + terms
+            if not isinstance(node, External):
+                self.met(len(terms))
+            found[node] = terms if known is None else self.merge(terms, isinstance(node, ParamTensor))
         return out
+
+    def met(self, terms: int) -> None:
+        """So many terms have met on a tensor (the planner counts them)."""
 
     def passing(self, node: Node, terms: list[Term]) -> list[Term]:
         """The terms on a linear image that go on to its inputs (the planner cuts here)."""

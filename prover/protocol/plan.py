@@ -242,9 +242,8 @@ class _Planner(Sweep):
             self.account.spend(sum(w.size for t in terms for _, w in t.groups), "claims on columns")
         return out
 
-    def merge(self, terms: list[Term], equal_only: bool = False) -> list[Term]:
-        self.account.spend(PER_TERM * len(terms), "claims")
-        return super().merge(terms, equal_only)
+    def met(self, terms: int) -> None:
+        self.account.spend(PER_TERM * terms, "claims")
 
     def passing(self, node: Node, terms: list[Term]) -> list[Term]:
         if len(terms) <= MAX_TERMS:
