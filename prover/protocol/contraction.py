@@ -56,10 +56,10 @@ class Contraction:
     def variables(self) -> int:
         return _variables(self.dims)
 
-    @cached_property
+    @property
     def batch_key(self) -> Hashable:
         """Equal for contractions with the same table of batch weights."""
-        return self.dims, tuple((axes, w.key) for axes, w in self.batch)
+        return self.dims, self.batch
 
     @property
     def degree(self) -> int:

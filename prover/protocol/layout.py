@@ -45,7 +45,10 @@ def leaf_point(point: Sequence[Ext]) -> list[Ext]:
 
 def prefix_eq(offset: int, log_size: int, point: Sequence[Ext]) -> Ext:
     """eq of the block's leading index bits with the leading coordinates of ``point``."""
-    return Prefixes(point).eq(offset, log_size)
+    out, bits = Ext(1), len(point) - log_size
+    for k, r in enumerate(point[:bits]):
+        out = out * (r if offset >> (log_size + bits - 1 - k) & 1 else 1 - r)
+    return out
 
 
 class Prefixes:

@@ -20,7 +20,7 @@ from syurmy.isa.graph import Committed, Equation
 from syurmy.isa.progression import Progression
 from syurmy.isa.records import dataclass
 from syurmy.prover.field import ONE, Ext
-from syurmy.prover.protocol.claims import Pulled, Sweep, Term, columns_of
+from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, columns_of
 from syurmy.prover.protocol.contraction import Contraction, all_contractions, operand_claims
 from syurmy.prover.protocol.leaves import Block, Claim, Leaves, claims_of, claims_on
 from syurmy.prover.protocol.strands import Coordinate
@@ -294,6 +294,7 @@ class Numbers:
         for slot, value in zip((*outline.at, outline.beta, outline.gamma), (*at, beta, gamma), strict=True):
             self._made[slot.index] = value
         self._made[outline.eta.index] = eta
+        self._batches: dict[tuple[Group, ...], tuple[Group, ...]] = {}  # many contractions have the same
 
     def drawn(self, eta: Ext) -> None:
         """The challenge behind the contraction."""
@@ -349,8 +350,9 @@ class Numbers:
 
     def contraction(self, c: Contraction) -> Contraction:
         """With its number and the weights of its batch; its sides are lines."""
-        made = self._made
-        batch = tuple([(axes, made[w.key]) for axes, w in c.batch])
+        batch = self._batches.get(c.batch)
+        if batch is None:
+            batch = self._batches[c.batch] = tuple([(axes, self._made[w.key]) for axes, w in c.batch])
         return Contraction(c.product, self.element(c.coefficient), c.dims, batch, c.a, c.b)
 
     def ends(self, pulled: Pulled) -> Pulled:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -82,12 +82,12 @@ class Statement(Summary):
     commitments: Mapping[str, TensorCommitment] = field(default_factory=dict)
     certificate: bytes | None = None
 
-    @property
+    @cached_property
     def input_values(self) -> dict[str, npt.NDArray[Any]]:
         """What the public inputs stand for (reals, by the scales in the key), under the names of the model."""
         return self.description.input_values(self.inputs)
 
-    @property
+    @cached_property
     def output_values(self) -> dict[str, npt.NDArray[Any]]:
         """What the outputs stand for (reals, by the scales in the key), under the names of the model."""
         return self.description.output_values(self.outputs)
