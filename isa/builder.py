@@ -360,7 +360,10 @@ class Builder:
         log_size = max(0, (rows - 1).bit_length())
         more = 2**log_size - rows
         padded = tuple(np.concatenate([c, np.full(more, c[-1], np.int64)]) if more else c for c in columns)
-        bounds = tuple((int(c.min()), int(c.max())) for c in columns)
+        known = columns[0] is g.arguments(int(columns[0][0]), rows)  # of these the ends are
+        bounds = tuple(
+            (int(c[0]), int(c[-1])) if known and c is columns[0] else (int(c.min()), int(c.max())) for c in columns
+        )
         table = Table(name, log_size, bounds, padded)
         return self._tables.setdefault(table, table)
 

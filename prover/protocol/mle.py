@@ -111,11 +111,12 @@ def combined(matrix: U64, weights: U64) -> U64:
     return arithmetic.current().bind_columns(np.ascontiguousarray(matrix), np.ascontiguousarray(weights))
 
 
-def combined_int(rows: I64 | Sequence[I64], weights: U64) -> U64:
-    """``combined`` of rows of signed integers, ``int64[C, R]`` or C of ``int64[R]``, |v| < 2^63."""
+def combined_int(rows: I64 | Sequence[I64], weights: U64, peak: int | None = None) -> U64:
+    """``combined`` of rows of signed integers, ``int64[C, R]`` or C of ``int64[R]``, |v| < 2^63 and at most ``peak``
+    where that is known."""
     if any(weights.shape != (2, *row.shape) for row in (rows[:1] if isinstance(rows, np.ndarray) else rows)):
         raise ValueError(f"weights of shape {weights.shape} do not fit the rows")
-    return plain.combined_int(rows, np.ascontiguousarray(weights))
+    return plain.combined_int(rows, np.ascontiguousarray(weights), peak)
 
 
 def combination(arrays: Sequence[U64], factors: Sequence[Ext]) -> U64:

@@ -111,16 +111,19 @@ def _claims(plan: Plan, leaves: Leaves, at: Sequence[Ext], beta: Ext, gamma: Ext
 def _at_columns(tables: Sequence[Table], leaf_point: Sequence[Ext]) -> dict[int, Ext]:
     """The values at the point of all columns of long tables that do not count upwards, by their ``id``: columns of one
     length share its eq vector."""
-    alike: dict[int, list[I64]] = {}
+    alike: dict[int, list[tuple[I64, int]]] = {}  # with what entries are at most
     for t in tables:
-        if t.log_size > FEW:
-            found = [c for c, first in zip(t.columns, t.firsts, strict=True) if first is None]
-            alike.setdefault(t.log_size, []).extend(found)
+        if t.log_size > FEW and not t.is_range:
+            found = zip(t.columns, t.firsts, t.bounds, strict=True)
+            more = [(c, max(-lo, hi)) for c, first, (lo, hi) in found if first is None]
+            alike.setdefault(t.log_size, []).extend(more)
     out: dict[int, Ext] = {}
-    for log_size, columns in alike.items():
-        if columns:
+    for log_size, some in alike.items():
+        if some:
+            columns = [c for c, _ in some]
             vector = mle.eq_vector(leaf_point[len(leaf_point) - log_size :])
-            out.update(zip(map(id, columns), ext_list(mle.combined_int(columns, vector)), strict=True))
+            values = mle.combined_int(columns, vector, max(peak for _, peak in some))
+            out.update(zip(map(id, columns), ext_list(values), strict=True))
     return out
 
 
