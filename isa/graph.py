@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from syurmy.isa.arrays import I32, I64
 from syurmy.isa.exact import einsum
 from syurmy.isa.progression import Progression
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import DType, Interval
 
 LIMIT = 2**63 - 1

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.program import Affine, Instruction, Lut, Ram
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """``dataclass`` as in the standard library, in a third of the time: that one compiles up to six functions for a class,
 and a process that verifies one proof would spend a tenth of its time on a hundred classes. Here the constructor alone
-is compiled; the other methods are common to all classes."""
+is compiled; the other methods are common to all classes. And ``cached_property`` as in Python 3.12 and later, which
+takes no lock: two threads that ask at once may both work a value out."""
 
 from __future__ import annotations
 
@@ -12,7 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
+    from functools import cached_property as cached_property
 else:
+
+    class cached_property:
+        """The standard descriptor."""
+
+        def __init__(self, work: Callable[[Any], Any]) -> None:
+            self.work, self.__doc__ = work, work.__doc__
+
+        def __set_name__(self, owner: type, name: str) -> None:
+            self.name = name
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            if instance is None:
+                return self
+            value = instance.__dict__[self.name] = self.work(instance)
+            return value
 
     def dataclass(
         cls: type | None = None, /, *, frozen: bool = False, eq: bool = True, repr: bool = True, init: bool = True

@@ -10,9 +10,8 @@ import enum
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cached_property
 
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 
 
 class DType(enum.Enum):

@@ -17,7 +17,6 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import field
-from functools import cached_property
 from pathlib import Path
 
 from blake3 import blake3
@@ -26,7 +25,7 @@ from syurmy.isa.encoding import Reader, Writer
 from syurmy.isa.errors import InputError
 from syurmy.isa.inference import Types, infer_types
 from syurmy.isa.program import Input, Output, Program
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary

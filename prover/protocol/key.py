@@ -9,7 +9,6 @@ Bytes: magic, version, 1 byte "hiding", number of proofs, step limit, length of 
 from __future__ import annotations
 
 import struct
-from functools import cached_property
 from pathlib import Path
 
 from blake3 import blake3
@@ -18,7 +17,7 @@ from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.program import Program
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary

@@ -13,12 +13,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import padded
 from syurmy.prover.field import Ext, Point, log2_ceil
 from syurmy.prover.protocol.reed_solomon import MatrixShape

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 
 from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.pieces import Piece, whole_of
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.prover.field import Ext
 from syurmy.prover.protocol.claims import Group, Term, eq_term, piece_term
 from syurmy.prover.protocol.strands import Coordinate

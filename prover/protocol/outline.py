@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import cached_property
+from dataclasses import field
+from threading import Lock
 from typing import Any
 
 from syurmy.isa.arrays import I32
 from syurmy.isa.cost import Account
-from syurmy.isa.graph import Committed, Equation
+from syurmy.isa.graph import Equation
 from syurmy.isa.progression import Progression
 from syurmy.isa.records import dataclass
 from syurmy.prover.field import ONE, Ext
@@ -167,6 +168,8 @@ class Outline:
     pulled: list[Pulled]
     contractions: list[Contraction]
     swept: int = 0  # steps of the sweeps; in those behind them equal sums change nothing
+    _lock: Lock = field(default_factory=Lock, repr=False)
+    _made: Made | None = None
 
     @staticmethod
     def begun(blocks: Sequence[Block], account: Account | None = None) -> Outline:
@@ -215,11 +218,6 @@ class Outline:
         """Whether it may be held for as long as its plan."""
         return len(self.lines.steps) <= MOST
 
-    @cached_property
-    def columns(self) -> dict[Committed, list[Term]]:
-        """All terms on columns."""
-        return columns_of(self.pulled, Sweep(self.lines))
-
     # ---- what is made again, in order --------------------------------------------------------------------------------
 
     def needed(self, elements: Iterable[Ext], weights: Iterable[Weight] = ()) -> list[int]:
@@ -239,29 +237,12 @@ class Outline:
                     marked[k] = 1
         return out[::-1]
 
-    @cached_property
-    def first(self) -> list[int]:
-        """The steps before the contraction."""
-        terms = [t for terms in self.pulled[0].publics.values() for t in terms]
-        elements = [t.coefficient for t in terms] + [c.coefficient for c in self.contractions]
-        groups = [t.groups for t in terms] + [c.batch for c in self.contractions] + self.leaves.groups[: self.sorts]
-        return self.needed([self.pulled[0].constant, *elements], (w for several in groups for _, w in several))
-
-    @cached_property
-    def second(self) -> list[int]:
-        """The steps behind it."""
-        found: list[Mapping[Any, list[Term]]] = [self.columns]
-        for p in self.pulled:
-            found += [p.publics, p.params, p.externals]
-        terms = [t for ends in found for several in ends.values() for t in several]
-        elements = [*(t.coefficient for t in terms), *(p.constant for p in self.pulled)]
-        done = set(self.first)
-        return [i for i in self.needed(elements, (w for t in terms for _, w in t.groups)) if i not in done]
-
-    @cached_property
-    def sorts(self) -> int:
-        """How many of the leaves' weights blocks have."""
-        return 1 + max(self.leaves.numbers, default=-1)
+    def made(self) -> Made:
+        """What a proof has to make. Worked out once, by whoever asks first."""
+        with self._lock:
+            if self._made is None:
+                self._made = Made(self)
+            return self._made
 
     def coincide(self, at: Sequence[Ext], beta: Ext, gamma: Ext, eta: Ext, points: Mapping[str, list[Ext]]) -> bool:
         """Whether at these points two sums of weights are equal, so that a sweep would merge what they are of."""
@@ -275,6 +256,29 @@ class Outline:
         finally:
             numbers.space.forget()
         return any(len({tuple(map(numbers.element, c)) for c in sums}) < len(sums) for sums in alike)
+
+
+class Made:
+    """``columns``: all terms on columns. ``first``, ``second``: the steps before the contraction, and behind it.
+    ``sorts``: how many of the leaves' weights blocks have."""
+
+    def __init__(self, outline: Outline) -> None:
+        self.sorts = 1 + max(outline.leaves.numbers, default=-1)
+        self.columns = columns_of(outline.pulled, Sweep(outline.lines))
+        terms = [t for several in outline.pulled[0].publics.values() for t in several]
+        elements = [t.coefficient for t in terms] + [c.coefficient for c in outline.contractions]
+        groups = [t.groups for t in terms] + [c.batch for c in outline.contractions]
+        groups += outline.leaves.groups[: self.sorts]
+        constant = outline.pulled[0].constant
+        self.first = outline.needed([constant, *elements], (w for several in groups for _, w in several))
+        found: list[Mapping[Any, list[Term]]] = [self.columns]
+        for p in outline.pulled:
+            found += [p.publics, p.params, p.externals]
+        terms = [t for ends in found for several in ends.values() for t in several]
+        elements = [*(t.coefficient for t in terms), *(p.constant for p in outline.pulled)]
+        done = set(self.first)
+        needed = outline.needed(elements, (w for t in terms for _, w in t.groups))
+        self.second = [i for i in needed if i not in done]
 
 
 class Numbers:
@@ -362,7 +366,7 @@ class Numbers:
     def totals(self) -> list[Ext]:
         """Of the weights of what lies in the blocks: the sum of all entries."""
         out = []
-        for groups in self.outline.leaves.groups[: self.outline.sorts]:
+        for groups in self.outline.leaves.groups[: self.outline.made().sorts]:
             total = ONE
             for _, w in groups:
                 total = total * self.space.total(self.weight(w))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import field, replace
-from functools import cached_property, partial
+from functools import partial
 
 from syurmy.isa import collector
 from syurmy.isa.builder import Builder, ConstraintSystem
@@ -21,7 +21,7 @@ from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
 from syurmy.isa.pieces import Piece, laid, pieces
 from syurmy.isa.program import Program
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
 from syurmy.prover.field import P, log2_ceil

@@ -17,14 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import field
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.arrays import I32
 from syurmy.isa.progression import LONG, Progression
-from syurmy.isa.records import dataclass
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.prover.field import ONE, U64, ZERO, Ext, Point, ext_array, ext_list, log2_ceil
 from syurmy.prover.protocol import mle, strands
 from syurmy.prover.protocol.strands import Coordinate, Strand

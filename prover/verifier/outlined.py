@@ -28,7 +28,7 @@ class Outlined(Front):
         leaf_point = point[len(point) - self.plan.log_leaves :]
         at = red.places(self.plan, leaf_point)
         self.numbers = Numbers(outline, self.space, at, beta, gamma)
-        self._make(self.numbers, outline.first)
+        self._make(self.numbers, outline.made().first)
         totals = self.numbers.totals()
         numbers = outline.leaves.numbers
         return [], red.leaf_target(self.plan, numbers, totals, at, alpha, beta, gamma, num, den, leaf_point)
@@ -38,7 +38,7 @@ class Outlined(Front):
             return super().pull(claims)
         pulled = self.numbers.outline.pulled[self._pulls]
         if self._pulls:
-            self._make(self.numbers, self.numbers.outline.second)
+            self._make(self.numbers, self.numbers.outline.made().second)
         self._pulls += 1
         known = Pulled(self.numbers.element(pulled.constant), publics=self.numbers.terms(pulled.publics))
         return known, red.known_part(known, self.sweep, self.public_value)
@@ -62,14 +62,14 @@ class Outlined(Front):
 
     def claims(self, pulled: list[Pulled], contractions: list[Contraction], target: Value) -> Ends:
         if self.numbers is not None:
-            self._make(self.numbers, self.numbers.outline.second)
+            self._make(self.numbers, self.numbers.outline.made().second)
             pulled = list(map(self.numbers.ends, self.numbers.outline.pulled))
         return super().claims(pulled, contractions, target)
 
     def omega_at(self, pulled: list[Pulled]) -> Callable[[list[Ext]], Ext]:
         if self.numbers is None:
             return super().omega_at(pulled)
-        columns = self.numbers.terms(self.numbers.outline.columns)
+        columns = self.numbers.terms(self.numbers.outline.made().columns)
         return lambda point: red.omega_at(columns, self.plan.witness, self.sweep, point)
 
     def _make(self, numbers: Numbers, steps: list[int]) -> None:

@@ -34,12 +34,12 @@ def made(plan, space):
     beta, gamma, eta = draw(3)
     at = red.places(plan, point[len(point) - plan.log_leaves :])
     numbers = Numbers(plan.outline, space, at, beta, gamma)
-    numbers.make(plan.outline.first)
+    numbers.make(plan.outline.made().first)
     contractions = [numbers.contraction(x) for x in plan.outline.contractions]
     if contractions:
         space.points[red.CONTRACTION] = draw(max(x.variables for x in contractions))
     numbers.drawn(eta)
-    numbers.make(plan.outline.second)
+    numbers.make(plan.outline.made().second)
     return numbers, contractions
 
 
@@ -81,7 +81,7 @@ def test_an_outline_has_the_claims_of_the_sweeps(program, seed, monkeypatch):
         of_mine = type(mine)(numbers.element(mine.constant), publics=numbers.terms(mine.publics))
         assert red.known_part(of_mine, other, values_of) == red.known_part(theirs, sweep, values_of)
     point = [Ext(3 * i + 1, i) for i in range(plan.witness.log_entries)]
-    columns = numbers.terms(outline.columns)
+    columns = numbers.terms(outline.made().columns)
     assert all(isinstance(n, Committed) for n in columns)
     assert red.omega_at(columns, plan.witness, other, point) == red.omega_at(
         red.columns_of(pulled, sweep), plan.witness, sweep, point
