@@ -62,7 +62,7 @@ else:
 
 def _constructor(cls: type, fields: tuple[Field[Any], ...], frozen: bool) -> Any:
     """Sets the fields, those with defaults if they are given, and calls ``__post_init__``."""
-    known: dict[str, Any] = {"MISSING": MISSING}
+    known: dict[str, Any] = {"MISSING": MISSING, "__name__": cls.__module__}
     given, lines = [], ["_d = self.__dict__"] if frozen else []
     for f in fields:
         name = f.name

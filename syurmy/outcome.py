@@ -15,11 +15,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from syurmy import interrupts
-from syurmy.isa.records import dataclass
 
 if TYPE_CHECKING:
     from syurmy.isa.errors import SyurmyError
