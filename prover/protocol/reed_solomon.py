@@ -111,6 +111,7 @@ def _log(x: Fraction) -> float:
     return math.log(x.numerator) - math.log(x.denominator)
 
 
+@cache
 def queries(rate: Fraction, bits: int) -> int:
     """Smallest t with an error of at most 2^-bits."""
     return queries_within(missed(rate), Fraction(1, 1 << bits))

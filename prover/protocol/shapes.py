@@ -131,10 +131,12 @@ def hiding_ladder(used: int) -> tuple[int, tuple[Level, ...]]:
             shape = MatrixShape(rows, log_cols, log_blowup, 2, HIDING_AUX, tail)
             if shape.encoded > MAX_HIDING_ENCODED and log_blowup > 2:
                 continue
+            size = 48 + 32 * log_rows + matrix_bytes(shape)
+            if best is not None and size >= best[0]:
+                continue
             rest, levels = ladder(masked_size(shape, log_rows))
-            size = 48 + 32 * log_rows + matrix_bytes(shape) + rest
-            if best is None or size < best[0]:
-                best = size, (Level(log_cols + log_rows, shape), *levels)
+            if best is None or size + rest < best[0]:
+                best = size + rest, (Level(log_cols + log_rows, shape), *levels)
         if best is not None and rows == 1:
             return best
     raise ValueError(f"a vector of {used} entries is too long to be hidden")
@@ -184,7 +186,12 @@ def _candidates(
 
 def _smallest(candidates: list[MatrixShape], beside: Sequence[MatrixShape] = ()) -> MatrixShape:
     tall = [c for c in candidates if c.rows >= MIN_ROWS]
-    return min(tall or candidates[:1], key=lambda c: opening_bytes(c, beside))  # the first (most rows) of equals
+    best: tuple[int, MatrixShape] | None = None
+    for c in tall or candidates[:1]:
+        if best is None or (matrix_bytes(c) < best[0] and opening_bytes(c, beside) < best[0]):
+            best = opening_bytes(c, beside), c  # the first (most rows) of equals
+    assert best is not None
+    return best[1]
 
 
 def choose_witness_shape(
