@@ -68,12 +68,7 @@ class Line(Weight):
     """A weight without values; ``key``: its number among the steps."""
 
     def __init__(self, key: int, dims: tuple[int, ...], size: int, point: tuple[Coordinate, ...] | None = None) -> None:
-        self.__dict__.update(key=key, dims=dims, _size=size, point=point)
-
-    @property
-    def size(self) -> int:
-        size: int = self.__dict__["_size"]
-        return size
+        self.__dict__.update(key=key, dims=dims, size=size, point=point)
 
 
 class Lines(WeightSpace):

@@ -66,7 +66,7 @@ class Weight:
     def array(self) -> U64:
         return self.compute()
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.dims)
 
@@ -122,16 +122,18 @@ class WeightSpace:
         found = self._memo.get(key)
         if found is None:
             # keys hold the numbers of the weights they are made from, so hashing stays cheap however deep the history
-            depth = 1 + max((w.depth for w in sources), default=0)
-            levels = 1 + max((w.levels for w in sources), default=0)
-            if form is not None and (levels > _DEPTH or form.factors > _FACTORS + math.prod(dims) // _ENTRIES):
+            size = longest = math.prod(dims)
+            depth = levels = 0
+            for w in sources:
+                depth, levels, longest = max(depth, w.depth), max(levels, w.levels), max(longest, w.size)
+            depth, levels = depth + 1, levels + 1
+            if form is not None and (levels > _DEPTH or form.factors > _FACTORS + size // _ENTRIES):
                 form = None
             if levels > _DEPTH:
                 total = None
             if form is None and total is None:
                 levels = 0
             parts = closed()
-            longest = max([math.prod(dims), *(w.size for w in sources)])
             if parts is not None and point is None and longest >= LONG:
                 if strands.cost(parts) <= longest:
                     depth, compute = 1, partial(self._written, tuple(dims), parts)
