@@ -10,7 +10,6 @@ def main() -> None:
     """Entry point of ``syurmy-vm``."""
     ended_at_once()
     if sys.argv[1:2] == ["verify"]:
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads that no product here is large enough for
         from syurmy.verify_main import of_whole
 
         if (code := of_whole(sys.argv[2:])) is not None:

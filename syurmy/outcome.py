@@ -218,12 +218,6 @@ def settle_streams() -> None:
             setattr(sys, name, _Stream(old.buffer, old.encoding, "spelt", line_buffering=buffered))
 
 
-def settled() -> None:
-    """What a process that runs one command does first."""
-    settle_streams()
-    seldom_collect()
-
-
 def seldom_collect() -> None:
     """For a process that runs one command: imports make objects that stay, and looking for garbage among them, during
     the run and at the end of the process, took a quarter of the time of a small proof's command."""

@@ -8,6 +8,7 @@ Exit codes: ``outcome.EXITS``.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -54,8 +55,15 @@ def of_whole(arguments: Sequence[str]) -> int | None:
         given = with_options(_Strict("syurmy-vm verify", add_help=False, allow_abbrev=False)).parse_args(arguments)
     except ValueError:
         return None
-    outcome.settled()
+    _begun()
     return _answered(given, bar=True)
+
+
+def _begun() -> None:
+    """What a process that verifies does first."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no product here is large enough for threads
+    outcome.settle_streams()
+    outcome.seldom_collect()
 
 
 def _count(text: str) -> int:
@@ -83,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syurmy-verify``; returns the exit code."""
     if arguments is None:
         interrupts.ended_at_once()
-        outcome.settled()
+        _begun()
     return _answered(parser().parse_args(arguments))
 
 
