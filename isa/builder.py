@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from syurmy.isa.pieces import leaves
 from syurmy.isa.program import Lut, Program
 from syurmy.isa.progression import LONG, Progression
 from syurmy.isa.ranges import Limbs, limbs_for
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import MAX_ENTRIES, Interval, TensorType, multiplied, unsigned_bits
 
 
@@ -94,27 +95,34 @@ class Builder:
 
     def combine(self, *terms: tuple[int, Node], const: int = 0) -> Node:
         """``const + sum(coefficient * node)`` with broadcasting."""
-        shape = broadcast_shapes(*(n.shape[1:] for _, n in terms))
-        e = max(n.executions for _, n in terms)
-        full = (e, *shape)
+        full = terms[0][1].shape
+        for _, n in terms:
+            if n.shape != full:
+                full = (max(m.executions for _, m in terms), *broadcast_shapes(*(m.shape[1:] for _, m in terms)))
+                break
         flat: dict[Node, int] = {}
         for c, n in terms:  # one level of flattening keeps affine expressions of one column recognisable
-            coefficients: tuple[int, ...] = (1,)
-            nodes: tuple[Node, ...] = (n,)
-            if isinstance(n, g.Combine):
-                const += c * n.const
-                coefficients, nodes = n.coefficients, n.inputs
-            if n.shape != full:
-                nodes = tuple(self.broadcast(m, shape, e) for m in nodes)
-            for k, m in zip(coefficients, nodes, strict=True):
-                flat[m] = flat.get(m, 0) + c * k
+            if not isinstance(n, g.Combine):
+                n = n if n.shape == full else self.broadcast(n, full[1:], full[0])
+                flat[n] = flat[n] + c if n in flat else c
+                continue
+            const += c * n.const
+            for k, m in zip(n.coefficients, n.inputs, strict=True):
+                m = m if m.shape == full else self.broadcast(m, full[1:], full[0])
+                flat[m] = flat[m] + c * k if m in flat else c * k
         self.account.spend(PER_SUMMAND * len(flat), "sums")
-        pairs = [(k, m) for m, k in flat.items() if k != 0]
-        if len(pairs) == 1 and pairs[0][0] == 1 and const == 0:
-            return pairs[0][1]
-        coefficients, nodes = tuple(k for k, _ in pairs), tuple(m for _, m in pairs)
-        interval = g.combined_interval(coefficients, nodes, const)
-        return g.Combine(*self.new((e, *shape), interval), nodes, coefficients=coefficients, const=const)
+        lo = hi = const
+        for n, k in flat.items():
+            if k > 0:
+                lo, hi = lo + k * n.lo, hi + k * n.hi
+            elif k < 0:
+                lo, hi = lo + k * n.hi, hi + k * n.lo
+        if 0 in flat.values():
+            flat = {n: k for n, k in flat.items() if k}
+        nodes, coefficients = tuple(flat), tuple(flat.values())
+        if coefficients == (1,) and const == 0:
+            return nodes[0]
+        return g.Combine(*self.new(full, (lo, hi)), nodes, coefficients=coefficients, const=const)
 
     def broadcast(self, n: Node, shape: Sequence[int], executions: int | None = None) -> Node:
         """``n`` at a broadcast shape (and number of executions)."""
@@ -342,7 +350,7 @@ class Builder:
     def lut_table(self, lut: Lut) -> Table:
         """The lookup table of a program's table: arguments and values; one for all its uses."""
         if lut.name not in self._luts:
-            x = np.arange(lut.lo, lut.hi + 1, dtype=np.int64)
+            x = g.arguments(lut.lo, len(lut.array))
             self._luts[lut.name] = self.table(f"lut {lut.name}", (x, lut.array))
         return self._luts[lut.name]
 
@@ -350,8 +358,12 @@ class Builder:
         """A table with these columns, padded to a power of two by repeating its last row."""
         rows = len(columns[0])
         log_size = max(0, (rows - 1).bit_length())
-        padded = tuple(np.concatenate([c, np.full(2**log_size - rows, c[-1], np.int64)]) for c in columns)
-        bounds = tuple((int(c.min()), int(c.max())) for c in columns)
+        more = 2**log_size - rows
+        padded = tuple(np.concatenate([c, np.full(more, c[-1], np.int64)]) if more else c for c in columns)
+        known = columns[0] is g.arguments(int(columns[0][0]), rows)  # of these the ends are
+        bounds = tuple(
+            (int(c[0]), int(c[-1])) if known and c is columns[0] else (int(c.min()), int(c.max())) for c in columns
+        )
         table = Table(name, log_size, bounds, padded)
         return self._tables.setdefault(table, table)
 
@@ -450,9 +462,10 @@ class Builder:
             )
         if math.prod(shape) > MAX_ENTRIES:
             raise ConstraintError(f"a tensor of shape {tuple(shape)} has more than 2^28 entries", code="C110")
-        self.system.nodes += 1
+        system = self.system
+        system.nodes += 1
         self.account.owe(PER_TERM, "claims")  # at least one will come to it
-        return self, self.system.nodes, tuple(shape), lo, hi, self.origin
+        return self, system.nodes, tuple(shape), lo, hi, self.origin
 
 
 def _bits_of(x: Node, first: int, count: int) -> Hint:

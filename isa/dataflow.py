@@ -14,8 +14,7 @@ batch without branches repeat in the same way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import field
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, Prepared, StepLimit, walk
 from syurmy.isa.program import Affine, Program
 from syurmy.isa.progression import Part, Progression, single
+from syurmy.isa.records import cached_property, dataclass
 
 # A value's producer: an instruction index >= 0, or -(1 + k) for declaration k of (inputs + params).
 # Counters are producers too: ("counter name", value) pairs never mix with others in one read.

@@ -262,6 +262,12 @@ class Reader:
         return self._data[self.position - n : self.position]
 
     def uint(self, limit: int = 2**64 - 1) -> int:
+        at = self.position
+        if at < len(self._data) and (value := self._data[at]) < 128:  # as nearly all are
+            self.position = at + 1
+            if value > limit:
+                raise _malformed(f"{value} is above the limit {limit}")
+            return value
         value = shift = 0
         while True:
             byte = self.take(1)[0]

@@ -4,7 +4,6 @@ and entries that leave an interval."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -91,6 +90,8 @@ def _matmul(a: Any, b: Any, dtype: type) -> I64:
         if threads == 1:
             share(0)
         else:
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(share, range(threads)))
         return out

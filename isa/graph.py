@@ -12,9 +12,9 @@ integers (protocol section 1).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from functools import cache, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from syurmy.isa.arrays import I32, I64
 from syurmy.isa.exact import einsum
 from syurmy.isa.progression import Progression
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import DType, Interval
 
 LIMIT = 2**63 - 1
@@ -73,7 +74,10 @@ class Node:
     reach: tuple[int, ...] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.has_product = any(i.has_product for i in self.inputs)
+        for i in self.inputs:
+            if i.has_product:
+                self.has_product = True
+                return
 
     @property
     def interval(self) -> Interval:
@@ -283,19 +287,30 @@ class Product(Node):
     @cached_property
     def axes(self) -> tuple[dict[int, int], dict[int, int]]:
         """Of each operand the axis of every label, in its order, where that is longer than 1."""
-        labels = zip((self.labels_a, self.labels_b), self.inputs, strict=True)
-        a, b = ({x: i for i, x in enumerate(named) if operand.shape[i] > 1} for named, operand in labels)
-        return a, b
+        a, b = self.inputs
+        return axes_of((self.labels_a, self.labels_b), (a.shape, b.shape))
 
     @cached_property
     def kinds(self) -> dict[int, str]:
         """Of the labels of the result: "batch" (both operands), "a" or "b"; axes of length 1 do not count."""
-        a, b = self.axes
-        return {x: ("batch" if x in b else "a") if x in a else "b" for x in self.labels_out}
+        return kinds_of(self.labels_out, *self.axes)
 
     def forward(self, args: Sequence[I64]) -> I64:
         bound = max(abs(self.lo), abs(self.hi))
         return einsum(self.labels_a, self.labels_b, self.labels_out, args[0], args[1], self.shape, bound)
+
+
+def axes_of(
+    labels: tuple[tuple[int, ...], tuple[int, ...]], shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """``Product.axes`` of operands with these labels and shapes."""
+    a, b = ({x: i for i, x in enumerate(named) if shape[i] > 1} for named, shape in zip(labels, shapes, strict=True))
+    return a, b
+
+
+def kinds_of(labels: Sequence[int], a: Mapping[int, int], b: Mapping[int, int]) -> dict[int, str]:
+    """``Product.kinds`` of these labels, where those are the operands' axes."""
+    return {x: ("batch" if x in b else "a") if x in a else "b" for x in labels}
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,9 +350,22 @@ class Table:
     def firsts(self) -> tuple[int | None, ...]:
         """Of every stored column that counts upwards, as the arguments of a full table do, its first value."""
         n = 1 << self.log_size
-        steps = np.arange(n, dtype=np.int64)
-        counting = (int(c[-1]) - int(c[0]) == n - 1 and np.array_equal(c - c[0], steps) for c in self.columns)
-        return tuple(int(c[0]) if counts else None for c, counts in zip(self.columns, counting, strict=True))
+        return tuple(int(c[0]) if _counts(c, n) else None for c in self.columns)
+
+
+@lru_cache(maxsize=4)
+def arguments(lo: int, count: int) -> I64:
+    """lo, lo + 1, ...: as many. Read-only."""
+    out = np.arange(lo, lo + count, dtype=np.int64)
+    out.flags.writeable = False
+    return out
+
+
+def _counts(c: I64, n: int) -> bool:
+    if int(c[-1]) - int(c[0]) != n - 1:
+        return False
+    known = arguments(int(c[0]), n)
+    return c is known or np.array_equal(c, known)
 
 
 @dataclass(eq=False)
@@ -378,15 +406,7 @@ class Equation:
     label: str
 
 
+@cache
 def range_table(bits: int) -> Table:
     """The integers of ``[0, 2^bits)``."""
     return Table(f"range[{bits}]", bits, ((0, 2**bits - 1),))
-
-
-def combined_interval(coefficients: Sequence[int], nodes: Sequence[Node], const: int) -> Interval:
-    """The interval of ``sum coefficient * node + const``."""
-    lo = hi = const
-    for c, n in zip(coefficients, nodes, strict=True):
-        lo += c * (n.lo if c >= 0 else n.hi)
-        hi += c * (n.hi if c >= 0 else n.lo)
-    return lo, hi

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from syurmy.isa import blame
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, Flow, L1Bounds
 from syurmy.isa.path import DEFAULT_MAX_STEPS, StepLimit, check_steps, counter_of, matching_ends
 from syurmy.isa.program import Instruction, Program
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import MAX_ENTRIES, MAX_RANK, DType, TensorType
 
 WIDEN_AFTER = 6  # visits of a place where paths meet

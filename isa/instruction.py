@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import TypeRuleError
 from syurmy.isa.program import Affine, Instruction, Lut, Ram
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import DType, Interval, TensorType
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class Call:
     ) -> None:
         self.instruction = instruction
         self.op = REGISTRY[instruction.op]
-        self.attrs: dict[str, Any] = {s.name: s.default for s in self.op.attributes}
-        self.attrs.update(dict(instruction.attrs))
+        self.attrs: dict[str, Any] = self.op.defaults | dict(instruction.attrs)
         self.counters: Mapping[str, int] = {}
         self.counter_ranges: Mapping[str, int] = {}  # counter -> number of rounds, while types are inferred
         self._luts = luts
@@ -149,6 +148,11 @@ class Op:
     patches: ClassVar[bool] = False  # replaces ``at ..`` along ``axis``: readers see each position's last write
     narrow_params: ClassVar[bool] = False  # ``execute`` takes params in their own narrow dtypes and is exact on them
     example: ClassVar[str] = ""
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Of the attributes."""
+        return {s.name: s.default for s in self.attributes}
 
     @property
     def control(self) -> bool:

@@ -10,24 +10,32 @@ never one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from syurmy.isa import graph as g
 from syurmy.isa.graph import Node
+
+_NONE: frozenset[tuple[int, int]] = frozenset()
 
 
 def reach(node: Node) -> tuple[int, ...]:
     """Of each axis the last one that a run of axes may have which begins with it. Kept on the node: planning asks for
     it once a sweep and once a block."""
     if node.reach is None:
-        bad, out = conflicts(node), []
-        for first in range(len(node.shape)):
-            last = first
-            while last + 1 < len(node.shape) and not any((a, last + 1) in bad for a in range(first, last + 1)):
-                last += 1
-            out.append(last)
-        node.reach = tuple(out)
+        node.reach = _reach(len(node.shape), conflicts(node))
     return node.reach
+
+
+@lru_cache(maxsize=4096)  # few nodes have others than those before them
+def _reach(rank: int, bad: frozenset[tuple[int, int]]) -> tuple[int, ...]:
+    out = []
+    for first in range(rank):
+        last = first
+        while last + 1 < rank and not any((a, last + 1) in bad for a in range(first, last + 1)):
+            last += 1
+        out.append(last)
+    return tuple(out)
 
 
 def conflicts(node: Node) -> frozenset[tuple[int, int]]:
@@ -40,25 +48,36 @@ def conflicts(node: Node) -> frozenset[tuple[int, int]]:
         missing = [i for i in below if i.conflicts is None]
         waiting += missing
         if not missing:
-            some = n.has_product or isinstance(n, g.External) or any(i.conflicts for i in n.inputs)
-            n.conflicts = frozenset(_conflicts(n)) if some else frozenset()
+            n.conflicts = _conflicts(n)
             waiting.pop()
     assert node.conflicts is not None
     return node.conflicts
 
 
-def _conflicts(node: Node) -> Iterable[tuple[int, int]]:
+def _conflicts(node: Node) -> frozenset[tuple[int, int]]:
     """Those of a node whose inputs have theirs. Axes of length 1 have no weight, and so none."""
     if isinstance(node, g.Product):
-        kinds = [node.kinds[x] for x in node.labels_out]
-        met = {(a, b) for b in range(len(kinds)) for a in range(b) if kinds[a] != kinds[b]}
-    elif isinstance(node, g.External):
-        met = {(a, b) for b in range(len(node.shape)) for a in range(b)}
-    else:
-        above, under = _above(node), frozenset[tuple[int, int]]().union(*(n.conflicts or () for n in node.inputs))
-        runs = {(above.get(x, ()), above.get(y, ())) for x, y in under}  # once each: a reshape has few, of many axes
-        met = {(min(a, b), max(a, b)) for left, right in runs for a in left for b in right if a != b}
-    return ((a, b) for a, b in met if node.shape[a] > 1 and node.shape[b] > 1)
+        kinds = node.kinds
+        return _unlike(tuple(kinds[x] for x in node.labels_out), tuple(d > 1 for d in node.shape))
+    if isinstance(node, g.External):
+        return _unlike(tuple(range(len(node.shape))), tuple(d > 1 for d in node.shape))
+    found = {n.conflicts for n in node.inputs if n.conflicts}
+    if not found:
+        return _NONE
+    under = frozenset[tuple[int, int]]().union(*found) if len(found) > 1 else found.pop()
+    if isinstance(node, g.Combine):  # of tensors of its shape
+        return under
+    above = _above(node)
+    runs = {(above.get(x, ()), above.get(y, ())) for x, y in under}  # once each: a reshape has few, of many axes
+    met = {(min(a, b), max(a, b)) for left, right in runs for a in left for b in right if a != b}
+    return frozenset((a, b) for a, b in met if node.shape[a] > 1 and node.shape[b] > 1)
+
+
+@lru_cache(maxsize=4096)
+def _unlike(kinds: tuple[object, ...], wide: tuple[bool, ...]) -> frozenset[tuple[int, int]]:
+    """The pairs of wide axes that are not of one kind."""
+    axes = [a for a in range(len(kinds)) if wide[a]]
+    return frozenset((a, b) for b in axes for a in axes if a < b and kinds[a] != kinds[b])
 
 
 def _above(node: Node) -> Mapping[int, tuple[int, ...]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from syurmy.isa.errors import AssemblyError, ConstraintError
 from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.program import Instruction, Program
+from syurmy.isa.records import dataclass
 
 DEFAULT_MAX_STEPS = 1_000_000
 MAX_STEPS = 2**24  # of a run that is proven: whoever verifies follows it

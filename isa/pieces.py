@@ -20,8 +20,7 @@ In the witness columns have axes as one as well, in one piece (``laid``).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -29,6 +28,7 @@ import numpy as np
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Node
 from syurmy.isa.joining import reach
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import padded
 
 PIECE = 2048

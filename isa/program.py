@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
 
 from syurmy.isa.arrays import I64, Integers
 from syurmy.isa.errors import Span
+from syurmy.isa.records import dataclass
 from syurmy.isa.summary import Summary, listed
 from syurmy.isa.types import DType, TensorType
 

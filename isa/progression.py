@@ -9,14 +9,14 @@ counts up, its stretches) costs as much as its parts are long, not as long as it
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.arrays import I64
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import Interval
 
 LONG = 2**13  # entries from which a closed form costs less than the array

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from syurmy.isa.records import dataclass
 
 WIDEST = 20  # bits of a range table
 BLOCK = 512

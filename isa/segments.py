@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.inference import Types, infer_types
 from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.program import Input, Instruction, Output, Program
+from syurmy.isa.records import cached_property
 from syurmy.isa.types import TensorType
 from syurmy.isa.wellformed import MAX_COMMITTED, MAX_NAME, MAX_SEGMENTS, problems
 

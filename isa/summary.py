@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 
 
@@ -26,6 +25,8 @@ class Summary:
 
 def html_table(title: str, rows: Iterable[tuple[str, str]]) -> str:
     """A table with a caption; texts may come from strangers."""
+    import html
+
     cells = "".join(
         f"<tr><th style='text-align: left'>{html.escape(name)}</th>"
         f"<td style='text-align: left'><pre style='margin: 0'>{html.escape(text)}</pre></td></tr>"

@@ -166,11 +166,12 @@ class Assembly:
     def _wire(self, reads: Reads) -> Node:
         """What a read sees, one source per execution: executions of producers, wired by a public index."""
         b = self.builder
-        if reads.producers[0] == COUNTER:
+        least = reads.producers.interval[0]  # of one producer, its number
+        if least == COUNTER:
             return b.per_execution(reads.executions)
         if reads.views.interval[1] >= 0:
             return self._wire_views(reads)
-        if reads.producers.size == 1 and (only := self.producers[reads.producers[0]]).executions == 1:
+        if reads.producers.size == 1 and (only := self.producers[least]).executions == 1:
             return only
         producers = np.unique(np.concatenate([p.rows for p in reads.producers.parts])).tolist()
         nodes = [self.producers[p] for p in producers]

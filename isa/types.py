@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
+
+from syurmy.isa.records import cached_property, dataclass
 
 
 class DType(enum.Enum):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 import syurmy.isa.ops  # noqa: F401  (fills the registry)
 from syurmy.isa.instruction import REGISTRY, AttrSpec, Flow, Op
 from syurmy.isa.program import Affine, Attr, Input, Instruction, Lut, Output, Param, Program, Ram
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import MAX_RANK, DType, TensorType
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*\Z")

@@ -137,10 +137,6 @@ class RecordedSpace(WeightSpace):
         for key in sums:
             self._memo[object()] = self._memo.pop(key)
 
-    @property
-    def count(self) -> int:
-        return len(self._memo)
-
     def _total(self, w: Weight) -> Ext:
         return self.tape.made(super()._total, w)
 

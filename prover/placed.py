@@ -43,7 +43,8 @@ from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Group, Sweep, Term
 from syurmy.prover.protocol.contraction import Contraction, Side
 from syurmy.prover.protocol.layout import Place
-from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.leaves import Block
+from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.weights import Weight
 from syurmy.prover.sumcheck import Instance
 from syurmy.prover.trees import taken
@@ -252,7 +253,7 @@ class Placed:
             if len(m.shape) == rank:
                 continue
             weights = ext_array([-beta])
-            if groups := red.fingerprint_groups(self.sweep, m.shape, rank, self.plan.fingerprint_bits):
+            if groups := red.fingerprint_groups(self.sweep.space, m.shape, rank):
                 _, w = self.sweep.joint(groups)
                 weights = compiled.multiply(np.ascontiguousarray(w.array.reshape(2, -1)), weights)
             rows.append((m, self.memory.upload(weights)))

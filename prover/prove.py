@@ -42,9 +42,10 @@ from syurmy.prover.protocol.counts import Counts
 from syurmy.prover.protocol.grinding import GRINDING_BITS, grinding_seed, needs_grinding
 from syurmy.prover.protocol.hidden import Hidden, Value
 from syurmy.prover.protocol.layout import MatrixLayout
+from syurmy.prover.protocol.leaves import Block
 from syurmy.prover.protocol.params_claims import ParamsClaim
 from syurmy.prover.protocol.path import encode_path
-from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.proof import Proof, Report
 from syurmy.prover.protocol.soundness import TARGET_BITS, InsufficientSoundness
 from syurmy.prover.protocol.statement import (
@@ -404,7 +405,7 @@ class Prover:
         lookup.fill_denominators(part, [v for _, v in plain], b.dims, b.tag, self.alpha, [c for c, _ in plain])
         true = (slice(None), *(slice(0, d) for d in tuples.shape))
         for beta, m in rows:
-            groups = red.fingerprint_groups(self.sweep, m.shape, rank, self.plan.fingerprint_bits)
+            groups = red.fingerprint_groups(self.space, m.shape, rank)
             values = np.ascontiguousarray(self.witness(m)).reshape(math.prod(tuples.shape), -1)
             if groups:
                 _, w = self.sweep.joint(groups)

@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +34,9 @@ from syurmy.isa.errors import InputError
 from syurmy.isa.program import Instruction, Program
 from syurmy.prover.protocol.bundle import Carried, Steps
 from syurmy.prover.verifier.verify import Statement
-from syurmy.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from syurmy.vocabulary import Vocabulary
 
 MEANING = "every token of the completion is the first largest of the logits that the program computed before it"
 SAID = "prompt", "completion"

@@ -8,7 +8,6 @@ all of them.
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -141,6 +140,8 @@ def _value(name: str, text: str, labels: Sequence[str]) -> Any:
     if not os.path.exists(text.rpartition(":")[0] or text) and not os.path.exists(text):
         help = "for example --expect y=7, --expect y=[1,2] or --expect y=y.npy"
         if labels:
+            import difflib
+
             near = difflib.get_close_matches(text, labels, 1)
             help = f"did you mean '{near[0]}'?" if near else f"labels of '{name}': {', '.join(labels[:8])}"
         raise InputError(f"--expect {name}={text} is neither a value nor a file", code="I113", help=help)
@@ -186,6 +187,8 @@ def _named(name: str, shown: Sequence[Shown]) -> list[Shown]:
     for names in (titles, [s.quantity.name for s in shown]):
         if name in names:
             return [s for s, own in zip(shown, names, strict=True) if own == name]
+    import difflib
+
     near = difflib.get_close_matches(name, titles, 1)
     help = f"did you mean '{near[0]}'?" if near else f"it shows {', '.join(titles) or 'nothing'}"
     raise InputError(f"the proof shows no '{name}'", code="I101", help=help)

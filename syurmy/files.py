@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import lzma
 import os
 import re
-import tempfile
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,13 +18,20 @@ from syurmy.isa.source import content
 from syurmy.isa.source import read_bytes as read_to_end
 from syurmy.isa.source import unreadable as unreadable
 
-# what damaged or hostile files make NumPy, zipfile and csv raise
-DAMAGE = (
-    *(ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, ArithmeticError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError),
-)
 UNPACKED = 2**28  # bytes that an archive may unpack to, or
 RATIO = 100  # times its own, so that a small file cannot fill the memory
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What damaged or hostile files make NumPy, zipfile and csv raise."""
+    import csv
+    import lzma
+    import tokenize
+    import zipfile
+    import zlib
+
+    usual = ValueError, TypeError, KeyError, EOFError, RuntimeError, MemoryError, ArithmeticError
+    return *usual, zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error, tokenize.TokenError
 
 
 def read_bytes(path: Path) -> bytes:
@@ -83,6 +84,7 @@ def _begun(path: Path, mode: int) -> tuple[int, Path]:
     """A new temporary file beside ``path``, open and locked. Without locks, as on some network file systems, nobody
     gets one, and nothing is removed."""
     import fcntl  # not on Windows, where nothing but verifying is
+    import tempfile
 
     while True:
         fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -145,7 +147,7 @@ def readable(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as e:
         raise unreadable(path, e) from e
-    except DAMAGE as e:
+    except damage() as e:
         raise InputError(f"{path} does not hold {what}", code="F110", help=str(e).partition("\n")[0]) from e
 
 

@@ -31,7 +31,6 @@ from syurmy.prover.verifier.bundle import (
 )
 from syurmy.prover.verifier.certificate import Certified, check_certificate
 from syurmy.prover.verifier.verify import Statement, Verifier
-from syurmy.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,11 @@ def answer(
     Raises ``SyurmyError`` where a file or an option cannot be used."""
     verifying_key = keys.read_any_key(key)
     whole = isinstance(verifying_key, BundleKey)
-    vocabulary = None if tokenizer is None else Vocabulary.read(tokenizer)
+    vocabulary = None
+    if tokenizer is not None:
+        from syurmy.vocabulary import Vocabulary
+
+        vocabulary = Vocabulary.read(tokenizer)
     said, named = expected.commitments(expect or (), verifying_key)
     last = verifying_key.programs[-1] if isinstance(verifying_key, BundleKey) else verifying_key.decoded
     steps = verifying_key.steps if isinstance(verifying_key, BundleKey) else None

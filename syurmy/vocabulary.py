@@ -3,7 +3,6 @@ the k-th of them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,8 @@ class Vocabulary:
 
     def __init__(self, data: bytes, where: str) -> None:
         """Raises ``InputError`` F110 for what is no tokenizer, X150 where the package for it is missing."""
+        import hashlib
+
         self.data, self.where = data, where
         self.digest = hashlib.sha256(data).hexdigest()
         self._characters: dict[str, int] = {}

@@ -19,7 +19,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-ROOTS = ("syurmy", "syurmy.verify_main", "syurmy.verification", "syurmy.prover.verifier.verify")
+ROOTS = ("syurmy", "syurmy.verify_main", "syurmy.verification", "syurmy.vocabulary", "syurmy.prover.verifier.verify")
 
 
 def source_of(module: str) -> Path | None:

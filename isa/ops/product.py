@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from syurmy.isa import exact
 from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, refuse, register, result
 from syurmy.isa.ops.view import WINDOW_ATTRIBUTES, Window
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import DType, Interval, TensorType, join, multiplied, scaled
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.instruction import Argument, AttrSpec, Call, Op, broadcast_shapes, normal_axis, refuse, register
 from syurmy.isa.program import Affine
 from syurmy.isa.progression import Progression, repeated
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import MAX_ENTRIES, DType, TensorType, join
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ opening, and the numbers of queries. From program and path alone: nothing of a p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
+from syurmy.isa.records import dataclass
 from syurmy.prover.protocol import soundness
 from syurmy.prover.protocol.closeness import Closeness, params_miss
 from syurmy.prover.protocol.counts import Counts, count_claims

@@ -17,8 +17,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import field
 from pathlib import Path
 
 from blake3 import blake3
@@ -27,6 +26,7 @@ from syurmy.isa.encoding import Reader, Writer
 from syurmy.isa.errors import InputError
 from syurmy.isa.inference import Types, infer_types
 from syurmy.isa.program import Input, Output, Program
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
@@ -103,7 +103,7 @@ class BundleKey(Summary):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     segments: tuple[VerifyingKey, ...]
-    description: Description = Description()  # noqa: RUF009  (immutable)
+    description: Description = Description()
     steps: Steps | None = None
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ Other differences: its magic, and the queries to the params, which test all of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path as File
 
 from blake3 import blake3
@@ -16,6 +16,7 @@ from blake3 import blake3
 from syurmy.isa.declared import assemble_declared
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.records import dataclass
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
 from syurmy.prover.protocol.closeness import Closeness

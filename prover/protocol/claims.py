@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import field
+from typing import Any
 
 import numpy as np
 
@@ -21,26 +21,42 @@ from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Committed, External, Node, ParamTensor, Product, Public
 from syurmy.isa.joining import segments
-from syurmy.isa.pieces import Piece
+from syurmy.isa.pieces import Piece, laid
 from syurmy.isa.progression import Progression
+from syurmy.isa.records import dataclass
 from syurmy.isa.types import padded
-from syurmy.prover.field import ONE, ZERO, Ext, to_field
+from syurmy.prover.field import ONE, ZERO, Ext
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight, WeightSpace
 
+ENDS = (Committed, ParamTensor, Public, Product, External)  # tensors that claims end on
+
 Group = tuple[tuple[int, ...], Weight]  # axes (ascending) and the weight over them
 
 
-@dataclass(frozen=True)
 class Term:
-    coefficient: Ext
-    groups: tuple[Group, ...]  # sorted by first axis; together they cover the axes of length > 1
+    """``coefficient`` times the inner product with these weights. Immutable."""
 
-    @cached_property
+    __slots__ = ("_key", "coefficient", "groups")
+
+    def __init__(self, coefficient: Ext, groups: tuple[Group, ...]) -> None:
+        self.coefficient = coefficient
+        self.groups = groups  # sorted by first axis; together they cover the axes of length > 1
+        self._key: tuple[tuple[tuple[int, ...], Hashable], ...] | None = None
+
+    def __eq__(self, o: object) -> bool:
+        return isinstance(o, Term) and self.coefficient == o.coefficient and self.groups == o.groups
+
+    def __hash__(self) -> int:
+        return hash((self.coefficient, self.groups))
+
+    @property
     def key(self) -> tuple[tuple[tuple[int, ...], Hashable], ...]:
         """Equal for terms that differ in their coefficient only."""
-        return tuple([(axes, w.key) for axes, w in self.groups])
+        if self._key is None:
+            self._key = tuple([(axes, w.key) for axes, w in self.groups])
+        return self._key
 
     def but(self, position: int) -> Hashable:
         """Equal for terms that differ in their coefficient and the weight at ``position`` only."""
@@ -62,6 +78,21 @@ class Pulled:
     publics: dict[Public, list[Term]] = field(default_factory=dict)
     products: dict[Product, list[Term]] = field(default_factory=dict)
     externals: dict[External, list[Term]] = field(default_factory=dict)
+
+    def extend(self, more: Pulled) -> None:
+        """With where further claims ended. Terms on one tensor are not merged."""
+        self.constant = self.constant + more.constant
+        for ours, theirs in zip(self._by_kind, more._by_kind, strict=True):
+            for node, terms in theirs.items():
+                ours[node] = ours.get(node, []) + terms
+
+    def of(self, node: Node) -> dict[Any, list[Term]]:
+        """The terms on tensors of this one's kind."""
+        return self._by_kind[next(k for k, kind in enumerate(ENDS) if isinstance(node, kind))]
+
+    @property
+    def _by_kind(self) -> tuple[dict[Any, list[Term]], ...]:
+        return self.columns, self.params, self.publics, self.products, self.externals  # as ENDS
 
 
 def eq_term(space: WeightSpace, point: Sequence[Coordinate], shape: Sequence[int], coefficient: Ext = ONE) -> Term:
@@ -123,9 +154,11 @@ class Sweep:
         ends: list[tuple[Node, list[Term]]] = []
         while heap:
             i = -heapq.heappop(heap)
-            node = nodes[i]
-            terms = self.merge(pending.pop(i), isinstance(node, ParamTensor))
-            if isinstance(node, (Committed, External, ParamTensor, Public, Product)):
+            node, terms = nodes[i], pending.pop(i)
+            self.met(len(terms))
+            if len(terms) > 1:
+                terms = self.merge(terms, isinstance(node, ParamTensor))
+            if isinstance(node, ENDS):
                 # a column declared ahead of a loop has a small id, so nothing can be pushed to it after this
                 ends.append((node, terms))
                 continue
@@ -133,17 +166,17 @@ class Sweep:
                 for target, pulled in self.adjoint(node, term, out):
                     push(target, pulled)
         for node, terms in sorted(ends, key=lambda e: e[0].id):
-            if isinstance(node, Committed):
-                out.columns[node] = self.merge(out.columns.get(node, []) + terms)
-            elif isinstance(node, ParamTensor):
-                out.params[node] = self.merge(out.params.get(node, []) + terms, equal_only=True)
-            elif isinstance(node, Public):
-                out.publics[node] = self.merge(out.publics.get(node, []) + terms)
-            elif isinstance(node, External):
-                out.externals[node] = terms  # of one equation only
-            elif isinstance(node, Product):
-                out.products[node] = self.merge(out.products.get(node, []) + terms)
+            found = out.of(node)
+            known = found.get(node)
+            if known is not None:
+                terms = known + terms
+            if not isinstance(node, External):
+                self.met(len(terms))
+            found[node] = terms if known is None else self.merge(terms, isinstance(node, ParamTensor))
         return out
+
+    def met(self, terms: int) -> None:
+        """So many terms have met on a tensor (the planner counts them)."""
 
     def passing(self, node: Node, terms: list[Term]) -> list[Term]:
         """The terms on a linear image that go on to its inputs (the planner cuts here)."""
@@ -334,6 +367,18 @@ class Sweep:
         return _ordered(coefficient, groups)
 
 
+def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[Term]]:
+    """All terms on witness columns, merged, in order of node id, in the shapes in which they lie in the matrix."""
+    terms: dict[Committed, list[Term]] = {}
+    for p in pulled:
+        for node, more in p.columns.items():
+            terms.setdefault(node, []).extend(more)
+    return {
+        node: [sweep.reshaped(t, node.shape, laid(node.shape)) for t in sweep.merge(terms[node])]
+        for node in sorted(terms, key=lambda n: n.id)
+    }
+
+
 def _ordered(coefficient: Ext, groups: Iterable[Group]) -> Term:
     return Term(coefficient, tuple(sorted(groups, key=lambda x: x[0])))
 
@@ -351,7 +396,7 @@ def inner_product(values: I64 | Progression, term: Term, space: WeightSpace) -> 
     order = [a for axes, _ in others for a in axes]
     kept = [a for a, d in enumerate(values.shape) if d > 1]
     matrix = np.transpose(values.reshape([values.shape[a] for a in kept]), [kept.index(a) for a in (*order, *last)])
-    rows = mle.combined(to_field(matrix.reshape(-1, w.size)), w.array.reshape(2, -1))
+    rows = mle.combined_int(matrix.reshape(-1, w.size), w.array.reshape(2, -1))
     if not others:
         return term.coefficient * Ext(*rows[:, 0].tolist())
     weights = others[0][1].array.reshape(2, -1)

@@ -9,16 +9,20 @@ After the sumcheck the claims A'(rho) and B'(rho) are claims on the operands.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import field
+from functools import lru_cache
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
-from syurmy.isa.graph import Node, Product
+from syurmy.isa.graph import Node, Product, axes_of, kinds_of
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import padded
 from syurmy.prover.field import ONE, Ext
 from syurmy.prover.protocol.claims import Group, Sweep, Term
 from syurmy.prover.protocol.strands import Coordinate
 from syurmy.prover.protocol.weights import Weight
+
+CONTRACTION = "contraction"  # the name of a point
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,12 @@ class Contraction:
 
     @property
     def variables(self) -> int:
-        return sum(padded(d).bit_length() - 1 for d in self.dims)
+        return _variables(self.dims)
 
-    @cached_property
+    @property
     def batch_key(self) -> Hashable:
         """Equal for contractions with the same table of batch weights."""
-        return self.dims, tuple((axes, w.key) for axes, w in self.batch)
+        return self.dims, self.batch
 
     @property
     def degree(self) -> int:
@@ -65,29 +69,14 @@ class Contraction:
     def of(product: Product, term: Term, sweep: Sweep) -> Contraction:
         """The contraction of a separable term on a product."""
         a, b = product.inputs
-        axis_a, axis_b = product.axes
-        batch = [x for x in product.labels_out if x in axis_a and x in axis_b]
-        inner = [x for x in product.labels_a if x in axis_a and x in axis_b and x not in batch]
-        shared = batch + inner
-        where = {x: i for i, x in enumerate(shared)}
-        groups: dict[str, list[Group]] = {"batch": [], "a": [], "b": []}
-        targets = {"batch": where, "a": axis_a, "b": axis_b}
-        for axes, w in term.groups:
-            labels = [product.labels_out[i] for i in axes]
-            kind = product.kinds[labels[0]]
-            target = targets[kind]
-            groups[kind].append(_renamed(sweep, [target[x] for x in labels], w))
-        for kind, axes_of in (("a", axis_a), ("b", axis_b)):
-            for x, i in axes_of.items():
-                if x not in where and x not in product.labels_out:
-                    groups[kind].append(((i,), sweep.space.ones((a if kind == "a" else b).shape[i])))
+        partition = tuple([axes for axes, _ in term.groups])
+        labels = product.labels_a, product.labels_b, product.labels_out
+        found = _arranged(labels, (a.shape, b.shape), partition)
+        batch, of_a, of_b = (
+            tuple([(axes, _weight(sweep, term, where, perm)) for axes, where, perm in part]) for part in found.groups
+        )
         return Contraction(
-            product,
-            term.coefficient,
-            tuple(a.shape[axis_a[x]] for x in shared),
-            tuple(sorted(groups["batch"], key=lambda g: g[0])),
-            Side(a, tuple(axis_a[x] for x in shared), tuple(sorted(groups["a"], key=lambda g: g[0]))),
-            Side(b, tuple(axis_b[x] for x in shared), tuple(sorted(groups["b"], key=lambda g: g[0]))),
+            product, term.coefficient, found.dims, batch, Side(a, found.kept[0], of_a), Side(b, found.kept[1], of_b)
         )
 
     def label_points(self, name: str, rounds: int) -> tuple[tuple[Coordinate, ...], ...]:
@@ -104,22 +93,77 @@ class Contraction:
 
 
 @lru_cache(maxsize=4096)
+def _variables(dims: tuple[int, ...]) -> int:
+    return sum(padded(d).bit_length() - 1 for d in dims)
+
+
+@lru_cache(maxsize=4096)
 def _label_points(dims: tuple[int, ...], name: str, rounds: int) -> tuple[tuple[Coordinate, ...], ...]:
     bits = [padded(d).bit_length() - 1 for d in dims]
     ends = list(accumulate(bits, initial=rounds - sum(bits)))
     return tuple(tuple((name, i) for i in range(at, end)) for at, end in pairwise(ends))
 
 
-def _renamed(sweep: Sweep, axes: Sequence[int], w: Weight) -> Group:
-    if len(axes) == 1:
-        return (axes[0],), w
-    perm = sorted(range(len(axes)), key=lambda i: axes[i])
-    return tuple(axes[i] for i in perm), sweep.space.transpose(w, perm)
+class _Arranged(NamedTuple):
+    """How the terms of one partition on products of one kind are arranged: ``dims`` and, of both sides, ``kept``; of
+    the batch and of both sides the groups, each with its axes, the number of the term's group (or minus the length of
+    an axis that is summed) and the order of its axes."""
+
+    dims: tuple[int, ...]
+    kept: tuple[tuple[int, ...], tuple[int, ...]]
+    groups: tuple[tuple[tuple[tuple[int, ...], int, tuple[int, ...]], ...], ...]
+
+
+@lru_cache(maxsize=4096)
+def _arranged(
+    labels: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    partition: tuple[tuple[int, ...], ...],
+) -> _Arranged:
+    """``labels``: of both operands and of the product."""
+    labels_a, _, labels_out = labels
+    axis_a, axis_b = axes_of(labels[:2], shapes)
+    kinds = kinds_of(labels_out, axis_a, axis_b)
+    batch = [x for x in labels_out if x in axis_a and x in axis_b]
+    inner = [x for x in labels_a if x in axis_a and x in axis_b and x not in batch]
+    shared = batch + inner
+    where = {x: i for i, x in enumerate(shared)}
+    targets = {"batch": where, "a": axis_a, "b": axis_b}
+    groups: dict[str, list[tuple[tuple[int, ...], int, tuple[int, ...]]]] = {"batch": [], "a": [], "b": []}
+    for number, axes in enumerate(partition):
+        kind = kinds[labels_out[axes[0]]]
+        new = [targets[kind][labels_out[i]] for i in axes]
+        perm = tuple(sorted(range(len(new)), key=lambda i: new[i]))
+        groups[kind].append((tuple(new[i] for i in perm), number, perm))
+    for kind, axis_of, shape in (("a", axis_a, shapes[0]), ("b", axis_b, shapes[1])):
+        for x, i in axis_of.items():
+            if x not in where and x not in labels_out:
+                groups[kind].append(((i,), -shape[i], (0,)))
+    return _Arranged(
+        tuple(shapes[0][axis_a[x]] for x in shared),
+        (tuple(axis_a[x] for x in shared), tuple(axis_b[x] for x in shared)),
+        tuple(tuple(sorted(groups[kind], key=lambda g: g[0])) for kind in ("batch", "a", "b")),
+    )
+
+
+def _weight(sweep: Sweep, term: Term, number: int, perm: tuple[int, ...]) -> Weight:
+    return sweep.space.ones(-number) if number < 0 else sweep.space.transpose(term.groups[number][1], perm)
 
 
 def all_contractions(products: dict[Product, list[Term]], sweep: Sweep) -> list[Contraction]:
     """In order of node id and of terms."""
     return [Contraction.of(p, t, sweep) for p, terms in products.items() for t in terms]
+
+
+def operand_claims(contractions: Sequence[Contraction], sweep: Sweep, rounds: int, eta: Ext) -> list[tuple[Node, Term]]:
+    """Two claims per contraction with coefficients eta, eta^2, ... (a before b)."""
+    out: list[tuple[Node, Term]] = []
+    power = ONE
+    for c in contractions:
+        for side in (c.a, c.b):
+            power = power * eta
+            out.append((side.node, c.operand_term(side, sweep, CONTRACTION, rounds, power)))
+    return out
 
 
 def batch_values(contractions: Sequence[Contraction], sweep: Sweep, name: str, rounds: int) -> list[Ext]:

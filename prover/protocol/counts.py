@@ -7,12 +7,12 @@ but for coincidences among random elements of K; where they do not, the prover s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 from blake3 import blake3
 
 from syurmy.isa import collector
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import Ext
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.claims import Pulled, Sweep
@@ -59,9 +59,19 @@ class Counts:
 
 
 def count_claims(plan: Plan) -> Counts:
-    """Runs both sweeps."""
-    space = WeightSpace()
+    """Of the plan's outline; of both sweeps, where these come to less at the fixed points."""
     with collector.held_back():
+        if (outline := plan.outline) is not None:
+            draw = _stream()
+            points = {red.FINGERPRINT: draw(plan.fingerprint_bits), red.LOOKUP: draw(plan.point_length)}
+            (beta, gamma, eta), point = draw(3), points[red.LOOKUP]
+            if outline.contractions:
+                points[red.CONTRACTION] = draw(max(c.variables for c in outline.contractions))
+            at = red.places(plan, point[len(point) - plan.log_leaves :])
+            if not outline.coincide(at, beta, gamma, eta, points):
+                return Counts.of(plan, outline.contractions, *red.split_params(outline.pulled))
+            plan.outline = None
+        space = WeightSpace()
         counts = Counts.of(plan, *swept(plan, space))
     space.forget()
     return counts
@@ -76,16 +86,7 @@ def swept(plan: Plan, space: WeightSpace) -> tuple[list[Contraction], list[red.P
 
 def sweeps(plan: Plan, sweep: Sweep) -> tuple[list[Contraction], list[Pulled]]:
     """Contractions, and what each of both sweeps came to."""
-    stream = blake3(_SEED)
-    at = 0
-
-    def draw(count: int) -> list[Ext]:
-        nonlocal at
-        data = stream.digest(length=16 * count, seek=at)
-        at += 16 * count
-        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
-        return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
-
+    draw = _stream()
     space = sweep.space
     space.points[red.FINGERPRINT] = draw(plan.fingerprint_bits)
     space.points[red.LOOKUP] = point = draw(plan.point_length)
@@ -97,3 +98,18 @@ def sweeps(plan: Plan, sweep: Sweep) -> tuple[list[Contraction], list[Pulled]]:
         space.points[red.CONTRACTION] = draw(rounds)
         pulled.append(sweep.run(red.operand_claims(contractions, sweep, rounds, eta)))
     return contractions, pulled
+
+
+def _stream() -> Callable[[int], list[Ext]]:
+    """Gives the next so many of the fixed elements."""
+    stream = blake3(_SEED)
+    at = 0
+
+    def draw(count: int) -> list[Ext]:
+        nonlocal at
+        data = stream.digest(length=16 * count, seek=at)
+        at += 16 * count
+        words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+        return [Ext(words[i], words[i + 1]) for i in range(0, len(words), 2)]
+
+    return draw

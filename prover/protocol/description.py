@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.encoding import Reader, Writer
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.records import cached_property, dataclass
 
 VERSION = 1
 MAX_BYTES = 2**20

@@ -12,8 +12,9 @@ opening claims about the row that holds them. So the code of the verifier is the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import ONE, ZERO, Ext
 
 Pairs = tuple[tuple[int, int], ...]
@@ -150,7 +151,7 @@ class Ledger:
         """Sums of products of ``values``, which are the last messages: (x - a)(y - b) = xy - xb - ya + ab, and the
         next pads stand for the sums of the ab."""
         first = self.used - len(values)
-        if [v.pads for v in values] != [{first + i: -ONE} for i in range(len(values))]:
+        if [v.pads for v in values] != [{first + i: MINUS_ONE} for i in range(len(values))]:
             raise ValueError("only the messages just read are multiplied")
         self.groups.append(Group(first, len(values), sums))
         out = []
@@ -179,16 +180,17 @@ def sacrifice(pads: Pads, e: Ext, sent: Sequence[Ext]) -> list[Hidden]:
     u_j) = 0 holds; where pi or pi' is another number, its left side is a polynomial of degree 2 in e that is not zero.
     """
     out: list[Hidden] = []
-    at = 0
+    at, minus, square = 0, -e, e * e
     for group, shadow in zip(pads.groups, pads.shadows, strict=True):
         u = sent[at : at + group.count]
         at += group.count
         for i, x in enumerate(u):
-            out.append(Hidden(x, {group.first + i: -e, shadow.first + i: ONE}))
+            out.append(Hidden(x, {group.first + i: minus, shadow.first + i: ONE}))
         for k, pairs in enumerate(group.sums):
-            relation = Hidden(ZERO, {group.first + group.count + k: e * e, shadow.first + group.count + k: -ONE})
+            known, of = ZERO, {group.first + group.count + k: square, shadow.first + group.count + k: MINUS_ONE}
             for i, j in pairs:
-                relation = relation + Hidden(-(u[i] * u[j]), {shadow.first + j: -u[i]})
-                relation = relation + Hidden(ZERO, {shadow.first + i: -u[j]})
-            out.append(relation)
+                known = known - u[i] * u[j]
+                for pad, x in ((shadow.first + j, u[i]), (shadow.first + i, u[j])):
+                    of[pad] = of[pad] - x if pad in of else -x
+            out.append(Hidden(known, of))
     return out

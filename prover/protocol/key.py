@@ -9,8 +9,6 @@ Bytes: magic, version, 1 byte "hiding", number of proofs, step limit, length of 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from blake3 import blake3
@@ -19,6 +17,7 @@ from syurmy.isa.encoding import decode
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import DEFAULT_MAX_STEPS, MAX_STEPS
 from syurmy.isa.program import Program
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
@@ -61,7 +60,7 @@ class VerifyingKey(Summary):
 
     program: bytes
     params_root: bytes | None
-    description: Description = Description()  # noqa: RUF009  (immutable)
+    description: Description = Description()
     max_steps: int = DEFAULT_MAX_STEPS
     mode: Mode = CLEAR
 
@@ -73,18 +72,18 @@ class VerifyingKey(Summary):
     @cached_property
     def program_digest(self) -> bytes:
         """32 bytes that stand for ``program``."""
-        return blake3(b"syurmy-vm program" + self.program).digest()
+        return _hashed(b"syurmy-vm program", self.program)
 
-    def _decisive(self) -> bytes:
-        """All but the description."""
+    def _decisive(self) -> tuple[bytes, bytes, bytes]:
+        """All but the description: what is before the program, that, and what is behind it."""
         root = b"\0" if self.params_root is None else b"\1" + self.params_root
         mode = self.mode
         head = _HEAD.pack(PROTOCOL_VERSION, mode.hiding, mode.proofs, self.max_steps, len(self.program))
-        return VK_MAGIC + head + self.program + root
+        return VK_MAGIC + head, self.program, root
 
     def to_bytes(self) -> bytes:
         description = self.description.to_bytes()
-        return self._decisive() + struct.pack("<I", len(description)) + description
+        return b"".join((*self._decisive(), struct.pack("<I", len(description)), description))
 
     @staticmethod
     def from_bytes(data: bytes) -> VerifyingKey:
@@ -95,10 +94,10 @@ class VerifyingKey(Summary):
         refuse_version("the key", version, "setup", "K121")
         if not 1 <= max_steps <= MAX_STEPS:
             raise InputError(f"the key allows {max_steps} steps, 1 to {MAX_STEPS} are possible", code="K122")
-        rest = data[8 + _HEAD.size :]
-        if size >= len(rest):
+        behind = 8 + _HEAD.size + size
+        if behind >= len(data):
             raise InputError("the verifying key is truncated", code="K122")
-        program, tail = rest[:size], rest[size:]
+        program, tail = data[8 + _HEAD.size : behind], data[behind:]
         end = 33 if tail[:1] == b"\1" else 1
         root, length, description = tail[1:end], tail[end : end + 4], tail[end + 4 :]
         if tail[0] > 1 or len(length) < 4 or len(description) != int.from_bytes(length, "little"):
@@ -140,8 +139,16 @@ class VerifyingKey(Summary):
 
     @cached_property
     def _digest(self) -> bytes:
-        described = blake3(b"syurmy-vm description" + self.description.to_bytes()).digest()
-        return blake3(b"syurmy-vm verifying key" + self._decisive() + described).digest()
+        described = _hashed(b"syurmy-vm description", self.description.to_bytes())
+        return _hashed(b"syurmy-vm verifying key", *self._decisive(), described)
+
+
+def _hashed(*parts: bytes) -> bytes:
+    """BLAKE3 of the parts, one after the other."""
+    hasher = blake3()
+    for part in parts:
+        hasher.update(part)
+    return hasher.digest()
 
 
 def refuse_version(what: str, version: int, command: str, code: str) -> None:

@@ -24,13 +24,14 @@ by the root of its level or because it is sent; the challenge that batches the c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from syurmy.isa.arrays import I64
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, lift, root_of_unity
 from syurmy.prover.protocol import arithmetic, mle
 from syurmy.prover.protocol.hidden import Hidden

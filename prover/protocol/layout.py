@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
 from syurmy.isa.arrays import I64
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.types import padded
 from syurmy.prover.field import Ext, Point, log2_ceil
 from syurmy.prover.protocol.reed_solomon import MatrixShape
@@ -45,7 +45,10 @@ def leaf_point(point: Sequence[Ext]) -> list[Ext]:
 
 def prefix_eq(offset: int, log_size: int, point: Sequence[Ext]) -> Ext:
     """eq of the block's leading index bits with the leading coordinates of ``point``."""
-    return Prefixes(point).eq(offset, log_size)
+    out, bits = Ext(1), len(point) - log_size
+    for k, r in enumerate(point[:bits]):
+        out = out * (r if offset >> (log_size + bits - 1 - k) & 1 else 1 - r)
+    return out
 
 
 class Prefixes:
@@ -53,17 +56,22 @@ class Prefixes:
 
     def __init__(self, point: Sequence[Ext]) -> None:
         self._point = point
-        self._known = {(0, 0): Ext(1)}  # by number of bits, and these
+        self._known = [{0: Ext(1)}, *({} for _ in point)]  # by number of bits, and these
 
     def eq(self, offset: int, log_size: int) -> Ext:
-        return self._of(len(self._point) - log_size, offset >> log_size)
-
-    def _of(self, bits: int, prefix: int) -> Ext:
-        found = self._known.get((bits, prefix))
+        bits = len(self._point) - log_size
+        prefix = offset >> log_size
+        found = self._known[bits].get(prefix)
         if found is None:
-            r = self._point[bits - 1]
-            found = self._of(bits - 1, prefix >> 1) * (r if prefix & 1 else 1 - r)
-            self._known[bits, prefix] = found
+            above = bits
+            while (prefix >> (bits - above)) not in self._known[above]:
+                above -= 1
+            found = self._known[above][prefix >> (bits - above)]
+            for k in range(above + 1, bits + 1):  # both halves cost one product
+                one = found * self._point[k - 1]
+                at, halves = prefix >> (bits - k), (found - one, one)
+                self._known[k][at], self._known[k][at ^ 1] = halves[at & 1], halves[~at & 1]
+                found = halves[at & 1]
         return found
 
 
@@ -151,10 +159,10 @@ class MatrixLayout:
         choose: Callable[[int, Callable[[int], int]], MatrixShape],
     ) -> None:
         orders = [_worst_padding_first(shape) for _, shape in tensors]
-        sizes = [math.prod(padded(d) for d in shape) for _, shape in tensors]
+        sizes = [math.prod(dims) for _, dims in orders]
         self.places: dict[Hashable, Place] = {}
-        for (key, shape), order, offset in zip(tensors, orders, stack(sizes), strict=True):
-            self.places[key] = Place(shape, order, tuple(padded(shape[a]) for a in order), offset)
+        for (key, shape), (order, dims), offset in zip(tensors, orders, stack(sizes), strict=True):
+            self.places[key] = Place(shape, order, dims, offset)
         self.used = sum(sizes)  # entries, the first ones: nothing lies beyond them, and no gap between the tensors
         self.log_entries = max(min_log_entries, log2_ceil(max(1, self.used)))
         counted = cache(lambda log_cols: max(1, self._count(log_cols)))  # asked again at every rate
@@ -226,5 +234,7 @@ class MatrixLayout:
 
 
 @lru_cache(maxsize=4096)
-def _worst_padding_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a)))
+def _worst_padding_first(shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes in their order, and their padded lengths."""
+    order = sorted(range(len(shape)), key=lambda a: (-Fraction(padded(shape[a]), shape[a]), a))
+    return tuple(order), tuple(padded(shape[a]) for a in order)

@@ -16,7 +16,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.prover.field import ONE, U64, Ext, P, ext_array
-from syurmy.prover.protocol import arithmetic
+from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.plain import times_u
 
 
@@ -109,6 +109,14 @@ def combined(matrix: U64, weights: U64) -> U64:
     if weights.shape != (2, matrix.shape[1]):
         raise ValueError(f"weights of shape {weights.shape} for rows of {matrix.shape[1]}")
     return arithmetic.current().bind_columns(np.ascontiguousarray(matrix), np.ascontiguousarray(weights))
+
+
+def combined_int(rows: I64 | Sequence[I64], weights: U64, peak: int | None = None) -> U64:
+    """``combined`` of rows of signed integers, ``int64[C, R]`` or C of ``int64[R]``, |v| < 2^63 and at most ``peak``
+    where that is known."""
+    if any(weights.shape != (2, *row.shape) for row in (rows[:1] if isinstance(rows, np.ndarray) else rows)):
+        raise ValueError(f"weights of shape {weights.shape} do not fit the rows")
+    return plain.combined_int(rows, np.ascontiguousarray(weights), peak)
 
 
 def combination(arrays: Sequence[U64], factors: Sequence[Ext]) -> U64:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import U64, ZERO, Ext
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.ladder import EqWeight

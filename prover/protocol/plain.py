@@ -46,13 +46,17 @@ _SMALL = 3  # coordinates of an eq vector that are multiplied one by one
 
 def add_f(a: U64, b: U64) -> U64:
     """a + b. Either may be any word if the other is at most (2^32 - 1)^2."""
-    c = a + b
-    return np.where((c < a) | (c >= P), c - P, c)
+    c: U64 = a + b
+    c += (c < a) * LOW  # a carry counts 2^64
+    out: U64 = np.minimum(c, c - P)
+    return out
 
 
 def sub_f(a: U64, b: U64) -> U64:
     """a - b."""
-    return np.where(a < b, a - b + P, a - b)
+    d: U64 = a - b
+    d -= (a < b) * LOW
+    return d
 
 
 def mul_f(a: U64, b: U64) -> U64:
@@ -86,7 +90,7 @@ def seven_f(a: U64) -> U64:
 
 def _from_halves(low: U64, high: U64) -> U64:
     """low + 2^32 * high of two words."""
-    low, high = (np.where(x >= P, x - P, x) for x in (low, high))
+    low, high = (np.minimum(x, x - P) for x in (low, high))
     return add_f(_shifted(high, 32), low)
 
 
@@ -204,6 +208,31 @@ def dot_int(w: U64, v: I64) -> Ext:
     for s in _blocks(len(v)):
         total += (v[s].astype(np.float64) @ _digits(w[:, s])).astype(np.int64)
     return Ext(*(_powers_of_digits(sums[None]) for sums in total))
+
+
+def combined_int(rows: I64 | Sequence[I64], weights: U64, peak: int | None = None) -> U64:
+    """``uint64[2, C]``: the inner products of C rows of signed integers, ``int64[R]``, |v| < 2^63 (or at most
+    ``peak``, where that is known), with ``uint64[2, R]``."""
+    matrix = rows if isinstance(rows, np.ndarray) else None
+    each = rows if matrix is None else [matrix]
+    if not 0 < weights.shape[1] <= MANY:
+        return bind_columns(to_field(np.asarray(rows)), weights)
+    peak = max(max(-int(v.min()), int(v.max())) for v in each) if peak is None else peak
+    if peak >= WHOLE:
+        if peak >> 23 >= WHOLE:
+            return bind_columns(to_field(np.asarray(rows)), weights)
+        high, low = np.asarray(rows) >> 23, np.asarray(rows) & (1 << 23) - 1
+        return add_f(_shifted(combined_int(high, weights), 23), combined_int(low, weights))
+    total = np.zeros((len(rows), 8), np.int64)
+    for s in _blocks(weights.shape[1], BLOCK * max(8, len(rows)) // FACTORS):
+        digits = np.ascontiguousarray(_digits(weights[:, s]).transpose(1, 0, 2)).reshape(-1, 8)
+        part = np.array([v[s] for v in each], np.float64) if matrix is None else matrix[:, s].astype(np.float64)
+        total += (part @ digits).astype(np.int64)
+    sums = to_field(total).reshape(-1, 2, 4).T  # digits, planes, rows
+    out: U64 = sums[3]
+    for k in (2, 1, 0):
+        out = add_f(_shifted(out, 16), sums[k])
+    return out
 
 
 def add(a: U64, b: U64) -> U64:

@@ -7,64 +7,40 @@ and params. Everything is canonical: two sides with the same program get the sam
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from collections.abc import Iterable, Sequence
+from dataclasses import field, replace
+from functools import partial
 
 from syurmy.isa import collector
 from syurmy.isa.builder import Builder, ConstraintSystem
 from syurmy.isa.cost import PER_TERM, Account
 from syurmy.isa.errors import ConstraintError
-from syurmy.isa.graph import Committed, Equation, Lookup, Node, Product, Table, Tuples
+from syurmy.isa.graph import Committed, Equation, Lookup, Node, Table, Tuples
 from syurmy.isa.inference import infer_types
 from syurmy.isa.instruction import REGISTRY
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Path
-from syurmy.isa.pieces import Piece, laid, pieces, whole_of
+from syurmy.isa.pieces import Piece, laid, pieces
 from syurmy.isa.program import Program
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.system import assemble
 from syurmy.isa.types import padded
-from syurmy.prover.field import ONE, P, log2_ceil
-from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, piece_term, point_bits
+from syurmy.prover.field import P, log2_ceil
+from syurmy.prover.protocol.claims import Pulled, Sweep, Term, eq_term, point_bits
 from syurmy.prover.protocol.closeness import Closeness
 from syurmy.prover.protocol.contraction import all_contractions, separable
 from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.layout import MatrixLayout, stack
+from syurmy.prover.protocol.leaves import LOOKUP, Block, suffix
+from syurmy.prover.protocol.outline import Lines, Outline
 from syurmy.prover.protocol.shapes import (
     choose_params_shape,
     choose_witness_shape,
     min_params_log_entries,
     min_witness_log_entries,
 )
-from syurmy.prover.protocol.strands import Coordinate
-from syurmy.prover.protocol.weights import WeightSpace
 
 MAX_TERMS = 256  # on one tensor in one sweep
 MAX_TRACE_CELLS = 2**34  # each is hashed
-
-
-@dataclass(frozen=True)
-class Block:
-    """Leaves of a piece of one lookup, of one table, or one block of tuples. ``dims``: padded lengths of its axes.
-
-    Numerators: ``sign``, or minus ``multiplicity`` where there is one. ``true_size``: entries that are not padding.
-    """
-
-    source: Lookup | Table | Tuples
-    tag: int
-    dims: tuple[int, ...]
-    offset: int
-    sign: int
-    multiplicity: Committed | None
-    true_size: int
-    piece: Piece | None = None  # of a lookup
-
-    @cached_property
-    def size(self) -> int:
-        return math.prod(self.dims)
-
-    @cached_property
-    def log_size(self) -> int:
-        return self.size.bit_length() - 1
 
 
 @dataclass
@@ -78,6 +54,7 @@ class Plan:
     equations: list[Equation] = field(default_factory=list)
     mode: Mode = CLEAR
     closeness: Closeness = Closeness.TESTED
+    outline: Outline | None = field(default=None, init=False, repr=False)  # None where a sweep with values is needed
     # What is worked out of it (budget.Opening); ``replace`` starts anew, as what it changes may decide on queries.
     opening: object = field(default=None, init=False, repr=False)
     openings: dict[object, object] = field(default_factory=dict, init=False, repr=False)  # by layouts of tensors
@@ -129,12 +106,12 @@ class Plan:
     def laid_out(builder: Builder, params: MatrixLayout | None, mode: Mode) -> Plan:
         """The plan of a constraint system whose params lie so. Raises ``ConstraintError``."""
         system = builder.system
-        commit_inseparable(builder)
         multiplicities = {}
         for t in system.tables:
             node = Committed(builder, 0, (1, 2**t.log_size), 0, P - 1, -1, (), f"multiplicity of {t.name}")
             multiplicities[t] = node
         blocks = _blocks(system, multiplicities)
+        outline = commit_inseparable(builder, blocks)
         columns: list[Committed] = [*system.columns, *multiplicities.values()]
         for i, c in enumerate(columns):  # ids of multiplicities follow all others
             if c.id == 0:
@@ -146,12 +123,14 @@ class Plan:
         plan = Plan(system, multiplicities, blocks, witness, params, system.trace_cells(), system.equations, mode)
         if plan.used_leaves >= 2**32:
             raise ConstraintError("more than 2^32 lookups in one proof")
+        plan.outline = outline if outline.kept else None
         return plan
 
     def certified(self) -> Plan:
         """The plan of proofs that rest on a certificate of the key's params."""
         if self._certified is None:
             self._certified = replace(self, closeness=Closeness.CERTIFIED)
+            self._certified.outline = self.outline
         return self._certified
 
 
@@ -186,88 +165,70 @@ def block_width(b: Block) -> int:
 def _blocks(system: ConstraintSystem, multiplicities: dict[Table, Committed]) -> list[Block]:
     tables = system.tables
     tags: dict[object, int] = {t: i + 1 for i, t in enumerate([*tables, *system.spaces])}
-    blocks: list[Block] = []
-
-    def add(source: Table | Tuples, tag: int, shape: tuple[int, ...], sign: int, m: Committed | None) -> None:
-        blocks.append(Block(source, tag, tuple(padded(d) for d in shape), 0, sign, m, math.prod(shape)))
-
+    found: list[tuple[Lookup | Table | Tuples, object, tuple[int, ...], int, Committed | None, int, Piece | None]] = []
     for lk in system.lookups:
-        for p in pieces(*lk.members):
-            blocks.append(Block(lk, tags[lk.table], p.dims, 0, 1, None, math.prod(p.true), p))
+        found += [(lk, lk.table, p.dims, 1, None, math.prod(p.true), p) for p in pieces(*lk.members)]
     for t in system.tuples:
-        add(t, tags[t.space], t.shape, t.sign, t.multiplicity)
+        found.append((t, t.space, tuple(map(padded, t.shape)), t.sign, t.multiplicity, math.prod(t.shape), None))
     for table in tables:
-        add(table, tags[table], (2**table.log_size,), -1, multiplicities[table])
-    offsets = stack([b.size for b in blocks])
-    return [replace(b, offset=o) for b, o in zip(blocks, offsets, strict=True)]
+        rows = 2**table.log_size
+        found.append((table, table, (rows,), -1, multiplicities[table], rows, None))
+    offsets = stack([math.prod(dims) for _, _, dims, *_ in found])
+    return [
+        Block(source, tags[of], dims, offset, sign, m, true, piece)
+        for (source, of, dims, sign, m, true, piece), offset in zip(found, offsets, strict=True)
+    ]
 
 
-def commit_inseparable(builder: Builder) -> None:
+def commit_inseparable(builder: Builder, blocks: Sequence[Block]) -> Outline:
     """Commit, in their own shape, the products whose weights would mix labels of different kinds (protocol section 4),
     and products and linear images on which more than ``MAX_TERMS`` terms would meet (they could double with every
     layer).
 
     Runs both of the protocol's sweeps without values until none is left. Without values no two sums of weights count as
     equal, so the protocol's sweeps never meet more terms than these. A product that becomes a column ends the claims on
-    it as before, and its own equation is all that is claimed of it; so nothing else is swept again then. Raises
-    ``ConstraintError`` C112.
+    it as before, and its own equation is all that is claimed of it; so nothing else is swept again then. Returns what
+    the sweeps come to in the end. Raises ``ConstraintError`` C112.
     """
-    system = builder.system
-    space = WeightSpace(dry=True, account=builder.account)
-    evaluation = cache(lambda piece: piece_term(space, _dry_point(piece.true), piece))
-    of_leaves = []
-    for lk in system.lookups:
-        of_leaves += [(m, evaluation(p)) for p in pieces(*lk.members) for m in lk.members]
-    for t in system.tuples:
-        for member in t.members:
-            if member is not None:
-                rank = len(t.shape)
-                lead = eq_term(space, _dry_point(t.shape), t.shape)
-                row = eq_term(space, _dry_point(member.shape[rank:], "row"), member.shape[rank:])
-                groups = tuple((tuple(a + rank for a in axes), w) for axes, w in row.groups)
-                of_leaves.append((member, Term(lead.coefficient, lead.groups + groups)))
-    products: dict[Product, list[Term]] = {}  # of the equations before ``done``
-    done = 0
+    system, account = builder.system, builder.account
+    outline = Outline.begun(blocks, account)
+    on_leaves = outline.on_leaves()
+    ends, done, restarted = Pulled(), 0, False  # of the equations before ``done``
     while True:
-        builder.account.settle()
-        claims = [] if done else list(of_leaves)
-        claims += [(e.expression, evaluation(whole_of(e.expression))) for e in system.equations[done:]]
+        account.settle()
+        first = _Planner(outline.lines, account)
+        ends.extend(first.run([*(() if done else on_leaves), *outline.on_equations(system.equations, done)]))
         done = len(system.equations)
-        first = _Planner(space, builder.account)
-        products |= first.run(claims).products
+        products = ends.products
         mixed = [
             p for p, terms in products.items() if len(terms) > MAX_TERMS or not all(map(partial(separable, p), terms))
         ]
-        for p in mixed:
-            del products[p]
+        on_mixed = [products.pop(p) for p in mixed]
         bad: list[Node] = [*mixed, *first.crowded]
         again = bool(first.crowded)  # claims go on behind those, and meet others
+        behind = None
         if not bad and products:
-            contractions = all_contractions(products, first)
-            rounds = max(c.variables for c in contractions)
-            second = _Planner(space, builder.account)
-            ends = second.run(
-                (side.node, c.operand_term(side, second, "contraction", rounds, ONE))
-                for c in contractions
-                for side in (c.a, c.b)
-            )
-            assert not ends.products, "operands hold no product"
+            second = _Planner(outline.lines, account)
+            behind = outline.behind(second, all_contractions(products, second))
+            assert not behind.products, "operands hold no product"
             bad += second.crowded
             again = bool(second.crowded)
         if not bad:
-            space.forget()
-            return
+            return Outline.of(blocks, system.equations) if restarted else outline.ended(ends, behind)
         for n in bad:
             builder.commit(n)
+        for p, terms in zip(mixed, on_mixed, strict=True):
+            assert p.committed_as is not None
+            ends.columns[p.committed_as] = terms
         if again:
-            products, done = {}, 0
+            ends, done, restarted = Pulled(), 0, True
 
 
 class _Planner(Sweep):
     """A sweep without values that goes on behind a crowded linear image as if it were committed, and says what the
     protocol's sweep will cost."""
 
-    def __init__(self, space: WeightSpace, account: Account) -> None:
+    def __init__(self, space: Lines, account: Account) -> None:
         super().__init__(space)
         self.account = account
         self.crowded: list[Node] = []
@@ -281,18 +242,11 @@ class _Planner(Sweep):
             self.account.spend(sum(w.size for t in terms for _, w in t.groups), "claims on columns")
         return out
 
-    def merge(self, terms: list[Term], equal_only: bool = False) -> list[Term]:
-        self.account.spend(PER_TERM * len(terms), "claims")
-        return super().merge(terms, equal_only)
+    def met(self, terms: int) -> None:
+        self.account.spend(PER_TERM * terms, "claims")
 
     def passing(self, node: Node, terms: list[Term]) -> list[Term]:
         if len(terms) <= MAX_TERMS:
             return terms
         self.crowded.append(node)
-        return [eq_term(self.space, _dry_point(node.shape), node.shape)]
-
-
-def _dry_point(shape: tuple[int, ...], name: str = "dry") -> list[Coordinate]:
-    """Suffixes of one point have equal names, as in the protocol."""
-    bits = point_bits(shape)
-    return [(name, i - bits) for i in range(bits)]
+        return [eq_term(self.space, suffix(LOOKUP), node.shape)]

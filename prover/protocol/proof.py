@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import ClassVar, Self
 
 from syurmy.isa.errors import InputError
+from syurmy.isa.records import dataclass
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary
 from syurmy.prover.protocol.statement import MAGIC

@@ -14,143 +14,121 @@ Soundness: batching errors (2 + equations)/|K| and 2*contractions/|K|.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 
 from syurmy.isa.arrays import I64
-from syurmy.isa.graph import Committed, External, Node, ParamTensor, Public, Table, Tuples
-from syurmy.isa.pieces import Piece, laid, whole_of
+from syurmy.isa.graph import Committed, External, ParamTensor, Public, Table
 from syurmy.isa.progression import Progression
-from syurmy.prover.field import ONE, U64, ZERO, Ext, eq_list
+from syurmy.isa.records import dataclass
+from syurmy.prover.field import ONE, ZERO, Ext, eq_list, ext_list
 from syurmy.prover.protocol import mle
-from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, eq_term, inner_product, piece_term
-from syurmy.prover.protocol.contraction import Contraction
+from syurmy.prover.protocol.claims import Group, Pulled, Sweep, Term, inner_product
+from syurmy.prover.protocol.claims import columns_of as columns_of
+from syurmy.prover.protocol.contraction import CONTRACTION as CONTRACTION
+from syurmy.prover.protocol.contraction import operand_claims as operand_claims
 from syurmy.prover.protocol.hidden import Value
 from syurmy.prover.protocol.ladder import EqWeight
 from syurmy.prover.protocol.layout import MatrixLayout, Parts, Place, Prefixes
+from syurmy.prover.protocol.leaves import FINGERPRINT as FINGERPRINT
+from syurmy.prover.protocol.leaves import LOOKUP as LOOKUP
+from syurmy.prover.protocol.leaves import Block, Leaves, claims_of, claims_on
+from syurmy.prover.protocol.leaves import Claim as Claim
+from syurmy.prover.protocol.leaves import fingerprint_groups as fingerprint_groups
 from syurmy.prover.protocol.params_claims import ParamsClaim
-from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.strands import Coordinate
+from syurmy.prover.protocol.weights import WeightSpace
 
-LOOKUP = "lookup"  # names of points
-FINGERPRINT = "fingerprint"
-CONTRACTION = "contraction"
-PARAMS = "params reduction"
+PARAMS = "params reduction"  # the name of a point
 
 FEW = 2  # coordinates of a table so short that arrays cost more than its rows
-
-Claim = tuple[Node, Term]
-
-
-def suffix(name: str, length: int, count: int) -> list[Coordinate]:
-    return [(name, i) for i in range(length - count, length)]
 
 
 def leaf_claims(
     plan: Plan, sweep: Sweep, alpha: Ext, beta: Ext, gamma: Ext, num: Value, den: Value, leaf_point: Sequence[Ext]
 ) -> tuple[list[Claim], Value]:
     """Claims and their combined target. ``leaf_point``: the last ``log_leaves`` elements of the common point."""
-    leaves = _Leaves(plan, sweep, leaf_point)
-    claims = _claims(plan, leaves, beta, gamma)
+    leaves = Leaves(sweep.space, plan.blocks)
+    at = places(plan, leaf_point)
+    totals = [_total(sweep.space, groups) for groups in leaves.groups]
+    target = leaf_target(plan, leaves.numbers, totals, at, alpha, beta, gamma, num, den, leaf_point)
+    return _claims(plan, leaves, at, beta, gamma), target
+
+
+def places(plan: Plan, leaf_point: Sequence[Ext]) -> list[Ext]:
+    """eq of each block's place among the leaves."""
+    prefixes = Prefixes(leaf_point)
+    return [prefixes.eq(b.offset, b.log_size) for b in plan.blocks]
+
+
+def _total(space: WeightSpace, groups: Sequence[Group]) -> Ext:
+    """The sum of the products of the entries of all weights."""
+    return math.prod((space.total(w) for _, w in groups), start=ONE)
+
+
+def leaf_target(
+    plan: Plan,
+    numbers: Sequence[int],
+    totals: Sequence[Ext],
+    at: Sequence[Ext],
+    alpha: Ext,
+    beta: Ext,
+    gamma: Ext,
+    num: Value,
+    den: Value,
+    leaf_point: Sequence[Ext],
+) -> Value:
+    """What the claims at the leaves add up to. ``numbers``, ``totals``: of every block its weights, and the sum of the
+    entries of each of these."""
     covered, signed, known = ZERO, ZERO, ZERO  # of all blocks; with their signs; what is known of their denominators
     alike: dict[tuple[int, int], Ext] = {}  # of blocks with one tag and the same weights
-    vectors: dict[int, U64] = {}
-    for b, at, number in zip(plan.blocks, leaves.at, leaves.numbers, strict=True):
-        covered = covered + at
+    values = _at_columns([b.source for b in plan.blocks if isinstance(b.source, Table)], leaf_point)
+    for b, place, number in zip(plan.blocks, at, numbers, strict=True):
+        covered = covered + place
         if b.multiplicity is None:
-            signed = signed + (at if b.sign == 1 else at * b.sign)
+            signed = signed + (place if b.sign == 1 else place * b.sign)
         if isinstance(b.source, Table):
-            known = known + at * _table_value(b, b.source, beta, leaf_point, vectors)
+            known = known + place * _table_value(b, b.source, beta, leaf_point, values)
         else:
             key = b.tag, number
-            alike[key] = alike[key] + at if key in alike else at
-    for (tag, number), at in alike.items():
-        tags = at * tag
-        for _, w in leaves.groups[number]:  # padded leaves have no tag
-            tags = tags * sweep.space.total(w)
-        known = known + tags
+            alike[key] = alike[key] + place if key in alike else place
+    for (tag, number), place in alike.items():  # padded leaves have no tag
+        known = known + place * tag * totals[number]
     # lookup and table denominators are alpha - ..., unused leaves are 0/1
-    return claims, covered * alpha + (1 - covered) - known - den + (signed - num) * gamma
+    return covered * alpha + (1 - covered) - known - den + (signed - num) * gamma
 
 
 def claims_at_leaves(plan: Plan, sweep: Sweep, beta: Ext, gamma: Ext, leaf_point: Sequence[Ext]) -> list[Claim]:
     """The claims on members, multiplicities and equations, without their target."""
-    return _claims(plan, _Leaves(plan, sweep, leaf_point), beta, gamma)
+    return _claims(plan, Leaves(sweep.space, plan.blocks), places(plan, leaf_point), beta, gamma)
 
 
-class _Leaves:
-    """Where blocks lie among the leaves, and the evaluation that each is of what lies in it, of blocks of one shape
-    worked out once. ``at``: eq of each block's place; ``numbers``: of the weights of what lies in it, at its part of
-    the common point, among ``groups`` (-1 for tables)."""
-
-    def __init__(self, plan: Plan, sweep: Sweep, leaf_point: Sequence[Ext]) -> None:
-        self.sweep = sweep
-        prefixes = Prefixes(leaf_point)
-        self.at = [prefixes.eq(b.offset, b.log_size) for b in plan.blocks]
-        self.groups: list[tuple[Group, ...]] = []
-        self._point = suffix(LOOKUP, plan.point_length, plan.point_length)
-        self._known: dict[object, int] = {}
-        self.numbers = list(map(self._number, plan.blocks))
-
-    def whole(self, shape: tuple[int, ...]) -> tuple[Group, ...]:
-        """The weights of a tensor of this shape at its suffix of the common point."""
-        return self.groups[self._whole(shape)]
-
-    def part(self, piece: Piece) -> tuple[Group, ...]:
-        """The weights of a piece of a tensor at its suffix of the common point."""
-        return self.groups[self._part(piece)]
-
-    def _number(self, b: Block) -> int:
-        if b.piece is not None:
-            return self._part(b.piece)
-        return self._whole(b.source.shape) if isinstance(b.source, Tuples) else -1
-
-    def _whole(self, shape: tuple[int, ...]) -> int:
-        return self._once(shape, partial(eq_term, self.sweep.space, self._point, shape))
-
-    def _part(self, piece: Piece) -> int:
-        return self._once(piece, partial(piece_term, self.sweep.space, self._point, piece))
-
-    def _once(self, key: object, make: Callable[[], Term]) -> int:
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = len(self.groups)
-            self.groups.append(make().groups)
-        return found
+def _claims(plan: Plan, leaves: Leaves, at: Sequence[Ext], beta: Ext, gamma: Ext) -> list[Claim]:
+    return claims_on(plan.blocks, leaves, at, beta, gamma) + claims_of(plan.equations, leaves, gamma)
 
 
-def _claims(plan: Plan, leaves: _Leaves, beta: Ext, gamma: Ext) -> list[Claim]:
-    claims: list[Claim] = []
-    for b, at, number in zip(plan.blocks, leaves.at, leaves.numbers, strict=True):
-        if b.multiplicity is not None:
-            claims.append((b.multiplicity, Term(at * gamma, leaves.whole(b.multiplicity.shape))))
-        if isinstance(b.source, Table):
-            continue
-        groups, coefficient = leaves.groups[number], at
-        rank = len(b.dims if b.piece is None else b.piece.shape)
-        for m in b.source.members:
-            coefficient = coefficient * beta
-            if m is not None:
-                rows = fingerprint_groups(leaves.sweep, m.shape, rank, plan.fingerprint_bits)
-                claims.append((m, Term(coefficient, groups + rows)))
-    power = gamma
-    for e in plan.equations:
-        power = power * gamma
-        claims.append((e.expression, Term(power, leaves.part(whole_of(e.expression)))))
-    return claims
+def _at_columns(tables: Sequence[Table], leaf_point: Sequence[Ext]) -> dict[int, Ext]:
+    """The values at the point of all columns of long tables that do not count upwards, by their ``id``: columns of one
+    length share its eq vector."""
+    alike: dict[int, list[tuple[I64, int]]] = {}  # with what entries are at most
+    for t in tables:
+        if t.log_size > FEW and not t.is_range:
+            found = zip(t.columns, t.firsts, t.bounds, strict=True)
+            more = [(c, max(-lo, hi)) for c, first, (lo, hi) in found if first is None]
+            alike.setdefault(t.log_size, []).extend(more)
+    out: dict[int, Ext] = {}
+    for log_size, some in alike.items():
+        if some:
+            columns = [c for c, _ in some]
+            vector = mle.eq_vector(leaf_point[len(leaf_point) - log_size :])
+            values = mle.combined_int(columns, vector, max(peak for _, peak in some))
+            out.update(zip(map(id, columns), ext_list(values), strict=True))
+    return out
 
 
-def fingerprint_groups(sweep: Sweep, shape: Sequence[int], leading: int, bits: int) -> tuple[Group, ...]:
-    """eq of the fingerprint point's suffix on the axes of a row, those after the first ``leading``."""
-    if len(shape) == leading:
-        return ()
-    term = eq_term(sweep.space, suffix(FINGERPRINT, bits, bits), shape[leading:])
-    return tuple((tuple(a + leading for a in axes), w) for axes, w in term.groups)
-
-
-def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], vectors: dict[int, U64]) -> Ext:
-    """tag + sum beta^i * column_i at the block's part of the point. ``vectors``: eq of such parts, by their length."""
+def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], values: dict[int, Ext]) -> Ext:
+    """tag + sum beta^i * column_i at the block's part of the point. ``values``: see ``_at_columns``."""
     point = leaf_point[len(leaf_point) - b.log_size :]
     value, power = Ext(b.tag), beta
     row = ZERO  # the sum of i * eq(point, i)
@@ -162,10 +140,8 @@ def _table_value(b: Block, table: Table, beta: Ext, leaf_point: Sequence[Ext], v
         few = eq_list(point)
         evaluated = [sum((w * v for w, v in zip(few, c.tolist(), strict=True)), ZERO) for c in table.columns]
     else:
-        if len(point) not in vectors:
-            vectors[len(point)] = mle.eq_vector(point)
         evaluated = [
-            mle.dot_int(vectors[len(point)], column) if first is None else row + first
+            values[id(column)] if first is None else row + first
             for column, first in zip(table.columns, table.firsts, strict=True)
         ]
     for at in evaluated:
@@ -181,17 +157,6 @@ def known_part(pulled: Pulled, sweep: Sweep, value_of: Callable[[Public], I64]) 
         values = node.known if isinstance(node.known, Progression) else value_of(node)
         for t in terms:
             out = out + inner_product(values, t, sweep.space)
-    return out
-
-
-def operand_claims(contractions: Sequence[Contraction], sweep: Sweep, rounds: int, eta: Ext) -> list[Claim]:
-    """Two claims per contraction with coefficients eta, eta^2, ... (a before b)."""
-    out: list[Claim] = []
-    power = ONE
-    for c in contractions:
-        for side in (c.a, c.b):
-            power = power * eta
-            out.append((side.node, c.operand_term(side, sweep, CONTRACTION, rounds, power)))
     return out
 
 
@@ -304,18 +269,6 @@ def _params_claim(layout: MatrixLayout, place: Place, point: Sequence[Ext], coef
     lo, hi = int(stored.searchsorted(first)), int(stored.searchsorted(first + (1 << split)))
     weights = mle.eq_vector(point[:split])[:, stored[lo:hi] - first]
     return ParamsClaim(lo, weights.copy(), [EqWeight(inside, tuple(point[split:]), coefficient)])
-
-
-def columns_of(pulled: Sequence[Pulled], sweep: Sweep) -> dict[Committed, list[Term]]:
-    """All terms on witness columns, merged, in order of node id, in the shapes in which they lie in the matrix."""
-    terms: dict[Committed, list[Term]] = {}
-    for p in pulled:
-        for node, more in p.columns.items():
-            terms.setdefault(node, []).extend(more)
-    return {
-        node: [sweep.reshaped(t, node.shape, laid(node.shape)) for t in sweep.merge(terms[node])]
-        for node in sorted(terms, key=lambda n: n.id)
-    }
 
 
 def term_at(term: Term, place: Place, sweep: Sweep, point: Parts) -> Ext:

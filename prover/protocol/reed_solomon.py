@@ -19,9 +19,10 @@ most (1 + rho)/2, and sampling without replacement does not raise the product: (
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+
+from syurmy.isa.records import dataclass
 
 MAX_BITS = 128  # a shape is chosen only if it has room for this many bits of queries
 MAX_LOG_N = 32  # two-adicity of F*
@@ -110,6 +111,7 @@ def _log(x: Fraction) -> float:
     return math.log(x.numerator) - math.log(x.denominator)
 
 
+@cache
 def queries(rate: Fraction, bits: int) -> int:
     """Smallest t with an error of at most 2^-bits."""
     return queries_within(missed(rate), Fraction(1, 1 << bits))

@@ -10,10 +10,11 @@ their queries need (``hiding_tail``), and that level is there always.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import log2_ceil
 from syurmy.prover.protocol.key import CLEAR, Mode
 from syurmy.prover.protocol.merkle import DIGEST
@@ -76,8 +77,12 @@ def path_digests(log_n: int, count: int) -> int:
 
 def matrix_bytes(shape: MatrixShape) -> int:
     """Columns and paths of the nominal queries."""
-    count, digests = _nominal(shape.cols + shape.tail, shape.log_n)
-    return 8 * count * shape.height + DIGEST * digests
+    return _bytes(shape.height, shape.cols + shape.tail, shape.log_n)
+
+
+def _bytes(height: int, dimension: int, log_n: int) -> int:
+    count, digests = _nominal(dimension, log_n)
+    return 8 * count * height + DIGEST * digests
 
 
 @cache
@@ -99,15 +104,15 @@ def ladder(used: int) -> tuple[int, tuple[Level, ...]]:
         for log_blowup in LOG_BLOWUPS:
             if not room(log_cols, log_blowup):
                 continue
-            shape = MatrixShape(rows, log_cols, log_blowup, 2)
-            if shape.encoded > MAX_LEVEL_ENCODED and log_blowup > 2:
+            log_n = log_cols + log_blowup
+            if log_blowup > 2 and 2 * rows << log_n > MAX_LEVEL_ENCODED:
                 continue
-            size = 32 + 32 * (log_size - log_cols) + matrix_bytes(shape)
+            size = 32 + 32 * (log_size - log_cols) + _bytes(2 * rows, 1 << log_cols, log_n)
             if size >= best[0]:
                 continue
             rest, levels = ladder(1 << log_cols)
             if size + rest < best[0]:
-                best = (size + rest, (Level(log_size, shape), *levels))
+                best = (size + rest, (Level(log_size, MatrixShape(rows, log_cols, log_blowup, 2)), *levels))
     return best
 
 
@@ -126,10 +131,12 @@ def hiding_ladder(used: int) -> tuple[int, tuple[Level, ...]]:
             shape = MatrixShape(rows, log_cols, log_blowup, 2, HIDING_AUX, tail)
             if shape.encoded > MAX_HIDING_ENCODED and log_blowup > 2:
                 continue
+            size = 48 + 32 * log_rows + matrix_bytes(shape)
+            if best is not None and size >= best[0]:
+                continue
             rest, levels = ladder(masked_size(shape, log_rows))
-            size = 48 + 32 * log_rows + matrix_bytes(shape) + rest
-            if best is None or size < best[0]:
-                best = size, (Level(log_cols + log_rows, shape), *levels)
+            if best is None or size + rest < best[0]:
+                best = size + rest, (Level(log_cols + log_rows, shape), *levels)
         if best is not None and rows == 1:
             return best
     raise ValueError(f"a vector of {used} entries is too long to be hidden")
@@ -179,7 +186,12 @@ def _candidates(
 
 def _smallest(candidates: list[MatrixShape], beside: Sequence[MatrixShape] = ()) -> MatrixShape:
     tall = [c for c in candidates if c.rows >= MIN_ROWS]
-    return min(tall or candidates[:1], key=lambda c: opening_bytes(c, beside))  # the first (most rows) of equals
+    best: tuple[int, MatrixShape] | None = None
+    for c in tall or candidates[:1]:
+        if best is None or (matrix_bytes(c) < best[0] and opening_bytes(c, beside) < best[0]):
+            best = opening_bytes(c, beside), c  # the first (most rows) of equals
+    assert best is not None
+    return best[1]
 
 
 def choose_witness_shape(

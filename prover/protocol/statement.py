@@ -47,9 +47,12 @@ def decode_statement(plan: Plan, data: bytes) -> dict[Public, I64]:
     at = 0
     for n in plan.system.publics:
         size = width(n)
-        wide = np.zeros((n.size, 8), np.uint8)  # the value's bytes are the upper ones, so that the shift has its sign
-        wide[:, 8 - size :] = np.frombuffer(data, np.uint8, size * n.size, at).reshape(n.size, size)
-        out[n] = (wide.view("<i8") >> np.int64(64 - 8 * size)).astype(np.int64, copy=False).reshape(n.shape)
+        whole = 4 if size <= 4 else 8
+        wide = np.zeros((n.size, whole), np.uint8)  # the value's bytes are the upper ones: the shift has its sign
+        wide[:, whole - size :] = np.frombuffer(data, np.uint8, size * n.size, at).reshape(n.size, size)
+        words = wide.view(f"<i{whole}")
+        words >>= 8 * (whole - size)
+        out[n] = words.astype(np.int64, copy=False).reshape(n.shape)
         at += size * n.size
     return out
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from blake3 import blake3
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.graph import External
+from syurmy.isa.records import dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source, content, other_kind
 from syurmy.isa.summary import Summary

@@ -9,27 +9,26 @@ Arrays are computed when they are needed. What a verifier asks of most weights, 
 extension at a point, has a closed form for eq(p, .) and for ones on the first d indices, hence for products and linear
 combinations of them: sum over i < d of a product over the bits of i, a few products in K per bit (``first_terms``).
 
-In a ``dry`` space no values exist: the planner runs the same code to learn which axes stay separate.
+Weights without values, by which the planner learns which axes stay separate, are in ``outline.py``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import field
+from functools import partial
 
 import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.arrays import I32
-from syurmy.isa.cost import Account
 from syurmy.isa.progression import LONG, Progression
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.prover.field import ONE, U64, ZERO, Ext, Point, ext_array, ext_list, log2_ceil
 from syurmy.prover.protocol import mle, strands
 from syurmy.prover.protocol.strands import Coordinate, Strand
 
-_NOTHING = np.zeros((2, 0), np.uint64)
 _DEPTH = 32  # weights that wait for each other at most, or whose closed forms do: they are computed by recursion
 _FACTORS = 64  # factors that a closed form may have; one more for every so many entries of the array:
 _ENTRIES = 16
@@ -48,7 +47,7 @@ class Form:
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """``array``: uint64[2, *dims] (empty when dry). ``point``: coordinates if the weight is eq of them. ``strands``: of
+    """``array``: uint64[2, *dims]. ``point``: coordinates if the weight is eq of them. ``strands``: of
     which the weight consists, if it is a vector that has such a form (axes of length 1 aside). ``depth``: how many
     weights that are not computed yet ``compute`` goes through. ``total``: the sum of all entries, where it follows from
     other sums; ``levels``: how many weights that and ``form`` go through."""
@@ -67,7 +66,7 @@ class Weight:
     def array(self) -> U64:
         return self.compute()
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.dims)
 
@@ -86,11 +85,8 @@ class Weight:
 
 @dataclass
 class WeightSpace:
-    """Makes weights and remembers them. ``points`` holds the values of named points. ``account`` is charged for what a
-    space with values would allocate."""
+    """Makes weights and remembers them. ``points`` holds the values of named points."""
 
-    dry: bool = False
-    account: Account | None = None
     points: dict[str, list[Ext]] = field(default_factory=dict)
     _memo: dict[Hashable, Weight] = field(default_factory=dict)
     _sums: dict[Hashable, Ext] = field(default_factory=dict)
@@ -101,6 +97,11 @@ class WeightSpace:
     def forget(self) -> None:
         """Drop all weights: they refer to this space and it to them, so only a garbage collector would find them."""
         self._memo, self._sums, self._values, self._vectors, self._lengths = {}, {}, {}, {}, {}
+
+    @property
+    def count(self) -> int:
+        """How many weights there are."""
+        return len(self._memo)
 
     def sizes(self) -> list[int]:
         """The entries of every weight, if its array is computed (nearly all are): of those that are no views."""
@@ -120,19 +121,19 @@ class WeightSpace:
         """The weight of this key; ``compute`` reads the arrays of ``sources``, ``closed`` their strands."""
         found = self._memo.get(key)
         if found is None:
-            if self.account is not None:
-                self.account.spend(math.prod(dims), "weights of claims")
             # keys hold the numbers of the weights they are made from, so hashing stays cheap however deep the history
-            depth = 0 if self.dry else 1 + max((w.depth for w in sources), default=0)
-            levels = 1 + max((w.levels for w in sources), default=0)
-            if form is not None and (levels > _DEPTH or form.factors > _FACTORS + math.prod(dims) // _ENTRIES):
+            size = longest = math.prod(dims)
+            depth = levels = 0
+            for w in sources:
+                depth, levels, longest = max(depth, w.depth), max(levels, w.levels), max(longest, w.size)
+            depth, levels = depth + 1, levels + 1
+            if form is not None and (levels > _DEPTH or form.factors > _FACTORS + size // _ENTRIES):
                 form = None
             if levels > _DEPTH:
                 total = None
             if form is None and total is None:
                 levels = 0
-            parts = None if self.dry else closed()
-            longest = max([math.prod(dims), *(w.size for w in sources)])
+            parts = closed()
             if parts is not None and point is None and longest >= LONG:
                 if strands.cost(parts) <= longest:
                     depth, compute = 1, partial(self._written, tuple(dims), parts)
@@ -141,7 +142,7 @@ class WeightSpace:
             found = Weight(
                 len(self._memo),
                 tuple(dims),
-                (lambda: _NOTHING) if self.dry else compute,
+                compute,
                 point,
                 form,
                 depth,
@@ -280,8 +281,7 @@ class WeightSpace:
             wide = np.where(flat[:, None] < 0, -1, flat[:, None] * rest + np.arange(rest, dtype=np.int64))
             return mle.scatter_add(a, wide.reshape(-1), size * rest).reshape(2, size, rest)
 
-        name = index.key() if isinstance(index, Progression) else _digest(index)
-        key = "scatter", w.key, name, index.shape, size
+        key = "scatter", w.key, named(index), index.shape, size
         least = index.interval[0] if isinstance(index, Progression) else int(index.min())
         total = partial(self.total, w) if least >= 0 else None
         return self._make(key, (size, rest), compute, (w,), closed=closed, total=total)
@@ -313,8 +313,6 @@ class WeightSpace:
         def compute() -> U64:
             return mle.combination([w.array for _, w in parts], [c for c, _ in parts])
 
-        if self.dry:  # coefficients are unknown: no two sums count as equal
-            return self._make(("linear", len(self._memo)), parts[0][1].dims, compute, [w for _, w in parts])
         key = tuple((c, w.key) for c, w in parts)
         costs = sum(w.cost for _, w in parts) + len(parts)
         form = Form(costs, lambda at: sum((c * self.evaluate(w, at) for c, w in parts), ZERO))
@@ -337,8 +335,6 @@ class WeightSpace:
 
     def total(self, w: Weight) -> Ext:
         """Sum of all entries."""
-        if self.dry:
-            return ONE
         if w.key not in self._sums:
             self._sums[w.key] = self._total(w) if w.point is not None or w.total is None else w.total()
         return self._sums[w.key]
@@ -431,5 +427,8 @@ def _column_sums(plane: U64) -> list[int]:
     return [low, high << 32]
 
 
-def _digest(index: I32) -> bytes:
+def named(index: I32 | Progression) -> Hashable:
+    """A name: equal for equal indices only."""
+    if isinstance(index, Progression):
+        return index.key()
     return blake3(np.ascontiguousarray(index).reshape(-1).view(np.uint8).data).digest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.errors import InputError
+from syurmy.isa.records import dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Public
 from syurmy.isa.path import Path
+from syurmy.isa.records import dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary

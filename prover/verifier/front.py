@@ -8,10 +8,10 @@ know which relations its pads satisfy, and by a simulator that makes a proof wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.graph import Public
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import ONE, ZERO, Ext, P
 from syurmy.prover.protocol import reduction as red
 from syurmy.prover.protocol.budget import Opening, operand_products

@@ -8,10 +8,10 @@ other are errors of the caller (``ValueError``); every proof that is not accepte
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from syurmy.isa.records import dataclass
 from syurmy.prover.field import U64, Ext, P, ext_array, log2_ceil
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.budget import Opened, Opening

@@ -8,7 +8,7 @@ extensions, and the plan that both sides derive from the program; nothing of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from syurmy.isa.arrays import I64
 from syurmy.isa.errors import SyurmyError
 from syurmy.isa.graph import Public
 from syurmy.isa.path import Path
+from syurmy.isa.records import cached_property, dataclass
 from syurmy.isa.refusal import refusing
 from syurmy.isa.source import Source
 from syurmy.isa.summary import Summary, listed
@@ -48,8 +49,9 @@ from syurmy.prover.protocol.statement import (
 )
 from syurmy.prover.protocol.tensors import TensorCommitment, named_size, read_named
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Transcript
-from syurmy.prover.verifier.front import Ends, Front
+from syurmy.prover.verifier.front import Ends
 from syurmy.prover.verifier.opening import Matrix, claims_on_rows, verify_ladder
+from syurmy.prover.verifier.outlined import Outlined
 
 if TYPE_CHECKING:
     from syurmy.prover.verifier.certificate import Certified
@@ -75,17 +77,17 @@ class Statement(Summary):
     soundness: list[tuple[str, float]]
     batch: int = 1
     branches: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    description: Description = Description()  # noqa: RUF009  (immutable)
+    description: Description = Description()
     hiding: bool = False
     commitments: Mapping[str, TensorCommitment] = field(default_factory=dict)
     certificate: bytes | None = None
 
-    @property
+    @cached_property
     def input_values(self) -> dict[str, npt.NDArray[Any]]:
         """What the public inputs stand for (reals, by the scales in the key), under the names of the model."""
         return self.description.input_values(self.inputs)
 
-    @property
+    @cached_property
     def output_values(self) -> dict[str, npt.NDArray[Any]]:
         """What the outputs stand for (reals, by the scales in the key), under the names of the model."""
         return self.description.output_values(self.outputs)
@@ -219,7 +221,7 @@ def rows_of(
     return matrices, on_rows
 
 
-class Reading(Front):
+class Reading(Outlined):
     """One proof, or certificate, as its verifier reads it. ``planned`` says what of."""
 
     what, magic = "proof", MAGIC

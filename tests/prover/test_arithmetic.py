@@ -50,6 +50,21 @@ def test_a_product_is_reduced_from_any_128_bits():
         assert got.tolist() == [(x + most) % P for x in any_word.tolist()]
 
 
+@pytest.mark.parametrize("most", [1, 2**24 - 1, 2**24, 2**40, 2**47 - 1, 2**47, 2**63 - 1])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 9000), (40, 5)])
+def test_sums_of_products_with_integers(most, shape):
+    """In doubles as far as they are exact; a matrix, rows, and rows whose peak is known."""
+    rng = np.random.default_rng(most % 1000)
+    matrix = rng.choice([most, -most, 0, 1, -1, most // 2, -(most // 3)], shape)
+    weights = words(rng, 2, shape[1])
+    wanted = [
+        [sum(v * w for v, w in zip(row, k, strict=True)) % P for row in matrix.tolist()] for k in weights.tolist()
+    ]
+    for rows in (matrix, [*matrix]):
+        assert plain.combined_int(rows, weights).tolist() == wanted
+        assert plain.combined_int(rows, weights, most).tolist() == wanted
+
+
 def test_extension_products():
     a, b = (np.stack([x, x[::-1]]) for x in pairs())
     got = plain.mul_k(a, b)

@@ -14,7 +14,7 @@ from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.soundness import TARGET_BITS, Budget
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
-from syurmy.prover.verifier.front import Front
+from syurmy.prover.verifier.outlined import Outlined
 from syurmy.prover.verifier.verify import Verifier
 from tests.soundness import common as c
 from tests.soundness import memory_programs as memory
@@ -74,14 +74,13 @@ def test_a_budget_that_does_not_hold_is_refused(denominator, holds):
 def test_a_product_behind_a_product_is_refused(monkeypatch):
     """Claims on it would be settled by nothing: there is no third sweep."""
     verifier = Verifier(c.keys(c.DOT).verifying_key)
-    pull, found = Front.pull, []
+    pull = Outlined.pull
 
     def twice(self, claims):
         pulled, known = pull(self, claims)
-        found.append(pulled)
-        return replace(pulled, products=found[0].products), known
+        return replace(pulled, products=self.plan.outline.pulled[0].products), known
 
-    monkeypatch.setattr(Front, "pull", twice)
+    monkeypatch.setattr(Outlined, "pull", twice)
     with pytest.raises(Rejected, match="an operand of a product holds a product") as e:
         verifier.verify(c.honest(c.DOT).data)
     assert e.value.step == "contraction"

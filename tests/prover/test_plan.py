@@ -9,8 +9,9 @@ from syurmy.assembler import assemble
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.system import assemble as assembled
 from syurmy.prover.keys import setup
+from syurmy.prover.protocol.key import CLEAR
 from syurmy.prover.protocol.layout import MatrixLayout
-from syurmy.prover.protocol.plan import Plan, commit_inseparable
+from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 from syurmy.prover.prove import prove
 from syurmy.prover.verifier.verify import verify
@@ -69,7 +70,7 @@ MIXED = """.program mixed
 def test_columns_are_those_of_sweeps_that_begin_anew(program):
     """Against the definition: all claims again after every commitment."""
     found, defined = assembled(program), assembled(program)
-    commit_inseparable(found)
+    Plan.laid_out(found, None, CLEAR)
     commit_all(defined)
     one, other = ([(c.id, c.label, c.shape) for c in b.system.columns] for b in (found, defined))
     assert one == other

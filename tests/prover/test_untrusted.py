@@ -440,7 +440,7 @@ def test_a_value_of_too_high_a_rank_is_refused():
 
 def test_terms_on_products_are_not_lost():
     """``_sum`` returned the first of several terms that have no weight to add in."""
-    sweep = Sweep(WeightSpace(dry=True))
+    sweep = Sweep(WeightSpace())
     with pytest.raises(ValueError, match="not merged"):
         sweep._sum([Term(ONE, ()), Term(ONE, ())], 0)
     assert sweep.merge([Term(ONE, ()), Term(ONE, ())]) == [Term(Ext(2), ())]

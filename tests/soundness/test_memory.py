@@ -24,8 +24,9 @@ from syurmy.prover.field import U64, Ext, P
 from syurmy.prover.kernels.bind import dot_rows
 from syurmy.prover.keys import setup
 from syurmy.prover.protocol.key import CLEAR
+from syurmy.prover.protocol.leaves import Block
 from syurmy.prover.protocol.mle import eq_vector
-from syurmy.prover.protocol.plan import Block, Plan
+from syurmy.prover.protocol.plan import Plan
 from syurmy.prover.protocol.transcript import Rejected
 from syurmy.prover.prove import Prover
 from syurmy.prover.verifier.verify import Verifier

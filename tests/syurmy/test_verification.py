@@ -105,13 +105,30 @@ def test_errors_end_with_their_exit_code(proven: Path, capsys: pytest.CaptureFix
 def test_verify_loads_no_compiler_and_no_prover(proven: Path) -> None:
     """In both commands: the time of a whole process is Python, NumPy and the verifier."""
     heavy = {"numba", "llvmlite", "syurmy.prover.kernels", "syurmy.prover.prove", "syurmy.vm", "syurmy.assembler"}
-    for module, banned in (("syurmy", heavy), ("syurmy.verify_main", heavy | {"typer", "rich", "click"})):
+    banned = heavy | {"typer", "rich", "click"}
+    for module in ("syurmy", "syurmy.verify_main"):
         arguments = ["verify"] * (module == "syurmy") + ["tiny.vk", "tiny.proof"]
         command = [sys.executable, "-X", "importtime", "-m", module, *arguments]
         done = subprocess.run(command, cwd=proven, capture_output=True, text=True, check=True)
         loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
         assert "syurmy.prover.verifier.opening" in loaded
         assert not banned & loaded
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["a.vk"],
+        ["a.vk", "b.proof", "--max-steps", "0"],
+        ["a.vk", "b.proof", "--ra"],
+        ["-vh"],
+        ["a", "b", "--version"],
+    ],
+)
+def test_typer_answers_what_is_no_verification(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    assert verify_main.of_whole(arguments) is None
+    assert capfd.readouterr() == ("", "")
 
 
 def test_verify_compiles_nothing(proven: Path, tmp_path: Path) -> None:
