@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ from syurmy.prover.kernels import logup as kernels
 from syurmy.prover.kernels.mle import eq_suffixes
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import eq_vector, fill, part
-from syurmy.prover.layer import last_rounds
+from syurmy.prover.layer import last_rounds, top_layers
 from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.transcript import Sender
 
@@ -79,17 +80,15 @@ class Corrections:
         others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
         if used < stored:
             others.append((used, stored))
-        two = 2 * self.run
-        parts = [np.arange(lo // two, -(-hi // two)) for lo, hi in others]
-        self.runs: gpu.Array = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+        self.runs: gpu.Array
+        self.places: Sequence[gpu.Array]
+        self.runs, self.places, self.to, rows = _corrected(tuple(others), k, leaves.runs(k), layout.LOG_RUN)
         self.count = self.run * len(self.runs)  # nodes
-        self.places: list[gpu.Array]
-        self.places, self.to, rows = _places(self.runs, self.run, Pairs(k, leaves.runs(k)))
         if memory is not gpu.HOST:
             self.runs, *self.places = cast("Grid", memory).together(self.runs, *self.places)
         self.values: U64 = memory.empty((4, rows + kernels.PAD))
         fill(self.values, 0, self.run, (ZERO, ZERO))
-        fill(self.values, self.run, two, (-ONE, -ONE))
+        fill(self.values, self.run, 2 * self.run, (-ONE, -ONE))
         self.each(kernels.numerators, leaves.num)
 
     def each(self, kernel: Any, a: U64, *more: Any) -> None:
@@ -109,7 +108,19 @@ def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-def _places(runs: I64, run: int, pairs: Pairs) -> tuple[list[gpu.Array], list[int], int]:
+@lru_cache(maxsize=64)
+def _corrected(
+    others: tuple[tuple[int, int], ...], k: int, stored: int, log_run: int
+) -> tuple[I64, Sequence[I64], Sequence[int], int]:
+    """The runs of the layer of 2^k nodes that are above these leaves, and ``_places`` of them, ``stored`` runs in all.
+    It follows from the program."""
+    two = 2 * run_length(k)
+    parts = [np.arange(lo // two, -(-hi // two)) for lo, hi in others]
+    runs = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    return runs, *_places(runs, run_length(k), Pairs(k, stored))
+
+
+def _places(runs: I64, run: int, pairs: Pairs) -> tuple[list[I64], list[int], int]:
     """Of each round, ``places`` and ``to`` of ``logup.corrections``, for d of these runs; and how many rows there are.
     The rounds that bind write two spaces behind d in turn."""
     have, at, unit = runs, run * np.arange(len(runs)), run  # the runs that there are, of what is read, and where
@@ -134,7 +145,7 @@ def _places(runs: I64, run: int, pairs: Pairs) -> tuple[list[gpu.Array], list[in
     begin = 2 * run
     odd = begin + run * len(runs)
     spaces = odd + sizes[1], odd
-    places: list[gpu.Array] = []
+    places: list[I64] = []
     for i, (of, row, there, lost) in enumerate(found):
         source = spaces[(i - 1) % 2] if i > 1 else begin
         places.append(np.column_stack([of, np.where(there, source + row, np.where(lost, run, 0))]))
@@ -219,6 +230,31 @@ def _all_distances(rounds: int, log_run: int) -> I64:
     return np.array([distances(i, rounds - i - 1) for i in range(rounds)], np.int64)
 
 
+def top(log_size: int) -> int:
+    """How many layers behind the first there are, of a tree with so many, of which each has one run of pairs and others
+    below it: on a processor they are proven at once."""
+    return min(layout.LOG_RUN + 1, log_size - 2)
+
+
+@lru_cache(maxsize=64)
+def _top_places(count: int, log_run: int) -> tuple[I64, I64]:
+    """``places`` and ``apart`` of ``layer_rounds`` for these, and the one below them: the layers of 2, 4, ... nodes one
+    after the other."""
+    at = [top_place(k) for k in range(1, count + 2)]
+    places = np.array([[*below, *own] for own, below in pairwise(at)], np.int64)
+    return places, np.concatenate([_all_distances(k, log_run) for k in range(1, count + 1)])
+
+
+def top_place(k: int) -> tuple[int, int]:
+    """Where in their memory the layer of 2^k nodes is, k > 0, and its words."""
+    return 4 * ((1 << k) - 2 + kernels.PAD * (k - 1)), 4 * ((1 << k) + kernels.PAD)
+
+
+def prove_top(sender: Sender, memory: U64, count: int, mu: Ext, p: Ext, q: Ext) -> tuple[list[Ext], Ext, Ext]:
+    """Of these layers: from the claims p, q at mu on the first one to those on the layer below the last one."""
+    return top_layers(sender, memory, *_top_places(count, layout.LOG_RUN), [mu], p, q)
+
+
 class Rounds:
     """A layer of 2^k nodes, from its children ``uint64[4, *]``; rounds work in the memory of both."""
 
@@ -270,7 +306,7 @@ class Rounds:
         if first > 1:
             self.complete(count - first - 1)
         apart = _all_distances(count, layout.LOG_RUN)
-        return last_rounds(sender, self.source, self.space, apart, self.factor, self.eq.r, x, claim)
+        return last_rounds(sender, self.space, apart, self.factor, self.eq.r, x, claim)
 
     def last(self, there: LookupRounds, first: int, count: int) -> None:
         """On a device, the rounds from ``first`` on of ``count``; each has one run of pairs."""
@@ -364,7 +400,7 @@ class LeafRounds:
             bool(len(self.corrected.places[i])), *words(self.shift), *words(self.scale), width, rows,
         )  # fmt: skip
         apart = _all_distances(count, layout.LOG_RUN)
-        return last_rounds(sender, d, (spare, rows), apart, self.scale, self.eq.r, x, claim)
+        return last_rounds(sender, (spare, rows), apart, self.scale, self.eq.r, x, claim)
 
     def ends(self, rounds: int) -> list[Part]:
         """What ``values`` reads after so many rounds."""
