@@ -14,10 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from syurmy.prover.field import NON_RESIDUE, U64, Ext, P, ext_list
+import numpy as np
+
+from syurmy.isa.arrays import I64
+from syurmy.prover.field import NON_RESIDUE, U64, Ext, P, ext_array, ext_list
+from syurmy.prover.kernels.mle import eq_vectors
+from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol.claims import Sweep
 from syurmy.prover.protocol.weights import Weight, WeightSpace
 
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST = 1 << 16  # elements and weights that are kept, some 300 bytes each
+SHORT = 1 << 12  # entries of an eq vector that is computed with others of its point
 
 _kept: WeakKeyDictionary[ProvingKey, Course] = WeakKeyDictionary()
 
@@ -118,18 +125,45 @@ class RecordedSpace(WeightSpace):
         super().__init__()
         self.tape = tape
         self._ahead: list[Weight] = []  # whose arrays were computed for others to start from
+        self._eqs: dict[str, tuple[list[Weight], I64]] = {}  # by point: eq vectors of its coordinates that were asked for
 
     def forget(self) -> None:
         super().forget()
         self._ahead.clear()
+        self._eqs.clear()
         self.tape.steps.clear()  # they refer to weights, and these to this space
 
     def known_sums(self) -> None:
         """Forget the sums that are not recorded."""
         self._sums = {k: x for k, x in self._sums.items() if isinstance(x, Recorded)}
 
+    def know(self, name: str) -> None:
+        """Computes all short eq vectors of a point that the first proof needed, in one call."""
+        if name not in self._eqs:
+            return
+        found, rows = self._eqs[name]
+        out = np.empty(2 * sum(w.size for w in found), np.uint64)
+        for_ranges(eq_vectors, len(found), ext_array(self.points[name]), rows, out, min_chunk=len(found))
+        for w, (_, _, size, at) in zip(found, rows.tolist(), strict=True):
+            w.__dict__["array"] = out[at : at + 2 * size].reshape(2, size)
+
+    def _find_eqs(self) -> None:
+        for name in self.points:
+            found = [
+                w
+                for key, w in self._memo.items()
+                if isinstance(key, tuple) and key[0] == "eq" and "array" in w.__dict__ and w.size <= SHORT
+                if w.point and all(n == name and i == w.point[0][1] + k for k, (n, i) in enumerate(w.point))
+            ]
+            if found:
+                ends = accumulate((2 * w.size for w in found), initial=0)
+                rows = [(w.point[0][1], len(w.point), w.size, at) for w, at in zip(found, ends, strict=False) if w.point]
+                self._eqs[name] = found, np.array(rows, np.int64)
+
     def release(self) -> None:
         """Drop all values. Weights stay, those of sums of weights for whom has them only: their keys are values."""
+        if not self._eqs:
+            self._find_eqs()
         for w in (*self._memo.values(), *self._ahead):
             w.__dict__.pop("array", None)
         self._sums, self._values, self._vectors = {}, {}, {}
@@ -177,6 +211,8 @@ class Course:
     def point(self, name: str, values: Sequence[Ext]) -> None:
         """Names a point."""
         self.space.points[name] = self._given(self._points.setdefault(name, []), values)
+        if isinstance(self.space, RecordedSpace):
+            self.space.know(name)
 
     def _given(self, known: list[Recorded], values: Sequence[Ext]) -> list[Ext]:
         if not isinstance(self.space, RecordedSpace):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.types import padded
-from syurmy.prover.field import U64, ext_array
+from syurmy.prover.field import U64
+from syurmy.prover.kernels.compiled import ONES
 from syurmy.prover.kernels.place import outer_sum
 from syurmy.prover.operands import pad_table
 from syurmy.prover.protocol import mle
@@ -30,66 +32,62 @@ class Dense:
         of two. Written piece by piece, from two factors of each term."""
         if not terms:
             raise InputError("a tensor without claims has no weights")
-        factors: dict[int, list[tuple[U64, U64]]] = {}
-        for term in terms:
+        for i, term in enumerate(terms):
             left, right = self._factors(term, shape, order)
-            factors.setdefault(right.shape[1], []).append((left, right))
-        for i, pairs in enumerate(factors.values()):
-            left, right = pairs[0] if len(pairs) == 1 else (np.concatenate(s, axis=1) for s in zip(*pairs, strict=True))
-            outer_sum(left, right, len(pairs), i > 0, out, at)
+            outer_sum(left, right, term.coefficient, i > 0, out, at)
 
     def _factors(self, term: Term, shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[U64, U64]:
-        """Two vectors whose outer product the term is."""
+        """Two vectors of whose outer product the term is a multiple."""
         key = term.key, shape, order
         found = self._known.get(key)
         if found is None:
-            groups, split = _split(term, shape, order)
+            places, split = _split(term.partition, shape, order)
+            groups = [term.groups[i] for i in places]
             if split is None:
-                return ext_array([term.coefficient]), _permuted(groups, shape, order)
+                return ONES, _permuted(groups, shape, order)
             left, right = ([_padded(g, shape) for g in part] for part in (groups[:split], groups[split:]))
             found = self._known[key] = _product(left), _product(right)
-        return mle.scale(found[0], term.coefficient), found[1]
+        return found
 
 
 def dense_bytes(claims: Iterable[tuple[Sequence[Term], tuple[int, ...], tuple[int, ...]]]) -> int:
-    """What there is at most while these are written one after the other, beside ``out`` and the weights themselves:
-    the factors of one tensor's terms, which are joined, or brought into order; and those that are kept."""
+    """What there is at most while these are written one after the other, beside ``out`` and the weights themselves: the
+    factors of terms, and those of one that are brought into order."""
     kept: dict[object, int] = {}
     most = 0
     for terms, shape, order in claims:
-        own = making = 0
         for term in terms:
-            groups, split = _split(term, shape, order)
-            wide = [math.prod(padded(shape[a]) for a in group) for group, _ in groups]
+            places, split = _split(term.partition, shape, order)
+            wide = [math.prod(padded(shape[a]) for a in term.groups[i][0]) for i in places]
             if split is None:
-                own += math.prod(wide)
-                making = max(making, 2 * math.prod(wide))
+                most = max(most, 2 * math.prod(wide))
             else:
-                own += math.prod(wide[:split])
                 kept[term.key, shape, order] = math.prod(wide[:split]) + math.prod(wide[split:])
-        most = max(most, own + max(making, own) + sum(kept.values()))
-    return 16 * most
+    return 16 * (most + sum(kept.values()))
 
 
-def _split(term: Term, shape: Sequence[int], order: Sequence[int]) -> tuple[list[Group], int | None]:
+@lru_cache(maxsize=4096)
+def _split(
+    partition: tuple[tuple[int, ...], ...], shape: tuple[int, ...], order: tuple[int, ...]
+) -> tuple[list[int], int | None]:
     """The groups of a term in the order of their first axes, and how many make the left factor; None where their axes
     do not come one after the other."""
     rank = {a: i for i, a in enumerate(order)}
-    groups = sorted(term.groups, key=lambda g: min(rank[a] for a in g[0]))
-    axes = [a for group, _ in groups for a in group if shape[a] > 1]
+    places = sorted(range(len(partition)), key=lambda i: min(rank[a] for a in partition[i]))
+    axes = [a for i in places for a in partition[i] if shape[a] > 1]
     if any(rank[a] > rank[b] for a, b in pairwise(axes)):
-        return groups, None
-    split, size = len(groups), 1
+        return places, None
+    split, size = len(places), 1
     while split > 0 and size < RUN:
         split -= 1
-        size *= math.prod(padded(shape[a]) for a in groups[split][0])
-    return groups, split
+        size *= math.prod(padded(shape[a]) for a in partition[places[split]])
+    return places, split
 
 
 def _product(factors: Sequence[U64]) -> U64:
     """Outer product of ``uint64[2, n]``, flat; of none, 1."""
     if not factors:
-        return np.array([[1], [0]], np.uint64)
+        return ONES
     out = factors[0]
     for f in factors[1:]:
         out = mle.outer(out, f).reshape(2, -1)

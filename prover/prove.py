@@ -152,7 +152,7 @@ class Prover:
         self.pk = pk
         self.certificate = certificate
         self.plan = self.planned(Path(trace.batch, trace.bits))
-        self.witness = Witness(self.plan.system, trace)
+        self.witness = Witness(self.plan.system, trace, compiled=True)
         self.tensors = self.openings(commitments or {})
         try:
             self.opening = Opening.of(self.plan, [t.commitment.layout for t in self.tensors])
@@ -367,6 +367,7 @@ class Prover:
             return self.placed.leaves(self.alpha, betas)
         leaves = lookup.Leaves.ones(plan.used_leaves, others=plan.signed_leaves)
         num, den = leaves.num, leaves.denominators()
+        factors: dict[tuple[int, int], U64] = {}  # by tag and number of members
         for b in plan.blocks:
             part = den[:, b.offset : b.offset + b.size]
             if isinstance(b.source, Tuples):
@@ -377,7 +378,10 @@ class Prover:
             else:
                 assert b.piece is not None
                 members = [b.piece.of(self.witness(m)) for m in b.source.members]
-                lookup.fill_denominators(part, members, b.dims, b.tag, self.alpha, betas)
+                key = b.tag, len(members)
+                if key not in factors:
+                    factors[key] = lookup.factors(b.tag, self.alpha, betas[: len(members)])
+                lookup.fill_planes((part[0], part[1]), members, b.piece.true, b.dims, factors[key])
             part_num = num[b.offset : b.offset + b.size]
             if b.multiplicity is not None:
                 known = self.counts.get(b.multiplicity)  # a gather's are a column with a hint

@@ -14,6 +14,7 @@ from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels import blake3, mle
 from syurmy.prover.kernels.matrix import bind_columns
 from syurmy.prover.kernels.ntt import encode_ext
+from syurmy.prover.kernels.place import outer_sum_kernel
 from syurmy.prover.kernels.pool import MIN_CHUNK, for_ranges
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "sum_middle",
 ]
 name = "compiled"
+ONES = np.array([[1], [0]], np.uint64)
 _SERIAL = 12  # levels of an eq vector that one thread expands
 
 
@@ -90,10 +92,9 @@ def add(a: U64, b: U64) -> U64:
 
 
 def combination(arrays: Sequence[U64], factors: U64) -> U64:
-    first, *others = np.ascontiguousarray(factors.T)[:, :, None]
-    out = multiply(arrays[0], first)
-    for a, factor in zip(arrays[1:], others, strict=True):
-        out = add(out, multiply(a, factor))
+    out: U64 = gpu.beside(*arrays).empty(arrays[0].shape)
+    for i, (a, c0, c1) in enumerate(zip(arrays, *factors, strict=True)) if out.size else ():
+        for_ranges(outer_sum_kernel, a.shape[1], ONES, a, c0, c1, i > 0, out, 0)
     return out
 
 

@@ -30,21 +30,35 @@ def eq_prefix(r, levels, size, out):
     """First ``size`` entries of eq(r[:levels], .) into ``out``, r[0] the most significant index bit. In place, level
     by level.
     """
-    out[0, 0] = ONE
-    out[1, 0] = ZERO
+    _eq_prefix(r, 0, levels, size, out[0], out[1])
+
+
+@part
+def _eq_prefix(r, first, levels, size, out0, out1):
+    out0[0] = ONE
+    out1[0] = ZERO
     for level in range(levels):
         below = levels - 1 - level
         n = ((size - 1) >> below) + 1
         for i in range((n + 1) // 2 - 1, -1, -1):
-            x0 = out[0, i]
-            x1 = out[1, i]
-            y0, y1 = kmul_one(x0, x1, r[0, level], r[1, level])
+            x0 = out0[i]
+            x1 = out1[i]
+            y0, y1 = kmul_one(x0, x1, r[0, first + level], r[1, first + level])
             x0, x1 = ksub_one(x0, x1, y0, y1)
             if 2 * i + 1 < n:
-                out[0, 2 * i + 1] = y0
-                out[1, 2 * i + 1] = y1
-            out[0, 2 * i] = x0
-            out[1, 2 * i] = x1
+                out0[2 * i + 1] = y0
+                out1[2 * i + 1] = y1
+            out0[2 * i] = x0
+            out1[2 * i] = x1
+
+
+@kernel
+def eq_vectors(r, which, out, lo, hi):
+    """``eq_prefix`` for each row (first, levels, size, at) of ``which`` ``int64[n, 4]`` in [lo, hi): of the coordinates
+    from ``first`` on, into out[at:], plane 0 before plane 1."""
+    for k in range(lo, hi):
+        size, at = which[k, 2], which[k, 3]
+        _eq_prefix(r, which[k, 0], which[k, 1], size, out[at : at + size], out[at + size : at + 2 * size])
 
 
 @part

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from syurmy.isa.arrays import I64, Integers
-from syurmy.prover.field import U64
+from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, P, from_int
 from syurmy.prover.kernels.jit import kernel, part
@@ -55,24 +55,22 @@ def _elements(values, out):
 
 
 @kernel
-def outer_sum_kernel(left, right, count, adding, out, at, lo, hi):
-    """out[:, at + i*m + j] = sum over t < count of left[:, t*n + i] * right[:, t*m + j] over K, for the entries
-    [lo, hi) of n*m; added to what is there where ``adding``. left ``uint64[2, count*n]``, right ``uint64[2,
-    count*m]``."""
-    n, m = left.shape[1] // count, right.shape[1] // count
+def outer_sum_kernel(left, right, c0, c1, adding, out, at, lo, hi):
+    """out[:, at + i*m + j] = c * left[:, i] * right[:, j] over K, for the entries [lo, hi) of n*m; added to what is there
+    where ``adding``. left ``uint64[2, n]``, right ``uint64[2, m]``."""
+    m = right.shape[1]
     for row in range(lo // m, (hi + m - 1) // m):
         i, end = max(lo, row * m), min(hi, row * m + m)
+        k0, k1 = kmul(left[0, row], left[1, row], c0, c1)
         for first in range(i, end, STRIP):
             j = min(end, first + STRIP)
+            k = first - row * m
             x0, x1 = out[0, at + first : at + j], out[1, at + first : at + j]
-            for t in range(count):
-                k = t * m + first - row * m
-                c0, c1 = left[0, t * n + row], left[1, t * n + row]
-                y0, y1 = right[0, k : k + j - first], right[1, k : k + j - first]
-                if t > 0 or adding:
-                    _add_scaled(x0, x1, y0, y1, c0, c1)
-                else:
-                    _scaled(x0, x1, y0, y1, c0, c1)
+            y0, y1 = right[0, k : k + j - first], right[1, k : k + j - first]
+            if adding:
+                _add_scaled(x0, x1, y0, y1, k0, k1)
+            else:
+                _scaled(x0, x1, y0, y1, k0, k1)
 
 
 @part
@@ -87,6 +85,34 @@ def _add_scaled(x0, x1, y0, y1, c0, c1):
         z0, z1 = kmul(y0[k], y1[k], c0, c1)
         x0[k] = add(x0[k], z0)
         x1[k] = add(x1[k], z1)
+
+
+@kernel
+def combine_kernel(a, b, c, d, count, factors, out, lo, hi):
+    """out[i] = factors[4] + factors[0]*a[i] + factors[1]*b[i] + ..., of the first ``count`` of four, for i in [lo, hi);
+    all int64, modulo 2^64."""
+    for first in range(lo, hi, STRIP):
+        j = min(hi, first + STRIP)
+        z = out[first:j]
+        _multiples(a[first:j], factors[0], factors[4], z)
+        if count > 1:
+            _add_multiples(b[first:j], factors[1], z)
+        if count > 2:
+            _add_multiples(c[first:j], factors[2], z)
+        if count > 3:
+            _add_multiples(d[first:j], factors[3], z)
+
+
+@part
+def _multiples(a, f, more, out):
+    for k in range(a.shape[0]):
+        out[k] = more + f * a[k]
+
+
+@part
+def _add_multiples(a, f, out):
+    for k in range(a.shape[0]):
+        out[k] += f * a[k]
 
 
 @kernel
@@ -143,13 +169,25 @@ def joined(lengths: Sequence[int], padded: Sequence[int], strides: Sequence[int]
     return columns[0], columns[1], columns[2]
 
 
-def outer_sum(left: U64, right: U64, count: int, adding: bool, out: U64, at: int) -> None:
-    """The sum of ``count`` outer products, ``uint64[2, count*n]`` with ``uint64[2, count*m]``, into ``out[:, at:]``, or
-    added to it. ``ValueError`` where it does not fit."""
-    size = (left.shape[1] // count) * (right.shape[1] // count)
-    if left.shape[1] % count or right.shape[1] % count or not 0 <= at <= at + size <= out.shape[1]:
-        raise ValueError(f"{count} products of {left.shape[1]} and {right.shape[1]} entries do not fit")
-    pool.for_ranges(outer_sum_kernel, size, left, right, count, adding, out, at)
+def outer_sum(left: U64, right: U64, coefficient: Ext, adding: bool, out: U64, at: int) -> None:
+    """A multiple of the outer product of ``uint64[2, n]`` and ``uint64[2, m]`` into ``out[:, at:]``, or added to it.
+    ``ValueError`` where it does not fit."""
+    size = left.shape[1] * right.shape[1]
+    if not 0 <= at <= at + size <= out.shape[1]:
+        raise ValueError(f"a product of {left.shape[1]} and {right.shape[1]} entries does not fit")
+    c0, c1 = np.uint64(coefficient.a), np.uint64(coefficient.b)
+    pool.for_ranges(outer_sum_kernel, size, left, right, c0, c1, adding, out, at)
+
+
+def combined(arrays: Sequence[Integers], factors: Sequence[int], const: int) -> I64:
+    """``const + sum(factor * array)``, int64, of one to four contiguous arrays of one shape."""
+    flat = [np.ascontiguousarray(a, np.int64).reshape(-1) for a in arrays]
+    out = np.empty(arrays[0].shape, np.int64)
+    several = [flat[min(i, len(flat) - 1)] for i in range(4)]
+    words = np.array([*factors, *[0] * (4 - len(factors)), const], np.int64)
+    args = *several, len(flat), words, out.reshape(-1)
+    pool.for_ranges(combine_kernel, out.size, *args, min_chunk=2 * pool.MIN_CHUNK)
+    return out
 
 
 def count(rows: Integers, counts: I64) -> bool:

@@ -64,27 +64,26 @@ def test_place_refuses_what_does_not_fit(dims, at):
 
 
 @pytest.mark.parametrize("adding", [False, True])
-@pytest.mark.parametrize(("count", "n", "m"), [(1, 1, 1), (1, 1, 5000), (2, 3, 700), (3, 70, 130)])
-def test_outer_sum(count, n, m, adding):
-    rng = np.random.default_rng(count * m)
-    left, right = elements(rng, count * n), elements(rng, count * m)
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 5000), (3, 700), (70, 130)])
+def test_outer_sum(n, m, adding):
+    rng = np.random.default_rng(n * m)
+    left, right, c = elements(rng, n), elements(rng, m), Ext(P - 1, P - 2)
     left[0], right[0] = Ext(P - 1, P - 1), Ext(P - 1, 0)
     before = rng.integers(0, P, (2, n * m + 7), np.uint64)
     out = before.copy()
-    place.outer_sum(ext_array(left), ext_array(right), count, adding, out, 3)
+    place.outer_sum(ext_array(left), ext_array(right), c, adding, out, 3)
     assert np.array_equal(out[:, :3], before[:, :3])
     assert np.array_equal(out[:, 3 + n * m :], before[:, 3 + n * m :])
     for i, j in {(0, 0), (n - 1, m - 1), (n // 2, m // 3), (n - 1, 0), *((k % n, (511 + k) % m) for k in range(9))}:
         start = Ext(*map(int, before[:, 3 + i * m + j])) if adding else ZERO
-        sums = [left[t * n + i] * right[t * m + j] for t in range(count)]
-        assert Ext(*map(int, out[:, 3 + i * m + j])) == sum(sums, start)
+        assert Ext(*map(int, out[:, 3 + i * m + j])) == start + c * left[i] * right[j]
 
 
 def test_outer_sum_refuses_what_does_not_fit():
     two, out = np.zeros((2, 2), np.uint64), np.zeros((2, 4), np.uint64)
-    for left, at, count in ((two, 1, 1), (two, -1, 1), (np.zeros((2, 3), np.uint64), 0, 2)):
-        with pytest.raises(ValueError, match="do not fit"):
-            place.outer_sum(left, two, count, False, out, at)
+    for at in (1, -1):
+        with pytest.raises(ValueError, match="does not fit"):
+            place.outer_sum(two, two, ZERO, False, out, at)
 
 
 @pytest.mark.parametrize("n", [0, 1, 40_000])
@@ -146,3 +145,15 @@ def test_weights_are_written_as_they_are_defined(shape, order, partitions):
     assert ext_list(np.ascontiguousarray(out[:, 2:-3])) == expected
     assert (out[:, :2] == 5).all()
     assert (out[:, -3:] == 5).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("n", [1, 700, 140_000])
+def test_combined(n, count):
+    """Of arrays of several dtypes; beyond 64 bits they wrap as NumPy's."""
+    rng = np.random.default_rng(n + count)
+    arrays = [integers(rng, n), integers(rng, n), rng.integers(-9, 9, n, np.int8), integers(rng, n)][:count]
+    factors, const = [1, -65536, -(2**62), 3][:count], -5
+    expected = sum((f * a.astype(object) for f, a in zip(factors, arrays, strict=True)), const)
+    wrapped = [(int(x) + 2**63) % 2**64 - 2**63 for x in expected]
+    assert place.combined([a.reshape(1, n) for a in arrays], factors, const).tolist() == [wrapped]
