@@ -207,6 +207,7 @@ class Course:
         self.sweep = Sweep(self.space)
         self._points: dict[str, list[Recorded]] = {}
         self._steps: dict[str, tuple[int, int, list[Recorded], Any]] = {}
+        self._kept: dict[str, Any] = {}
 
     def point(self, name: str, values: Sequence[Ext]) -> None:
         """Names a point."""
@@ -240,6 +241,15 @@ class Course:
             out = work(*given)
         self._steps[name] = first, len(self.tape.steps), given, out
         return out
+
+    def kept(self, name: str, make: Callable[[], T]) -> T:
+        """What follows from the steps' results and the program alone, not from values: of all proofs the same."""
+        if not isinstance(self.space, RecordedSpace):
+            return make()
+        if name not in self._kept:
+            self._kept[name] = make()
+        found: T = self._kept[name]
+        return found
 
     def end(self, pk: ProvingKey) -> None:
         """Of a proof: the next one under the key may go this course."""

@@ -526,11 +526,13 @@ class Prover:
         """Claims on params that are not evaluations: one sumcheck against their public weights, the params bound to
         their eq axes."""
         assert self.plan.params is not None
-        instances, sizes, written = [], [], Dense()
+        instances, sizes = [], []
         for r in rest:
             place = r.place(self.plan.params)
             weights = np.empty((2, place.size), np.uint64)
-            written.into(weights, 0, r.terms, place.shape, place.order)
+            written = Dense()
+            written.add(r.terms, place.shape, place.order, 0)
+            written.into(weights)
             fixed = [((a,), self.space.eq(point, place.shape[a])) for a, point in sorted(r.fixed.items())]
             left = [a for a in place.order if place.shape[a] > 1]
             table = bind_operand(self.witness, Side(r.param, tuple(left), tuple(fixed)), self.sweep)
@@ -549,17 +551,24 @@ class Prover:
         """All claims on the witness as one weight tensor, ``uint64[2, 2^m]``."""
         layout: MatrixLayout = self.plan.witness
         out = np.empty((2, 1 << layout.log_entries), np.uint64)
-        written, at = Dense(), 0
-        for node, place in sorted(layout.places.items(), key=lambda item: item[1].offset):
+        written, empty = self.course.kept("omega", lambda: self.written(columns))
+        for lo, hi in empty:
+            out[:, lo:hi] = 0
+        written.into(out)
+        return out
+
+    def written(self, columns: dict[Committed, list[Term]]) -> tuple[Dense, list[tuple[int, int]]]:
+        """How the claims on the witness are written out, and what lies between."""
+        out, empty, at = Dense(), [], 0
+        for node, place in sorted(self.plan.witness.places.items(), key=lambda item: item[1].offset):
             assert isinstance(node, Committed)
             assert place.offset == at
             if terms := columns.get(node):
-                written.into(out, at, terms, place.shape, place.order)
+                out.add(terms, place.shape, place.order, at)
             else:
-                out[:, at : at + place.size] = 0
+                empty.append((at, at + place.size))
             at += place.size
-        out[:, at:] = 0
-        return out
+        return out, [*empty, (at, 1 << self.plan.witness.log_entries)]
 
 
 def bind_tensor(tensor: TensorOpening, claim: ParamsClaim) -> U64:

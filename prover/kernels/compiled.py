@@ -14,7 +14,6 @@ from syurmy.prover.field import U64, Ext
 from syurmy.prover.kernels import blake3, mle
 from syurmy.prover.kernels.matrix import bind_columns
 from syurmy.prover.kernels.ntt import encode_ext
-from syurmy.prover.kernels.place import outer_sum_kernel
 from syurmy.prover.kernels.pool import MIN_CHUNK, for_ranges
 
 __all__ = [
@@ -34,7 +33,6 @@ __all__ = [
     "sum_middle",
 ]
 name = "compiled"
-ONES = np.array([[1], [0]], np.uint64)
 _SERIAL = 12  # levels of an eq vector that one thread expands
 
 
@@ -93,8 +91,8 @@ def add(a: U64, b: U64) -> U64:
 
 def combination(arrays: Sequence[U64], factors: U64) -> U64:
     out: U64 = gpu.beside(*arrays).empty(arrays[0].shape)
-    for i, (a, c0, c1) in enumerate(zip(arrays, *factors, strict=True)) if out.size else ():
-        for_ranges(outer_sum_kernel, a.shape[1], ONES, a, c0, c1, i > 0, out, 0)
+    for i, (a, c0, c1) in enumerate(zip(arrays, *factors, strict=True)):
+        for_ranges(mle.multiple, a.shape[1], a, c0, c1, i > 0, out)
     return out
 
 

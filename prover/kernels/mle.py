@@ -157,6 +157,18 @@ def multiply(a, b, step, out, lo, hi):
 
 
 @kernel
+def multiple(a, c0, c1, adding, out, lo, hi):
+    """out[i] = c * a[i] over K, added to what is there where ``adding``."""
+    x0, x1, y0, y1 = a[0, lo:hi], a[1, lo:hi], out[0, lo:hi], out[1, lo:hi]
+    if adding:
+        for k in range(x0.shape[0]):
+            z0, z1 = kmul(x0[k], x1[k], c0, c1)
+            y0[k], y1[k] = add(y0[k], z0), add(y1[k], z1)
+    else:
+        scale_strip(x0, x1, c0, c1, y0, y1)
+
+
+@kernel
 def add_flat(a, b, out, lo, hi):
     """out = a + b over F, one-dimensional."""
     x, y, z = a[lo:hi], b[lo:hi], out[lo:hi]
