@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,7 +22,7 @@ from syurmy.prover.ahead import LookupRounds, Now, Part
 from syurmy.prover.field import ONE, U64, ZERO, Ext
 from syurmy.prover.kernels import compiled
 from syurmy.prover.kernels import logup as kernels
-from syurmy.prover.kernels.mle import eq_suffixes
+from syurmy.prover.kernels.mle import eq_suffixes, eq_vectors
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import eq_vector, fill, part
 from syurmy.prover.layer import last_rounds, top_layers
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Challenge = Ext | Scalars
 Adder = Callable[..., None]
+OUTER = 10  # variables of runs whose eq tables are made with those of fewer
 ENDS = 16  # words that the values of a layer are made of, at most
 _CHUNK = 1 << 12  # pairs a thread takes at least
 
@@ -162,6 +163,7 @@ class _Eq(Pairs):
         self.r = r
         self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
         self.outers: dict[int, gpu.Array] = {}  # on a device
+        self.short: dict[int, U64] = {}
         self.suffixes: U64 | None = None  # on the host: the tables of all variables within a run, of all but one, ...
 
     def _outer(self, later: int) -> U64:
@@ -191,9 +193,23 @@ class _Eq(Pairs):
         return self.outers[later], self.inner
 
     def _table(self, later: int) -> U64:
-        """The outer one."""
-        out: U64 = compiled.eq_vector(self._outer(later), self.pairs(later))
-        return out
+        """The outer one; all that are short are made at once."""
+        if not self.short:
+            self._short()
+        found = self.short.get(later)
+        return compiled.eq_vector(self._outer(later), self.pairs(later)) if found is None else found
+
+    def _short(self) -> None:
+        k = self.variables
+        turned = np.ascontiguousarray(self.r[:, : max(0, k - layout.LOG_RUN)][:, ::-1])
+        last = [later for later in range(layout.LOG_RUN + 1, k) if later - layout.LOG_RUN <= OUTER]
+        if not last:
+            return
+        ends = list(accumulate((2 * self.pairs(later) for later in last), initial=0))
+        rows = [(0, later - layout.LOG_RUN, self.pairs(later), at) for later, at in zip(last, ends, strict=False)]
+        out = np.empty(ends[-1], np.uint64)
+        for_ranges(eq_vectors, len(rows), turned, np.array(rows, np.int64), out, min_chunk=len(rows))
+        self.short = {later: out[at : at + 2 * n].reshape(2, n) for later, (_, _, n, at) in zip(last, rows, strict=True)}
 
     def sum(self, later: int) -> Ext:
         """Of eq over all pairs that there are."""

@@ -247,6 +247,34 @@ def nonce_kernel(seed, key, mask, start, lo, hi):
     return -1
 
 
+@kernel
+def nodes_kernel(digests, begin, n, key, lo, hi):
+    """The levels of a Merkle tree above one of n digests, rows of ``digests`` ``uint32[*, 8]`` from ``begin`` on; each
+    behind the one before, and but for the root all as ``merkle.shortened``, that one too; where [lo, hi) is [0, 1)."""
+    x = np.zeros(24 * LANES, np.uint32)
+    flat = digests.reshape(-1)
+    while n > lo + 1:
+        above, parents = begin + n, n // 2
+        for i in range(begin, above):
+            digests[i, 6] &= np.uint32(0xFF)
+            digests[i, 7] = 0
+        for first in range(0, parents, LANES):
+            count = min(LANES, parents - first)
+            for i in range(8 * LANES):
+                x[i] = key[i // LANES]
+            if count == LANES:
+                turned(flat, 8 * (begin + 2 * first), 16, x, 8 * LANES)
+            else:
+                for k in range(count):
+                    for w in range(16):
+                        x[(8 + w) * LANES + k] = flat[8 * (begin + 2 * (first + k)) + w]
+            _compress(x, np.uint32(0), np.uint32(64), np.uint32(KEYED_HASH | CHUNK_START | CHUNK_END | ROOT))
+            for k in range(count):
+                for w in range(8):
+                    digests[above + first + k, w] = x[w * LANES + k]
+        begin, n = above, parents
+
+
 @part
 def _load(state, level, first, count, x, at):
     """x[at + w*LANES + k] = state[level, w, first + k]."""
