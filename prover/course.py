@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from syurmy.isa.arrays import I64
-from syurmy.prover.field import NON_RESIDUE, U64, Ext, P, ext_array, ext_list
+from syurmy.prover.field import U64, Ext, ext_array, ext_list
+from syurmy.prover.kernels.elements import steps_kernel
 from syurmy.prover.kernels.mle import eq_vectors
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol.claims import Sweep
@@ -79,12 +80,22 @@ def _from(x: Ext, o: Ext | int) -> Ext:
     return Ext.__sub__(Ext.of(o), x)
 
 
+Step = tuple[Recorded, Callable[..., Ext], tuple[Any, ...]]
+_CODES: dict[Callable[..., Ext], int] = {Ext.__add__: 0, Ext.__sub__: 1, _from: 2, Ext.__mul__: 3}  # of a kernel
+FEWEST = 6  # steps that are worth a call
+
+
 class Tape:
     """How elements were made, in order."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[Recorded, Callable[..., Ext], tuple[Any, ...]]] = []
+        self.steps: list[Step] = []
+        self._runs: dict[tuple[int, int], list[Callable[[], None]]] = {}
         self._records = False
+
+    def forget(self) -> None:
+        self.steps.clear()
+        self._runs.clear()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -110,12 +121,61 @@ class Tape:
 
     def again(self, first: int, last: int) -> None:
         """Works out the elements of these steps."""
-        for out, how, of in self.steps[first:last]:
-            if how is Ext.__mul__ and isinstance(of[1], Ext):  # two of three steps: twice as fast
-                (a, b), (c, d) = (of[0].a, of[0].b), (of[1].a, of[1].b)
-                out.a, out.b = (a * c + NON_RESIDUE * b * d) % P, (a * d + b * c) % P
-            else:
-                out.take(how(*of))
+        if (first, last) not in self._runs:
+            self._runs[first, last] = _runs(self.steps[first:last])
+        for run in self._runs[first, last]:
+            run()
+
+
+class _Run:
+    """Steps that are sums, differences and products of elements, all in one call."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.given: list[Ext] = []
+        at: dict[int, int] = {}
+        made = {id(out) for out, _, _ in steps}
+
+        def place(x: Any) -> int:
+            if isinstance(x, int):
+                x = Ext(x)
+            elif id(x) in at:
+                return at[id(x)]
+            assert id(x) not in made, "a step before those it is made of"
+            at[id(x)] = len(self.given)
+            self.given.append(x)  # and keeps it, so that no other has its number
+            return at[id(x)]
+
+        rows = []
+        for out, how, of in steps:
+            i, j = map(place, of)
+            made.discard(id(out))
+            at[id(out)] = -1 - len(rows)
+            rows.append((_CODES[how], i, j))
+        self.made = [out for out, _, _ in steps]
+        self.rows = np.array([(c, *(len(self.given) - 1 - i if i < 0 else i for i in ij)) for c, *ij in rows], np.int64)
+
+    def __call__(self) -> None:
+        count = len(self.given)
+        values = np.empty((count + len(self.rows), 2), np.uint64)
+        values[:count] = [(x.a, x.b) for x in self.given]
+        for_ranges(steps_kernel, 1, values, self.rows, count)
+        for out, (out.a, out.b) in zip(self.made, values[count:].tolist(), strict=True):
+            pass
+
+
+def _runs(steps: Sequence[Step]) -> list[Callable[[], None]]:
+    """Their work, in order."""
+    out: list[Callable[[], None]] = []
+    for simple, run in groupby(steps, lambda step: step[1] in _CODES):
+        if simple and len(found := list(run)) >= FEWEST:
+            out.append(_Run(found))
+        else:
+            out += [partial(_step, *step) for step in (found if simple else run)]
+    return out
+
+
+def _step(out: Recorded, how: Callable[..., Ext], of: tuple[Any, ...]) -> None:
+    out.take(how(*of))
 
 
 class RecordedSpace(WeightSpace):
@@ -131,7 +191,7 @@ class RecordedSpace(WeightSpace):
         super().forget()
         self._ahead.clear()
         self._eqs.clear()
-        self.tape.steps.clear()  # they refer to weights, and these to this space
+        self.tape.forget()  # steps refer to weights, and these to this space
 
     def known_sums(self) -> None:
         """Forget the sums that are not recorded."""

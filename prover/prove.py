@@ -221,7 +221,7 @@ class Prover:
         r.committed_entries = plan.witness.true_entries
         r.proof_bytes = len(data)
         r.soundness = self.opening.budget.rows()
-        r.soundness_bits = self.opening.budget.total_bits()
+        r.soundness_bits = r.soundness[-1][1]
         r.peak_mb = peak_mb()
         return Proof(data, fields, r)
 

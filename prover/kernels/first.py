@@ -51,6 +51,7 @@ FIRST = {
     "logup.ones_round": "TiiiuuuubTiTTii",
     "logup.corrections": "TJuubiuuTTii",
     "logup.leaf_rows": "TiiTibuuuuiTii",
+    "elements.steps_kernel": "TJiii",
     "mle.eq_prefix": "TiiT",
     "mle.eq_vectors": "TJWii",
     "matrix.signed_limbs_kernel": "TLii",

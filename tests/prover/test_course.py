@@ -11,7 +11,7 @@ import syurmy
 from syurmy import inputs as given
 from syurmy.prover import course
 from syurmy.prover.course import Course, Recorded, Tape
-from syurmy.prover.field import Ext
+from syurmy.prover.field import Ext, P
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 
@@ -72,10 +72,11 @@ def test_elements_are_worked_out_again():
     with tape.recording():
         found = work(x, y)
     assert len(tape.steps) == 12
-    x.take(Ext(30, 2**40)), y.take(Ext(9, 1))
-    tape.again(0, len(tape.steps))
-    assert found == work(Ext(30, 2**40), Ext(9, 1))
-    assert work(x, y) == found
+    for a, b in ((Ext(30, 2**40), Ext(9, 1)), (Ext(P - 1, P - 1), Ext(P - 1)), (Ext(0, 1), Ext(2**32, P - 2**32))):
+        x.take(a), y.take(b)
+        tape.again(0, len(tape.steps))
+        assert found == work(a, b)
+        assert work(x, y) == found
     assert len(tape.steps) == 12
 
 
