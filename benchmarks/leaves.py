@@ -3,9 +3,10 @@
 Each tree of 2^LOG leaves and more (default 12 to 22) is built and proven in a process of its own, which names user
 and system time per used leaf, the least of several runs, and its memory at the peak. ``--full``: full trees alone,
 once: 2^27 leaves take 6.5 GB. As much memory is written to by another process before each (``measure.touch``): system
-time is then for pages that this process takes, and not for those that the machine itself has never had. Numerators are 1 but those of a table of 2^16 rows, or of a quarter of the leaves.
-``--programs``: whole proofs instead, without zero knowledge, of 3/4 of 2^LOG leaves, a few more than 2^LOG, and 5/4.
-Prints a markdown table; ``--output FILE`` has the numbers as JSON.
+time is then for pages that this process takes, and not for those that the machine itself has never had. Numerators are
+1 but those of a table of 2^16 rows, or of a quarter of the leaves. ``--programs``: whole proofs instead, without zero
+knowledge, of 3/4 of 2^LOG leaves, a few more than 2^LOG, and 5/4. Prints a markdown table; ``--output FILE`` has the
+numbers as JSON.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def child(
 
 
 def touch(size: int) -> None:
-    """Lets another process write to so many bytes, or to as many as are free, and end. A virtual machine's host may give
+    """Lets another process write to so many bytes, or to most that are free, and end. A virtual machine's host may give
     it a page only when that is written to, which takes 3 to 6 s of system time a GB; what is measured next finds pages
     there, and pays for clearing them only."""
     with contextlib.suppress(ValueError, OSError):

@@ -145,22 +145,22 @@ class _Run:
             self.given.append(x)  # and keeps it, so that no other has its number
             return at[id(x)]
 
-        rows = []
+        rows: list[tuple[int, ...]] = []
         for out, how, of in steps:
-            i, j = map(place, of)
+            rows.append((_CODES[how], *map(place, of)))
             made.discard(id(out))
-            at[id(out)] = -1 - len(rows)
-            rows.append((_CODES[how], i, j))
+            at[id(out)] = -len(rows)  # until it is known how many are given
         self.made = [out for out, _, _ in steps]
-        self.rows = np.array([(c, *(len(self.given) - 1 - i if i < 0 else i for i in ij)) for c, *ij in rows], np.int64)
+        behind = len(self.given) - 1
+        self.rows = np.array([(how, *(behind - i if i < 0 else i for i in of)) for how, *of in rows], np.int64)
 
     def __call__(self) -> None:
         count = len(self.given)
         values = np.empty((count + len(self.rows), 2), np.uint64)
         values[:count] = [(x.a, x.b) for x in self.given]
         for_ranges(steps_kernel, 1, values, self.rows, count)
-        for out, (out.a, out.b) in zip(self.made, values[count:].tolist(), strict=True):
-            pass
+        for out, (a, b) in zip(self.made, values[count:].tolist(), strict=True):
+            out.a, out.b = a, b
 
 
 def _runs(steps: Sequence[Step]) -> list[Callable[[], None]]:
@@ -185,7 +185,9 @@ class RecordedSpace(WeightSpace):
         super().__init__()
         self.tape = tape
         self._ahead: list[Weight] = []  # whose arrays were computed for others to start from
-        self._eqs: dict[str, tuple[list[Weight], I64]] = {}  # by point: eq vectors of its coordinates that were asked for
+        self._eqs: dict[
+            str, tuple[list[Weight], I64]
+        ] = {}  # by point: eq vectors of its coordinates that were asked for
 
     def forget(self) -> None:
         super().forget()
@@ -217,7 +219,9 @@ class RecordedSpace(WeightSpace):
             ]
             if found:
                 ends = accumulate((2 * w.size for w in found), initial=0)
-                rows = [(w.point[0][1], len(w.point), w.size, at) for w, at in zip(found, ends, strict=False) if w.point]
+                rows = [
+                    (w.point[0][1], len(w.point), w.size, at) for w, at in zip(found, ends, strict=False) if w.point
+                ]
                 self._eqs[name] = found, np.array(rows, np.int64)
 
     def release(self) -> None:

@@ -1,5 +1,5 @@
-"""Rounds of sumchecks on a processor whose challenges are drawn in one call (kernels/layer.py, kernels/tail.py); what was
-sent is then the sender's, and the transcript goes on from the kernel's state.
+"""Rounds of sumchecks on a processor whose challenges are drawn in one call (kernels/layer.py, kernels/tail.py); what
+was sent is then the sender's, and the transcript goes on from the kernel's state.
 
 A wrong challenge would make a proof that is rejected; the tests compare all of them with the transcript's.
 """
@@ -37,14 +37,14 @@ class Messages:
         self.state = state_of(sender)
         self.pads, self.at = NO_PADS, sender._padded
         if sender._pads is not None:
-            self.pads = sender._pads
+            self.pads = np.ascontiguousarray(sender._pads)  # another layout would be another kernel
             if self.at + elements > self.pads.shape[1]:
                 raise ValueError("there are fewer pads than messages")
         self.out = np.empty((messages, width), np.uint64)
 
     def sent(self, kinds: Sequence[tuple[Labels, int]]) -> list[Ext]:
-        """After the kernel: what ``Sender.raw`` and ``Transcript.challenge`` keep of messages of these labels and so many
-        words each, 0 where only a challenge was drawn; the challenges."""
+        """After the kernel: what ``Sender.raw`` and ``Transcript.challenge`` keep of messages of these labels and so
+        many words each, 0 where only a challenge was drawn; the challenges."""
         sender, transcript = self.sender, self.sender.transcript
         sender.skip_pads(self.elements)
         drawn: list[Ext] = []

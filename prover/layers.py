@@ -209,7 +209,9 @@ class _Eq(Pairs):
         rows = [(0, later - layout.LOG_RUN, self.pairs(later), at) for later, at in zip(last, ends, strict=False)]
         out = np.empty(ends[-1], np.uint64)
         for_ranges(eq_vectors, len(rows), turned, np.array(rows, np.int64), out, min_chunk=len(rows))
-        self.short = {later: out[at : at + 2 * n].reshape(2, n) for later, (_, _, n, at) in zip(last, rows, strict=True)}
+        self.short = {
+            later: out[at : at + 2 * n].reshape(2, n) for later, (_, _, n, at) in zip(last, rows, strict=True)
+        }
 
     def sum(self, later: int) -> Ext:
         """Of eq over all pairs that there are."""
@@ -266,9 +268,11 @@ def top_place(k: int) -> tuple[int, int]:
     return 4 * ((1 << k) - 2 + kernels.PAD * (k - 1)), 4 * ((1 << k) + kernels.PAD)
 
 
-def prove_top(sender: Sender, memory: U64, count: int, mu: Ext, p: Ext, q: Ext) -> tuple[list[Ext], Ext, Ext]:
-    """Of these layers: from the claims p, q at mu on the first one to those on the layer below the last one."""
-    return top_layers(sender, memory, *_top_places(count, layout.LOG_RUN), [mu], p, q)
+def prove_top(
+    sender: Sender, memory: U64, count: int, point: Sequence[Ext], p: Ext, q: Ext
+) -> tuple[list[Ext], Ext, Ext]:
+    """Of these layers: from the claims p, q at ``point`` on the first one to those on the layer below the last one."""
+    return top_layers(sender, memory, *_top_places(count, layout.LOG_RUN), point, p, q)
 
 
 class Rounds:

@@ -234,11 +234,11 @@ def prove_layers(sender: Sender, tree: Tree) -> tuple[list[Ext], Ext, Ext]:
     layers.pop()
     count = top(log_size)
     if count > 0 and tree.memory is not None and sender.plain:
-        point, p, q = prove_top(sender, tree.memory, count, *point, p, q)
+        point, p, q = prove_top(sender, tree.memory, count, point, p, q)
         del layers[-count:]
     else:
         count = 0
-    for k in range(1 + count, log_size):  # a layer is not read again: the next one's rounds work in its memory, then it goes
+    for k in range(1 + count, log_size):  # a layer is not read again: the next one's rounds work in its memory
         layer = layers.pop()
         begin = partial(LeafRounds, leaves, corrected) if k == log_size - 1 else partial(Rounds, layers[-1])
         point, p, q = _prove_layer(sender, partial(begin, layer, leaves.runs(k)), point, p, q)

@@ -212,7 +212,7 @@ class _Workspace:
         return [Ext(words[i], words[i + 1]) for i in range(0, 6, 2)]
 
     def at_once(self, lefts: Sequence[int]) -> int:
-        """From which of these rounds on all are few pairs of tables that have a variable to bind: these are one call."""
+        """From which of these rounds on all are few pairs of tables with a variable to bind: these are one call."""
         first = len(lefts)
         while first and lefts[first - 1] < SMALL and self.entered(lefts[first - 1]) << lefts[first - 1] <= 2 * FEW:
             first -= 1
@@ -310,7 +310,12 @@ def _rounds(
 
 
 def _ahead(
-    sender: Sender, labels: tuple[str, str], space: _Workspace, left: int, before: Ext, constants: Sequence[Sequence[Ext]]
+    sender: Sender,
+    labels: tuple[str, str],
+    space: _Workspace,
+    left: int,
+    before: Ext,
+    constants: Sequence[Sequence[Ext]],
 ) -> list[Ext]:
     """The rounds after the first, when ``left`` are left, by the device; ``before``: the challenge of the first."""
     lefts = [left - i for i in range(len(constants))]

@@ -84,7 +84,7 @@ def layer_rounds(
     of these rounds reads w. apart ``int64[*, 3]``: child, bind and pair of each round of all layers
     (kernels/logup.py). factor ``uint64[2]``: lambda. x ``uint64[2, *]``: the next claims' point, the last mu before the
     challenges, of which the first are given. claim ``uint64[4]``: the running one, then p and q at that point; p and q
-    before, where ``drawing``. pads ``uint64[2, n]``, those of these messages from ``at`` on, n = 0 where there are none;
+    before, where ``drawing``. pads ``uint64[2, n]``, those of these messages from ``at`` on, n = 0 where there is none;
     behind each layer's values ``skipped`` are not used. text, behind and, of the values, last_text and last_behind, of
     lambda, drawn, and state: as of ``challenges.answer``. out ``uint64[*, 10]``: by message what is sent (4 words, the
     values 8, lambda none) and its challenge."""
@@ -134,8 +134,14 @@ def layer_rounds(
             x[0, j + 1], x[1, j + 1] = t
             c = plus(low, times(t, plus(slope, times((sub(t[0], ONE), t[1]), top))))
         if rounds == 1:  # of four nodes
-            p, u = between(entry(layer, 0, 0), entry(layer, 0, 1), t), between(entry(layer, 0, 2), entry(layer, 0, 3), t)
-            q, z = between(entry(layer, 2, 0), entry(layer, 2, 1), t), between(entry(layer, 2, 2), entry(layer, 2, 3), t)
+            p, u = (
+                between(entry(layer, 0, 0), entry(layer, 0, 1), t),
+                between(entry(layer, 0, 2), entry(layer, 0, 3), t),
+            )
+            q, z = (
+                between(entry(layer, 2, 0), entry(layer, 2, 1), t),
+                between(entry(layer, 2, 2), entry(layer, 2, 3), t),
+            )
         else:
             p, q = between(entry(w, 0, 0), entry(w, 0, 1), t), between(entry(w, 2, 0), entry(w, 2, 1), t)
             u, z = between(entry(w, 4, 0), entry(w, 4, 1), t), between(entry(w, 6, 0), entry(w, 6, 1), t)

@@ -195,8 +195,8 @@ def joined(lengths: Sequence[int], padded: Sequence[int], strides: Sequence[int]
 
 
 def outer_sums(memory: U64, products: I64, rows: I64, coefficients: U64, out: U64) -> None:
-    """Products within ``memory``, then sums of multiples of products into ``out``: as the two kernels say. ``ValueError``
-    where something does not fit."""
+    """Products within ``memory``, then sums of multiples of products into ``out``, as the two kernels say.
+    ``ValueError`` where something does not fit."""
     for where, size in ((products, memory.shape[1]), (rows, out.shape[1])):
         left, n, right, m, at = where.T
         inside = (where >= 0).all() and (n > 0).all() and (m > 0).all() and (at + n * m <= size).all()

@@ -1,5 +1,5 @@
-"""The last rounds of a sumcheck of products (prover/sumcheck.py) on a processor at once: sums, message, hash and challenge
-of each. ``rounds.product_rounds`` is what a device has for them.
+"""The last rounds of a sumcheck of products (prover/sumcheck.py) on a processor at once: sums, message, hash and
+challenge of each. ``rounds.product_rounds`` is what a device has for them.
 """
 
 import numpy as np
@@ -19,9 +19,9 @@ def last_products(
 ):  # fmt: skip
     """The rounds when ``left`` variables are left, and all after it, where [lo, hi) is [0, 1).
 
-    w, at, tables, coefficient, degree: as of ``round_all``. Of round j the first entered[j] instances are in w, of which
-    a variable is bound first; (r0, r1): the challenge before. constants ``uint64[rounds, 6]`` are added to the sums. Of
-    pads ``uint64[2, n]``, n = 0 where there are none, those from ``padded`` on. text, behind, state: as of
+    w, at, tables, coefficient, degree: as of ``round_all``. Of round j the first entered[j] instances are in w, of
+    which a variable is bound first; (r0, r1): the challenge before. constants ``uint64[rounds, 6]`` are added to the
+    sums. Of pads ``uint64[2, n]``, n = 0 where there are none, those from ``padded`` on. text, behind, state: as of
     ``challenges.answer``. out ``uint64[rounds, *]``: what is sent, as many elements as there is room for, and the
     challenge."""
     data, hashed = np.empty(LONGEST, np.uint8), np.empty(32, np.uint32)
