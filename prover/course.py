@@ -30,6 +30,7 @@ from syurmy.prover.protocol.weights import Weight, WeightSpace
 
 if TYPE_CHECKING:
     from syurmy.prover.keys import ProvingKey
+    from syurmy.prover.protocol.plan import Plan
 
 T = TypeVar("T")
 MOST = 1 << 16  # elements and weights that are kept, some 300 bytes each
@@ -263,9 +264,12 @@ def _array(w: Weight) -> Ext:
 
 
 class Course:
-    """The claims of one proof at a time, and of the next one of the same plan. ``kept``: whether it may have one."""
+    """The claims of one proof at a time, and of the next one of the same plan. ``kept``: whether it may have one;
+    ``batch``: how many runs a proof is of; ``plan``: of a batch, for the next one of so many."""
 
-    def __init__(self, kept: bool) -> None:
+    def __init__(self, kept: bool, batch: int = 1) -> None:
+        self.batch = batch
+        self.plan: Plan | None = None
         self.tape = Tape()
         self.space = RecordedSpace(self.tape) if kept else WeightSpace()
         self.sweep = Sweep(self.space)
@@ -324,6 +328,7 @@ class Course:
         _kept[pk] = self
 
     @staticmethod
-    def of(pk: ProvingKey, kept: bool) -> Course:
-        """A new one, or the one that no other proof is on."""
-        return (_kept.pop(pk, None) if kept else None) or Course(kept)
+    def of(pk: ProvingKey, kept: bool, batch: int = 1) -> Course:
+        """A new one, or the one that no other proof is on. A key has that of its last proof, of one batch size."""
+        found = _kept.pop(pk, None) if kept else None
+        return found if found is not None and found.batch == batch else Course(kept, batch)

@@ -88,11 +88,12 @@ def prove(
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
         with host.objects_set_aside():
-            course = Course.of(pk, pk.plan is not None and trace.batch == 1)
+            course = Course.of(pk, pk.plan is not None, trace.batch)
             prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean, course)
             host.keep_freed_memory(prover.keeps)
             proof = prover.run()
-        course.end(pk)
+        if trace.batch == 1 or prover.keeps:
+            course.end(pk)
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
         raise InputError(
@@ -151,6 +152,7 @@ class Prover:
     ) -> None:
         self.pk = pk
         self.certificate = certificate
+        self.course = Course(False) if course is None else course
         self.plan = self.planned(Path(trace.batch, trace.bits))
         self.witness = Witness(self.plan.system, trace, compiled=True)
         self.tensors = self.openings(commitments or {})
@@ -166,7 +168,6 @@ class Prover:
         self.transcript = Transcript()
         start_transcript(self.transcript, self.magic)
         self.sender = Sender(self.transcript)
-        self.course = Course(False) if course is None else course
         self.space, self.sweep = self.course.space, self.course.sweep
         self.secrets: Secrets | None = None
         self.pads: U64 | None = None
@@ -180,8 +181,10 @@ class Prover:
 
     def planned(self, path: Path) -> Plan:
         pk = self.pk
-        plan = pk.plan if pk.plan is not None and path.batch == 1 else None
+        plan = pk.plan if path.batch == 1 else self.course.plan
         plan = plan or Plan.of(pk.program, path, pk.verifying_key.max_steps, pk.mode)
+        if pk.plan is not None and path.batch > 1:
+            self.course.plan = plan
         return plan if self.certificate == NO_CERTIFICATE else plan.certified()
 
     def on_device(self) -> Placed | None:

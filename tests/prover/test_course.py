@@ -38,6 +38,20 @@ def test_later_proofs(name):
     syurmy.verify(verifying, proofs[1])
 
 
+def test_later_batches():
+    """They need no new plan either: of one size, of another and of one input between them."""
+    program, _ = runs("digits_mlp")
+    key, verifying = syurmy.setup(program, zk=False)
+    x = np.load(PROGRAMS / "digits_test.npz")["images"][:, None]
+    traces = [syurmy.run(program, {"x": x[lo:hi]}, batch=True) for lo, hi in ((0, 3), (3, 6), (0, 2), (0, 3))]
+    single = syurmy.run(program, {"x": x[0]})
+    proofs = [syurmy.prove(key, t).to_bytes() for t in (traces[0], traces[1], traces[2], single, traces[3])]
+    for trace, proof in zip((traces[1], traces[2], single), proofs[1:], strict=False):
+        assert proof == syurmy.prove(syurmy.setup(program, zk=False)[0], trace).to_bytes()
+        syurmy.verify(verifying, proof)
+    assert proofs[0] == proofs[4] != proofs[1]
+
+
 def test_a_course_is_for_one_proof_at_a_time():
     program, (a, _) = runs("digits_mlp")
     key, _ = syurmy.setup(program, zk=False)
