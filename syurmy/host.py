@@ -42,8 +42,8 @@ def peak_mb() -> float:
     Linux: VmHWM, as ``getrusage`` would also count the parent's memory at the time of the fork. Elsewhere
     ``getrusage``, which counts bytes on macOS and KiB on other systems.
     """
-    with contextlib.suppress(OSError), open("/proc/self/status", "rb", buffering=0) as status:  # as bytes: a third
-        _, found, rest = status.read().partition(b"VmHWM:")
+    with contextlib.suppress(OSError):
+        _, found, rest = Path("/proc/self/status").read_bytes().partition(b"VmHWM:")
         if found:
             return int(rest.split(None, 1)[0]) / 1024
     import resource  # not on Windows
