@@ -254,7 +254,8 @@ class IndexMap(Node):
     def forward(self, args: Sequence[I64]) -> I64:
         x = np.moveaxis(args[0], self.in_axes, range(len(self.in_axes)))
         rest = x.shape[len(self.in_axes) :]
-        y = x.reshape(-1, *rest)[self.index.reshape(-1)]  # of -1, the last one
+        y = np.empty((self.index.size, *rest), x.dtype)
+        np.take(x.reshape(-1, *rest), self.index.reshape(-1), axis=0, out=y, mode="wrap")  # of -1, the last one
         y[self.zeros] = 0
         return np.moveaxis(y.reshape(*self.index.shape, *rest), range(len(self.out_axes)), self.out_axes)
 

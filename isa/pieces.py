@@ -45,22 +45,22 @@ class Piece:
     lo: int
     hi: int
 
-    @property
+    @cached_property
     def axes(self) -> tuple[int, ...]:
         """The run's."""
         return tuple(range(self.first, self.last + 1))
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Of the run, in the tensor."""
         return math.prod(self.shape[a] for a in self.axes)
 
-    @property
+    @cached_property
     def whole(self) -> bool:
         """Whether it is all of the tensor."""
         return self.hi - self.lo == self.length
 
-    @property
+    @cached_property
     def others(self) -> tuple[int, ...]:
         """The tensor's other axes."""
         return tuple(a for a in range(len(self.shape)) if not self.first <= a <= self.last)
@@ -77,8 +77,9 @@ class Piece:
 
     def of(self, values: I64) -> I64:
         """The piece of a tensor: ``true``, a view where that can be."""
-        ordered = np.transpose(values, self.axes + self.others)
-        return ordered.reshape(self.length, *self.true[1:])[self.lo : self.hi]
+        if self.first:  # else the run's axes are the first already
+            values = np.transpose(values, self.axes + self.others)
+        return values.reshape(self.length, *self.true[1:])[self.lo : self.hi]
 
 
 def pieces(*members: Node) -> tuple[Piece, ...]:

@@ -100,7 +100,7 @@ class LookupRounds(Ahead):
         room: int = 0,
     ) -> None:
         count = len(constants)
-        super().__init__(memory, sender, labels, count, 4, [_words(constants)], claim=claim, room=room)
+        super().__init__(memory, sender, labels, count, 4, [element_words(constants)], claim=claim, room=room)
         (self.constants,) = self.more
         self.sums = filled(memory.empty((count, 2, 2, 4)), 0)
 
@@ -142,7 +142,7 @@ class ProductRounds(Ahead):
         more: Sequence[Any],
     ) -> None:
         count = len(constants)
-        super().__init__(memory, sender, labels, count, words, [_words(constants), *more], before=before)
+        super().__init__(memory, sender, labels, count, words, [element_words(constants), *more], before=before)
         self.constants, *self.more = self.more
         self.sums = filled(memory.empty((count, 2, 6)), 0)
 
@@ -190,7 +190,7 @@ class Now:
         self._first = False
 
 
-def _words(rows: Sequence[Sequence[Ext]]) -> U64:
+def element_words(rows: Sequence[Sequence[Ext]]) -> U64:
     """``uint64[rounds, 6]`` of three elements each."""
     return np.array([[w for x in row for w in (x.a, x.b)] for row in rows], np.uint64).reshape(len(rows), 6)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,10 +22,10 @@ from syurmy.prover.ahead import LookupRounds, Now, Part
 from syurmy.prover.field import ONE, U64, ZERO, Ext
 from syurmy.prover.kernels import compiled
 from syurmy.prover.kernels import logup as kernels
-from syurmy.prover.kernels.mle import eq_suffixes
+from syurmy.prover.kernels.mle import eq_suffixes, eq_vectors
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import eq_vector, fill, part
-from syurmy.prover.layer import last_rounds
+from syurmy.prover.layer import last_rounds, top_layers
 from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.transcript import Sender
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 Challenge = Ext | Scalars
 Adder = Callable[..., None]
+OUTER = 10  # variables of runs whose eq tables are made with those of fewer
 ENDS = 16  # words that the values of a layer are made of, at most
 _CHUNK = 1 << 12  # pairs a thread takes at least
 
@@ -79,17 +81,15 @@ class Corrections:
         others = list(_runs(leaves.num != 1) if leaves.others is None else leaves.others)
         if used < stored:
             others.append((used, stored))
-        two = 2 * self.run
-        parts = [np.arange(lo // two, -(-hi // two)) for lo, hi in others]
-        self.runs: gpu.Array = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+        self.runs: gpu.Array
+        self.places: Sequence[gpu.Array]
+        self.runs, self.places, self.to, rows = _corrected(tuple(others), k, leaves.runs(k), layout.LOG_RUN)
         self.count = self.run * len(self.runs)  # nodes
-        self.places: list[gpu.Array]
-        self.places, self.to, rows = _places(self.runs, self.run, Pairs(k, leaves.runs(k)))
         if memory is not gpu.HOST:
             self.runs, *self.places = cast("Grid", memory).together(self.runs, *self.places)
         self.values: U64 = memory.empty((4, rows + kernels.PAD))
         fill(self.values, 0, self.run, (ZERO, ZERO))
-        fill(self.values, self.run, two, (-ONE, -ONE))
+        fill(self.values, self.run, 2 * self.run, (-ONE, -ONE))
         self.each(kernels.numerators, leaves.num)
 
     def each(self, kernel: Any, a: U64, *more: Any) -> None:
@@ -109,7 +109,19 @@ def _runs(mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-def _places(runs: I64, run: int, pairs: Pairs) -> tuple[list[gpu.Array], list[int], int]:
+@lru_cache(maxsize=64)
+def _corrected(
+    others: tuple[tuple[int, int], ...], k: int, stored: int, log_run: int
+) -> tuple[I64, Sequence[I64], Sequence[int], int]:
+    """The runs of the layer of 2^k nodes that are above these leaves, and ``_places`` of them, ``stored`` runs in all.
+    It follows from the program."""
+    two = 2 * run_length(k)
+    parts = [np.arange(lo // two, -(-hi // two)) for lo, hi in others]
+    runs = np.unique(np.concatenate([np.zeros(0, np.int64), *parts]))
+    return runs, *_places(runs, run_length(k), Pairs(k, stored))
+
+
+def _places(runs: I64, run: int, pairs: Pairs) -> tuple[list[I64], list[int], int]:
     """Of each round, ``places`` and ``to`` of ``logup.corrections``, for d of these runs; and how many rows there are.
     The rounds that bind write two spaces behind d in turn."""
     have, at, unit = runs, run * np.arange(len(runs)), run  # the runs that there are, of what is read, and where
@@ -134,7 +146,7 @@ def _places(runs: I64, run: int, pairs: Pairs) -> tuple[list[gpu.Array], list[in
     begin = 2 * run
     odd = begin + run * len(runs)
     spaces = odd + sizes[1], odd
-    places: list[gpu.Array] = []
+    places: list[I64] = []
     for i, (of, row, there, lost) in enumerate(found):
         source = spaces[(i - 1) % 2] if i > 1 else begin
         places.append(np.column_stack([of, np.where(there, source + row, np.where(lost, run, 0))]))
@@ -151,6 +163,7 @@ class _Eq(Pairs):
         self.r = r
         self.inner: U64 = np.empty((2, 0), dtype=np.uint64)
         self.outers: dict[int, gpu.Array] = {}  # on a device
+        self.short: dict[int, U64] = {}
         self.suffixes: U64 | None = None  # on the host: the tables of all variables within a run, of all but one, ...
 
     def _outer(self, later: int) -> U64:
@@ -180,9 +193,25 @@ class _Eq(Pairs):
         return self.outers[later], self.inner
 
     def _table(self, later: int) -> U64:
-        """The outer one."""
-        out: U64 = compiled.eq_vector(self._outer(later), self.pairs(later))
-        return out
+        """The outer one; all that are short are made at once."""
+        if not self.short:
+            self._short()
+        found = self.short.get(later)
+        return compiled.eq_vector(self._outer(later), self.pairs(later)) if found is None else found
+
+    def _short(self) -> None:
+        k = self.variables
+        turned = np.ascontiguousarray(self.r[:, : max(0, k - layout.LOG_RUN)][:, ::-1])
+        last = [later for later in range(layout.LOG_RUN + 1, k) if later - layout.LOG_RUN <= OUTER]
+        if not last:
+            return
+        ends = list(accumulate((2 * self.pairs(later) for later in last), initial=0))
+        rows = [(0, later - layout.LOG_RUN, self.pairs(later), at) for later, at in zip(last, ends, strict=False)]
+        out = np.empty(ends[-1], np.uint64)
+        for_ranges(eq_vectors, len(rows), turned, np.array(rows, np.int64), out, min_chunk=len(rows))
+        self.short = {
+            later: out[at : at + 2 * n].reshape(2, n) for later, (_, _, n, at) in zip(last, rows, strict=True)
+        }
 
     def sum(self, later: int) -> Ext:
         """Of eq over all pairs that there are."""
@@ -217,6 +246,33 @@ def distances(i: int, later: int) -> tuple[int, int, int]:
 @lru_cache(maxsize=64)
 def _all_distances(rounds: int, log_run: int) -> I64:
     return np.array([distances(i, rounds - i - 1) for i in range(rounds)], np.int64)
+
+
+def top(log_size: int) -> int:
+    """How many layers behind the first there are, of a tree with so many, of which each has one run of pairs and others
+    below it: on a processor they are proven at once."""
+    return min(layout.LOG_RUN + 1, log_size - 2)
+
+
+@lru_cache(maxsize=64)
+def _top_places(count: int, log_run: int) -> tuple[I64, I64]:
+    """``places`` and ``apart`` of ``layer_rounds`` for these, and the one below them: the layers of 2, 4, ... nodes one
+    after the other."""
+    at = [top_place(k) for k in range(1, count + 2)]
+    places = np.array([[*below, *own] for own, below in pairwise(at)], np.int64)
+    return places, np.concatenate([_all_distances(k, log_run) for k in range(1, count + 1)])
+
+
+def top_place(k: int) -> tuple[int, int]:
+    """Where in their memory the layer of 2^k nodes is, k > 0, and its words."""
+    return 4 * ((1 << k) - 2 + kernels.PAD * (k - 1)), 4 * ((1 << k) + kernels.PAD)
+
+
+def prove_top(
+    sender: Sender, memory: U64, count: int, point: Sequence[Ext], p: Ext, q: Ext
+) -> tuple[list[Ext], Ext, Ext]:
+    """Of these layers: from the claims p, q at ``point`` on the first one to those on the layer below the last one."""
+    return top_layers(sender, memory, *_top_places(count, layout.LOG_RUN), point, p, q)
 
 
 class Rounds:
@@ -270,7 +326,7 @@ class Rounds:
         if first > 1:
             self.complete(count - first - 1)
         apart = _all_distances(count, layout.LOG_RUN)
-        return last_rounds(sender, self.source, self.space, apart, self.factor, self.eq.r, x, claim)
+        return last_rounds(sender, self.space, apart, self.factor, self.eq.r, x, claim)
 
     def last(self, there: LookupRounds, first: int, count: int) -> None:
         """On a device, the rounds from ``first`` on of ``count``; each has one run of pairs."""
@@ -364,7 +420,7 @@ class LeafRounds:
             bool(len(self.corrected.places[i])), *words(self.shift), *words(self.scale), width, rows,
         )  # fmt: skip
         apart = _all_distances(count, layout.LOG_RUN)
-        return last_rounds(sender, d, (spare, rows), apart, self.scale, self.eq.r, x, claim)
+        return last_rounds(sender, (spare, rows), apart, self.scale, self.eq.r, x, claim)
 
     def ends(self, rounds: int) -> list[Part]:
         """What ``values`` reads after so many rounds."""

@@ -54,7 +54,7 @@ from syurmy.prover.kernels.moves import moved_kernel
 from syurmy.prover.kernels.place import joined_axes
 from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.kernels.vectors import cut, fill, filled, part
-from syurmy.prover.layers import ENDS, Corrections, LeafRounds, Rounds, node, run_length
+from syurmy.prover.layers import ENDS, Corrections, LeafRounds, Rounds, node, prove_top, run_length, top, top_place
 from syurmy.prover.protocol import layout
 from syurmy.prover.protocol.hidden import TREE
 from syurmy.prover.protocol.transcript import Sender
@@ -200,11 +200,12 @@ def _stored(used: int, log_size: int, k: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Leaves and the layers above them."""
+    """Leaves and the layers above them; ``memory``, on a processor: of the small ones."""
 
     leaves: Leaves
     corrected: Corrections
     layers: list[U64]
+    memory: U64 | None
 
     @staticmethod
     def of(leaves: Leaves) -> Tree:
@@ -214,7 +215,7 @@ class Tree:
         num = num[:few].copy() if gpu.on_host(num) else cut(num.reshape(1, -1), 0, few).reshape(-1)
         leaves = replace(leaves, num=num)
         del num
-        return Tree(leaves, corrected, _build(leaves, corrected))
+        return Tree(leaves, corrected, *_build(leaves, corrected))
 
 
 def prove_tree(sender: Sender, leaves: Leaves) -> tuple[list[Ext], Ext, Ext]:
@@ -231,7 +232,13 @@ def prove_layers(sender: Sender, tree: Tree) -> tuple[list[Ext], Ext, Ext]:
     point, p, q = _merge(sender, [], (p0, p1, q0, q1))
     layers.reverse()
     layers.pop()
-    for k in range(1, log_size):  # a layer is not read again: the next one's rounds work in its memory, then it goes
+    count = top(log_size)
+    if count > 0 and tree.memory is not None and sender.plain:
+        point, p, q = prove_top(sender, tree.memory, count, point, p, q)
+        del layers[-count:]
+    else:
+        count = 0
+    for k in range(1 + count, log_size):  # a layer is not read again: the next one's rounds work in its memory
         layer = layers.pop()
         begin = partial(LeafRounds, leaves, corrected) if k == log_size - 1 else partial(Rounds, layers[-1])
         point, p, q = _prove_layer(sender, partial(begin, layer, leaves.runs(k)), point, p, q)
@@ -244,17 +251,24 @@ def _leaf(leaves: Leaves, i: int) -> tuple[Ext, Ext]:
     return Ext(num), Ext(int(a), int(b))
 
 
-def _build(leaves: Leaves, corrected: Corrections) -> list[U64]:
-    """Layers 0 .. log_size - 1; small ones on the host."""
+def _build(leaves: Leaves, corrected: Corrections) -> tuple[list[U64], U64 | None]:
+    """Layers 0 .. log_size - 1; small ones on the host, and there in one memory."""
     out: list[U64] = []
     memory = gpu.beside(leaves.num)
+    small = top(leaves.log_size) + 1
+    flat = np.empty(top_place(small + 1)[0], np.uint64) if small > 1 and memory is gpu.HOST else None
     for k in range(leaves.log_size - 1, -1, -1):
         if out and memory is not gpu.HOST and gpu.place(1 << k + SHORTEST) is gpu.HOST:
             memory = gpu.HOST
             out[-1] = gpu.download(out[-1])
         run, stored = run_length(k), leaves.stored(k)
         count = leaves.runs(k) * run
-        layer: U64 = memory.empty((4, stored + kernels.PAD))
+        layer: U64
+        if flat is not None and 0 < k <= small:
+            first, words = top_place(k)
+            layer = flat[first : first + words].reshape(4, -1)
+        else:
+            layer = memory.empty((4, stored + kernels.PAD))
         if out:
             for_ranges(kernels.combine, count, out[-1], run, layer, min_chunk=_CHUNK)
         else:
@@ -264,7 +278,7 @@ def _build(leaves: Leaves, corrected: Corrections) -> list[U64]:
             del den
         fill(layer, count, stored, (ZERO, ONE))
         out.append(layer)
-    return out[::-1]
+    return out[::-1], flat
 
 
 def _inverses(values: Sequence[Ext]) -> list[Ext]:

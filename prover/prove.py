@@ -89,11 +89,12 @@ def prove(
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
     try:
         with host.objects_set_aside():
-            course = Course.of(pk, pk.plan is not None and trace.batch == 1)
+            course = Course.of(pk, pk.plan is not None, trace.batch)
             prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean, course)
             host.keep_freed_memory(prover.keeps)
             proof = prover.run()
-        course.end(pk)
+        if trace.batch == 1 or prover.keeps:
+            course.end(pk)
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
         raise InputError(
@@ -152,8 +153,9 @@ class Prover:
     ) -> None:
         self.pk = pk
         self.certificate = certificate
+        self.course = Course(False) if course is None else course
         self.plan = self.planned(Path(trace.batch, trace.bits))
-        self.witness = Witness(self.plan.system, trace)
+        self.witness = Witness(self.plan.system, trace, compiled=True)
         self.tensors = self.openings(commitments or {})
         try:
             self.opening = Opening.of(self.plan, [t.commitment.layout for t in self.tensors])
@@ -167,7 +169,6 @@ class Prover:
         self.transcript = Transcript()
         start_transcript(self.transcript, self.magic)
         self.sender = Sender(self.transcript)
-        self.course = Course(False) if course is None else course
         self.space, self.sweep = self.course.space, self.course.sweep
         self.secrets: Secrets | None = None
         self.pads: U64 | None = None
@@ -181,8 +182,10 @@ class Prover:
 
     def planned(self, path: Path) -> Plan:
         pk = self.pk
-        plan = pk.plan if pk.plan is not None and path.batch == 1 else None
+        plan = pk.plan if path.batch == 1 else self.course.plan
         plan = plan or Plan.of(pk.program, path, pk.verifying_key.max_steps, pk.mode)
+        if pk.plan is not None and path.batch > 1:
+            self.course.plan = plan
         return plan if self.certificate == NO_CERTIFICATE else plan.certified()
 
     def on_device(self) -> Placed | None:
@@ -222,7 +225,7 @@ class Prover:
         r.committed_entries = plan.witness.true_entries
         r.proof_bytes = len(data)
         r.soundness = self.opening.budget.rows()
-        r.soundness_bits = self.opening.budget.total_bits()
+        r.soundness_bits = r.soundness[-1][1]
         r.peak_mb = peak_mb()
         return Proof(data, fields, r)
 
@@ -368,6 +371,7 @@ class Prover:
             return self.placed.leaves(self.alpha, betas)
         leaves = lookup.Leaves.ones(plan.used_leaves, others=plan.signed_leaves)
         num, den = leaves.num, leaves.denominators()
+        factors: dict[tuple[int, int], U64] = {}  # by tag and number of members
         for b in plan.blocks:
             part = den[:, b.offset : b.offset + b.size]
             if isinstance(b.source, Tuples):
@@ -378,7 +382,10 @@ class Prover:
             else:
                 assert b.piece is not None
                 members = [b.piece.of(self.witness(m)) for m in b.source.members]
-                lookup.fill_denominators(part, members, b.dims, b.tag, self.alpha, betas)
+                key = b.tag, len(members)
+                if key not in factors:
+                    factors[key] = lookup.factors(b.tag, self.alpha, betas[: len(members)])
+                lookup.fill_planes((part[0], part[1]), members, b.piece.true, b.dims, factors[key])
             part_num = num[b.offset : b.offset + b.size]
             if b.multiplicity is not None:
                 known = self.counts.get(b.multiplicity)  # a gather's are a column with a hint
@@ -523,11 +530,13 @@ class Prover:
         """Claims on params that are not evaluations: one sumcheck against their public weights, the params bound to
         their eq axes."""
         assert self.plan.params is not None
-        instances, sizes, written = [], [], Dense()
+        instances, sizes = [], []
         for r in rest:
             place = r.place(self.plan.params)
             weights = np.empty((2, place.size), np.uint64)
-            written.into(weights, 0, r.terms, place.shape, place.order)
+            written = Dense()
+            written.add(r.terms, place.shape, place.order, 0)
+            written.into(weights)
             fixed = [((a,), self.space.eq(point, place.shape[a])) for a, point in sorted(r.fixed.items())]
             left = [a for a in place.order if place.shape[a] > 1]
             table = bind_operand(self.witness, Side(r.param, tuple(left), tuple(fixed)), self.sweep)
@@ -546,17 +555,24 @@ class Prover:
         """All claims on the witness as one weight tensor, ``uint64[2, 2^m]``."""
         layout: MatrixLayout = self.plan.witness
         out = np.empty((2, 1 << layout.log_entries), np.uint64)
-        written, at = Dense(), 0
-        for node, place in sorted(layout.places.items(), key=lambda item: item[1].offset):
+        written, empty = self.course.kept("omega", lambda: self.written(columns))
+        for lo, hi in empty:
+            out[:, lo:hi] = 0
+        written.into(out)
+        return out
+
+    def written(self, columns: dict[Committed, list[Term]]) -> tuple[Dense, list[tuple[int, int]]]:
+        """How the claims on the witness are written out, and what lies between."""
+        out, empty, at = Dense(), [], 0
+        for node, place in sorted(self.plan.witness.places.items(), key=lambda item: item[1].offset):
             assert isinstance(node, Committed)
             assert place.offset == at
             if terms := columns.get(node):
-                written.into(out, at, terms, place.shape, place.order)
+                out.add(terms, place.shape, place.order, at)
             else:
-                out[:, at : at + place.size] = 0
+                empty.append((at, at + place.size))
             at += place.size
-        out[:, at:] = 0
-        return out
+        return out, [*empty, (at, 1 << self.plan.witness.log_entries)]
 
 
 def bind_tensor(tensor: TensorOpening, claim: ParamsClaim) -> U64:

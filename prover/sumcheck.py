@@ -21,19 +21,21 @@ from typing import Any
 import numpy as np
 
 from syurmy import gpu
-from syurmy.prover.ahead import ProductRounds
+from syurmy.prover.ahead import ProductRounds, around, element_words
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, ext_list
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels import sumcheck as kernels
 from syurmy.prover.kernels.pool import added, for_ranges
+from syurmy.prover.kernels.tail import last_products
 from syurmy.prover.kernels.vectors import cut, part, put, zeros
+from syurmy.prover.layer import Messages
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.transcript import Sender
 
 HALF = (P + 1) // 2
 _CHUNK = 1 << 13  # pairs a thread takes at least
-SMALL = 12  # variables of tables that come into a device's workspace as they are
-FEW = 1 << 11  # pairs of a round that is left to one block of a device
+SMALL = 12  # variables of tables that come into the workspace as they are
+FEW = 1 << 11  # pairs of a round that, with all after it, is one call: of one thread, or of one block of a device
 
 
 @dataclass
@@ -119,35 +121,41 @@ def _entry(t: U64, i: int) -> Ext:
 
 class _Workspace:
     """The tables of all running instances in one ``uint64[2, *]``, so that a round is one kernel call: bound once or,
-    small ones on a device, as they are. It has memory of its own, or that of the largest one's first table."""
+    small ones, as they are. It has memory of its own, or that of the largest one's first table."""
 
     def __init__(self, instances: list[Begun], degree: int) -> None:
         memory = gpu.beside(*(t for x in instances for t in x.tables))
-        self.small = 0 if memory is gpu.HOST else SMALL  # variables of tables that come in as they are
+        here = memory is gpu.HOST
         self.instances, self.degree = instances, degree
         for x in instances:
-            if self.small and x.variables > self.small:
+            if not here and x.variables > SMALL:
                 x.tables = [_there(t, memory) for t in x.tables]
-        behind = 0 if self.small else _behind(instances)
+        behind = _behind(instances) if here else 0
         size = 0
         for i, x in enumerate(sorted(instances, key=lambda x: gpu.on_host(x.tables[0]))):
             if behind and i == 1:
                 size = behind
             for k in range(len(x.tables)):
                 x.offsets[k] = size
-                size += self._width(x)
+                size += _width(x)
         self.values: gpu.Array = instances[0].tables[0] if behind else memory.empty((2, size))
         self.at = np.array([x.offsets for x in instances], dtype=np.int64).reshape(-1, 3)
         self.tables = np.array([len(x.tables) for x in instances], dtype=np.int64)
         self.coefficient = ext_array([x.coefficient for x in instances])
-        if self.small:
+        self.placed = False  # the small tables, which on the host wait until the memory is theirs
+        if not here:
             self._place()
 
-    def _width(self, x: Begun) -> int:
-        return 1 << (x.variables - (x.variables > self.small))
-
     def _place(self) -> None:
-        """Small tables, and those that are on the host, which go up in one piece."""
+        """Small tables, and those that are on the host, which go up to a device in one piece."""
+        self.placed = True
+        if gpu.on_host(self.values):
+            for x in self.instances:
+                if x.variables <= SMALL:
+                    for t, at in zip(x.tables, x.offsets, strict=False):
+                        self.values[: len(t), at : at + t.shape[1]] = t
+                        self.values[len(t) :, at : at + t.shape[1]] = 0
+            return
         here: list[U64] = []
         first = self.values.shape[1]
         for x in self.instances:
@@ -155,7 +163,7 @@ class _Workspace:
                 if gpu.on_host(t):
                     first = min(first, at)
                     here.append(t if len(t) == 2 else np.stack([t[0], np.zeros_like(t[0])]))
-                elif x.variables <= self.small:
+                elif x.variables <= SMALL:
                     for_ranges(kernels.lift, t.shape[1], t, self.values, at)
         if here:
             block = np.concatenate(here, axis=1)
@@ -169,9 +177,12 @@ class _Workspace:
     def work(self, left: int, r: tuple[Any, ...], run: Callable[..., Any], given: Sequence[Any] | None = None) -> Any:
         """What ``run`` gives of the round in which ``left`` variables are left, the last one bound at ``r``."""
         m, running = self.entered(left), self.entered(left + 1)
-        if left + 1 > self.small:
+        if left + 1 <= SMALL:
+            if not self.placed:
+                self._place()
+        else:
             for x in self.instances[running:m]:
-                if self.small:
+                if not gpu.on_host(self.values):
                     several = [x.tables[min(k, len(x.tables) - 1)] for k in range(3)]
                     n, at = len(x.tables) << left, np.array(x.offsets, np.int64)
                     for_ranges(kernels.fold_tables, n, *several, *r, self.values, at)
@@ -183,7 +194,7 @@ class _Workspace:
                         for_ranges(kernels.fold_first, 1 << left, t, *r, self.values, first)
         if m == 0:
             return None
-        half, folding = 1 << (left - 1), m if left + 1 <= self.small else running
+        half, folding = 1 << (left - 1), m if left + 1 <= SMALL else running
         at, tables, coefficient = (self.at, self.tables, self.coefficient) if given is None else given
         return run(
             kernels.round_all, m * half, self.values, at, tables, half, folding, coefficient, self.degree, *r
@@ -201,12 +212,32 @@ class _Workspace:
         return [Ext(words[i], words[i + 1]) for i in range(0, 6, 2)]
 
     def at_once(self, lefts: Sequence[int]) -> int:
-        """From which of these rounds on all are few pairs of tables that have a variable to bind: these are one launch
-        of one block."""
+        """From which of these rounds on all are few pairs of tables with a variable to bind: these are one call."""
         first = len(lefts)
-        while first and lefts[first - 1] < self.small and self.entered(lefts[first - 1]) << lefts[first - 1] <= 2 * FEW:
+        while first and lefts[first - 1] < SMALL and self.entered(lefts[first - 1]) << lefts[first - 1] <= 2 * FEW:
             first -= 1
         return first
+
+    def finish(
+        self, sender: Sender, labels: tuple[str, str], left: int, before: Ext, constants: Sequence[Sequence[Ext]]
+    ) -> list[Ext]:
+        """On a processor, such rounds: their challenges. ``before``: the challenge before the first one."""
+        if not self.placed:
+            self._place()
+        count, rounds = max(1, self.degree), len(constants)
+        entered = np.array([self.entered(left - j) for j in range(rounds)], np.int64)
+        messages = Messages(sender, count * rounds, rounds, 2 * count + 2)
+        for_ranges(
+            last_products, 1, self.values, self.at, self.tables, self.coefficient, self.degree, entered, left,
+            element_words(constants), np.uint64(before.a), np.uint64(before.b), messages.pads, messages.at,
+            *around(labels, 16 * count), messages.state, messages.out,
+        )  # fmt: skip
+        return messages.sent([(labels, 2 * count)] * rounds)
+
+
+def _width(x: Begun) -> int:
+    """Of the room of its tables."""
+    return 1 << (x.variables - (x.variables > SMALL))
 
 
 def _behind(instances: Sequence[Begun]) -> int:
@@ -219,8 +250,8 @@ def _behind(instances: Sequence[Begun]) -> int:
     table, half = first.tables[0], 1 << first.variables - 1
     if len(first.tables) > 2 or len(table) < 2 or not gpu.on_host(table) or not table.flags.writeable:
         return 0
-    start = 1 << max((x.variables for x in others), default=0)
-    room = sum(len(x.tables) << x.variables - 1 for x in others)
+    start = 1 << max(SMALL, *(x.variables for x in others), 0)  # small ones begin when it has shrunk to SMALL
+    room = sum(len(x.tables) * _width(x) for x in others)
     return start if 2 * start <= half and start + room <= half else 0
 
 
@@ -264,24 +295,31 @@ def _rounds(
     sender: Sender, label: str, space: _Workspace, rounds: int, constants: Sequence[Sequence[Ext]]
 ) -> list[Ext]:
     """Sends rounds of ``rounds`` variables, in each the sums of the workspace and the constants; their challenges."""
-    count = max(1, space.degree)
+    count, labels = max(1, space.degree), (f"{label} round", f"{label} challenge")
     point: list[Ext] = []
+    at_once = max(1, space.at_once([rounds - i for i in range(len(constants))])) if sender.plain else len(constants)
     for i, more in enumerate(constants):
         if point and not gpu.on_host(space.values):
-            return point + _ahead(sender, label, space, rounds - i, point[0], constants[i:])
+            return point + _ahead(sender, labels, space, rounds - i, point[0], constants[i:])
+        if i == at_once:
+            return point + space.finish(sender, labels, rounds - i, point[-1], constants[i:])
         values = space.round(rounds - i, point[-1]) if point else [ZERO] * 3
-        sender.ext(f"{label} round", [v + c for v, c in zip(values, more, strict=True)][:count])
-        point.append(sender.transcript.challenge(f"{label} challenge"))
+        sender.ext(labels[0], [v + c for v, c in zip(values, more, strict=True)][:count])
+        point.append(sender.transcript.challenge(labels[1]))
     return point
 
 
 def _ahead(
-    sender: Sender, label: str, space: _Workspace, left: int, before: Ext, constants: Sequence[Sequence[Ext]]
+    sender: Sender,
+    labels: tuple[str, str],
+    space: _Workspace,
+    left: int,
+    before: Ext,
+    constants: Sequence[Sequence[Ext]],
 ) -> list[Ext]:
     """The rounds after the first, when ``left`` are left, by the device; ``before``: the challenge of the first."""
     lefts = [left - i for i in range(len(constants))]
     entered = np.array([space.entered(x) for x in lefts], np.int64)
-    labels = f"{label} round", f"{label} challenge"
     given: list[gpu.Array] = [space.at, space.tables, space.coefficient, entered]
     words = 2 * max(1, space.degree)
     there = ProductRounds(space.values.memory, sender, labels, words, before, constants, given)

@@ -17,6 +17,7 @@ from syurmy.prover.kernels.pool import for_ranges
 from syurmy.prover.protocol.merkle import DIGEST, LEAF_KEY, NODE_KEY, ROOT, MerkleTree, hash_nodes, shortened, siblings
 
 WORDS = 8  # of a digest
+FEW = 1 << 12  # digests of a level that, with all above it, is one call
 LOW = 6  # levels of a short tree that are not kept: of each position, 63 nodes are hashed again
 
 
@@ -94,6 +95,9 @@ def _digests(n: int, memory: gpu.Memory, leaves: Callable[[gpu.Array], None]) ->
     leaves(level)
     at = n
     while len(level) > 1:
+        if gpu.on_host(level) and len(level) <= FEW:
+            for_ranges(blake3.nodes_kernel, 1, digests, at - len(level), len(level), blake3.words_of(NODE_KEY))
+            break
         parents = digests[at : at + len(level) // 2]
         if gpu.on_host(level):
             shortened(level.view(np.uint8))

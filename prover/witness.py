@@ -13,16 +13,23 @@ import numpy as np
 from syurmy.isa.arrays import I64, Array
 from syurmy.isa.builder import ConstraintSystem
 from syurmy.isa.errors import InputError
-from syurmy.isa.graph import Broadcast, Committed, IndexMap, Node, Public, Reshape, Table, Transpose
+from syurmy.isa.graph import Broadcast, Combine, Committed, IndexMap, Node, Public, Reshape, Table, Transpose
 from syurmy.isa.trace import Trace
 
 NO_ROW = -1
 
 
+LONG = 1 << 12  # entries of a linear image that a kernel computes
+MOST = 4  # terms that it takes
+
+
 class Witness:
-    def __init__(self, system: ConstraintSystem, trace: Trace) -> None:
+    """``compiled``: long linear images are a kernel's (whoever checks constraints alone compiles nothing)."""
+
+    def __init__(self, system: ConstraintSystem, trace: Trace, compiled: bool = False) -> None:
         self.system = system
         self.trace = trace
+        self.compiled = compiled
         self._values: dict[Node, I64] = {}
         self._rows: dict[Table, RowIndex] = {}
         for name, node in system.inputs.items():
@@ -96,7 +103,13 @@ class Witness:
         if isinstance(node, Public):
             assert node.values is not None
             return node.values
-        return node.forward([self(n) for n in node.inputs])
+        values = [self(n) for n in node.inputs]
+        if self.compiled and isinstance(node, Combine) and node.size >= LONG and 0 < len(values) <= MOST:
+            from syurmy.prover.kernels.place import combined
+
+            if all(v.flags.c_contiguous for v in values):
+                return combined(values, node.coefficients, node.const)
+        return node.forward(values)
 
     def rows(self, table: Table, members: tuple[Node, ...]) -> I64:
         """Row of each tuple in the table, flat; ``NO_ROW`` where it has none."""

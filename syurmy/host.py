@@ -43,9 +43,9 @@ def peak_mb() -> float:
     ``getrusage``, which counts bytes on macOS and KiB on other systems.
     """
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
+        _, found, rest = Path("/proc/self/status").read_bytes().partition(b"VmHWM:")
+        if found:
+            return int(rest.split(None, 1)[0]) / 1024
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
@@ -97,13 +97,17 @@ def rows_of(a: Any, rows: Any) -> Any:
     return out
 
 
+_kept: list[bool] = []  # what the C library was told last
+
+
 def keep_freed_memory(all_of_it: bool = True) -> None:
     """Let this process keep what it frees (glibc; elsewhere nothing happens): a proof uses the same buffers over and
     over, and the system clears every page that it gives out, 5 to 30 % of a large proof's time. Without ``all_of_it``
     512 MiB at most, and arrays of 32 MiB and more go back each time: where memory is what limits a proof. Does nothing
     where the environment says how memory is to be kept (``MALLOC_TRIM_THRESHOLD_``)."""
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+    if sys.platform != "linux" or _kept[:] == [all_of_it] or any(name.startswith("MALLOC_") for name in os.environ):
         return
+    _kept[:] = [all_of_it]
     with contextlib.suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, APART)

@@ -27,7 +27,10 @@ def _rounded(interval: Interval, mult: int, shift: int) -> Interval:
 
 
 def _round(x: I64, mult: int, shift: int) -> I64:
-    return (x * mult + ((1 << shift) >> 1)) >> shift
+    out = x * mult if mult != 1 else x.copy()
+    out += (1 << shift) >> 1
+    out >>= shift
+    return out
 
 
 @register
@@ -96,8 +99,8 @@ class Rescale(Op):
 
         def beyond_either(v: Values) -> I64:
             rounded = _round(v(src), mult, shift)
-            out: I64 = np.maximum(np.maximum(rounded - most, least - rounded), 0)
-            return out
+            rounded -= np.minimum(np.maximum(rounded, least), most)
+            return np.abs(rounded, out=rounded)
 
         bits = unsigned_bits(max(hi - most - 1, least - lo, 1))
         z: Node = y

@@ -35,17 +35,21 @@ def _dots(v, x0, x1, x2, x3):
 
 @kernel
 def dot_rows_limbs(values, limbs, out, lo, hi):
-    """out uint64[2, R] for rows [lo, hi) of int[R, C], |entry| < 2^16; limbs int32[4, C]."""
-    cols = values.shape[1]
-    for k in range(lo, hi):
-        out[0, k] = ZERO
-        out[1, k] = ZERO
+    """out uint64[2, n*R] for rows [lo, hi) of int[R, C], |entry| < 2^16, and each of n weights; limbs int32[4*n, C]."""
+    rows, cols = values.shape
+    for m in range(limbs.shape[0] // 4):
+        for k in range(m * rows + lo, m * rows + hi):
+            out[0, k] = ZERO
+            out[1, k] = ZERO
     for i in range(0, cols, SPAN):
         j = min(cols, i + SPAN)
-        for k in range(lo, hi):
-            a, b, c, d = _dots(values[k, i:j], limbs[0, i:j], limbs[1, i:j], limbs[2, i:j], limbs[3, i:j])
-            out[0, k] = add(out[0, k], from_limbs(a, b))
-            out[1, k] = add(out[1, k], from_limbs(c, d))
+        for m in range(limbs.shape[0] // 4):
+            x0, x1, x2, x3 = limbs[4 * m, i:j], limbs[4 * m + 1, i:j], limbs[4 * m + 2, i:j], limbs[4 * m + 3, i:j]
+            for k in range(lo, hi):
+                a, b, c, d = _dots(values[k, i:j], x0, x1, x2, x3)
+                to = m * rows + k
+                out[0, to] = add(out[0, to], from_limbs(a, b))
+                out[1, to] = add(out[1, to], from_limbs(c, d))
 
 
 @kernel
@@ -83,16 +87,10 @@ def dot_rows(values: Integers, weights: U64, bound: int) -> U64:
 def dot_rows_each(values: Integers, weights: U64, bound: int) -> U64:
     """``dot_rows`` for several vectors of weights, ``uint64[2, n, C]``: ``uint64[2, n, R]``."""
     _, n, cols = weights.shape
-    out = np.empty((2, n, len(values)), np.uint64)
     if bound < SMALL:
-        values = np.ascontiguousarray(values, None if values.dtype.itemsize <= 4 else np.int32)
-        limbs = signed_limbs(weights.reshape(2, -1))
-    for i in range(n):
-        if bound < SMALL:
-            out[:, i] = _dot_small(values, np.ascontiguousarray(limbs[i * cols : (i + 1) * cols].T))
-        else:
-            out[:, i] = _dot_large(values, weights[:, i])
-    return out
+        limbs = signed_limbs(weights.reshape(2, -1)).reshape(n, cols, 4)
+        return _dot_small(values, np.ascontiguousarray(limbs.transpose(0, 2, 1)).reshape(4 * n, cols)).reshape(2, n, -1)
+    return np.stack([_dot_large(values, weights[:, i]) for i in range(n)], axis=1)
 
 
 def _limbs(weights: U64) -> npt.NDArray[np.int32]:
@@ -100,10 +98,10 @@ def _limbs(weights: U64) -> npt.NDArray[np.int32]:
 
 
 def _dot_small(values: Integers, limbs: npt.NDArray[np.int32]) -> U64:
-    rows, cols = values.shape
-    out = np.empty((2, rows), np.uint64)
+    (rows, cols), n = values.shape, len(limbs) // 4
+    out = np.empty((2, n * rows), np.uint64)
     small = values if values.dtype.itemsize <= 2 or values.dtype == np.int32 else values.astype(np.int32)
-    chunk = max(1, pool.MIN_CHUNK // max(1, cols))
+    chunk = max(1, pool.MIN_CHUNK // max(1, n * cols))
     pool.for_ranges(dot_rows_limbs, rows, np.ascontiguousarray(small), limbs, out, min_chunk=chunk)
     return out
 

@@ -225,6 +225,56 @@ def hash_kernel(messages, begin, words, state, key, out, lo, hi):
                     state[1 + level, w, first + k] = stack[(level * 8 + w) * LANES + k]
 
 
+@kernel
+def nonce_kernel(seed, key, mask, start, lo, hi):
+    """The first i in [lo, hi) for which the keyed hash of the 24 bytes seed, start + i begins with a word without bits
+    of ``mask``; -1 where there is none. seed ``uint32[4]``, key ``uint32[8]``, the others ``uint64``."""
+    x = np.zeros(24 * LANES, np.uint32)
+    for i in range(4 * LANES):
+        x[8 * LANES + i] = seed[i // LANES]
+    flags = np.uint32(KEYED_HASH | CHUNK_START | CHUNK_END | ROOT)
+    for first in range(lo, hi, LANES):
+        for i in range(8 * LANES):
+            x[i] = key[i // LANES]
+        for k in range(LANES):
+            nonce = start + np.uint64(first + k)
+            x[12 * LANES + k] = np.uint32(nonce & np.uint64(0xFFFFFFFF))
+            x[13 * LANES + k] = np.uint32(nonce >> np.uint64(32))
+        _compress(x, np.uint32(0), np.uint32(24), flags)
+        for k in range(min(LANES, hi - first)):
+            if np.uint64(x[k]) & mask == 0:
+                return first + k
+    return -1
+
+
+@kernel
+def nodes_kernel(digests, begin, n, key, lo, hi):
+    """The levels of a Merkle tree above one of n digests, rows of ``digests`` ``uint32[*, 8]`` from ``begin`` on; each
+    behind the one before, and but for the root all as ``merkle.shortened``, that one too; where [lo, hi) is [0, 1)."""
+    x = np.zeros(24 * LANES, np.uint32)
+    flat = digests.reshape(-1)
+    while n > lo + 1:
+        above, parents = begin + n, n // 2
+        for i in range(begin, above):
+            digests[i, 6] &= np.uint32(0xFF)
+            digests[i, 7] = 0
+        for first in range(0, parents, LANES):
+            count = min(LANES, parents - first)
+            for i in range(8 * LANES):
+                x[i] = key[i // LANES]
+            if count == LANES:
+                turned(flat, 8 * (begin + 2 * first), 16, x, 8 * LANES)
+            else:
+                for k in range(count):
+                    for w in range(16):
+                        x[(8 + w) * LANES + k] = flat[8 * (begin + 2 * (first + k)) + w]
+            _compress(x, np.uint32(0), np.uint32(64), np.uint32(KEYED_HASH | CHUNK_START | CHUNK_END | ROOT))
+            for k in range(count):
+                for w in range(8):
+                    digests[above + first + k, w] = x[w * LANES + k]
+        begin, n = above, parents
+
+
 @part
 def _load(state, level, first, count, x, at):
     """x[at + w*LANES + k] = state[level, w, first + k]."""

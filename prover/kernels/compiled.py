@@ -90,10 +90,9 @@ def add(a: U64, b: U64) -> U64:
 
 
 def combination(arrays: Sequence[U64], factors: U64) -> U64:
-    first, *others = np.ascontiguousarray(factors.T)[:, :, None]
-    out = multiply(arrays[0], first)
-    for a, factor in zip(arrays[1:], others, strict=True):
-        out = add(out, multiply(a, factor))
+    out: U64 = gpu.beside(*arrays).empty(arrays[0].shape)
+    for i, (a, c0, c1) in enumerate(zip(arrays, *factors, strict=True)):
+        for_ranges(mle.multiple, a.shape[1], a, c0, c1, i > 0, out)
     return out
 
 

@@ -283,9 +283,9 @@ class IntegerMatrix:
 
     def combined(self, weights: U64, memory: gpu.Memory | None = None) -> U64:
         """weights^T M, ``uint64[2, C]``, for ``uint64[2, R]``, as ``bind``; rows of weight zero are not read."""
-        used = np.flatnonzero(weights.any(axis=0))
-        runs = np.split(used, np.flatnonzero(np.diff(used) > 1) + 1)
-        parts = (self.bind(int(r[0]), weights[:, r[0] : r[-1] + 1], memory) for r in runs if len(r))
+        used = np.concatenate(([False], (weights[0] | weights[1]) != 0, [False]))
+        edges = np.flatnonzero(used[1:] != used[:-1]).tolist()
+        parts = (self.bind(lo, weights[:, lo:hi], memory) for lo, hi in zip(edges[::2], edges[1::2], strict=True))
         return _added(parts, memory or gpu.HOST, self.shape[1])
 
     def columns(self, first: int = 0, count: int | None = None) -> U64:

@@ -30,21 +30,35 @@ def eq_prefix(r, levels, size, out):
     """First ``size`` entries of eq(r[:levels], .) into ``out``, r[0] the most significant index bit. In place, level
     by level.
     """
-    out[0, 0] = ONE
-    out[1, 0] = ZERO
+    _eq_prefix(r, 0, levels, size, out[0], out[1])
+
+
+@part
+def _eq_prefix(r, first, levels, size, out0, out1):
+    out0[0] = ONE
+    out1[0] = ZERO
     for level in range(levels):
         below = levels - 1 - level
         n = ((size - 1) >> below) + 1
         for i in range((n + 1) // 2 - 1, -1, -1):
-            x0 = out[0, i]
-            x1 = out[1, i]
-            y0, y1 = kmul_one(x0, x1, r[0, level], r[1, level])
+            x0 = out0[i]
+            x1 = out1[i]
+            y0, y1 = kmul_one(x0, x1, r[0, first + level], r[1, first + level])
             x0, x1 = ksub_one(x0, x1, y0, y1)
             if 2 * i + 1 < n:
-                out[0, 2 * i + 1] = y0
-                out[1, 2 * i + 1] = y1
-            out[0, 2 * i] = x0
-            out[1, 2 * i] = x1
+                out0[2 * i + 1] = y0
+                out1[2 * i + 1] = y1
+            out0[2 * i] = x0
+            out1[2 * i] = x1
+
+
+@kernel
+def eq_vectors(r, which, out, lo, hi):
+    """``eq_prefix`` for each row (first, levels, size, at) of ``which`` ``int64[n, 4]`` in [lo, hi): of the coordinates
+    from ``first`` on, into out[at:], plane 0 before plane 1."""
+    for k in range(lo, hi):
+        size, at = which[k, 2], which[k, 3]
+        _eq_prefix(r, which[k, 0], which[k, 1], size, out[at : at + size], out[at + size : at + 2 * size])
 
 
 @part
@@ -140,6 +154,18 @@ def multiply(a, b, step, out, lo, hi):
         scale_strip(a[0, lo:hi], a[1, lo:hi], b[0, 0], b[1, 0], out[0, lo:hi], out[1, lo:hi])
     else:
         multiply_strip(a[0, lo:hi], a[1, lo:hi], b[0, lo:hi], b[1, lo:hi], out[0, lo:hi], out[1, lo:hi])
+
+
+@kernel
+def multiple(a, c0, c1, adding, out, lo, hi):
+    """out[i] = c * a[i] over K, added to what is there where ``adding``."""
+    x0, x1, y0, y1 = a[0, lo:hi], a[1, lo:hi], out[0, lo:hi], out[1, lo:hi]
+    if adding:
+        for k in range(x0.shape[0]):
+            z0, z1 = kmul(x0[k], x1[k], c0, c1)
+            y0[k], y1[k] = add(y0[k], z0), add(y1[k], z1)
+    else:
+        scale_strip(x0, x1, c0, c1, y0, y1)
 
 
 @kernel

@@ -10,10 +10,12 @@ from syurmy.isa.arrays import I64, Integers
 from syurmy.prover.field import U64
 from syurmy.prover.kernels import pool
 from syurmy.prover.kernels.field import ZERO, P, from_int
+from syurmy.prover.kernels.field import kmul as kmul_one
 from syurmy.prover.kernels.jit import kernel, part
 from syurmy.prover.kernels.lanes import STRIP, add, kmul
 
 S63 = np.uint64(63)
+SHORT = 16  # rows below it do not repay a loop over vectors
 
 
 @kernel
@@ -54,27 +56,6 @@ def _elements(values, out):
         out[k] = v + (v >> S63) * P  # 2^64 - |v|  ->  p - |v|, as 2^64 wraps
 
 
-@kernel
-def outer_sum_kernel(left, right, count, adding, out, at, lo, hi):
-    """out[:, at + i*m + j] = sum over t < count of left[:, t*n + i] * right[:, t*m + j] over K, for the entries
-    [lo, hi) of n*m; added to what is there where ``adding``. left ``uint64[2, count*n]``, right ``uint64[2,
-    count*m]``."""
-    n, m = left.shape[1] // count, right.shape[1] // count
-    for row in range(lo // m, (hi + m - 1) // m):
-        i, end = max(lo, row * m), min(hi, row * m + m)
-        for first in range(i, end, STRIP):
-            j = min(end, first + STRIP)
-            x0, x1 = out[0, at + first : at + j], out[1, at + first : at + j]
-            for t in range(count):
-                k = t * m + first - row * m
-                c0, c1 = left[0, t * n + row], left[1, t * n + row]
-                y0, y1 = right[0, k : k + j - first], right[1, k : k + j - first]
-                if t > 0 or adding:
-                    _add_scaled(x0, x1, y0, y1, c0, c1)
-                else:
-                    _scaled(x0, x1, y0, y1, c0, c1)
-
-
 @part
 def _scaled(x0, x1, y0, y1, c0, c1):
     for k in range(x0.shape[0]):
@@ -87,6 +68,76 @@ def _add_scaled(x0, x1, y0, y1, c0, c1):
         z0, z1 = kmul(y0[k], y1[k], c0, c1)
         x0[k] = add(x0[k], z0)
         x1[k] = add(x1[k], z1)
+
+
+@kernel
+def outer_products_kernel(memory, products, lo, hi):
+    """memory[:, o + i*m + j] = memory[:, l + i] * memory[:, r + j] over K, for each row (l, n, r, m, o) of ``products``
+    ``int64[*, 5]`` in [lo, hi), one after the other; i < n, j < m."""
+    for t in range(lo, hi):
+        left, n, right, m, at = products[t, 0], products[t, 1], products[t, 2], products[t, 3], products[t, 4]
+        for i in range(n):
+            c0, c1 = memory[0, left + i], memory[1, left + i]
+            if m < SHORT:
+                for j in range(m):
+                    a, b = kmul_one(memory[0, right + j], memory[1, right + j], c0, c1)
+                    memory[0, at + j], memory[1, at + j] = a, b
+            else:
+                y0, y1 = memory[0, right : right + m], memory[1, right : right + m]
+                _scaled(memory[0, at : at + m], memory[1, at : at + m], y0, y1, c0, c1)
+            at += m
+
+
+@kernel
+def outer_sums_kernel(memory, rows, coefficients, out, lo, hi):
+    """The entries [lo, hi) of ``out`` that are among out[:, at + i*m + j] = sum over t of c_t * memory[:, l + i] *
+    memory[:, r + j] over K, t the rows (l, n, r, m, at) of ``rows`` ``int64[*, 5]``: those with one ``at``, which come
+    one after the other, are added up. coefficients ``uint64[2, *]``."""
+    for t in range(rows.shape[0]):
+        left, n, right, m, at = rows[t, 0], rows[t, 1], rows[t, 2], rows[t, 3], rows[t, 4]
+        adding = t > 0 and rows[t - 1, 4] == at
+        begin, stop = max(lo, at) - at, min(hi, at + n * m) - at
+        if begin < stop:
+            for row in range(begin // m, (stop + m - 1) // m):
+                i, end = max(begin, row * m), min(stop, row * m + m)
+                c0, c1 = kmul_one(memory[0, left + row], memory[1, left + row], coefficients[0, t], coefficients[1, t])
+                for first in range(i, end, STRIP):
+                    j = min(end, first + STRIP)
+                    k = right + first - row * m
+                    x0, x1 = out[0, at + first : at + j], out[1, at + first : at + j]
+                    y0, y1 = memory[0, k : k + j - first], memory[1, k : k + j - first]
+                    if adding:
+                        _add_scaled(x0, x1, y0, y1, c0, c1)
+                    else:
+                        _scaled(x0, x1, y0, y1, c0, c1)
+
+
+@kernel
+def combine_kernel(a, b, c, d, count, factors, out, lo, hi):
+    """out[i] = factors[4] + factors[0]*a[i] + factors[1]*b[i] + ..., of the first ``count`` of four, for i in [lo, hi);
+    all int64, modulo 2^64."""
+    for first in range(lo, hi, STRIP):
+        j = min(hi, first + STRIP)
+        z = out[first:j]
+        _multiples(a[first:j], factors[0], factors[4], z)
+        if count > 1:
+            _add_multiples(b[first:j], factors[1], z)
+        if count > 2:
+            _add_multiples(c[first:j], factors[2], z)
+        if count > 3:
+            _add_multiples(d[first:j], factors[3], z)
+
+
+@part
+def _multiples(a, f, more, out):
+    for k in range(a.shape[0]):
+        out[k] = more + f * a[k]
+
+
+@part
+def _add_multiples(a, f, out):
+    for k in range(a.shape[0]):
+        out[k] += f * a[k]
 
 
 @kernel
@@ -143,13 +194,30 @@ def joined(lengths: Sequence[int], padded: Sequence[int], strides: Sequence[int]
     return columns[0], columns[1], columns[2]
 
 
-def outer_sum(left: U64, right: U64, count: int, adding: bool, out: U64, at: int) -> None:
-    """The sum of ``count`` outer products, ``uint64[2, count*n]`` with ``uint64[2, count*m]``, into ``out[:, at:]``, or
-    added to it. ``ValueError`` where it does not fit."""
-    size = (left.shape[1] // count) * (right.shape[1] // count)
-    if left.shape[1] % count or right.shape[1] % count or not 0 <= at <= at + size <= out.shape[1]:
-        raise ValueError(f"{count} products of {left.shape[1]} and {right.shape[1]} entries do not fit")
-    pool.for_ranges(outer_sum_kernel, size, left, right, count, adding, out, at)
+def outer_sums(memory: U64, products: I64, rows: I64, coefficients: U64, out: U64) -> None:
+    """Products within ``memory``, then sums of multiples of products into ``out``, as the two kernels say.
+    ``ValueError`` where something does not fit."""
+    for where, size in ((products, memory.shape[1]), (rows, out.shape[1])):
+        left, n, right, m, at = where.T
+        inside = (where >= 0).all() and (n > 0).all() and (m > 0).all() and (at + n * m <= size).all()
+        if not inside or (left + n > memory.shape[1]).any() or (right + m > memory.shape[1]).any():
+            raise ValueError("a product that does not fit")
+    if len(products):
+        pool.for_ranges(outer_products_kernel, len(products), memory, products, min_chunk=len(products))
+    if len(rows):
+        _, n, _, m, at = rows[-1].tolist()
+        pool.for_ranges(outer_sums_kernel, at + n * m, memory, rows, coefficients, out)
+
+
+def combined(arrays: Sequence[Integers], factors: Sequence[int], const: int) -> I64:
+    """``const + sum(factor * array)``, int64, of one to four contiguous arrays of one shape."""
+    flat = [np.ascontiguousarray(a, np.int64).reshape(-1) for a in arrays]
+    out = np.empty(arrays[0].shape, np.int64)
+    several = [flat[min(i, len(flat) - 1)] for i in range(4)]
+    words = np.array([*factors, *[0] * (4 - len(factors)), const], np.int64)
+    args = *several, len(flat), words, out.reshape(-1)
+    pool.for_ranges(combine_kernel, out.size, *args, min_chunk=2 * pool.MIN_CHUNK)
+    return out
 
 
 def count(rows: Integers, counts: I64) -> bool:

@@ -90,10 +90,9 @@ class Transcript:
             raise ValueError("more positions than there are columns")
         chosen: set[int] = set()
         while len(chosen) < count:
-            data = self._squeeze(label, b"Q", 8 * count)
-            for i in range(0, len(data), 8):
+            for word in struct.unpack(f"<{count}Q", self._squeeze(label, b"Q", 8 * count)):
                 if len(chosen) < count:
-                    chosen.add(int.from_bytes(data[i : i + 8], "little") % bound)
+                    chosen.add(word % bound)
         return sorted(chosen)
 
 

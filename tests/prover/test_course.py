@@ -11,7 +11,7 @@ import syurmy
 from syurmy import inputs as given
 from syurmy.prover import course
 from syurmy.prover.course import Course, Recorded, Tape
-from syurmy.prover.field import Ext
+from syurmy.prover.field import Ext, P
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 
@@ -36,6 +36,20 @@ def test_later_proofs(name):
     assert proofs[1] == syurmy.prove(other, b).to_bytes()
     assert proofs[0] == proofs[2] != proofs[1]
     syurmy.verify(verifying, proofs[1])
+
+
+def test_later_batches():
+    """They need no new plan either: of one size, of another and of one input between them."""
+    program, _ = runs("digits_mlp")
+    key, verifying = syurmy.setup(program, zk=False)
+    x = np.load(PROGRAMS / "digits_test.npz")["images"][:, None]
+    traces = [syurmy.run(program, {"x": x[lo:hi]}, batch=True) for lo, hi in ((0, 3), (3, 6), (0, 2), (0, 3))]
+    single = syurmy.run(program, {"x": x[0]})
+    proofs = [syurmy.prove(key, t).to_bytes() for t in (traces[0], traces[1], traces[2], single, traces[3])]
+    for trace, proof in zip((traces[1], traces[2], single), proofs[1:], strict=False):
+        assert proof == syurmy.prove(syurmy.setup(program, zk=False)[0], trace).to_bytes()
+        syurmy.verify(verifying, proof)
+    assert proofs[0] == proofs[4] != proofs[1]
 
 
 def test_a_course_is_for_one_proof_at_a_time():
@@ -72,10 +86,11 @@ def test_elements_are_worked_out_again():
     with tape.recording():
         found = work(x, y)
     assert len(tape.steps) == 12
-    x.take(Ext(30, 2**40)), y.take(Ext(9, 1))
-    tape.again(0, len(tape.steps))
-    assert found == work(Ext(30, 2**40), Ext(9, 1))
-    assert work(x, y) == found
+    for a, b in ((Ext(30, 2**40), Ext(9, 1)), (Ext(P - 1, P - 1), Ext(P - 1)), (Ext(0, 1), Ext(2**32, P - 2**32))):
+        x.take(a), y.take(b)
+        tape.again(0, len(tape.steps))
+        assert found == work(a, b)
+        assert work(x, y) == found
     assert len(tape.steps) == 12
 
 

@@ -144,11 +144,11 @@ def test_rounds_under_pads(log_run: int, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_messages_without_pads_are_not_sent() -> None:
-    """Of 32 leaves, where a layer that is not theirs is one call: it takes 2 pads a round, 4 of its values and those of
-    the products."""
+    """Of 32 leaves, where the layers that are not theirs are one call: it takes 2 pads a round, 4 of the values of each
+    and those of the products."""
     num, den = random_leaves(random.Random(3), 19)
     needed = sum(2 * k + 4 + len(TREE) for k in range(4)) - len(TREE)  # of these layers; nothing is sent under the last
-    for count, layer, reason in ((needed - 1, 3, "fewer pads"), (needed, 4, "zip")):
+    for count, layer, reason in ((needed - 1, 1, "fewer pads"), (needed, 4, "zip")):
         sender = Sender(Transcript())
         sender.pad_with(np.ones((2, count), np.uint64))
         with pytest.raises(ValueError, match=reason):

@@ -83,6 +83,21 @@ def test_multiproof(positions):
         assert not merkle.verify_multiproof(tree.root, 4, positions, leaves[::-1].copy(), proof)
 
 
+@pytest.mark.parametrize("few", [2, 4, 1 << 12])
+def test_levels_that_are_one_call(few, monkeypatch):
+    """Whichever is the first one of these: all digests are the definition's."""
+    monkeypatch.setattr(trees, "FEW", few)
+    for log_n in (1, 3, 6):
+        columns = columns_of(log_n, 3)
+        level = expected = merkle.hash_columns(columns)
+        while len(level) > 1:
+            level = merkle.hash_nodes(level, root=len(level) == 2)
+            expected = np.concatenate([expected, level])
+        tree = trees.of_columns(columns)
+        assert np.array_equal(tree.digests, expected)
+        assert tree.root == naive_root(columns)
+
+
 @pytest.mark.parametrize("log_n", [1, 5, 6, 7, 10])
 def test_a_short_tree_is_the_tree(log_n):
     """Without the levels that it hashes again: of neighbours, across subtrees, at both ends."""

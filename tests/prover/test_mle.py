@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, ext_list
-from syurmy.prover.kernels.mle import eq_suffixes
+from syurmy.prover.kernels.mle import eq_suffixes, eq_vectors
 from syurmy.prover.protocol import mle
 
 EDGES = [0, 1, P - 1, 2**32, 2**32 - 1, P - 2**32]
@@ -39,6 +39,17 @@ def test_eq_vector(k: int) -> None:
     expected = [eq_reference(point, i) for i in range(1 << k)]
     for size in {1, (1 << k) // 2 + 1, max(1, (1 << k) - 1), 1 << k}:
         assert ext_list(mle.eq_vector(point, size)) == expected[:size]
+
+
+def test_eq_vectors_of_parts_of_a_point() -> None:
+    """Of no coordinate, of some and of all, whole and short ones."""
+    point = [Ext(3, P - 1), ZERO, ONE, Ext(P - 1, 7)]
+    which = [(0, 4, 16, 0), (1, 2, 3, 32), (3, 1, 2, 38), (2, 0, 1, 42), (0, 4, 9, 44)]
+    out = np.full(62, 9, np.uint64)
+    eq_vectors(ext_array(point), np.array(which), out, 0, len(which))
+    for first, levels, size, at in which:
+        found = out[at : at + 2 * size].reshape(2, size)
+        assert ext_list(found) == [eq_reference(point[first : first + levels], i) for i in range(size)]
 
 
 def test_eq_vectors_of_all_suffixes() -> None:

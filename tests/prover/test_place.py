@@ -63,28 +63,35 @@ def test_place_refuses_what_does_not_fit(dims, at):
         place.place(np.zeros((3, 5), np.int64), (0, 1), dims, np.zeros(32, np.uint64), at)
 
 
-@pytest.mark.parametrize("adding", [False, True])
-@pytest.mark.parametrize(("count", "n", "m"), [(1, 1, 1), (1, 1, 5000), (2, 3, 700), (3, 70, 130)])
-def test_outer_sum(count, n, m, adding):
-    rng = np.random.default_rng(count * m)
-    left, right = elements(rng, count * n), elements(rng, count * m)
-    left[0], right[0] = Ext(P - 1, P - 1), Ext(P - 1, 0)
-    before = rng.integers(0, P, (2, n * m + 7), np.uint64)
+def test_outer_sums():
+    """Products one of which is made of another, of short and long rows; sums of one, two and three products."""
+    rng = np.random.default_rng(7)
+    memory = elements(rng, 20_000)
+    memory[0], memory[5] = Ext(P - 1, P - 1), Ext(P - 1, 0)
+    products = [(0, 3, 5, 4, 9000), (9000, 12, 100, 700, 9012), (7, 1, 9, 1, 18_000)]
+    rows = [(20, 2, 9012, 5000, 3), (1, 1, 6, 70, 10_005), (0, 10, 30, 7, 10_005), (2, 70, 90, 1, 10_005)]
+    rows += [(3, 1, 18_000, 1, 10_080), (4, 1, 5, 1, 10_080)]
+    coefficients = [Ext(P - 1, P - 2), *elements(rng, 5)]
+    given, before = ext_array(memory), rng.integers(0, P, (2, 10_090), np.uint64)
     out = before.copy()
-    place.outer_sum(ext_array(left), ext_array(right), count, adding, out, 3)
-    assert np.array_equal(out[:, :3], before[:, :3])
-    assert np.array_equal(out[:, 3 + n * m :], before[:, 3 + n * m :])
-    for i, j in {(0, 0), (n - 1, m - 1), (n // 2, m // 3), (n - 1, 0), *((k % n, (511 + k) % m) for k in range(9))}:
-        start = Ext(*map(int, before[:, 3 + i * m + j])) if adding else ZERO
-        sums = [left[t * n + i] * right[t * m + j] for t in range(count)]
-        assert Ext(*map(int, out[:, 3 + i * m + j])) == sum(sums, start)
+    place.outer_sums(given, np.array(products), np.array(rows), ext_array(coefficients), out)
+    for left, n, right, m, at in products:
+        memory[at : at + n * m] = [memory[left + i] * memory[right + j] for i in range(n) for j in range(m)]
+    assert ext_list(given) == memory
+    expected = ext_list(before)
+    for k, (left, n, right, m, at) in enumerate(rows):
+        for i in range(n * m):
+            value = coefficients[k] * memory[left + i // m] * memory[right + i % m]
+            expected[at + i] = value + (expected[at + i] if k and rows[k - 1][4] == at else ZERO)
+    assert ext_list(out) == expected
 
 
-def test_outer_sum_refuses_what_does_not_fit():
-    two, out = np.zeros((2, 2), np.uint64), np.zeros((2, 4), np.uint64)
-    for left, at, count in ((two, 1, 1), (two, -1, 1), (np.zeros((2, 3), np.uint64), 0, 2)):
-        with pytest.raises(ValueError, match="do not fit"):
-            place.outer_sum(left, two, count, False, out, at)
+@pytest.mark.parametrize("row", [(0, 2, 0, 2, 1), (0, 2, 0, 2, -1), (3, 2, 0, 1, 0), (0, 1, 4, 1, 0), (0, 0, 0, 1, 0)])
+def test_outer_sums_refuses_what_does_not_fit(row):
+    memory, none, rows = np.zeros((2, 4), np.uint64), np.zeros((0, 5), np.int64), np.array([row])
+    for products, sums in ((rows, none), (none, rows)):
+        with pytest.raises(ValueError, match="does not fit"):
+            place.outer_sums(memory, products, sums, np.zeros((2, 1), np.uint64), np.zeros((2, 4), np.uint64))
 
 
 @pytest.mark.parametrize("n", [0, 1, 40_000])
@@ -142,7 +149,21 @@ def test_weights_are_written_as_they_are_defined(shape, order, partitions):
     terms[-1] = Term(terms[-1].coefficient, terms[0].groups)
     expected = written(terms, shape, order)
     out = np.full((2, len(expected) + 5), 5, np.uint64)
-    Dense().into(out, 2, terms, shape, order)
+    dense = Dense()
+    dense.add(terms, shape, order, 2)
+    dense.into(out)
     assert ext_list(np.ascontiguousarray(out[:, 2:-3])) == expected
     assert (out[:, :2] == 5).all()
     assert (out[:, -3:] == 5).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("n", [1, 700, 140_000])
+def test_combined(n, count):
+    """Of arrays of several dtypes; beyond 64 bits they wrap as NumPy's."""
+    rng = np.random.default_rng(n + count)
+    arrays = [integers(rng, n), integers(rng, n), rng.integers(-9, 9, n, np.int8), integers(rng, n)][:count]
+    factors, const = [1, -65536, -(2**62), 3][:count], -5
+    expected = sum((f * a.astype(object) for f, a in zip(factors, arrays, strict=True)), const)
+    wrapped = [(int(x) + 2**63) % 2**64 - 2**63 for x in expected]
+    assert place.combined([a.reshape(1, n) for a in arrays], factors, const).tolist() == [wrapped]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from syurmy.prover import sumcheck
-from syurmy.prover.field import U64, ZERO, Ext, P, ext_array, ext_list
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, ext_array, ext_list
 from syurmy.prover.protocol import mle
 from syurmy.prover.protocol.transcript import Receiver, Rejected, Sender, Transcript
 from syurmy.prover.sumcheck import HALF, Instance
@@ -98,8 +98,11 @@ def slow_prove(sender: Sender, instances: list[Instance], rounds: int) -> list[E
     return point
 
 
+@pytest.mark.parametrize("small", [12, 2, 0])
 @pytest.mark.parametrize("name", CASES)
-def test_against_the_slow_prover(name: str) -> None:
+def test_against_the_slow_prover(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``small``: all rounds but the first are one call, the last two, none."""
+    monkeypatch.setattr(sumcheck, "SMALL", small)
     rounds, shapes = CASES[name]
     instances = make(1, shapes)
     before = [t.copy() for x in instances for t in x.tables]
@@ -154,10 +157,13 @@ SPENT: dict[str, tuple[list[Shape], bool]] = {
 }
 
 
+@pytest.mark.parametrize("small", [0, 2])
 @pytest.mark.parametrize("name", SPENT)
-def test_rounds_in_the_memory_of_a_table_send_the_same(name: str) -> None:
+def test_rounds_in_the_memory_of_a_table_send_the_same(name: str, small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tables of their own do, whatever comes in bound and in whichever round the last ones begin to be one call."""
     (shapes, within), sent, used = SPENT[name], [], False
     for spent in (False, True):
+        monkeypatch.setattr(sumcheck, "SMALL", small if spent else 12)
         instances = make(4, shapes)
         table, before = instances[0].tables[0], instances[0].tables[0].copy()
         instances[0].spent = spent
@@ -167,6 +173,27 @@ def test_rounds_in_the_memory_of_a_table_send_the_same(name: str) -> None:
         used = bool((table != before).any())
     assert sent[0] == sent[1]
     assert used == within
+
+
+def test_rounds_under_pads() -> None:
+    """Challenges, messages and pads of rounds that are one call, and what comes after them, are the definition's."""
+    senders = [Sender(Transcript()) for _ in range(2)]
+    pads = np.random.default_rng(3).integers(0, P, (2, 14), np.uint64)
+    instances = make(5, [(4, "kkf"), (2, "k")])
+    for sender, prover in zip(senders, (sumcheck.prove, lambda x, _, *more: slow_prove(x, *more)), strict=True):
+        sender.pad_with(pads)
+        prover(sender, "s", instances, 4)
+        sender.ext("next", [ONE])
+        sender.transcript.challenge("next")
+    fast, slow = senders
+    assert fast.bytes() == slow.bytes()
+    assert (fast.fields, fast.size) == (slow.fields, slow.size)
+    assert (fast.transcript.log, fast.transcript.history) == (slow.transcript.log, slow.transcript.history)
+    short = Sender(Transcript())
+    short.pad_with(pads[:, :11])
+    with pytest.raises(ValueError, match="fewer pads"):
+        sumcheck.prove(short, "s", instances, 4)
+    assert len(short.fields) == 1
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])

@@ -25,11 +25,11 @@ def test_cores_without_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("platform", "unit"), [("darwin", 1 << 20), ("linux", 1 << 10)])
 def test_peak_memory_without_proc(monkeypatch: pytest.MonkeyPatch, platform: str, unit: int) -> None:
-    def missing(_: Path) -> str:
+    def missing(_: Path) -> bytes:
         raise FileNotFoundError
 
     assert host.peak_mb() > 1
-    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr(Path, "read_bytes", missing)
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=123 * unit))
     assert host.peak_mb() == 123
