@@ -205,8 +205,19 @@ class Course:
         self._steps[name] = first, len(self.tape.steps), given, out
         return out
 
+    @contextmanager
+    def ending(self, pk: ProvingKey) -> Iterator[None]:
+        """Around a proof: the next one under the key may go this course, none does where this one was broken off. What
+        is recorded refers to itself, and would wait for the collector."""
+        try:
+            yield
+        except BaseException:
+            self.space.forget()
+            raise
+        self.end(pk)
+
     def end(self, pk: ProvingKey) -> None:
-        """Of a proof: the next one under the key may go this course."""
+        """Keeps it, if it is short enough."""
         if not isinstance(self.space, RecordedSpace) or len(self.tape.steps) + self.space.count > MOST:
             self.space.forget()
             return

@@ -86,13 +86,12 @@ def prove(
     less memory and more time (syurmy/memory.py). Raises ``InputError`` K153 for a certificate of another key, P172
     where the memory of the device is too small, ``Unsatisfied`` where a value of the trace is not in a table that it
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
+    course = Course.of(pk, pk.plan is not None and trace.batch == 1)
     try:
-        with host.objects_set_aside():
-            course = Course.of(pk, pk.plan is not None and trace.batch == 1)
+        with host.objects_set_aside(), course.ending(pk):
             prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean, course)
             host.keep_freed_memory(prover.keeps)
             proof = prover.run()
-        course.end(pk)
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
         raise InputError(
