@@ -9,15 +9,28 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import syurmy
 from syurmy import interrupts, outcome
 
 
+class _Parser(argparse.ArgumentParser):
+    """With ``--json`` tells what it does not understand as JSON, too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.json = "--json" in (sys.argv if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        if self.json:
+            outcome.misused(message, "verify")
+        super().error(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """Arguments and options of ``syurmy-vm verify``."""
-    out = argparse.ArgumentParser("syurmy-verify", description="Verify a proof and print its statement.")
+    out = _Parser("syurmy-verify", description="Verify a proof and print its statement.")
     out.add_argument("key", type=Path, metavar="PROG.vk", help="Verifying key.")
     out.add_argument("proof", type=Path, metavar="FILE.proof", help="Proof.")
     out.add_argument("--reference", action="store_true", help="Verify in plain NumPy, as this command always does.")
