@@ -23,7 +23,7 @@ import numpy as np
 from blake3 import blake3
 
 from syurmy.isa.arrays import I32
-from syurmy.isa.cost import Account
+from syurmy.isa.cost import PER_WEIGHT, Account
 from syurmy.isa.progression import LONG, Progression
 from syurmy.prover.field import ONE, U64, ZERO, Ext, Point, ext_array, ext_list, log2_ceil
 from syurmy.prover.protocol import mle, strands
@@ -121,7 +121,7 @@ class WeightSpace:
         found = self._memo.get(key)
         if found is None:
             if self.account is not None:
-                self.account.spend(math.prod(dims), "weights of claims")
+                self.account.spend(PER_WEIGHT + math.prod(dims), "weights of claims")
             # keys hold the numbers of the weights they are made from, so hashing stays cheap however deep the history
             depth = 0 if self.dry else 1 + max((w.depth for w in sources), default=0)
             levels = 1 + max((w.levels for w in sources), default=0)
