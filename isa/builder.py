@@ -18,7 +18,7 @@ import numpy as np
 
 from syurmy.isa import graph as g
 from syurmy.isa.arrays import I64
-from syurmy.isa.cost import PER_SUMMAND, PER_TERM, Account
+from syurmy.isa.cost import PER_NODE, PER_SUMMAND, PER_TERM, Account
 from syurmy.isa.dataflow import Dataflow
 from syurmy.isa.errors import ConstraintError
 from syurmy.isa.graph import Committed, Equation, Hint, Lookup, Node, Public, Table, Values, range_table
@@ -464,6 +464,7 @@ class Builder:
             raise ConstraintError(f"a tensor of shape {tuple(shape)} has more than 2^28 entries", code="C110")
         system = self.system
         system.nodes += 1
+        self.account.spend(PER_NODE, "constraints")
         self.account.owe(PER_TERM, "claims")  # at least one will come to it
         return self, system.nodes, tuple(shape), lo, hi, self.origin
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from syurmy.isa.arrays import I32, I64
-from syurmy.isa.cost import PER_MOMENT, PER_OUTPUT, Account
+from syurmy.isa.cost import PER_MOMENT, PER_OUTPUT, PER_PUT, PER_VIEW, Account
 from syurmy.isa.inference import Types
 from syurmy.isa.instruction import REGISTRY, Flow
 from syurmy.isa.path import DEFAULT_MAX_STEPS, Decide, Path, PathError, Prepared, StepLimit, walk
@@ -358,7 +358,7 @@ class _Resolving:
         if view is None:
             return producer, execution, -1
         if view not in self.numbers:
-            self.account.spend(2 * len(view.producers), "views")
+            self.account.spend(PER_VIEW * len(view.producers), "views")
             self.numbers[view] = len(self.flow.views)
             self.flow.views.append(view)
         return producer, execution, self.numbers[view]
@@ -504,7 +504,7 @@ class _Resolving:
             return None
         if any(s.producer == COUNTER or (s.view is not None and s.view.axis != axis) for s in sources):
             return None
-        self.account.spend(length, "views")
+        self.account.spend(PER_PUT + length, "views")
         base, part = (s.view or View.whole(s, axis, n) for s, n in zip(sources, (length, put), strict=True))
         at = ins.get("at", 0)
         start = at.at(counters) if isinstance(at, Affine) else int(at)  # type: ignore[arg-type]

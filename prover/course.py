@@ -315,9 +315,18 @@ class Course:
         found: T = self._kept[name]
         return found
 
-    def end(self, pk: ProvingKey) -> None:
-        """Of a proof: the next one under the key may go this course."""
-        if not isinstance(self.space, RecordedSpace) or len(self.tape.steps) + self.space.count > MOST:
+    @contextmanager
+    def forgotten_if_broken_off(self) -> Iterator[None]:
+        """Around a proof. What is recorded refers to itself, and would wait for the collector."""
+        try:
+            yield
+        except BaseException:
+            self.space.forget()
+            raise
+
+    def end(self, pk: ProvingKey, kept: bool = True) -> None:
+        """Of a proof: the next one under the key may go this course, if it is ``kept`` and short enough."""
+        if not (kept and isinstance(self.space, RecordedSpace)) or len(self.tape.steps) + self.space.count > MOST:
             self.space.forget()
             return
         self.space.release()

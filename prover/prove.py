@@ -87,14 +87,13 @@ def prove(
     less memory and more time (syurmy/memory.py). Raises ``InputError`` K153 for a certificate of another key, P172
     where the memory of the device is too small, ``Unsatisfied`` where a value of the trace is not in a table that it
     should be in. Of a trace that is wrong elsewhere it makes a proof that is rejected."""
+    course = Course.of(pk, pk.plan is not None, trace.batch)
     try:
-        with host.objects_set_aside():
-            course = Course.of(pk, pk.plan is not None, trace.batch)
+        with host.objects_set_aside(), course.forgotten_if_broken_off():
             prover = Prover(pk, trace, progress, commitments, rests_on(pk, certificate), lean, course)
             host.keep_freed_memory(prover.keeps)
             proof = prover.run()
-        if trace.batch == 1 or prover.keeps:
-            course.end(pk)
+        course.end(pk, trace.batch == 1 or prover.keeps)
     except gpu.OutOfDeviceMemory as e:
         where, there = gpu.current().name, f", and {e.memory >> 20:,} MiB were free" if e.memory else ""
         raise InputError(

@@ -7,6 +7,7 @@ Exit codes: ``outcome.EXITS``. With ``--json`` standard output is exactly one JS
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -91,6 +92,8 @@ def main() -> None:
     settle_streams()
     listen()
     seldom_collect()
+    if os.environ.get("COLUMNS") == "0":  # as good as not set for Python and shells; Rich prints nothing
+        del os.environ["COLUMNS"]
     everything = app.registered_commands
     # Typer reads the options of every command that it has: of the one that is asked for in a quarter of the time
     app.registered_commands = [c for c in everything if c.name in sys.argv[1:2]] or everything

@@ -250,6 +250,7 @@ X190 The folder is there already and not empty.
 X191 There is no such code.
 X192 An option says how to prove, but nothing is proven. Add --prove, or leave it out.
 X193 --memory is no amount of memory: a number with K, M, G or T behind it, such as 8G.
+X194 The command line is not understood: the message names the option or the argument. syurmy-vm COMMAND -h lists them.
 K100 check found a constraint that the run does not satisfy: a defect of this software, or a trace that was changed.
 """
 

@@ -57,7 +57,7 @@ def written_whole(*paths: Path, mode: int = 0o644) -> Iterator[tuple[Path, ...]]
     An ``OSError`` on the way (full disk, no permission) becomes ``InputError`` F120.
     """
     begun: list[tuple[int, Path]] = []
-    targets = [path.resolve() for path in paths]  # a link stays, what it points to is replaced
+    targets = [Path(os.path.realpath(path)) for path in paths]  # a link stays, what it points to is replaced
     for path in targets:
         if path.exists() and not path.is_file():
             raise InputError(f"cannot write {path}: not a regular file", code="F120")

@@ -1,5 +1,5 @@
-"""Help in less time: what writes it for Typer imports renderers of Markdown and tracebacks and a table of emoji, and
-needs none of them."""
+"""The command line as Typer reads it. Help in less time: what writes it imports renderers of Markdown and tracebacks
+and a table of emoji, and needs none of them. With ``--json`` a line that is not understood is told as JSON, too."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from typer._click.exceptions import UsageError
 from typer.core import TyperCommand, TyperGroup
 
+from syurmy.outcome import misused
+
 if TYPE_CHECKING:
+    from typer._click import Command as Subcommand
     from typer._click import Context, HelpFormatter
 
 UNUSED = {  # modules, with the one name of each that is imported, and what stands in for it
@@ -36,8 +40,28 @@ def light() -> Iterator[None]:
             del sys.modules[name]
 
 
+@contextmanager
+def told(args: list[str], command: str = "") -> Iterator[None]:
+    """What is wrong with these arguments, as an object on standard output where they ask for one."""
+    json = "--json" in args
+    try:
+        yield
+    except UsageError as e:
+        if json:
+            misused(e.format_message(), command)
+        raise
+
+
 class Group(TyperGroup):
     """The command line as a whole."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        with told(args):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Subcommand | None, list[str]]:
+        with told(args):
+            return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         with light():
@@ -46,6 +70,10 @@ class Group(TyperGroup):
 
 class Command(TyperCommand):
     """One of its commands."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        with told(args, self.name or ""):
+            return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
         with light():

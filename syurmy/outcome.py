@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,16 @@ def report(error: SyurmyError, json: bool, debug: bool) -> int:
     print(display.error_text(error), file=sys.stderr)
     if json:
         print_json({"ok": False, "error": display.error_json(error)})
+        with suppress(OSError):  # the code says what is wrong, not that nobody can read it
+            sys.stdout.flush()
     return exit_of(error.code)
+
+
+def misused(message: str, command: str) -> None:
+    """The object of ``--json`` for a command line that is not understood; whoever reads it has the text."""
+    global _running
+    _running = _Running(command)
+    print_json({"ok": False, "error": {"code": "X194", "message": message}})
 
 
 def record(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,22 @@ import syurmy
 from syurmy import interrupts, outcome
 
 
+class _Parser(argparse.ArgumentParser):
+    """With ``--json`` tells what it does not understand as JSON, too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.json = "--json" in (sys.argv if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        if self.json:
+            outcome.misused(message, "verify")
+        super().error(message)
+
+
 def parser() -> argparse.ArgumentParser:
     """Arguments and options of ``syurmy-verify``."""
-    out = with_options(argparse.ArgumentParser("syurmy-verify", description="Verify a proof and print its statement."))
+    out = with_options(_Parser("syurmy-verify", description="Verify a proof and print its statement."))
     out.add_argument("--version", action="version", version=f"syurmy-verify {syurmy.__version__}")
     return out
 

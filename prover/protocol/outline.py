@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from syurmy.isa.arrays import I32
-from syurmy.isa.cost import Account
+from syurmy.isa.cost import PER_WEIGHT, Account
 from syurmy.isa.graph import Equation
 from syurmy.isa.progression import Progression
 from syurmy.isa.records import dataclass
@@ -94,7 +94,7 @@ class Lines(WeightSpace):
         if found is None:
             size = math.prod(dims)
             if self.account is not None:
-                self.account.spend(size, "weights of claims")
+                self.account.spend(PER_WEIGHT + size, "weights of claims")
             found = self._lines[key] = Line(len(self.steps), dims, size, point)
             self.steps.append(step)
         return found

@@ -254,19 +254,25 @@ def sum_middle(a: U64) -> U64:
 def scatter_add(a: U64, index: I64, size: int) -> U64:
     """``uint64[2, size]``: the sums of the a[i] with one index, over K; index -1 drops the entry."""
     kept = index >= 0
-    where, values = index[kept], a[:, kept]
+    where, values = (index, a) if kept.all() else (index[kept], a[:, kept])
     out = np.zeros((2, size), np.uint64)
-    if (where[1:] >= where[:-1]).all():  # as where a loop reads the round before: few meet, and only those are added
-        again = np.concatenate([[False], where[1:] == where[:-1]])[: len(where)]
-        out[:, where[~again]] = values[:, ~again]
-        where, values = where[again], values[:, again]
-    if len(where):
-        places, at = np.unique(where, return_inverse=True)
-        halves = np.zeros((2, 2, len(places)), np.uint64)
-        for plane in range(2):
-            np.add.at(halves[0, plane], at, values[plane] & LOW)
-            np.add.at(halves[1, plane], at, values[plane] >> HALF)
-        out[:, places] = add_f(out[:, places], _from_halves(halves[0], halves[1]))
+    number = np.arange(len(where), dtype=np.int32)
+    one = np.empty(size, np.int32)  # of the entries of an index
+    one[where] = number
+    again = one[where] != number
+    if not again.any():  # as where axes change places, or a part is cut out
+        out[:, where] = values
+        return out
+    out[:, where[~again]] = values[:, ~again]
+    where, values = where[again], values[:, again]
+    places: I64 | slice = slice(None)
+    if len(where) < size >> 2:  # as where a loop reads the round before: few meet, and only those are added
+        places, where = np.unique(where, return_inverse=True)
+    halves = np.zeros((2, *out[:, places].shape), np.uint64)
+    for plane in range(2):
+        np.add.at(halves[0, plane], where, values[plane] & LOW)
+        np.add.at(halves[1, plane], where, values[plane] >> HALF)
+    out[:, places] = add_f(out[:, places], _from_halves(halves[0], halves[1]))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +67,7 @@ def new(
     from syurmy.isa.errors import InputError
     from syurmy.isa.wellformed import valid_name
 
-    name = folder.resolve().name
+    name = Path(os.path.realpath(folder)).name
     if not valid_name(name):
         message = f"'{name}' cannot name a program"
         raise InputError(message, code="A103", help="letters, digits and _, not beginning with a digit")

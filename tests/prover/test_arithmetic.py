@@ -131,7 +131,8 @@ def calls(rng):
         yield "add", a[0], b[0]
         yield "scatter_add", a, rng.integers(-1, 7, n), 7
         yield "scatter_add", a, np.sort(rng.integers(-1, 2 * n, n)), 2 * n
-        yield "scatter_add", a, np.arange(n), n + 1
+        yield "scatter_add", a, rng.permutation(n) - 1, n + 1
+        yield "scatter_add", a, rng.integers(-1, n, n), 6 * n
     for n, m in ((1, 1), (3, 5), (70, 300), (2, 9000)):
         yield "outer", words(rng, 2, n), words(rng, 2, m)
         yield "bind_columns", words(rng, n, m), words(rng, 2, m)

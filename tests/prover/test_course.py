@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,23 +95,43 @@ def test_elements_are_worked_out_again():
     assert len(tape.steps) == 12
 
 
-def test_a_course_that_is_too_long_goes_at_once(monkeypatch):
-    """Without the collector: what is recorded refers to itself."""
-    monkeypatch.setattr(course, "MOST", 10)
-    program, (a, _) = runs("attention")
-    key, _ = syurmy.setup(program, zk=False)
-    spaces = []
+@pytest.fixture
+def spaces(monkeypatch):
+    """Of the courses that are made, without the collector: what is recorded refers to itself."""
+    found = []
     made = course.RecordedSpace.__init__
 
     def counted(self, tape):
         made(self, tape)
-        spaces.append(weakref.ref(self))
+        found.append(weakref.ref(self))
 
     monkeypatch.setattr(course.RecordedSpace, "__init__", counted)
     gc.disable()
-    try:
-        for _ in range(3):
-            syurmy.prove(key, a)
-    finally:
-        gc.enable()
+    yield found
+    gc.enable()
+
+
+def test_a_course_that_is_too_long_goes_at_once(monkeypatch, spaces):
+    monkeypatch.setattr(course, "MOST", 10)
+    program, (a, _) = runs("attention")
+    key, _ = syurmy.setup(program, zk=False)
+    for _ in range(3):
+        syurmy.prove(key, a)
     assert [space() for space in spaces] == [None] * 3
+
+
+def test_a_proof_that_is_broken_off_leaves_nothing(spaces):
+    """Neither memory nor anything to the next proof."""
+    program, (a, _) = runs("lenet")
+    key, _ = syurmy.setup(program, zk=False)
+    proof = syurmy.prove(key, a).to_bytes()
+
+    def broken_off(at, phase, fraction):
+        if phase == at:
+            raise KeyboardInterrupt
+
+    for phase in ("commit", "lookup", "contraction", "opening"):
+        with pytest.raises(KeyboardInterrupt):
+            syurmy.prove(key, a, partial(broken_off, phase))
+    assert [space() for space in spaces] == [None] * 4
+    assert syurmy.prove(key, a).to_bytes() == proof

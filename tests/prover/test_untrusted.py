@@ -229,7 +229,7 @@ def test_views_are_charged_before_they_are_spread_over_rounds(family):
 @pytest.mark.parametrize(
     ("member", "most"),
     [
-        (growth.puts_that_are_read(2000, 2**12), 5 * 2**20),  # 12 bytes a position, three of which are charged
+        (growth.puts_that_are_read(2000, 2**12), 5 * 2**19),  # 12 bytes a position, for which nine entries are charged
         (growth.vectors_that_are_padded(20, 2**16), 2**20),
     ],
 )
@@ -332,7 +332,7 @@ def test_a_system_is_refused_before_it_is_made():
     with pytest.MonkeyPatch.context() as m:
         new = Builder.new
         m.setattr(Builder, "new", lambda self, *a: made.append(1) or new(self, *a))
-        m.setattr(cost, "FREE", 1000 * cost.PER_TERM)
+        m.setattr(cost, "FREE", 1000 * (cost.PER_NODE + cost.PER_TERM))
         with pytest.raises(SyurmyError) as e:
             Plan.of(*growth.a_long_chain(10_000))
     assert e.value.code == "C112"

@@ -234,6 +234,12 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_bytes() == b"new"
 
 
+def test_a_link_to_itself_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    write_whole(tmp_path / "loop", b"new")
+    assert (tmp_path / "loop").read_bytes() == b"new"
+
+
 def test_several_files_are_written_together_or_not_at_all(tmp_path: Path) -> None:
     paths = [tmp_path / n for n in "abc"]
     with pytest.raises(InputError):

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import syurmy
-from syurmy import outcome
+from syurmy import outcome, verify_main
 from syurmy.cli import app
 from tests.syurmy.test_verification import proven  # noqa: F401  (a fixture)
 
@@ -133,3 +133,33 @@ def test_little_is_imported_before_interrupts_are_heeded() -> None:
     code = "import sys, syurmy.__main__; print(*sorted({'pathlib', 'typing', 'difflib', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "command", "message"),
+    [
+        ("verify --json", "verify", "Missing argument 'PROG.vk'."),
+        ("prove a.tasm --bogus --json", "prove", "No such option: --bogus"),
+        ("nonsense --json", "", "No such command 'nonsense'."),
+        ("--json", "", "No such option: --json (Possible options: --version)"),
+    ],
+)
+def test_a_line_that_is_not_understood_is_told_as_json(line: str, command: str, message: str) -> None:
+    done = CliRunner().invoke(app, line.split())
+    record = json.loads(done.stdout)
+    assert (done.exit_code, record["ok"], record["command"]) == (2, False, command)
+    assert record["error"] == {"code": "X194", "message": message}
+    assert message in " ".join(done.stderr.replace("│", "").split())
+    assert CliRunner().invoke(app, line.replace("--json", "--jsons").split()).stdout == ""
+
+
+def test_so_is_one_of_the_verifier_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in ((["a.vk", "--json"], True), (["a.vk"], False)):
+        with pytest.raises(SystemExit) as e:
+            verify_main.main(arguments)
+        assert e.value.code == 2
+        told = capsys.readouterr()
+        assert "FILE.proof" in told.err
+        assert bool(told.out) is said
+        if said:
+            assert json.loads(told.out)["error"]["code"] == "X194"
