@@ -1,8 +1,8 @@
 """``python -m benchmarks.floors``: kernels over K, one thread, beside what their products and their bytes take alone.
 
 A floor of products is that of the extension product on vectors in the first-level cache, one of bytes that of adding
-two arrays which no cache holds, both measured here. The larger one bounds a kernel whose arrays are in memory; what is over
-it is loads, sums and reductions. Times are the processor's, of the thread, the least of ``--runs``.
+two arrays which no cache holds, both measured here. The larger one bounds a kernel whose arrays are in memory; what is
+over it is loads, sums and reductions. Times are the processor's, of the thread, the least of ``--runs``.
 """
 
 from __future__ import annotations
