@@ -13,8 +13,8 @@ DRAWN  := tests -m hypothesis
 QUICK  := tests/assembler tests/gpu tests/isa tests/prover tests/syurmy tests/vm
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test test-gpu explore lint format typecheck bench isa-manual check-manual audit operators \
-	check-operators docs editors fuzz clean manpage readme pictures
+.PHONY: help venv demo check test test-gpu check-cuda explore lint format typecheck bench isa-manual check-manual audit \
+	operators check-operators docs editors fuzz clean manpage readme pictures
 
 help: ## Explain the targets.
 	@echo "make TARGET, where TARGET is one of"
@@ -46,6 +46,10 @@ test: $(READY) ## Run the tests; ARGS selects some.
 
 test-gpu: $(READY) ## Test and measure on this machine's graphics card; says "Error 3" where there is none.
 	$(BIN)/python -m tests.gpu
+
+check-cuda: $(READY) ## Compile all kernels for graphics cards, on a machine without one (470 MB of NVIDIA's tools).
+	$(PIP) --editable '.[cuda-check]'
+	$(BIN)/python -m pytest -n $(JOBS) tests/gpu/test_ptx.py
 
 explore: $(READY) ## Draw new examples (ROUNDS seeds from SEED on, or a new one) until a test fails; says how to repeat it.
 	@seed=$${SEED:-$$($(BIN)/python -c 'import random; print(random.randrange(10**9))')}; \

@@ -24,7 +24,7 @@ from syurmy.compiler.tables import Tables
 from syurmy.isa.arrays import F64
 from syurmy.isa.types import DType, TensorType
 
-INPUT_BITS = 30  # magnitude bits of an input: a float32 has 24, and is exact down to 2^-6 of the largest
+INPUT_BITS = 30  # magnitude bits of an input, room among them: a float32 has 24, exact down to 2^-4 of the largest
 ROOM = 58  # bits of a sum of products
 WEIGHT_BITS = 18  # of the largest weight, which it leaves
 RATIO_BITS, REACH_BITS = 16, 50  # of ratios between scales, and of entries at one scale
@@ -68,7 +68,7 @@ def input_scales(graph: Graph, name: str, margin: float) -> tuple[TensorType, F6
     if v.dtype.kind != "f":
         return input_interval(v.dtype, v.shape), np.ones(v.shape)
     peaks = np.where(peaks > 0, peaks, 1.0) * margin
-    scales = np.array([power_of_two(p / (2**INPUT_BITS - 1)) for p in peaks])
+    scales = np.array([power_of_two(p / (2 ** (INPUT_BITS - ROOM_BITS) - 1)) for p in peaks])
     t = TensorType(DType.I32, v.shape, -(2**INPUT_BITS), 2**INPUT_BITS - 1)
     return t, np.broadcast_to(scales, v.shape).copy()
 

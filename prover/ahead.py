@@ -6,7 +6,7 @@ rests on is still drawn by one transcript. The last rounds are one launch of one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
@@ -188,6 +188,18 @@ class Now:
         low, top = Ext(a, b), Ext(c, d)
         self.low, self.top = (low, top) if self._first else (self.low + low, self.top + top)
         self._first = False
+
+
+def as_now(sender: Sender) -> Callable[[], None]:
+    """What takes back all that a sender is going to send, and what its transcript absorbs of it."""
+    kept = [(o, {k: v.copy() if isinstance(v, list | blake3) else v for k, v in vars(o).items()})
+            for o in (sender, sender.transcript)]  # fmt: skip
+
+    def back() -> None:
+        for o, before in kept:
+            vars(o).update(before)
+
+    return back
 
 
 def element_words(rows: Sequence[Sequence[Ext]]) -> U64:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from syurmy import gpu
+from syurmy import gpu, host
 from syurmy.isa.arrays import I64, U8, Integers
 from syurmy.prover import strips
 from syurmy.prover.field import U64
@@ -65,12 +65,21 @@ class Commitment:
     def root(self) -> bytes:
         return self.tree.root
 
+    def opened(self, positions: Sequence[int]) -> tuple[U64, U8]:
+        """``columns``, and the path of these positions."""
+        if isinstance(self.tree, DeviceTree) and not isinstance(self.codeword, strips.Strips):
+            return self.tree.opened(self.codeword, positions)
+        return self.columns(positions), self.tree.multiproof(positions)
+
     def columns(self, positions: Sequence[int]) -> U64:
         """Those of the codeword, ``uint64[t, height]``."""
         if isinstance(self.codeword, strips.Strips):
             return self.codeword.taken(positions)
         if self.codeword is not None:
-            return taken(self.codeword, positions)
+            columns: U64
+            on_host = gpu.on_host(self.codeword)
+            columns = host.rows_of(self.codeword, positions) if on_host else taken((self.codeword, positions))[0]
+            return columns
         tail = np.zeros((0, self.shape.height), np.uint64) if self.tail is None else self.tail
         at = Positions(self.shape.log_cols, self.shape.log_blowup, positions, len(tail))
         memory = gpu.place(self.shape.rows * self.shape.cols)

@@ -312,8 +312,9 @@ def open_columns(sender: Sender, matrices: Sequence[Committed], grinding_bits: i
     ]
     out = []
     for m, positions in zip(matrices, drawn, strict=True):
-        sender.base_array(f"{m.opened.label} columns", m.commitment.columns(positions))
-        sender.raw(f"{m.opened.label} path", m.commitment.tree.multiproof(positions).tobytes())
+        columns, path = m.commitment.opened(positions)
+        sender.base_array(f"{m.opened.label} columns", columns)
+        sender.raw(f"{m.opened.label} path", path.tobytes())
         out += [Encoded(word, m.opened.shape.log_n, positions) for word in m.opened.places]
     return out
 

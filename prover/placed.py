@@ -146,7 +146,7 @@ class Placed:
             else:
                 rows = self.memory.upload(narrowed(self.witness.rows(lk.table, lk.members)))
             for_ranges(moves.count_kernel, rows.size, rows, counts[lk.table])
-        if taken(every.reshape(-1, 1), (ends[1:] - 1).tolist()).any():
+        if taken((every.reshape(-1, 1), (ends[1:] - 1).tolist()))[0].any():
             self.witness.multiplicities()
             raise AssertionError("a lookup that only a device does not find")
         for table, column in self.plan.multiplicities.items():

@@ -20,6 +20,7 @@ from syurmy.isa.path import Path
 from syurmy.isa.trace import Trace
 from syurmy.prover import lookup, opening, sumcheck
 from syurmy.prover.again import Again
+from syurmy.prover.ahead import as_now
 from syurmy.prover.check import Unsatisfied, check
 from syurmy.prover.commitment import Commitment, commit, stored_matrix
 from syurmy.prover.course import Course
@@ -330,21 +331,23 @@ class Prover:
         point: list[Ext] = []
         num, den = Ext(0), Ext(1)
         if plan.blocks:
-            point, num, den = lookup.prove_layers(self.sender, self.tree())
+            point, num, den = self.summed()
         extra = transcript.challenges("equation point", plan.point_length - len(point))
         self.course.point(red.LOOKUP, extra + point)
         return num, den
 
-    def tree(self) -> lookup.Tree:
-        """On the host where it does not fit on the device: nothing of it is sent yet."""
+    def summed(self) -> tuple[list[Ext], Ext, Ext]:
+        """Proves the tree; on the host where it does not fit on the device, or what its rounds need beside it: what
+        these had sent is taken back, and is sent again."""
+        back = as_now(self.sender)
         try:
-            return lookup.Tree.of(self.last_leaves())
+            return lookup.prove_layers(self.sender, lookup.Tree.of(self.last_leaves()))
         except gpu.OutOfDeviceMemory:
-            pass
+            back()
         there, self.placed = self.placed, None
         self.counts = self.multiplicities()
         try:
-            return lookup.Tree.of(self.leaves())
+            return lookup.prove_layers(self.sender, lookup.Tree.of(self.leaves()))
         finally:
             self.placed = there
 

@@ -4,8 +4,11 @@ digests stay: only what is sent comes back; and in keys, without what takes no t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from syurmy import gpu, host
 from syurmy.isa.arrays import U8
@@ -31,8 +34,12 @@ class DeviceTree:
         self.root = gpu.download(self.digests[2 * n - 2 : 2 * n - 1]).tobytes()
 
     def multiproof(self, positions: Sequence[int]) -> U8:
-        rows = taken(self.digests, siblings(self.log_n, positions))
-        return rows.view(np.uint8).reshape(-1, 4 * WORDS)[:, :DIGEST]
+        return _path(*taken((self.digests, siblings(self.log_n, positions))))
+
+    def opened(self, columns: gpu.Array, positions: Sequence[int]) -> tuple[U64, U8]:
+        """Rows of ``uint64[n, R]`` on the same device, and their path, in one copy."""
+        rows, path = taken((columns, positions), (self.digests, siblings(self.log_n, positions)))
+        return rows, _path(path)
 
 
 class ShortTree:
@@ -121,11 +128,21 @@ def of_columns(columns: gpu.Array) -> Tree:
     return DeviceTree(n, gpu.beside(columns), leaves)
 
 
-def taken(a: gpu.Array, rows: Sequence[int]) -> U64:
-    """Rows of a matrix, on the host."""
-    if isinstance(a, np.ndarray):
-        chosen: U64 = host.rows_of(a, rows)
-        return chosen
-    out = a.memory.empty((len(rows), a.shape[1]), a.dtype)
-    for_ranges(take_rows_kernel, out.size, a, np.asarray(rows, np.int64), out)
-    return gpu.download(out)
+def _path(digests: npt.NDArray[np.uint32]) -> U8:
+    """As it is sent."""
+    return digests.view(np.uint8).reshape(-1, 4 * WORDS)[:, :DIGEST]
+
+
+def taken(*wanted: tuple[gpu.Array, Sequence[int]]) -> list[npt.NDArray[Any]]:
+    """Rows of matrices of one device, on the host, in one copy; those of 8 bytes before those of 4."""
+    chosen = [(a, np.asarray(rows, np.int64)) for a, rows in wanted]
+    sizes = [len(rows) * a.shape[1] * a.dtype.itemsize for a, rows in chosen]
+    ends = list(accumulate(sizes))
+    memory = wanted[0][0].memory
+    whole = memory.empty(ends[-1], np.uint8)
+    for (a, rows), size, end in zip(chosen, sizes, ends, strict=True):
+        if size:
+            out = whole[end - size : end].view(a.dtype).reshape(len(rows), a.shape[1])
+            for_ranges(take_rows_kernel, out.size, a, rows, out)
+    parts = np.split(gpu.download(whole), ends[:-1])
+    return [p.view(a.dtype).reshape(len(rows), a.shape[1]) for p, (a, rows) in zip(parts, chosen, strict=True)]

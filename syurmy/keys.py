@@ -159,9 +159,11 @@ def read_verifying_key(path: Path) -> VerifyingKey:
 def read_any_key(path: Path) -> VerifyingKey | BundleKey:
     """The key in a file, of one program or of bundles; ``InputError`` if it cannot be read or is neither."""
     from syurmy.prover.protocol.bundle import KEY_MAGIC, BundleKey
-    from syurmy.prover.protocol.key import VerifyingKey
+    from syurmy.prover.protocol.key import VK_MAGIC, VerifyingKey
 
     data = read_bytes(path)
+    if data[:8] not in (KEY_MAGIC, VK_MAGIC):
+        raise InputError(f"{path} is not a verifying key", code="K120", help="PROG.vk comes first, then the proof")
     return BundleKey.from_bytes(data) if data[:8] == KEY_MAGIC else VerifyingKey.from_bytes(data)
 
 

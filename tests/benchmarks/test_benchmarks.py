@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import leaves, measure, peers, programs, report
+from benchmarks import floors, leaves, measure, peers, programs, report
 from benchmarks.__main__ import main
 from syurmy.host import peak_mb
 
@@ -153,3 +153,13 @@ def test_peak_memory_is_the_childs_own() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert report.duration(seconds) == text
+
+
+@pytest.mark.slow
+def test_kernels_stand_beside_their_floors() -> None:
+    rows = [line.strip("| ").split(" | ") for line in floors.table(12, 1)[2:]]
+    page = (Path(__file__).parents[2] / "docs" / "kernels.md").read_text()
+    for kernel, products, moved, *numbers in rows:
+        assert f"| {kernel} | {products} | {moved} | " in page
+        assert all(float(x) > 0 for x in numbers)
+    assert len(rows) == 12

@@ -23,9 +23,10 @@ def test_without_a_card_it_prints_the_model_and_says_so(
     assert said.count("per leaf") == 1
 
 
-def test_the_documentation_shows_the_model() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text().splitlines()
-    assert set(bench.modelled()) <= set(page)
+@pytest.mark.parametrize("page", ["README.md", "docs/gpu.md"])
+def test_the_documentation_shows_the_model(page: str) -> None:
+    lines = (Path(__file__).parents[2] / page).read_text().splitlines()
+    assert set(bench.modelled()) <= set(lines)
 
 
 def test_an_item_is_bound_by_instructions_or_by_memory() -> None:

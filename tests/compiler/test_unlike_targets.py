@@ -110,3 +110,14 @@ def test_a_sequence_of_unlike_tensors_is_refused(tmp_path: Path) -> None:
         model = helper.make_model(graph, opset_imports=imports, ir_version=8)
         with pytest.raises(UnsupportedModel, match="SequenceConstruct"):
             compile_model(load.prepare(model), tmp_path / made, calibrate={"x": X[:20, None]})
+
+
+def test_features_of_unlike_size_go_beyond_their_samples(tmp_path: Path) -> None:
+    """Each has a unit of its own, and room for four times what it reaches on the samples, in which nothing is cut."""
+    done = columns(KINDS["product"], X, tmp_path)[0]
+    assert len(done.inputs[0].scales) == 4
+    far = (3.9 * X[:40].max(axis=0))[None].astype(np.float32)
+    run = done.run({"x": far})
+    assert not run.saturated
+    expected = (far - MEAN) @ W
+    assert np.abs(run.outputs["y"] - expected).max() <= 1e-3 * np.abs(expected).max()

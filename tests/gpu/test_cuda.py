@@ -6,6 +6,7 @@ How a kernel is launched and its arrays copied is tested without one as well, in
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,14 @@ def test_a_proof_made_on_a_card_is_that_of_the_cpu(
 ) -> None:
     expected = proven(name, zk, gpu.current(), monkeypatch)
     assert proven(name, zk, on(device), monkeypatch) == expected
+
+
+def test_kernels_use_of_cuda_what_other_compilers_have_as_well() -> None:
+    """numba-cuda is maintained as long as CUDA 13: its successor has these names, and Numba's own target."""
+    sources = [*(ROOT / "prover" / "kernels").glob("*.py"), ROOT / "gpu" / "grid.py", ROOT / "gpu" / "local.py"]
+    used = {name for path in sources for name in re.findall(r"(?<![\w.])cuda\.(\w+\.\w+|\w+\()", path.read_text())}
+    sizes = {"threadIdx.x", "blockIdx.x", "blockDim.x", "grid(", "gridsize("}
+    assert used == sizes | {"shared.array", "local.array", "syncthreads(", "atomic.add"}
 
 
 def test_without_a_card_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,10 @@ def test_what_does_not_fit_goes_in_strips() -> None:
             found = commitment.commit(backend.upload(matrix), shape)
             assert found.root == expected.root
             assert isinstance(found.codeword, DeviceArray) == whole
-            assert np.array_equal(found.columns([3, 77]), expected.columns([3, 77]))
+            waits = backend.traffic.waits
+            for a, b in zip(found.opened([3, 77]), expected.opened([3, 77]), strict=True):
+                assert np.array_equal(a, b)
+            assert backend.traffic.waits - waits == (1 if whole else 9)  # of strips, eight besides
     with selected(backend := Apart(memory=600_000)), pytest.raises(gpu.OutOfDeviceMemory):
         commitment.commit(backend.upload(matrix), shape)
 
@@ -131,6 +134,26 @@ def test_a_tree_that_does_not_fit_is_on_the_host(monkeypatch: pytest.MonkeyPatch
     assert tried == [False, True]
     assert "combine" not in backend.traffic.launches
     assert "product_rounds" in backend.traffic.launches
+
+
+@pytest.mark.parametrize("zk", [True, False], ids=["hiding", "no-zk"])
+def test_a_tree_whose_rounds_do_not_fit_is_proven_again_on_the_host(zk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All other layers are sent when there is no memory for the leaves'."""
+    expected, begun = proven("rnn", zk, gpu.current(), monkeypatch), []
+    init = lookup.LeafRounds.__init__
+
+    def full(self, leaves, *more) -> None:
+        begun.append(gpu.on_host(leaves.num))
+        if not begun[-1]:
+            raise gpu.OutOfDeviceMemory(1, 0, 0)
+        init(self, leaves, *more)
+
+    for least in (0, 1 << 12):  # every layer on the device, and the large ones
+        monkeypatch.setattr(lookup.LeafRounds, "__init__", full)
+        backend = Apart(least)
+        assert proven("rnn", zk, backend, monkeypatch) == expected
+        assert "lookup_rounds" in backend.traffic.launches
+    assert begun == [False, True] * 2
 
 
 def test_a_tree_takes_38_bytes_a_leaf() -> None:

@@ -97,7 +97,8 @@ def test_both_commands_have_the_same_options() -> None:
 
 def test_errors_end_with_their_exit_code(proven: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify_main.main([str(proven / "tiny.proof"), str(proven / "tiny.proof")]) == 2
-    assert capsys.readouterr().err == "error[K120]: this is not a verifying key\n"
+    said = f"{proven / 'tiny.proof'} is not a verifying key (PROG.vk comes first, then the proof)"
+    assert capsys.readouterr().err == f"error[K120]: {said}\n"
     with pytest.raises(InputError):
         verification.answer(proven / "none.vk", proven / "tiny.proof")
 
