@@ -34,6 +34,8 @@ FAR_BITS = 8  # above those of an input
 TERM_BITS, SHORT_BITS = 27, 6  # of a term of a sum, where ratios would lose more than some bits
 LEFT_BITS = 22  # what a sum with a constant leaves at least
 UNLIKE = 8.0  # features whose peaks are this far apart are unlike
+SEEN = 16  # samples from which on ranges of an output's columns are known
+MOST_COLUMNS = 32  # of an output that has a unit for each
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,20 @@ def feature_peaks(graph: Graph, name: str) -> F64:
     """The largest magnitude of every feature on the samples."""
     x = np.stack([np.asarray(s, np.float64) for s in graph.samples[name]])
     return np.asarray(np.abs(x).reshape(-1, x.shape[-1]).max(axis=0))
+
+
+def column_spans(graph: Graph, output: str) -> F64 | None:
+    """The ranges of an output's columns, if it is one row of a few, and they are unlike; not of shares and the like,
+    which mean what they are beside 1. A column that is constant is judged with the others."""
+    v, rows = graph.values[output], graph.samples.get(output, ())
+    if v.dtype.kind != "f" or not v.shape or v.shape[-1] != math.prod(v.shape) or len(rows) < SEEN:
+        return None
+    seen = np.stack([np.asarray(x, np.float64).reshape(-1) for x in rows])
+    spans = np.ptp(seen, axis=0)
+    if spans.size > MOST_COLUMNS or not np.isfinite(seen).all() or not spans.any() or (v.lo >= 0 and v.hi <= 1):
+        return None
+    spans = np.where(spans > 0, spans, np.ptp(seen))
+    return spans if spans.max() >= UNLIKE * spans.min() else None
 
 
 def input_interval(dtype: np.dtype[Any], shape: tuple[int, ...], unsigned: bool = False) -> TensorType:

@@ -8,7 +8,6 @@ came from were executed while the program was emitted; held-out ones are run her
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from syurmy.compiler.channels import UNLIKE, Channels
+from syurmy.compiler.channels import Channels, column_spans
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Graph
 from syurmy.compiler.lower import Context, Step
@@ -31,8 +30,6 @@ from syurmy.vm.machine import run
 SUMS = {"Add", "Sub", "Sum", "ReduceSum", "ReduceMean", "MatMul", "Gemm", "Conv", "Mean", "Einsum"}
 LIKE_YOURS = "calibrate on inputs like yours (--calibrate)"
 CANCELLED = 2.0**8  # terms so much larger than their sum
-SEEN = 16  # samples from which on ranges of columns are known
-MOST_COLUMNS = 32
 
 
 @dataclass
@@ -120,10 +117,10 @@ class Measured:
         return sum(self.tensors[n].wrong for n in names if n in self.tensors)
 
 
-def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tensor], count: int) -> Measured:
+def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tensor | Channels], count: int) -> Measured:
     """By the values that emission computed on ``count`` samples."""
     m = Measured()
-    m.tensors.update({o: Difference(_spans(g, o)) for o in outputs})
+    m.tensors.update({o: Difference(column_spans(g, o)) for o in outputs})
     for name, t in _tensors(steps, outputs):
         floats = g.samples[name] if name in g.samples else [g.constants[name]] * count
         x, scale = (t.q, t.scales) if isinstance(t, Channels) else (t, t.scale)
@@ -132,27 +129,13 @@ def on_scale_samples(g: Graph, steps: Sequence[Step], outputs: Mapping[str, Tens
     return m
 
 
-def _spans(g: Graph, output: str) -> F64 | None:
-    """The ranges of an output's columns, if it is one row of a few, and they are unlike; not of shares and the like,
-    which mean what they are beside 1. A column that is constant is judged with the others."""
-    v, rows = g.values[output], g.samples.get(output, ())
-    if v.dtype.kind != "f" or not v.shape or v.shape[-1] != math.prod(v.shape) or len(rows) < SEEN:
-        return None
-    seen = np.stack([np.asarray(x, np.float64).reshape(-1) for x in rows])
-    spans = np.ptp(seen, axis=0)
-    if spans.size > MOST_COLUMNS or not np.isfinite(seen).all() or not spans.any() or (v.lo >= 0 and v.hi <= 1):
-        return None
-    spans = np.where(spans > 0, spans, np.ptp(seen))
-    return spans if spans.max() >= UNLIKE * spans.min() else None
-
-
 def on_held_out(
     m: Measured,
     program: Program,
     watch: Watch,
     inputs: Sequence[Port],
     steps: Sequence[Step],
-    outputs: Mapping[str, Tensor],
+    outputs: Mapping[str, Tensor | Channels],
     known: Mapping[str, Any],
 ) -> None:
     """Adds what the machine gives for a sample that no scale came from. ``known``: the float model's tensors on it."""
@@ -169,11 +152,13 @@ def on_held_out(
             m.add(name, np.asarray(known[name]), integers_of(trace, held.name, given, written), scale)
 
 
-def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Channels]]:
+def _tensors(
+    steps: Sequence[Step], outputs: Mapping[str, Tensor | Channels]
+) -> Iterator[tuple[str, Tensor | Channels]]:
     made: dict[str, Tensor | Channels] = {}
     for s in steps:
         made.update(s.results)
-    return iter({**made, **outputs}.items())  # outputs as they leave, at one scale
+    return iter({**made, **outputs}.items())  # outputs as they leave
 
 
 def integers_of(trace: Trace, register: str, inputs: Mapping[str, Array], written: Mapping[str, int]) -> Array:

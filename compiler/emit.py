@@ -198,11 +198,12 @@ class Emitter:
             raise ValueError("an assertion does not hold on the samples")
         self.code.append(Instruction("assert", None, (x.name,)))
 
-    def output(self, label: str, x: Tensor, public: bool = True) -> Tensor:
+    def output(self, label: str, x: Tensor, scale: str = "") -> Tensor:
+        """``scale``: what to say of it instead of its scale."""
         name = self.fresh(label)
         out = self.op("mov", [x], x.scale, name)
-        seen = visibility(public, label in self.commit_outputs)
-        self.outputs.append(f".output  {name} {seen} ; scale {x.scale:.9g}")
+        seen = visibility(True, label in self.commit_outputs)
+        self.outputs.append(f".output  {name} {seen} ; scale {scale or f'{x.scale:.9g}'}")
         return out
 
     # ---- instructions --------------------------------------------------------------------------------------------

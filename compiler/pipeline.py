@@ -27,7 +27,7 @@ from syurmy.assembler.disassembler import disassemble
 from syurmy.compiler import cached, causal, graph, load, stepwise
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.causal import Greedy, Tail
-from syurmy.compiler.channels import Channels, unlike
+from syurmy.compiler.channels import Channels, column_spans, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.cutting import cut_into
@@ -225,7 +225,7 @@ class Made:
     context: Context
     steps: Sequence[Step]
     inputs: Sequence[Port]
-    outputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor | Channels]
     folder: Path
     program: Program
     measured: Measured
@@ -325,7 +325,7 @@ class Trial:
         units = {name: r.port.unit for name, r in self.read.items()}
         own = [i for i in g.inputs if caches is None or i not in caches.names]
         inputs = [replace(_input_port(c, i), unit=units.get(i, "")) for i in own]
-        outputs = {name: out.output(name, c.tensor(name)) for name in shown}
+        outputs = {name: _leaving(c, name) for name in shown}
         tail = None
         if self.greedy is not None:
             tail = causal.tail(c, self.greedy) if caches is None else stepwise.tail(c, self.greedy, caches)
@@ -366,18 +366,27 @@ class Trial:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _port(x: Tensor, model_name: str, g: graph.Graph, code: Code | None = None) -> Port:
+def _leaving(c: Context, name: str) -> Tensor | Channels:
+    """An output of the program: at one scale, or where columns are unlike with a unit for each."""
+    if name not in c.channels or column_spans(c.graph, name) is None or (c.channels[name].scales <= 0).any():
+        return c.out.output(name, c.tensor(name))
+    x = c.channels[name]
+    return Channels(c.out.output(name, x.q, "of each column"), x.scales)
+
+
+def _port(x: Tensor | Channels, model_name: str, g: graph.Graph, code: Code | None = None) -> Port:
     labels = tuple(g.labels.get(model_name, ()))
+    if isinstance(x, Channels):
+        scales = x.scales.reshape(-1, x.shape[-1])[0]
+        p = _port(x.q.scaled(float(scales.max())), model_name, g)
+        return replace(p, scales=tuple(scales.tolist()))
     return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale, code, labels)
 
 
 def _input_port(c: Context, name: str) -> Port:
     if name not in c.channels or not c.is_float(name):
         return _port(c.tensors[name], name, c.graph, c.coded.get(name))
-    x = c.channels[name]
-    scales = x.scales.reshape(-1, x.shape[-1])[0]
-    p = _port(x.q.scaled(float(scales.max())), name, c.graph)
-    return replace(p, scales=tuple(scales.tolist()))
+    return _port(c.channels[name], name, c.graph)
 
 
 def _written(

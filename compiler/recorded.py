@@ -179,17 +179,18 @@ class Held:
 
 @dataclass(frozen=True)
 class Limit:
-    """What of an output rounding may take off (``least``, in reals) before that is told, and its ``span`` on the
-    samples."""
+    """What of an output rounding may take off (``least``) before that is told, and its ``span`` on the samples, in
+    reals; where columns are unlike, as shares of their ranges (``spans``), so that ``span`` is 1."""
 
     least: float
     span: float
+    spans: tuple[float, ...] = ()
 
     @staticmethod
     def read(x: Mapping[str, Any]) -> Limit:
         """From its record. Raises ``ValueError`` or ``KeyError``."""
-        limit = Limit(float(x["least"]), float(x["span"]))
-        if not (0 <= limit.least < math.inf and 0 < limit.span < math.inf):
+        limit = Limit(float(x["least"]), float(x["span"]), tuple(map(float, x.get("spans", ()))))
+        if not (0 <= limit.least < math.inf and all(0 < span < math.inf for span in (limit.span, *limit.spans))):
             raise ValueError
         return limit
 

@@ -178,6 +178,14 @@ def columns(c: Context, n: Node) -> Result:
     return y if name in c.channels else uniform(c, y)
 
 
+@absorbing("Spread", domain=FUSED)
+@lowering("Spread", domain=FUSED)
+def spread(c: Context, n: Node) -> Result:
+    """A unit for every column (``compiler.passes.targets``)."""
+    name = n.inputs[0]
+    return scaled(c, channels_of(c.channels.get(name) or c.tensors[name]), n.attr("scales"))
+
+
 @absorbing("BatchNormalization")
 def normalised_columns(c: Context, n: Node) -> Result | None:
     """A product and a sum for each column."""
