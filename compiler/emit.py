@@ -27,7 +27,7 @@ from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
 from syurmy.isa.program import Attr, Instruction, Lut, visibility
-from syurmy.isa.types import DType, TensorType, smallest_dtype
+from syurmy.isa.types import MAX_RANK, DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import MAX_NAME, MAX_TABLE, RESERVED, l1_bound
 
 BOUNDED = 8  # what is bounded is so much less off than the bound, where rounding is known
@@ -236,6 +236,8 @@ class Emitter:
                 self._executed(call, [o.of(k, narrow) for o in operands], {name: k % n for name, n in rounds.items()})
                 for k in range(self.samples)
             )
+            if len(t.shape) > MAX_RANK:
+                raise Unsupported(f"{op}: a tensor with {len(t.shape)} axes", f"{MAX_RANK} axes at most")
         except TypeRuleError as e:
             raise Unsupported(f"{op}: {e.message}", e.help) from e
         except Trap as e:

@@ -160,11 +160,11 @@ def graph_of(
 
 
 class Runner:
-    """The float model: every tensor on the way, on one set of inputs after the other."""
+    """The float model: every tensor on the way, or those of ``names``, on one set of inputs after the other."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, names: Sequence[str] = ()) -> None:
         self.model = model
-        self.names = [o for n in model.graph.node for o in n.output if o]
+        self.names = list(names) or [o for n in model.graph.node for o in n.output if o]
         self.weights: dict[str, Array] = {}  # large ones, which its session shares
         self._session: Any = None
         try:
