@@ -54,7 +54,8 @@ class Difference:
                 off -= floats
             lo, hi = float(floats.min()), float(floats.max())
             if self.spans is not None:
-                shares = np.abs(off.reshape(-1)) / self.spans
+                over = tuple(a for a in range(off.ndim) if self.spans.shape[a] == 1)
+                shares = np.max(np.abs(off) / self.spans, axis=over)
                 self.columns = shares if self.columns is None else np.maximum(self.columns, shares)
                 self.sum += float(shares.sum())
             if not (np.isfinite(lo) and np.isfinite(hi)):
@@ -88,6 +89,13 @@ class Difference:
     def column(self) -> int | None:
         """Of unlike columns that which is furthest off."""
         return None if self.columns is None else int(np.argmax(self.columns))
+
+    @property
+    def axis(self) -> int | None:
+        """Along which these are, if not the last."""
+        if self.spans is None or self.spans.shape[-1] > 1:
+            return None
+        return int(np.argmax(self.spans.shape))
 
 
 @dataclass
@@ -181,7 +189,8 @@ def missed(m: Measured, g: Graph, c: Context, steps: Sequence[Step], tolerance: 
         node, op, cause, what, help = cut, "input", *_saturated(m.entered[cut], random)
     elif step is not None:
         cause, what, help = _cause(m, g, c, step, random)
-    return Missed(out, m.error([out]), m.wrong([out]), node, op, cause, what, help, m.tensors[out].column)
+    return Missed(out, m.error([out]), m.wrong([out]), node, op, cause, what, help, m.tensors[out].column,
+                  m.tensors[out].axis)  # fmt: skip
 
 
 def _origin(m: Measured, g: Graph, steps: Sequence[Step], out: str, tolerance: float) -> Step | None:

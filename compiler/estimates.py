@@ -118,14 +118,14 @@ class _Measure(NamedTuple):
     scale: float | F64
     unit: float | F64
     span: float
-    spans: tuple[float, ...] = ()
+    spans: Any = ()
 
     @staticmethod
     def of(t: Tensor | Channels, d: Difference) -> _Measure:
         register, scale = (t.q.name, t.scales) if isinstance(t, Channels) else (t.name, t.scale)
         if d.spans is None:
             return _Measure(register, scale, scale, d.span)
-        return _Measure(register, scale, scale / d.spans.reshape(t.shape), 1.0, tuple(d.spans.tolist()))
+        return _Measure(register, scale, scale / d.spans, 1.0, d.spans.tolist())
 
 
 class _Seen:

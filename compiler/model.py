@@ -406,7 +406,7 @@ class CompiledModel(Summary):
         found = {}
         for p in self.outputs:
             if p.model_name in self.limits:
-                unit = np.array(p.scales or p.scale) / (self.limits[p.model_name].spans or 1.0)
+                unit = np.array(p.scales or p.scale) / np.array(self.limits[p.model_name].spans or 1.0)
                 found[p.model_name] = [largest_off(run[p.name], unit) for run in rounding.found]
         return found
 

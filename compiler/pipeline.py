@@ -27,7 +27,7 @@ from syurmy.assembler.disassembler import disassemble
 from syurmy.compiler import cached, causal, graph, load, stepwise
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.causal import Greedy, Tail
-from syurmy.compiler.channels import Channels, column_spans, unlike
+from syurmy.compiler.channels import Channels, column_spans, thin, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, missed, on_held_out, on_scale_samples
 from syurmy.compiler.cutting import cut_into
@@ -368,9 +368,9 @@ class Trial:
 
 def _leaving(c: Context, name: str) -> Tensor | Channels:
     """An output of the program: at one scale, or where columns are unlike with a unit for each."""
-    if name not in c.channels or column_spans(c.graph, name) is None or (c.channels[name].scales <= 0).any():
+    x = c.channels.get(name)
+    if x is None or column_spans(c.graph, name) is None or (x.scales <= 0).any() or thin(x.scales).size != x.shape[-1]:
         return c.out.output(name, c.tensor(name))
-    x = c.channels[name]
     return Channels(c.out.output(name, x.q, "of each column"), x.scales)
 
 

@@ -23,11 +23,15 @@ def f(*shape: int) -> Array:
 
 X = f(1, 3, 8, 8)
 CONV = make("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1])
+SCALED = [CONV, make("Mul", ["c", "k"], ["y"])]
 CASES: dict[str, Any] = {
-    "a factor for each column of a picture": ([CONV, make("Mul", ["c", "k"], ["y"])], X, {"w": f(8, 3, 3, 3), "k": f(8)}),
-    "a factor for each row of a picture": ([CONV, make("Mul", ["c", "k"], ["y"])], X, {"w": f(8, 3, 3, 3), "k": f(8, 1)}),
+    "a factor for each column of a picture": (SCALED, X, {"w": f(8, 3, 3, 3), "k": f(8)}),
+    "a factor for each row of a picture": (SCALED, X, {"w": f(8, 3, 3, 3), "k": f(8, 1)}),
     "a factor that spreads a product": (
-        [make("Gemm", ["x", "w", "b"], ["g"], transB=1), make("Reshape", ["g", "s"], ["r"]), make("Mul", ["r", "k"], ["y"])],
+        [
+            make("Gemm", ["x", "w", "b"], ["g"], transB=1), make("Reshape", ["g", "s"], ["r"]),
+            make("Mul", ["r", "k"], ["y"]),
+        ],
         f(2, 5), {"w": f(6, 5), "b": f(6), "s": np.array([2, 6, 1]), "k": f(6)},
     ),
     "padding of some axes": (
