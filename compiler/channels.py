@@ -115,6 +115,8 @@ def _grouped(rows: Sequence[Array], axis: int) -> F64 | None:
     order = np.argsort(spans)
     steps = np.diff(np.log2(np.maximum(spans[order], spans.max() * 2.0**-60)))
     large = spans > spans[order[int(steps.argmax())]]
+    if not large.any():
+        return None
     found = np.empty(spans.shape)
     for group in (large, ~large):
         least, most = lo[group].min(), hi[group].max()

@@ -190,7 +190,7 @@ class Limit:
     @staticmethod
     def read(x: Mapping[str, Any]) -> Limit:
         """From its record. Raises ``ValueError`` or ``KeyError``."""
-        limit = Limit(float(x["least"]), float(x["span"]), x.get("spans", ()))
+        limit = Limit(float(x["least"]), float(x["span"]), x.get("spans") or ())
         spans = np.append(np.array(limit.spans, np.float64), limit.span)
         if not (0 <= limit.least < math.inf and (np.isfinite(spans) & (spans > 0)).all()):
             raise ValueError
