@@ -36,7 +36,8 @@ LEFT_BITS = 22  # what a sum with a constant leaves at least
 UNLIKE = 8.0  # features whose peaks are this far apart are unlike
 SEEN = 16  # samples from which on ranges of an output's columns are known
 MOST_COLUMNS = 32  # of an output that has a unit for each
-MOST_GROUPED = 2**8  # of one of several rows
+MOST_GROUPED, SEEN_GROUPED = 2**8, 64  # of one of several rows, and entries of each from which on their range is known
+UNLIKE_GROUPS = 32.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,8 @@ def column_spans(graph: Graph, output: str) -> F64 | None:
 def _grouped(rows: Sequence[Array], axis: int) -> F64 | None:
     """``column_spans`` along an axis: of two groups, told apart where the ranges are furthest apart."""
     others = tuple(a for a in range(rows[0].ndim) if a != axis)
+    if len(rows) * rows[0].size < SEEN_GROUPED * rows[0].shape[axis]:
+        return None
     lo, hi = (f(np.stack([f(x, axis=others) for x in rows]), axis=0).astype(np.float64) for f in (np.min, np.max))
     spans = hi - lo
     if not np.isfinite(spans).all() or not spans.any():
@@ -121,7 +124,7 @@ def _grouped(rows: Sequence[Array], axis: int) -> F64 | None:
     for group in (large, ~large):
         least, most = lo[group].min(), hi[group].max()
         found[group] = 1.0 if least >= 0 and most <= 1 else most - least
-    if found.min() <= 0 or found[large].min() < UNLIKE * found[~large].max():
+    if found.min() <= 0 or found[large].min() < UNLIKE_GROUPS * found[~large].max():
         return None
     return np.expand_dims(found, others)
 

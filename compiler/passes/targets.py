@@ -4,9 +4,9 @@
 
 s are powers of two that bring the columns to one size on the samples. The division goes up into the constants of what
 made the columns (weights, factors, offsets, leaves of trees), through sums, joins, views and what keeps a factor;
-where it meets a tensor that it cannot go through, it is a product. ``spread`` is no instruction: its result are the
-integers of ``y'`` with scales of their own (``compiler.channels``), as which the output leaves where they are columns
-of the last axis; else they are brought to one scale, exactly.
+where it meets a tensor that it cannot go through, it is a product or another spread. ``spread`` is no instruction: its
+result are the integers of ``y'`` with scales of their own (``compiler.channels``), as which the output leaves where
+they are columns of the last axis; else they are brought to one scale, exactly.
 """
 
 from __future__ import annotations
@@ -121,10 +121,12 @@ class _Divided:
         if name in self.graph.constants:
             return self._known(name, self.graph.constants[name] / thin(s))
         rule, new = self.rule(name, s), self._new(name)
-        if rule is None:
-            node = Node(new, "Mul", "", 14, (name, self._known(name, 1 / thin(s))), (new,), {})
-        else:
+        if rule is not None:
             node = replace(rule(self._made[name], s), outputs=(new,))
+        elif thin(s).size == 1:
+            node = Node(new, "Mul", "", 14, (name, self._known(name, 1 / thin(s))), (new,), {})
+        else:  # factors of a product would be rounded beside the largest
+            node = Node(new, "Spread", FUSED, 1, (name,), (new,), {"scales": 1 / s})
         self.nodes.append(node)
         seen = [np.asarray(x, np.float64) / s for x in self.graph.samples[name]]
         self.values[new], self.samples[new] = replace(observed(seen), dtype=self.graph.values[name].dtype), seen
