@@ -223,9 +223,10 @@ def trilu(c: Context, n: Node) -> Result:
 def tile(c: Context, n: Node) -> Result:
     """Axes that are not repeated count as one with those behind them."""
     x, times = c.tensor(n.inputs[0]), c.ints(n, 1, "repeats")
-    apart, full = [1], [1]
+    apart: list[int] = []
+    full: list[int] = []
     for many, d in zip(times, x.shape, strict=True):
-        if many == 1:
+        if many == 1 and apart:
             apart[-1], full[-1] = apart[-1] * d, full[-1] * d
         else:
             apart, full = [*apart, 1, d], [*full, many, d]
