@@ -44,11 +44,15 @@ def _slim(model: onnx.ModelProto, skipped: list[str]) -> onnx.ModelProto | None:
     """None where it fails, or where names mean others."""
     import onnxslim
 
+    given = model
+    if any(a.HasField("g") or a.graphs for n in model.graph.node for a in n.attribute):
+        given = onnx.ModelProto()  # it renames tensors of bodies in the model that it is given
+        given.CopyFrom(model)
     level = logging.root.manager.disable
     try:
         logging.disable(logging.CRITICAL)
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            slim = onnxslim.slim(model, skip_fusion_patterns=skipped)
+            slim = onnxslim.slim(given, skip_fusion_patterns=skipped)
         onnx.checker.check_model(Apart(slim).light)
         sort(slim.graph)
     except Exception:  # a simplifier that stumbles over a valid model must not stop the compiler
