@@ -172,7 +172,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             done = _written(out_dir, own, made, o, random, refused, source, vocabulary, estimated)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
-    for text in (*wrapping(made.context.out.wraps), *left_over(out_dir)):
+    for text in (*wrapping(made.context.out.wraps), *infinite(made.graph), *left_over(out_dir)):
         warnings.warn(text, stacklevel=3)
     return done
 
@@ -186,6 +186,19 @@ def wrapping(nodes: Iterable[tuple[str, str]]) -> list[str]:
     return [
         f"large inputs can take int32 sums or products beyond their type: {', '.join(told[:3])}{more}; they wrap, as in"
         " NumPy and ONNX's reference, where onnxruntime gives the largest or least int32"
+    ]
+
+
+def infinite(g: graph.Graph) -> list[str]:
+    """One sentence for outputs that hold infinity on a sample, which no integer stands for; none for none."""
+    held = [
+        o for o in g.outputs if any(x.dtype.kind == "f" and np.isinf(x).any() for x in map(np.asarray, g.samples[o]))
+    ]
+    if not held:
+        return []
+    return [
+        f"the float model gives infinity on the samples, in {', '.join(held)}: the program gives a finite number there,"
+        " and does not tell where; guard the logarithm or the division in the model"
     ]
 
 
