@@ -7,9 +7,12 @@ of convolutions are back, since what follows them (a normalisation, a bias) is f
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import Message
+from onnx import numpy_helper
 
 LARGE = 2**16  # bytes of a weight
 WORTH = 2**25  # of all of them
@@ -49,6 +52,10 @@ class Apart:
         without_inputs(light.graph, folded)
         light.graph.initializer.extend(t for t in self.model.graph.initializer if t.name in folded)
         return light
+
+    def held(self) -> dict[str, npt.NDArray[Any]]:
+        """The weights that ``light`` has as inputs, uncopied."""
+        return {t.name: numpy_helper.to_array(t) for t in self.model.graph.initializer if t.name in self.names}
 
     def back(self, light: onnx.ModelProto) -> onnx.ModelProto:
         """What became of ``light`` with the weights in it again: ``model``, changed."""

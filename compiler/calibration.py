@@ -29,17 +29,21 @@ HALVED = 8  # from so many samples on, half of them are kept back to measure
 KEPT = 2**30  # bytes of the float model's tensors that are kept, instead of computed again
 
 
-def random_samples(model: onnx.ModelProto, count: int = 0) -> list[dict[str, Array]]:
+def random_samples(
+    model: onnx.ModelProto, count: int = 0, given: Mapping[str, Array] | None = None
+) -> list[dict[str, Array]]:
     """Normal reals, integers over the rows that they choose among, else over a dtype of 8 bits, else 0 or 1; always the
-    same ones. As many as suit the model unless ``count`` says so."""
+    same ones. As many as suit the model unless ``count`` says so; ``given``: what else of its inputs are in each."""
     weights = sum(math.prod(t.dims) for t in model.graph.initializer)
     count = count or (DEFAULT_SAMPLES if weights < LARGE else LARGE_SAMPLES)
     rng = np.random.default_rng(0)
     rows = rows_chosen(model)
     samples = []
     for _ in range(count):
-        one: dict[str, Array] = {}
+        one: dict[str, Array] = dict(given or {})
         for name, dtype, shape in _inputs(model):
+            if name in one:
+                continue
             low, high = _interval(dtype, rows.get(name))
             x = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(low, high, shape)
             one[name] = np.asarray(x).astype(dtype)

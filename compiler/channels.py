@@ -21,7 +21,7 @@ from syurmy.compiler.graph import Graph
 from syurmy.compiler.narrowing import LIMIT, SAME
 from syurmy.compiler.scales import FEW, ROOM_BITS, power_of_two
 from syurmy.compiler.tables import Tables
-from syurmy.isa.arrays import F64
+from syurmy.isa.arrays import F64, Array
 from syurmy.isa.types import DType, TensorType
 
 INPUT_BITS = 30  # magnitude bits of an input, room among them: a float32 has 24, exact down to 2^-4 of the largest
@@ -34,6 +34,10 @@ FAR_BITS = 8  # above those of an input
 TERM_BITS, SHORT_BITS = 27, 6  # of a term of a sum, where ratios would lose more than some bits
 LEFT_BITS = 22  # what a sum with a constant leaves at least
 UNLIKE = 8.0  # features whose peaks are this far apart are unlike
+SEEN = 16  # samples from which on ranges of an output's columns are known
+MOST_COLUMNS = 32  # of an output that has a unit for each
+MOST_GROUPED, SEEN_GROUPED = 2**8, 64  # of one of several rows, and entries of each from which on their range is known
+UNLIKE_GROUPS = 32.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,60 @@ def feature_peaks(graph: Graph, name: str) -> F64:
     return np.asarray(np.abs(x).reshape(-1, x.shape[-1]).max(axis=0))
 
 
+def column_spans(graph: Graph, output: str) -> F64 | None:
+    """The ranges of an output's columns, if they are unlike, in a shape that broadcasts to it.
+
+    Of one row of a few each column's; not of shares and the like, which mean what they are beside 1. A column that is
+    constant is judged with the others. Of several rows those of two groups of places along the last or the second axis
+    (coordinates and scores of boxes), the ranges in one all that much larger than in the other."""
+    v, rows = graph.values[output], graph.samples.get(output, ())
+    if v.dtype.kind != "f" or not v.shape or not rows or (v.lo >= 0 and v.hi <= 1):
+        return None
+    if v.shape[-1] != math.prod(v.shape):
+        axes = [a for a in dict.fromkeys((len(v.shape) - 1, 1)) if 1 < v.shape[a] <= MOST_GROUPED]
+        return next((s for a in axes if (s := _grouped(rows, a)) is not None), None)
+    if v.shape[-1] > MOST_COLUMNS or len(rows) < SEEN:
+        return None
+    seen = np.stack([np.asarray(x, np.float64) for x in rows])
+    spans = np.ptp(seen, axis=0)
+    if not np.isfinite(seen).all() or not spans.any():
+        return None
+    spans = np.where(spans > 0, spans, np.ptp(seen))
+    return spans if spans.max() >= UNLIKE * spans.min() else None
+
+
+def _grouped(rows: Sequence[Array], axis: int) -> F64 | None:
+    """``column_spans`` along an axis: of two groups, told apart where the ranges are furthest apart."""
+    others = tuple(a for a in range(rows[0].ndim) if a != axis)
+    if len(rows) * rows[0].size < SEEN_GROUPED * rows[0].shape[axis]:
+        return None
+    lo, hi = (f(np.stack([f(x, axis=others) for x in rows]), axis=0).astype(np.float64) for f in (np.min, np.max))
+    spans = hi - lo
+    if not np.isfinite(spans).all() or not spans.any():
+        return None
+    order = np.argsort(spans)
+    steps = np.diff(np.log2(np.maximum(spans[order], spans.max() * 2.0**-60)))
+    large = spans > spans[order[int(steps.argmax())]]
+    if not large.any():
+        return None
+    found = np.empty(spans.shape)
+    for group in (large, ~large):
+        least, most = lo[group].min(), hi[group].max()
+        found[group] = 1.0 if least >= 0 and most <= 1 else most - least
+    if found.min() <= 0 or found[large].min() < UNLIKE_GROUPS * found[~large].max():
+        return None
+    return np.expand_dims(found, others)
+
+
+def thin(x: F64) -> F64:
+    """``x`` with one entry along every axis on which it does not change."""
+    for axis in range(x.ndim):
+        first = x.take([0], axis)
+        if (x == first).all():
+            x = first
+    return x
+
+
 def input_interval(dtype: np.dtype[Any], shape: tuple[int, ...], unsigned: bool = False) -> TensorType:
     """The register type of an integer input: the interval of its dtype, cut to that of i32 (of 32 bits without a sign
     if ``unsigned``)."""
@@ -123,7 +181,7 @@ def uniform(c: Tables, x: Channels) -> Tensor:
     unit = least * max(1.0, power_of_two(max(reach / 2**most, bound / room) / least))
     if unit > least * (1 if whole else 2**SHORT_BITS) and x.q.bound > 2 ** (TERM_BITS + ROOM_BITS):
         return uniform(c, factor(c, x, TERM_BITS, TERM_BITS + ROOM_BITS, whole=True))
-    return c.emit("mul", x.q, c.constant(x.scales, unit, "ratios"), scale=unit)
+    return c.emit("mul", x.q, c.constant(thin(x.scales), unit, "ratios"), scale=unit)
 
 
 def scaled(c: Tables, x: Channels, by: F64) -> Channels:

@@ -8,7 +8,6 @@ came from were executed while the program was emitted; held-out ones are run her
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from syurmy.compiler.channels import UNLIKE, Channels
+from syurmy.compiler.channels import Channels, column_spans
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.graph import Graph
 from syurmy.compiler.lower import Context, Step
@@ -31,8 +30,6 @@ from syurmy.vm.machine import run
 SUMS = {"Add", "Sub", "Sum", "ReduceSum", "ReduceMean", "MatMul", "Gemm", "Conv", "Mean", "Einsum"}
 LIKE_YOURS = "calibrate on inputs like yours (--calibrate)"
 CANCELLED = 2.0**8  # terms so much larger than their sum
-SEEN = 16  # samples from which on ranges of columns are known
-MOST_COLUMNS = 32
 
 
 @dataclass
@@ -57,7 +54,8 @@ class Difference:
                 off -= floats
             lo, hi = float(floats.min()), float(floats.max())
             if self.spans is not None:
-                shares = np.abs(off.reshape(-1)) / self.spans
+                over = tuple(a for a in range(off.ndim) if self.spans.shape[a] == 1)
+                shares = np.max(np.abs(off) / self.spans, axis=over)
                 self.columns = shares if self.columns is None else np.maximum(self.columns, shares)
                 self.sum += float(shares.sum())
             if not (np.isfinite(lo) and np.isfinite(hi)):
@@ -92,6 +90,13 @@ class Difference:
         """Of unlike columns that which is furthest off."""
         return None if self.columns is None else int(np.argmax(self.columns))
 
+    @property
+    def axis(self) -> int | None:
+        """Along which these are, if not the last."""
+        if self.spans is None or self.spans.shape[-1] > 1:
+            return None
+        return int(np.argmax(self.spans.shape))
+
 
 @dataclass
 class Measured:
@@ -121,8 +126,7 @@ class Measured:
 
 
 class OnScaleSamples:
-    """By the values that emission computes on ``count`` samples, while they are there; ``outputs`` as they leave, at
-    one scale."""
+    """By the values that emission computes on ``count`` samples, while they are there; ``outputs`` as they leave."""
 
     def __init__(self, g: Graph, outputs: Sequence[str], count: int) -> None:
         self.graph, self.outputs, self.count = g, frozenset(outputs), count
@@ -132,9 +136,9 @@ class OnScaleSamples:
         """What a node made."""
         self._add((name, t) for name, t in s.results if name not in self.outputs)
 
-    def left(self, outputs: Mapping[str, Tensor]) -> Measured:
+    def left(self, outputs: Mapping[str, Tensor | Channels]) -> Measured:
         """All of it, with the outputs."""
-        self.measured.tensors.update({o: Difference(_spans(self.graph, o)) for o in outputs})
+        self.measured.tensors.update({o: Difference(column_spans(self.graph, o)) for o in outputs})
         self._add(outputs.items())
         return self.measured
 
@@ -147,27 +151,13 @@ class OnScaleSamples:
                 self.measured.add(name, np.asarray(f), q, scale)
 
 
-def _spans(g: Graph, output: str) -> F64 | None:
-    """The ranges of an output's columns, if it is one row of a few, and they are unlike; not of shares and the like,
-    which mean what they are beside 1. A column that is constant is judged with the others."""
-    v, rows = g.values[output], g.samples.get(output, ())
-    if v.dtype.kind != "f" or not v.shape or v.shape[-1] != math.prod(v.shape) or len(rows) < SEEN:
-        return None
-    seen = np.stack([np.asarray(x, np.float64).reshape(-1) for x in rows])
-    spans = np.ptp(seen, axis=0)
-    if spans.size > MOST_COLUMNS or not np.isfinite(seen).all() or not spans.any() or (v.lo >= 0 and v.hi <= 1):
-        return None
-    spans = np.where(spans > 0, spans, np.ptp(seen))
-    return spans if spans.max() >= UNLIKE * spans.min() else None
-
-
 def on_held_out(
     m: Measured,
     program: Program,
     watch: Watch,
     inputs: Sequence[Port],
     steps: Sequence[Step],
-    outputs: Mapping[str, Tensor],
+    outputs: Mapping[str, Tensor | Channels],
     known: Mapping[str, Any],
 ) -> None:
     """Adds what the machine gives for a sample that no scale came from. ``known``: the float model's tensors on it."""
@@ -184,11 +174,13 @@ def on_held_out(
             m.add(name, np.asarray(known[name]), integers_of(trace, held.name, given, written), scale)
 
 
-def _tensors(steps: Sequence[Step], outputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor | Channels]]:
+def _tensors(
+    steps: Sequence[Step], outputs: Mapping[str, Tensor | Channels]
+) -> Iterator[tuple[str, Tensor | Channels]]:
     made: dict[str, Tensor | Channels] = {}
     for s in steps:
         made.update(s.results)
-    return iter({**made, **outputs}.items())  # outputs as they leave, at one scale
+    return iter({**made, **outputs}.items())  # outputs as they leave
 
 
 def integers_of(trace: Trace, register: str, inputs: Mapping[str, Array], written: Mapping[str, int]) -> Array:
@@ -211,7 +203,8 @@ def missed(m: Measured, g: Graph, c: Context, steps: Sequence[Step], tolerance: 
         node, op, cause, what, help = cut, "input", *_saturated(m.entered[cut], random)
     elif step is not None:
         cause, what, help = _cause(m, g, c, step, random)
-    return Missed(out, m.error([out]), m.wrong([out]), node, op, cause, what, help, m.tensors[out].column)
+    return Missed(out, m.error([out]), m.wrong([out]), node, op, cause, what, help, m.tensors[out].column,
+                  m.tensors[out].axis)  # fmt: skip
 
 
 def _origin(m: Measured, g: Graph, steps: Sequence[Step], out: str, tolerance: float) -> Step | None:

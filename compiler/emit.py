@@ -28,7 +28,7 @@ from syurmy.isa.arrays import F64, I64, Array
 from syurmy.isa.errors import Trap, TypeRuleError
 from syurmy.isa.instruction import REGISTRY, Call, L1Bounds
 from syurmy.isa.program import Attr, Instruction, Lut, visibility
-from syurmy.isa.types import DType, TensorType, smallest_dtype
+from syurmy.isa.types import MAX_RANK, DType, TensorType, smallest_dtype
 from syurmy.isa.wellformed import MAX_NAME, MAX_TABLE, RESERVED, l1_bound
 
 BOUNDED = 8  # what is bounded is so much less off than the bound, where rounding is known
@@ -209,11 +209,12 @@ class Emitter:
             raise ValueError("an assertion does not hold on the samples")
         self.code.append(Instruction("assert", None, (x.name,)))
 
-    def output(self, label: str, x: Tensor, public: bool = True) -> Tensor:
+    def output(self, label: str, x: Tensor, scale: str = "") -> Tensor:
+        """``scale``: what to say of it instead of its scale."""
         name = self.fresh(label)
         out = self.op("mov", [x], x.scale, name)
-        seen = visibility(public, label in self.commit_outputs)
-        self.outputs.append(f".output  {name} {seen} ; scale {x.scale:.9g}")
+        seen = visibility(True, label in self.commit_outputs)
+        self.outputs.append(f".output  {name} {seen} ; scale {scale or f'{x.scale:.9g}'}")
         return out
 
     # ---- instructions --------------------------------------------------------------------------------------------
@@ -249,6 +250,8 @@ class Emitter:
                     for k in range(self.samples)
                 ),
             )
+            if len(t.shape) > MAX_RANK:
+                raise Unsupported(f"{op}: a tensor with {len(t.shape)} axes", f"{MAX_RANK} axes at most")
         except TypeRuleError as e:
             raise Unsupported(f"{op}: {e.message}", e.help) from e
         except Trap as e:

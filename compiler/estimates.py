@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from syurmy.compiler.contract import Measured
+from syurmy.compiler.channels import Channels
+from syurmy.compiler.contract import Difference, Measured
 from syurmy.compiler.emit import Tensor
 from syurmy.compiler.recorded import Limit, Port, entered, rounded_off
 from syurmy.compiler.rounding import Rounding, Whole, largest_off
@@ -39,11 +40,12 @@ class Estimates:
         m: Measured,
         program: Program,
         inputs: Sequence[Port],
-        outputs: Mapping[str, Tensor],
+        outputs: Mapping[str, Tensor | Channels],
         whole: Whole,
     ) -> None:
         self.m, self.program, self.inputs, self.whole = m, program, inputs, whole
-        self.outputs = {o: t for o, t in outputs.items() if o in m.tensors and 0 < m.tensors[o].span < np.inf}
+        known = {o: t for o, t in outputs.items() if o in m.tensors and 0 < m.tensors[o].span < np.inf}
+        self.outputs = {o: _Measure.of(t, m.tensors[o]) for o, t in known.items()}
 
     def _run(
         self, floats: Mapping[str, Any], whole: Whole, decisions: Sequence[Decision] = ()
@@ -54,7 +56,7 @@ class Estimates:
             given[p.name], _ = entered(x, self.program.input(p.name).type, p)
             if x.dtype.kind == "f" and p.code is None:
                 off[p.name] = rounded_off(x, given[p.name], p)
-        rounding = Rounding(self.program, off, whole, [t.name for t in self.outputs.values()])
+        rounding = Rounding(self.program, off, whole, [t.register for t in self.outputs.values()])
         seen = _Seen(self.program, rounding, decisions)
         return run(self.program, given, listeners=(seen, rounding)).outputs, seen
 
@@ -72,9 +74,8 @@ class Estimates:
                 mixed[p.model_name] = x
             _, seen = self._run(mixed, own)
             for o, t in self.outputs.items():
-                d = self.m.tensors[o]
-                if d.hi > d.lo:
-                    steep = max(steep, largest_off([seen.off(t.name)]) * t.scale / d.span)
+                if self.m.tensors[o].hi > self.m.tensors[o].lo:
+                    steep = max(steep, largest_off(seen.off(t.register), t.unit) / t.span)
         return steep
 
     def judged(
@@ -90,25 +91,41 @@ class Estimates:
             made, seen = self._run(floats, self.whole, decisions)
             explained = np.maximum(explained, seen.decided)
             for o, t in self.outputs.items():
-                found = seen.off(t.name)
-                off = np.zeros(t.shape) if found is None else found
+                found, real = seen.off(t.register), np.asarray(floats[o], np.float64)
+                off = np.zeros(real.shape) if found is None else found
                 with np.errstate(invalid="ignore"):
-                    left = np.asarray(floats[o], np.float64) - (made[t.name] + off) * t.scale
+                    left = (real - (made[t.register] + off) * t.scale) * (t.unit / t.scale)
                 rest[o] = max(rest[o], float(np.abs(left[np.isfinite(left) | np.isnan(off)]).max(initial=0.0)))
-                most = largest_off([off]) * t.scale
-                d, allowed = self.m.tensors[o], tolerance * self.m.tensors[o].span
-                over[o] += not most <= max(d.error, allowed) + allowed / 2  # NaN is not
+                most, allowed = largest_off(off, t.unit), tolerance * t.span
+                over[o] += not most <= max(self.m.tensors[o].share * t.span, allowed) + allowed / 2  # NaN is not
         limits = {}
-        for o in self.outputs if known else ():
-            span = self.m.tensors[o].span
-            if over[o] <= OVER * known and (allowed := tolerance * span) > 0:
-                limits[o] = Limit(allowed - min(rest[o], allowed / 2), span)
+        for o, t in self.outputs.items() if known else ():
+            if over[o] <= OVER * known and (allowed := tolerance * t.span) > 0:
+                limits[o] = Limit(allowed - min(rest[o], allowed / 2), t.span, t.spans)
         if len(limits) < len(self.outputs) or not known:
             return limits, list(decisions)
         return limits, [
             replace(d, rest=int(d.units * LEFT)) if off >= EXPLAINED * d.units / 2 else d
             for d, off in zip(decisions, explained, strict=True)
         ]
+
+
+class _Measure(NamedTuple):
+    """Of an output: its register, what its integers stand for, ``unit`` what they count as beside ``span``: reals, or
+    shares of the ranges of unlike columns (``spans``)."""
+
+    register: str
+    scale: float | F64
+    unit: float | F64
+    span: float
+    spans: Any = ()
+
+    @staticmethod
+    def of(t: Tensor | Channels, d: Difference) -> _Measure:
+        register, scale = (t.q.name, t.scales) if isinstance(t, Channels) else (t.name, t.scale)
+        if d.spans is None:
+            return _Measure(register, scale, scale, d.span)
+        return _Measure(register, scale, scale / d.spans, 1.0, d.spans.tolist())
 
 
 class _Seen:

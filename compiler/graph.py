@@ -180,12 +180,14 @@ def _merged(
 
 
 class Runner:
-    """The float model: every tensor on the way, on one set of inputs after the other. ``weights``: large ones that are
+    """The float model: every tensor on the way, or those of ``names``, on one set of inputs after the other. ``weights``: large ones that are
     in memory in place of in the model (``lightened``), and that its session shares."""
 
-    def __init__(self, model: onnx.ModelProto, weights: Mapping[str, Array] | None = None) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, weights: Mapping[str, Array] | None = None, names: Sequence[str] = ()
+    ) -> None:
         self.model, self.weights = (model, weights) if weights is not None else lightened(model)
-        self.names = [o for n in model.graph.node for o in n.output if o]
+        self.names = list(names) or [o for n in model.graph.node for o in n.output if o]
         self._fixed: dict[str, Any] = {}  # what no input reaches, since the first run
         self._session: Any = None
         try:
@@ -235,7 +237,7 @@ class Runner:
             results = _reference(_whole(self.model, self.weights), names, feeds, failed)
         made = dict(zip(names, results, strict=True))
         if not self._fixed:
-            self._fixed = {name: made[name] for name in unreached(self.model.graph)}
+            self._fixed = {name: made[name] for name in unreached(self.model.graph) if name in made}
         return {**feeds, **{name: made[name] if name in made else self._fixed[name] for name in self.names}}
 
 

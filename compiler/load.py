@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,11 +19,13 @@ from syurmy import inputs
 from syurmy.compiler import tabular
 from syurmy.compiler.apart import Apart
 from syurmy.compiler.bodies import expanded, without_selections
-from syurmy.compiler.bodies.engine import captured, typed
+from syurmy.compiler.bodies.engine import typed
 from syurmy.compiler.bounds import bounded, inlined
 from syurmy.compiler.errors import ModelError, Problem, UnsupportedModel
 from syurmy.compiler.foreign import is_pointer, recognised
 from syurmy.compiler.held import without_held
+from syurmy.compiler.ordered import sort
+from syurmy.compiler.simplified import simplified
 
 FREE_INITIALIZERS = 4  # the IR from which on they need not be inputs
 OLDEST = 7
@@ -124,7 +124,7 @@ def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
     """``prepare`` of a model that is nobody else's."""
     tabular.normalise(model)
     opset(model)
-    _sort(model.graph)
+    sort(model.graph)
     _check_weights(model.graph)
     _fix_shapes(model, shapes or {})
     model = inlined(model)
@@ -138,7 +138,8 @@ def _prepared(model: onnx.ModelProto, shapes: Shapes | None) -> onnx.ModelProto:
     except onnx.checker.ValidationError as e:
         raise ModelError(f"the model is not valid: {str(e).splitlines()[0]}", code="M108") from e
     bounded(light)
-    return weights.back(_simplified(weights.to_fold(without_held(light))))
+    light = weights.to_fold(without_held(light))
+    return weights.back(simplified(light, weights.held()))
 
 
 def _shaped(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -291,42 +292,6 @@ def _external_data(model: onnx.ModelProto, path: Path, size: int) -> None:
         raise ModelError(f"external data of {path} cannot be read: {e}", code="M102") from e
 
 
-def _sort(graph: onnx.GraphProto) -> None:
-    """Nodes in an order in which tensors are written before they are read, by bodies as well: in rounds, of all that
-    read nothing else than what was written in rounds before."""
-    known = {i.name for i in graph.input} | {t.name for t in graph.initializer} | {""}
-    known |= {t.values.name for t in graph.sparse_initializer}
-    nodes = list(graph.node)
-    writers = {o: k for k, n in enumerate(nodes) for o in n.output if o not in known}
-    readers: list[list[int]] = [[] for _ in nodes]
-    waits = [0] * len(nodes)
-    for k, n in enumerate(nodes):
-        missing = [i for i in n.input if i not in writers and i not in known]
-        if missing:
-            raise ModelError(f"node '{n.name or n.op_type}' reads '{missing[0]}', which nothing writes", code="M103")
-        before = {writers[i] for i in (*n.input, *captured(n)) if i in writers}
-        waits[k] = len(before)
-        for w in before:
-            readers[w].append(k)
-    order: list[int] = []
-    ready = [k for k, count in enumerate(waits) if not count]
-    while ready:
-        order += ready
-        freed = [r for k in ready for r in readers[k]]
-        for r in freed:
-            waits[r] -= 1
-        ready = sorted({r for r in freed if not waits[r]})
-    if len(order) < len(nodes):
-        names = ", ".join([n.name or n.op_type for n, count in zip(nodes, waits, strict=True) if count][:5])
-        raise ModelError(f"the graph is cyclic: {names} wait for each other", code="M103")
-    ordered = [onnx.NodeProto.FromString(nodes[k].SerializeToString()) for k in order]
-    del graph.node[:]
-    graph.node.extend(ordered)
-    unwritten = [o.name for o in graph.output if o.name not in known and o.name not in writers]
-    if unwritten:
-        raise ModelError(f"output '{unwritten[0]}' is never written", code="M103")
-
-
 def _check_weights(graph: onnx.GraphProto) -> None:
     for t in graph.initializer:
         try:
@@ -391,34 +356,3 @@ def _fix_shapes(model: onnx.ModelProto, shapes: Shapes) -> None:
             code="M107",
             help=f"give {' '.join(wanted)}",
         )
-
-
-def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Folded and fused by onnxslim where it manages; later steps do not depend on it. Not with operators of ai.onnx.ml:
-    ONNX infers shapes for some of them that they do not have, and views that seem idle are dropped."""
-    if any(n.domain == tabular.DOMAIN for n in model.graph.node):
-        return model
-    import onnxslim
-
-    level = logging.root.manager.disable
-    try:
-        logging.disable(logging.CRITICAL)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            slim = onnxslim.slim(model)
-        onnx.checker.check_model(Apart(slim).light)
-        _sort(slim.graph)
-    except Exception:  # a simplifier that stumbles over a valid model must not stop the compiler
-        return model
-    finally:
-        logging.disable(level)
-    same = [i.name for i in slim.graph.input] == [i.name for i in model.graph.input] and [
-        o.name for o in slim.graph.output
-    ] == [o.name for o in model.graph.output]
-    places = {o: (n.op_type, k) for n in model.graph.node for k, o in enumerate(n.output) if o}
-    moved = (  # where an output folds onnxslim can drop it, so that the ones behind it mean others
-        places.get(o, (n.op_type, k)) != (n.op_type, k)
-        for n in slim.graph.node
-        for k, o in enumerate(n.output)
-        if o and places.get(o, ("", 0))[0] == n.op_type
-    )
-    return slim if same and not any(moved) else model

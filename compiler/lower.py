@@ -26,7 +26,7 @@ from syurmy.compiler.scales import COARSE, FINE_BITS, ROOM_BITS, Precision, powe
 from syurmy.compiler.tables import Tables
 from syurmy.compiler.ties import Tie, ties
 from syurmy.isa.arrays import Array
-from syurmy.isa.types import DType, TensorType
+from syurmy.isa.types import MAX_RANK, DType, TensorType
 
 Result = Tensor | Channels | Sequence[Tensor | Channels | None]
 Lowering = Callable[["Context", Node], Result]
@@ -511,6 +511,8 @@ def _unusable(name: str, graph: Graph) -> Problem | None:
     v = graph.values[name]
     if v.dtype.kind not in "fiub":
         return Problem(name, "tensor", f"dtype {v.dtype}", "numbers")
+    if len(v.shape) > MAX_RANK:
+        return Problem(name, "tensor", f"it has {len(v.shape)} axes", f"{MAX_RANK} axes at most")
     if not math.prod(v.shape):
         return Problem(name, "tensor", f"shape {list(v.shape)} has no entries", "one entry or more")
     return None

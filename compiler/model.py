@@ -431,8 +431,12 @@ class CompiledModel(Summary):
         """How far off outputs are by estimates, in reals, one for every run; NaN where that was too long."""
         if rounding is None:
             return {}
-        ports = (p for p in self.outputs if p.model_name in self.limits)
-        return {p.model_name: [largest_off([run[p.name]]) * p.scale for run in rounding.found] for p in ports}
+        found = {}
+        for p in self.outputs:
+            if p.model_name in self.limits:
+                unit = np.array(p.scales or p.scale) / np.array(self.limits[p.model_name].spans or 1.0)
+                found[p.model_name] = [largest_off(run[p.name], unit) for run in rounding.found]
+        return found
 
     def quantise(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, I64]:
         """Integers for the program from the model's inputs, by either name. What is beyond the input's range is cut

@@ -27,7 +27,7 @@ from syurmy.assembler.disassembler import disassemble
 from syurmy.compiler import cached, causal, graph, load, stepwise
 from syurmy.compiler.calibration import Runs, given_samples, random_samples, split
 from syurmy.compiler.causal import Greedy, Tail
-from syurmy.compiler.channels import Channels, unlike
+from syurmy.compiler.channels import Channels, column_spans, thin, unlike
 from syurmy.compiler.coding import Code
 from syurmy.compiler.contract import Measured, OnScaleSamples, missed, on_held_out
 from syurmy.compiler.cutting import cut_into
@@ -181,7 +181,7 @@ def compile_model(model: onnx.ModelProto, out_dir: Path, options: Options, sourc
             done = replace(done, memory=needs.predicted)
     if done.missed is not None:
         warnings.warn(str(done.missed), stacklevel=3)
-    for text in (*wrapping(made.context.out.wraps), *left_over(out_dir)):
+    for text in (*wrapping(made.context.out.wraps), *infinite(made.graph), *left_over(out_dir)):
         warnings.warn(text, stacklevel=3)
     return done
 
@@ -195,6 +195,19 @@ def wrapping(nodes: Iterable[tuple[str, str]]) -> list[str]:
     return [
         f"large inputs can take int32 sums or products beyond their type: {', '.join(told[:3])}{more}; they wrap, as in"
         " NumPy and ONNX's reference, where onnxruntime gives the largest or least int32"
+    ]
+
+
+def infinite(g: graph.Graph) -> list[str]:
+    """One sentence for outputs that hold infinity on a sample, which no integer stands for; none for none."""
+    held = [
+        o for o in g.outputs if any(x.dtype.kind == "f" and np.isinf(x).any() for x in map(np.asarray, g.samples[o]))
+    ]
+    if not held:
+        return []
+    return [
+        f"the float model gives infinity on the samples, in {', '.join(held)}: the program gives a finite number there,"
+        " and does not tell where; guard the logarithm or the division in the model"
     ]
 
 
@@ -234,7 +247,7 @@ class Made:
     context: Context
     steps: Sequence[Step]
     inputs: Sequence[Port]
-    outputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor | Channels]
     folder: Path
     program: Program
     measured: Measured
@@ -338,7 +351,7 @@ class Trial:
         units = {name: r.port.unit for name, r in self.read.items()}
         own = [i for i in g.inputs if caches is None or i not in caches.names]
         inputs = [replace(_input_port(c, i), unit=units.get(i, "")) for i in own]
-        outputs = {name: out.output(name, c.tensor(name)) for name in shown}
+        outputs = {name: _leaving(c, name) for name in shown}
         tail = None
         if self.greedy is not None:
             tail = causal.tail(c, self.greedy) if caches is None else stepwise.tail(c, self.greedy, caches)
@@ -381,18 +394,27 @@ class Trial:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _port(x: Tensor, model_name: str, g: graph.Graph, code: Code | None = None) -> Port:
+def _leaving(c: Context, name: str) -> Tensor | Channels:
+    """An output of the program: at one scale, or where columns are unlike with a unit for each."""
+    x = c.channels.get(name)
+    if x is None or column_spans(c.graph, name) is None or (x.scales <= 0).any() or thin(x.scales).size != x.shape[-1]:
+        return c.out.output(name, c.tensor(name))
+    return Channels(c.out.output(name, x.q, "of each column"), x.scales)
+
+
+def _port(x: Tensor | Channels, model_name: str, g: graph.Graph, code: Code | None = None) -> Port:
     labels = tuple(g.labels.get(model_name, ()))
+    if isinstance(x, Channels):
+        scales = x.scales.reshape(-1, x.shape[-1])[0]
+        p = _port(x.q.scaled(float(scales.max())), model_name, g)
+        return replace(p, scales=tuple(scales.tolist()))
     return Port(x.name, model_name, g.values[model_name].dtype.name, x.shape, x.scale, code, labels)
 
 
 def _input_port(c: Context, name: str) -> Port:
     if name not in c.channels or not c.is_float(name):
         return _port(c.tensors[name], name, c.graph, c.coded.get(name))
-    x = c.channels[name]
-    scales = x.scales.reshape(-1, x.shape[-1])[0]
-    p = _port(x.q.scaled(float(scales.max())), name, c.graph)
-    return replace(p, scales=tuple(scales.tolist()))
+    return _port(c.channels[name], name, c.graph)
 
 
 def _written(

@@ -179,17 +179,20 @@ class Held:
 
 @dataclass(frozen=True)
 class Limit:
-    """What of an output rounding may take off (``least``, in reals) before that is told, and its ``span`` on the
-    samples."""
+    """What of an output rounding may take off (``least``) before that is told, and its ``span`` on the samples, in
+    reals; where columns are unlike, as shares of their ranges, so that ``span`` is 1. ``spans``: these, nested lists
+    that broadcast to the output."""
 
     least: float
     span: float
+    spans: Any = ()
 
     @staticmethod
     def read(x: Mapping[str, Any]) -> Limit:
         """From its record. Raises ``ValueError`` or ``KeyError``."""
-        limit = Limit(float(x["least"]), float(x["span"]))
-        if not (0 <= limit.least < math.inf and 0 < limit.span < math.inf):
+        limit = Limit(float(x["least"]), float(x["span"]), x.get("spans") or ())
+        spans = np.append(np.array(limit.spans, np.float64), limit.span)
+        if not (0 <= limit.least < math.inf and (np.isfinite(spans) & (spans > 0)).all()):
             raise ValueError
         return limit
 
@@ -197,8 +200,9 @@ class Limit:
 @dataclass(frozen=True)
 class Missed:
     """The worst of the outputs that are further from the float model than the tolerance: a real one by ``error``, over
-    its range, or that of its ``column`` where those are unlike; of an integer one ``wrong`` entries. ``op``, ``node``:
-    where it began, by ``cause`` (saturation, cancelled sum, resolution, decision); ``help``: what to do."""
+    its range, or that of its ``column`` where those are unlike (a place of ``axis``, if not of the last); of an integer
+    one ``wrong`` entries. ``op``, ``node``: where it began, by ``cause`` (saturation, cancelled sum, resolution,
+    decision); ``help``: what to do."""
 
     output: str
     error: float
@@ -209,9 +213,11 @@ class Missed:
     what: str
     help: str
     column: int | None = None
+    axis: int | None = None
 
     def __str__(self) -> str:
         of = "its range" if self.column is None else f"the range of its column {self.column}"
+        of = of if self.axis is None else f"the range of place {self.column} of its axis {self.axis}"
         by = f"{self.wrong} of its integers" if self.wrong else f"{self.error:.2g} of {of}"
         return (
             f"output '{self.output}' is off by {by} on the samples, more than the tolerance; "

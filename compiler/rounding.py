@@ -153,9 +153,9 @@ def told_rounded(found: Sequence[Rounded]) -> str:
     return f"on this input rounding takes outputs further off than the tolerance: {', '.join(map(str, found[:3]))}"
 
 
-def largest_off(found: Sequence[Off]) -> float:
-    """The largest of all; NaN where one was not estimated."""
-    return max((float(np.abs(d).max(initial=0.0)) for d in found if d is not None), default=0.0)
+def largest_off(found: Off, unit: float | F64) -> float:
+    """The largest, of units that may differ by column; NaN where one was not estimated."""
+    return 0.0 if found is None else float((np.abs(found) * unit).max(initial=0.0))
 
 
 class Rounding:

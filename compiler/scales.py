@@ -29,6 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from syurmy.compiler.emit import Emitter, Tensor
+from syurmy.compiler.errors import Unsupported
 from syurmy.isa.arrays import Array
 from syurmy.isa.program import Attr
 from syurmy.isa.types import smallest_dtype
@@ -87,6 +88,9 @@ class Scales:
 
     def muli(self, x: Tensor, m: int) -> Tensor:
         """``m * x`` as reals too. To multiply the scale only, use ``x.scaled``."""
+        if abs(m) >= 2**61:
+            reason = f"operands that are {m:.0e} times apart in size"
+            raise Unsupported(reason, "parts of one size: -1e4, say, where -1e38 stands for nothing")
         return x if m == 1 else self.emit("muli", x, value=m)
 
     # ---- constants -----------------------------------------------------------------------------------------------

@@ -171,7 +171,9 @@ def stays(n: onnx.NodeProto) -> bool:
     """Whether a Scan, or a Loop whose trip count is known, becomes a loop of the program: all rounds run, and the body
     has no control flow of its own and makes nothing of the iteration's number but places in tensors from outside."""
     body = next(a.g for a in n.attribute if a.name == "body")
-    if any(controls(m) for m in body.node) or len(body.output) != len({o.name for o in body.output}):
+    if any(controls(m) or "Sequence" in m.op_type for m in body.node) or len(body.output) != len(
+        {o.name for o in body.output}
+    ):
         return False
     if n.op_type == "Scan":
         return True

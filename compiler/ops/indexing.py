@@ -241,9 +241,15 @@ def trilu(c: Context, n: Node) -> Result:
 
 @lowering("Tile", since=6)
 def tile(c: Context, n: Node) -> Result:
+    """Axes that are not repeated count as one with those behind them."""
     x, times = c.tensor(n.inputs[0]), c.ints(n, 1, "repeats")
-    apart = [d for pair in zip((1,) * len(times), x.shape, strict=True) for d in pair]
-    full = [d for pair in zip(times, x.shape, strict=True) for d in pair]
+    apart: list[int] = []
+    full: list[int] = []
+    for many, d in zip(times, x.shape, strict=True):
+        if many == 1 and apart:
+            apart[-1], full[-1] = apart[-1] * d, full[-1] * d
+        else:
+            apart, full = [*apart, 1, d], [*full, many, d]
     return c.reshape(c.broadcast(c.reshape(x, apart), full), c.shape(n.outputs[0]))
 
 

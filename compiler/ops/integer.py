@@ -148,7 +148,15 @@ def _saturated(c: Context, x: Tensor, lo: int, hi: int) -> Tensor:
 
 @lowering("BitwiseAnd", "BitwiseOr", "BitwiseXor", since=18)
 def bitwise(c: Context, n: Node) -> Result:
-    return c.emit(n.op.removeprefix("Bitwise").lower(), *(c.tensor(i) for i in n.inputs))
+    """In the narrowest width that holds both operands: their further bits are their signs."""
+    parts = [c.tensor(i) for i in n.inputs]
+    ends = min(x.type.lo for x in parts), max(x.type.hi for x in parts)
+    width = next((d for d in (DType.I8, DType.I16, DType.I32) if d.lo <= ends[0] and ends[1] <= d.hi), None)
+    if width is None:
+        raise Unsupported(f"bits of integers in {ends[0]} .. {ends[1]}", "integers of 32 bits with a sign")
+    if parts[0].type.dtype != parts[1].type.dtype or parts[0].type.dtype.bits > DType.I32.bits:
+        parts = [c.emit("cast", x, dtype=width) for x in parts]
+    return c.emit(n.op.removeprefix("Bitwise").lower(), *parts)
 
 
 @lowering("BitwiseNot", since=18)

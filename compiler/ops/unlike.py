@@ -8,10 +8,13 @@ from functools import partial
 import numpy as np
 
 from syurmy.compiler.channels import (
+    INPUT_BITS,
     RATIO_BITS,
+    ROOM,
     UNLIKE,
     Channels,
     channels_of,
+    factor,
     joined,
     product,
     scaled,
@@ -26,8 +29,10 @@ from syurmy.compiler.lower import Context, Result, absorbing, lowering
 from syurmy.compiler.ops.activation import FUNCTIONS
 from syurmy.compiler.ops.linear import label, plus
 from syurmy.compiler.ops.logic import COMPARISONS
+from syurmy.compiler.ops.root import QUOTIENT_BITS
 from syurmy.compiler.ops.shape import pick
 from syurmy.compiler.passes.powers import MOST_COLUMNS
+from syurmy.compiler.scales import FEW, ROOM_BITS
 from syurmy.compiler.views import VIEWS, viewed
 from syurmy.isa.arrays import F64
 
@@ -58,12 +63,39 @@ def product_with_constant(c: Context, n: Node) -> Result | None:
     if n.op == "Mul" and n.inputs[0] == n.inputs[1]:
         return squared(c, c.channels[n.inputs[0]])
     found = _pair(c, n)
-    if found is None and n.op == "Mul":
-        return _masked(c, n)
-    if found is None or (n.op == "Div" and (found[2] == 1 or not found[1].all())):
+    if found is None:
+        return _masked(c, n) if n.op == "Mul" else _quotient(c, n)
+    if n.op == "Div" and (found[2] == 1 or not found[1].all()):
         return None
     x, k, _ = found
     return scaled(c, x, k if n.op == "Mul" else 1 / k)
+
+
+def _quotient(c: Context, n: Node) -> Channels | None:
+    """``floor(2^k a / b)``, with a k for each column that gives the largest on the samples ``QUOTIENT_BITS``, where
+    there is room; cut off at four times that. A b of 0 counts as 1 unit. None of constants, of many, or where one is
+    broadcast."""
+    if any(c.const(i) is not None for i in n.inputs):
+        return None
+    a, b = (channels_of(c.channels.get(i) or c.tensors[i]) for i in n.inputs)
+    if a.shape != b.shape or a.q.type.size > FEW or (a.scales <= 0).any() or (b.scales <= 0).any():
+        return None
+    a, b = (factor(c, x, INPUT_BITS - 2, INPUT_BITS) for x in (a, b))
+    width, ratios = a.shape[-1], a.scales / b.scales
+    seen = np.max([np.abs(np.asarray(f, np.float64)) for f in c.given(n.outputs[0])], axis=0)
+    peaks = (np.where(np.isfinite(seen), seen, 0) / ratios).reshape(-1, width).max(axis=0)
+    k = QUOTIENT_BITS - np.ceil(np.log2(np.where(peaks > 0, peaks, 1.0)))
+    up = np.clip(k, 0, ROOM - a.q.bound.bit_length()).astype(np.int64)
+    top, divisor = a.q, b.q
+    if divisor.type.lo < 0:
+        top = c.emit("mul", top, c.emit("sign", divisor, scale=1.0), scale=1.0)
+        divisor = c.emit("abs", divisor)
+    divisor = c.emit("max", divisor, c.out.param(np.array(1)))
+    q = c.emit("div", c.emit("mul", top, c.out.param(2**up), scale=1.0), divisor, scale=1.0)
+    most = 2 ** (QUOTIENT_BITS + ROOM_BITS)
+    y = c.emit("clamp", q, lo=-most, hi=most)
+    c.out.cuts_off(y, q, -most, most)
+    return Channels(y, ratios / np.exp2(up))
 
 
 def _masked(c: Context, n: Node) -> Result | None:
@@ -176,6 +208,14 @@ def columns(c: Context, n: Node) -> Result:
     if y is None:
         raise Unsupported(f"{x.shape[-1]} columns with functions of their own", f"{MOST_COLUMNS} at most")
     return y if name in c.channels else uniform(c, y)
+
+
+@absorbing("Spread", domain=FUSED)
+@lowering("Spread", domain=FUSED)
+def spread(c: Context, n: Node) -> Result:
+    """A unit for every column (``compiler.passes.targets``)."""
+    name = n.inputs[0]
+    return scaled(c, channels_of(c.channels.get(name) or c.tensors[name]), n.attr("scales"))
 
 
 @absorbing("BatchNormalization")

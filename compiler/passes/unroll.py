@@ -17,21 +17,28 @@ from onnx import NodeProto, helper, numpy_helper
 from syurmy.compiler.errors import Problem, UnsupportedModel
 from syurmy.compiler.graph import Runner, folds
 from syurmy.compiler.load import inline_functions
+from syurmy.compiler.passes.sequences import SEQUENCES, without_sequences
 from syurmy.compiler.sizes import MIN_ROUNDS, controls, stays
 from syurmy.isa.arrays import Array
 
 MAX_NODES = 2**14  # of all rounds together
-MAX_DEPTH = 8
+MAX_DEPTH = 16
 
 
 def flattened(
     model: onnx.ModelProto, sample: Mapping[str, Array], lowered: Callable[[str, str], bool]
 ) -> onnx.ModelProto:
-    """The model without such control flow, also inside bodies, and with bodies' functions inlined."""
+    """The model without such control flow, also inside bodies, with bodies' functions inlined, and without sequences
+    (``passes.sequences``)."""
     for _ in range(MAX_DEPTH):
-        if not any(controls(n) for n in model.graph.node):
+        listed = any(n.op_type in SEQUENCES for n in model.graph.node)
+        if not listed and not any(controls(n) for n in model.graph.node):
             break
-        nodes = _Unrolling(model, sample).nodes()
+        unrolling = _Unrolling(model, sample)
+        if listed and (plain := without_sequences(model, unrolling.values, unrolling.fixed)) is not None:
+            model = plain
+            continue
+        nodes = unrolling.nodes()
         if nodes is None:
             break
         flat = onnx.ModelProto()

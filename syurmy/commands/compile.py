@@ -200,7 +200,8 @@ def _print(done: CompiledModel, report: bool, bits: tuple[int, int], took: float
         print(done.report())
     for kind, ports in (("input", done.inputs), ("output", done.outputs)):
         for p in ports:
-            unit = f"{p.scale:.4g} {p.unit}".rstrip()
+            to = f" to {p.scale:.4g}, by column" if p.scales else ""
+            unit = f"{min(p.scales or (p.scale,)):.4g}{to} {p.unit}".rstrip()
             print(f"{kind} {p.model_name}: {p.dtype} {list(p.shape)}, one unit is {unit}")
     kind = f"{bits[1]} bits" if bits[0] == bits[1] else f"weights of {bits[0]} bits, activations of {bits[1]}"
     kind = "fine: more than 16 bits where products need them" if done.fine else kind

@@ -12,10 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from syurmy.compiler.model import CompiledModel
+from syurmy.compiler.recorded import Port
 from syurmy.isa.arrays import Array
 from syurmy.vm.debug import ModelNode
 
 SCALE = re.compile(r"; scale (\S+)$")
+
+
+def _has_one(p: Port) -> bool:
+    """Whether a real input has one scale."""
+    return p.code is None and not p.scales and np.dtype(p.dtype).kind == "f"
 
 
 class Reals:
@@ -25,7 +31,7 @@ class Reals:
         self.model = model
         self.original, self.given = original, given
         self.nodes = tuple(ModelNode(r.node, r.op, r.first, r.last) for r in model.rows)
-        self._inputs = {p.name: p.scale for p in model.inputs if p.code is None and np.dtype(p.dtype).kind == "f"}
+        self._inputs = {p.name: p.scale for p in model.inputs if _has_one(p)}
         self._lines: dict[str, list[str]] = {}
 
     def scale(self, index: int | None, name: str) -> float | None:

@@ -375,3 +375,13 @@ def test_indices_outside_are_told(op: str, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=f"outside of their axis.* may be wrong: {op}"):
         made = done.run(given | {"at": outside})
     assert [s.cause for s in made.saturated] == ["outside"]
+
+
+def test_an_output_that_is_infinite_on_a_sample_is_told(tmp_path: Path) -> None:
+    x = np.array([[1.0, 0.0], [2.0, 3.0]], np.float32)
+    model = model_of([helper.make_node("Log", ["x"], ["y"])], {"x": x[1]}, ["y"])
+    with pytest.warns(UserWarning, match="infinity on the samples, in y"):
+        compile_model(load.prepare(model), tmp_path / "m", calibrate={"x": x})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compile_model(load.prepare(model), tmp_path / "n", calibrate={"x": [*x[1:], [0], [1]]})

@@ -24,6 +24,7 @@ from syurmy.compiler import (
     sizes,
 )
 from syurmy.compiler.bodies import engine
+from syurmy.compiler.ordered import sort
 from syurmy.isa import exact, wellformed
 from tests.compiler.harness import floats, model_of
 
@@ -158,7 +159,7 @@ def test_order_of_nodes(seed: int) -> None:
     nodes = [nodes[k] for k in rng.permutation(40)] if seed else nodes
     shape = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     graph = helper.make_graph(nodes, "case", [shape], [helper.make_tensor_value_info("t39", TensorProto.FLOAT, [1])])
-    load._sort(graph)
+    sort(graph)
     assert [n.output[0] for n in graph.node] == rounds_of(nodes)
 
 

@@ -349,3 +349,18 @@ def test_features_beside_products_of_them() -> None:
                          post_transform="SOFTMAX"),
     ]  # fmt: skip
     check(model_of(nodes, x, ["label", "scores"]), x[:40], x)
+
+
+def test_quotients_of_columns_of_unlike_size() -> None:
+    """Ratios of raw features, each in a unit of its own; they were 2 % off, which was told."""
+    r = np.random.default_rng(23)
+    x = (r.lognormal(0, 1, (90, 6)) * [1e4, 1, 100, 1e3, 0.1, -50]).astype(np.float32)
+    split = helper.make_node("Split", ["x"], ["a", "b"], axis=1)
+    weights = constant("w", (r.standard_normal((3, 1)) / [[10], [10], [-2]]).astype(np.float32))
+    ratios = [split, helper.make_node("Div", ["a", "b"], ["q"])]
+    product = helper.make_node("MatMul", ["q", "w"], ["y"])
+    inner = np.sort(np.abs(x), axis=0)[[4, -5]]
+    rows = x[((np.abs(x) > inner[0]) & (np.abs(x) < inner[1])).all(axis=1)]  # none beyond the samples
+    check(model_of([weights, *ratios, product], x, ["y"]), x, rows)
+    log = [helper.make_node("Abs", ["q"], ["p"]), helper.make_node("Log", ["p"], ["y"])]
+    check(model_of([*ratios, *log], x, ["y"]), x, rows)
