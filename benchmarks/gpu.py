@@ -235,9 +235,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"\nThe model assumes {RATE:.0%} of the issue rate, {BANDWIDTH:.0%} of the bandwidth. It is no measurement.")
     if why := cuda.missing():
         print(f"\nNo card, so nothing is measured: {why}")
-        if options.count:
-            print("\n".join(["", *counted(proofs(Grid(Emulator(), FORMS, pool.CPU), options.programs, 1))]))
-        return 0
+        found = proofs(Grid(Emulator(), FORMS, pool.CPU), options.programs, 1) if options.count else []
+        if found:
+            print("\n".join(["", *counted(found)]))
+        return 0 if all(p["same_bytes"] for p in found) else 1
     device = cuda.Cuda(options.card)
     result = run(Grid(device, FORMS, pool.CPU), options)
     card = cuda.cards()[options.card]
