@@ -9,7 +9,8 @@ model, S of N samples being those that scales come from:
                the way OWN times the largest, on S samples
     weights    2 E, where they have 8 bits E; of a finer program, beside the first, 4 E and the largest in 8 bytes
     a run      when those are gone, of one sample, with all of its integers: RUN F, of a finer program AGAIN F beside
-               what the first one freed; ROUNDED F where rounding is estimated, or nothing that was freed is kept
+               what the first one freed; ROUNDED F where rounding is estimated, BOUNDED F where nothing that was freed
+               is kept
 
 Floats and integers on samples are in a file where there is no room for them (``compiler.kept``). What else there is
 must fit, or the model is refused.
@@ -32,7 +33,7 @@ from syurmy.display import bytes_text
 from syurmy.isa.errors import InputError
 
 PROCESS = 150_000_000  # with the packages that read models
-RUN, ROUNDED, AGAIN = 5, 8, 1
+RUN, ROUNDED, AGAIN, BOUNDED = 4, 8, 1, 12
 OWN = 4
 SMALL = 0.02  # what else there is
 AT_ONCE = 2**23  # bytes of what is computed of many samples at one time
@@ -87,8 +88,8 @@ class Needs:
             host.return_memory()
         made = 4 * self.weights + 8 * self.largest if fine else self.width * self.weights
         apart = host.resident() - self.store.held + made + self.floats
-        few = 5 * self.floats <= 8 * MOST  # rounding is estimated, where an entry of a node is made by 2.5 instructions
-        run = (ROUNDED if few or bounded else AGAIN if fine else RUN) * self.floats
+        few = self.floats <= 2 * MOST  # rounding is estimated, where an entry of a node is made by two instructions
+        run = (BOUNDED if bounded else ROUNDED if few else AGAIN if fine else RUN) * self.floats
         least = apart + max(once, run)
         self._refuse(least, "a finer program of this" if fine else "compiling this")
         whole = apart + self.store.held + floats + max(integers + once, run)
