@@ -88,7 +88,7 @@ class Needs:
             host.return_memory()
         made = 4 * self.weights + 8 * self.largest if fine else self.width * self.weights
         apart = host.resident() - self.store.held + made + self.floats
-        few = self.floats <= 2 * MOST  # rounding is estimated, where an entry of a node is made by two instructions
+        few = self.floats <= 3 * MOST  # rounding may be estimated: a node's entries are those of few instructions
         run = (BOUNDED if bounded else ROUNDED if few else AGAIN if fine else RUN) * self.floats
         least = apart + max(once, run)
         self._refuse(least, "a finer program of this" if fine else "compiling this")
