@@ -8,8 +8,9 @@ model, S of N samples being those that scales come from:
     integers   of every node that is lowered, of all that a later one reads: 8 bytes an entry, and of what is made on
                the way OWN times the largest, on S samples
     weights    2 E, where they have 8 bits E; of a finer program, beside the first, 4 E and the largest in 8 bytes
-    a run      when those are gone, of one sample, with all of its integers and what rounding did to them: 8 F; 5 F
-               where freed memory is there from before, of a finer program F
+    a run      when those are gone, of one sample, with all of its integers: RUN F, of a finer program AGAIN F beside
+               what the first one freed; ROUNDED F where rounding is estimated, BOUNDED F where nothing that was freed
+               is kept
 
 Floats and integers on samples are in a file where there is no room for them (``compiler.kept``). What else there is
 must fit, or the model is refused.
@@ -27,12 +28,14 @@ from syurmy import host
 from syurmy.compiler.calibration import KEPT, MAX_SAMPLES, Runs
 from syurmy.compiler.graph import Graph, unreached
 from syurmy.compiler.kept import Store
+from syurmy.compiler.rounding import MOST
 from syurmy.display import bytes_text
 from syurmy.isa.errors import InputError
 
 PROCESS = 150_000_000  # with the packages that read models
-RUNS = {(False, False): 5, (False, True): 1, (True, False): 8, (True, True): 8}  # bounded, of a finer program
+RUN, ROUNDED, AGAIN, BOUNDED = 4, 8, 1, 12
 OWN = 4
+SMALL = 0.02  # what else there is
 AT_ONCE = 2**23  # bytes of what is computed of many samples at one time
 
 
@@ -85,7 +88,8 @@ class Needs:
             host.return_memory()
         made = 4 * self.weights + 8 * self.largest if fine else self.width * self.weights
         apart = host.resident() - self.store.held + made + self.floats
-        run = RUNS[bounded, fine] * self.floats
+        few = self.floats <= 3 * MOST  # rounding may be estimated: a node's entries are those of few instructions
+        run = (BOUNDED if bounded else ROUNDED if few else AGAIN if fine else RUN) * self.floats
         least = apart + max(once, run)
         self._refuse(least, "a finer program of this" if fine else "compiling this")
         whole = apart + self.store.held + floats + max(integers + once, run)
@@ -93,7 +97,7 @@ class Needs:
             ahead = 0 if fine or self.width == 1 else 4 * self.weights  # for a finer program
             self.store.room = max(self.limit - least - ahead, 0)
             whole = min(whole, least + self.store.room)
-        self.predicted = max(self.predicted, int(host.peak_mb() * 2**20), whole)
+        self.predicted = max(self.predicted, int(host.peak_mb() * 2**20), whole + int(SMALL * whole))
 
     def _refuse(self, size: int, what: str) -> None:
         self.predicted = max(self.predicted, size)
