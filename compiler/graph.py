@@ -180,8 +180,8 @@ def _merged(
 
 
 class Runner:
-    """The float model: every tensor on the way, or those of ``names``, on one set of inputs after the other. ``weights``: large ones that are
-    in memory in place of in the model (``lightened``), and that its session shares."""
+    """The float model: every tensor on the way, or those of ``names``, on one set of inputs after the other.
+    ``weights``: large ones that are in memory in place of in the model (``lightened``), and that its session shares."""
 
     def __init__(
         self, model: onnx.ModelProto, weights: Mapping[str, Array] | None = None, names: Sequence[str] = ()
