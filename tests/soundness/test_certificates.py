@@ -466,7 +466,7 @@ def test_proofs_and_certificates_are_not_each_other():
     source = c.DENSE
     pk = c.keys(source)
     proof = c.honest(source).data
-    with pytest.raises(InputError, match="not a key certificate"):
+    with pytest.raises(InputError, match="not the key certificate of a program"):
         check_certificate(pk.verifying_key, proof)
     with pytest.raises(Rejected, match="this is not a proof"):
         Verifier(pk.verifying_key).verify(honest(source).data)
