@@ -69,7 +69,7 @@ def count_claims(plan: Plan) -> Counts:
                 points[red.CONTRACTION] = draw(max(c.variables for c in outline.contractions))
             at = red.places(plan, point[len(point) - plan.log_leaves :])
             if not outline.coincide(at, beta, gamma, eta, points):
-                return Counts.of(plan, outline.contractions, *red.split_params(outline.pulled))
+                return Counts.of(plan, outline.contractions, *red.split_params(outline.counted))
             plan.outline = None
         space = WeightSpace()
         counts = Counts.of(plan, *swept(plan, space))

@@ -163,6 +163,7 @@ class Outline:
     pulled: list[Pulled]
     contractions: list[Contraction]
     swept: int = 0  # steps of the sweeps; in those behind them equal sums change nothing
+    alike: list[list[tuple[Ext, ...]]] = field(default_factory=list)  # coefficients of their sums of the same weights
     _lock: Lock = field(default_factory=Lock, repr=False)
     _made: Made | None = None
 
@@ -198,7 +199,8 @@ class Outline:
         return sweep.run(operand_claims(contractions, sweep, rounds, self.eta))
 
     def ended(self, first: Pulled, second: Pulled | None) -> Outline:
-        """With what the sweeps came to, and the claims on multiplicities."""
+        """With what the sweeps came to, and the claims on multiplicities. Many threads may use it then: only ``made``
+        adds steps."""
         self.lines.account = None
         for b, place in zip(self.blocks, self.at, strict=True):
             if b.multiplicity is not None:
@@ -206,7 +208,15 @@ class Outline:
                 first.columns.setdefault(b.multiplicity, []).append(term)
         self.pulled = [first] if second is None else [first, second]
         self.swept = len(self.lines.steps)
+        self.alike = [sums for sums in self.lines.sums.values() if len(sums) > 1]
+        self.lines.sums = {}
         return self
+
+    @property
+    def counted(self) -> list[Pulled]:
+        """Where the claims on params ended, with coefficients that can be added and make no steps."""
+        bare = [{n: [Term(ONE, t.groups) for t in terms] for n, terms in p.params.items()} for p in self.pulled]
+        return [Pulled(params=params) for params in bare]
 
     @property
     def kept(self) -> bool:
@@ -218,14 +228,15 @@ class Outline:
     def needed(self, elements: Iterable[Ext], weights: Iterable[Weight] = ()) -> list[int]:
         """The numbers of the steps by which these are made, in order."""
         steps = self.lines.steps
-        marked: Any = bytearray(len(steps))  # by numbers, which weights have as keys
+        count = len(steps)  # another thread may add some
+        marked: Any = bytearray(count)  # by numbers, which weights have as keys
         for x in elements:
             if isinstance(x, Slot):
                 marked[x.index] = 1
         for w in weights:
             marked[w.key] = 1
         out = []
-        for i in range(len(steps) - 1, -1, -1):
+        for i in range(count - 1, -1, -1):
             if marked[i]:
                 out.append(i)
                 for k in steps[i][1]:
@@ -241,16 +252,15 @@ class Outline:
 
     def coincide(self, at: Sequence[Ext], beta: Ext, gamma: Ext, eta: Ext, points: Mapping[str, list[Ext]]) -> bool:
         """Whether at these points two sums of weights are equal, so that a sweep would merge what they are of."""
-        alike = [sums for sums in list(self.lines.sums.values()) if len(sums) > 1]
         numbers = Numbers(self, WeightSpace(), at, beta, gamma, eta)
         numbers.space.points.update(points)
         try:
-            numbers.make(self.needed(c for sums in alike for coefficients in sums for c in coefficients))
+            numbers.make(self.needed(c for sums in self.alike for coefficients in sums for c in coefficients))
         except Coincidence:
             return True
         finally:
             numbers.space.forget()
-        return any(len({tuple(map(numbers.element, c)) for c in sums}) < len(sums) for sums in alike)
+        return any(len({tuple(map(numbers.element, c)) for c in sums}) < len(sums) for sums in self.alike)
 
 
 class Made:

@@ -90,6 +90,22 @@ def test_an_outline_has_the_claims_of_the_sweeps(program, seed, monkeypatch):
     assert plan.outline is outline
 
 
+@pytest.mark.parametrize("source", [c.DENSE, c.BOUND, c.ROWS, memory.RAM])
+def test_counting_adds_no_steps(source):
+    """Threads count and verify at once: a step that one of them adds could be taken for another's."""
+    plan = Plan.of(assemble(source))
+    outline, steps = plan.outline, len(plan.outline.lines.steps)
+    counts = count_claims(plan)
+    assert len(outline.lines.steps) == steps
+    outline.made()  # adds steps of its own, and sums that decide nothing
+    alike = len(outline.alike)
+    after = len(outline.lines.steps)
+    assert count_claims(plan) == counts
+    assert len(outline.lines.steps) == after
+    assert plan.outline is outline
+    assert len(outline.alike) == alike
+
+
 def test_sums_that_coincide_are_counted_by_a_sweep():
     """Two tensors get the same sum of weights: a sweep with values merges what goes on from there."""
     plan = Plan.of(assemble(SUMS))
