@@ -18,7 +18,7 @@ PER_OUTPUT = 2**7  # an output of one input of a batch costs about as much as so
 PER_PUT = 2**7  # a part that is put into a view
 PER_VIEW = 2**3  # a position of a view that is read: 12 bytes that are kept
 PER_SUMMAND = 2**4  # of a sum: a chain of additions is made of ever longer ones
-PER_NODE = 2**11  # a tensor of the constraint system
+PER_NODE = 2**10  # a tensor of the constraint system
 PER_TERM = 2**9  # one claim that is pulled back through one instruction costs about as much as so many entries
 PER_WEIGHT = 2**9  # an array of weights, however short
 
