@@ -171,9 +171,9 @@ class PowerWeights:
         factor, inner, offset = _bind_place(self.offset, self.log_block, log_size, r)
         coefficients = self.coefficients
         if inner:  # times 1 + a*(x^(2^b) - 1) for every bit, b from the block's most significant
-            x, minus_one = self.x[0], []
+            x, one, minus_one = self.x[0], np.ones(1, np.uint64), []
             for _ in range(self.log_block):
-                minus_one.append(sub_f(x, np.uint64(1)))
+                minus_one.append(sub_f(x, one))
                 x = mul_f(x, x)
             wanted = np.concatenate(minus_one[: -len(inner) - 1 : -1])
             each = mle.mul(lift(wanted), np.repeat(ext_array(inner), self.claims, axis=1))

@@ -315,9 +315,10 @@ class WeightSpace:
             return mle.scatter_add(a, wide.reshape(-1), size * rest).reshape(2, size, rest)
 
         def picked(vector: U64) -> U64:
-            rows = vector.reshape(2, size, rest)[:, np.asarray(index, np.int64).reshape(-1)]
+            flat = np.asarray(index, np.int64).reshape(-1)
+            rows = vector.reshape(2, size, rest)[:, flat]
             if least < 0:
-                rows[:, np.asarray(index).reshape(-1) < 0] = 0
+                rows[:, flat < 0] = 0
             return rows.reshape(2, -1)
 
         name = named(index), index.shape
