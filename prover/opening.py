@@ -343,7 +343,8 @@ def add_dense(omega: U64, weight: Weight) -> None:
         dense = weight.weights
     else:
         assert isinstance(weight, PowerWeights)
-        dense = power_sum(weight.x[0], weight.coefficients, 1 << weight.log_block, gpu.beside(omega))
+        coefficients = mle.scale(weight.coefficients, weight.factor)
+        dense = power_sum(weight.x[0], coefficients, 1 << weight.log_block, gpu.beside(omega))
     add_part(omega, weight.offset, dense)
 
 

@@ -25,13 +25,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Instruction, Program
+from syurmy.isa.records import dataclass
 from syurmy.prover.protocol.bundle import Carried, Steps
 from syurmy.prover.verifier.verify import Statement
 

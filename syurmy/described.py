@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from syurmy import display
 from syurmy.isa import reals
 from syurmy.isa.arrays import I64
+from syurmy.isa.records import dataclass
 from syurmy.prover.protocol.description import CODE, RANK, REAL, Quantity
 from syurmy.prover.verifier.verify import Statement
 

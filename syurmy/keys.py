@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ import syurmy
 from syurmy.files import read_bytes, write_whole, written_whole
 from syurmy.isa.errors import InputError
 from syurmy.isa.program import Program
+from syurmy.isa.records import dataclass
 
 if TYPE_CHECKING:
     from syurmy.prover.keys import ProvingKey

@@ -8,13 +8,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from syurmy import completions, described, display, expected, files, keys
 from syurmy.isa.errors import InputError
 from syurmy.isa.path import StepLimit
+from syurmy.isa.records import dataclass
 from syurmy.outcome import DONE, REJECTED, params, print_json, privacy
 from syurmy.prover.protocol import arithmetic, plain
 from syurmy.prover.protocol.bundle import MAGIC as BUNDLE_MAGIC

@@ -32,11 +32,11 @@ import numpy as np
 
 from syurmy.isa.arrays import I64
 from syurmy.isa.records import dataclass
-from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_scalar, ext_array, lift, root_of_unity
+from syurmy.prover.field import ONE, U64, ZERO, Ext, P, eq_list, eq_scalar, ext_array, lift, root_of_unity
 from syurmy.prover.protocol import arithmetic, mle
 from syurmy.prover.protocol.hidden import Hidden
 from syurmy.prover.protocol.layout import prefix_eq, stack
-from syurmy.prover.protocol.plain import mul_f
+from syurmy.prover.protocol.plain import mul_f, sub_f
 from syurmy.prover.protocol.reed_solomon import MatrixShape
 
 _REVERSED = np.array([int(f"{i:08b}"[::-1], 2) for i in range(256)], np.int64)  # bytes
@@ -127,13 +127,14 @@ class EqWeight:
 
 @dataclass(frozen=True, eq=False)
 class PowerWeights:
-    """coefficients[:, i] * x_i^j on the entries offset + j, j < 2^log_block. ``x``: ``uint64[2, t]`` (elements of
-    F)."""
+    """factor * coefficients[:, i] * x_i^j on the entries offset + j, j < 2^log_block. ``x``: ``uint64[2, t]`` (elements
+    of F)."""
 
     offset: int
     log_block: int
     x: U64
     coefficients: U64
+    factor: Ext = ONE
 
     @staticmethod
     def of(word: Word, log_n: int, positions: Sequence[int]) -> Together:
@@ -161,25 +162,25 @@ class PowerWeights:
         for at in range(size - 2 * low, -1, -low):
             part = bind(table, np.ascontiguousarray(block[:, at : at + low]))
             out = mle.add(mul_f(out, power), part)
-        return mle.mul(out, self.coefficients)
+        return mle.scale(mle.mul(out, self.coefficients), self.factor)
 
     def scaled(self, factors: U64) -> PowerWeights:
         return replace(self, coefficients=mle.mul(self.coefficients, np.ascontiguousarray(factors)))
 
     def folded(self, log_size: int, r: Sequence[Ext]) -> PowerWeights:
         factor, inner, offset = _bind_place(self.offset, self.log_block, log_size, r)
-        coefficients = mle.scale(self.coefficients, factor)
+        coefficients = self.coefficients
         if inner:  # times 1 + a*(x^(2^b) - 1) for every bit, b from the block's most significant
-            x, squares = self.x[0].tolist(), []
+            x, one, minus_one = self.x[0], np.ones(1, np.uint64), []
             for _ in range(self.log_block):
-                squares.append([v - 1 if v else P - 1 for v in x])
-                x = [v * v % P for v in x]
-            minus_one = np.array(squares[::-1][: len(inner)], np.uint64)
-            each = mle.mul(lift(minus_one.reshape(-1)), np.repeat(ext_array(inner), self.claims, axis=1))
-            each = mle.add(each, lift(np.ones(minus_one.size, np.uint64))).reshape(2, len(inner), -1)
+                minus_one.append(sub_f(x, one))
+                x = mul_f(x, x)
+            wanted = np.concatenate(minus_one[: -len(inner) - 1 : -1])
+            each = mle.mul(lift(wanted), np.repeat(ext_array(inner), self.claims, axis=1))
+            each = mle.add(each, lift(np.ones(wanted.size, np.uint64))).reshape(2, len(inner), -1)
             for bit in range(len(inner)):
                 coefficients = mle.mul(coefficients, each[:, bit])
-        return PowerWeights(offset, self.log_block - len(inner), self.x, coefficients)
+        return PowerWeights(offset, self.log_block - len(inner), self.x, coefficients, self.factor * factor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +202,8 @@ class DenseWeight:
 
     def folded(self, log_size: int, r: Sequence[Ext]) -> DenseWeight:
         factor, inner, offset = _bind_place(self.offset, self.weights.shape[1].bit_length() - 1, log_size, r)
-        weights = mle.scale(self.weights, factor)
-        for x in inner:
-            half = weights.shape[1] // 2
-            low, high = np.ascontiguousarray(weights[:, :half]), np.ascontiguousarray(weights[:, half:])
-            weights = mle.add(mle.scale(low, 1 - x), mle.scale(high, x))
+        rows = self.weights.reshape(2, 1 << len(inner), -1).swapaxes(0, 1)
+        weights = mle.combination(list(rows), [factor * x for x in eq_list(inner)])
         return DenseWeight(offset, weights)
 
 
@@ -297,6 +295,8 @@ class SumOfWeights:
 
     def scaled(self, factors: U64) -> SumOfWeights:
         f = np.ascontiguousarray(factors)
+        if _scalar(f) == ONE:  # as of the first claim of several
+            return self
         return SumOfWeights(tuple(p.scaled(np.repeat(f, p.claims, axis=1)) for p in self.parts))
 
     def folded(self, log_size: int, r: Sequence[Ext]) -> SumOfWeights:

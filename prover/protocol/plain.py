@@ -221,8 +221,13 @@ def combined_int(rows: I64 | Sequence[I64], weights: U64, peak: int | None = Non
     if peak >= WHOLE:
         if peak >> 23 >= WHOLE:
             return bind_columns(to_field(np.asarray(rows)), weights)
-        high, low = np.asarray(rows) >> 23, np.asarray(rows) & (1 << 23) - 1
-        return add_f(_shifted(combined_int(high, weights), 23), combined_int(low, weights))
+        whole = np.zeros((2, len(rows)), np.uint64)
+        for s in _blocks(weights.shape[1]):  # halves of a few entries stay in memory that is near
+            part = np.array([v[s] for v in rows])
+            high = combined_int(part >> 23, weights[:, s], (peak >> 23) + 1)
+            low = combined_int(part & (1 << 23) - 1, weights[:, s], (1 << 23) - 1)
+            whole = add_f(whole, add_f(_shifted(high, 23), low))
+        return whole
     total = np.zeros((len(rows), 8), np.int64)
     for s in _blocks(weights.shape[1], BLOCK * max(8, len(rows)) // FACTORS):
         digits = np.ascontiguousarray(_digits(weights[:, s]).transpose(1, 0, 2)).reshape(-1, 8)

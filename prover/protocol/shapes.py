@@ -10,7 +10,6 @@ their queries need (``hiding_tail``), and that level is there always.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 
@@ -68,10 +67,11 @@ def rate_of(log_blowup: int) -> Fraction:
 def path_digests(log_n: int, count: int) -> int:
     """Digests that a multi-proof of ``count`` random positions of 2^log_n holds, expected, rounded down: at depth d,
     2^d * ((1 - 2^-d)^count - (1 - 2^(1-d))^count), as many as have no queried leaf while their sibling has one."""
-    total = 0
+    total, above = 0, 0**count  # (2^d - 1)^count of the depth above
     for d in range(1, log_n + 1):
-        size = 1 << d
-        total += (size * ((size - 1) ** count - (size - 2) ** count) << 8) >> d * count
+        here = ((1 << d) - 1) ** count
+        total += (here - (above << count) << d + 8) >> d * count
+        above = here
     return total >> 8
 
 
@@ -172,26 +172,29 @@ def _candidates(
     for log_cols in range(log_entries + 1):
         if not room(log_cols, log_blowup):
             continue
-        shape = MatrixShape(stored_rows(log_cols), log_cols, log_blowup)
-        if shape.rows > 1 << (log_entries - log_cols):
-            raise ValueError(f"{shape.rows} rows stored of 2^{log_entries - log_cols}")
+        rows = stored_rows(log_cols)
+        if rows > 1 << (log_entries - log_cols):
+            raise ValueError(f"{rows} rows stored of 2^{log_entries - log_cols}")
+        more, tail = 0, 0
         if mode.hiding:
-            tail = hiding_tail(log_cols, log_blowup, HIDING_BITS, proofs, tight)
-            if tail is None:
+            more, found = max(aux, MIN_HEIGHT - rows), hiding_tail(log_cols, log_blowup, HIDING_BITS, proofs, tight)
+            if found is None:
                 continue
-            shape = replace(shape, aux=max(aux, MIN_HEIGHT - shape.rows), tail=tail)
-        out.append(shape)
+            tail = found
+        out.append(MatrixShape(rows, log_cols, log_blowup, 1, more, tail))
     return out
 
 
 def _smallest(candidates: list[MatrixShape], beside: Sequence[MatrixShape] = ()) -> MatrixShape:
-    tall = [c for c in candidates if c.rows >= MIN_ROWS]
-    best: tuple[int, MatrixShape] | None = None
-    for c in tall or candidates[:1]:
-        if best is None or (matrix_bytes(c) < best[0] and opening_bytes(c, beside) < best[0]):
-            best = opening_bytes(c, beside), c  # the first (most rows) of equals
+    tall = [c for c in candidates if c.rows >= MIN_ROWS] or candidates[:1]
+    best: tuple[int, int] | None = None  # bytes and place: the first (most rows) of equals
+    for own, i in sorted((matrix_bytes(c), i) for i, c in enumerate(tall)):
+        if best is not None and own >= best[0]:
+            break
+        found = opening_bytes(tall[i], beside), i
+        best = found if best is None else min(best, found)
     assert best is not None
-    return best[1]
+    return tall[best[1]]
 
 
 def choose_witness_shape(

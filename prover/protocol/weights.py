@@ -50,7 +50,8 @@ class Weight:
     """``array``: uint64[2, *dims]. ``point``: coordinates if the weight is eq of them. ``strands``: of
     which the weight consists, if it is a vector that has such a form (axes of length 1 aside). ``depth``: how many
     weights that are not computed yet ``compute`` goes through. ``total``: the sum of all entries, where it follows from
-    other sums; ``levels``: how many weights that and ``form`` go through."""
+    other sums; ``levels``: how many weights that and ``form`` go through. ``parts``: of a sum, what it is of;
+    ``against``: the inner product with a vector by its name, where it follows from that of another weight."""
 
     key: Hashable
     dims: tuple[int, ...]
@@ -61,6 +62,8 @@ class Weight:
     strands: tuple[Strand, ...] | None = None
     total: Callable[[], Ext] | None = None
     levels: int = 0
+    parts: Sequence[tuple[Ext, Weight]] | None = None
+    against: Callable[[Hashable], Ext] | None = None
 
     @cached_property
     def array(self) -> U64:
@@ -81,6 +84,23 @@ class Weight:
     def cost(self) -> int:
         """What an evaluation costs, of the array if there is no closed form."""
         return 1 + self.size // _WRITTEN if self.factors is None else self.factors
+
+    @property
+    def most(self) -> int:
+        """What an evaluation may cost that does without the array."""
+        return _FACTORS + self.size // _ENTRIES
+
+    @cached_property
+    def few(self) -> Sequence[tuple[Ext, Weight]] | None:
+        """What a sum is of, sums of sums written out: many are of the same few weights. None where they are many."""
+        total: dict[Hashable, tuple[Ext, Weight]] = {}
+        for c, w in self.parts or ():
+            for d, part in ((ONE, w),) if w.parts is None or w.few is None else w.few:
+                product = c if d is ONE else c * d
+                known = total.get(part.key)
+                total[part.key] = (product if known is None else known[0] + product), part
+        costs = sum(w.cost for _, w in total.values()) + len(total)
+        return list(total.values()) if 0 < costs <= self.most else None
 
 
 @dataclass
@@ -117,6 +137,8 @@ class WeightSpace:
         form: Form | None = None,
         closed: Callable[[], tuple[Strand, ...] | None] = lambda: None,
         total: Callable[[], Ext] | None = None,
+        summed: Sequence[tuple[Ext, Weight]] | None = None,
+        against: Callable[[Hashable], Ext] | None = None,
     ) -> Weight:
         """The weight of this key; ``compute`` reads the arrays of ``sources``, ``closed`` their strands."""
         found = self._memo.get(key)
@@ -149,6 +171,8 @@ class WeightSpace:
                 parts,
                 total,
                 levels,
+                summed,
+                against,
             )
             if depth > _DEPTH:
                 found = self._computed(found)
@@ -220,7 +244,15 @@ class WeightSpace:
             cut = len(a.dims)
             form = Form(a.factors + b.factors, lambda at: self.evaluate(a, at[:cut]) * self.evaluate(b, at[cut:]))
         total = lambda: self.total(a) * self.total(b)  # noqa: E731
-        return self._make(("outer", a.key, b.key), a.dims + b.dims, compute, (a, b), form=form, total=total)
+
+        def against(v: Hashable) -> Ext:
+            return self._against(a, self._derived(("along", v, b.key), rows, v))
+
+        def rows(vector: U64) -> U64:
+            return mle.weighted(vector.reshape(2, a.size, b.size), b.array.reshape(2, -1))
+
+        key = "outer", a.key, b.key
+        return self._make(key, a.dims + b.dims, compute, (a, b), form=form, total=total, against=against)
 
     def transpose(self, w: Weight, perm: Sequence[int]) -> Weight:
         p = tuple(perm)
@@ -257,6 +289,7 @@ class WeightSpace:
             form=form,
             closed=closed,
             total=partial(self.total, w),
+            against=partial(self._against, w) if w.against or w.parts else None,
         )
 
     def scatter(self, w: Weight, index: I32 | Progression, size: int) -> Weight:
@@ -281,10 +314,26 @@ class WeightSpace:
             wide = np.where(flat[:, None] < 0, -1, flat[:, None] * rest + np.arange(rest, dtype=np.int64))
             return mle.scatter_add(a, wide.reshape(-1), size * rest).reshape(2, size, rest)
 
-        key = "scatter", w.key, named(index), index.shape, size
+        def picked(vector: U64) -> U64:
+            flat = np.asarray(index, np.int64).reshape(-1)
+            rows = vector.reshape(2, size, rest)[:, flat]
+            if least < 0:
+                rows[:, flat < 0] = 0
+            return rows.reshape(2, -1)
+
+        name = named(index), index.shape
+        against = lambda v: self._against(w, self._derived(("at", v, *name, rest), picked, v))  # noqa: E731
         least = index.interval[0] if isinstance(index, Progression) else int(index.min())
         total = partial(self.total, w) if least >= 0 else None
-        return self._make(key, (size, rest), compute, (w,), closed=closed, total=total)
+        return self._make(
+            ("scatter", w.key, *name, size),
+            (size, rest),
+            compute,
+            (w,),
+            closed=closed,
+            total=total,
+            against=against if index.size <= size else None,
+        )
 
     def slice(self, w: Weight, axis: int, lo: int, hi: int) -> Weight:
         if lo == 0 and hi == w.dims[axis]:
@@ -331,6 +380,7 @@ class WeightSpace:
             form=form,
             closed=closed,
             total=lambda: sum((c * self.total(w) for c, w in parts), ZERO),
+            summed=parts,
         )
 
     def total(self, w: Weight) -> Ext:
@@ -361,9 +411,43 @@ class WeightSpace:
                 q = [x for r in point for x in r]
                 each = [strands.extension(s, self.coordinates(s.point), q, self._whole) for s in w.strands]
                 self._values[key] = sum(each, ZERO)
+            elif w.parts is not None and w.few is not None:
+                self._values[key] = sum((c * self.evaluate(part, point) for c, part in w.few), ZERO)
+            elif w.against is not None:
+                self._values[key] = w.against(self._eq(point, w.dims))
             else:
                 self._values[key] = self._evaluate(w, point)
         return self._values[key]
+
+    def _against(self, w: Weight, v: Hashable) -> Ext:
+        """The inner product with a vector of ``_vectors``, ``uint64[2, w.size]``."""
+        key = w.key, v
+        if key not in self._values:
+            if w.parts is not None and w.few is not None:
+                self._values[key] = sum((c * self._against(part, v) for c, part in w.few), ZERO)
+            elif w.against is not None:
+                self._values[key] = w.against(v)
+            else:
+                self._values[key] = mle.dot(w.array.reshape(2, -1), self._vectors[v])
+        return self._values[key]
+
+    def _derived(self, key: Hashable, made: Callable[[U64], U64], v: Hashable) -> Hashable:
+        """The name of the vector that is made of another."""
+        if key not in self._vectors:
+            self._vectors[key] = made(self._vectors[v])
+        return key
+
+    def _eq(self, point: Sequence[Sequence[Ext]], dims: Sequence[int]) -> Hashable:
+        """The name of eq(point, .) on all entries of these dims."""
+        first, *others = [(r, d) for r, d in zip(point, dims, strict=True) if r] or [(Point(), 1)]
+        key: Hashable = first
+        self._vector(*first)
+        for r, d in others:
+            key = self._derived((key, r, d), partial(self._times, self._vector(r, d)), key)
+        return key
+
+    def _times(self, b: U64, a: U64) -> U64:
+        return mle.outer(a, b).reshape(2, -1)
 
     def dot(self, w: Weight, values: Progression) -> Ext:
         """The inner product of a vector with integers, |v| < 2^63."""

@@ -237,3 +237,33 @@ def test_entries_of_all_weights() -> None:
     before = space.sizes()
     space.reshape(space.outer(space.ones(3), space.ones(4)), (2, 6))
     assert space.sizes() == before
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(3, 8), (16, 5), (100, 33)])
+def test_evaluations_go_through_sums_products_and_places(monkeypatch, rows, cols):
+    """Weights without a closed form that are made of others are evaluated without their arrays, at a vector that is
+    moved instead."""
+    space, rng = WeightSpace(), random.Random(rows + cols)
+    weights = made(space, rng, rows, cols)
+    few = weights["linear"], weights["eq"], weights["scatter"]
+    sums = [space.linear(list(zip(draw(rng, 3), few, strict=True))) for _ in range(30)]
+    total = space.linear(list(zip(draw(rng, 30), sums, strict=True)))
+    assert total.form is None
+    assert len(total.few) == 4  # ones, two of eq, and the scatter
+    half = weights["slice"]
+    size = total.size * half.size
+    product = space.reshape(space.outer(total, half), (size, 1))
+    index = np.array(rng.sample(range(size + 9), size), np.int64)
+    index[::5] = -1
+    placed = space.reshape(space.scatter(product, index, size + 9), (size + 9,))
+    wide = space.scatter(space.reshape(product, (rows, size // rows)), np.arange(rows) - 1, rows)
+    for w in (total, placed, wide):
+        point = [draw(rng, (d - 1).bit_length()) for d in w.dims]
+        expected = by_array(Weight(w.key, w.dims, w.compute), point)
+        with monkeypatch.context() as patch:
+            patch.setattr(space, "_evaluate", None)
+            assert space.evaluate(w, point) == expected
+    several = [
+        space.reshape(space.scatter(product, (index + k) % (size + 9), size + 9), (size + 9,)) for k in range(40)
+    ]
+    assert space.linear(list(zip(draw(rng, 40), several, strict=True))).few is None  # more than may be
