@@ -152,7 +152,7 @@ class WeightSpace:
             if form is not None and (levels > _DEPTH or form.factors > _FACTORS + size // _ENTRIES):
                 form = None
             if levels > _DEPTH:
-                total = None
+                total = summed = None
             if form is None and total is None:
                 levels = 0
             parts = closed()

@@ -267,3 +267,19 @@ def test_evaluations_go_through_sums_products_and_places(monkeypatch, rows, cols
         space.reshape(space.scatter(product, (index + k) % (size + 9), size + 9), (size + 9,)) for k in range(40)
     ]
     assert space.linear(list(zip(draw(rng, 40), several, strict=True))).few is None  # more than may be
+
+
+def test_a_long_chain_of_sums_is_written_out_in_parts():
+    """Weights with strands wait for no others, so that a chain of their sums may have any length: not one of calls."""
+    n = 14
+    space = WeightSpace()
+    space.points["p"] = [Ext(k + 2, 5) for k in range(n + 1)]
+    first, second = (space.eq([("p", i + k) for i in range(n)], 1 << n) for k in range(2))
+    w = first
+    for k in range(700):
+        w = space.linear([(Ext(3, k + 1), w), (Ext(5), second)])
+    assert w.strands is not None
+    calls = 0
+    while w.parts is not None:
+        (_, w), calls = w.parts[0], calls + 1
+    assert calls <= 33
